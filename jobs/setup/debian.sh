@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Installs what Asymptop needs on Debian 12 or Ubuntu and leaves the rest of the machine alone:
+#   - missing Debian packages (only with root or passwordless sudo; otherwise it names them and stops)
+#   - Kokkos with OpenMP into build/deps/kokkos, unless a Kokkos is already to be found
+#   - a Python environment for the analysis into build/venv
+# Sourced or run; repeated runs are quick. Prints one line per step to stderr.
+set -euo pipefail
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+dependencies="$repository/build/deps"
+mkdir -p "$dependencies"
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+install_packages() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  say "installing ${missing[*]}"
+  if ! as_root true 2>/dev/null; then
+    say "not root and no passwordless sudo: please install ${missing[*]} and run this again"
+    return 1
+  fi
+  local log="$dependencies/apt.log"
+  if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1; then
+    # The package lists may be old or absent on a fresh machine.
+    as_root apt-get update >>"$log" 2>&1 || { say "apt-get update failed, see $log"; return 1; }
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1 ||
+      { say "apt-get install failed, see $log"; return 1; }
+  fi
+}
+
+# True when CMake finds a Kokkos without our help (Kokkos_ROOT, CMAKE_PREFIX_PATH, a module, a package).
+kokkos_is_present() {
+  local probe
+  probe=$(mktemp -d)
+  printf 'cmake_minimum_required(VERSION 3.16)\nproject(probe CXX)\nfind_package(Kokkos 3.4 REQUIRED)\n' >"$probe/CMakeLists.txt"
+  local found=1
+  cmake -S "$probe" -B "$probe/b" >/dev/null 2>&1 && found=0
+  rm -rf "$probe"
+  return $found
+}
+
+# Debian 12 packages Kokkos with its Serial backend alone; the same source package holds all of Kokkos.
+build_kokkos() {
+  local prefix="$dependencies/kokkos"
+  [ -e "$prefix/lib/cmake/Kokkos/KokkosConfig.cmake" ] && return 0
+  say "building Kokkos (OpenMP, Serial) from the Debian source package trilinos"
+  local work="$dependencies/kokkos-source"
+  rm -rf "$work" && mkdir -p "$work/sources.d" "$work/lists/partial"
+  # A private list of sources, made from the machine's own with deb-src switched on.
+  local file
+  for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+    [ -e "$file" ] && sed -n 's/^deb\(-src\)\? /deb-src /p' "$file" | sort -u >"$work/sources.d/$(basename "$file" .list).list"
+  done
+  for file in /etc/apt/sources.list.d/*.sources; do
+    [ -e "$file" ] && sed 's/^Types:.*/Types: deb-src/' "$file" >"$work/sources.d/$(basename "$file")"
+  done
+  local options=(-o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$work/sources.d"
+                 -o "Dir::State::Lists=$work/lists" -o "APT::Sandbox::User=root" -o "Dir::Cache=$work/cache")
+  mkdir -p "$work/cache/archives/partial"
+  (
+    cd "$work"
+    apt-get "${options[@]}" update
+    apt-get "${options[@]}" --download-only source trilinos
+    # Only the Kokkos folder is unpacked: the whole of Trilinos is large.
+    local archive
+    archive=$(ls trilinos_*.orig.tar.*)
+    mkdir tree
+    tar -xf "$archive" -C tree --strip-components=1 --wildcards '*/packages/kokkos/*'
+    cmake -S tree/packages/kokkos -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
+      -DCMAKE_CXX_STANDARD=17 -DKokkos_ENABLE_OPENMP=ON -DKokkos_ENABLE_SERIAL=ON -DCMAKE_INSTALL_LIBDIR=lib \
+      -DCMAKE_POSITION_INDEPENDENT_CODE=ON
+    cmake --build build -j "$(nproc)"
+    cmake --install build
+  ) >"$dependencies/kokkos.log" 2>&1 || { say "Kokkos did not build, see $dependencies/kokkos.log"; return 1; }
+  rm -rf "$work"
+}
+
+make_environment() {
+  local venv="$repository/build/venv" wanted="$repository/analysis/requirements.txt"
+  if [ -e "$venv/.stamp" ] && cmp -s "$wanted" "$venv/.stamp"; then return 0; fi
+  say "making the Python environment build/venv"
+  local python=python3
+  if ! python3 -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+    install_packages python3 python3-venv
+    python=/usr/bin/python3
+  fi
+  rm -rf "$venv"
+  {
+    "$python" -m venv "$venv" &&
+      "$venv/bin/python" -m pip install --disable-pip-version-check -q -r "$wanted" &&
+      printf '%s\n' "$repository/analysis" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/asymptop.pth"
+  } >"$dependencies/pip.log" 2>&1 || { say "the Python environment could not be made, see $dependencies/pip.log"; return 1; }
+  cp "$wanted" "$venv/.stamp"
+}
+
+install_packages g++ cmake ninja-build pkg-config git ca-certificates openmpi-bin libopenmpi-dev libopenblas-pthread-dev \
+  libboost-program-options-dev libhdf5-openmpi-dev libmuparser-dev librandom123-dev libgtest-dev nlohmann-json3-dev xz-utils
+if kokkos_is_present; then say "using the Kokkos already on this machine"; else build_kokkos; fi
+make_environment
+say "ready"
