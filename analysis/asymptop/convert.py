@@ -73,8 +73,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         parser.add_argument(f"--{role.lower()}", metavar="NAME", help=what)
     parser.add_argument("--head", metavar="LIST", help="query heads to keep, such as 0,4-7 (default: all)")
     parser.add_argument("--batch", metavar="B", help="batch entry to take where there are several")
-    parser.add_argument("--layout", default="heads-first", metavar="ORDER",
-                        help="heads-first: (heads, n, d); tokens-first: (n, heads, d) (default: %(default)s)")
+    parser.add_argument(
+        "--layout",
+        default="heads-first",
+        metavar="ORDER",
+        help="heads-first: (heads, n, d); tokens-first: (n, heads, d) (default: %(default)s)",
+    )
     parser.add_argument("--head-dim", metavar="D", help="the last axis is heads*D: (n, heads*D) or (batch, n, heads*D)")
     parser.add_argument("--repeat-kv", action="store_true", help="write keys and values once per query head")
     parser.add_argument("--scale", metavar="S", help="logit scale to store (the study's default: 1/sqrt(d))")
@@ -166,9 +170,7 @@ def _usual(role: str, catalogues: Mapping[Path, Mapping[str, SourceTensor]]) -> 
     return [t for found in catalogues.values() for t in found.values() if t.name.lower() in USUAL_NAMES[role]]
 
 
-def _choose(
-    role: str, wanted: str | None, catalogues: Mapping[Path, Mapping[str, SourceTensor]]
-) -> SourceTensor:
+def _choose(role: str, wanted: str | None, catalogues: Mapping[Path, Mapping[str, SourceTensor]]) -> SourceTensor:
     option = f"--{role.lower()}"
     if wanted is None:
         found = _usual(role, catalogues)

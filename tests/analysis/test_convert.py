@@ -241,9 +241,7 @@ def test_other_types_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("damage", ["truncated", "rubbish", "empty"])
-def test_damaged_files(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], file_format: str, damage: str
-) -> None:
+def test_damaged_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], file_format: str, damage: str) -> None:
     inputs = save(tmp_path, tensors((40, 5)), file_format)
     path = Path(inputs[0])
     content = path.read_bytes()

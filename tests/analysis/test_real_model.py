@@ -20,8 +20,14 @@ from safetensors.numpy import save_file
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS, HEADS, HIDDEN, INNER, VOCABULARY, CONTEXT = 3, 4, 20, 28, 50, 9
 CONFIG = {
-    "model_type": "bert", "hidden_act": "gelu", "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
-    "hidden_size": HIDDEN, "max_position_embeddings": CONTEXT, "layer_norm_eps": 1e-12, "_name_or_path": "tiny",
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "hidden_size": HIDDEN,
+    "max_position_embeddings": CONTEXT,
+    "layer_norm_eps": 1e-12,
+    "_name_or_path": "tiny",
 }
 
 
@@ -77,14 +83,17 @@ class PlainEncoder:
 
     def embed(self, token_ids: list[int]) -> list[list[float]]:
         tables = [self.weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")]
-        rows = [[tables[0][token][i] + tables[1][place][i] + tables[2][0][i] for i in range(HIDDEN)]
-                for place, token in enumerate(token_ids)]
+        rows = [
+            [tables[0][token][i] + tables[1][place][i] + tables[2][0][i] for i in range(HIDDEN)]
+            for place, token in enumerate(token_ids)
+        ]
         return [self.normalise(row, "embeddings.LayerNorm") for row in rows]
 
     def layer(self, x: list[list[float]], number: int) -> list[list[float]]:
         prefix, d, result = f"encoder.layer.{number}", HIDDEN // HEADS, []
-        q, k, v = ([self.linear(row, f"{prefix}.attention.self.{name}") for row in x]
-                   for name in ("query", "key", "value"))
+        q, k, v = (
+            [self.linear(row, f"{prefix}.attention.self.{name}") for row in x] for name in ("query", "key", "value")
+        )
         for i, row in enumerate(x):
             attended: list[float] = []
             for head in range(HEADS):
@@ -92,13 +101,16 @@ class PlainEncoder:
                 e = [math.exp(sum(q[i][c] * key[c] for c in places) / math.sqrt(d)) for key in k]
                 attended += [sum(e[j] * v[j][c] for j in range(len(x))) / sum(e) for c in places]
             mixed = self.linear(attended, f"{prefix}.attention.output.dense")
-            mixed = self.normalise([a + b for a, b in zip(mixed, row, strict=True)],
-                                   f"{prefix}.attention.output.LayerNorm")
-            inner = [0.5 * t * (1 + math.erf(t / math.sqrt(2)))
-                     for t in self.linear(mixed, f"{prefix}.intermediate.dense")]
+            mixed = self.normalise(
+                [a + b for a, b in zip(mixed, row, strict=True)], f"{prefix}.attention.output.LayerNorm"
+            )
+            inner = [
+                0.5 * t * (1 + math.erf(t / math.sqrt(2))) for t in self.linear(mixed, f"{prefix}.intermediate.dense")
+            ]
             outer = self.linear(inner, f"{prefix}.output.dense")
-            result.append(self.normalise([a + b for a, b in zip(outer, mixed, strict=True)],
-                                         f"{prefix}.output.LayerNorm"))
+            result.append(
+                self.normalise([a + b for a, b in zip(outer, mixed, strict=True)], f"{prefix}.output.LayerNorm")
+            )
         return result
 
 
@@ -184,12 +196,19 @@ def test_threads_change_nothing(model_folder: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [(("--layer", "3"), "0 to 2"), (("--window", "10"), "3 to 9"), (("--tokens", "0"), "--tokens is 0"),
-     (("--tokens", "1000"), "the text has 196")],
+    [
+        (("--layer", "3"), "0 to 2"),
+        (("--window", "10"), "3 to 9"),
+        (("--tokens", "0"), "--tokens is 0"),
+        (("--tokens", "1000"), "the text has 196"),
+    ],
 )
 def test_bad_choices(
-    model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    words: tuple[str, ...], expected: str,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    expected: str,
 ) -> None:
     code, path = run_tiny(model_folder, monkeypatch, *words)
     message = capsys.readouterr().err
