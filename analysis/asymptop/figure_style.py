@@ -1,0 +1,160 @@
+"""How figures look: one palette, one typography, panels in a grid, the legend outside the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+# Okabe and Ito's palette without its yellow, which fades on white, and with an indigo; apart in grey as well.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#4D4D4D")
+MARKERS = ("o", "s", "^", "D", "v", "<", ">", "p")
+_COARSE, _FINE = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+INK = "#222222"
+MUTED = "#8a8a8a"
+INVALID_COLOUR = "#C1121F"
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "mathtext.fontset": "dejavusans",
+    "axes.titlesize": 9.5,
+    "axes.titlepad": 7,
+    "axes.labelsize": 9,
+    "axes.edgecolor": "#666666",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.2,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "asymptop",
+    "pdf.fonttype": 42,
+}
+
+
+def colour(index: int) -> str:
+    return PALETTE[index % len(PALETTE)]
+
+
+def marker(index: int) -> str:
+    """The marker changes with the colour, and again when the palette starts over."""
+    return MARKERS[(index + index // len(PALETTE)) % len(MARKERS)]
+
+
+def panel_grid(
+    count: int,
+    columns: int = 3,
+    width: float = 2.55,
+    height: float = 2.25,
+    legend_width: float = 1.9,
+    share_y: bool = True,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, with room on the right for the legend."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        squeeze=False,
+        sharex=True,
+        sharey=share_y,
+        layout="constrained",
+        figsize=(columns * width + legend_width + 0.4, rows * height + 0.45),
+    )
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)
+    flat = list(axes.flat)
+    for spare in flat[count:]:
+        spare.remove()
+    # Panels above an empty place are the lowest of their column: they carry the axis labels.
+    for index in range(count - columns, count):
+        flat[index].tick_params(labelbottom=True)
+    return figure, flat[:count]
+
+
+def _power_label(value: float, _: int) -> str:
+    exponent = np.log2(value) if value > 0 else 0.0
+    return rf"$2^{{{round(exponent)}}}$" if abs(exponent - round(exponent)) < 1e-6 else f"{value:g}"
+
+
+def axis_of_n(axes: Axes, values: Sequence[int]) -> None:
+    """Logarithmic axis of n with powers of two, five labels at most."""
+    axes.set_xscale("log", base=2)
+    low, high = np.log2(min(values)), np.log2(max(values))
+    step = max(1, int(np.ceil((high - low) / 5)))
+    ticks = [2.0**e for e in range(int(np.ceil(low - 1e-9)), int(np.floor(high + 1e-9)) + 1, step)]
+    axes.set_xticks(ticks or [float(min(values))])
+    axes.xaxis.set_major_formatter(FuncFormatter(_power_label))
+    axes.xaxis.set_minor_locator(NullLocator())
+    pad = max(0.04 * (high - low), 0.15)
+    axes.set_xlim(2.0 ** (low - pad), 2.0 ** (high + pad))
+
+
+def _shown_values(axes: Sequence[Axes]) -> np.ndarray:
+    found = [np.array([1.0])[:0]]
+    for place in axes:
+        found += [np.asarray(line.get_ydata(), dtype=float) for line in place.get_lines()]
+    values = np.concatenate(found)
+    return values[np.isfinite(values) & (values > 0)]
+
+
+def log_y(axes: Sequence[Axes], floor: float | None = None) -> None:
+    """Logarithmic y axes with the same limits; values below `floor` times the largest are cut off."""
+    values = _shown_values(axes)
+    low, high = (values.min(), values.max()) if values.size else (0.1, 1.0)
+    if floor is not None:
+        low = max(low, floor * high)
+    span = max(np.log10(high / low), 0.35)
+    for place in axes:
+        place.set_yscale("log")
+        place.set_ylim(low / 10 ** (0.06 * span), high * 10 ** (0.06 * span))
+        place.yaxis.set_minor_formatter(NullFormatter())
+        if span > 1.2:
+            place.yaxis.set_major_locator(LogLocator(numticks=7))
+        else:
+            place.yaxis.set_major_locator(LogLocator(subs=_COARSE if span > 0.5 else _FINE, numticks=7))
+            place.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            place.yaxis.set_minor_locator(NullLocator())
+
+
+def proxy(label: str, **style: object) -> Line2D:
+    return Line2D([], [], label=label, **style)
+
+
+MEASURED = {"color": MUTED, "marker": "o", "linestyle": "none"}
+EXPECTED = {"color": MUTED, "linestyle": (0, (4, 2)), "linewidth": 1.2}
+FORMULA = {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
+
+
+def outside_legend(figure: Figure, entries: Sequence[Line2D], title: str, styles: Sequence[Line2D]) -> None:
+    """One legend right of the panels: what the colours are, then what the strokes are."""
+    blank = proxy("", linestyle="none")
+    handles = [*entries, blank, *styles] if styles else list(entries)
+    legend = figure.legend(
+        handles=handles, loc="outside right upper", title=title, alignment="left", handlelength=2.2, labelspacing=0.55
+    )
+    legend.get_title().set_fontsize(9)

@@ -1,0 +1,73 @@
+"""The figures of a report, in order, each with its caption and the numbers that it shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure as Canvas
+
+from . import figure_entries, figure_errors
+from .figure_style import STYLE
+from .plot_data import Plot
+from .series import Series, group_panels
+
+
+@dataclass(frozen=True)
+class RenderedFigure:
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+BUILDERS = (
+    figure_errors.tail_mass_against_n,
+    figure_errors.row_l2_error_against_n,
+    figure_errors.row_linf_error_against_n,
+    figure_errors.output_error_against_n,
+    figure_entries.k_epsilon_against_n,
+    figure_errors.tail_mass_against_k,
+    figure_errors.row_l2_error_against_k,
+    figure_entries.effective_entries_against_n,
+    figure_entries.share_below_against_n,
+)
+
+
+def _svg(canvas: Canvas) -> str:
+    buffer = io.StringIO()
+    canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _write_files(plot: Plot, folder: Path) -> None:
+    for ending in ("png", "pdf"):
+        plot.canvas.savefig(folder / f"{plot.name}.{ending}", dpi=200)
+    with open(folder / f"{plot.name}.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(plot.columns)
+        writer.writerows(plot.records)
+
+
+def render(series: Sequence[Series], folder: Path | None = None) -> tuple[RenderedFigure, ...]:
+    """Draw every figure that the data allow; with a folder, write PNG, PDF and the data as CSV there too."""
+    panels = group_panels(series)
+    if not panels:
+        return ()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    rendered = []
+    with plt.rc_context(STYLE):
+        for build in BUILDERS:
+            plot = build(panels)
+            if plot is None:
+                continue
+            if folder is not None:
+                _write_files(plot, folder)
+            rendered.append(RenderedFigure(plot.name, plot.title, plot.caption, _svg(plot.canvas)))
+            plt.close(plot.canvas)
+    return tuple(rendered)

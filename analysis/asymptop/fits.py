@@ -1,0 +1,167 @@
+"""Exponents: weighted least squares on log-log axes, intervals from a bootstrap over draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .statistics import CONFIDENCE, Array, Interval, bootstrap_means, small_sample_stretch, standard_error
+
+RESAMPLES = 2000
+SEED = 20240402
+_SMALLEST_RELATIVE_ERROR = 1e-9
+
+
+@dataclass(frozen=True)
+class Point:
+    """Per-draw values of one quantity at one n. `excluded` says why it takes no part in a fit, if it does not."""
+
+    n: int
+    draw_values: Array
+    power: float = 1.0
+    excluded: str = ""
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.draw_values)) ** self.power
+
+    @property
+    def error(self) -> float:
+        """Standard error of `mean`, carried through the power."""
+        inner = float(np.mean(self.draw_values))
+        spread = float(standard_error(self.draw_values))
+        return spread if self.power == 1.0 else spread * self.power * inner ** (self.power - 1.0) if inner > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Slope:
+    n_low: int
+    n_high: int
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class PowerFit:
+    """value = prefactor * n^exponent over the points used; slopes between neighbours; the fit less its smallest n."""
+
+    exponent: float
+    prefactor: float
+    interval: Interval
+    local_slopes: tuple[Slope, ...]
+    without_smallest: Slope | None
+    bend: Slope | None
+    used: tuple[Point, ...]
+    excluded: tuple[Point, ...]
+
+    @property
+    def last_slope(self) -> Slope:
+        return self.local_slopes[-1]
+
+    @property
+    def bends(self) -> bool:
+        """Whether the local slope changes with n beyond its noise: then no single exponent describes the data."""
+        return self.bend is not None and not self.bend.interval.contains(0.0)
+
+
+class FitError(ValueError):
+    """Too few usable points."""
+
+
+def usable_points(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
+    """Points that may enter a logarithm, and those that may not, with the reason."""
+    used, excluded = [], []
+    for point in sorted(points, key=lambda p: p.n):
+        if point.excluded:
+            excluded.append(point)
+        elif not np.all(np.isfinite(point.draw_values)) or np.mean(point.draw_values) <= 0:
+            excluded.append(Point(point.n, point.draw_values, point.power, "the mean is zero"))
+        else:
+            used.append(point)
+    return used, excluded
+
+
+def _resampled_logs(points: Sequence[Point], resamples: int, seed: int) -> Array:
+    """(resample, point): logarithms of bootstrapped means, stretched for few draws. Draws are independent across n."""
+    generator = np.random.default_rng(seed)
+    columns = []
+    for point in points:
+        centre = np.log(np.mean(point.draw_values))
+        stretch = small_sample_stretch(len(point.draw_values))
+        means = bootstrap_means(point.draw_values, resamples, generator)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            deviation = np.log(np.where(means > 0, means, np.nan)) - centre
+        columns.append(point.power * (centre + stretch * deviation))
+    return np.stack(columns, axis=1)
+
+
+def _slope_weights(log_n: Array, weights: Array) -> Array:
+    """Coefficients c with slope = sum c_i y_i, for weighted least squares."""
+    centred = log_n - np.sum(weights * log_n) / np.sum(weights)
+    return weights * centred / np.sum(weights * centred**2)
+
+
+def _bend_weights(log_n: Array, weights: Array) -> Array:
+    """Coefficients of the quadratic term of a weighted parabola in log n."""
+    design = np.stack([np.ones_like(log_n), log_n - log_n.mean(), (log_n - log_n.mean()) ** 2], axis=1)
+    root = np.sqrt(weights)[:, None]
+    return (np.linalg.pinv(design * root) * root.T)[2]
+
+
+def _percentile_interval(samples: Array, value: float) -> Interval:
+    if not np.any(np.isfinite(samples)):
+        return Interval(-np.inf, np.inf)
+    tail = 50.0 * (1.0 - CONFIDENCE)
+    low, high = np.nanpercentile(samples, [tail, 100.0 - tail])
+    return Interval(min(float(low), value), max(float(high), value))
+
+
+def _inverse_variances(points: Sequence[Point]) -> Array:
+    """Weights of the logarithms: 1 / relative squared error. Unknown errors (one draw) weigh the same."""
+    relative = np.array([p.power * standard_error(p.draw_values) / np.mean(p.draw_values) for p in points])
+    if not np.all(np.isfinite(relative)):
+        return np.ones(len(points))
+    return 1.0 / np.maximum(relative, _SMALLEST_RELATIVE_ERROR) ** 2
+
+
+def _weighted_slope(points: Sequence[Point], logs: Array, samples: Array, weights: Array) -> Slope:
+    log_n = np.log([float(p.n) for p in points])
+    coefficients = _slope_weights(log_n, weights)
+    value = float(coefficients @ logs)
+    return Slope(points[0].n, points[-1].n, value, _percentile_interval(samples @ coefficients, value))
+
+
+def _bend(points: Sequence[Point], logs: Array, samples: Array, weights: Array) -> Slope | None:
+    if len({p.n for p in points}) < 3:
+        return None
+    coefficients = _bend_weights(np.log([float(p.n) for p in points]), weights)
+    value = float(coefficients @ logs)
+    return Slope(points[0].n, points[-1].n, value, _percentile_interval(samples @ coefficients, value))
+
+
+def fit_power(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = SEED) -> PowerFit:
+    """Fit log(mean) against log(n). Raises FitError with fewer than two usable n."""
+    used, excluded = usable_points(points)
+    if len({p.n for p in used}) < 2:
+        raise FitError(f"{len(used)} usable n; a slope needs two")
+    logs = np.array([p.power * np.log(np.mean(p.draw_values)) for p in used])
+    samples = _resampled_logs(used, resamples, seed)
+    weights = _inverse_variances(used)
+    overall = _weighted_slope(used, logs, samples, weights)
+    local = []
+    for left, right in zip(range(len(used)), range(1, len(used)), strict=False):
+        if used[right].n > used[left].n:
+            pair = slice(left, right + 1)
+            local.append(_weighted_slope(used[pair], logs[pair], samples[:, pair], np.ones(2)))
+    rest = [i for i, p in enumerate(used) if p.n > used[0].n]
+    without = None
+    if len({used[i].n for i in rest}) >= 2:
+        without = _weighted_slope([used[i] for i in rest], logs[rest], samples[:, rest], weights[rest])
+    log_n = np.log([float(p.n) for p in used])
+    prefactor = float(np.exp(np.sum(weights * (logs - overall.value * log_n)) / np.sum(weights)))
+    bend = _bend(used, logs, samples, weights)
+    return PowerFit(
+        overall.value, prefactor, overall.interval, tuple(local), without, bend, tuple(used), tuple(excluded)
+    )

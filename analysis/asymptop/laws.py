@@ -1,0 +1,158 @@
+"""Laws: expressions in n such as `400`, `4*n^0.5` or `2*sqrt(log(n))`, for k and for sigma.
+
+The grammar is that of the asymptop program: n, numbers, + - * / ^, parentheses, log (natural) and sqrt.
+What a law does as n grows (a power of n, a power of log n) is found from its values, so every spelling of
+the same law is recognised.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from dataclasses import dataclass
+
+_PROBES = tuple(2.0**e for e in (8, 14, 20, 26, 32, 40))
+_OPERATORS = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.Pow: lambda a, b: a**b,
+}
+_FUNCTIONS = {"log": math.log, "sqrt": math.sqrt}
+
+
+class LawError(ValueError):
+    """The text is not a law, or has no finite value at n."""
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """prefactor * n^exponent."""
+
+    prefactor: float
+    exponent: float
+
+
+@dataclass(frozen=True)
+class Regime:
+    """How sigma grows: kind is constant, sqrt_log, log, measured or other; sigma = coefficient * its shape."""
+
+    kind: str
+    coefficient: float = math.nan
+
+    @property
+    def words(self) -> str:
+        return {
+            "constant": "constant σ",
+            "sqrt_log": "σ = c·√(log n)",
+            "log": "σ = c·log n",
+            "measured": "σ as measured",
+        }.get(self.kind, "another law of σ")
+
+
+def _parse(law: str) -> ast.expr:
+    try:
+        return ast.parse(law.strip().replace("^", "**"), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise LawError(f"'{law}' is not a law in n") from error
+
+
+def _value(node: ast.expr, n: float) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.Name(id="n"):
+            return n
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand, n)
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _value(operand, n)
+        case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATORS:
+            return _OPERATORS[type(operator)](_value(left, n), _value(right, n))
+        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](_value(argument, n))
+    raise LawError("a law may hold n, numbers, + - * / ^, parentheses, log and sqrt only")
+
+
+def evaluate(law: str, n: float) -> float:
+    """Value of the law at n. Raises LawError."""
+    try:
+        value = _value(_parse(law), float(n))
+    except (ArithmeticError, ValueError) as error:
+        raise error if isinstance(error, LawError) else LawError(f"'{law}' has no value at n = {n:g}") from error
+    if isinstance(value, complex) or not math.isfinite(value):
+        raise LawError(f"'{law}' has no finite value at n = {n:g}")
+    return value
+
+
+def _power_of(law: str, base: list[float]) -> PowerLaw | None:
+    """The power of `base` that equals the law at every probe, if there is one."""
+    try:
+        values = [evaluate(law, n) for n in _PROBES]
+    except LawError:
+        return None
+    if min(values) <= 0:
+        return None
+    exponent = math.log(values[-1] / values[0]) / math.log(base[-1] / base[0])
+    prefactor = values[0] / base[0] ** exponent
+    if all(math.isclose(v, prefactor * b**exponent, rel_tol=1e-9) for v, b in zip(values, base, strict=True)):
+        return PowerLaw(prefactor, exponent)
+    return None
+
+
+def power_law(law: str) -> PowerLaw | None:
+    """(prefactor, exponent) when the law is a power of n, a constant included; None otherwise."""
+    return _power_of(law, list(_PROBES))
+
+
+def regime_of(sigma_law: str, sigma: float, n: float) -> Regime:
+    """Regime of a sigma law; sigma, its value at n, fixes the coefficient (a law of R differs by the scale)."""
+    if sigma_law == "measured":
+        return Regime("measured")
+    power = _power_of(sigma_law, [math.log(n) for n in _PROBES])
+    shapes = {0.0: "constant", 0.5: "sqrt_log", 1.0: "log"}
+    exponent = None if power is None else round(power.exponent, 6)
+    if exponent in shapes:
+        return Regime(shapes[exponent], sigma / math.log(n) ** exponent)
+    return Regime("other")
+
+
+def _tex(node: ast.expr, parent: int = 0) -> str:
+    match node:
+        case ast.Constant(value=number):
+            return f"{number:g}"
+        case ast.Name(id=name):
+            return name
+        case ast.Call(func=ast.Name(id="sqrt"), args=[argument]):
+            return rf"\sqrt{{{_tex(argument)}}}"
+        case ast.Call(func=ast.Name(id="log"), args=[ast.Name(id="n")]):
+            return r"\log n"
+        case ast.Call(func=ast.Name(id="log"), args=[argument]):
+            return rf"\log({_tex(argument)})"
+        case ast.BinOp(left=ast.Call(func=ast.Name(id="log"), args=[argument]), op=ast.Pow(), right=right):
+            return rf"\log^{{{_tex(right)}}}{_tex(argument)}"
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            return rf"{_tex(left, 3)}^{{{_tex(right)}}}"
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            text = rf"{_tex(left, 2)}\,{_tex(right, 2)}"
+            return f"({text})" if parent > 2 else text
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            text = rf"{_tex(left, 2)}/{_tex(right, 3)}"
+            return f"({text})" if parent > 1 else text
+        case ast.BinOp(left=left, op=operator, right=right):
+            sign = "+" if isinstance(operator, ast.Add) else "-"
+            text = f"{_tex(left, 1)}{sign}{_tex(right, 2)}"
+            return f"({text})" if parent > 1 else text
+        case ast.UnaryOp(operand=operand):
+            return f"-{_tex(operand, 3)}"
+    raise LawError("not a law")
+
+
+def to_tex(law: str) -> str:
+    """The law for a plot's label, as mathtext; text that is no law stays as it is, its dollar signs escaped."""
+    try:
+        evaluate(law, 2.0**20)
+        return f"${_tex(_parse(law))}$"
+    except (LawError, RecursionError):
+        return law.replace("$", r"\$")

@@ -1,0 +1,113 @@
+"""What i.i.d. Gaussian logits predict as n grows: closed forms and exponents (CLAIMS, sources T and E).
+
+Logits of a row are N(0, sigma^2), the query is not among the keys, and sigma is below the freezing point
+sqrt(2 log n), so that sums over keys equal their means. With z_k defined by Phi_c(z_k) = k/n:
+
+    tail_mass        Phi(z_k - sigma)
+    k_epsilon        n Phi_c(sigma + Phi^-1(epsilon))
+    count_p_above    n Phi_c(sigma/2 + log(n t)/sigma) for p > t; n Phi_c(sigma/2) for t = 1/n
+    sum p^2          exp(sigma^2) / n                        (needs 2 sigma < sqrt(2 log n))
+    row_l2_error     sqrt((tau/(1-tau))^2 S2_head + S2_tail),  S2_head = exp(sigma^2) Phi_c(z_k - 2 sigma) / n,
+                     S2_tail = exp(sigma^2) Phi(z_k - 2 sigma) / n
+
+finite_size.py keeps the largest logits apart and holds at every sigma; use that beside data.
+All functions broadcast over numpy arrays.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import log_ndtr, ndtr, ndtri
+
+from .statistics import Array
+
+
+def freezing_sigma(n: ArrayLike) -> Array:
+    """sigma at which a row's weight moves to its few largest logits: sqrt(2 log n)."""
+    return np.sqrt(2.0 * np.log(np.asarray(n, dtype=float)))
+
+
+def kth_score(n: ArrayLike, k: ArrayLike) -> Array:
+    """z_k with Phi_c(z_k) = k/n."""
+    return -ndtri(np.asarray(k, dtype=float) / np.asarray(n, dtype=float))
+
+
+def tail_mass(n: ArrayLike, k: ArrayLike, sigma: ArrayLike) -> Array:
+    return ndtr(kth_score(n, k) - np.asarray(sigma, dtype=float))
+
+
+def k_epsilon(n: ArrayLike, epsilon: ArrayLike, sigma: ArrayLike) -> Array:
+    return np.asarray(n, dtype=float) * ndtr(-(np.asarray(sigma, dtype=float) + ndtri(epsilon)))
+
+
+def count_p_above(n: ArrayLike, threshold: ArrayLike, sigma: ArrayLike) -> Array:
+    """p_j = exp(sigma z - sigma^2/2)/n exceeds t when z > sigma/2 + log(n t)/sigma."""
+    n, sigma = np.asarray(n, dtype=float), np.asarray(sigma, dtype=float)
+    return n * ndtr(-(sigma / 2.0 + np.log(n * np.asarray(threshold, dtype=float)) / sigma))
+
+
+def sum_p_squared(n: ArrayLike, sigma: ArrayLike) -> Array:
+    return np.exp(np.square(np.asarray(sigma, dtype=float)) - np.log(np.asarray(n, dtype=float)))
+
+
+def row_l2_error(n: ArrayLike, k: ArrayLike, sigma: ArrayLike) -> Array:
+    z, sigma = kth_score(n, k), np.asarray(sigma, dtype=float)
+    log_s2 = np.square(sigma) - np.log(np.asarray(n, dtype=float))
+    log_odds = log_ndtr(z - sigma) - log_ndtr(sigma - z)
+    head = np.exp(2.0 * log_odds + log_s2 + log_ndtr(2.0 * sigma - z))
+    return np.sqrt(head + np.exp(log_s2 + log_ndtr(z - 2.0 * sigma)))
+
+
+def row_linf_error(n: ArrayLike, k: ArrayLike, sigma: ArrayLike) -> Array:
+    """max(p_max tau/(1-tau), p_(k+1)) with the largest logit at its median, Phi_c(z) = log(2)/n."""
+    n, sigma = np.asarray(n, dtype=float), np.asarray(sigma, dtype=float)
+    z = kth_score(n, k)
+    odds = np.exp(log_ndtr(z - sigma) - log_ndtr(sigma - z))
+    largest = np.exp(sigma * kth_score(n, np.log(2.0)) - np.square(sigma) / 2.0) / n
+    return np.maximum(largest * odds, np.exp(sigma * z - np.square(sigma) / 2.0) / n)
+
+
+def frobenius_over_n(n: ArrayLike, k: ArrayLike, sigma: ArrayLike) -> Array:
+    """(1/n) times the Frobenius norm of an n x n difference matrix: sqrt(n row_l2^2) / n."""
+    return row_l2_error(n, k, sigma) / np.sqrt(np.asarray(n, dtype=float))
+
+
+# Limits of d log(error) / d log(n) for k = alpha n^C, 0 < C < 1, and constant sigma.
+
+
+def tail_mass_exponent(c: float) -> float:
+    """tau_k grows to 1."""
+    return 0.0
+
+
+def row_l2_exponent(c: float) -> float:
+    return -c / 2.0
+
+
+def row_linf_exponent(c: float) -> float:
+    """Reached slowly: corrections of order sigma / sqrt(2 log n)."""
+    return -c
+
+
+def frobenius_exponent(c: float) -> float:
+    return -(1.0 + c) / 2.0
+
+
+# sigma = c sqrt(log n), source E.
+
+
+def critical_exponent(coefficient: float) -> float:
+    """k = n^C suffices for tau_k -> 0 iff C exceeds this; coefficient = c < sqrt 2."""
+    return 1.0 - coefficient**2 / 2.0
+
+
+def tail_exponent_above_critical(coefficient: float, c: float) -> float:
+    """Slope of tau_k for C between the critical exponent and 1, up to log corrections; coefficient < sqrt 2."""
+    return -((coefficient - np.sqrt(2.0 * (1.0 - c))) ** 2) / 2.0
+
+
+def tail_exponent_frozen(coefficient: float, c: float) -> float:
+    """Slope of tau_k for coefficient > sqrt 2: minus (sqrt2 c - C - c sqrt(2(1-C)))."""
+    root = np.sqrt(2.0)
+    return -(root * coefficient - c - coefficient * np.sqrt(2.0 * (1.0 - c)))

@@ -1,0 +1,195 @@
+"""Quantities: what is read per draw, how it is written, and what i.i.d. Gaussian logits expect of it at finite n.
+
+A quantity that depends on k, epsilon or a threshold gets it as `parameter`. `power` is applied to the mean over
+draws: a Frobenius norm is the root of a mean square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import finite_size
+from .finite_size import Profile
+from .fits import Point
+from .reader import Case
+from .series import Series
+from .statistics import Array, mean_over_rows
+
+Parameter = int | float | str | None
+
+
+@dataclass(frozen=True)
+class Quantity:
+    name: str
+    words: str
+    symbol: str
+    norm: str
+    draw_values: Callable[[Case, Parameter], Array]
+    expected: Callable[[Profile, Parameter, int], float] | None = None
+    power: float = 1.0
+    dataset: str = ""
+
+    def present(self, case: Case) -> bool:
+        return case.has(self.dataset or self.name)
+
+
+def _at_k(name: str) -> Callable[[Case, Parameter], Array]:
+    return lambda case, k: case.draw_means(name)[:, case.k_index(int(k))]
+
+
+def _plain(name: str) -> Callable[[Case, Parameter], Array]:
+    return lambda case, _: case.draw_means(name)
+
+
+def _mean_square_over_n(case: Case, k: Parameter) -> Array:
+    """(1/n)^2 ‖A - A_hat‖_F^2 of an n x n matrix whose rows are like the measured ones."""
+    squares = case.kept("row_l2_squared", lambda: mean_over_rows(np.square(case.values("row_l2_error"))))
+    return squares[:, case.k_index(int(k))] / case.n
+
+
+def _effective_entries(case: Case, _: Parameter) -> Array:
+    return case.kept("exp_entropy", lambda: mean_over_rows(np.exp(case.values("entropy_nats"))))
+
+
+def _k_epsilon(case: Case, epsilon: Parameter) -> Array:
+    return case.draw_means("k_epsilon")[:, list(case.epsilon).index(epsilon)]
+
+
+def _count_above(case: Case, threshold: Parameter) -> Array:
+    return case.draw_means("count_p_above")[:, case.threshold.index(str(threshold))]
+
+
+def _share_above(case: Case, threshold: Parameter) -> Array:
+    keys = case.values("row_n")
+    counts = case.values("count_p_above")[:, :, case.threshold.index(str(threshold))]
+    return mean_over_rows(counts / keys)
+
+
+TAIL_MASS = Quantity(
+    "tail_mass",
+    "tail mass",
+    r"\tau_k",
+    "total variation",
+    _at_k("tail_mass"),
+    lambda row, k, n: finite_size.tail_mass(row, int(k)),
+)
+ROW_L2_ERROR = Quantity(
+    "row_l2_error",
+    "row ℓ2 error",
+    r"\Vert p-\hat p\Vert_2",
+    "row ℓ2",
+    _at_k("row_l2_error"),
+    lambda row, k, n: finite_size.row_l2_error(row, int(k)),
+)
+ROW_LINF_ERROR = Quantity(
+    "row_linf_error",
+    "row ℓ∞ error",
+    r"\Vert p-\hat p\Vert_\infty",
+    "row ℓ∞",
+    _at_k("row_linf_error"),
+    lambda row, k, n: finite_size.row_linf_error(row, int(k)),
+)
+FROBENIUS_OVER_N = Quantity(
+    "frobenius_over_n",
+    "Frobenius norm / n",
+    r"\Vert A-\hat A\Vert_F/n",
+    "(1/n) Frobenius",
+    _mean_square_over_n,
+    lambda row, k, n: finite_size.row_l2_squared(row, int(k)) / n,
+    power=0.5,
+    dataset="row_l2_error",
+)
+OUTPUT_ERROR = Quantity(
+    "output_error_relative",
+    "relative output error",
+    r"\Vert (p-\hat p)V\Vert_2/\Vert pV\Vert_2",
+    "relative output ℓ2",
+    _at_k("output_error_relative"),
+)
+K_EPSILON = Quantity(
+    "k_epsilon",
+    "k needed for tail mass ε",
+    r"k_\varepsilon",
+    "total variation",
+    _k_epsilon,
+    lambda row, epsilon, n: finite_size.k_epsilon(row, float(epsilon)),
+)
+PARTICIPATION_RATIO = Quantity(
+    "participation_ratio",
+    "participation ratio",
+    r"1/\Sigma\,p^2",
+    "",
+    _plain("participation_ratio"),
+    lambda row, _, n: finite_size.participation_ratio(row),
+)
+EFFECTIVE_ENTRIES = Quantity(
+    "exp_entropy",
+    "exp(entropy)",
+    r"\exp H(p)",
+    "",
+    _effective_entries,
+    lambda row, _, n: finite_size.exp_entropy(row),
+    dataset="entropy_nats",
+)
+P_MAX = Quantity("p_max", "largest entry", r"p_{\max}", "", _plain("p_max"), lambda row, _, n: finite_size.p_max(row))
+COUNT_P_ABOVE = Quantity(
+    "count_p_above",
+    "entries above a threshold",
+    r"\#\{p>t\}",
+    "",
+    _count_above,
+    lambda row, t, n: finite_size.count_p_above(row, 1.0 / n if t == "1/n" else float(t)),
+)
+SHARE_ABOVE = Quantity("share_p_above", "share of entries above ε", "", "", _share_above, dataset="count_p_above")
+
+ERRORS = (TAIL_MASS, ROW_L2_ERROR, ROW_LINF_ERROR, FROBENIUS_OVER_N)
+
+
+def has_parameter(case: Case, quantity: Quantity, parameter: Parameter) -> bool:
+    """Whether this case measured the quantity at this k law, epsilon or threshold."""
+    if not quantity.present(case):
+        return False
+    if quantity in (COUNT_P_ABOVE, SHARE_ABOVE):
+        return parameter in case.threshold
+    if quantity is K_EPSILON:
+        return bool(np.any(case.epsilon == parameter))
+    return True
+
+
+def points(series: Series, quantity: Quantity, parameter: Parameter = None) -> list[Point]:
+    """One point per n at a fixed epsilon or threshold, or for a quantity without a parameter."""
+    return [
+        Point(case.n, quantity.draw_values(case, parameter), quantity.power)
+        for case in series.cases
+        if has_parameter(case, quantity, parameter)
+    ]
+
+
+def points_of_law(series: Series, quantity: Quantity, law: str) -> list[Point]:
+    """One point per n with k = law(n). A k clipped to n, where the error is 0, is kept out of every logarithm."""
+    found = []
+    for case in series.cases:
+        if law in case.k_law and quantity.present(case):
+            k = int(case.k_of_law[case.k_law.index(law)])
+            found.append(Point(case.n, quantity.draw_values(case, k), quantity.power, "k = n" if k >= case.n else ""))
+    return found
+
+
+def k_of_law(case: Case, law: str) -> int:
+    return int(case.k_of_law[case.k_law.index(law)])
+
+
+def expected_draw_values(case: Case, quantity: Quantity, parameter: Parameter) -> Array | None:
+    """Expectation over i.i.d. Gaussian logits at every row's own sigma_i, averaged per draw (before `power`)."""
+    expected = quantity.expected
+    if expected is None:
+        return None
+
+    def compute() -> Array:
+        sigma = case.values("sigma_i").astype(float)
+        return finite_size.draw_means(case.n, sigma, lambda row: expected(row, parameter, case.n))
+
+    return case.kept((quantity.name, parameter, "expected"), compute)

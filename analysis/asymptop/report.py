@@ -1,0 +1,118 @@
+"""report.html: one file that opens offline, with the verdicts, the figures, the fits and how it was measured."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from .figures import RenderedFigure
+from .reader import Results
+from .report_sections import checks_section, fits_section, provenance_section, summary_section, verdict_section
+from .series import Series
+from .verdicts import Judgement
+
+CSS = """
+:root { --ink: #1d2329; --muted: #5d6873; --paper: #ffffff; --wash: #f4f6f8; --line: #d9dfe5; --accent: #0072b2;
+  --good: #0b6b45; --good-wash: #dcf3e8; --bad: #a32116; --bad-wash: #fbe3e0; --open: #7a5200; --open-wash: #fdf0d2; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6eaee; --muted: #9fabb6; --paper: #14181c; --wash: #1d2329;
+  --line: #333c45; --accent: #6cb8ea; --good: #8fe0bb; --good-wash: #123626; --bad: #ff9d92; --bad-wash: #44191a;
+  --open: #f3cd7a; --open-wash: #3b2e10; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, "Segoe UI", sans-serif; }
+main { max-width: 72rem; margin: 0 auto; padding: 2.5rem 1.5rem 5rem; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .25rem; }
+h2 { font-size: 1.35rem; margin: 3rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1.05rem; margin: 2rem 0 .4rem; }
+p { max-width: 50rem; } .muted { color: var(--muted); } .lead { font-size: 1.08rem; }
+nav a { margin-right: 1.1rem; color: var(--accent); text-decoration: none; }
+nav a:hover { text-decoration: underline; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .86rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .38rem .7rem .38rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td:first-child { white-space: nowrap; }
+th { color: var(--muted); font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap; }
+td.tight { white-space: nowrap; }
+.verdict { display: inline-block; padding: .1rem .55rem; border-radius: 1rem; font-weight: 650; font-size: .76rem;
+  letter-spacing: .03em; white-space: nowrap; background: var(--wash); color: var(--muted); }
+.SUPPORTED, .VALID { background: var(--good-wash); color: var(--good); }
+.CONTRADICTED, .INVALID { background: var(--bad-wash); color: var(--bad); }
+.UNDECIDED { background: var(--open-wash); color: var(--open); }
+.claim { border: 1px solid var(--line); border-radius: .6rem; padding: 1rem 1.2rem; margin: .9rem 0; }
+.claim h3 { margin: 0 0 .3rem; display: flex; gap: .7rem; align-items: center; } .claim p { margin: .35rem 0; }
+.formula { font-family: "STIX Two Text", Cambria, Georgia, serif; font-size: 1.02rem; }
+details { margin-top: .6rem; } summary { cursor: pointer; color: var(--accent); }
+figure { margin: 1.5rem 0 2.5rem; } figcaption { max-width: 50rem; color: var(--muted); font-size: .92rem; }
+figcaption b { color: var(--ink); }
+figure img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
+  border-radius: .6rem; padding: .8rem; margin-bottom: .7rem; }
+pre { background: var(--wash); padding: .8rem 1rem; border-radius: .5rem; overflow-x: auto; font-size: .82rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.4rem; font-size: .92rem; }
+dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
+@media print { details > * { display: block; } main { max-width: none; } }
+"""
+
+
+def _figures_section(figures: Sequence[RenderedFigure]) -> str:
+    parts = ['<h2 id="figures">Figures</h2>']
+    if not figures:
+        parts.append("<p>No VALID case to draw.</p>")
+    for number, figure in enumerate(figures, start=1):
+        image = base64.b64encode(figure.svg.encode("utf-8")).decode("ascii")
+        parts.append(
+            f'<figure id="{escape(figure.name)}"><img alt="{escape(figure.title)}" '
+            f'src="data:image/svg+xml;base64,{image}">'
+            f"<figcaption><b>Figure {number}. {escape(figure.title)}.</b> "
+            f"{escape(figure.caption)}</figcaption></figure>"
+        )
+    return "\n".join(parts)
+
+
+def build_report(
+    results: Results, series: Sequence[Series], judgements: Sequence[Judgement], figures: Sequence[RenderedFigure]
+) -> str:
+    """The page as text. Everything that comes from the file is escaped."""
+    contents = (
+        ("claims", "Claims"),
+        ("figures", "Figures"),
+        ("fits", "Fitted exponents"),
+        ("checks", "Self-checks"),
+        ("measured", "How this was measured"),
+    )
+    links = "".join(f'<a href="#{anchor}">{words}</a>' for anchor, words in contents)
+    sections = (
+        summary_section(results, series, judgements),
+        f"<nav>{links}</nav>",
+        verdict_section(judgements),
+        _figures_section(figures),
+        fits_section(series),
+        checks_section(results.cases),
+        provenance_section(results),
+    )
+    body = "\n".join(sections)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>Asymptop: {escape(results.path.name)}</title>\n<style>{CSS}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def write_report(
+    path: Path,
+    results: Results,
+    series: Sequence[Series],
+    judgements: Sequence[Judgement],
+    figures: Sequence[RenderedFigure],
+) -> None:
+    """Write beside the target and rename, so that a failure leaves an older report whole."""
+    text = build_report(results, series, judgements, figures)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

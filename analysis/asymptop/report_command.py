@@ -1,0 +1,46 @@
+"""`report`: the verdict table on stdout, report.html, and the figures as files on request."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .claims import judge
+from .figures import render
+from .reader import ResultsError, open_results
+from .report import write_report
+from .series import group_series
+from .verdict_table import print_verdicts
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("report", help="judge the claims and write report.html")
+    parser.add_argument("results", type=Path, help="results file of a study")
+    parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: %(default)s")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="also write each figure as PNG, PDF and CSV here")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        with open_results(arguments.results) as results:
+            series = group_series(results.cases)
+            judgements = judge(series)
+            figures = render(series, arguments.figures)
+            write_report(arguments.output, results, series, judgements, figures)
+    except ResultsError as error:
+        print(f"asymptop report: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as error:
+        print(f"asymptop report: {error.filename or arguments.output}: {error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
+    print_verdicts(judgements, sys.stdout)
+    print(f"\nreport: {arguments.output}")
+    if arguments.figures is not None:
+        print(f"figures: {arguments.figures}")
+    return EXIT_OK
