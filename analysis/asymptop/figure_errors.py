@@ -7,22 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
-from . import laws
-from .figure_style import (
-    EXPECTED,
-    FORMULA,
-    INVALID_COLOUR,
-    MEASURED,
-    MUTED,
-    axis_of_n,
-    colour,
-    log_y,
-    marker,
-    outside_legend,
-    panel_grid,
-    proxy,
-)
+from . import captions, laws
+from .figure_marks import Marks, label_axes, label_n
+from .figure_style import FORMULA, MUTED, axis_of_n, colour, log_y, marker, outside_legend, panel_grid, proxy
 from .plot_data import ABSENT, Plot, curve_against_n, draw_curve, draw_invalid, invalid_points, positive
 from .quantities import (
     OUTPUT_ERROR,
@@ -79,11 +68,10 @@ def _against_n(panels: Sequence[Panel], quantity: Quantity, caption: str) -> Plo
     if not all_laws:
         return None
     figure, axes = panel_grid(len(panels), share_y=False)
-    plot = Plot(
-        f"{quantity.name}_against_n", f"{quantity.words[0].upper()}{quantity.words[1:]} against n", caption, figure
-    )
-    guides = expected = invalid = False
+    plot = Plot(f"{quantity.name}_against_n", f"{_sentence_case(quantity.words)} against n", caption, figure)
+    marks = Marks.of(panels)
     sizes: set[int] = set()
+    drawn: set[str] = set()
     for panel, place in zip(panels, axes, strict=True):
         for index, law in enumerate(all_laws):
             curve = curve_against_n(panel, quantity, _k_at(law))
@@ -91,95 +79,46 @@ def _against_n(panels: Sequence[Panel], quantity: Quantity, caption: str) -> Plo
                 continue
             sizes.update(curve.x.astype(int).tolist())
             draw_curve(place, curve, colour(index), marker(index))
-            expected |= bool(np.isfinite(curve.expected).any())
-            invalid |= draw_invalid(place, invalid_points(panel, quantity, _k_at(law)))
+            drawn |= {law} if (curve.value > 0).any() else set()
+            marks.note(curve, draw_invalid(place, invalid_points(panel, quantity, _k_at(law))))
             if len(all_laws) <= _GUIDES_UP_TO and panel.first.regime.kind == "constant":
-                guides |= _claimed_guide(place, law, curve.x, curve.value, colour(index))
+                marks.guides |= _claimed_guide(place, law, curve.x, curve.value, colour(index))
             plot.records += curve.records(panel.title, law)
         place.set_title(panel.title)
         log_y([place], _FLOOR)
-    _label(axes, sizes, f"${quantity.symbol}$")
-    entries = [
-        proxy(f"$k$ = {laws.to_tex(law)}", color=colour(i), marker=marker(i), linestyle="-")
-        for i, law in enumerate(all_laws)
-    ]
-    outside_legend(figure, entries, "k law", _strokes(panels, expected, guides, invalid))
+    label_n(axes, sizes, f"${quantity.symbol}$")
+    outside_legend(figure, _law_entries(all_laws, drawn), "k law", marks.strokes())
+    plot.caption = f"{caption} {captions.ERROR_AXES} {marks.words()}"
     return plot
 
 
-def _strokes(panels: Sequence[Panel], expected: bool, guides: bool, invalid: bool) -> list:
-    strokes = [proxy("measured, ±1 SE", **MEASURED)]
-    if any(len(p.members) > 1 for p in panels):
-        strokes = [proxy("median, 10–90% of heads", color=MUTED, linewidth=5, alpha=0.35)]
-    if expected:
-        strokes.append(proxy("i.i.d. Gaussian", **EXPECTED))
-    if guides:
-        strokes.append(proxy("claimed $n^{-C}$", **FORMULA))
-    if invalid:
-        strokes.append(proxy("INVALID", color=INVALID_COLOUR, marker="x", linestyle="none"))
-    return strokes
+def _sentence_case(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
-def _label(axes: Sequence[Axes], sizes: set[int], y_label: str) -> None:
-    for place in axes:
-        if sizes:
-            axis_of_n(place, sorted(sizes))
-        place.set_xlabel("$n$" if _is_lowest(place, axes) else "")
-        place.set_ylabel(y_label if place.get_subplotspec().is_first_col() else "")
-
-
-def _is_lowest(place: Axes, axes: Sequence[Axes]) -> bool:
-    here = place.get_subplotspec()
-    return not any(
-        a.get_subplotspec().colspan == here.colspan and a.get_subplotspec().rowspan.start > here.rowspan.start
-        for a in axes
-    )
-
-
-_HOW_TO_READ = (
-    "Each panel is one law of σ with its own range of y, each colour one k law. Both axes are logarithmic, so a "
-    "power of n is a straight line "
-    "and its exponent is the slope. Markers are means over draws with one standard error; dashed lines are what i.i.d. "
-    "Gaussian logits give at finite n, averaged over the measured σ of every row"
-)
-_GUIDE = "; dotted lines fall like the claimed n^-C from the first point (drawn for up to four laws at constant σ)."
+def _law_entries(all_laws: Sequence[str], drawn: set[str]) -> list[Line2D]:
+    entries = []
+    for index, law in enumerate(all_laws):
+        note = "" if law in drawn else " (error 0)"
+        label = f"$k$ = {laws.to_tex(law)}{note}"
+        entries.append(proxy(label, color=colour(index), marker=marker(index), linestyle="-"))
+    return entries
 
 
 def tail_mass_against_n(panels: Sequence[Panel]) -> Plot | None:
-    return _against_n(
-        panels,
-        TAIL_MASS,
-        "Weight that top-k drops, τ_k, along every k law. A law is enough where its line falls; a line that bends up "
-        "to 1 "
-        f"has lost the whole row. {_HOW_TO_READ}{_GUIDE}",
-    )
+    return _against_n(panels, TAIL_MASS, captions.TAIL_MASS_AGAINST_N)
 
 
 def row_l2_error_against_n(panels: Sequence[Panel]) -> Plot | None:
-    return _against_n(
-        panels,
-        ROW_L2_ERROR,
-        "ℓ2 distance between a row and its renormalised top-k version. It can fall while the tail mass rises, because "
-        "each of many entries is small: compare with the tail mass before calling a k law sufficient. "
-        f"{_HOW_TO_READ}{_GUIDE}",
-    )
+    return _against_n(panels, ROW_L2_ERROR, captions.ROW_L2_AGAINST_N)
 
 
 def row_linf_error_against_n(panels: Sequence[Panel]) -> Plot | None:
-    return _against_n(
-        panels,
-        ROW_LINF_ERROR,
-        f"Largest error of a single entry: the most forgiving of the norms. {_HOW_TO_READ}{_GUIDE}",
-    )
+    return _against_n(panels, ROW_LINF_ERROR, captions.ROW_LINF_AGAINST_N)
 
 
 def output_error_against_n(panels: Sequence[Panel]) -> Plot | None:
-    return _against_n(
-        panels,
-        OUTPUT_ERROR,
-        "Error of the attention output relative to the exact output: what a model would feel. Axes as above; "
-        "nothing is predicted here, since the values V decide it.",
-    )
+    return _against_n(panels, OUTPUT_ERROR, captions.OUTPUT_AGAINST_N)
 
 
 def _curves_against_k(panel: Panel, quantity: Quantity, n: int) -> tuple[Array, Array, Array, Array] | None:
@@ -249,12 +188,11 @@ def _draw_against_k(place: Axes, panel: Panel, quantity: Quantity, n: int, tint:
 
 def _against_k(panels: Sequence[Panel], quantity: Quantity, caption: str) -> Plot | None:
     sizes = sorted({c.n for p in panels for s in p.members for c in s.cases})[-_CURVES_OF_N:]
-    figure, axes = panel_grid(len(panels), legend_width=1.9)
-    plot = Plot(
-        f"{quantity.name}_against_k", f"{quantity.words[0].upper()}{quantity.words[1:]} against k", caption, figure
-    )
+    figure, axes = panel_grid(len(panels))
     shades = colormaps["viridis"](np.linspace(0.78, 0.12, max(len(sizes), 2)))
     tints = {n: shades[i] for i, n in enumerate(sizes)}
+    title = f"{_sentence_case(quantity.words)} against k"
+    plot = Plot(f"{quantity.name}_against_k", title, caption, figure)
     for panel, place in zip(panels, axes, strict=True):
         for n in sizes:
             plot.records += _draw_against_k(place, panel, quantity, n, tints[n])
@@ -262,15 +200,14 @@ def _against_k(panels: Sequence[Panel], quantity: Quantity, caption: str) -> Plo
         place.set_xscale("log", base=2)
     log_y(axes, 1e-8)
     axis_of_n(axes[0], [1, max(sizes)])
-    for place in axes:
-        place.set_xlabel("$k$" if _is_lowest(place, axes) else "")
-        place.set_ylabel(f"${quantity.symbol}$" if place.get_subplotspec().is_first_col() else "")
+    label_axes(axes, "$k$", f"${quantity.symbol}$")
     entries = [proxy(f"$n$ = {_size_words(n)}", color=tints[n]) for n in sizes]
-    strokes = [proxy("measured, ±1 SE", color=MUTED)]
+    heads = any(len(p.members) > 1 for p in panels)
+    strokes = [proxy("median, 10–90% of heads" if heads else "measured, ±1 SE", color=MUTED)]
     if any(p.first.predictable for p in panels):
-        strokes.append(
-            proxy("i.i.d. Gaussian", color=MUTED, marker="o", markersize=3.5, markerfacecolor="white", linestyle="none")
-        )
+        circle = {"marker": "o", "markersize": 3.5, "markerfacecolor": "white", "linestyle": "none"}
+        strokes.append(proxy("i.i.d. Gaussian", color=MUTED, **circle))
+        plot.caption = f"{caption} {captions.EXPECTED_DOTS}"
     outside_legend(figure, entries, "keys", strokes)
     return plot
 
@@ -280,20 +217,8 @@ def _size_words(n: int) -> str:
 
 
 def tail_mass_against_k(panels: Sequence[Panel]) -> Plot | None:
-    return _against_k(
-        panels,
-        TAIL_MASS,
-        "Weight dropped as a function of k at the largest n. Read across a fixed height for the k that a given error "
-        "needs: "
-        "where the curves shift right by as much as n grows, k must grow like n. The fall at the right end is k = n, "
-        "where "
-        "the error is exactly 0.",
-    )
+    return _against_k(panels, TAIL_MASS, captions.TAIL_MASS_AGAINST_K)
 
 
 def row_l2_error_against_k(panels: Sequence[Panel]) -> Plot | None:
-    return _against_k(
-        panels,
-        ROW_L2_ERROR,
-        "ℓ2 error of a row as a function of k at the largest n, on the same axes as the tail mass above.",
-    )
+    return _against_k(panels, ROW_L2_ERROR, captions.ROW_L2_AGAINST_K)

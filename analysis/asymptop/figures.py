@@ -23,6 +23,7 @@ class RenderedFigure:
     title: str
     caption: str
     svg: str
+    width: float  # inches
 
 
 BUILDERS = (
@@ -68,6 +69,8 @@ def render(series: Sequence[Series], folder: Path | None = None) -> tuple[Render
                 continue
             if folder is not None:
                 _write_files(plot, folder)
-            rendered.append(RenderedFigure(plot.name, plot.title, plot.caption, _svg(plot.canvas)))
+            rendered.append(
+                RenderedFigure(plot.name, plot.title, plot.caption, _svg(plot.canvas), plot.canvas.get_figwidth())
+            )
             plt.close(plot.canvas)
     return tuple(rendered)

@@ -8,7 +8,8 @@ drawn ones, M:
 
 With Gamma_j the sum of j unit exponentials, the j-th largest of n normals is Phi_c^-1(Gamma_j / n) (Renyi). The
 exponentials are fixed: the same for every n and sigma, so that ratios and slopes are smooth. Accurate to
-about 1% for n >= 1000 (tests/analysis compares with simulated rows).
+about 1% for n >= 1000 and sigma up to 2 sqrt(log n), to 5% at sigma = log n, where rare rows carry the means; not for
+the last few k below n (tests/analysis compares with simulated rows).
 """
 
 from __future__ import annotations

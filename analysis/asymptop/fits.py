@@ -12,6 +12,8 @@ from .statistics import CONFIDENCE, Array, Interval, bootstrap_means, small_samp
 RESAMPLES = 2000
 SEED = 20240402
 _SMALLEST_RELATIVE_ERROR = 1e-9
+# A local slope that changes by less than this from the smallest n to the largest does not bend.
+_SMALLEST_BEND = 1e-3
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class PowerFit:
     @property
     def bends(self) -> bool:
         """Whether the local slope changes with n beyond its noise: then no single exponent describes the data."""
-        return self.bend is not None and not self.bend.interval.contains(0.0)
+        if self.bend is None or self.bend.interval.contains(0.0):
+            return False
+        return 2.0 * abs(self.bend.value) * float(np.log(self.bend.n_high / self.bend.n_low)) > _SMALLEST_BEND
 
 
 class FitError(ValueError):
@@ -92,8 +96,8 @@ def _resampled_logs(points: Sequence[Point], resamples: int, seed: int) -> Array
         stretch = small_sample_stretch(len(point.draw_values))
         means = bootstrap_means(point.draw_values, resamples, generator)
         with np.errstate(divide="ignore", invalid="ignore"):
-            deviation = np.log(np.where(means > 0, means, np.nan)) - centre
-        columns.append(point.power * (centre + stretch * deviation))
+            deviation = stretch * (np.log(np.where(means > 0, means, np.nan)) - centre)
+        columns.append(point.power * (centre + deviation))
     return np.stack(columns, axis=1)
 
 

@@ -113,7 +113,7 @@ def regime_of(sigma_law: str, sigma: float, n: float) -> Regime:
     power = _power_of(sigma_law, [math.log(n) for n in _PROBES])
     shapes = {0.0: "constant", 0.5: "sqrt_log", 1.0: "log"}
     exponent = None if power is None else round(power.exponent, 6)
-    if exponent in shapes:
+    if exponent in shapes and n > 1:
         return Regime(shapes[exponent], sigma / math.log(n) ** exponent)
     return Regime("other")
 

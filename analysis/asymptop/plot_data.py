@@ -126,6 +126,10 @@ def draw_curve(axes: Axes, curve: Curve, colour: str, marker: str, logarithmic: 
     value = prepare(curve.value)
     if curve.heads > 1:
         axes.plot(curve.x, value, color=colour, marker=marker, zorder=3)
+        if len(curve.x) == 1:
+            axes.vlines(curve.x, prepare(curve.low), prepare(curve.high), color=colour, linewidth=3, alpha=0.35)
+        for edge in (curve.low, curve.high):
+            axes.plot(curve.x, prepare(edge), color=colour, linewidth=0.5, alpha=0.5, zorder=2)
         axes.fill_between(
             curve.x, prepare(curve.low), prepare(curve.high), color=colour, alpha=0.16, linewidth=0, zorder=1
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import finite_size
+from . import finite_size, laws
 from .finite_size import Profile
 from .fits import Point
 from .reader import Case
@@ -65,7 +65,7 @@ def _count_above(case: Case, threshold: Parameter) -> Array:
 def _share_above(case: Case, threshold: Parameter) -> Array:
     keys = case.values("row_n")
     counts = case.values("count_p_above")[:, :, case.threshold.index(str(threshold))]
-    return mean_over_rows(counts / keys)
+    return mean_over_rows(counts / np.maximum(keys, 1))
 
 
 TAIL_MASS = Quantity(
@@ -141,7 +141,7 @@ COUNT_P_ABOVE = Quantity(
     r"\#\{p>t\}",
     "",
     _count_above,
-    lambda row, t, n: finite_size.count_p_above(row, 1.0 / n if t == "1/n" else float(t)),
+    lambda row, t, n: finite_size.count_p_above(row, laws.evaluate(str(t), n)),
 )
 SHARE_ABOVE = Quantity("share_p_above", "share of entries above ε", "", "", _share_above, dataset="count_p_above")
 

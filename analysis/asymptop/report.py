@@ -10,10 +10,19 @@ from pathlib import Path
 
 from .figures import RenderedFigure
 from .reader import Results
-from .report_sections import checks_section, fits_section, provenance_section, summary_section, verdict_section
+from .report_sections import (
+    checks_section,
+    fits_section,
+    prose,
+    provenance_section,
+    summary_section,
+    verdict_section,
+)
 from .series import Series
 from .verdicts import Judgement
 
+# Size on screen of an inch of a figure: its 8.5 pt text then reads like the captions.
+PIXELS_PER_INCH = 128
 CSS = """
 :root { --ink: #1d2329; --muted: #5d6873; --paper: #ffffff; --wash: #f4f6f8; --line: #d9dfe5; --accent: #0072b2;
   --good: #0b6b45; --good-wash: #dcf3e8; --bad: #a32116; --bad-wash: #fbe3e0; --open: #7a5200; --open-wash: #fdf0d2; }
@@ -34,7 +43,7 @@ table { border-collapse: collapse; width: 100%; font-size: .86rem; font-variant-
 th, td { text-align: left; padding: .38rem .7rem .38rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td:first-child { white-space: nowrap; }
 th { color: var(--muted); font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap; }
-td.tight { white-space: nowrap; }
+sup { line-height: 0; font-size: .72em; }
 .verdict { display: inline-block; padding: .1rem .55rem; border-radius: 1rem; font-weight: 650; font-size: .76rem;
   letter-spacing: .03em; white-space: nowrap; background: var(--wash); color: var(--muted); }
 .SUPPORTED, .VALID { background: var(--good-wash); color: var(--good); }
@@ -46,7 +55,7 @@ td.tight { white-space: nowrap; }
 details { margin-top: .6rem; } summary { cursor: pointer; color: var(--accent); }
 figure { margin: 1.5rem 0 2.5rem; } figcaption { max-width: 50rem; color: var(--muted); font-size: .92rem; }
 figcaption b { color: var(--ink); }
-figure img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
+figure img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: .6rem; padding: .8rem; margin-bottom: .7rem; }
 pre { background: var(--wash); padding: .8rem 1rem; border-radius: .5rem; overflow-x: auto; font-size: .82rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.4rem; font-size: .92rem; }
@@ -61,11 +70,12 @@ def _figures_section(figures: Sequence[RenderedFigure]) -> str:
         parts.append("<p>No VALID case to draw.</p>")
     for number, figure in enumerate(figures, start=1):
         image = base64.b64encode(figure.svg.encode("utf-8")).decode("ascii")
+        width = f"{figure.width * PIXELS_PER_INCH:.0f}px"
+        title = escape(figure.title)
         parts.append(
-            f'<figure id="{escape(figure.name)}"><img alt="{escape(figure.title)}" '
-            f'src="data:image/svg+xml;base64,{image}">'
-            f"<figcaption><b>Figure {number}. {escape(figure.title)}.</b> "
-            f"{escape(figure.caption)}</figcaption></figure>"
+            f'<figure id="{escape(figure.name)}">'
+            f'<img alt="{title}" style="width: {width}" src="data:image/svg+xml;base64,{image}">'
+            f"<figcaption><b>Figure {number}. {title}.</b> {prose(figure.caption)}</figcaption></figure>"
         )
     return "\n".join(parts)
 

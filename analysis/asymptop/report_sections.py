@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -24,6 +25,13 @@ from .verdict_table import HEADINGS, cells, short
 from .verdicts import Judgement, Verdict
 
 _NUMERIC = {"fitted", "95% interval", "claimed", "i.i.d. limit", "largest n", "draws", "rows"}
+
+
+def prose(text: str) -> str:
+    """Escaped text with powers set as superscripts."""
+    return re.sub(
+        r"\^\+?(\([^()]*\)|[-−]?\w+(?:\.\d+)?)", lambda m: f"<sup>{m[1].replace('-', '−')}</sup>", escape(text)
+    )
 
 
 def badge(verdict: str) -> str:
@@ -84,12 +92,11 @@ def summary_section(results: Results, series: Sequence[Series], judgements: Sequ
     )
     fault = f" {invalid} of the cases failed a self-check; they are shown and never fitted." if invalid else ""
     striking = _striking_number(judgements)
-    date = str(results.provenance["date_utc"])
     return (
         "<h1>How attention becomes sparse as the context grows</h1>"
         f'<p class="muted">Asymptop report on {escape(results.path.name)}, measured '
         f"{escape(str(results.provenance['date_utc']))}</p>"
-        f'<p class="lead">{escape(data)}{escape(fault)} {escape(_headline(judgements))} {escape(striking)}</p>'
+        f'<p class="lead">{prose(data)}{prose(fault)} {prose(_headline(judgements))} {prose(striking)}</p>'
     )
 
 
@@ -97,10 +104,10 @@ def _claim_block(judgement: Judgement) -> str:
     claim = judgement.claim
     rows = []
     for finding in judgement.findings:
-        row = [escape(cell) for cell in cells(claim.id, finding)]
+        row = [prose(cell) for cell in cells(claim.id, finding)]
         row[-1] = badge(finding.verdict.value)
-        rows.append([*row[1:], escape(finding.match or ("" if finding.fitted_name else finding.sentence))])
-    headings = (*HEADINGS[1:], "prediction")
+        rows.append([*row[1:3], *row[4:], prose(finding.match or ("" if finding.fitted_name else finding.sentence))])
+    headings = (*HEADINGS[1:3], *HEADINGS[4:], "measured against prediction")
     open_now = " open" if len(rows) <= 3 else ""
     details = (
         f"<details{open_now}><summary>{len(rows)} test{'s' if len(rows) != 1 else ''}, by regime and k law</summary>"
@@ -110,9 +117,9 @@ def _claim_block(judgement: Judgement) -> str:
     )
     return (
         f'<section class="claim"><h3>{escape(claim.id)} {badge(judgement.verdict.value)}</h3>'
-        f'<p>{escape(claim.sentence)} <span class="muted">({escape(claim.source)}; {escape(claim.regime)}; '
+        f'<p>{prose(claim.sentence)} <span class="muted">({escape(claim.source)}; {escape(claim.regime)}; '
         f"norm: {escape(claim.norm)})</span></p>"
-        f'<p class="formula">{escape(claim.formula)}</p>'
+        f'<p class="formula">{prose(claim.formula)}</p>'
         f"{details}</section>"
     )
 
@@ -126,7 +133,7 @@ def verdict_section(judgements: Sequence[Judgement]) -> str:
                 badge(j.verdict.value),
                 escape(j.claim.norm),
                 escape(j.claim.regime),
-                escape(j.sentence),
+                prose(j.sentence),
             )
             for j in judgements
         ],
@@ -149,16 +156,16 @@ def verdict_section(judgements: Sequence[Judgement]) -> str:
 def _slope_words(slope: Slope) -> str:
     reach = f"[{short(slope.interval.low)}, {short(slope.interval.high)}]"
     pair = f"{power_of_two(slope.n_low)}–{power_of_two(slope.n_high)}"
-    return f"{pair}: {short(slope.value)} <span class='muted'>{reach}</span>"
+    return f"{prose(pair)}: {short(slope.value)} <span class='muted'>{reach}</span>"
 
 
 def _fit_row(series: Series, quantity: Quantity, parameter: str, fit: PowerFit) -> tuple[str, ...]:
     without = fit.without_smallest
     excluded = "; ".join(f"n = {power_of_two(p.n)}: {p.excluded}" for p in fit.excluded)
     return (
-        escape(series.title),
+        prose(series.title),
         escape(quantity.words),
-        escape(parameter),
+        prose(parameter),
         short(fit.exponent),
         f"[{short(fit.interval.low)}, {short(fit.interval.high)}]",
         "–"
@@ -166,7 +173,7 @@ def _fit_row(series: Series, quantity: Quantity, parameter: str, fit: PowerFit) 
         else f"{short(without.value)} [{short(without.interval.low)}, {short(without.interval.high)}]",
         "<br>".join(_slope_words(s) for s in fit.local_slopes),
         "yes" if fit.bends else "no",
-        escape(excluded),
+        prose(excluded),
     )
 
 
@@ -209,7 +216,7 @@ def fits_section(series: Sequence[Series]) -> str:
             body = table(
                 headings[1:], [row[1:] for row in rows], {"exponent", "95% interval", "without the smallest n"}
             )
-            blocks.append(f"<details><summary>{escape(one.title)}: {len(rows)} fits</summary>{body}</details>")
+            blocks.append(f"<details><summary>{prose(one.title)}: {len(rows)} fits</summary>{body}</details>")
     words = (
         "<p>Exponents of n with bootstrap intervals over draws (2000 resamples, fixed seed), and local slopes "
         "between neighbouring "
@@ -237,7 +244,7 @@ def checks_section(cases: Sequence[Case]) -> str:
         rows.append((escape(name), f"{residual:.3g}", f"{tolerance:.3g}", escape(case.id), badge(state)))
     body = table(("check", "worst residual", "tolerance", "in case", "verdict"), rows, {"worst residual", "tolerance"})
     listing = "".join(
-        f"<li>{badge('INVALID')} {escape(c.id)} (n = {power_of_two(c.n)}, σ = {escape(c.sigma_law)}): "
+        f"<li>{badge('INVALID')} {escape(c.id)} (n = {prose(power_of_two(c.n))}, σ = {prose(c.sigma_law)}): "
         f"{escape(c.verdict_reason)}</li>"
         for c in cases
         if not c.valid

@@ -1,0 +1,54 @@
+"""What each figure shows and how to read it."""
+
+from __future__ import annotations
+
+
+def _text(words: str) -> str:
+    return " ".join(words.split())
+
+
+ERROR_AXES = _text("""
+    Each panel has its own range of y, each colour is one k law. Both axes are logarithmic, so a power of n is a
+    straight line and its exponent is the slope.
+""")
+TAIL_MASS_AGAINST_N = _text("""
+    Weight that top-k drops, τ_k, along every k law. A law is enough where its line falls; a line that bends up to 1
+    has lost the whole row.
+""")
+ROW_L2_AGAINST_N = _text("""
+    ℓ2 distance between a row and its renormalised top-k version. It can fall while the tail mass rises, because
+    each of many entries is small: compare with the tail mass before calling a k law sufficient.
+""")
+ROW_LINF_AGAINST_N = "Largest error of a single entry: the most forgiving of the norms."
+OUTPUT_AGAINST_N = _text("""
+    Error of the attention output relative to the exact output: what a model would feel. Nothing is predicted here,
+    since the values V decide it.
+""")
+TAIL_MASS_AGAINST_K = _text("""
+    Weight dropped as a function of k at the largest n. Read across at a fixed height for the k that an error needs:
+    where the curves shift right by as much as n grows, k must grow like n. The curves end before k = n, where the
+    error is exactly 0.
+""")
+ROW_L2_AGAINST_K = "ℓ2 error of a row as a function of k at the largest n, to be read like the tail mass above."
+K_EPSILON_AGAINST_N = _text("""
+    Smallest k whose tail mass is at most ε. A line parallel to the grey k = n needs a fixed share of the context,
+    however small ε; a flat line needs a fixed number of keys.
+""")
+EFFECTIVE_ENTRIES_AGAINST_N = _text("""
+    Four ways to count the entries that carry a row. Rows collapse to O(1) entries where a line is flat; where it
+    runs like n the row stays spread out, whatever the k law. The measures differ: a few heavy entries lower the
+    participation ratio long before they lower exp(entropy).
+""")
+SHARE_BELOW_AGAINST_N = _text("""
+    The share of a row's entries with p ≤ ε, as in figure 1 of arXiv 2404.02690. The axis counts nines, so that
+    shares near 1 stay apart; its top is exactly 1. A share that tends to 1 for a fixed ε is no sign of sparsity by
+    itself: entries sum to 1, so at most 1/ε of the n can exceed ε, for any σ. For ε = 1/n this bound says nothing.
+""")
+
+BARS = "Markers are means over draws with one standard error."
+BAND = "Lines are medians over heads with the band from 10% to 90% of heads."
+EXPECTED = "Dashed lines are what i.i.d. Gaussian logits give at finite n, averaged over the measured σ of every row."
+EXPECTED_DOTS = "Open circles are what i.i.d. Gaussian logits give at the same n and σ."
+GUIDES = "Dotted lines fall like the claimed n^-C from the first point."
+FORMULA = "Dotted lines are n Φc(σ + Φ⁻¹(ε)) averaged over rows, drawn where σ < √(2 log n)."
+INVALID = "Crosses are INVALID cases, which enter no fit."

@@ -1,0 +1,110 @@
+"""The report holds every section, opens offline, escapes the file's text, and exports its figures and data."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+from pathlib import Path
+
+import pytest
+from asymptop import __main__ as command_line
+from make_results import Study, write_results
+
+FIGURES = {
+    "tail_mass_against_n", "row_l2_error_against_n", "row_linf_error_against_n", "k_epsilon_against_n",
+    "tail_mass_against_k", "row_l2_error_against_k", "effective_entries_against_n", "share_below_against_n",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """(text of the report, folder of the figures)."""
+    folder = tmp_path_factory.mktemp("report")
+    study = Study(
+        n=(256, 1024, 4096), sigma=("1", "2*sqrt(log(n))"), k=("16", "n^0.5"), draws=4, invalid_n=(1024,),
+        root={"host_names": "<script>alert(1)</script>", "config_text": "sigma = 1 & 2 https://example.org"},
+    )  # fmt: skip
+    path = write_results(folder / "results.h5", study)
+    arguments = ["report", str(path), "-o", str(folder / "report.html"), "--figures", str(folder / "figures")]
+    assert command_line.main(arguments) == 0
+    return (folder / "report.html").read_text(encoding="utf-8"), folder / "figures"
+
+
+def test_sections(made: tuple[str, Path]) -> None:
+    text, _ = made
+    for heading in (
+        "Claims and verdicts",
+        "Figures",
+        "Fitted exponents and local slopes",
+        "Self-checks",
+        "How this was measured",
+    ):
+        assert f">{heading}</h2>" in text
+    for anchor in re.findall(r'href="#(\w+)"', text):
+        assert f'id="{anchor}"' in text
+    for claim in ("A-tv", "A-l2", "A-linf", "A-fro", "D-keps", "D-iden"):
+        assert f">{claim}" in text
+    for fact in ("0123abc-dirty", "g++ 12.2.0", "OpenBLAS 0.3.21", "231.5 GFLOP/s", "2026-01-01T00:00:00Z"):
+        assert fact in text
+    assert text.count("<figcaption>") == len(FIGURES)
+
+
+def test_invalid_cases_are_shown(made: tuple[str, Path]) -> None:
+    text, _ = made
+    assert "keys_seen: 17 keys missing" in text
+    assert "2 of the cases failed a self-check" in text
+    assert "Crosses are INVALID cases" in text
+
+
+def test_nothing_external(made: tuple[str, Path]) -> None:
+    text, _ = made
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert all(s.startswith(("data:image/svg+xml;base64,", "#")) for s in sources)
+    assert not re.search(r"<(script|link|iframe|object)\b|@import|url\(", text)
+    for image in re.findall(r"base64,([^\"]+)", text):
+        svg = base64.b64decode(image).decode("utf-8")
+        assert not re.search(r'(?:xlink:href|src)="(?!#|data:)', svg)
+        assert "<text" not in svg, "letters are drawn, so that no font is needed"
+
+
+def test_text_of_the_file_is_escaped(made: tuple[str, Path]) -> None:
+    text, _ = made
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "&lt;results&gt;.h5" in text
+    assert "sigma = 1 &amp; 2" in text
+
+
+def test_figures_and_their_data(made: tuple[str, Path]) -> None:
+    _, folder = made
+    assert {p.name for p in folder.iterdir()} == {f"{name}.{end}" for name in FIGURES for end in ("png", "pdf", "csv")}
+    with open(folder / "tail_mass_against_n.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["line"] for row in rows} == {"16", "n^0.5"}
+    assert {float(row["x"]) for row in rows} == {256.0, 4096.0}
+    for row in rows:
+        assert float(row["low"]) <= float(row["measured"]) <= float(row["high"])
+        assert 0 < float(row["expected"]) <= 1
+
+
+def test_table_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_results(tmp_path / "heads.h5", Study(n=(256,), heads=3, input="q.h5", draws=1, output_errors=True))
+    assert command_line.main(["report", str(path), "-o", str(tmp_path / "report.html")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["claim", "regime"]
+    assert any(line.startswith("A-tv") and line.endswith("NOT TESTED") for line in lines)
+    assert any("q.h5, head 2" in line for line in lines)
+    assert "Relative output error against n" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_all_invalid_still_reports(tmp_path: Path) -> None:
+    path = write_results(tmp_path / "bad.h5", Study(n=(256, 512), invalid_n=(256, 512)))
+    assert command_line.main(["report", str(path), "-o", str(tmp_path / "report.html")]) == 0
+    assert "No VALID case to draw" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_results(tmp_path / "results.h5", Study(n=(256,)))
+    assert command_line.main(["report", str(path), "-o", str(tmp_path / "absent" / "report.html")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

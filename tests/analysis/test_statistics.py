@@ -1,0 +1,49 @@
+"""Means and intervals over draws against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from asymptop.statistics import bootstrap_means, estimate, mean_over_rows, small_sample_stretch, standard_error
+from scipy import stats
+
+
+def test_draw_is_the_replicate() -> None:
+    values = np.array([[1.0, 3.0], [2.0, 6.0], [0.0, 0.0]])
+    draws = mean_over_rows(values)
+    np.testing.assert_array_equal(draws, [2.0, 4.0, 0.0])
+    found = estimate(draws)
+    assert found.mean == 2.0
+    assert found.standard_error == pytest.approx(2.0 / np.sqrt(3.0))
+    assert found.interval.high - found.mean == pytest.approx(4.302652729911275 * 2.0 / np.sqrt(3.0))  # t, 2 dof, 97.5%
+
+
+def test_student_interval_covers_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(3)
+    samples = generator.normal(5.0, 2.0, size=(2000, 6))
+    covered = np.mean([estimate(s).interval.contains(5.0) for s in samples])
+    assert covered == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_draw_says_nothing_about_its_spread() -> None:
+    found = estimate(np.array([1.5]))
+    assert found.mean == 1.5
+    assert np.isnan(found.standard_error)
+    assert found.interval.low == -np.inf
+    assert found.interval.high == np.inf
+    assert np.isnan(standard_error(np.ones((1, 2)))).all()
+
+
+def test_bootstrap_spread_is_the_plug_in_standard_error() -> None:
+    generator = np.random.default_rng(4)
+    draws = generator.exponential(size=40)
+    means = bootstrap_means(draws, 20_000, generator)
+    assert means.std() == pytest.approx(draws.std() / np.sqrt(40), rel=0.03)
+    assert means.mean() == pytest.approx(draws.mean(), rel=0.01)
+
+
+def test_stretch_turns_the_percentile_interval_into_students() -> None:
+    expected = np.sqrt(10 / 9) * stats.t.ppf(0.975, 9) / stats.norm.ppf(0.975)
+    assert small_sample_stretch(10) == pytest.approx(expected)
+    assert small_sample_stretch(1) == np.inf
+    assert small_sample_stretch(10_000) == pytest.approx(1.0, abs=1e-3)
