@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asymptop.claims import CLAIMS, judge
-from asymptop.criteria import decide_power, decide_ratio
+from asymptop.claims import CLAIMS, constant_sigma, judge
+from asymptop.criteria import decide_power, decide_ratio, vanishes_like_power
 from asymptop.fits import Point, Slope, fit_power
+from asymptop.quantities import ROW_L2_ERROR
 from asymptop.reader import open_results
 from asymptop.series import group_series
 from asymptop.statistics import Interval
-from asymptop.verdicts import Judgement, Verdict
+from asymptop.verdicts import Claim, Judgement, Verdict
 from make_results import Study, write_results
 
 SIZES = (256, 1024, 4096, 16384)
@@ -34,9 +35,14 @@ def plant(exponent: float, noise: float):
 
 
 @pytest.fixture(scope="module")
-def gaussian(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Judgement]:
+def gaussian_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = Study(n=SIZES, sigma=("0.5", "1", "sqrt(log(n))"), k=("64", "n^0.5", "4*n^0.75", "log(n)^2"), draws=12)
-    return judged(write_results(tmp_path_factory.mktemp("gaussian") / "results.h5", study))
+    return write_results(tmp_path_factory.mktemp("gaussian") / "results.h5", study)
+
+
+@pytest.fixture(scope="module")
+def gaussian(gaussian_file: Path) -> dict[str, Judgement]:
+    return judged(gaussian_file)
 
 
 def test_planted_truth_is_supported(tmp_path: Path) -> None:
@@ -179,3 +185,24 @@ def test_finite_size_guards() -> None:
 )
 def test_ratio_verdicts(deviations: list[float], interval: Interval, verdict: Verdict) -> None:
     assert decide_ratio(deviations, interval)[0] is verdict
+
+
+def test_a_researcher_adds_a_claim_by_adding_an_entry(gaussian_file: Path) -> None:
+    """A claim of another quantity and rate, judged by the same criterion: p - p_hat in l2 falls like n^(-C/4)."""
+    own = Claim(
+        id="X-l2",
+        source="a test",
+        sentence="The row error falls at least like a quarter power of k.",
+        formula="n^(-C/4)",
+        regime="constant σ",
+        norm="row ℓ2",
+        prediction="n^(-C/2)",
+        criterion=vanishes_like_power,
+        applies=constant_sigma,
+        quantity=ROW_L2_ERROR,
+        claimed_exponent=lambda c: -c / 4.0,
+    )
+    with open_results(gaussian_file) as results:
+        (judgement,) = judge(group_series(results.cases), [own])
+    assert judgement.verdict is Verdict.SUPPORTED
+    assert {f.regime for f in judgement.findings} == {"σ = 0.5", "σ = 1"}

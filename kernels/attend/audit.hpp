@@ -1,0 +1,88 @@
+// An independent fp64 recomputation of a few rows, tile by tile: scores, weights and sums per segment.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+
+#include "attend/segments.hpp"
+
+namespace asymptop {
+
+/// Adds a tile for each audited row. Segments are told apart by the fp32 scores (so that both computations sum the same
+/// subsets); all numbers come from fp64 scores.
+///   rows (audited): batch row numbers; queries (audited, d) fp64; sums (audited, segments, 3 + 1): e^y, e^{2y}, y e^y, count;
+///   worst (audited): largest |fp64 score - fp32 score| / (‖q‖ ‖k‖).
+template <class Space>
+void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Space, double> const& queries,
+                   Segments<Space> const& segments, Matrix<Space, float> const& scores, Matrix<Space, float> const& keys,
+                   Vector<Space, std::int64_t> const& limit, TileRange const& tile, GlobalIndex shard_begin,
+                   Vector<Space, double> const& sigmas, double factor, Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
+                   Vector<Space, double> const& worst) {
+  constexpr int chunk = 64;
+  int const d = static_cast<int>(queries.extent(1)), laws = static_cast<int>(sigmas.extent(0));
+  auto const seg = segments;
+  Kokkos::parallel_for(
+      "Asymptop::attend::audit", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(rows.extent(0))), KOKKOS_LAMBDA(int const a) {
+        int const row = rows(a), panel_row = row - tile.first_row;
+        if (panel_row < 0 || panel_row >= tile.rows) return;
+        int const visible = visible_keys(tile, limit(row)), boundaries = seg.used(row);
+        float const last = seg.boundary_score(row, boundaries - 1);
+        double const* q = &queries(a, 0);
+        double q2 = 0.0;
+        for (int c = 0; c < d; ++c) q2 += q[c] * q[c];
+        for (int j0 = 0; j0 < visible; j0 += chunk) {
+          int const count = visible - j0 < chunk ? visible - j0 : chunk;
+          double s[chunk];
+          int segment[chunk];
+          for (int l = 0; l < count; ++l) {
+            float const* k = &keys(j0 + l, 0);
+            double dot = 0.0, k2 = 0.0;
+#pragma omp simd reduction(+ : dot, k2)
+            for (int c = 0; c < d; ++c) {
+              double const x = static_cast<double>(k[c]);
+              dot += q[c] * x;
+              k2 += x * x;
+            }
+            s[l] = dot;
+            float const s32 = scores(panel_row, j0 + l);
+            double const difference = fabs(dot - static_cast<double>(s32));
+            double const norms = q2 * k2;
+            if (difference * difference > worst(a) * worst(a) * norms) worst(a) = sqrt(difference * difference / norms);
+            segment[l] = s32 < last ? boundaries
+                                    : segment_of(s32, shard_begin + tile.first_key + j0 + l, &seg.boundary_score(row, 0),
+                                                 &seg.boundary_index(row, 0), boundaries);
+          }
+          double const tail_reference = static_cast<double>(seg.reference(row, boundaries));
+          for (int law = 0; law < laws; ++law) {
+            double const sigma = sigmas(law);
+            double z1 = 0.0, z2 = 0.0, h = 0.0;
+            int tail = 0;
+#pragma omp simd reduction(+ : z1, z2, h, tail)
+            for (int l = 0; l < count; ++l) {
+              double const y = sigma * (s[l] - tail_reference);
+              double const e = segment[l] == boundaries ? exp_fp64(y) : 0.0;
+              z1 += e;
+              z2 += e * e;
+              h += y * e;
+              tail += segment[l] == boundaries ? 1 : 0;
+            }
+            sums(a, law, boundaries, 0) += to_fixed(z1, factor);
+            sums(a, law, boundaries, 1) += to_fixed(z2, factor);
+            sums(a, law, boundaries, 2) += to_fixed(h, factor);
+            sums(a, law, boundaries, 3) += tail;
+            if (tail == count) continue;
+            for (int l = 0; l < count; ++l) {
+              int const g = segment[l];
+              if (g == boundaries) continue;
+              double const y = sigma * (s[l] - static_cast<double>(seg.reference(row, g)));
+              double const e = exp_fp64(y);
+              sums(a, law, g, 0) += to_fixed(e, factor);
+              sums(a, law, g, 1) += to_fixed(e * e, factor);
+              sums(a, law, g, 2) += to_fixed(y * e, factor);
+              sums(a, law, g, 3) += 1;
+            }
+          }
+        }
+      });
+}
+
+}  // namespace asymptop

@@ -1,0 +1,118 @@
+// Elementary functions that compilers vectorise: branch-free, fp32 or fp64, usable on host and device.
+//
+// The C library's expf and logf are calls that stop a loop from being vectorised unless -ffast-math is given, and
+// -ffast-math would let the compiler forget the infinities that mask rows. Coefficients: Cephes (Moshier), public domain
+// minimax polynomials; errors are tested in tests/kernels/test_math.cpp.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <cstdint>
+#include <cstring>
+
+namespace asymptop {
+
+template <class To, class From>
+KOKKOS_FORCEINLINE_FUNCTION To bit_cast(From const& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  memcpy(&to, &from, sizeof(To));
+  return to;
+}
+
+/// Nearest integer of |x| < 2^22 as a float, ties to even (adding 1.5 * 2^23 drops the fraction bits).
+KOKKOS_FORCEINLINE_FUNCTION float round_to_integer(float x) {
+  constexpr float magic = 12582912.0f;
+  return (x + magic) - magic;
+}
+
+/// exp(x) for x <= 88, relative error below 2e-7; below -87 the result is 0.
+KOKKOS_FORCEINLINE_FUNCTION float exp_fp32(float x) {
+  float const clamped = x < -87.0f ? -87.0f : x;
+  float const k = round_to_integer(clamped * 1.44269504088896341f);
+  float r = clamped - k * 0.693359375f;
+  r = r + k * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  auto const power = bit_cast<float>((static_cast<std::int32_t>(k) + 127) << 23);
+  float const y = p * power;
+  return x < -87.0f ? 0.0f : y;
+}
+
+/// exp(x) for x <= 700 in fp64, relative error below 1e-15; below -700 the result is 0.
+KOKKOS_FORCEINLINE_FUNCTION double exp_fp64(double x) {
+  double const clamped = x < -700.0 ? -700.0 : x;
+  constexpr double magic = 6755399441055744.0;  // 1.5 * 2^52: the low bits of the sum hold the integer
+  double const shifted = clamped * 1.4426950408889634074 + magic;
+  double const k = shifted - magic;
+  double r = clamped - k * 6.93145751953125e-1;
+  r = r - k * 1.42860682030941723212e-6;
+  double p = 1.6059043836821614599e-10;
+  p = p * r + 2.0876756987868098979e-9;
+  p = p * r + 2.5052108385441718775e-8;
+  p = p * r + 2.7557319223985890653e-7;
+  p = p * r + 2.7557319223985890653e-6;
+  p = p * r + 2.4801587301587301587e-5;
+  p = p * r + 1.9841269841269841270e-4;
+  p = p * r + 1.3888888888888888889e-3;
+  p = p * r + 8.3333333333333333333e-3;
+  p = p * r + 4.1666666666666666667e-2;
+  p = p * r + 1.6666666666666666667e-1;
+  p = p * r + 0.5;
+  p = p * r * r + r + 1.0;
+  auto const bits = bit_cast<std::int64_t>(shifted) << 52;  // the integer's low 12 bits, moved to the exponent
+  auto const y = bit_cast<double>(bit_cast<std::int64_t>(p) + bits);
+  return x < -700.0 ? 0.0 : y;
+}
+
+/// log(x) of a positive normal fp32 number, relative error below 2e-7 of max(|log x|, 2^-24).
+KOKKOS_FORCEINLINE_FUNCTION float log_fp32(float x) {
+  auto bits = bit_cast<std::int32_t>(x);
+  // Mantissa in [sqrt(1/2), sqrt(2)): the offset makes the exponent change at sqrt(1/2).
+  std::int32_t const shifted = bits - 0x3f3504f3;
+  std::int32_t const exponent = shifted >> 23;
+  bits = (shifted & 0x007fffff) + 0x3f3504f3;
+  float const f = bit_cast<float>(bits) - 1.0f;
+  float const z = f * f;
+  float p = 7.0376836292e-2f;
+  p = p * f - 1.1514610310e-1f;
+  p = p * f + 1.1676998740e-1f;
+  p = p * f - 1.2420140846e-1f;
+  p = p * f + 1.4249322787e-1f;
+  p = p * f - 1.6668057665e-1f;
+  p = p * f + 2.0000714765e-1f;
+  p = p * f - 2.4999993993e-1f;
+  p = p * f + 3.3333331174e-1f;
+  float const e = static_cast<float>(exponent);
+  float y = p * f * z;
+  y = y - 2.12194440e-4f * e;
+  y = y - 0.5f * z;
+  return f + y + 0.693359375f * e;
+}
+
+/// sin and cos of 2 pi t for |t| <= 1/2 (t in turns), absolute error below 1e-7.
+KOKKOS_FORCEINLINE_FUNCTION void sincos_turns(float t, float& sine, float& cosine) {
+  float const quarter = round_to_integer(t * 4.0f);
+  float const x = (t * 4.0f - quarter) * 1.57079632679489662f;  // |x| <= pi / 4
+  float const z = x * x;
+  float s = -1.9515295891e-4f;
+  s = s * z + 8.3321608736e-3f;
+  s = s * z - 1.6666654611e-1f;
+  s = s * z * x + x;
+  float c = 2.443315711809948e-5f;
+  c = c * z - 1.388731625493765e-3f;
+  c = c * z + 4.166664568298827e-2f;
+  c = c * z * z - 0.5f * z + 1.0f;
+  auto const q = static_cast<std::int32_t>(quarter);
+  bool const swap = (q & 1) != 0;
+  float const a = swap ? c : s;
+  float const b = swap ? s : c;
+  sine = (q & 2) != 0 ? -a : a;
+  cosine = ((q + 1) & 2) != 0 ? -b : b;
+}
+
+}  // namespace asymptop

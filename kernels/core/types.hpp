@@ -1,0 +1,42 @@
+// Index types and View aliases shared by all kernels.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <cstdint>
+#include <type_traits>
+
+namespace asymptop {
+
+/// Position of a key in the whole sequence, up to 2^48.
+using GlobalIndex = std::int64_t;
+/// Position of a key inside one rank's shard. A shard holds fewer than 2^32 keys.
+using LocalIndex = std::uint32_t;
+
+template <class Space, class T>
+using Vector = Kokkos::View<T*, Kokkos::LayoutRight, typename Space::memory_space>;
+template <class Space, class T>
+using Matrix = Kokkos::View<T**, Kokkos::LayoutRight, typename Space::memory_space>;
+template <class Space, class T>
+using Tensor3 = Kokkos::View<T***, Kokkos::LayoutRight, typename Space::memory_space>;
+
+/// Where the host compiler vectorises inner loops (elements in batches) and a row belongs to one thread, so that no
+/// atomics are needed. On a device each thread takes one element and rows are shared.
+template <class Space>
+inline constexpr bool is_host_space = Kokkos::SpaceAccessibility<Kokkos::HostSpace, typename Space::memory_space>::accessible;
+
+/// Elements that one loop body handles at once.
+template <class Space>
+inline constexpr int batch_size = is_host_space<Space> ? 64 : 1;
+
+/// `target += value`, atomically where rows are shared between threads. Only for integers: their sums do not depend on order.
+template <class Space, class Integer>
+KOKKOS_FORCEINLINE_FUNCTION void add_shared(Integer& target, Integer value) {
+  static_assert(std::is_integral_v<Integer>);
+  if constexpr (is_host_space<Space>) {
+    target += value;
+  } else {
+    Kokkos::atomic_add(&target, value);
+  }
+}
+
+}  // namespace asymptop

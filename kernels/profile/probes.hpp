@@ -1,0 +1,87 @@
+// Exact counts between scores: what the bins bracket, the second pass settles.
+//
+// A probe belongs to one bin of one row. It counts the scores of its bin above `high`, with their moments, and collects those
+// in (low, high]. With low = high it is a pure count above a threshold.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+
+#include "profile/profile_top_k.hpp"
+#include "profile/score_bins.hpp"
+
+namespace asymptop {
+
+template <class Space>
+struct Probes {
+  BinGrid grid;
+  Vector<Space, int> first_bin;               ///< (rows)
+  Matrix<Space, std::uint16_t> of_bin;        ///< (rows, bins): 1 + the bin's first probe, 0 for none
+  Matrix<Space, int> bin;                     ///< (rows, probes): a row's probes are sorted by bin; -1 marks the end
+  Matrix<Space, float> low;                   ///< (rows, probes)
+  Matrix<Space, float> high;                  ///< (rows, probes)
+  Matrix<Space, std::int64_t> begin;          ///< (rows, probes): first place of the probe in `collected`
+  Matrix<Space, int> capacity;                ///< (rows, probes)
+  Tensor3<Space, std::int64_t> above;         ///< (rows, probes, 3): count, first, second
+  Matrix<Space, int> fill;                    ///< (rows, probes): scores in (low, high]; beyond capacity they are only counted
+  Vector<Space, float> collected;
+  Tensor3<Space, std::int64_t> edge;          ///< (rows, 1, 2): scores above and equal to edge_score, counted apart from all else
+  Vector<Space, float> edge_score;            ///< (rows)
+};
+
+/// Counts a tile for all probes of its rows, and the scores above and equal to each row's edge.
+template <class Space>
+void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, float> const& scores,
+              Vector<Space, std::int64_t> const& limit, TileRange const& tile) {
+  using Policy = Kokkos::TeamPolicy<Space>;
+  using Team = typename Policy::member_type;
+  constexpr int batch = batch_size<Space>;
+  int const probe_count = static_cast<int>(probes.bin.extent(1));
+  auto const p = probes;
+  auto policy = is_host_space<Space> ? Policy(space, tile.rows, 1) : Policy(space, tile.rows, 256);
+  Kokkos::parallel_for(
+      "Asymptop::profile::probe", policy, KOKKOS_LAMBDA(Team const& team) {
+        int const row = tile.first_row + team.league_rank();
+        int const keys = visible_keys(tile, limit(row));
+        int const first = p.first_bin(row);
+        float const edge = p.edge_score(row);
+        float const* row_scores = &scores(team.league_rank(), 0);
+        Kokkos::parallel_for(Kokkos::TeamThreadRange(team, (keys + batch - 1) / batch), [&](int const b) {
+          float const* s = row_scores + b * batch;
+          int const count = keys - b * batch < batch ? keys - b * batch : batch;
+          int where[batch];
+          int above = 0, equal = 0;
+#pragma omp simd reduction(+ : above, equal)
+          for (int l = 0; l < batch; ++l) {
+            where[l] = bin_score(s[l], p.grid, first).bin;
+            above += (l < count && s[l] > edge) ? 1 : 0;
+            equal += (l < count && s[l] == edge) ? 1 : 0;
+          }
+          if (above + equal > 0) {
+            add_shared<Space>(p.edge(row, 0, 0), static_cast<std::int64_t>(above));
+            add_shared<Space>(p.edge(row, 0, 1), static_cast<std::int64_t>(equal));
+          }
+          for (int l = 0; l < count; ++l) {
+            int const slot = p.of_bin(row, where[l]);
+            if (slot == 0) continue;
+            for (int q = slot - 1; q < probe_count && p.bin(row, q) == where[l]; ++q) {
+              if (s[l] > p.high(row, q)) {
+                BinnedScore const binned = bin_score(s[l], p.grid, first);
+                add_shared<Space>(p.above(row, q, 0), std::int64_t{1});
+                add_shared<Space>(p.above(row, q, 1), static_cast<std::int64_t>(binned.r));
+                add_shared<Space>(p.above(row, q, 2), static_cast<std::int64_t>(binned.r2));
+              } else if (s[l] > p.low(row, q)) {
+                int place = 0;
+                if constexpr (is_host_space<Space>) {
+                  place = p.fill(row, q)++;
+                } else {
+                  place = Kokkos::atomic_fetch_add(&p.fill(row, q), 1);
+                }
+                if (place < p.capacity(row, q)) p.collected(p.begin(row, q) + place) = s[l];
+              }
+            }
+          }
+        });
+      });
+}
+
+}  // namespace asymptop

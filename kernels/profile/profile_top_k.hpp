@@ -1,0 +1,116 @@
+// The first pass over the keys: every score of a tile goes into its row's bins, and into its candidates when it may be among
+// the row's k largest.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+
+#include "profile/score_bins.hpp"
+#include "topk/candidate_buffer.hpp"
+
+namespace asymptop {
+
+/// Running state of the first pass for a batch of rows over one shard.
+template <class Space>
+struct ProfileTopK {
+  BinGrid grid;
+  Vector<Space, int> first_bin;             ///< (rows)
+  Matrix<Space, PackedMoments> packed;      ///< (rows, bins) since the last flush
+  Tensor3<Space, std::int64_t> moments;     ///< (rows, bins, 3): count, first, second
+  CandidateBuffer<Space> candidates;
+  GlobalIndex since_flush = 0;
+
+  ProfileTopK(Space const& space, BinGrid bins, Vector<Space, int> const& first, int keep, int headroom)
+      : grid(bins),
+        first_bin(first),
+        packed("Asymptop::profile::packed", first.extent(0), static_cast<std::size_t>(bins.count)),
+        moments("Asymptop::profile::moments", first.extent(0), static_cast<std::size_t>(bins.count), 3),
+        candidates(space, static_cast<int>(first.extent(0)), keep, headroom) {}
+};
+
+/// A tile of scores: rows [first_row, first_row + rows) of the batch against keys [first_key, first_key + keys) of the shard.
+struct TileRange {
+  int first_row;
+  int rows;
+  LocalIndex first_key;
+  int keys;
+};
+
+/// Visible keys of a tile for one row: `limit` counts the shard's keys that the row may see (causal mask).
+KOKKOS_FORCEINLINE_FUNCTION int visible_keys(TileRange const& tile, std::int64_t limit) {
+  std::int64_t const left = limit - static_cast<std::int64_t>(tile.first_key);
+  return left <= 0 ? 0 : (left < tile.keys ? static_cast<int>(left) : tile.keys);
+}
+
+/// Adds a tile. `scores` is (panel rows, keys); `limit` (rows of the batch) counts the shard's keys each row may see.
+/// Room for tile.keys candidates per row must be free (see prune()).
+template <class Space>
+void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float> const& scores,
+              Vector<Space, std::int64_t> const& limit, TileRange const& tile) {
+  using Policy = Kokkos::TeamPolicy<Space>;
+  using Team = typename Policy::member_type;
+  constexpr int batch = batch_size<Space>;
+  auto const grid = state.grid;
+  auto const first_bin = state.first_bin;
+  auto const packed = state.packed;
+  auto const candidates = state.candidates;
+  auto policy = is_host_space<Space> ? Policy(space, tile.rows, 1) : Policy(space, tile.rows, 256);
+  Kokkos::parallel_for(
+      "Asymptop::profile::add_tile", policy, KOKKOS_LAMBDA(Team const& team) {
+        int const row = tile.first_row + team.league_rank();
+        int const keys = visible_keys(tile, limit(row));
+        int const first = first_bin(row);
+        float const threshold = candidates.threshold(row);
+        float const* row_scores = &scores(team.league_rank(), 0);
+        PackedMoments* bins = &packed(row, 0);
+        Kokkos::parallel_for(Kokkos::TeamThreadRange(team, (keys + batch - 1) / batch), [&](int const b) {
+          float const* s = row_scores + b * batch;
+          int const count = keys - b * batch < batch ? keys - b * batch : batch;
+          int where[batch];
+          PackedMoments what[batch];
+          int survivors = 0;
+#pragma omp simd reduction(+ : survivors)
+          for (int l = 0; l < batch; ++l) {  // also past `count`: tiles are padded, and what is padded is not used
+            BinnedScore const binned = bin_score(s[l], grid, first);
+            where[l] = binned.bin;
+            what[l] = pack_moments(binned);
+            survivors += s[l] > threshold ? 1 : 0;
+          }
+          for (int l = 0; l < count; ++l) {
+            add_shared<Space>(bins[where[l]].count_and_first, what[l].count_and_first);
+            add_shared<Space>(bins[where[l]].second, what[l].second);
+          }
+          if (survivors == 0) return;
+          for (int l = 0; l < count; ++l) {
+            if (!(s[l] > threshold)) continue;
+            PackedCandidate const entry = pack(s[l], tile.first_key + static_cast<LocalIndex>(b * batch + l));
+            if constexpr (is_host_space<Space>) {
+              candidates.entries(row, candidates.fill(row)++) = entry;
+            } else {
+              candidates.entries(row, Kokkos::atomic_fetch_add(&candidates.fill(row), 1)) = entry;
+            }
+          }
+        });
+      });
+}
+
+/// Moves the packed moments into the wide ones. To be called before packed_limit keys have been added since the last call.
+template <class Space>
+void flush(Space const& space, ProfileTopK<Space>& state) {
+  auto const packed = state.packed;
+  auto const moments = state.moments;
+  int const bins = state.grid.count;
+  Kokkos::parallel_for(
+      "Asymptop::profile::flush", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(packed.extent(0))), KOKKOS_LAMBDA(int const row) {
+        for (int b = 0; b < bins; ++b) {
+          if (packed(row, b).count_and_first == 0) continue;
+          BinMoments const m = unpack_moments(packed(row, b));
+          moments(row, b, 0) += m.count;
+          moments(row, b, 1) += m.first;
+          moments(row, b, 2) += m.second;
+          packed(row, b) = PackedMoments{0, 0};
+        }
+      });
+  state.since_flush = 0;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,117 @@
+// Binned score moments: the softmax profile of a row for every scale of the logits at once.
+//
+// Scores of one row are counted in bins of equal width w (a power of two, so that bin centres and residuals are exact in
+// fp32). A bin keeps its count, sum r and sum r^2, where r = score / w - bin number lies in [-1/2, 1/2]. Then
+//   sum over a bin of e^{sigma s} = e^{sigma w b} sum e^{c r},  c = sigma w,
+// and e^{c r} = a0 + a1 c r + a2 (c r)^2 + error, with the Chebyshev-economised coefficients below:
+//   |error| <= (c/2)^3 / 24 (1 + c) relative, 1.7e-7 at c = 1/32 and 1.3e-6 at c = 1/16 (sums of squares).
+// Three facts make this the profile that Asymptop wants:
+//   - one pass serves every sigma law, because the bins do not know sigma;
+//   - moments are integers (fixed point), so sums are exact: neither ranks, threads nor the order of blocks can
+//     change a bit of them, and subtracting the head's members leaves exactly the tail;
+//   - cumulative bins bracket any quantile or threshold.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/candidate.hpp"
+#include "core/types.hpp"
+
+namespace asymptop {
+
+/// Equal bins of width 1 / bins_per_unit. Row i's bin numbers run from first_bin(i); the outermost two stay empty unless
+/// a score left the range that the row's bound allows (a case with such a score is INVALID).
+struct BinGrid {
+  float bins_per_unit = 32.0f;  ///< a power of two
+  int count = 0;                ///< bins per row
+};
+
+/// Fixed-point unit of r and r^2.
+inline constexpr int moment_bits = 24;
+
+/// Integer moments of the scores in a bin: exact, whatever the order of summation. Up to 2^39 scores per bin.
+struct BinMoments {
+  std::int64_t count = 0;
+  std::int64_t first = 0;   ///< sum of round(r * 2^24)
+  std::int64_t second = 0;  ///< sum of trunc(r^2 * 2^24)
+};
+
+/// Where one score falls.
+struct BinnedScore {
+  int bin;            ///< relative to the row's first bin, clamped to the grid
+  std::int32_t r;     ///< r * 2^24
+  std::int32_t r2;    ///< r^2 * 2^24
+};
+
+KOKKOS_FORCEINLINE_FUNCTION BinnedScore bin_score(float score, BinGrid const& grid, int first_bin) {
+  float const scaled = score * grid.bins_per_unit;
+  float const nearest = round_to_integer(scaled);
+  float const r = scaled - nearest;
+  int bin = static_cast<int>(nearest) - first_bin;
+  bin = bin < 0 ? 0 : bin;
+  bin = bin >= grid.count ? grid.count - 1 : bin;
+  return {bin, static_cast<std::int32_t>(r * 16777216.0f), static_cast<std::int32_t>(r * r * 16777216.0f)};
+}
+
+/// During a pass both moments and the count travel in two words, one vector addition per score:
+/// word 0 = count * 2^44 + sum of (r + 2^23), word 1 = sum of r^2. Good for 2^20 scores between flushes.
+inline constexpr int packed_count_shift = 44;
+inline constexpr std::int64_t packed_bias = std::int64_t{1} << 23;
+inline constexpr GlobalIndex packed_limit = GlobalIndex{1} << 20;
+
+struct alignas(16) PackedMoments {
+  std::uint64_t count_and_first;
+  std::uint64_t second;
+};
+
+KOKKOS_FORCEINLINE_FUNCTION PackedMoments pack_moments(BinnedScore const& s) {
+  return {(std::uint64_t{1} << packed_count_shift) + static_cast<std::uint64_t>(s.r + static_cast<std::int32_t>(packed_bias)),
+          static_cast<std::uint64_t>(s.r2)};
+}
+
+KOKKOS_FORCEINLINE_FUNCTION BinMoments unpack_moments(PackedMoments const& p) {
+  auto const count = static_cast<std::int64_t>(p.count_and_first >> packed_count_shift);
+  auto const biased = static_cast<std::int64_t>(p.count_and_first & ((std::uint64_t{1} << packed_count_shift) - 1));
+  return {count, biased - count * packed_bias, static_cast<std::int64_t>(p.second)};
+}
+
+/// Sums of e^y, e^{2y} and y e^y, with y = sigma * (s - reference).
+struct ExponentialSums {
+  double z1 = 0.0;
+  double z2 = 0.0;
+  double h = 0.0;
+  void add(ExponentialSums const& other) {
+    z1 += other.z1;
+    z2 += other.z2;
+    h += other.h;
+  }
+};
+
+/// sum e^{c r} and sum r e^{c r} over a bin, from its moments.
+struct BinExponentials {
+  double e0;
+  double e1;
+};
+
+inline BinExponentials bin_exponentials(BinMoments const& bin, double c) {
+  constexpr double unit = 1.0 / 16777216.0;
+  double const n = static_cast<double>(bin.count);
+  double const m1 = static_cast<double>(bin.first) * unit, m2 = static_cast<double>(bin.second) * unit;
+  double const h2 = c * c / 4.0;
+  double const e0 = n * (1.0 - h2 * h2 / 192.0) + c * m1 * (1.0 + h2 / 8.0) + c * c * m2 * (0.5 + h2 / 24.0);
+  double const e1 = m1 * (1.0 + c * c * 3.0 / 32.0) + c * m2;  // r^3 economised to 3/16 r
+  return {e0, e1};
+}
+
+/// Sums over one bin; `centre` is the bin's score centre minus the reference score.
+inline ExponentialSums bin_sums(BinMoments const& bin, double sigma, double width, double centre) {
+  if (bin.count == 0) return {};
+  double const c = sigma * width, y = sigma * centre;
+  double const weight = std::exp(y);
+  auto const once = bin_exponentials(bin, c);
+  auto const twice = bin_exponentials(bin, 2.0 * c);
+  return {weight * once.e0, weight * weight * twice.e0, weight * (y * once.e0 + c * once.e1)};
+}
+
+}  // namespace asymptop

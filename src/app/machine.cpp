@@ -1,0 +1,70 @@
+#include "app/machine.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <thread>
+
+namespace asymptop {
+namespace {
+
+/// Bytes that new allocations may take: the kernel's estimate, and what is left of a control group's limit.
+double available_memory() {
+  double available = 0.0;
+  std::ifstream meminfo("/proc/meminfo");
+  for (std::string name, unit; meminfo >> name;) {
+    double kilobytes = 0.0;
+    meminfo >> kilobytes;
+    std::getline(meminfo, unit);
+    if (name == "MemAvailable:") available = kilobytes * 1024.0;
+  }
+  for (auto const& [limit_file, usage_file] : {std::pair{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+                                               {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}}) {
+    double limit = 0.0, usage = 0.0;
+    if (std::ifstream(limit_file) >> limit && std::ifstream(usage_file) >> usage && limit > 0.0) available = std::min(available, std::max(limit - usage, 0.0));
+  }
+  return available;
+}
+
+int allowed_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return std::max(1, CPU_COUNT(&set));
+}
+
+}  // namespace
+
+int choose_threads(int option, int ranks_on_node) {
+  if (option > 0) return option;
+  if (char const* text = std::getenv("OMP_NUM_THREADS")) {
+    int const threads = std::atoi(text);
+    if (threads > 0) return threads;
+  }
+  int const cores = allowed_cores(), all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  // Bound ranks have their cores to themselves; unbound ones share the node.
+  return cores < all ? cores : std::max(1, cores / ranks_on_node);
+}
+
+int ranks_on_node(Communicator const& comm) {
+  MPI_Comm node = MPI_COMM_NULL;
+  int ranks = 1;
+  if (MPI_Comm_split_type(comm.get(), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node) != MPI_SUCCESS) return 1;
+  MPI_Comm_size(node, &ranks);
+  MPI_Comm_free(&node);
+  return ranks;
+}
+
+Machine describe_machine(Communicator const& comm, int threads) {
+  Machine machine;
+  machine.ranks = comm.size();
+  machine.ranks_on_node = static_cast<int>(comm.max(static_cast<std::int64_t>(ranks_on_node(comm))));
+  machine.threads = threads;
+  machine.memory_bytes = -comm.max(-available_memory());
+  return machine;
+}
+
+}  // namespace asymptop

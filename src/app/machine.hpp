@@ -1,0 +1,18 @@
+// What this machine offers to the run.
+#pragma once
+
+#include "comm/communicator.hpp"
+#include "plan/plan.hpp"
+
+namespace asymptop {
+
+/// Threads of this rank: the option, else OMP_NUM_THREADS, else the cores it may use shared among the node's ranks.
+int choose_threads(int option, int ranks_on_node);
+
+/// Ranks of this job on this node.
+int ranks_on_node(Communicator const& comm);
+
+/// Collective: the tightest of all nodes.
+Machine describe_machine(Communicator const& comm, int threads);
+
+}  // namespace asymptop

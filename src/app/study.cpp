@@ -1,0 +1,212 @@
+// asymptop study: options -> plan -> measure each group of cases -> case files -> one results file.
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+
+#include "app/commands.hpp"
+#include "app/machine.hpp"
+#include "app/progress.hpp"
+#include "config/errors.hpp"
+#include "measure/draw.hpp"
+#include "results/case_file.hpp"
+#include "results/records.hpp"
+
+namespace asymptop {
+namespace {
+
+/// The tensor file, if any, and what it brings to the plan.
+struct Input {
+  std::unique_ptr<TensorFile> file;
+  InputShape shape;
+};
+
+Input open_input(RunConfig const& config) {
+  Input input;
+  if (config.input.empty()) return input;
+  input.file = std::make_unique<TensorFile>(config.input);
+  input.shape = {input.file->n(), input.file->d(), input.file->heads(), input.file->scale().value_or(0.0), input.file->name()};
+  return input;
+}
+
+/// Every rank looks at its own part of the head; a bad value found by any of them ends the run with its place.
+TensorScan scan_together(Communicator const& comm, TensorFile const& file, std::int64_t head, std::int64_t n, std::int64_t block) {
+  auto const shard = key_shard(n, block, comm.rank(), comm.size());
+  TensorScan scan;
+  std::string bad;
+  try {
+    scan = scan_head(file, head, shard.begin, shard.end);
+  } catch (UsageError const& error) {
+    bad = error.what();
+  }
+  // The lowest rank that found something holds the first bad row.
+  auto const first = comm.min(bad.empty() ? static_cast<std::int64_t>(comm.size()) : static_cast<std::int64_t>(comm.rank()));
+  if (first < comm.size()) {
+    comm.broadcast(bad, static_cast<int>(first));
+    throw UsageError(bad);
+  }
+  scan.key_radius = comm.max(scan.key_radius);
+  scan.largest_value = comm.max(scan.largest_value);
+  return scan;
+}
+
+/// All heads of the plan, before anything is written.
+std::vector<TensorScan> scan_heads(Communicator const& comm, Input const& input, StudyPlan const& plan, RunConfig const& config) {
+  std::vector<TensorScan> scans;
+  std::int64_t last_head = -1, largest = 0;
+  for (auto const& group : plan.groups) largest = std::max(largest, group.n);
+  for (auto const& group : plan.groups) {
+    if (input.file != nullptr && group.head != last_head) scans.push_back(scan_together(comm, *input.file, group.head, largest, config.block));
+    else scans.push_back(scans.empty() ? TensorScan{} : scans.back());
+    last_head = group.head;
+  }
+  return scans;
+}
+
+class Study {
+ public:
+  Study(Communicator const& comm, RunConfig const& config, Input const& input, StudyPlan const& plan, Machine const& machine)
+      : comm_(comm), config_(config), input_(input), plan_(plan), machine_(machine), scans_(scan_heads(comm, input, plan, config)) {}
+
+  /// Measures every group that is not finished yet. Returns the exit code.
+  int run() {
+    prepare_output();
+    double total = 0.0, done = 0.0;
+    for (auto const& group : plan_.groups) total += group.seconds;
+    Progress progress(comm_.is_root(), total);
+    print(table_heading());
+    int exit_code = 0;
+    for (std::size_t i = 0; i < plan_.groups.size(); ++i) {
+      auto const& group = plan_.groups[i];
+      if (finished(group)) {
+        progress.clear();
+        for (auto const& item : group.cases) print("      kept: " + item.id + "\n");
+      } else {
+        exit_code = std::max(exit_code, measure(group, scans_[i], progress, done));
+      }
+      done += group.seconds;
+    }
+    progress.clear();
+    comm_.barrier();
+    finish();
+    return static_cast<int>(comm_.max(static_cast<std::int64_t>(exit_code)));
+  }
+
+ private:
+  void print(std::string const& text) const {
+    if (comm_.is_root()) (config_.json == "-" ? std::cerr : std::cout) << text << std::flush;
+  }
+
+  void prepare_output() const {
+    if (comm_.is_root()) {
+      std::filesystem::path const folder = config_.output + ".cases";
+      std::error_code error;
+      if (config_.force) {
+        std::filesystem::remove_all(folder, error);
+        std::filesystem::remove(config_.output, error);
+      }
+      std::filesystem::create_directories(folder, error);
+      if (error) throw UsageError("--output", config_.output, "cannot be written: " + error.message());
+    }
+    comm_.barrier();
+  }
+
+  bool finished(GroupPlan const& group) const {
+    std::int64_t all = 1;
+    if (comm_.is_root()) {
+      for (auto const& item : group.cases) {
+        if (!config_.resume || !is_finished(case_path(config_.output, item.id), item.id, config_.config_text)) all = 0;
+      }
+    }
+    return comm_.min(all) == 1;
+  }
+
+  int measure(GroupPlan const& group, TensorScan const& scan, Progress& progress, double done) {
+    auto const begin = PhaseTimes::Clock::now();
+    auto const provenance = collect_provenance(comm_, config_, machine_.threads, sgemm_rate(comm_, group, config_));
+    StudySetup const setup{&comm_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scan};
+    std::vector<StudyCase> cases(group.cases.size());
+    for (std::size_t law = 0; law < cases.size(); ++law) {
+      cases[law].config = &config_;
+      cases[law].group = &group;
+      cases[law].law = law;
+      cases[law].input = input_.file == nullptr ? "gaussian" : input_.shape.name;
+    }
+    for (std::int64_t draw = 0; draw < config_.draws; ++draw) {
+      progress.update(done + group.seconds * static_cast<double>(draw) / static_cast<double>(config_.draws),
+                      "n = " + std::to_string(group.n) + ", draw " + std::to_string(draw + 1) + " of " + std::to_string(config_.draws));
+      auto const result = run_draw(setup, group, draw);
+      for (std::size_t law = 0; law < cases.size() && comm_.is_root(); ++law) append(cases[law], result, law);
+    }
+    if (!comm_.is_root()) return 0;
+    progress.clear();
+    int exit_code = 0;
+    for (auto& item : cases) {
+      item.seconds_total = std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count();
+      write_case(config_.output, provenance, item);
+      records_.add(item);
+      print(table_rows(item));
+      if (!item.verdict_reason().empty()) exit_code = 1;
+    }
+    return exit_code;
+  }
+
+  static void append(StudyCase& item, DrawResult const& result, std::size_t law) {
+    auto const join = [](auto& to, auto const& from) { to.insert(to.end(), from.begin(), from.end()); };
+    auto& to = item.data;
+    auto const& from = result.cases[law];
+    for (auto const member : {&CaseData::row_n, &CaseData::row_position, &CaseData::k_epsilon, &CaseData::count_p_above}) join(to.*member, from.*member);
+    for (auto const member : {&CaseData::sigma_i, &CaseData::logit_mean, &CaseData::logit_std, &CaseData::logit_max, &CaseData::log_sum_exp, &CaseData::entropy_nats,
+                              &CaseData::sum_p_squared, &CaseData::p_max, &CaseData::participation_ratio, &CaseData::tail_mass, &CaseData::row_l2_error,
+                              &CaseData::row_linf_error, &CaseData::output_error, &CaseData::output_error_relative}) {
+      join(to.*member, from.*member);
+    }
+    for (std::size_t i = 0; i < check_names.size(); ++i) item.checks.note(static_cast<Check>(i), result.checks[law].worst[i]);
+    item.phase_seconds.push_back(result.phase_seconds);
+  }
+
+  void finish() const {
+    if (!comm_.is_root()) return;
+    std::vector<std::string> paths;
+    for (auto const& group : plan_.groups) {
+      for (auto const& item : group.cases) paths.push_back(case_path(config_.output, item.id));
+    }
+    merge_cases(config_.output, paths);
+    if (!config_.json.empty()) records_.write(config_.json);
+    print("results: " + config_.output + "\n");
+  }
+
+  Communicator const& comm_;
+  RunConfig const& config_;
+  Input const& input_;
+  StudyPlan const& plan_;
+  Machine const& machine_;
+  std::vector<TensorScan> scans_;
+  RecordList records_;
+};
+
+}  // namespace
+
+int run_study(Communicator const& comm, int argc, char const* const* argv) {
+  auto config = parse_study_options(argc, argv, comm.is_root());
+  if (!config) return 0;
+  config->command_line = "asymptop";
+  for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
+
+  auto const input = open_input(*config);
+  auto const machine = describe_machine(comm, StudySpace().concurrency());
+  auto const plan = plan_study(*config, input.shape, machine);
+  if (config->dry_run) {
+    if (comm.is_root()) std::cout << describe(plan, *config, machine);
+    return 0;
+  }
+  check_output(config->output, config->force, config->resume);
+  if (comm.is_root()) {
+    auto& out = config->json == "-" ? std::cerr : std::cout;
+    out << describe(plan, *config, machine) << std::flush;
+  }
+  Study study(comm, *config, input, plan, machine);
+  return study.run();
+}
+
+}  // namespace asymptop

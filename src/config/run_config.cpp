@@ -1,0 +1,255 @@
+#include "config/run_config.hpp"
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <charconv>
+#include <cmath>
+#include <fstream>
+#include <iostream>
+#include <set>
+#include <sstream>
+
+#include "config/errors.hpp"
+
+namespace asymptop {
+namespace po = boost::program_options;
+
+char const* name_of(RowSigma value) { return value == RowSigma::fixed ? "fixed" : "natural"; }
+char const* name_of(Weights value) {
+  return value == Weights::identity ? "identity" : value == Weights::gaussian ? "gaussian" : "product";
+}
+char const* name_of(SelfKey value) { return value == SelfKey::include ? "include" : "exclude"; }
+char const* name_of(Mask value) { return value == Mask::causal ? "causal" : "none"; }
+char const* name_of(KeyStorage value) {
+  return value == KeyStorage::automatic ? "auto" : value == KeyStorage::resident ? "resident" : "streamed";
+}
+
+namespace {
+
+constexpr std::int64_t largest_n = std::int64_t{1} << 48;
+
+constexpr char const* introduction =
+    "asymptop study: how sparse attention is, measured over context lengths n.\n"
+    "\n"
+    "For every n, d and sigma law it draws keys and query rows, runs exact and top-k attention over key shards on all MPI ranks,\n"
+    "and writes the error of top-k attention at every k, k_epsilon, effective-entry counts and self-checks to an HDF5 file.\n"
+    "\n"
+    "  mpirun -n 2 asymptop study --n 2^10:2^16 --sigma 1,2 --k 64,n^0.5 -o results.h5\n"
+    "  asymptop study --n 2^20 --sigma '2*sqrt(log(n))' --dry-run     the plan only: memory, work and skips\n"
+    "  mpirun -n 2 asymptop study --input tensors.h5 --n 2^10:2^16    your own Q, K, V\n"
+    "\n"
+    "A law is one expression in n: 400, 4*n^0.5, log(n)^2, 2*sqrt(log(n)). LAWS and LISTs are comma-separated.\n";
+
+po::options_description study_options() {
+  po::options_description options("Options", 118, 80);
+  auto text = [](char const* fallback) { return po::value<std::string>()->default_value(fallback); };
+  options.add_options()("help,h", "print this and exit")
+  ("config", po::value<std::string>(), "INI file with the same names as these options; the command line wins")
+  ("output,o", text("results.h5"), "results file; case files go to FILE.cases/ beside it")
+  ("force", po::bool_switch(), "replace existing results")
+  ("resume", po::bool_switch(), "continue existing results: keep complete valid cases, run the rest")
+  ("json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr")
+  ("dry-run", po::bool_switch(), "print the plan; measure and write nothing")
+  ("n", text(""), "context lengths: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48")
+  ("d", text("64"), "head dimensions, 1 to 4096 (synthetic input)")
+  ("sigma", text("1"), "standard deviation of the logits, laws in n")
+  ("R", text(""), "instead of --sigma: laws for R = B^2 |W|_F; sigma = scale * R for Gaussian input")
+  ("scale", po::value<double>(), "logit scale [1/sqrt(d)]")
+  ("k", text("64,n^0.5,n^0.75"), "keys kept by top-k attention, laws in n; rounded, clipped to n")
+  ("rows", text("64"), "query rows per draw")
+  ("draws", text("32"), "independent draws of keys and queries: the replicates of every standard error")
+  ("seed", text("1"), "seed of all draws")
+  ("row-sigma", text("natural"), "natural: each row's sigma varies with its query | fixed: every row at exactly sigma")
+  ("weights", text("identity"), "W: identity | gaussian (d x d) | product (W_Q W_K^T of Gaussian factors)")
+  ("self", text("exclude"), "whether a query's own key is among the keys: exclude | include")
+  ("input", text(""), "HDF5 file with Q, K and V, (n,d) or (heads,n,d), instead of synthetic input")
+  ("heads", text(""), "heads of the file to study, e.g. 0,3 [all]")
+  ("mask", text("none"), "none | causal (tensor input: a query sees the keys up to its own)")
+  ("epsilon", text("0.1,0.01"), "for k_epsilon: smallest k with tail_mass <= epsilon; in (0, 1)")
+  ("count-above", text("1/n,1e-3,1e-2"), "thresholds on p whose exceedances are counted, laws in n")
+  ("output-error", text("on"), "on | off: measure the error of the attention output, which needs V")
+  ("block", text("4096"), "keys per block, a power of two from 64; part of a result's identity")
+  ("keys", text("auto"), "auto | resident (keep the keys of a draw) | streamed (make or read them anew for each pass)")
+  ("merge", text("auto"), "how ranks agree on the k largest: auto | owner (each row is finished on the rank that owns it)")
+  ("threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
+  return options;
+}
+
+std::int64_t parse_integer(std::string const& option, std::string const& text, std::int64_t low, std::int64_t high) {
+  std::int64_t value = 0;
+  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
+    throw UsageError(option, text, "is not an integer from " + std::to_string(low) + " to " + std::to_string(high));
+  }
+  return value;
+}
+
+/// `4096` or `2^20`.
+std::int64_t parse_size(std::string const& option, std::string const& text, std::int64_t largest) {
+  auto const caret = text.find('^');
+  std::string const allowed = "is not a whole number (or power, as 2^20) from 1 to " + std::to_string(largest);
+  if (caret == std::string::npos) {
+    std::int64_t value = 0;
+    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > largest) throw UsageError(option, text, allowed);
+    return value;
+  }
+  auto const base = parse_integer(option, text.substr(0, caret), 1, 1000000), power = parse_integer(option, text.substr(caret + 1), 0, 48);
+  std::int64_t value = 1;
+  for (std::int64_t i = 0; i < power; ++i) {
+    if (value > largest / base) throw UsageError(option, text, allowed);
+    value *= base;
+  }
+  return value;
+}
+
+template <class Enum>
+Enum choose(std::string const& option, std::string const& text, std::initializer_list<Enum> choices) {
+  std::string allowed;
+  for (auto const choice : choices) {
+    if (text == name_of(choice)) return choice;
+    allowed += (allowed.empty() ? "" : ", ") + std::string(name_of(choice));
+  }
+  throw UsageError(option, text, "is none of: " + allowed);
+}
+
+bool parse_switch(std::string const& option, std::string const& text) {
+  if (text != "on" && text != "off") throw UsageError(option, text, "is neither on nor off");
+  return text == "on";
+}
+
+std::vector<double> parse_epsilons(std::string const& list) {
+  std::vector<double> values;
+  for (auto const& item : split_list("--epsilon", list)) {
+    char* end = nullptr;
+    double const value = std::strtod(item.c_str(), &end);
+    if (end != item.c_str() + item.size() || !(value > 0.0 && value < 1.0)) throw UsageError("--epsilon", item, "is not a number in (0, 1)");
+    if (std::find(values.begin(), values.end(), value) != values.end()) throw UsageError("--epsilon", list, "names " + item + " twice");
+    values.push_back(value);
+  }
+  return values;
+}
+
+/// All options in force as an INI file: what a reader needs to run the same again.
+std::string as_config(po::variables_map const& values) {
+  std::ostringstream out;
+  std::set<std::string> const not_data = {"help", "config", "force", "resume", "dry-run", "output", "json", "threads"};
+  for (auto const& [name, value] : values) {
+    if (not_data.count(name) != 0) continue;
+    if (auto const* text = boost::any_cast<std::string>(&value.value())) {
+      if (!text->empty()) out << name << " = " << *text << "\n";
+    } else if (auto const* number = boost::any_cast<double>(&value.value())) {
+      out.precision(17);
+      out << name << " = " << *number << "\n";
+    }
+  }
+  return out.str();
+}
+
+po::variables_map read_options(int argc, char const* const* argv, po::options_description const& options) {
+  po::variables_map values;
+  try {
+    auto const style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
+    po::positional_options_description none;
+    po::store(po::command_line_parser(argc, argv).options(options).style(style).positional(none).run(), values);
+    if (values.count("config") != 0) {
+      auto const& file = values["config"].as<std::string>();
+      std::ifstream in(file);
+      if (!in) throw UsageError("--config", file, "cannot be read");
+      po::store(po::parse_config_file(in, options), values);
+    }
+    po::notify(values);
+  } catch (po::error const& error) {
+    throw UsageError(std::string(error.what()) + "; see asymptop study --help");
+  }
+  return values;
+}
+
+void check_together(RunConfig const& config, po::variables_map const& values) {
+  auto const given = [&](char const* name) { return values.count(name) != 0 && !values[name].defaulted(); };
+  if (config.force && config.resume) throw UsageError("--force and --resume exclude one another");
+  if (given("R") && given("sigma")) throw UsageError("--R and --sigma exclude one another");
+  if (!config.input.empty()) {
+    for (auto const* name : {"d", "sigma", "R", "row-sigma", "weights", "self"}) {
+      if (given(name)) throw UsageError("--" + std::string(name), values[name].as<std::string>(), "applies to synthetic input, not to --input (sigma is measured, a query keeps its own key)");
+    }
+  } else {
+    if (config.mask == Mask::causal) throw UsageError("--mask", "causal", "needs --input: synthetic queries have no position");
+    if (!config.heads.empty()) throw UsageError("--heads needs --input");
+  }
+}
+
+}  // namespace
+
+std::vector<std::int64_t> parse_sizes(std::string const& option, std::string const& list, std::int64_t largest) {
+  std::vector<std::int64_t> sizes;
+  for (auto const& item : split_list(option, list)) {
+    std::vector<std::string> parts;
+    std::istringstream in(item);
+    for (std::string part; std::getline(in, part, ':');) parts.push_back(part);
+    if (item.empty() || item.back() == ':' || parts.empty() || parts.size() > 3) throw UsageError(option, item, "is not N, FIRST:LAST or FIRST:LAST:FACTOR");
+    auto const first = parse_size(option, parts[0], largest);
+    auto const last = parts.size() > 1 ? parse_size(option, parts[1], largest) : first;
+    auto const factor = parts.size() > 2 ? parse_integer(option, parts[2], 2, 1 << 20) : 2;
+    if (last < first) throw UsageError(option, item, "has its last before its first");
+    for (auto n = first;; n *= factor) {
+      sizes.push_back(n);
+      if (n > last / factor) break;
+    }
+  }
+  std::sort(sizes.begin(), sizes.end());
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+  return sizes;
+}
+
+std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, bool print_help) {
+  auto const options = study_options();
+  auto const values = read_options(argc, argv, options);
+  if (values.count("help") != 0) {
+    if (print_help) std::cout << introduction << "\n" << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage, 75 stopped on request.\n";
+    return std::nullopt;
+  }
+  auto const text = [&](char const* name) { return values[name].as<std::string>(); };
+  RunConfig config;
+  config.output = text("output");
+  if (config.output.empty()) throw UsageError("--output", "", "is no file name");
+  config.force = values["force"].as<bool>();
+  config.resume = values["resume"].as<bool>();
+  config.dry_run = values["dry-run"].as<bool>();
+  config.json = text("json");
+  if (text("n").empty()) throw UsageError("--n is needed: context lengths such as 2^10:2^16");
+  config.n = parse_sizes("--n", text("n"), largest_n);
+  config.d = parse_sizes("--d", text("d"), 4096);
+  config.sigma_from_R = !text("R").empty();
+  config.sigma = config.sigma_from_R ? parse_laws("--R", text("R")) : parse_laws("--sigma", text("sigma"));
+  if (values.count("scale") != 0) {
+    config.scale = values["scale"].as<double>();
+    if (!std::isfinite(*config.scale) || *config.scale <= 0.0) throw UsageError("--scale", std::to_string(*config.scale), "is not a positive number");
+  }
+  config.k = parse_laws("--k", text("k"));
+  config.rows = parse_integer("--rows", text("rows"), 1, 1 << 20);
+  config.draws = parse_integer("--draws", text("draws"), 1, 1 << 20);
+  config.seed = static_cast<std::uint64_t>(parse_integer("--seed", text("seed"), 0, INT64_MAX));
+  config.row_sigma = choose("--row-sigma", text("row-sigma"), {RowSigma::natural, RowSigma::fixed});
+  config.weights = choose("--weights", text("weights"), {Weights::identity, Weights::gaussian, Weights::product});
+  config.self = choose("--self", text("self"), {SelfKey::exclude, SelfKey::include});
+  config.input = text("input");
+  if (!text("heads").empty()) {
+    for (auto const& head : split_list("--heads", text("heads"))) config.heads.push_back(parse_integer("--heads", head, 0, 1 << 20));
+  }
+  config.mask = choose("--mask", text("mask"), {Mask::none, Mask::causal});
+  config.epsilon = parse_epsilons(text("epsilon"));
+  config.count_above = parse_laws("--count-above", text("count-above"));
+  config.output_error = parse_switch("--output-error", text("output-error"));
+  config.block = parse_size("--block", text("block"), 1 << 20);
+  if (config.block < 64 || (config.block & (config.block - 1)) != 0) throw UsageError("--block", text("block"), "is not a power of two from 64 to 1048576");
+  config.keys = choose("--keys", text("keys"), {KeyStorage::automatic, KeyStorage::resident, KeyStorage::streamed});
+  config.merge = text("merge");
+  if (config.merge != "auto" && config.merge != "owner") throw UsageError("--merge", config.merge, "is none of: auto, owner");
+  config.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, 4096));
+  check_together(config, values);
+  config.config_text = as_config(values);
+  return config;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,66 @@
+// The validated options of a study.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/law.hpp"
+
+namespace asymptop {
+
+enum class RowSigma { natural, fixed };
+enum class Weights { identity, gaussian, product };
+enum class SelfKey { exclude, include };
+enum class Mask { none, causal };
+enum class KeyStorage { automatic, resident, streamed };
+
+char const* name_of(RowSigma value);
+char const* name_of(Weights value);
+char const* name_of(SelfKey value);
+char const* name_of(Mask value);
+char const* name_of(KeyStorage value);
+
+/// A threshold on p as given (`1/n`, `1e-3`) and its law.
+struct RunConfig {
+  std::string output = "results.h5";
+  bool force = false;
+  bool resume = false;
+  bool dry_run = false;
+  bool output_error = true;
+  std::string json;  ///< file of the tidy records, `-` for stdout, empty for none
+
+  std::vector<std::int64_t> n;
+  std::vector<std::int64_t> d;
+  std::vector<Law> sigma;  ///< sigma laws; made from R laws when --R is given
+  bool sigma_from_R = false;
+  std::optional<double> scale;  ///< logit scale; 1/sqrt(d) unless set
+  std::vector<Law> k;
+  std::int64_t rows = 64;
+  std::int64_t draws = 32;
+  std::uint64_t seed = 1;
+  RowSigma row_sigma = RowSigma::natural;
+  Weights weights = Weights::identity;
+  SelfKey self = SelfKey::exclude;
+  std::string input;  ///< tensor file, empty for synthetic input
+  std::vector<std::int64_t> heads;  ///< heads of the tensor file to study, empty for all
+  Mask mask = Mask::none;
+  std::vector<double> epsilon;
+  std::vector<Law> count_above;
+  std::int64_t block = 4096;
+  KeyStorage keys = KeyStorage::automatic;
+  std::string merge = "auto";
+  int threads = 0;
+
+  std::string command_line;
+  std::string config_text;  ///< the options in force, as a config file
+};
+
+/// Parses `asymptop study` options. Returns nothing after --help was printed. Throws UsageError.
+std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, bool print_help);
+
+/// `4096`, `4096,50000`, `2^10:2^20` (doubling), `2^10:2^20:4`; ascending, each once, in [1, 2^48].
+std::vector<std::int64_t> parse_sizes(std::string const& option, std::string const& list, std::int64_t largest);
+
+}  // namespace asymptop

@@ -1,0 +1,230 @@
+#include "h5/h5.hpp"
+
+#include <hdf5_hl.h>
+
+#include <algorithm>
+
+#include "config/errors.hpp"
+
+namespace asymptop::h5 {
+namespace {
+
+/// Chunks near 1 MiB: large enough to compress, small enough to read one draw.
+struct StorageTuning {
+  std::size_t compress_from = 4096;       ///< elements
+  std::size_t chunk_elements = 1u << 17;
+  unsigned deflate_level = 4;
+};
+constexpr StorageTuning tuning;
+
+Handle text_type() {
+  Handle type(H5Tcopy(H5T_C_S1), H5Tclose, "make a text type");
+  check(H5Tset_size(type, H5T_VARIABLE), "size a text type");
+  check(H5Tset_cset(type, H5T_CSET_UTF8), "set a text type's encoding");
+  return type;
+}
+
+Handle scalar_space() { return {H5Screate(H5S_SCALAR), H5Sclose, "make a scalar space"}; }
+
+void write_attribute_raw(hid_t object, std::string const& name, hid_t type, void const* data) {
+  auto const space = scalar_space();
+  Handle attribute(H5Acreate2(object, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose, "create attribute " + name);
+  check(H5Awrite(attribute, type, data), "write attribute " + name);
+}
+
+Handle open_attribute(hid_t object, std::string const& name) {
+  return {H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, "open attribute " + name};
+}
+
+Handle creation_properties(std::vector<hsize_t> const& shape) {
+  Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "make dataset properties");
+  // Times in object headers would make equal results differ in bytes.
+  check(H5Pset_obj_track_times(properties, 0), "switch object times off");
+  std::size_t elements = 1;
+  for (auto const length : shape) elements *= length;
+  if (elements >= tuning.compress_from) {
+    auto chunk = shape;
+    for (auto& length : chunk) {
+      if (elements <= tuning.chunk_elements) break;
+      auto const others = elements / length;
+      auto const wanted = std::max<std::size_t>(1, tuning.chunk_elements / others);
+      length = std::min<hsize_t>(length, wanted);
+      elements = others * length;
+    }
+    check(H5Pset_chunk(properties, static_cast<int>(chunk.size()), chunk.data()), "set chunks");
+    check(H5Pset_shuffle(properties), "set shuffle");
+    check(H5Pset_deflate(properties, tuning.deflate_level), "set deflate");
+  }
+  return properties;
+}
+
+Handle create_dataset(hid_t group, std::string const& name, hid_t type, std::vector<hsize_t> const& shape, void const* data) {
+  Handle space(H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr), H5Sclose, "make a space for " + name);
+  auto const properties = creation_properties(shape);
+  Handle dataset(H5Dcreate2(group, name.c_str(), type, space, H5P_DEFAULT, properties, H5P_DEFAULT), H5Dclose, "create dataset " + name);
+  if (data != nullptr) check(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data), "write dataset " + name);
+  return dataset;
+}
+
+template <class T>
+void write_scale_of(hid_t group, std::string const& name, hid_t type, std::vector<T> const& values, std::string const& units, std::string const& long_name) {
+  auto const dataset = create_dataset(group, name, type, {values.size()}, values.data());
+  check(H5DSset_scale(dataset, name.c_str()), "make scale " + name);
+  write_attribute(dataset, "units", units);
+  write_attribute(dataset, "long_name", long_name);
+}
+
+template <class T>
+void write_dataset_of(hid_t group, std::string const& name, hid_t type, std::vector<Dimension> const& dimensions,
+                      std::vector<T> const& values, std::string const& units, std::string const& long_name) {
+  std::vector<hsize_t> shape;
+  std::size_t elements = 1;
+  for (auto const& dimension : dimensions) {
+    shape.push_back(dimension.length);
+    elements *= dimension.length;
+  }
+  if (elements != values.size()) throw RunError("HDF5: dataset " + name + " has " + std::to_string(values.size()) + " values for a shape of " + std::to_string(elements));
+  auto const dataset = create_dataset(group, name, type, shape, values.data());
+  for (std::size_t i = 0; i < dimensions.size(); ++i) {
+    Handle const scale(H5Dopen2(group, dimensions[i].scale.c_str(), H5P_DEFAULT), H5Dclose, "open scale " + dimensions[i].scale);
+    check(H5DSattach_scale(dataset, scale, static_cast<unsigned>(i)), "attach scale " + dimensions[i].scale);
+  }
+  write_attribute(dataset, "units", units);
+  write_attribute(dataset, "long_name", long_name);
+}
+
+}  // namespace
+
+Handle::Handle(hid_t id, Close close, std::string const& action) : id_(id), close_(close) {
+  if (id < 0) throw RunError("HDF5: cannot " + action);
+}
+
+void Handle::reset() noexcept {
+  if (id_ >= 0) close_(std::exchange(id_, -1));
+}
+
+void Handle::close(std::string const& action) {
+  if (id_ >= 0) check(close_(std::exchange(id_, -1)), action);
+}
+
+void check(herr_t status, std::string const& action) {
+  if (status < 0) throw RunError("HDF5: cannot " + action);
+}
+
+void silence() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+Handle open_file(std::string const& path) { return {H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose, "open " + path}; }
+
+Handle create_file(std::string const& path) {
+  Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make file properties");
+  check(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST), "set library version bounds");
+  return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create " + path};
+}
+
+Handle open_group(hid_t parent, std::string const& name) { return {H5Gopen2(parent, name.c_str(), H5P_DEFAULT), H5Gclose, "open group " + name}; }
+
+Handle create_group(hid_t parent, std::string const& name) {
+  Handle properties(H5Pcreate(H5P_GROUP_CREATE), H5Pclose, "make group properties");
+  // Attributes stay in the object's header: H5Ocopy of HDF5 1.10 crashes on text attributes in dense storage.
+  check(H5Pset_attr_phase_change(properties, 1000, 0), "keep attributes compact");
+  return {H5Gcreate2(parent, name.c_str(), H5P_DEFAULT, properties, H5P_DEFAULT), H5Gclose, "create group " + name};
+}
+
+std::vector<std::string> group_members(hid_t group) {
+  std::vector<std::string> names;
+  auto const visit = [](hid_t, char const* name, H5L_info_t const*, void* data) -> herr_t {
+    static_cast<std::vector<std::string>*>(data)->emplace_back(name);
+    return 0;
+  };
+  check(H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, visit, &names), "list a group");
+  return names;
+}
+
+bool has_link(hid_t parent, std::string const& name) { return H5Lexists(parent, name.c_str(), H5P_DEFAULT) > 0; }
+
+void write_attribute(hid_t object, std::string const& name, std::string const& value) {
+  char const* text = value.c_str();
+  write_attribute_raw(object, name, text_type(), &text);
+}
+void write_attribute(hid_t object, std::string const& name, std::int64_t value) { write_attribute_raw(object, name, H5T_NATIVE_INT64, &value); }
+void write_attribute(hid_t object, std::string const& name, double value) { write_attribute_raw(object, name, H5T_NATIVE_DOUBLE, &value); }
+
+std::string read_text_attribute(hid_t object, std::string const& name) {
+  auto const attribute = open_attribute(object, name);
+  Handle const type(H5Aget_type(attribute), H5Tclose, "read the type of attribute " + name);
+  if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) <= 0) throw RunError("HDF5: attribute " + name + " is not variable-length text");
+  char* text = nullptr;
+  check(H5Aread(attribute, text_type(), &text), "read attribute " + name);
+  std::string value(text == nullptr ? "" : text);
+  H5free_memory(text);
+  return value;
+}
+
+std::int64_t read_int_attribute(hid_t object, std::string const& name) {
+  std::int64_t value = 0;
+  check(H5Aread(open_attribute(object, name), H5T_NATIVE_INT64, &value), "read attribute " + name);
+  return value;
+}
+
+double read_double_attribute(hid_t object, std::string const& name) {
+  double value = 0.0;
+  check(H5Aread(open_attribute(object, name), H5T_NATIVE_DOUBLE, &value), "read attribute " + name);
+  return value;
+}
+
+bool has_attribute(hid_t object, std::string const& name) { return H5Aexists(object, name.c_str()) > 0; }
+
+void write_scale(hid_t group, std::string const& name, std::vector<double> const& values, std::string const& units, std::string const& long_name) {
+  write_scale_of(group, name, H5T_NATIVE_DOUBLE, values, units, long_name);
+}
+void write_scale(hid_t group, std::string const& name, std::vector<std::int64_t> const& values, std::string const& units, std::string const& long_name) {
+  write_scale_of(group, name, H5T_NATIVE_INT64, values, units, long_name);
+}
+void write_scale(hid_t group, std::string const& name, std::vector<std::string> const& values, std::string const& long_name) {
+  std::vector<char const*> texts;
+  for (auto const& value : values) texts.push_back(value.c_str());
+  write_scale_of(group, name, text_type(), texts, "1", long_name);
+}
+void write_dataset(hid_t group, std::string const& name, std::vector<Dimension> const& dimensions, std::vector<double> const& values,
+                   std::string const& units, std::string const& long_name) {
+  write_dataset_of(group, name, H5T_NATIVE_DOUBLE, dimensions, values, units, long_name);
+}
+void write_dataset(hid_t group, std::string const& name, std::vector<Dimension> const& dimensions, std::vector<std::int64_t> const& values,
+                   std::string const& units, std::string const& long_name) {
+  write_dataset_of(group, name, H5T_NATIVE_INT64, dimensions, values, units, long_name);
+}
+
+AnyData read_dataset(hid_t group, std::string const& name) {
+  Handle const dataset(H5Dopen2(group, name.c_str(), H5P_DEFAULT), H5Dclose, "open dataset " + name);
+  Handle const space(H5Dget_space(dataset), H5Sclose, "read the shape of " + name);
+  Handle const type(H5Dget_type(dataset), H5Tclose, "read the type of " + name);
+  AnyData data;
+  data.shape.resize(static_cast<std::size_t>(std::max(0, H5Sget_simple_extent_ndims(space))));
+  check(H5Sget_simple_extent_dims(space, data.shape.data(), nullptr), "read the shape of " + name);
+  std::size_t elements = 1;
+  for (auto const length : data.shape) elements *= length;
+  switch (H5Tget_class(type)) {
+    case H5T_FLOAT:
+      data.numbers.resize(elements);
+      check(H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, data.numbers.data()), "read dataset " + name);
+      break;
+    case H5T_INTEGER:
+      data.integers.resize(elements);
+      check(H5Dread(dataset, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, data.integers.data()), "read dataset " + name);
+      break;
+    case H5T_STRING: {
+      std::vector<char*> texts(elements, nullptr);
+      auto const memory = text_type();
+      check(H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, texts.data()), "read dataset " + name);
+      for (auto* text : texts) {
+        data.texts.emplace_back(text == nullptr ? "" : text);
+        H5free_memory(text);
+      }
+      break;
+    }
+    default: throw RunError("HDF5: dataset " + name + " is neither number nor text");
+  }
+  return data;
+}
+
+}  // namespace asymptop::h5

@@ -1,0 +1,51 @@
+// The numbers of one case, draw by draw, and the verdict on them.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "measure/timing.hpp"
+
+namespace asymptop {
+
+/// Values for (draw, row) or (draw, row, axis), row-major, appended as draws finish.
+struct CaseData {
+  std::vector<std::int64_t> row_n, row_position, k_epsilon, count_p_above;
+  std::vector<double> sigma_i, logit_mean, logit_std, logit_max, log_sum_exp, entropy_nats, sum_p_squared, p_max, participation_ratio;
+  std::vector<double> tail_mass, row_l2_error, row_linf_error, output_error, output_error_relative;
+};
+
+/// The self-checks: residuals that a wrong answer would push over its tolerance.
+enum class Check { keys_seen, score_range, top_k_count, quantiles_settled, audit_scores, audit_metrics, sum_p, sum_p_direct, identity_kl, identity_output, finite };
+inline constexpr std::array<char const*, 11> check_names = {"keys_seen",     "score_range",   "top_k_count", "quantiles_settled", "audit_scores",   "audit_metrics",
+                                                            "sum_p", "sum_p_direct", "identity_kl", "identity_output", "finite"};
+
+/// Worst residual of each check over draws, per case.
+struct CheckResiduals {
+  std::array<double, check_names.size()> worst{};
+  void note(Check check, double residual) {
+    auto& value = worst[static_cast<std::size_t>(check)];
+    value = std::isnan(residual) ? INFINITY : std::max(value, residual);
+  }
+};
+
+/// Tolerances. Counts must be right; sums of fp32 exponentials hold to 1e-5, plus what rounding a logit of size L to fp32 does
+/// to its exponential (8 L 2^-24); a dot product of length d in fp32 errs by at most about (d + 2) 2^-24 ‖q‖‖k‖.
+inline std::array<double, check_names.size()> check_tolerances(std::int64_t d, double largest_logit) {
+  double const ulp = std::ldexp(1.0, -24), sums = 1e-5 + 8.0 * ulp * largest_logit;
+  std::array<double, check_names.size()> tolerance{};
+  auto const set = [&](Check check, double value) { tolerance[static_cast<std::size_t>(check)] = value; };
+  set(Check::audit_scores, static_cast<double>(d + 2) * ulp);
+  set(Check::audit_metrics, sums);
+  set(Check::sum_p, 1e-5);
+  set(Check::sum_p_direct, sums);
+  set(Check::identity_kl, 1e-5);
+  set(Check::identity_output, sums);
+  return tolerance;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,38 @@
+// One draw of a case group, on all ranks: queries, first pass, merge, evaluation, second pass, answers.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "comm/communicator.hpp"
+#include "core/types.hpp"
+#include "measure/case_data.hpp"
+#include "measure/queries.hpp"
+#include "plan/plan.hpp"
+
+namespace asymptop {
+
+/// The space that studies run in: the default one of the Kokkos build.
+using StudySpace = Kokkos::DefaultExecutionSpace;
+
+/// Keys that the ranks' passes step through at once.
+struct StudySetup {
+  Communicator const* comm;
+  RunConfig const* config;
+  TensorFile const* file;       ///< null for synthetic input
+  TensorScan const* scan;       ///< of the group's head
+};
+
+/// Results of the draw, for every case of the group: on rank 0 all rows, elsewhere nothing.
+struct DrawResult {
+  std::vector<CaseData> cases;
+  std::vector<CheckResiduals> checks;  ///< worst over ranks, on all ranks
+  std::array<double, phase_names.size()> phase_seconds{};  ///< slowest rank
+};
+
+DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw);
+
+/// fp32 rate of BLAS sgemm at the shape of the group's score tile, all ranks and threads at once, in GFLOP/s.
+double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig const& config);
+
+}  // namespace asymptop

@@ -1,0 +1,41 @@
+// The query rows of a draw, ready to be multiplied with keys: score(i, j) = query_i . key_j, and logit = sigma * score.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "config/run_config.hpp"
+#include "plan/plan.hpp"
+#include "shard/shard_tensors.hpp"
+
+namespace asymptop {
+
+/// Query rows with what is known of them before any key is seen.
+struct QueryRows {
+  std::vector<float> q;                ///< (rows, d)
+  std::vector<std::int64_t> position;  ///< in the sequence, -1 when not in it
+  std::vector<std::int64_t> visible;   ///< keys that the row sees: the first `visible` of the sequence
+  std::vector<float> sigma_unit;       ///< standard deviation of the row's scores over random keys; 0 when unknown (tensors)
+  std::vector<float> low, high;        ///< bounds of the row's scores
+  std::size_t rows() const { return position.size(); }
+};
+
+/// Which draw of which group.
+struct DrawIdentity {
+  RunConfig const* config;
+  GroupPlan const* group;
+  std::int64_t draw;
+};
+
+/// The tensors that this draw's keys and values come from.
+TensorOrigin tensor_origin(DrawIdentity const& identity, TensorFile const* file);
+
+/// All query rows of the draw; made on one rank and broadcast.
+///   synthetic: q = W^T x / ‖W‖_F, so that the root mean square of ‖q‖ is 1 (or ‖q‖ = 1 with --row-sigma fixed)
+///   tensors:   q = scale * Q[position], positions drawn from the second half of the prefix, disjoint over draws
+QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, TensorScan const* scan);
+
+/// Rows [begin, end) of all.
+QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end);
+
+}  // namespace asymptop

@@ -1,0 +1,30 @@
+// Wall seconds of the phases of a draw on one rank. Kernels are fenced before a phase stops.
+#pragma once
+
+#include <array>
+#include <chrono>
+
+namespace asymptop {
+
+enum class Phase { generate, score, select, merge, evaluate, refine, audit, attend, total, first_pass };
+inline constexpr std::array<char const*, 10> phase_names = {"generate", "score", "select", "merge", "evaluate", "refine", "audit", "attend", "total", "first_pass"};
+
+class PhaseTimes {
+ public:
+  using Clock = std::chrono::steady_clock;
+  void start() { mark_ = Clock::now(); }
+  /// Adds the time since the last start or stop to a phase.
+  void stop(Phase phase) {
+    auto const now = Clock::now();
+    seconds_[static_cast<std::size_t>(phase)] += std::chrono::duration<double>(now - mark_).count();
+    mark_ = now;
+  }
+  void add(Phase phase, double seconds) { seconds_[static_cast<std::size_t>(phase)] += seconds; }
+  std::array<double, phase_names.size()> const& seconds() const { return seconds_; }
+
+ private:
+  Clock::time_point mark_ = Clock::now();
+  std::array<double, phase_names.size()> seconds_{};
+};
+
+}  // namespace asymptop

@@ -1,0 +1,70 @@
+// Axes become cases: what will be measured, what is skipped and why, and what it costs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/run_config.hpp"
+
+namespace asymptop {
+
+/// What the plan needs to know of the machine and the input.
+struct Machine {
+  int ranks = 1;
+  int ranks_on_node = 1;
+  int threads = 1;
+  double memory_bytes = 0.0;  ///< available on this node, for all its ranks; 0 when unknown
+};
+
+/// Axes that a tensor file brings with it; n = 0 for synthetic input.
+struct InputShape {
+  std::int64_t n = 0;
+  std::int64_t d = 0;
+  std::int64_t heads = 0;
+  double scale = 0.0;  ///< 0: not given
+  std::string name;
+};
+
+/// One case: one group of the results file.
+struct CasePlan {
+  std::string id;
+  std::string sigma_law;  ///< `measured` for tensors
+  double sigma = 0.0;     ///< value of the law at n; factor from scores to logits. 1 for tensors, whose scores are logits
+  double R = 0.0;
+};
+
+/// Cases that share keys, scores and selection: everything but the sigma law.
+struct GroupPlan {
+  std::int64_t n = 0, d = 0, head = -1;
+  double scale = 0.0;
+  std::vector<CasePlan> cases;
+  std::vector<std::int64_t> k_of_law;  ///< per k law
+  bool k_clipped = false;
+  std::vector<std::int64_t> k;         ///< every law's k and a log grid, ascending, from 1
+  std::vector<double> threshold;       ///< --count-above at n
+  bool resident = false;
+  int rows_per_batch = 0;
+  double bins_per_unit = 0.0;
+  double bytes_per_rank = 0.0;         ///< estimated peak
+  double flops = 0.0;                  ///< of all draws, scores and outputs
+  double seconds = 0.0;                ///< rough estimate
+};
+
+struct Skip {
+  std::string what;
+  std::string reason;
+};
+
+struct StudyPlan {
+  std::vector<GroupPlan> groups;
+  std::vector<Skip> skips;
+};
+
+/// Throws UsageError for a law that fails at some n, and for a group that does not fit into memory.
+StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine);
+
+/// The plan as a person reads it.
+std::string describe(StudyPlan const& plan, RunConfig const& config, Machine const& machine);
+
+}  // namespace asymptop

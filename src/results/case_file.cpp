@@ -1,0 +1,228 @@
+#include "results/case_file.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "config/errors.hpp"
+#include "h5/h5.hpp"
+
+namespace asymptop {
+namespace fs = std::filesystem;
+namespace {
+
+void sync_path(std::string const& path) {
+  int const file = open(path.c_str(), O_RDONLY);
+  if (file < 0 || fsync(file) != 0) {
+    std::string const why = std::strerror(errno);
+    if (file >= 0) close(file);
+    throw RunError("cannot sync " + path + ": " + why);
+  }
+  close(file);
+}
+
+/// A file that appears whole or not at all: written under a name that no other process uses, closed, synced, renamed.
+template <class Fill>
+void write_whole(std::string const& path, Fill const& fill) {
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  std::string const part = path + "." + host + "." + std::to_string(getpid()) + ".part";
+  try {
+    auto file = h5::create_file(part);
+    fill(static_cast<hid_t>(file));
+    h5::check(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush " + part);
+    file.close("close " + part);
+    sync_path(part);
+    std::error_code error;
+    fs::rename(part, path, error);
+    if (error) throw RunError("cannot rename " + part + " to " + path + ": " + error.message());
+    auto const folder = fs::path(path).parent_path();
+    sync_path(folder.empty() ? "." : folder.string());
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(part, ignored);
+    throw;
+  }
+}
+
+void write_provenance(hid_t file, Provenance const& provenance) {
+  for (auto const& [name, value] : provenance.texts) h5::write_attribute(file, name, value);
+  for (auto const& [name, value] : provenance.integers) h5::write_attribute(file, name, value);
+  h5::write_attribute(file, "sgemm_gflops", provenance.sgemm_gflops);
+}
+
+std::vector<std::int64_t> count_up(std::size_t length) {
+  std::vector<std::int64_t> values(length);
+  for (std::size_t i = 0; i < length; ++i) values[i] = static_cast<std::int64_t>(i);
+  return values;
+}
+
+std::vector<std::string> law_texts(std::vector<Law> const& laws) {
+  std::vector<std::string> texts;
+  for (auto const& law : laws) texts.push_back(law.text());
+  return texts;
+}
+
+void write_attributes(hid_t group, StudyCase const& c) {
+  auto const& config = *c.config;
+  auto const text = [&](char const* name, std::string const& value) { h5::write_attribute(group, name, value); };
+  auto const integer = [&](char const* name, std::int64_t value) { h5::write_attribute(group, name, value); };
+  auto const number = [&](char const* name, double value) { h5::write_attribute(group, name, value); };
+  text("id", c.plan().id);
+  integer("n", c.group->n);
+  integer("d", c.group->d);
+  text("sigma_law", c.plan().sigma_law);
+  number("sigma", c.sigma());
+  number("R", c.sigma() / c.group->scale);
+  number("scale", c.group->scale);
+  integer("draws", config.draws);
+  integer("rows", config.rows);
+  integer("seed", static_cast<std::int64_t>(config.seed));
+  integer("block", config.block);
+  text("input", c.input);
+  integer("head", c.group->head);
+  text("row_sigma", name_of(config.row_sigma));
+  text("weights", name_of(config.weights));
+  text("self", c.group->head < 0 ? name_of(config.self) : "include");
+  text("mask", name_of(config.mask));
+  integer("k_clipped", c.group->k_clipped ? 1 : 0);
+  text("verdict", c.verdict());
+  text("verdict_reason", c.verdict_reason());
+  text("keys", c.group->resident ? "resident" : "streamed");
+  text("merge", "owner");
+  text("path", "blas-tile");
+  double pass = 0.0;
+  for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
+  number("seconds_total", c.seconds_total);
+  number("seconds_pass", pass);
+  double const scores = static_cast<double>(config.draws) * static_cast<double>(config.rows) * static_cast<double>(c.group->n);
+  number("gflop", 2.0 * scores * static_cast<double>(c.group->d) / 1e9);
+}
+
+void write_scales(hid_t group, StudyCase const& c) {
+  auto const& config = *c.config;
+  h5::write_scale(group, "draw", count_up(static_cast<std::size_t>(config.draws)), "1", "independent draw of keys and queries");
+  h5::write_scale(group, "row", count_up(static_cast<std::size_t>(config.rows)), "1", "query row within a draw");
+  h5::write_scale(group, "k", c.group->k, "keys", "keys kept by top-k attention");
+  h5::write_scale(group, "epsilon", config.epsilon, "1", "tail mass allowed in k_epsilon");
+  h5::write_scale(group, "threshold", law_texts(config.count_above), "threshold on p of count_p_above, as given");
+  h5::write_scale(group, "k_law", law_texts(config.k), "law of k in n");
+  std::vector<std::string> checks(check_names.begin(), check_names.end()), phases(phase_names.begin(), phase_names.end());
+  h5::write_scale(group, "check", checks, "self-check");
+  h5::write_scale(group, "phase", phases, "phase of a draw");
+}
+
+void write_data(hid_t group, StudyCase const& c) {
+  auto const& data = c.data;
+  h5::Dimension const draw{"draw", static_cast<std::size_t>(c.config->draws)}, row{"row", static_cast<std::size_t>(c.config->rows)};
+  h5::Dimension const k{"k", c.group->k.size()}, epsilon{"epsilon", c.config->epsilon.size()}, threshold{"threshold", c.config->count_above.size()};
+  auto const put = [&](char const* name, std::vector<h5::Dimension> const& dimensions, auto const& values, char const* units, char const* long_name) {
+    h5::write_dataset(group, name, dimensions, values, units, long_name);
+  };
+  put("k_of_law", {{"k_law", c.config->k.size()}}, c.group->k_of_law, "keys", "k of each law at n, rounded and clipped to n");
+  put("threshold_value", {threshold}, c.group->threshold, "1", "value of each threshold at n");
+  put("row_n", {draw, row}, data.row_n, "keys", "keys that the row sees");
+  put("row_position", {draw, row}, data.row_position, "1", "position of the query in the sequence, -1 when not in it");
+  put("sigma_i", {draw, row}, data.sigma_i, "1", "standard deviation of the row's logits over keys");
+  put("logit_mean", {draw, row}, data.logit_mean, "1", "mean of the row's logits");
+  put("logit_std", {draw, row}, data.logit_std, "1", "sample standard deviation of the row's logits");
+  put("logit_max", {draw, row}, data.logit_max, "1", "largest logit of the row");
+  put("log_sum_exp", {draw, row}, data.log_sum_exp, "1", "log of the sum of exp(logit)");
+  put("entropy_nats", {draw, row}, data.entropy_nats, "nat", "entropy of p");
+  put("sum_p_squared", {draw, row}, data.sum_p_squared, "1", "sum of p^2");
+  put("p_max", {draw, row}, data.p_max, "1", "largest p");
+  put("participation_ratio", {draw, row}, data.participation_ratio, "keys", "1 / sum of p^2");
+  put("tail_mass", {draw, row, k}, data.tail_mass, "1", "1 - sum of the k largest p");
+  put("row_l2_error", {draw, row, k}, data.row_l2_error, "1", "2-norm of p - p_hat");
+  put("row_linf_error", {draw, row, k}, data.row_linf_error, "1", "maximum norm of p - p_hat");
+  if (!data.output_error.empty()) {
+    put("output_error", {draw, row, k}, data.output_error, "1", "2-norm of (p - p_hat) V");
+    put("output_error_relative", {draw, row, k}, data.output_error_relative, "1", "2-norm of (p - p_hat) V over that of p V");
+  }
+  put("k_epsilon", {draw, row, epsilon}, data.k_epsilon, "keys", "smallest k with tail_mass <= epsilon");
+  put("count_p_above", {draw, row, threshold}, data.count_p_above, "keys", "entries with p > threshold");
+  auto const tolerance = check_tolerances(c.group->d, c.largest_logit());
+  put("check_residual", {{"check", check_names.size()}}, std::vector<double>(c.checks.worst.begin(), c.checks.worst.end()), "1", "worst residual over draws");
+  put("check_tolerance", {{"check", check_names.size()}}, std::vector<double>(tolerance.begin(), tolerance.end()), "1", "largest residual of a valid case");
+  std::vector<double> seconds;
+  for (auto const& times : c.phase_seconds) seconds.insert(seconds.end(), times.begin(), times.end());
+  put("phase_seconds", {draw, {"phase", phase_names.size()}}, seconds, "s", "wall time of the slowest rank");
+}
+
+}  // namespace
+
+std::string case_path(std::string const& output, std::string const& id) { return output + ".cases/" + id + ".h5"; }
+
+void write_case(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
+  write_whole(case_path(output, study_case.plan().id), [&](hid_t file) {
+    write_provenance(file, provenance);
+    auto const cases = h5::create_group(file, "cases");
+    auto const group = h5::create_group(cases, study_case.plan().id);
+    write_attributes(group, study_case);
+    write_scales(group, study_case);
+    write_data(group, study_case);
+  });
+}
+
+bool is_finished(std::string const& path, std::string const& id, std::string const& config_text) {
+  try {
+    if (!fs::exists(path)) return false;
+    auto const file = h5::open_file(path);
+    if (h5::read_int_attribute(file, "schema_version") != 1 || h5::read_text_attribute(file, "config_text") != config_text) return false;
+    auto const group = h5::open_group(file, "cases/" + id);
+    if (h5::read_text_attribute(group, "verdict") != "VALID") return false;
+    for (auto const& name : h5::group_members(group)) h5::read_dataset(group, name);
+    return true;
+  } catch (RunError const&) {
+    return false;  // damaged: measured again
+  }
+}
+
+void merge_cases(std::string const& output, std::vector<std::string> const& paths) {
+  write_whole(output, [&](hid_t file) {
+    auto const cases = h5::create_group(file, "cases");
+    bool first = true;
+    for (auto const& path : paths) {
+      auto const in = h5::open_file(path);
+      if (std::exchange(first, false)) {
+        auto const copy = [](hid_t from, char const* name, H5A_info_t const*, void* to) -> herr_t {
+          try {
+            h5::Handle const attribute(H5Aopen(from, name, H5P_DEFAULT), H5Aclose, "open an attribute");
+            h5::Handle const type(H5Aget_type(attribute), H5Tclose, "read a type");
+            hid_t const target = *static_cast<hid_t*>(to);
+            switch (H5Tget_class(type)) {
+              case H5T_STRING: h5::write_attribute(target, name, h5::read_text_attribute(from, name)); break;
+              case H5T_INTEGER: h5::write_attribute(target, name, h5::read_int_attribute(from, name)); break;
+              default: h5::write_attribute(target, name, h5::read_double_attribute(from, name)); break;
+            }
+            return 0;
+          } catch (RunError const&) {
+            return -1;
+          }
+        };
+        hsize_t index = 0;
+        h5::check(H5Aiterate2(in, H5_INDEX_NAME, H5_ITER_INC, &index, copy, &file), "copy the attributes of " + path);
+      }
+      auto const in_cases = h5::open_group(in, "cases");
+      for (auto const& id : h5::group_members(in_cases)) {
+        if (h5::has_link(cases, id)) throw RunError("case " + id + " of " + path + " is already in " + output);
+        h5::check(H5Ocopy(in_cases, id.c_str(), cases, id.c_str(), H5P_DEFAULT, H5P_DEFAULT), "copy case " + id + " of " + path);
+      }
+    }
+  });
+}
+
+void check_output(std::string const& output, bool force, bool resume) {
+  fs::path const path(output);
+  auto const folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
+  if (!fs::is_directory(folder)) throw UsageError("--output", output, "is in a folder that does not exist");
+  if (fs::is_directory(path)) throw UsageError("--output", output, "is a folder");
+  if (access(folder.c_str(), W_OK) != 0 || (fs::exists(path) && access(path.c_str(), W_OK) != 0)) throw UsageError("--output", output, "cannot be written");
+  bool const there = fs::exists(path) || fs::exists(output + ".cases");
+  if (there && !force && !resume) throw UsageError("--output", output, "has results already; use --force to replace them, --resume to continue them");
+}
+
+}  // namespace asymptop

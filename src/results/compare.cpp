@@ -1,0 +1,116 @@
+#include "results/compare.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <sstream>
+
+#include "config/errors.hpp"
+#include "h5/h5.hpp"
+
+namespace asymptop {
+namespace {
+
+std::set<std::string> const not_data = {"seconds_total", "seconds_pass", "keys", "merge", "path", "phase", "phase_seconds"};
+
+std::vector<std::string> attribute_names(hid_t object) {
+  std::vector<std::string> names;
+  auto const visit = [](hid_t, char const* name, H5A_info_t const*, void* data) -> herr_t {
+    static_cast<std::vector<std::string>*>(data)->emplace_back(name);
+    return 0;
+  };
+  hsize_t index = 0;
+  h5::check(H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, &index, visit, &names), "list attributes");
+  return names;
+}
+
+/// An attribute's value as comparable text.
+std::string attribute_value(hid_t object, std::string const& name) {
+  h5::Handle const attribute(H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, "open attribute " + name);
+  h5::Handle const type(H5Aget_type(attribute), H5Tclose, "read a type");
+  if (H5Tget_class(type) == H5T_STRING) return h5::read_text_attribute(object, name);
+  std::ostringstream text;
+  text.precision(17);
+  if (H5Tget_class(type) == H5T_INTEGER) {
+    text << h5::read_int_attribute(object, name);
+  } else {
+    text << h5::read_double_attribute(object, name);
+  }
+  return text.str();
+}
+
+std::string list_difference(std::string const& where, std::vector<std::string> const& a, std::vector<std::string> const& b) {
+  for (auto const& name : a) {
+    if (std::find(b.begin(), b.end(), name) == b.end()) return where + name + " is only in the first file";
+  }
+  for (auto const& name : b) {
+    if (std::find(a.begin(), a.end(), name) == a.end()) return where + name + " is only in the second file";
+  }
+  return "";
+}
+
+template <class T>
+std::string value_difference(std::string const& where, std::vector<T> const& a, std::vector<T> const& b) {
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    bool equal = false;
+    if constexpr (std::is_arithmetic_v<T>) {
+      equal = std::memcmp(&a[i], &b[i], sizeof(T)) == 0;
+    } else {
+      equal = a[i] == b[i];
+    }
+    if (equal) continue;
+    std::ostringstream text;
+    text.precision(17);
+    text << where << " differs at element " << i << ": " << a[i] << " and " << b[i];
+    return text.str();
+  }
+  return "";
+}
+
+std::string dataset_difference(std::string const& where, hid_t a, hid_t b, std::string const& name) {
+  auto const x = h5::read_dataset(a, name), y = h5::read_dataset(b, name);
+  if (x.shape != y.shape || x.numbers.size() != y.numbers.size() || x.integers.size() != y.integers.size() || x.texts.size() != y.texts.size()) {
+    return where + name + " has another shape or type";
+  }
+  auto difference = value_difference(where + name, x.numbers, y.numbers);
+  if (difference.empty()) difference = value_difference(where + name, x.integers, y.integers);
+  if (difference.empty()) difference = value_difference(where + name, x.texts, y.texts);
+  return difference;
+}
+
+std::string case_difference(std::string const& id, hid_t a, hid_t b) {
+  auto const where = "case " + id + ": ";
+  auto difference = list_difference(where + "attribute ", attribute_names(a), attribute_names(b));
+  if (!difference.empty()) return difference;
+  for (auto const& name : attribute_names(a)) {
+    if (not_data.count(name) != 0) continue;
+    auto const x = attribute_value(a, name), y = attribute_value(b, name);
+    if (x != y) return where + "attribute " + name + " differs: " + x + " and " + y;
+  }
+  difference = list_difference(where + "dataset ", h5::group_members(a), h5::group_members(b));
+  for (auto const& name : h5::group_members(a)) {
+    if (!difference.empty()) return difference;
+    if (not_data.count(name) == 0) difference = dataset_difference(where, a, b, name);
+  }
+  return difference;
+}
+
+}  // namespace
+
+std::string first_difference(std::string const& path_a, std::string const& path_b) {
+  auto const a = h5::open_file(path_a), b = h5::open_file(path_b);
+  for (auto const& [file, path] : {std::pair{&a, &path_a}, {&b, &path_b}}) {
+    if (!h5::has_attribute(*file, "schema_version") || !h5::has_link(*file, "cases")) throw UsageError("compare", *path, "is not a results file");
+    auto const version = h5::read_int_attribute(*file, "schema_version");
+    if (version != 1) throw UsageError("compare", *path, "has schema version " + std::to_string(version) + "; this program reads 1");
+  }
+  auto const cases_a = h5::open_group(a, "cases"), cases_b = h5::open_group(b, "cases");
+  auto difference = list_difference("case ", h5::group_members(cases_a), h5::group_members(cases_b));
+  for (auto const& id : h5::group_members(cases_a)) {
+    if (!difference.empty()) return difference;
+    difference = case_difference(id, h5::open_group(cases_a, id), h5::open_group(cases_b, id));
+  }
+  return difference;
+}
+
+}  // namespace asymptop

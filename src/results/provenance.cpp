@@ -1,0 +1,123 @@
+#include "results/provenance.hpp"
+
+#include <hdf5.h>
+#include <mpi.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <Kokkos_Core.hpp>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "measure/draw.hpp"
+#include "results/build_info.hpp"
+
+extern "C" {
+char* openblas_get_config();
+char* openblas_get_corename();
+extern char** environ;
+}
+
+namespace asymptop {
+namespace {
+
+std::string date_utc() {
+  std::time_t const now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+/// The cores that this process may use, as `0,1`.
+std::string allowed_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return "unknown";
+  std::string cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &set)) cores += (cores.empty() ? "" : ",") + std::to_string(core);
+  }
+  return cores;
+}
+
+std::string slurm_variables() {
+  nlohmann::json variables = nlohmann::json::object();
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    std::string const text(*entry);
+    auto const equals = text.find('=');
+    if (text.rfind("SLURM_", 0) == 0 && equals != std::string::npos) variables[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  return variables.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string mpi_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  std::string const full(text, static_cast<std::size_t>(length));
+  return full.substr(0, full.find(", package"));
+}
+
+std::string hdf5_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
+}
+
+std::string kokkos_version() {
+  return std::to_string(KOKKOS_VERSION / 10000) + "." + std::to_string(KOKKOS_VERSION / 100 % 100) + "." + std::to_string(KOKKOS_VERSION % 100);
+}
+
+}  // namespace
+
+std::string version_text() { return std::string("asymptop ") + build_info::version + " (" + build_info::git_hash + ")"; }
+
+Provenance collect_provenance(Communicator const& comm, RunConfig const& config, int threads, double sgemm_gflops) {
+  std::ostringstream mine;
+  mine << comm.rank() << " " << host_name() << " " << allowed_cores();
+  std::string hosts, layout;
+  std::set<std::string> seen;
+  for (auto const& line : comm.gather(mine.str())) {
+    layout += line + "\n";
+    auto const host = line.substr(line.find(' ') + 1, line.rfind(' ') - line.find(' ') - 1);
+    if (seen.insert(host).second) hosts.append(hosts.empty() ? "" : ",").append(host);
+  }
+  Provenance provenance;
+  provenance.texts = {{"kind", "study"},
+                      {"version", build_info::version},
+                      {"git_hash", build_info::git_hash},
+                      {"date_utc", date_utc()},
+                      {"command_line", config.command_line},
+                      {"config_text", config.config_text},
+                      {"compiler", build_info::compiler},
+                      {"build_type", build_info::build_type},
+                      {"compile_options", build_info::compile_options},
+                      {"kokkos_version", kokkos_version()},
+                      {"execution_space", StudySpace::name()},
+                      {"blas", openblas_get_config()},
+                      {"blas_kernel", openblas_get_corename()},
+                      {"mpi_version", mpi_version()},
+                      {"hdf5_version", hdf5_version()},
+                      {"host_names", hosts},
+                      {"rank_layout", layout},
+                      {"slurm", slurm_variables()}};
+  provenance.integers = {{"schema_version", 1},
+                         {"ranks", comm.size()},
+                         {"threads_per_rank", threads},
+                         {"seed", static_cast<std::int64_t>(config.seed)},
+                         {"block", config.block}};
+  provenance.sgemm_gflops = sgemm_gflops;
+  return provenance;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,125 @@
+#include "results/records.hpp"
+
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "config/errors.hpp"
+
+namespace asymptop {
+namespace {
+
+/// The shortest text that reads back to the same number.
+std::string shortest(double value) {
+  char text[32];
+  auto const [end, error] = std::to_chars(text, text + sizeof text, value);
+  static_cast<void>(error);
+  return {text, end};
+}
+
+/// `1/n` stays as given; a plain number takes its shortest form, so that 1e-3 and 0.001 are one parameter.
+std::string parameter_text(std::string const& law) {
+  double value = 0.0;
+  auto const [end, error] = std::from_chars(law.data(), law.data() + law.size(), value);
+  return error == std::errc() && end == law.data() + law.size() ? shortest(value) : law;
+}
+
+nlohmann::json number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr); }
+
+}  // namespace
+
+std::vector<Record> records_of(StudyCase const& c) {
+  std::vector<Record> records;
+  auto const draws = static_cast<std::size_t>(c.config->draws);
+  auto const& ks = c.group->k;
+  auto const per_row = [&](char const* metric, std::vector<double> const& values) { records.push_back({metric, "", "", estimate(values, draws, 1, 0)}); };
+  auto const per_k = [&](char const* metric, std::vector<double> const& values) {
+    if (values.empty()) return;
+    for (std::size_t law = 0; law < c.config->k.size(); ++law) {
+      auto const column = static_cast<std::size_t>(std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin());
+      records.push_back({metric, std::to_string(ks[column]), c.config->k[law].text(), estimate(values, draws, ks.size(), column)});
+    }
+  };
+  per_k("tail_mass", c.data.tail_mass);
+  per_k("row_l2_error", c.data.row_l2_error);
+  per_k("row_linf_error", c.data.row_linf_error);
+  per_k("output_error_relative", c.data.output_error_relative);
+  per_k("output_error", c.data.output_error);
+  for (std::size_t i = 0; i < c.config->epsilon.size(); ++i) {
+    records.push_back({"k_epsilon", shortest(c.config->epsilon[i]), "", estimate(c.data.k_epsilon, draws, c.config->epsilon.size(), i)});
+  }
+  for (std::size_t i = 0; i < c.config->count_above.size(); ++i) {
+    records.push_back({"count_p_above", parameter_text(c.config->count_above[i].text()), "", estimate(c.data.count_p_above, draws, c.config->count_above.size(), i)});
+  }
+  per_row("entropy_nats", c.data.entropy_nats);
+  per_row("sum_p_squared", c.data.sum_p_squared);
+  per_row("p_max", c.data.p_max);
+  per_row("participation_ratio", c.data.participation_ratio);
+  return records;
+}
+
+void RecordList::add(StudyCase const& c) {
+  for (auto const& record : records_of(c)) {
+    nlohmann::ordered_json json;
+    json["n"] = c.group->n;
+    json["d"] = c.group->d;
+    json["sigma_law"] = c.plan().sigma_law;
+    json["sigma"] = c.sigma();
+    if (c.group->head >= 0) json["head"] = c.group->head;
+    json["metric"] = record.metric;
+    json["parameter"] = record.parameter;
+    json["k_law"] = record.k_law.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(record.k_law);
+    json["mean"] = number(record.value.mean);
+    json["standard_error"] = number(record.value.standard_error);
+    json["rows"] = c.config->rows * c.config->draws;
+    json["draws"] = c.config->draws;
+    json["verdict"] = c.verdict();
+    lines_.push_back(json.dump());
+  }
+}
+
+void RecordList::write(std::string const& path) const {
+  std::ofstream file;
+  if (path != "-") file.open(path);
+  std::ostream& out = path == "-" ? std::cout : file;
+  out << "[";
+  for (std::size_t i = 0; i < lines_.size(); ++i) out << (i == 0 ? "\n" : ",\n") << lines_[i];
+  out << "\n]\n";
+  out.flush();
+  if (!out) throw RunError("cannot write the records to " + path);
+}
+
+std::string table_heading() {
+  char line[256];
+  std::snprintf(line, sizeof line, "%12s %5s %-18s %9s  %-12s %9s %10s %10s %10s %10s %10s %9s %s\n", "n", "d", "sigma law", "sigma", "k law", "k", "tail_mass",
+                "+-", "row_l2", "row_linf", "out_rel", "pass GF/s", "verdict");
+  return line;
+}
+
+std::string table_rows(StudyCase const& c) {
+  std::string rows;
+  auto const draws = static_cast<std::size_t>(c.config->draws);
+  auto const& ks = c.group->k;
+  double pass = 0.0;
+  for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
+  double const flops = 2.0 * static_cast<double>(c.config->draws * c.config->rows) * static_cast<double>(c.group->n) * static_cast<double>(c.group->d);
+  for (std::size_t law = 0; law < c.config->k.size(); ++law) {
+    auto const column = static_cast<std::size_t>(std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin());
+    auto const tail = estimate(c.data.tail_mass, draws, ks.size(), column);
+    double const l2 = estimate(c.data.row_l2_error, draws, ks.size(), column).mean, linf = estimate(c.data.row_linf_error, draws, ks.size(), column).mean;
+    double const out = c.data.output_error_relative.empty() ? NAN : estimate(c.data.output_error_relative, draws, ks.size(), column).mean;
+    auto const sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
+    char line[256];
+    std::snprintf(line, sizeof line, "%12lld %5lld %-18.18s %9.4g  %-12.12s %9lld %10.4g %10.2g %10.4g %10.4g %10.4g %9.4g %s\n", static_cast<long long>(c.group->n),
+                  static_cast<long long>(c.group->d), sigma_law.c_str(), c.sigma(), c.config->k[law].text().c_str(), static_cast<long long>(ks[column]), tail.mean,
+                  tail.standard_error, l2, linf, out, flops / pass / 1e9, c.verdict());
+    rows += line;
+  }
+  if (!c.verdict_reason().empty()) rows += "             INVALID: " + c.verdict_reason() + "\n";
+  return rows;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,36 @@
+// Tidy records for machines, and the table for people.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "results/study_case.hpp"
+
+namespace asymptop {
+
+/// One record: a metric of a case at a parameter.
+struct Record {
+  std::string metric;
+  std::string parameter;
+  std::string k_law;  ///< empty where no k is meant
+  Estimate value;
+};
+
+std::vector<Record> records_of(StudyCase const& study_case);
+
+/// Collects cases as they finish and renders the JSON array.
+class RecordList {
+ public:
+  void add(StudyCase const& study_case);
+  /// Writes to a file, or to stdout for `-`. Throws RunError.
+  void write(std::string const& path) const;
+
+ private:
+  std::vector<std::string> lines_;
+};
+
+/// Heading and rows of the results table.
+std::string table_heading();
+std::string table_rows(StudyCase const& study_case);
+
+}  // namespace asymptop

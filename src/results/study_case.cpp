@@ -1,0 +1,33 @@
+#include "results/study_case.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+namespace asymptop {
+
+double StudyCase::largest_logit() const {
+  double largest = 0.0;
+  for (std::size_t i = 0; i < data.logit_max.size(); ++i) largest = std::max({largest, std::fabs(data.logit_max[i]), std::fabs(data.logit_mean[i])});
+  return largest;
+}
+
+std::string StudyCase::verdict_reason() const {
+  auto const tolerance = check_tolerances(group->d, largest_logit());
+  std::ostringstream reason;
+  reason.precision(3);
+  for (std::size_t i = 0; i < check_names.size(); ++i) {
+    if (checks.worst[i] <= tolerance[i]) continue;
+    reason << (reason.tellp() > 0 ? "; " : "") << check_names[i] << " " << checks.worst[i] << " over " << tolerance[i];
+  }
+  return reason.str();
+}
+
+double StudyCase::sigma() const {
+  if (group->head < 0) return plan().sigma;
+  double square = 0.0;
+  for (auto const sigma : data.sigma_i) square += sigma * sigma;
+  return std::sqrt(square / static_cast<double>(data.sigma_i.size()));
+}
+
+}  // namespace asymptop

@@ -1,0 +1,36 @@
+// Who owns which keys and which rows.
+//
+//   blocks of keys   | 0 | 1 | 2 | 3 | 4 |      n = 5 blocks, 2 ranks
+//   rank             |   0   |     1     |      rank r owns blocks [r B / P, (r + 1) B / P)
+//
+// A rank owns one run of whole blocks, so a key's tile, and with it every bit of its score, does not depend on the ranks.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "core/types.hpp"
+
+namespace asymptop {
+
+/// A half-open range of global positions.
+struct Range {
+  GlobalIndex begin;
+  GlobalIndex end;
+  GlobalIndex size() const { return end - begin; }
+};
+
+inline Range key_shard(GlobalIndex n, GlobalIndex block, int rank, int ranks) {
+  GlobalIndex const blocks = (n + block - 1) / block;
+  auto const edge = [&](int r) { return std::min(n, blocks / ranks * r * block + blocks % ranks * r / ranks * block); };
+  return {edge(rank), edge(rank + 1)};
+}
+
+/// Rows [0, rows) spread over owners in contiguous runs; owner r's run.
+inline Range owned_rows(int rows, int rank, int ranks) {
+  auto const edge = [&](int r) { return static_cast<GlobalIndex>(rows) * r / ranks; };
+  return {edge(rank), edge(rank + 1)};
+}
+
+}  // namespace asymptop

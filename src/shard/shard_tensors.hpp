@@ -1,0 +1,88 @@
+// The keys and values of one rank's shard, tile by tile: made or read when asked for (streamed), or held (resident).
+#pragma once
+
+#include <Kokkos_Core.hpp>
+
+#include "core/types.hpp"
+#include "input/normal_tile.hpp"
+#include "shard/partition.hpp"
+#include "shard/tensor_file.hpp"
+
+namespace asymptop {
+
+/// Where a draw's tensors come from: streams of random numbers, or one head of a tensor file.
+struct TensorOrigin {
+  Stream keys{};
+  Stream values{};
+  TensorFile const* file = nullptr;
+  std::int64_t head = 0;
+};
+
+template <class Space>
+class ShardTensors {
+ public:
+  /// `tile`: keys of the largest tile that will be asked for; a multiple of the BLAS tile.
+  ShardTensors(Space const& space, TensorOrigin const& origin, Range const& shard, int d, int tile, bool resident)
+      : space_(space), origin_(origin), shard_(shard), d_(d), resident_(resident) {
+    auto const unfilled = [](char const* label) { return Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(label)); };
+    auto const rows = resident ? static_cast<std::size_t>((shard.size() + tile - 1) / tile * tile) : static_cast<std::size_t>(tile);
+    keys_ = Matrix<Space, float>(unfilled("Asymptop::shard::keys"), rows, d);
+    if (resident) fill(Tensor::keys, 0, shard.size(), static_cast<GlobalIndex>(rows), keys_);
+    value_rows_ = rows;
+  }
+
+  /// Keys [first, first + count) of the shard, then zeros up to `padded` rows. Valid until the next call.
+  Matrix<Space, float> keys(LocalIndex first, int count, int padded) { return tile(Tensor::keys, keys_, first, count, padded); }
+
+  /// The same of the values.
+  Matrix<Space, float> values(LocalIndex first, int count, int padded) {
+    if (values_.extent(0) == 0) {
+      values_ = Matrix<Space, float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::values"), value_rows_, d_);
+      if (resident_) fill(Tensor::values, 0, shard_.size(), static_cast<GlobalIndex>(value_rows_), values_);
+    }
+    return tile(Tensor::values, values_, first, count, padded);
+  }
+
+ private:
+  Matrix<Space, float> tile(Tensor tensor, Matrix<Space, float> const& store, LocalIndex first, int count, int padded) {
+    if (resident_) return Kokkos::subview(store, std::make_pair(static_cast<std::size_t>(first), static_cast<std::size_t>(first) + static_cast<std::size_t>(padded)), Kokkos::ALL);
+    fill(tensor, static_cast<GlobalIndex>(first), count, padded, store);
+    return store;
+  }
+
+  /// Shard rows [first, first + count) into `out`, zeros after them.
+  void fill(Tensor tensor, GlobalIndex first, GlobalIndex count, GlobalIndex padded, Matrix<Space, float> const& out) {
+    if (origin_.file == nullptr) {
+      auto const stream = tensor == Tensor::keys ? origin_.keys : origin_.values;
+      // In pieces, so that a kernel's index stays an int.
+      constexpr GlobalIndex piece = GlobalIndex{1} << 20;
+      for (GlobalIndex done = 0; done < padded; done += piece) {
+        auto const rows = std::min(piece, padded - done), real = std::clamp<GlobalIndex>(count - done, 0, rows);
+        auto const part = Kokkos::subview(out, std::make_pair(static_cast<std::size_t>(done), static_cast<std::size_t>(done + rows)), Kokkos::ALL);
+        fill_normal(space_, stream, shard_.begin + first + done, static_cast<int>(real), static_cast<int>(rows), Matrix<Space, float>(part));
+      }
+      space_.fence();
+      return;
+    }
+    auto const host = Kokkos::create_mirror_view(out);
+    auto const begin = shard_.begin + first;
+    if (tensor == Tensor::keys) {
+      origin_.file->read_keys(origin_.head, begin, count, host.data());
+    } else {
+      origin_.file->read_values(origin_.head, begin, count, host.data());
+    }
+    std::fill(host.data() + count * d_, host.data() + padded * d_, 0.0f);
+    Kokkos::deep_copy(space_, out, host);
+    space_.fence();
+  }
+
+  Space space_;
+  TensorOrigin origin_;
+  Range shard_;
+  int d_;
+  bool resident_;
+  std::size_t value_rows_ = 0;
+  Matrix<Space, float> keys_, values_;
+};
+
+}  // namespace asymptop

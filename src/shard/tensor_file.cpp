@@ -1,0 +1,126 @@
+#include "shard/tensor_file.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "config/errors.hpp"
+
+namespace asymptop {
+namespace {
+
+std::string shape_text(std::vector<hsize_t> const& shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  return text + ")";
+}
+
+constexpr GlobalIndex scan_rows = 4096;
+
+/// Position of the first value that is not finite, or -1.
+std::ptrdiff_t first_bad(std::vector<float> const& values, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!std::isfinite(values[i])) return static_cast<std::ptrdiff_t>(i);
+  }
+  return -1;
+}
+
+}  // namespace
+
+TensorFile::TensorFile(std::string const& path) : path_(path) {
+  if (!std::filesystem::is_regular_file(path)) throw UsageError("--input", path, "is not a file");
+  if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError("--input", path, "is not an HDF5 file; python3 -m asymptop convert makes one");
+  file_ = h5::open_file(path);
+  query_ = open("Q");
+  key_ = open("K");
+  value_ = open("V");
+  auto const fail = [&](std::string const& why) { throw UsageError("--input", path_, why); };
+  if (key_.n != value_.n || key_.heads != value_.heads) fail("has K and V of different n or heads");
+  if (query_.n != key_.n) fail("has Q of n = " + std::to_string(query_.n) + " and K of n = " + std::to_string(key_.n) + "; both must be the same sequence");
+  if (query_.d != key_.d) fail("has Q of d = " + std::to_string(query_.d) + " and K of d = " + std::to_string(key_.d));
+  if (value_.d != key_.d) fail("has V of d = " + std::to_string(value_.d) + " and K of d = " + std::to_string(key_.d) + "; they must be equal");
+  if (query_.heads % key_.heads != 0) fail("has " + std::to_string(query_.heads) + " heads of Q, not a multiple of its " + std::to_string(key_.heads) + " heads of K");
+  if (h5::has_attribute(file_, "scale")) {
+    scale_ = h5::read_double_attribute(file_, "scale");
+    if (!std::isfinite(*scale_) || *scale_ <= 0.0) fail("has a root attribute scale that is not a positive number");
+  }
+}
+
+std::string TensorFile::name() const { return std::filesystem::path(path_).filename().string(); }
+
+TensorFile::Dataset TensorFile::open(std::string const& name) const {
+  if (!h5::has_link(file_, name)) throw UsageError("--input", path_, "has no dataset " + name + "; it needs Q, K and V");
+  Dataset result;
+  result.name = name;
+  hid_t const id = H5Dopen2(file_, name.c_str(), H5P_DEFAULT);
+  if (id < 0) throw UsageError("--input", path_, "has a " + name + " that is not a readable dataset");
+  result.handle = h5::Handle(id, H5Dclose, "open " + name);
+  h5::Handle const type(H5Dget_type(id), H5Tclose, "read the type of " + name);
+  auto const size = H5Tget_size(type);
+  if (H5Tget_class(type) != H5T_FLOAT || (size != 4 && size != 8)) throw UsageError("--input", path_, "has a dataset " + name + " that is neither float32 nor float64; python3 -m asymptop convert widens other types");
+  h5::Handle const space(H5Dget_space(id), H5Sclose, "read the shape of " + name);
+  int const rank = H5Sget_simple_extent_ndims(space);
+  std::vector<hsize_t> shape(static_cast<std::size_t>(std::max(rank, 0)));
+  if (rank > 0) h5::check(H5Sget_simple_extent_dims(space, shape.data(), nullptr), "read the shape of " + name);
+  if ((rank != 2 && rank != 3) || std::find(shape.begin(), shape.end(), hsize_t{0}) != shape.end() || shape.back() > 4096) {
+    throw UsageError("--input", path_, "has a dataset " + name + " of shape " + shape_text(shape) + "; it must be (n, d) or (heads, n, d), none zero, d at most 4096");
+  }
+  result.has_heads = rank == 3;
+  if (rank == 3) result.heads = static_cast<std::int64_t>(shape[0]);
+  result.n = static_cast<std::int64_t>(shape[shape.size() - 2]);
+  result.d = static_cast<std::int64_t>(shape.back());
+  return result;
+}
+
+void TensorFile::read(Dataset const& dataset, std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const {
+  if (rows <= 0) return;
+  h5::Handle const space(H5Dget_space(dataset.handle), H5Sclose, "read the shape of " + dataset.name);
+  std::vector<hsize_t> start{static_cast<hsize_t>(begin), 0}, count{static_cast<hsize_t>(rows), static_cast<hsize_t>(dataset.d)};
+  if (dataset.has_heads) {
+    start.insert(start.begin(), static_cast<hsize_t>(head));
+    count.insert(count.begin(), 1);
+  }
+  h5::check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr), "select rows of " + dataset.name);
+  h5::Handle const memory(H5Screate_simple(2, count.data() + (dataset.has_heads ? 1 : 0), nullptr), H5Sclose, "make a memory space");
+  h5::check(H5Dread(dataset.handle, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, out), "read " + dataset.name + " of " + path_);
+}
+
+TensorScan scan_head(TensorFile const& file, std::int64_t head, GlobalIndex begin, GlobalIndex end) {
+  auto const d = static_cast<std::size_t>(file.d());
+  TensorScan scan;
+  std::vector<float> rows(static_cast<std::size_t>(scan_rows) * d);
+  auto const head_rows = std::min(scan_rows, file.n());
+  file.read_keys(head, 0, head_rows, rows.data());
+  std::vector<double> mean(d, 0.0);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(head_rows) * d; ++i) mean[i % d] += static_cast<double>(rows[i]) / static_cast<double>(head_rows);
+  for (auto const x : mean) scan.centre.push_back(static_cast<float>(x));
+  auto const check = [&](char const* name, GlobalIndex first, std::size_t count) {
+    auto const bad = first_bad(rows, count);
+    if (bad < 0) return;
+    auto const row = first + bad / static_cast<std::ptrdiff_t>(d), column = bad % static_cast<std::ptrdiff_t>(d);
+    throw UsageError("--input", file.path(), "has a NaN or infinity in " + std::string(name) + " at head " + std::to_string(head) + ", row " +
+                                                 std::to_string(row) + ", column " + std::to_string(column) + "; all values must be finite in fp32");
+  };
+  for (GlobalIndex first = begin; first < end; first += scan_rows) {
+    auto const count = std::min(scan_rows, end - first);
+    auto const values = static_cast<std::size_t>(count) * d;
+    file.read_queries(head, first, count, rows.data());
+    check("Q", first, values);
+    file.read_values(head, first, count, rows.data());
+    check("V", first, values);
+    for (std::size_t i = 0; i < values; ++i) scan.largest_value = std::max(scan.largest_value, static_cast<double>(std::fabs(rows[i])));
+    file.read_keys(head, first, count, rows.data());
+    check("K", first, values);
+    for (std::size_t i = 0; i < values; i += d) {
+      double square = 0.0;
+      for (std::size_t c = 0; c < d; ++c) {
+        double const x = static_cast<double>(rows[i + c]) - static_cast<double>(scan.centre[c]);
+        square += x * x;
+      }
+      scan.key_radius = std::max(scan.key_radius, std::sqrt(square));
+    }
+  }
+  return scan;
+}
+
+}  // namespace asymptop
