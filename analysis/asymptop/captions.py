@@ -1,4 +1,4 @@
-"""What each figure shows and how to read it."""
+"""What each figure and table shows and how to read it."""
 
 from __future__ import annotations
 
@@ -52,3 +52,25 @@ EXPECTED_DOTS = "Open circles are what i.i.d. Gaussian logits give at the same n
 GUIDES = "Dotted lines fall like the claimed n^-C from the first point."
 FORMULA = "Dotted lines are n Φc(σ + Φ⁻¹(ε)) averaged over rows, drawn where σ < √(2 log n)."
 INVALID = "Crosses are INVALID cases, which enter no fit."
+
+VERDICTS_EXPLAINED = _text("""
+    An exponent is the slope of log error against log n, by weighted least squares; its 95% interval is a bootstrap
+    over draws. A claim that an error is O(n^e) is SUPPORTED when the fit over all n, the fit without the smallest n
+    and the slope between the two largest n (column “largest n”) all reach e or fall faster. It is CONTRADICTED when
+    they lie above e by more than 5% of it and, where i.i.d. Gaussian logits describe the data, the exponent
+    corrected for their finite-size behaviour does too. Otherwise it is UNDECIDED. “Claimed” is what the source
+    says, “i.i.d. limit” what independent Gaussian logits give as n grows.
+""")
+
+FITS_EXPLAINED = _text("""
+    Exponents of n with bootstrap intervals over draws (2000 resamples, fixed seed), and local slopes between
+    neighbouring n with theirs. Finite-size bias is large in this problem: where the local slopes drift (“bends:
+    yes”) no single exponent describes the data, and the slope at the largest n says more than the fit. Zeros and k
+    = n enter no fit.
+""")
+
+REPLICATES_EXPLAINED = _text("""
+    The replicate is the draw: rows of one draw share their keys, so means are taken over rows first, and standard
+    errors over draws. Draws are independent across n. Expectations of i.i.d. Gaussian logits are averaged over the
+    measured standard deviation σ_i of every row, since its spread alone shifts means.
+""")

@@ -20,7 +20,7 @@ from .series import Series
 from .statistics import Array, Interval, estimate
 from .verdicts import Claim, Finding, Verdict
 
-# An exponent within this share of the claimed one counts as equal to it.
+# An exponent within this share of the claimed one is too close to it to contradict it.
 EXPONENT_MARGIN = 0.05
 # A ratio within this of 1 counts as 1.
 RATIO_MARGIN = 0.02
@@ -46,11 +46,15 @@ def power_of_two(n: int) -> str:
 
 
 def _side(interval: Interval, claimed: float) -> str:
-    """Where an exponent's interval lies: at or below the claimed one (reached), above (slower), or across (open)."""
+    """Where an exponent's interval lies: clearly above the claimed one (slower), at or below it (reached), or open.
+
+    An interval that holds the claimed exponent must be narrow to reach it; one that lies above by less than the
+    margin is open: too close to contradict, and never support.
+    """
     limit = claimed + EXPONENT_MARGIN * abs(claimed)
     if interval.low > limit:
         return "slower"
-    return "reached" if interval.high <= limit else "open"
+    return "reached" if interval.low <= claimed and interval.high <= limit else "open"
 
 
 def _heads_for(fit: PowerFit, claimed: float) -> bool:
@@ -68,7 +72,7 @@ def decide_power(fit: PowerFit, claimed: float, corrected: Slope | None) -> tupl
     rest = whole if fit.without_smallest is None else _side(fit.without_smallest.interval, claimed)
     last = _side(fit.last_slope.interval, claimed)
     limit = None if corrected is None else _side(corrected.interval, claimed)
-    if whole == rest == "reached" and last != "slower" and limit != "slower":
+    if whole == rest == "reached" and fit.last_slope.interval.low <= claimed and limit != "slower":
         return Verdict.SUPPORTED, ""
     if whole == rest == "slower" and last != "reached" and fit.last_slope.value > claimed:
         if limit == "slower":
@@ -80,8 +84,10 @@ def decide_power(fit: PowerFit, claimed: float, corrected: Slope | None) -> tupl
         if _heads_for(fit, claimed):
             return Verdict.UNDECIDED, "slower over this range, yet the local slopes move towards the claimed exponent"
         return Verdict.CONTRADICTED, ""
+    if "open" in (whole, rest) and fit.interval.low > claimed:
+        return Verdict.UNDECIDED, f"slower by less than {EXPONENT_MARGIN:.0%}, too close to contradict"
     if "open" in (whole, rest):
-        return Verdict.UNDECIDED, "the interval covers the claimed exponent and slower ones"
+        return Verdict.UNDECIDED, "the interval does not tell the claimed exponent from slower ones"
     return Verdict.UNDECIDED, "the fit and the local slope at the largest n do not agree"
 
 
@@ -126,9 +132,9 @@ def _match(claim: Claim, series: Series, law: str, measured: Sequence[Point], ra
     if not ratios:
         return ""
     worst = max(abs(p.mean - 1.0) for p in ratios)
-    text = f"finite-n expectation within {worst:.1%} of the measured means"
+    text = f"finite-n expectation off the measured means by at most {worst:.1%}"
     gap = _closed_form_gap(claim, series, law, measured)
-    return text if gap is None else f"{claim.prediction} within {gap:.1%}, {text}"
+    return text if gap is None else f"{claim.prediction} off by at most {gap:.1%}, {text}"
 
 
 def _describe(claim: Claim, series: Series, law: str, fit: PowerFit, claimed: float, why: str, match: str) -> str:
@@ -139,7 +145,7 @@ def _describe(claim: Claim, series: Series, law: str, fit: PowerFit, claimed: fl
         f"n^{number(claimed)}"
     )
     text += f"; {why}." if why else "."
-    return text + (f" Expected: {match}." if match else "")
+    return text + (f" Prediction: {match}." if match else "")
 
 
 def _judge_law(claim: Claim, series: Series, law: str, exponent: float) -> Finding:
@@ -224,7 +230,7 @@ def _judge_ratio(claim: Claim, series: Series, epsilon: float) -> Finding:
     match = ""
     if expected is not None:
         gap = abs(float(np.mean(claim.quantity.draw_values(case, epsilon) / expected)) - 1.0)
-        match = f"finite-n expectation within {gap:.1%} at n = {power_of_two(case.n)}"
+        match = f"finite-n expectation off by {gap:.1%} at n = {power_of_two(case.n)}"
     sentence = (
         f"At {series.title} the k that brings the tail mass down to {epsilon:g} is {last.mean:.4f} times the "
         f"formula at n = {power_of_two(ratios[-1][0])} (95%: {last.interval.low:.4f} to {last.interval.high:.4f}) and "

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from .captions import FITS_EXPLAINED, REPLICATES_EXPLAINED, VERDICTS_EXPLAINED
 from .criteria import power_of_two
 from .fits import FitError, PowerFit, Slope, fit_power
 from .quantities import (
@@ -138,17 +139,7 @@ def verdict_section(judgements: Sequence[Judgement]) -> str:
             for j in judgements
         ],
     )
-    explanation = (
-        '<p class="muted">An exponent is the slope of log error against log n, by weighted least squares; its 95% '
-        "interval is a "
-        "bootstrap over draws. A verdict needs more than the fit over all n: the fit without the smallest n, the "
-        "slope between "
-        "the two largest n (column “largest n”) and, where i.i.d. Gaussian logits describe the data, the exponent "
-        "corrected for "
-        "their finite-size behaviour must agree. Otherwise it is UNDECIDED. “Claimed” is what the source says, "
-        "“i.i.d. limit” "
-        "what independent Gaussian logits give as n grows.</p>"
-    )
+    explanation = f'<p class="muted">{prose(VERDICTS_EXPLAINED)}</p>'
     blocks = "\n".join(_claim_block(j) for j in judgements)
     return f'<h2 id="claims">Claims and verdicts</h2>{overview}{explanation}{blocks}'
 
@@ -217,13 +208,7 @@ def fits_section(series: Sequence[Series]) -> str:
                 headings[1:], [row[1:] for row in rows], {"exponent", "95% interval", "without the smallest n"}
             )
             blocks.append(f"<details><summary>{prose(one.title)}: {len(rows)} fits</summary>{body}</details>")
-    words = (
-        "<p>Exponents of n with bootstrap intervals over draws (2000 resamples, fixed seed), and local slopes "
-        "between neighbouring "
-        "n with theirs. Finite-size bias is large in this problem: where the local slopes drift (“bends: yes”) no "
-        "single exponent "
-        "describes the data, and the slope at the largest n says more than the fit. Zeros and k = n enter no fit.</p>"
-    )
+    words = f"<p>{prose(FITS_EXPLAINED)}</p>"
     content = "\n".join(blocks) if blocks else "<p>No series has two usable n.</p>"
     return f'<h2 id="fits">Fitted exponents and local slopes</h2>{words}{content}'
 
@@ -299,13 +284,7 @@ def provenance_section(results: Results) -> str:
     )
     entries += [("Computed by", "; ".join(how)), ("Time", f"{seconds:.3g} s over all cases, slowest rank")]
     listing = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in entries)
-    words = (
-        "<p>The replicate is the draw: rows of one draw share their keys, so means are taken over rows first, and "
-        "standard errors "
-        "over draws. Draws are independent across n. Expectations of i.i.d. Gaussian logits are averaged over the "
-        "measured "
-        "standard deviation σ_i of every row, since its spread alone shifts means.</p>"
-    )
+    words = f"<p>{prose(REPLICATES_EXPLAINED)}</p>"
     return (
         f'<h2 id="measured">How this was measured</h2>{words}<dl>{listing}</dl>'
         f"<h3>Command</h3><pre>{escape(str(facts['command_line']))}</pre>"

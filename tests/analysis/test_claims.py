@@ -171,6 +171,9 @@ def test_finite_size_guards() -> None:
     assert decide_power(_fit([-0.5, -0.5, -0.5]), -0.5, away)[0] is Verdict.UNDECIDED
     assert decide_power(_fit([-0.5, -0.5, -0.5]), -0.5, corrected)[0] is Verdict.SUPPORTED
     assert decide_power(_fit([-0.8, -0.8, -0.8]), -0.5, None)[0] is Verdict.SUPPORTED
+    # Slower by less than the margin, and known to be: neither contradicted nor supported.
+    assert decide_power(_fit([-0.49, -0.49, -0.49]), -0.5, None)[0] is Verdict.UNDECIDED
+    assert decide_power(_fit([-0.55, -0.55, -0.55, -0.49]), -0.5, None)[0] is Verdict.UNDECIDED
 
 
 @pytest.mark.parametrize(
