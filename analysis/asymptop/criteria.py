@@ -78,7 +78,10 @@ def decide_power(fit: PowerFit, claimed: float, corrected: Slope | None) -> tupl
         if limit == "slower":
             return Verdict.CONTRADICTED, ""
         if limit == "reached":
-            return Verdict.UNDECIDED, "slower over this range, yet i.i.d. Gaussian logits tend to the claimed exponent"
+            return (
+                Verdict.UNDECIDED,
+                "slower over this range, yet i.i.d. Gaussian logits tend to the claimed exponent or below",
+            )
         if limit == "open":
             return Verdict.UNDECIDED, "slower over this range, yet the finite-size correction leaves the limit open"
         if _heads_for(fit, claimed):

@@ -226,7 +226,10 @@ def _check_dimensions(data: h5py.Dataset, names: tuple[str, ...], lengths: dict[
     if data.dtype.kind not in "iuf":
         raise ResultsError(f"{where}: dataset {what} has type {data.dtype}, expected numbers")
     for axis, name in enumerate(names):
-        attached = [Path(scale.name).name for scale in data.dims[axis].values()]
+        try:
+            attached = [Path(scale.name).name for scale in data.dims[axis].values()]
+        except (RuntimeError, KeyError) as error:
+            raise ResultsError(f"{where}: dimension {axis} of {what} has a scale that cannot be followed") from error
         if name not in attached:
             raise ResultsError(f"{where}: dimension {axis} of {what} has scale {attached or 'none'}, expected '{name}'")
 

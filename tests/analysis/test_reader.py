@@ -157,3 +157,18 @@ def test_xarray_shows_named_axes(results_file: Path) -> None:
         assert dataset["count_p_above"].dims == ("draw", "row", "threshold")
         assert dataset["tail_mass"].sel(k=16).shape == (3, 2)
         assert dataset["tail_mass"].attrs["long_name"] == "tail mass"
+
+
+def test_scales_lost_in_a_copy_are_refused(
+    results_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copying a group to another file leaves its references to dimension scales pointing nowhere."""
+    copy = tmp_path / "copy.h5"
+    with h5py.File(results_file) as source, h5py.File(copy, "w") as target:
+        for name, value in source.attrs.items():
+            target.attrs[name] = value
+        source.copy("cases", target)
+    assert command_line.main(["report", str(copy), "-o", str(tmp_path / "report.html")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "scale" in captured.err
