@@ -28,6 +28,27 @@ struct Probes {
   Vector<Space, float> edge_score;            ///< (rows)
 };
 
+/// Bin numbers of `batch` scores, and how many of the first `count` are above and equal to the edge.
+template <int batch>
+KOKKOS_FORCEINLINE_FUNCTION void probe_batch(float const* scores, BinGrid const grid, int const first_bin, float const edge, int const count,
+                                             int* __restrict__ where, int& above_edge, int& equal_edge) {
+  float const bins_per_unit = grid.bins_per_unit;
+  int const last_bin = grid.count - 1;
+  int above = 0, equal = 0;
+#pragma omp simd reduction(+ : above, equal)
+  for (int l = 0; l < batch; ++l) {
+    float const score = scores[l];
+    std::int32_t r, r2;
+    int bin;
+    bin_score(score, bins_per_unit, first_bin, last_bin, bin, r, r2);
+    where[l] = bin;
+    above += (l < count) & (score > edge) ? 1 : 0;
+    equal += (l < count) & (score == edge) ? 1 : 0;
+  }
+  above_edge = above;
+  equal_edge = equal;
+}
+
 /// Counts a tile for all probes of its rows, and the scores above and equal to each row's edge.
 template <class Space>
 void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, float> const& scores,
@@ -45,23 +66,20 @@ void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, flo
         int const first = p.first_bin(row);
         float const edge = p.edge_score(row);
         float const* row_scores = &scores(team.league_rank(), 0);
+        BinGrid const p_grid = p.grid;
+        std::uint16_t const* of_bin = &p.of_bin(row, 0);
         Kokkos::parallel_for(Kokkos::TeamThreadRange(team, (keys + batch - 1) / batch), [&](int const b) {
           float const* s = row_scores + b * batch;
           int const count = keys - b * batch < batch ? keys - b * batch : batch;
           int where[batch];
           int above = 0, equal = 0;
-#pragma omp simd reduction(+ : above, equal)
-          for (int l = 0; l < batch; ++l) {
-            where[l] = bin_score(s[l], p.grid, first).bin;
-            above += (l < count && s[l] > edge) ? 1 : 0;
-            equal += (l < count && s[l] == edge) ? 1 : 0;
-          }
+          probe_batch<batch>(s, p_grid, first, edge, count, where, above, equal);
           if (above + equal > 0) {
             add_shared<Space>(p.edge(row, 0, 0), static_cast<std::int64_t>(above));
             add_shared<Space>(p.edge(row, 0, 1), static_cast<std::int64_t>(equal));
           }
           for (int l = 0; l < count; ++l) {
-            int const slot = p.of_bin(row, where[l]);
+            int const slot = of_bin[where[l]];
             if (slot == 0) continue;
             for (int q = slot - 1; q < probe_count && p.bin(row, q) == where[l]; ++q) {
               if (s[l] > p.high(row, q)) {

@@ -41,6 +41,28 @@ KOKKOS_FORCEINLINE_FUNCTION int visible_keys(TileRange const& tile, std::int64_t
   return left <= 0 ? 0 : (left < tile.keys ? static_cast<int>(left) : tile.keys);
 }
 
+/// Bins `batch` scores and counts those above the threshold. A function of its own, so that the compiler sees through to plain
+/// pointers and vectorises. Tiles are padded, so a batch may reach past the keys; what is past them is not used.
+template <int batch>
+KOKKOS_FORCEINLINE_FUNCTION int bin_batch(float const* scores, BinGrid const grid, int const first_bin, float const threshold, int* __restrict__ where,
+                                          PackedMoments* __restrict__ what) {
+  float const bins_per_unit = grid.bins_per_unit;
+  int const last_bin = grid.count - 1;
+  int survivors = 0;
+#pragma omp simd reduction(+ : survivors)
+  for (int l = 0; l < batch; ++l) {
+    float const score = scores[l];
+    std::int32_t r, r2;
+    int bin;
+    bin_score(score, bins_per_unit, first_bin, last_bin, bin, r, r2);
+    where[l] = bin;
+    what[l].count_and_first = pack_count_and_first(r);
+    what[l].second = static_cast<std::uint64_t>(static_cast<std::int64_t>(r2));
+    survivors += score > threshold ? 1 : 0;
+  }
+  return survivors;
+}
+
 /// Adds a tile. `scores` is (panel rows, keys); `limit` (rows of the batch) counts the shard's keys each row may see.
 /// Room for tile.keys candidates per row must be free (see prune()).
 template <class Space>
@@ -67,14 +89,7 @@ void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float
           int const count = keys - b * batch < batch ? keys - b * batch : batch;
           int where[batch];
           PackedMoments what[batch];
-          int survivors = 0;
-#pragma omp simd reduction(+ : survivors)
-          for (int l = 0; l < batch; ++l) {  // also past `count`: tiles are padded, and what is padded is not used
-            BinnedScore const binned = bin_score(s[l], grid, first);
-            where[l] = binned.bin;
-            what[l] = pack_moments(binned);
-            survivors += s[l] > threshold ? 1 : 0;
-          }
+          int const survivors = bin_batch<batch>(s, grid, first, threshold, where, what);
           for (int l = 0; l < count; ++l) {
             add_shared<Space>(bins[where[l]].count_and_first, what[l].count_and_first);
             add_shared<Space>(bins[where[l]].second, what[l].second);

@@ -44,14 +44,23 @@ struct BinnedScore {
   std::int32_t r2;    ///< r^2 * 2^24
 };
 
-KOKKOS_FORCEINLINE_FUNCTION BinnedScore bin_score(float score, BinGrid const& grid, int first_bin) {
-  float const scaled = score * grid.bins_per_unit;
+/// bin_score in pieces: gcc vectorises plain numbers, but not a struct that is returned.
+KOKKOS_FORCEINLINE_FUNCTION void bin_score(float score, float bins_per_unit, int first_bin, int last_bin, int& bin, std::int32_t& r, std::int32_t& r2) {
+  float const scaled = score * bins_per_unit;
   float const nearest = round_to_integer(scaled);
-  float const r = scaled - nearest;
-  int bin = static_cast<int>(nearest) - first_bin;
-  bin = bin < 0 ? 0 : bin;
-  bin = bin >= grid.count ? grid.count - 1 : bin;
-  return {bin, static_cast<std::int32_t>(r * 16777216.0f), static_cast<std::int32_t>(r * r * 16777216.0f)};
+  float const residual = scaled - nearest;
+  int number = static_cast<int>(nearest) - first_bin;
+  number = number < 0 ? 0 : number;
+  number = number > last_bin ? last_bin : number;
+  bin = number;
+  r = static_cast<std::int32_t>(residual * 16777216.0f);
+  r2 = static_cast<std::int32_t>(residual * residual * 16777216.0f);
+}
+
+KOKKOS_FORCEINLINE_FUNCTION BinnedScore bin_score(float score, BinGrid const& grid, int first_bin) {
+  BinnedScore binned{};
+  bin_score(score, grid.bins_per_unit, first_bin, grid.count - 1, binned.bin, binned.r, binned.r2);
+  return binned;
 }
 
 /// During a pass both moments and the count travel in two words, one vector addition per score:
@@ -65,9 +74,8 @@ struct alignas(16) PackedMoments {
   std::uint64_t second;
 };
 
-KOKKOS_FORCEINLINE_FUNCTION PackedMoments pack_moments(BinnedScore const& s) {
-  return {(std::uint64_t{1} << packed_count_shift) + static_cast<std::uint64_t>(s.r + static_cast<std::int32_t>(packed_bias)),
-          static_cast<std::uint64_t>(s.r2)};
+KOKKOS_FORCEINLINE_FUNCTION std::uint64_t pack_count_and_first(std::int32_t r) {
+  return (std::uint64_t{1} << packed_count_shift) + static_cast<std::uint64_t>(static_cast<std::int64_t>(r + static_cast<std::int32_t>(packed_bias)));
 }
 
 KOKKOS_FORCEINLINE_FUNCTION BinMoments unpack_moments(PackedMoments const& p) {

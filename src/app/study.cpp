@@ -123,8 +123,10 @@ class Study {
 
   int measure(GroupPlan const& group, TensorScan const& scan, Progress& progress, double done) {
     auto const begin = PhaseTimes::Clock::now();
-    auto const provenance = collect_provenance(comm_, config_, machine_.threads, sgemm_rate(comm_, group, config_));
-    StudySetup const setup{&comm_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scan};
+    double const sgemm = sgemm_rate(comm_, group, config_);
+    auto const provenance = collect_provenance(comm_, config_, machine_.threads, sgemm);
+    auto tensors = make_shard(comm_, group, config_);
+    StudySetup const setup{&comm_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scan, &tensors};
     std::vector<StudyCase> cases(group.cases.size());
     for (std::size_t law = 0; law < cases.size(); ++law) {
       cases[law].config = &config_;
@@ -145,7 +147,7 @@ class Study {
       item.seconds_total = std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count();
       write_case(config_.output, provenance, item);
       records_.add(item);
-      print(table_rows(item));
+      print(table_rows(item, sgemm));
       if (!item.verdict_reason().empty()) exit_code = 1;
     }
     return exit_code;

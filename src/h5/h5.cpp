@@ -124,10 +124,7 @@ Handle create_file(std::string const& path) {
 Handle open_group(hid_t parent, std::string const& name) { return {H5Gopen2(parent, name.c_str(), H5P_DEFAULT), H5Gclose, "open group " + name}; }
 
 Handle create_group(hid_t parent, std::string const& name) {
-  Handle properties(H5Pcreate(H5P_GROUP_CREATE), H5Pclose, "make group properties");
-  // Attributes stay in the object's header: H5Ocopy of HDF5 1.10 crashes on text attributes in dense storage.
-  check(H5Pset_attr_phase_change(properties, 1000, 0), "keep attributes compact");
-  return {H5Gcreate2(parent, name.c_str(), H5P_DEFAULT, properties, H5P_DEFAULT), H5Gclose, "create group " + name};
+  return {H5Gcreate2(parent, name.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Gclose, "create group " + name};
 }
 
 std::vector<std::string> group_members(hid_t group) {
@@ -192,6 +189,76 @@ void write_dataset(hid_t group, std::string const& name, std::vector<Dimension> 
 void write_dataset(hid_t group, std::string const& name, std::vector<Dimension> const& dimensions, std::vector<std::int64_t> const& values,
                    std::string const& units, std::string const& long_name) {
   write_dataset_of(group, name, H5T_NATIVE_INT64, dimensions, values, units, long_name);
+}
+
+std::vector<std::string> attribute_names(hid_t object) {
+  std::vector<std::string> names;
+  auto const visit = [](hid_t, char const* name, H5A_info_t const*, void* data) -> herr_t {
+    static_cast<std::vector<std::string>*>(data)->emplace_back(name);
+    return 0;
+  };
+  hsize_t index = 0;
+  check(H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, &index, visit, &names), "list attributes");
+  return names;
+}
+
+AnyAttribute read_attribute(hid_t object, std::string const& name) {
+  auto const attribute = open_attribute(object, name);
+  Handle const type(H5Aget_type(attribute), H5Tclose, "read the type of attribute " + name);
+  switch (H5Tget_class(type)) {
+    case H5T_STRING: return read_text_attribute(object, name);
+    case H5T_INTEGER: return read_int_attribute(object, name);
+    case H5T_FLOAT: return read_double_attribute(object, name);
+    default: throw RunError("HDF5: attribute " + name + " is neither number nor text");
+  }
+}
+
+void copy_attributes(hid_t from, hid_t to) {
+  for (auto const& name : attribute_names(from)) {
+    std::visit([&](auto const& value) { write_attribute(to, name, value); }, read_attribute(from, name));
+  }
+}
+
+namespace {
+
+/// Names of a dataset's dimension scales, in order.
+std::vector<std::string> scale_names(hid_t dataset, std::size_t dimensions) {
+  std::vector<std::string> names;
+  auto const visit = [](hid_t, unsigned, hid_t scale, void* data) -> herr_t {
+    char path[256] = {};
+    if (H5Iget_name(scale, path, sizeof path) <= 0) return -1;
+    std::string const text(path);
+    static_cast<std::vector<std::string>*>(data)->push_back(text.substr(text.rfind('/') + 1));
+    return 1;
+  };
+  for (unsigned i = 0; i < dimensions; ++i) check(H5DSiterate_scales(dataset, i, nullptr, visit, &names), "read dimension scales");
+  return names;
+}
+
+}  // namespace
+
+void copy_datasets(hid_t from, hid_t to) {
+  // Scales first: datasets are attached to them. Written anew rather than by H5Ocopy, which leaves references to scales behind
+  // and (1.10) crashes on text attributes in dense storage.
+  for (bool const scales : {true, false}) {
+    for (auto const& name : group_members(from)) {
+      Handle const dataset(H5Dopen2(from, name.c_str(), H5P_DEFAULT), H5Dclose, "open dataset " + name);
+      if ((H5DSis_scale(dataset) > 0) != scales) continue;
+      auto const data = read_dataset(from, name);
+      auto const units = read_text_attribute(dataset, "units"), long_name = read_text_attribute(dataset, "long_name");
+      if (scales) {
+        if (!data.texts.empty()) write_scale(to, name, data.texts, long_name);
+        if (!data.integers.empty()) write_scale(to, name, data.integers, units, long_name);
+        if (!data.numbers.empty()) write_scale(to, name, data.numbers, units, long_name);
+        continue;
+      }
+      auto const names = scale_names(dataset, data.shape.size());
+      std::vector<Dimension> dimensions;
+      for (std::size_t i = 0; i < names.size(); ++i) dimensions.push_back({names[i], static_cast<std::size_t>(data.shape[i])});
+      if (!data.integers.empty()) write_dataset(to, name, dimensions, data.integers, units, long_name);
+      if (!data.numbers.empty()) write_dataset(to, name, dimensions, data.numbers, units, long_name);
+    }
+  }
 }
 
 AnyData read_dataset(hid_t group, std::string const& name) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace asymptop::h5 {
@@ -58,6 +59,12 @@ std::string read_text_attribute(hid_t object, std::string const& name);
 std::int64_t read_int_attribute(hid_t object, std::string const& name);
 double read_double_attribute(hid_t object, std::string const& name);
 bool has_attribute(hid_t object, std::string const& name);
+std::vector<std::string> attribute_names(hid_t object);
+using AnyAttribute = std::variant<std::string, std::int64_t, double>;
+AnyAttribute read_attribute(hid_t object, std::string const& name);
+void copy_attributes(hid_t from, hid_t to);
+/// Copies all datasets of a group, their dimension scales, units and long names, into an empty group, maybe of another file.
+void copy_datasets(hid_t from, hid_t to);
 
 /// A dimension of a dataset: its length and the name of its scale in the same group.
 struct Dimension {

@@ -93,6 +93,10 @@ QueryRows broadcast_queries(Communicator const& comm, DrawIdentity const& identi
 
 }  // namespace
 
+ShardTensors<StudySpace> make_shard(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
+  return {Space(), key_shard(group.n, config.block, comm.rank(), comm.size()), static_cast<int>(group.d), BatchRun::tile_sizes(config).pass, group.resident};
+}
+
 DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw) {
   auto const& comm = *setup.comm;
   auto const begin = PhaseTimes::Clock::now();
@@ -100,9 +104,9 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
   PhaseTimes phases;
   auto const queries = broadcast_queries(comm, identity, setup);
   auto const shard = key_shard(group.n, setup.config->block, comm.rank(), comm.size());
-  auto const tiles = BatchRun::tile_sizes(*setup.config);
+  auto& tensors = *setup.tensors;
   phases.start();
-  ShardTensors<Space> tensors(Space(), tensor_origin(identity, setup.file), shard, static_cast<int>(group.d), tiles.pass, group.resident);
+  tensors.load(tensor_origin(identity, setup.file));
   phases.stop(Phase::generate);
   phases.add(Phase::first_pass, phases.seconds()[static_cast<std::size_t>(Phase::generate)]);
 

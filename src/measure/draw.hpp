@@ -15,13 +15,17 @@ namespace asymptop {
 /// The space that studies run in: the default one of the Kokkos build.
 using StudySpace = Kokkos::DefaultExecutionSpace;
 
-/// Keys that the ranks' passes step through at once.
+/// What all draws of a group share.
 struct StudySetup {
   Communicator const* comm;
   RunConfig const* config;
   TensorFile const* file;       ///< null for synthetic input
   TensorScan const* scan;       ///< of the group's head
+  ShardTensors<StudySpace>* tensors;  ///< this rank's shard, kept from draw to draw
 };
+
+/// Memory for this rank's shard of the group.
+ShardTensors<StudySpace> make_shard(Communicator const& comm, GroupPlan const& group, RunConfig const& config);
 
 /// Results of the draw, for every case of the group: on rank 0 all rows, elsewhere nothing.
 struct DrawResult {

@@ -187,29 +187,13 @@ void merge_cases(std::string const& output, std::vector<std::string> const& path
     bool first = true;
     for (auto const& path : paths) {
       auto const in = h5::open_file(path);
-      if (std::exchange(first, false)) {
-        auto const copy = [](hid_t from, char const* name, H5A_info_t const*, void* to) -> herr_t {
-          try {
-            h5::Handle const attribute(H5Aopen(from, name, H5P_DEFAULT), H5Aclose, "open an attribute");
-            h5::Handle const type(H5Aget_type(attribute), H5Tclose, "read a type");
-            hid_t const target = *static_cast<hid_t*>(to);
-            switch (H5Tget_class(type)) {
-              case H5T_STRING: h5::write_attribute(target, name, h5::read_text_attribute(from, name)); break;
-              case H5T_INTEGER: h5::write_attribute(target, name, h5::read_int_attribute(from, name)); break;
-              default: h5::write_attribute(target, name, h5::read_double_attribute(from, name)); break;
-            }
-            return 0;
-          } catch (RunError const&) {
-            return -1;
-          }
-        };
-        hsize_t index = 0;
-        h5::check(H5Aiterate2(in, H5_INDEX_NAME, H5_ITER_INC, &index, copy, &file), "copy the attributes of " + path);
-      }
+      if (std::exchange(first, false)) h5::copy_attributes(in, file);
       auto const in_cases = h5::open_group(in, "cases");
       for (auto const& id : h5::group_members(in_cases)) {
         if (h5::has_link(cases, id)) throw RunError("case " + id + " of " + path + " is already in " + output);
-        h5::check(H5Ocopy(in_cases, id.c_str(), cases, id.c_str(), H5P_DEFAULT, H5P_DEFAULT), "copy case " + id + " of " + path);
+        auto const from = h5::open_group(in_cases, id), to = h5::create_group(cases, id);
+        h5::copy_attributes(from, to);
+        h5::copy_datasets(from, to);
       }
     }
   });

@@ -13,29 +13,11 @@ namespace {
 
 std::set<std::string> const not_data = {"seconds_total", "seconds_pass", "keys", "merge", "path", "phase", "phase_seconds"};
 
-std::vector<std::string> attribute_names(hid_t object) {
-  std::vector<std::string> names;
-  auto const visit = [](hid_t, char const* name, H5A_info_t const*, void* data) -> herr_t {
-    static_cast<std::vector<std::string>*>(data)->emplace_back(name);
-    return 0;
-  };
-  hsize_t index = 0;
-  h5::check(H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, &index, visit, &names), "list attributes");
-  return names;
-}
-
 /// An attribute's value as comparable text.
-std::string attribute_value(hid_t object, std::string const& name) {
-  h5::Handle const attribute(H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, "open attribute " + name);
-  h5::Handle const type(H5Aget_type(attribute), H5Tclose, "read a type");
-  if (H5Tget_class(type) == H5T_STRING) return h5::read_text_attribute(object, name);
+std::string attribute_text(hid_t object, std::string const& name) {
   std::ostringstream text;
   text.precision(17);
-  if (H5Tget_class(type) == H5T_INTEGER) {
-    text << h5::read_int_attribute(object, name);
-  } else {
-    text << h5::read_double_attribute(object, name);
-  }
+  std::visit([&](auto const& value) { text << value; }, h5::read_attribute(object, name));
   return text.str();
 }
 
@@ -80,11 +62,11 @@ std::string dataset_difference(std::string const& where, hid_t a, hid_t b, std::
 
 std::string case_difference(std::string const& id, hid_t a, hid_t b) {
   auto const where = "case " + id + ": ";
-  auto difference = list_difference(where + "attribute ", attribute_names(a), attribute_names(b));
+  auto difference = list_difference(where + "attribute ", h5::attribute_names(a), h5::attribute_names(b));
   if (!difference.empty()) return difference;
-  for (auto const& name : attribute_names(a)) {
+  for (auto const& name : h5::attribute_names(a)) {
     if (not_data.count(name) != 0) continue;
-    auto const x = attribute_value(a, name), y = attribute_value(b, name);
+    auto const x = attribute_text(a, name), y = attribute_text(b, name);
     if (x != y) return where + "attribute " + name + " differs: " + x + " and " + y;
   }
   difference = list_difference(where + "dataset ", h5::group_members(a), h5::group_members(b));

@@ -94,12 +94,12 @@ void RecordList::write(std::string const& path) const {
 
 std::string table_heading() {
   char line[256];
-  std::snprintf(line, sizeof line, "%12s %5s %-18s %9s  %-12s %9s %10s %10s %10s %10s %10s %9s %s\n", "n", "d", "sigma law", "sigma", "k law", "k", "tail_mass",
-                "+-", "row_l2", "row_linf", "out_rel", "pass GF/s", "verdict");
+  std::snprintf(line, sizeof line, "%12s %5s %-18s %9s  %-12s %9s %10s %10s %10s %10s %10s %7s %7s %s\n", "n", "d", "sigma law", "sigma", "k law", "k", "tail_mass",
+                "+-", "row_l2", "row_linf", "out_rel", "GF/s", "sgemm", "verdict");
   return line;
 }
 
-std::string table_rows(StudyCase const& c) {
+std::string table_rows(StudyCase const& c, double sgemm) {
   std::string rows;
   auto const draws = static_cast<std::size_t>(c.config->draws);
   auto const& ks = c.group->k;
@@ -113,9 +113,9 @@ std::string table_rows(StudyCase const& c) {
     double const out = c.data.output_error_relative.empty() ? NAN : estimate(c.data.output_error_relative, draws, ks.size(), column).mean;
     auto const sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
     char line[256];
-    std::snprintf(line, sizeof line, "%12lld %5lld %-18.18s %9.4g  %-12.12s %9lld %10.4g %10.2g %10.4g %10.4g %10.4g %9.4g %s\n", static_cast<long long>(c.group->n),
+    std::snprintf(line, sizeof line, "%12lld %5lld %-18.18s %9.4g  %-12.12s %9lld %10.4g %10.2g %10.4g %10.4g %10.4g %7.3g %7.3g %s\n", static_cast<long long>(c.group->n),
                   static_cast<long long>(c.group->d), sigma_law.c_str(), c.sigma(), c.config->k[law].text().c_str(), static_cast<long long>(ks[column]), tail.mean,
-                  tail.standard_error, l2, linf, out, flops / pass / 1e9, c.verdict());
+                  tail.standard_error, l2, linf, out, flops / pass / 1e9, sgemm, c.verdict());
     rows += line;
   }
   if (!c.verdict_reason().empty()) rows += "             INVALID: " + c.verdict_reason() + "\n";

@@ -29,8 +29,8 @@ class RecordList {
   std::vector<std::string> lines_;
 };
 
-/// Heading and rows of the results table.
+/// Heading and rows of the results table. sgemm: rate of BLAS at the same tile, in GFLOP/s, beside which the pass is shown.
 std::string table_heading();
-std::string table_rows(StudyCase const& study_case);
+std::string table_rows(StudyCase const& study_case, double sgemm);
 
 }  // namespace asymptop

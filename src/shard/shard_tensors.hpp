@@ -22,13 +22,18 @@ template <class Space>
 class ShardTensors {
  public:
   /// `tile`: keys of the largest tile that will be asked for; a multiple of the BLAS tile.
-  ShardTensors(Space const& space, TensorOrigin const& origin, Range const& shard, int d, int tile, bool resident)
-      : space_(space), origin_(origin), shard_(shard), d_(d), resident_(resident) {
+  ShardTensors(Space const& space, Range const& shard, int d, int tile, bool resident) : space_(space), shard_(shard), d_(d), resident_(resident) {
     auto const unfilled = [](char const* label) { return Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(label)); };
     auto const rows = resident ? static_cast<std::size_t>((shard.size() + tile - 1) / tile * tile) : static_cast<std::size_t>(tile);
     keys_ = Matrix<Space, float>(unfilled("Asymptop::shard::keys"), rows, d);
-    if (resident) fill(Tensor::keys, 0, shard.size(), static_cast<GlobalIndex>(rows), keys_);
-    value_rows_ = rows;
+    rows_ = rows;
+  }
+
+  /// Turns to the tensors of another draw. Memory is kept: pages that are touched once cost more than the numbers in them.
+  void load(TensorOrigin const& origin) {
+    origin_ = origin;
+    values_loaded_ = false;
+    if (resident_) fill(Tensor::keys, 0, shard_.size(), static_cast<GlobalIndex>(rows_), keys_);
   }
 
   /// Keys [first, first + count) of the shard, then zeros up to `padded` rows. Valid until the next call.
@@ -37,9 +42,10 @@ class ShardTensors {
   /// The same of the values.
   Matrix<Space, float> values(LocalIndex first, int count, int padded) {
     if (values_.extent(0) == 0) {
-      values_ = Matrix<Space, float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::values"), value_rows_, d_);
-      if (resident_) fill(Tensor::values, 0, shard_.size(), static_cast<GlobalIndex>(value_rows_), values_);
+      values_ = Matrix<Space, float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::values"), rows_, d_);
     }
+    if (resident_ && !values_loaded_) fill(Tensor::values, 0, shard_.size(), static_cast<GlobalIndex>(rows_), values_);
+    values_loaded_ = true;
     return tile(Tensor::values, values_, first, count, padded);
   }
 
@@ -77,11 +83,12 @@ class ShardTensors {
   }
 
   Space space_;
-  TensorOrigin origin_;
+  TensorOrigin origin_{};
   Range shard_;
   int d_;
   bool resident_;
-  std::size_t value_rows_ = 0;
+  bool values_loaded_ = false;
+  std::size_t rows_ = 0;
   Matrix<Space, float> keys_, values_;
 };
 
