@@ -104,20 +104,13 @@ make_tensors() {
     --tokens "$tokens" --special "$special" ${layer:+--layer "$layer"} ${window:+--window "$window"}
 }
 
-build_study() {
-  [ -x build/release/src/asymptop ] && return 0
-  say 'building asymptop'
-  { cmake --preset release && cmake --build --preset release; } >"$work/build.log" 2>&1 ||
-    { say "asymptop did not build, see $work/build.log"; exit 1; }
-}
-
 # Draws are disjoint rows of the second half of a prefix: 32 draws of 16 rows are all of the smallest.
 run_study() {
   local largest=10
   while [ $((2 << largest)) -le "$tokens" ]; do largest=$((largest + 1)); done
   say "studying n = 2^10 to 2^$largest"
-  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1 \
-    mpirun --oversubscribe -n "$ranks" build/release/src/asymptop study --input "$output/tensors.h5" --n "2^10:2^$largest" \
+  . jobs/setup/mpi.sh
+  mpirun -n "$ranks" build/release/asymptop study --input "$output/tensors.h5" --n "2^10:2^$largest" \
     --draws 32 --rows 16 --output "$output/results.h5" --force
 }
 
@@ -130,7 +123,7 @@ mkdir -p "$output"
 cp "$tensors" "$output/tensors.h5.new" && mv "$output/tensors.h5.new" "$output/tensors.h5"
 say "tensors are in $output/tensors.h5"
 [ "$tensors_only" = no ] || exit 0
-build_study
+jobs/setup/build.sh release asymptop
 run_study
 build/venv/bin/python -m asymptop report "$output/results.h5" --output "$output/report.html"
 say "results are in $output/results.h5, the report in $output/report.html"

@@ -1,0 +1,8 @@
+# Sourced: defaults for running Open MPI on one machine, each kept when already set.
+# Ranks that wait give up their core: without it more ranks than cores crawl.
+export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
+export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1}"
+if [ "$(id -u)" = 0 ]; then  # containers and fresh virtual machines often have no other user
+  export OMPI_ALLOW_RUN_AS_ROOT="${OMPI_ALLOW_RUN_AS_ROOT:-1}"
+  export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:-1}"
+fi
