@@ -1,0 +1,111 @@
+// Elementary functions against the C library in fp64, over their whole ranges.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/math.hpp"
+#include "support/random.hpp"
+
+namespace asymptop {
+namespace {
+
+using test::Random;
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+double relative(double value, double reference) { return std::fabs(value - reference) / std::fabs(reference); }
+
+TEST(Math, ExpFp32OverItsRange) {
+  double worst = 0.0;
+  auto const visit = [&](float x) { worst = std::max(worst, relative(static_cast<double>(exp_fp32(x)), std::exp(static_cast<double>(x)))); };
+  // Negative floats down to -87 by bit pattern, so that every binade is met; then an even grid, which meets every reduced argument.
+  for (std::uint32_t bits = 0x80000000u; bits <= bit_cast<std::uint32_t>(-87.0f); bits += 977u) visit(bit_cast<float>(bits));
+  for (int i = 0; i <= 2000000; ++i) visit(static_cast<float>(-87.0 + 175.0 * i / 2000000.0));
+  EXPECT_LT(worst, 2e-7);
+}
+
+TEST(Math, ExpFp32AtItsEdges) {
+  EXPECT_EQ(exp_fp32(0.0f), 1.0f);
+  EXPECT_EQ(exp_fp32(-0.0f), 1.0f);
+  EXPECT_GT(exp_fp32(-87.0f), 0.0f);
+  EXPECT_EQ(exp_fp32(std::nextafter(-87.0f, -1000.0f)), 0.0f);
+  EXPECT_EQ(exp_fp32(-1e30f), 0.0f);
+  EXPECT_EQ(exp_fp32(-std::numeric_limits<float>::infinity()), 0.0f);
+  EXPECT_TRUE(std::isfinite(exp_fp32(88.0f)));
+}
+
+TEST(Math, ExpFp64OverItsRange) {
+  double worst = 0.0;
+  auto const visit = [&](double x) {
+    long double const reference = std::exp(static_cast<long double>(x));
+    worst = std::max(worst, static_cast<double>(std::fabs((static_cast<long double>(exp_fp64(x)) - reference) / reference)));
+  };
+  for (int i = 0; i <= 1000000; ++i) visit(-700.0 + 1400.0 * i / 1000000.0);
+  for (int power = 0; power < 1022; ++power) {
+    visit(std::ldexp(-1.3, -power));
+    visit(std::ldexp(1.3, -power));
+  }
+  Random random(1);
+  for (int i = 0; i < 100000; ++i) visit(random.uniform(-40.0, 0.0));
+  EXPECT_LT(worst, 1e-15);
+}
+
+TEST(Math, ExpFp64AtItsEdges) {
+  EXPECT_EQ(exp_fp64(0.0), 1.0);
+  EXPECT_GT(exp_fp64(-700.0), 0.0);
+  EXPECT_EQ(exp_fp64(std::nextafter(-700.0, -1000.0)), 0.0);
+  EXPECT_EQ(exp_fp64(-infinity), 0.0);
+}
+
+TEST(Math, LogFp32OverAllNormalNumbers) {
+  double worst = 0.0;
+  auto const visit = [&](float x) {
+    double const reference = std::log(static_cast<double>(x));
+    worst = std::max(worst, std::fabs(static_cast<double>(log_fp32(x)) - reference) / std::max(std::fabs(reference), std::ldexp(1.0, -24)));
+  };
+  for (std::uint32_t bits = 0x00800000u; bits < 0x7f800000u; bits += 983u) visit(bit_cast<float>(bits));
+  // Around 1, where the logarithm loses its leading digits, and around the seam at sqrt(1/2).
+  for (std::uint32_t bits = 0x3f7f0000u; bits < 0x3f810000u; ++bits) visit(bit_cast<float>(bits));
+  for (std::uint32_t bits = 0x3f3504f3u - 1000u; bits < 0x3f3504f3u + 1000u; ++bits) visit(bit_cast<float>(bits));
+  EXPECT_LT(worst, 2e-7);
+  EXPECT_EQ(log_fp32(1.0f), 0.0f);
+}
+
+TEST(Math, SincosOverHalfATurnEitherWay) {
+  constexpr double two_pi = 6.283185307179586477;
+  double worst = 0.0, worst_norm = 0.0;
+  auto const visit = [&](float t) {
+    float s, c;
+    sincos_turns(t, s, c);
+    double const x = two_pi * static_cast<double>(t), s64 = static_cast<double>(s), c64 = static_cast<double>(c);
+    worst = std::max({worst, std::fabs(s64 - std::sin(x)), std::fabs(c64 - std::cos(x))});
+    worst_norm = std::max(worst_norm, std::fabs(s64 * s64 + c64 * c64 - 1.0));
+  };
+  for (int i = 0; i <= 1 << 21; ++i) visit(static_cast<float>(i - (1 << 20)) / static_cast<float>(1 << 21));
+  for (std::uint32_t bits = 0x00800000u; bits <= 0x3f000000u; bits += 1021u) {
+    visit(bit_cast<float>(bits));
+    visit(-bit_cast<float>(bits));
+  }
+  EXPECT_LT(worst, 1e-7);
+  EXPECT_LT(worst_norm, 2e-7);
+}
+
+TEST(Math, RoundToIntegerIsNearestEven) {
+  for (float const x : {0.0f, 0.5f, -0.5f, 1.5f, -1.5f, 2.5f, 0.49999997f, 0.50000006f, 4194303.5f, -4194303.5f}) {
+    EXPECT_EQ(round_to_integer(x), std::nearbyint(x)) << x;
+  }
+  int wrong = 0;
+  for (int i = -400000; i <= 400000; ++i) {
+    float const x = static_cast<float>(i) * 0.25f;
+    wrong += round_to_integer(x) == std::nearbyint(x) ? 0 : 1;
+  }
+  Random random(2);
+  for (int i = 0; i < 500000; ++i) {
+    float const x = static_cast<float>(random.uniform(-4194303.0, 4194303.0));
+    wrong += round_to_integer(x) == std::nearbyint(x) ? 0 : 1;
+  }
+  EXPECT_EQ(wrong, 0);
+}
+
+}  // namespace
+}  // namespace asymptop
