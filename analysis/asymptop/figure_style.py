@@ -75,7 +75,8 @@ def panel_grid(
     share_y: bool = True,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, with room on the right for the legend."""
-    columns = min(columns, count)
+    # Four panels make a square; three and one would leave a hole.
+    columns = 2 if count == 4 else min(columns, count)
     rows = -(-count // columns)
     figure, axes = plt.subplots(
         rows,

@@ -15,7 +15,8 @@ template <class Space>
 void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Space, double> const& queries,
                    Segments<Space> const& segments, Matrix<Space, float> const& scores, Matrix<Space, float> const& keys,
                    Vector<Space, std::int64_t> const& limit, TileRange const& tile, GlobalIndex shard_begin,
-                   Vector<Space, double> const& sigmas, double factor, Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
+                   Vector<Space, double> const& sigmas, double factor,
+                   Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
                    Vector<Space, double> const& worst) {
   constexpr int chunk = 64;
   int const d = static_cast<int>(queries.extent(1)), laws = static_cast<int>(sigmas.extent(0));

@@ -6,8 +6,6 @@
 // so nothing is ever found as total minus head. Sums are fixed point: exact, in any order, on any number of ranks.
 #pragma once
 
-#include <cblas.h>
-
 #include <Kokkos_Core.hpp>
 #include <algorithm>
 #include <cmath>
@@ -17,6 +15,7 @@
 #include "core/types.hpp"
 #include "profile/profile_top_k.hpp"
 #include "profile/score_bins.hpp"
+#include "score/gemm.hpp"
 
 namespace asymptop {
 
@@ -38,10 +37,10 @@ KOKKOS_FORCEINLINE_FUNCTION int segment_of(float score, GlobalIndex index, float
 /// Everything that the owner of a row tells all ranks before the second pass.
 template <class Space>
 struct Segments {
-  Matrix<Space, float> boundary_score;         ///< (rows, boundaries), descending
-  Matrix<Space, GlobalIndex> boundary_index;   ///< (rows, boundaries)
-  Matrix<Space, float> reference;              ///< (rows, boundaries + 1): largest score of each segment; of the tail, the last boundary
-  Vector<Space, int> used;                     ///< (rows): boundaries in use (a row that sees few keys has fewer)
+  Matrix<Space, float> boundary_score;        ///< (rows, boundaries), descending
+  Matrix<Space, GlobalIndex> boundary_index;  ///< (rows, boundaries)
+  Matrix<Space, float> reference;             ///< (rows, boundaries + 1): largest score of each segment; of the tail, the last boundary
+  Vector<Space, int> used;                    ///< (rows): boundaries in use (a row that sees few keys has fewer)
 };
 
 /// Factors of the fixed-point sums: value = sum / factor.
@@ -118,24 +117,21 @@ void add_head_and_weigh_tail(Space const& space, Segments<Space> const& segments
       });
 }
 
-/// products(t, rows, d) = weights(rows, keys of BLAS tile t) * values(keys of BLAS tile t, d), one single-threaded sgemm per tile
-/// of the fixed shape that score_tiles uses.
+/// products(t, rows, d) = weights(rows, keys of BLAS tile t) * values(keys of BLAS tile t, d), one product per tile of the fixed shape
+/// that score_tiles uses.
 template <class Space>
 void weigh_values(Space const& space, Matrix<Space, float> const& weights, Matrix<Space, float> const& values,
                   Tensor3<Space, float> const& products, int key_count, int tile) {
-  static_assert(is_host_space<Space>);
   int const rows = static_cast<int>(products.extent(1)), d = static_cast<int>(values.extent(1));
-  int const stride = static_cast<int>(weights.stride(0));
-  Kokkos::parallel_for("Asymptop::attend::weigh_values", Kokkos::RangePolicy<Space>(space, 0, key_count / tile), [=](int const t) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, d, tile, 1.0f, weights.data() + static_cast<std::ptrdiff_t>(t) * tile, stride,
-                values.data() + static_cast<std::ptrdiff_t>(t) * tile * d, d, 0.0f, &products(t, 0, 0), d);
-  });
+  gemm(space,
+       GemmBatch{rows, d, tile, false, weights.data(), static_cast<int>(weights.stride(0)), tile, values.data(), d,
+                 static_cast<std::ptrdiff_t>(tile) * d, products.data(), d, static_cast<std::ptrdiff_t>(rows) * d, key_count / tile});
 }
 
 /// Adds the tail of `key_count` keys: the products of weigh_values and the sums of the weights.
 template <class Space>
-void add_tail(Space const& space, Matrix<Space, float> const& weights, Tensor3<Space, float> const& products, int rows, int key_count, int tile,
-              Vector<Space, int> const& used, FixedPoint const& factor, Tensor3<Space, std::int64_t> const& sums) {
+void add_tail(Space const& space, Matrix<Space, float> const& weights, Tensor3<Space, float> const& products, int rows, int key_count,
+              int tile, Vector<Space, int> const& used, FixedPoint const& factor, Tensor3<Space, std::int64_t> const& sums) {
   int const d = static_cast<int>(products.extent(2));
   Kokkos::parallel_for(
       "Asymptop::attend::add_tail", Kokkos::RangePolicy<Space>(space, 0, rows), KOKKOS_LAMBDA(int const row) {

@@ -1,9 +1,9 @@
 // Counter-based normal numbers: any element of a synthetic tensor from (stream, row, column), on any rank or device.
 #pragma once
 
-#include <Kokkos_Core.hpp>
 #include <Random123/philox.h>
 
+#include <Kokkos_Core.hpp>
 #include <cstdint>
 
 #include "core/math.hpp"
@@ -30,8 +30,7 @@ inline Stream tensor_stream(std::uint64_t seed, std::uint64_t draw, std::int64_t
       {static_cast<std::uint32_t>(size), high, static_cast<std::uint32_t>(d), static_cast<std::uint32_t>(tensor)}};
   auto const first = philox(sizes, key);
   key = {{first[0], first[1]}};
-  r123::Philox4x32::ctr_type const draws = {
-      {static_cast<std::uint32_t>(draw), static_cast<std::uint32_t>(draw >> 32), first[2], first[3]}};
+  r123::Philox4x32::ctr_type const draws = {{static_cast<std::uint32_t>(draw), static_cast<std::uint32_t>(draw >> 32), first[2], first[3]}};
   auto const second = philox(draws, key);
   return {second[0], second[1]};
 }
@@ -39,26 +38,26 @@ inline Stream tensor_stream(std::uint64_t seed, std::uint64_t draw, std::int64_t
 /// Four uniform 32-bit words of counter (row, group): Philox4x32-10.
 /// Random123's own function keeps its words in arrays, which stops gcc from vectorising the loop over groups (measured:
 /// 10 ns a normal against 1.4), so the ten rounds are spelled out; a test holds them equal to Random123's.
-KOKKOS_FORCEINLINE_FUNCTION void philox_words(Stream stream, std::uint64_t row, std::uint32_t group, std::uint32_t& w0,
-                                              std::uint32_t& w1, std::uint32_t& w2, std::uint32_t& w3) {
+KOKKOS_FORCEINLINE_FUNCTION void philox_words(Stream stream, std::uint64_t row, std::uint32_t group, std::uint32_t& w0, std::uint32_t& w1,
+                                              std::uint32_t& w2, std::uint32_t& w3) {
   constexpr std::uint64_t multiplier0 = 0xD2511F53u, multiplier1 = 0xCD9E8D57u;
   std::uint32_t c0 = static_cast<std::uint32_t>(row), c1 = static_cast<std::uint32_t>(row >> 32), c2 = group, c3 = 0u;
   std::uint32_t k0 = stream.key0, k1 = stream.key1;
-#define ASYMPTOP_PHILOX_ROUND                                  \
-  {                                                            \
-    std::uint64_t const p0 = multiplier0 * c0;                 \
-    std::uint64_t const p1 = multiplier1 * c2;                 \
-    c0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1 ^ k0;       \
-    c2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3 ^ k1;       \
-    c1 = static_cast<std::uint32_t>(p1);                       \
-    c3 = static_cast<std::uint32_t>(p0);                       \
-    k0 += 0x9E3779B9u;                                         \
-    k1 += 0xBB67AE85u;                                         \
+#define ASYMPTOP_PHILOX_ROUND                            \
+  {                                                      \
+    std::uint64_t const p0 = multiplier0 * c0;           \
+    std::uint64_t const p1 = multiplier1 * c2;           \
+    c0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1 ^ k0; \
+    c2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3 ^ k1; \
+    c1 = static_cast<std::uint32_t>(p1);                 \
+    c3 = static_cast<std::uint32_t>(p0);                 \
+    k0 += 0x9E3779B9u;                                   \
+    k1 += 0xBB67AE85u;                                   \
   }
-  ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND
-  ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND
+  ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND
+      ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND
 #undef ASYMPTOP_PHILOX_ROUND
-  w0 = c0;
+          w0 = c0;
   w1 = c1;
   w2 = c2;
   w3 = c3;
@@ -80,8 +79,8 @@ KOKKOS_FORCEINLINE_FUNCTION void box_muller(std::uint32_t a, std::uint32_t b, fl
 KOKKOS_FORCEINLINE_FUNCTION int normal_stride(int d) { return (d + 3) / 4; }
 
 /// The four normals of (row, group): columns group, group + stride, group + 2 stride, group + 3 stride.
-KOKKOS_FORCEINLINE_FUNCTION void normal_quad(Stream stream, std::uint64_t row, std::uint32_t group, float& x0, float& x1,
-                                             float& x2, float& x3) {
+KOKKOS_FORCEINLINE_FUNCTION void normal_quad(Stream stream, std::uint64_t row, std::uint32_t group, float& x0, float& x1, float& x2,
+                                             float& x3) {
   std::uint32_t w0, w1, w2, w3;
   philox_words(stream, row, group, w0, w1, w2, w3);
   box_muller(w0, w1, x0, x1);

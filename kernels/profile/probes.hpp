@@ -14,24 +14,24 @@ namespace asymptop {
 template <class Space>
 struct Probes {
   BinGrid grid;
-  Vector<Space, int> first_bin;               ///< (rows)
-  Matrix<Space, std::uint16_t> of_bin;        ///< (rows, bins): 1 + the bin's first probe, 0 for none
-  Matrix<Space, int> bin;                     ///< (rows, probes): a row's probes are sorted by bin; -1 marks the end
-  Matrix<Space, float> low;                   ///< (rows, probes)
-  Matrix<Space, float> high;                  ///< (rows, probes)
-  Matrix<Space, std::int64_t> begin;          ///< (rows, probes): first place of the probe in `collected`
-  Matrix<Space, int> capacity;                ///< (rows, probes)
-  Tensor3<Space, std::int64_t> above;         ///< (rows, probes, 3): count, first, second
-  Matrix<Space, int> fill;                    ///< (rows, probes): scores in (low, high]; beyond capacity they are only counted
+  Vector<Space, int> first_bin;         ///< (rows)
+  Matrix<Space, std::uint16_t> of_bin;  ///< (rows, bins): 1 + the bin's first probe, 0 for none
+  Matrix<Space, int> bin;               ///< (rows, probes): a row's probes are sorted by bin; -1 marks the end
+  Matrix<Space, float> low;             ///< (rows, probes)
+  Matrix<Space, float> high;            ///< (rows, probes)
+  Matrix<Space, std::int64_t> begin;    ///< (rows, probes): first place of the probe in `collected`
+  Matrix<Space, int> capacity;          ///< (rows, probes)
+  Tensor3<Space, std::int64_t> above;   ///< (rows, probes, 3): count, first, second
+  Matrix<Space, int> fill;              ///< (rows, probes): scores in (low, high]; beyond capacity they are only counted
   Vector<Space, float> collected;
-  Tensor3<Space, std::int64_t> edge;          ///< (rows, 1, 2): scores above and equal to edge_score, counted apart from all else
-  Vector<Space, float> edge_score;            ///< (rows)
+  Tensor3<Space, std::int64_t> edge;  ///< (rows, 1, 2): scores above and equal to edge_score, counted apart from all else
+  Vector<Space, float> edge_score;    ///< (rows)
 };
 
 /// Bin numbers of `batch` scores, and how many of the first `count` are above and equal to the edge.
 template <int batch>
-KOKKOS_FORCEINLINE_FUNCTION void probe_batch(float const* scores, BinGrid const grid, int const first_bin, float const edge, int const count,
-                                             int* __restrict__ where, int& above_edge, int& equal_edge) {
+KOKKOS_FORCEINLINE_FUNCTION void probe_batch(float const* scores, BinGrid const grid, int const first_bin, float const edge,
+                                             int const count, int* __restrict__ where, int& above_edge, int& equal_edge) {
   float const bins_per_unit = grid.bins_per_unit;
   int const last_bin = grid.count - 1;
   int above = 0, equal = 0;
@@ -51,8 +51,8 @@ KOKKOS_FORCEINLINE_FUNCTION void probe_batch(float const* scores, BinGrid const 
 
 /// Counts a tile for all probes of its rows, and the scores above and equal to each row's edge.
 template <class Space>
-void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, float> const& scores,
-              Vector<Space, std::int64_t> const& limit, TileRange const& tile) {
+void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, float> const& scores, Vector<Space, std::int64_t> const& limit,
+              TileRange const& tile) {
   using Policy = Kokkos::TeamPolicy<Space>;
   using Team = typename Policy::member_type;
   constexpr int batch = batch_size<Space>;

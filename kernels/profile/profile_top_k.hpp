@@ -13,9 +13,9 @@ namespace asymptop {
 template <class Space>
 struct ProfileTopK {
   BinGrid grid;
-  Vector<Space, int> first_bin;             ///< (rows)
-  Matrix<Space, PackedMoments> packed;      ///< (rows, bins) since the last flush
-  Tensor3<Space, std::int64_t> moments;     ///< (rows, bins, 3): count, first, second
+  Vector<Space, int> first_bin;          ///< (rows)
+  Matrix<Space, PackedMoments> packed;   ///< (rows, bins) since the last flush
+  Tensor3<Space, std::int64_t> moments;  ///< (rows, bins, 3): count, first, second
   CandidateBuffer<Space> candidates;
   GlobalIndex since_flush = 0;
 
@@ -44,8 +44,8 @@ KOKKOS_FORCEINLINE_FUNCTION int visible_keys(TileRange const& tile, std::int64_t
 /// Bins `batch` scores and counts those above the threshold. A function of its own, so that the compiler sees through to plain
 /// pointers and vectorises. Tiles are padded, so a batch may reach past the keys; what is past them is not used.
 template <int batch>
-KOKKOS_FORCEINLINE_FUNCTION int bin_batch(float const* scores, BinGrid const grid, int const first_bin, float const threshold, int* __restrict__ where,
-                                          PackedMoments* __restrict__ what) {
+KOKKOS_FORCEINLINE_FUNCTION int bin_batch(float const* scores, BinGrid const grid, int const first_bin, float const threshold,
+                                          int* __restrict__ where, PackedMoments* __restrict__ what) {
   float const bins_per_unit = grid.bins_per_unit;
   int const last_bin = grid.count - 1;
   int survivors = 0;
@@ -66,8 +66,8 @@ KOKKOS_FORCEINLINE_FUNCTION int bin_batch(float const* scores, BinGrid const gri
 /// Adds a tile. `scores` is (panel rows, keys); `limit` (rows of the batch) counts the shard's keys each row may see.
 /// Room for tile.keys candidates per row must be free (see prune()).
 template <class Space>
-void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float> const& scores,
-              Vector<Space, std::int64_t> const& limit, TileRange const& tile) {
+void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float> const& scores, Vector<Space, std::int64_t> const& limit,
+              TileRange const& tile) {
   using Policy = Kokkos::TeamPolicy<Space>;
   using Team = typename Policy::member_type;
   constexpr int batch = batch_size<Space>;

@@ -39,13 +39,14 @@ struct BinMoments {
 
 /// Where one score falls.
 struct BinnedScore {
-  int bin;            ///< relative to the row's first bin, clamped to the grid
-  std::int32_t r;     ///< r * 2^24
-  std::int32_t r2;    ///< r^2 * 2^24
+  int bin;          ///< relative to the row's first bin, clamped to the grid
+  std::int32_t r;   ///< r * 2^24
+  std::int32_t r2;  ///< r^2 * 2^24
 };
 
 /// bin_score in pieces: gcc vectorises plain numbers, but not a struct that is returned.
-KOKKOS_FORCEINLINE_FUNCTION void bin_score(float score, float bins_per_unit, int first_bin, int last_bin, int& bin, std::int32_t& r, std::int32_t& r2) {
+KOKKOS_FORCEINLINE_FUNCTION void bin_score(float score, float bins_per_unit, int first_bin, int last_bin, int& bin, std::int32_t& r,
+                                           std::int32_t& r2) {
   float const scaled = score * bins_per_unit;
   float const nearest = round_to_integer(scaled);
   float const residual = scaled - nearest;
@@ -75,7 +76,8 @@ struct alignas(16) PackedMoments {
 };
 
 KOKKOS_FORCEINLINE_FUNCTION std::uint64_t pack_count_and_first(std::int32_t r) {
-  return (std::uint64_t{1} << packed_count_shift) + static_cast<std::uint64_t>(static_cast<std::int64_t>(r + static_cast<std::int32_t>(packed_bias)));
+  return (std::uint64_t{1} << packed_count_shift) +
+         static_cast<std::uint64_t>(static_cast<std::int64_t>(r + static_cast<std::int32_t>(packed_bias)));
 }
 
 KOKKOS_FORCEINLINE_FUNCTION BinMoments unpack_moments(PackedMoments const& p) {

@@ -10,7 +10,8 @@ std::vector<double> logits(std::vector<float> const& q, std::vector<float> const
   std::vector<double> result;
   for (std::int64_t j = 0; j < n; ++j) {
     double sum = 0.0;
-    for (std::int64_t c = 0; c < d; ++c) sum += static_cast<double>(q[static_cast<std::size_t>(c)]) * static_cast<double>(keys[static_cast<std::size_t>(j * d + c)]);
+    for (std::int64_t c = 0; c < d; ++c)
+      sum += static_cast<double>(q[static_cast<std::size_t>(c)]) * static_cast<double>(keys[static_cast<std::size_t>(j * d + c)]);
     result.push_back(factor * sum);
   }
   return result;
@@ -19,7 +20,9 @@ std::vector<double> logits(std::vector<float> const& q, std::vector<float> const
 std::vector<std::int64_t> order(std::vector<double> const& scores) {
   std::vector<std::int64_t> keys(scores.size());
   std::iota(keys.begin(), keys.end(), 0);
-  std::stable_sort(keys.begin(), keys.end(), [&](std::int64_t a, std::int64_t b) { return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)]; });
+  std::stable_sort(keys.begin(), keys.end(), [&](std::int64_t a, std::int64_t b) {
+    return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
+  });
   return keys;
 }
 
@@ -43,7 +46,8 @@ std::vector<double> top_k_softmax(std::vector<double> const& p, std::vector<std:
   return result;
 }
 
-RowErrors errors(std::vector<double> const& p, std::vector<std::int64_t> const& order, std::int64_t k, std::vector<float> const& values, std::int64_t d) {
+RowErrors errors(std::vector<double> const& p, std::vector<std::int64_t> const& order, std::int64_t k, std::vector<float> const& values,
+                 std::int64_t d) {
   auto const p_hat = top_k_softmax(p, order, k);
   RowErrors result{};
   for (auto i = static_cast<std::size_t>(k); i < p.size(); ++i) result.tail_mass += p[static_cast<std::size_t>(order[i])];

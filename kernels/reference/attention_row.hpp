@@ -23,7 +23,8 @@ std::vector<double> top_k_softmax(std::vector<double> const& p, std::vector<std:
 struct RowErrors {
   double tail_mass, row_l2_error, row_linf_error, output_error, output_error_relative;
 };
-RowErrors errors(std::vector<double> const& p, std::vector<std::int64_t> const& order, std::int64_t k, std::vector<float> const& values, std::int64_t d);
+RowErrors errors(std::vector<double> const& p, std::vector<std::int64_t> const& order, std::int64_t k, std::vector<float> const& values,
+                 std::int64_t d);
 
 struct RowProfile {
   double log_sum_exp, entropy_nats, sum_p_squared, p_max;

@@ -26,7 +26,8 @@ struct CandidateBuffer {
         fill("Asymptop::topk::fill", rows),
         threshold("Asymptop::topk::threshold", rows),
         keep(keep_count) {
-    if constexpr (!is_host_space<Space>) spare = Matrix<Space, PackedCandidate>("Asymptop::topk::spare", entries.extent(0), entries.extent(1));
+    if constexpr (!is_host_space<Space>)
+      spare = Matrix<Space, PackedCandidate>("Asymptop::topk::spare", entries.extent(0), entries.extent(1));
     Kokkos::deep_copy(space, threshold, -std::numeric_limits<float>::infinity());
   }
 
@@ -39,8 +40,7 @@ struct CandidateBuffer {
 /// Largest value `v` such that at least `keep` of the `count` distinct entries are >= v and exactly `keep` are kept by
 /// "entry >= v". Radix selection from the top, 11 bits a round, over `histogram` (2048 ints of team scratch). count > keep > 0.
 template <class Space, class Team>
-KOKKOS_INLINE_FUNCTION PackedCandidate select_bound(Team const& team, PackedCandidate const* entries, int count, int keep,
-                                                    int* histogram) {
+KOKKOS_INLINE_FUNCTION PackedCandidate select_bound(Team const& team, PackedCandidate const* entries, int count, int keep, int* histogram) {
   PackedCandidate prefix = 0;
   int wanted = keep;
   for (int shift = 53;; shift = shift > 11 ? shift - 11 : 0) {

@@ -24,7 +24,10 @@ bool help_wanted(Communicator const& comm, std::vector<std::string> const& argum
 
 int run_compare(Communicator const& comm, int argc, char const* const* argv) {
   auto const arguments = words(argc, argv);
-  if (help_wanted(comm, arguments, "asymptop compare A.h5 B.h5\n\nExit 0 when both files hold the same cases and the same bytes of data (dates, hosts and timings aside), else 1 and the first difference.\n")) return 0;
+  if (help_wanted(comm, arguments,
+                  "asymptop compare A.h5 B.h5\n\nExit 0 when both files hold the same cases and the same bytes of data (dates, hosts and "
+                  "timings aside), else 1 and the first difference.\n"))
+    return 0;
   if (arguments.size() != 2) throw UsageError("compare takes two results files: asymptop compare A.h5 B.h5");
   if (!comm.is_root()) return 0;
   for (auto const& path : arguments) {
@@ -37,7 +40,9 @@ int run_compare(Communicator const& comm, int argc, char const* const* argv) {
 
 int run_merge(Communicator const& comm, int argc, char const* const* argv) {
   auto const arguments = words(argc, argv);
-  if (help_wanted(comm, arguments, "asymptop merge -o RESULTS.h5 CASE.h5...\n\nJoins the cases of several files into one. The output must not exist.\n")) return 0;
+  if (help_wanted(comm, arguments,
+                  "asymptop merge -o RESULTS.h5 CASE.h5...\n\nJoins the cases of several files into one. The output must not exist.\n"))
+    return 0;
   std::string output;
   std::vector<std::string> inputs;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
@@ -49,7 +54,8 @@ int run_merge(Communicator const& comm, int argc, char const* const* argv) {
       inputs.push_back(arguments[i]);
     }
   }
-  if (output.empty() || inputs.empty()) throw UsageError("merge takes an output and at least one file: asymptop merge -o RESULTS.h5 CASE.h5...");
+  if (output.empty() || inputs.empty())
+    throw UsageError("merge takes an output and at least one file: asymptop merge -o RESULTS.h5 CASE.h5...");
   for (auto const& path : inputs) {
     if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError("merge", path, "is not a readable HDF5 file");
   }
@@ -63,12 +69,15 @@ int run_merge(Communicator const& comm, int argc, char const* const* argv) {
 
 int run_info(Communicator const& comm, int argc, char const* const* argv) {
   auto const arguments = words(argc, argv);
-  if (help_wanted(comm, arguments, "asymptop info RESULTS.h5\n\nPrints where a results file comes from and its cases with their verdicts.\n")) return 0;
+  if (help_wanted(comm, arguments,
+                  "asymptop info RESULTS.h5\n\nPrints where a results file comes from and its cases with their verdicts.\n"))
+    return 0;
   if (arguments.size() != 1) throw UsageError("info takes one results file: asymptop info RESULTS.h5");
   if (!comm.is_root()) return 0;
   if (H5Fis_hdf5(arguments[0].c_str()) <= 0) throw UsageError("info", arguments[0], "is not a readable HDF5 file");
   auto const file = h5::open_file(arguments[0]);
-  if (!h5::has_attribute(file, "schema_version") || !h5::has_link(file, "cases")) throw UsageError("info", arguments[0], "is not a results file");
+  if (!h5::has_attribute(file, "schema_version") || !h5::has_link(file, "cases"))
+    throw UsageError("info", arguments[0], "is not a results file");
   for (auto const* name : {"version", "git_hash", "date_utc", "command_line", "host_names", "execution_space", "blas_kernel"}) {
     std::cout << name << ": " << h5::read_text_attribute(file, name) << "\n";
   }
@@ -77,8 +86,9 @@ int run_info(Communicator const& comm, int argc, char const* const* argv) {
   for (auto const& id : h5::group_members(cases)) {
     auto const group = h5::open_group(cases, id);
     auto const verdict = h5::read_text_attribute(group, "verdict");
-    std::cout << verdict << "  " << id << "  n = " << h5::read_int_attribute(group, "n") << ", sigma law " << h5::read_text_attribute(group, "sigma_law") << ", "
-              << h5::read_int_attribute(group, "draws") << " draws x " << h5::read_int_attribute(group, "rows") << " rows " << h5::read_text_attribute(group, "verdict_reason") << "\n";
+    std::cout << verdict << "  " << id << "  n = " << h5::read_int_attribute(group, "n") << ", sigma law "
+              << h5::read_text_attribute(group, "sigma_law") << ", " << h5::read_int_attribute(group, "draws") << " draws x "
+              << h5::read_int_attribute(group, "rows") << " rows " << h5::read_text_attribute(group, "verdict_reason") << "\n";
     if (verdict != "VALID") exit_code = 1;
   }
   return exit_code;

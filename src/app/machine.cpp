@@ -21,10 +21,12 @@ double available_memory() {
     std::getline(meminfo, unit);
     if (name == "MemAvailable:") available = kilobytes * 1024.0;
   }
-  for (auto const& [limit_file, usage_file] : {std::pair{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-                                               {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}}) {
+  for (auto const& [limit_file, usage_file] :
+       {std::pair{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+        {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}}) {
     double limit = 0.0, usage = 0.0;
-    if (std::ifstream(limit_file) >> limit && std::ifstream(usage_file) >> usage && limit > 0.0) available = std::min(available, std::max(limit - usage, 0.0));
+    if (std::ifstream(limit_file) >> limit && std::ifstream(usage_file) >> usage && limit > 0.0)
+      available = std::min(available, std::max(limit - usage, 0.0));
   }
   return available;
 }

@@ -56,9 +56,9 @@ int threads_option(int argc, char** argv) {
 void settle_environment(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "1000", 1);
-  setenv("OMP_PROC_BIND", "false", 0);         // binding is the launcher's business
+  setenv("OMP_PROC_BIND", "false", 0);  // binding is the launcher's business
   setenv("KOKKOS_DISABLE_WARNINGS", "1", 0);
-  execv("/proc/self/exe", argv);               // returns only if it cannot: then things are as they were, and still right
+  execv("/proc/self/exe", argv);  // returns only if it cannot: then things are as they were, and still right
 }
 
 int run_command(Communicator const& comm, int argc, char** argv) {

@@ -35,11 +35,13 @@ void Progress::update(double done, std::string const& what) {
   double const elapsed = std::chrono::duration<double>(now - begin_).count(), part = std::clamp(done / total_, 0.0, 1.0);
   std::string const left = part > 0.0 ? clock_text(elapsed * (1.0 - part) / part) : "?";
   if (!terminal_) {
-    std::fprintf(stderr, "asymptop: %.0f%% done, %s elapsed, about %s left, at %s\n", part * 100.0, clock_text(elapsed).c_str(), left.c_str(), what.c_str());
+    std::fprintf(stderr, "asymptop: %.0f%% done, %s elapsed, about %s left, at %s\n", part * 100.0, clock_text(elapsed).c_str(),
+                 left.c_str(), what.c_str());
     return;
   }
   auto const filled = static_cast<std::size_t>(part * 30.0);
-  std::fprintf(stderr, "\r\033[K[%s%s] %3.0f%%  %s left  %s", std::string(filled, '#').c_str(), std::string(30 - filled, '.').c_str(), part * 100.0, left.c_str(), what.c_str());
+  std::fprintf(stderr, "\r\033[K[%s%s] %3.0f%%  %s left  %s", std::string(filled, '#').c_str(), std::string(30 - filled, '.').c_str(),
+               part * 100.0, left.c_str(), what.c_str());
   shown_ = true;
 }
 

@@ -19,15 +19,25 @@ void check(int code, char const* call) {
 template <class T>
 MPI_Datatype type_of();
 template <>
-MPI_Datatype type_of<float>() { return MPI_FLOAT; }
+MPI_Datatype type_of<float>() {
+  return MPI_FLOAT;
+}
 template <>
-MPI_Datatype type_of<double>() { return MPI_DOUBLE; }
+MPI_Datatype type_of<double>() {
+  return MPI_DOUBLE;
+}
 template <>
-MPI_Datatype type_of<std::int64_t>() { return MPI_INT64_T; }
+MPI_Datatype type_of<std::int64_t>() {
+  return MPI_INT64_T;
+}
 template <>
-MPI_Datatype type_of<std::uint64_t>() { return MPI_UINT64_T; }
+MPI_Datatype type_of<std::uint64_t>() {
+  return MPI_UINT64_T;
+}
 template <>
-MPI_Datatype type_of<char>() { return MPI_CHAR; }
+MPI_Datatype type_of<char>() {
+  return MPI_CHAR;
+}
 
 /// Counts and displacements as MPI wants them.
 struct Layout {
@@ -99,7 +109,8 @@ T all_reduce_of(Communicator const& comm, T value, MPI_Op op) {
 }  // namespace
 
 int checked_count(std::size_t count) {
-  if (count > static_cast<std::size_t>(INT_MAX)) throw RunError("a message of " + std::to_string(count) + " items is over MPI's limit of 2^31 - 1; lower --rows or k");
+  if (count > static_cast<std::size_t>(INT_MAX))
+    throw RunError("a message of " + std::to_string(count) + " items is over MPI's limit of 2^31 - 1; lower --rows or k");
   return static_cast<int>(count);
 }
 
@@ -131,7 +142,8 @@ void Communicator::max(std::vector<double>& values) const {
 void Communicator::sum(std::vector<std::int64_t>& values) const {
   check(MPI_Allreduce(MPI_IN_PLACE, values.data(), checked_count(values.size()), MPI_INT64_T, MPI_SUM, comm_), "MPI_Allreduce");
 }
-std::vector<std::int64_t> Communicator::reduce_scatter(std::vector<std::int64_t> const& values, std::vector<std::size_t> const& counts) const {
+std::vector<std::int64_t> Communicator::reduce_scatter(std::vector<std::int64_t> const& values,
+                                                       std::vector<std::size_t> const& counts) const {
   Layout const layout(counts);
   if (layout.total != values.size()) throw RunError("reduce_scatter: counts do not add up");
   std::vector<std::int64_t> mine(counts[static_cast<std::size_t>(rank_)]);

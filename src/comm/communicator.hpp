@@ -26,13 +26,13 @@ class Communicator {
   MPI_Comm get() const { return comm_; }
 
   void barrier() const;
-  void broadcast(std::vector<float>& values, int root = 0) const;        ///< sizes must agree
-  void broadcast(std::vector<std::int64_t>& values, int root = 0) const; ///< sizes must agree
+  void broadcast(std::vector<float>& values, int root = 0) const;         ///< sizes must agree
+  void broadcast(std::vector<std::int64_t>& values, int root = 0) const;  ///< sizes must agree
   void broadcast(std::string& text, int root = 0) const;
   double max(double value) const;
   std::int64_t max(std::int64_t value) const;
   std::int64_t min(std::int64_t value) const;
-  double sum(double value) const;                    ///< for rates only: the order of the sum is MPI's
+  double sum(double value) const;  ///< for rates only: the order of the sum is MPI's
   void max(std::vector<double>& values) const;
   /// Element-wise sum over ranks of integers (exact in any order); rank r keeps `counts[r]` of them.
   std::vector<std::int64_t> reduce_scatter(std::vector<std::int64_t> const& values, std::vector<std::size_t> const& counts) const;
@@ -40,12 +40,13 @@ class Communicator {
   /// Everyone gets every rank's items, in rank order.
   std::vector<std::int64_t> all_gather(std::vector<std::int64_t> const& values) const;
   std::vector<float> all_gather(std::vector<float> const& values) const;
-  std::vector<double> gather(std::vector<double> const& values) const;   ///< to rank 0, in rank order
-  std::vector<std::string> gather(std::string const& text) const;        ///< to rank 0
+  std::vector<double> gather(std::vector<double> const& values) const;  ///< to rank 0, in rank order
+  std::vector<std::string> gather(std::string const& text) const;       ///< to rank 0
   /// counts[r] items go to rank r. Returns what arrived, in rank order, and sets `received[r]`.
   std::vector<std::uint64_t> all_to_all(std::vector<std::uint64_t> const& values, std::vector<std::size_t> const& counts,
                                         std::vector<std::size_t>& received) const;
-  std::vector<float> all_to_all(std::vector<float> const& values, std::vector<std::size_t> const& counts, std::vector<std::size_t>& received) const;
+  std::vector<float> all_to_all(std::vector<float> const& values, std::vector<std::size_t> const& counts,
+                                std::vector<std::size_t>& received) const;
 
  private:
   MPI_Comm comm_ = MPI_COMM_NULL;

@@ -26,7 +26,8 @@ void check_tokens(std::string const& option, std::string const& text) {
       std::size_t end = i;
       while (end < text.size() && (std::isalnum(static_cast<unsigned char>(text[end])) != 0 || text[end] == '_')) ++end;
       auto const name = text.substr(i, end - i);
-      if (name != "n" && name != "log" && name != "sqrt") throw UsageError(option, text, "has the unknown name '" + name + "'; a law is " + grammar);
+      if (name != "n" && name != "log" && name != "sqrt")
+        throw UsageError(option, text, "has the unknown name '" + name + "'; a law is " + grammar);
       i = end;
     } else if (std::isdigit(c) != 0 || c == '.') {
       std::size_t end = i;
@@ -79,14 +80,18 @@ double Law::operator()(std::int64_t n) const {
   if (!std::isfinite(value) || value <= 0.0) {
     std::ostringstream shown;
     shown << value;
-    throw UsageError(option_, text_, "gives " + shown.str() + " at n = " + std::to_string(n) + "; a law must be finite and positive for every n of the run");
+    throw UsageError(
+        option_, text_,
+        "gives " + shown.str() + " at n = " + std::to_string(n) + "; a law must be finite and positive for every n of the run");
   }
   return value;
 }
 
 RankAt rank_at(Law const& law, std::int64_t n) {
   double const value = law(n);
-  if (value < 0.5) throw UsageError(law.option(), law.text(), "gives k = " + std::to_string(value) + " at n = " + std::to_string(n) + "; k must be at least 0.5, which rounds to 1");
+  if (value < 0.5)
+    throw UsageError(law.option(), law.text(),
+                     "gives k = " + std::to_string(value) + " at n = " + std::to_string(n) + "; k must be at least 0.5, which rounds to 1");
   if (value >= static_cast<double>(n) + 0.5) return {n, true};
   return {std::llround(value), false};
 }

@@ -15,9 +15,7 @@ namespace asymptop {
 namespace po = boost::program_options;
 
 char const* name_of(RowSigma value) { return value == RowSigma::fixed ? "fixed" : "natural"; }
-char const* name_of(Weights value) {
-  return value == Weights::identity ? "identity" : value == Weights::gaussian ? "gaussian" : "product";
-}
+char const* name_of(Weights value) { return value == Weights::identity ? "identity" : value == Weights::gaussian ? "gaussian" : "product"; }
 char const* name_of(SelfKey value) { return value == SelfKey::include ? "include" : "exclude"; }
 char const* name_of(Mask value) { return value == Mask::causal ? "causal" : "none"; }
 char const* name_of(KeyStorage value) {
@@ -43,35 +41,34 @@ constexpr char const* introduction =
 po::options_description study_options() {
   po::options_description options("Options", 118, 80);
   auto text = [](char const* fallback) { return po::value<std::string>()->default_value(fallback); };
-  options.add_options()("help,h", "print this and exit")
-  ("config", po::value<std::string>(), "INI file with the same names as these options; the command line wins")
-  ("output,o", text("results.h5"), "results file; case files go to FILE.cases/ beside it")
-  ("force", po::bool_switch(), "replace existing results")
-  ("resume", po::bool_switch(), "continue existing results: keep complete valid cases, run the rest")
-  ("json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr")
-  ("dry-run", po::bool_switch(), "print the plan; measure and write nothing")
-  ("n", text(""), "context lengths: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48")
-  ("d", text("64"), "head dimensions, 1 to 4096 (synthetic input)")
-  ("sigma", text("1"), "standard deviation of the logits, laws in n")
-  ("R", text(""), "instead of --sigma: laws for R = B^2 |W|_F; sigma = scale * R for Gaussian input")
-  ("scale", po::value<double>(), "logit scale [1/sqrt(d)]")
-  ("k", text("64,n^0.5,n^0.75"), "keys kept by top-k attention, laws in n; rounded, clipped to n")
-  ("rows", text("64"), "query rows per draw")
-  ("draws", text("32"), "independent draws of keys and queries: the replicates of every standard error")
-  ("seed", text("1"), "seed of all draws")
-  ("row-sigma", text("natural"), "natural: each row's sigma varies with its query | fixed: every row at exactly sigma")
-  ("weights", text("identity"), "W: identity | gaussian (d x d) | product (W_Q W_K^T of Gaussian factors)")
-  ("self", text("exclude"), "whether a query's own key is among the keys: exclude | include")
-  ("input", text(""), "HDF5 file with Q, K and V, (n,d) or (heads,n,d), instead of synthetic input")
-  ("heads", text(""), "heads of the file to study, e.g. 0,3 [all]")
-  ("mask", text("none"), "none | causal (tensor input: a query sees the keys up to its own)")
-  ("epsilon", text("0.1,0.01"), "for k_epsilon: smallest k with tail_mass <= epsilon; in (0, 1)")
-  ("count-above", text("1/n,1e-3,1e-2"), "thresholds on p whose exceedances are counted, laws in n")
-  ("output-error", text("on"), "on | off: measure the error of the attention output, which needs V")
-  ("block", text("4096"), "keys per block, a power of two from 64; part of a result's identity")
-  ("keys", text("auto"), "auto | resident (keep the keys of a draw) | streamed (make or read them anew for each pass)")
-  ("merge", text("auto"), "how ranks agree on the k largest: auto | owner (each row is finished on the rank that owns it)")
-  ("threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
+  options.add_options()("help,h", "print this and exit")("config", po::value<std::string>(),
+                                                         "INI file with the same names as these options; the command line wins")(
+      "output,o", text("results.h5"), "results file; case files go to FILE.cases/ beside it")(
+      "force", po::bool_switch(), "replace existing results")("resume", po::bool_switch(),
+                                                              "continue existing results: keep complete valid cases, run the rest")(
+      "json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr")(
+      "dry-run", po::bool_switch(), "print the plan; measure and write nothing")(
+      "n", text(""), "context lengths: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48")(
+      "d", text("64"), "head dimensions, 1 to 4096 (synthetic input)")("sigma", text("1"), "standard deviation of the logits, laws in n")(
+      "R", text(""), "instead of --sigma: laws for R = B^2 |W|_F; sigma = scale * R for Gaussian input")(
+      "scale", po::value<double>(), "logit scale [1/sqrt(d)]")("k", text("64,n^0.5,n^0.75"),
+                                                               "keys kept by top-k attention, laws in n; rounded, clipped to n")(
+      "rows", text("64"), "query rows per draw")("draws", text("32"),
+                                                 "independent draws of keys and queries: the replicates of every standard error")(
+      "seed", text("1"), "seed of all draws")("row-sigma", text("natural"),
+                                              "natural: each row's sigma varies with its query | fixed: every row at exactly sigma")(
+      "weights", text("identity"), "W: identity | gaussian (d x d) | product (W_Q W_K^T of Gaussian factors)")(
+      "self", text("exclude"), "whether a query's own key is among the keys: exclude | include")(
+      "input", text(""), "HDF5 file with Q, K and V, (n,d) or (heads,n,d), instead of synthetic input")(
+      "heads", text(""), "heads of the file to study, e.g. 0,3 [all]")("mask", text("none"),
+                                                                       "none | causal (tensor input: a query sees the keys up to its own)")(
+      "epsilon", text("0.1,0.01"), "for k_epsilon: smallest k with tail_mass <= epsilon; in (0, 1)")(
+      "count-above", text("1/n,1e-3,1e-2"), "thresholds on p whose exceedances are counted, laws in n")(
+      "output-error", text("on"), "on | off: measure the error of the attention output, which needs V")(
+      "block", text("4096"), "keys per block, a power of two from 64; part of a result's identity")(
+      "keys", text("auto"), "auto | resident (keep the keys of a draw) | streamed (make or read them anew for each pass)")(
+      "merge", text("auto"), "how ranks agree on the k largest: auto | owner (each row is finished on the rank that owns it)")(
+      "threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
   return options;
 }
 
@@ -123,7 +120,8 @@ std::vector<double> parse_epsilons(std::string const& list) {
   for (auto const& item : split_list("--epsilon", list)) {
     char* end = nullptr;
     double const value = std::strtod(item.c_str(), &end);
-    if (end != item.c_str() + item.size() || !(value > 0.0 && value < 1.0)) throw UsageError("--epsilon", item, "is not a number in (0, 1)");
+    if (end != item.c_str() + item.size() || !(value > 0.0 && value < 1.0))
+      throw UsageError("--epsilon", item, "is not a number in (0, 1)");
     if (std::find(values.begin(), values.end(), value) != values.end()) throw UsageError("--epsilon", list, "names " + item + " twice");
     values.push_back(value);
   }
@@ -171,7 +169,9 @@ void check_together(RunConfig const& config, po::variables_map const& values) {
   if (given("R") && given("sigma")) throw UsageError("--R and --sigma exclude one another");
   if (!config.input.empty()) {
     for (auto const* name : {"d", "sigma", "R", "row-sigma", "weights", "self"}) {
-      if (given(name)) throw UsageError("--" + std::string(name), values[name].as<std::string>(), "applies to synthetic input, not to --input (sigma is measured, a query keeps its own key)");
+      if (given(name))
+        throw UsageError("--" + std::string(name), values[name].as<std::string>(),
+                         "applies to synthetic input, not to --input (sigma is measured, a query keeps its own key)");
     }
   } else {
     if (config.mask == Mask::causal) throw UsageError("--mask", "causal", "needs --input: synthetic queries have no position");
@@ -187,7 +187,8 @@ std::vector<std::int64_t> parse_sizes(std::string const& option, std::string con
     std::vector<std::string> parts;
     std::istringstream in(item);
     for (std::string part; std::getline(in, part, ':');) parts.push_back(part);
-    if (item.empty() || item.back() == ':' || parts.empty() || parts.size() > 3) throw UsageError(option, item, "is not N, FIRST:LAST or FIRST:LAST:FACTOR");
+    if (item.empty() || item.back() == ':' || parts.empty() || parts.size() > 3)
+      throw UsageError(option, item, "is not N, FIRST:LAST or FIRST:LAST:FACTOR");
     auto const first = parse_size(option, parts[0], largest);
     auto const last = parts.size() > 1 ? parse_size(option, parts[1], largest) : first;
     auto const factor = parts.size() > 2 ? parse_integer(option, parts[2], 2, 1 << 20) : 2;
@@ -206,7 +207,9 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   auto const options = study_options();
   auto const values = read_options(argc, argv, options);
   if (values.count("help") != 0) {
-    if (print_help) std::cout << introduction << "\n" << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage, 75 stopped on request.\n";
+    if (print_help)
+      std::cout << introduction << "\n"
+                << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage, 75 stopped on request.\n";
     return std::nullopt;
   }
   auto const text = [&](char const* name) { return values[name].as<std::string>(); };
@@ -224,7 +227,8 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   config.sigma = config.sigma_from_R ? parse_laws("--R", text("R")) : parse_laws("--sigma", text("sigma"));
   if (values.count("scale") != 0) {
     config.scale = values["scale"].as<double>();
-    if (!std::isfinite(*config.scale) || *config.scale <= 0.0) throw UsageError("--scale", std::to_string(*config.scale), "is not a positive number");
+    if (!std::isfinite(*config.scale) || *config.scale <= 0.0)
+      throw UsageError("--scale", std::to_string(*config.scale), "is not a positive number");
   }
   config.k = parse_laws("--k", text("k"));
   config.rows = parse_integer("--rows", text("rows"), 1, 1 << 20);
@@ -242,7 +246,8 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   config.count_above = parse_laws("--count-above", text("count-above"));
   config.output_error = parse_switch("--output-error", text("output-error"));
   config.block = parse_size("--block", text("block"), 1 << 20);
-  if (config.block < 64 || (config.block & (config.block - 1)) != 0) throw UsageError("--block", text("block"), "is not a power of two from 64 to 1048576");
+  if (config.block < 64 || (config.block & (config.block - 1)) != 0)
+    throw UsageError("--block", text("block"), "is not a power of two from 64 to 1048576");
   config.keys = choose("--keys", text("keys"), {KeyStorage::automatic, KeyStorage::resident, KeyStorage::streamed});
   config.merge = text("merge");
   if (config.merge != "auto" && config.merge != "owner") throw UsageError("--merge", config.merge, "is none of: auto, owner");

@@ -43,7 +43,7 @@ struct RunConfig {
   RowSigma row_sigma = RowSigma::natural;
   Weights weights = Weights::identity;
   SelfKey self = SelfKey::exclude;
-  std::string input;  ///< tensor file, empty for synthetic input
+  std::string input;                ///< tensor file, empty for synthetic input
   std::vector<std::int64_t> heads;  ///< heads of the tensor file to study, empty for all
   Mask mask = Mask::none;
   std::vector<double> epsilon;

@@ -11,7 +11,7 @@ namespace {
 
 /// Chunks near 1 MiB: large enough to compress, small enough to read one draw.
 struct StorageTuning {
-  std::size_t compress_from = 4096;       ///< elements
+  std::size_t compress_from = 4096;  ///< elements
   std::size_t chunk_elements = 1u << 17;
   unsigned deflate_level = 4;
 };
@@ -67,7 +67,8 @@ Handle create_dataset(hid_t group, std::string const& name, hid_t type, std::vec
 }
 
 template <class T>
-void write_scale_of(hid_t group, std::string const& name, hid_t type, std::vector<T> const& values, std::string const& units, std::string const& long_name) {
+void write_scale_of(hid_t group, std::string const& name, hid_t type, std::vector<T> const& values, std::string const& units,
+                    std::string const& long_name) {
   auto const dataset = create_dataset(group, name, type, {values.size()}, values.data());
   check(H5DSset_scale(dataset, name.c_str()), "make scale " + name);
   write_attribute(dataset, "units", units);
@@ -83,7 +84,9 @@ void write_dataset_of(hid_t group, std::string const& name, hid_t type, std::vec
     shape.push_back(dimension.length);
     elements *= dimension.length;
   }
-  if (elements != values.size()) throw RunError("HDF5: dataset " + name + " has " + std::to_string(values.size()) + " values for a shape of " + std::to_string(elements));
+  if (elements != values.size())
+    throw RunError("HDF5: dataset " + name + " has " + std::to_string(values.size()) + " values for a shape of " +
+                   std::to_string(elements));
   auto const dataset = create_dataset(group, name, type, shape, values.data());
   for (std::size_t i = 0; i < dimensions.size(); ++i) {
     Handle const scale(H5Dopen2(group, dimensions[i].scale.c_str(), H5P_DEFAULT), H5Dclose, "open scale " + dimensions[i].scale);
@@ -121,7 +124,9 @@ Handle create_file(std::string const& path) {
   return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create " + path};
 }
 
-Handle open_group(hid_t parent, std::string const& name) { return {H5Gopen2(parent, name.c_str(), H5P_DEFAULT), H5Gclose, "open group " + name}; }
+Handle open_group(hid_t parent, std::string const& name) {
+  return {H5Gopen2(parent, name.c_str(), H5P_DEFAULT), H5Gclose, "open group " + name};
+}
 
 Handle create_group(hid_t parent, std::string const& name) {
   return {H5Gcreate2(parent, name.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Gclose, "create group " + name};
@@ -143,13 +148,16 @@ void write_attribute(hid_t object, std::string const& name, std::string const& v
   char const* text = value.c_str();
   write_attribute_raw(object, name, text_type(), &text);
 }
-void write_attribute(hid_t object, std::string const& name, std::int64_t value) { write_attribute_raw(object, name, H5T_NATIVE_INT64, &value); }
+void write_attribute(hid_t object, std::string const& name, std::int64_t value) {
+  write_attribute_raw(object, name, H5T_NATIVE_INT64, &value);
+}
 void write_attribute(hid_t object, std::string const& name, double value) { write_attribute_raw(object, name, H5T_NATIVE_DOUBLE, &value); }
 
 std::string read_text_attribute(hid_t object, std::string const& name) {
   auto const attribute = open_attribute(object, name);
   Handle const type(H5Aget_type(attribute), H5Tclose, "read the type of attribute " + name);
-  if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) <= 0) throw RunError("HDF5: attribute " + name + " is not variable-length text");
+  if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) <= 0)
+    throw RunError("HDF5: attribute " + name + " is not variable-length text");
   char* text = nullptr;
   check(H5Aread(attribute, text_type(), &text), "read attribute " + name);
   std::string value(text == nullptr ? "" : text);
@@ -171,10 +179,12 @@ double read_double_attribute(hid_t object, std::string const& name) {
 
 bool has_attribute(hid_t object, std::string const& name) { return H5Aexists(object, name.c_str()) > 0; }
 
-void write_scale(hid_t group, std::string const& name, std::vector<double> const& values, std::string const& units, std::string const& long_name) {
+void write_scale(hid_t group, std::string const& name, std::vector<double> const& values, std::string const& units,
+                 std::string const& long_name) {
   write_scale_of(group, name, H5T_NATIVE_DOUBLE, values, units, long_name);
 }
-void write_scale(hid_t group, std::string const& name, std::vector<std::int64_t> const& values, std::string const& units, std::string const& long_name) {
+void write_scale(hid_t group, std::string const& name, std::vector<std::int64_t> const& values, std::string const& units,
+                 std::string const& long_name) {
   write_scale_of(group, name, H5T_NATIVE_INT64, values, units, long_name);
 }
 void write_scale(hid_t group, std::string const& name, std::vector<std::string> const& values, std::string const& long_name) {
@@ -206,10 +216,14 @@ AnyAttribute read_attribute(hid_t object, std::string const& name) {
   auto const attribute = open_attribute(object, name);
   Handle const type(H5Aget_type(attribute), H5Tclose, "read the type of attribute " + name);
   switch (H5Tget_class(type)) {
-    case H5T_STRING: return read_text_attribute(object, name);
-    case H5T_INTEGER: return read_int_attribute(object, name);
-    case H5T_FLOAT: return read_double_attribute(object, name);
-    default: throw RunError("HDF5: attribute " + name + " is neither number nor text");
+    case H5T_STRING:
+      return read_text_attribute(object, name);
+    case H5T_INTEGER:
+      return read_int_attribute(object, name);
+    case H5T_FLOAT:
+      return read_double_attribute(object, name);
+    default:
+      throw RunError("HDF5: attribute " + name + " is neither number nor text");
   }
 }
 
@@ -289,7 +303,8 @@ AnyData read_dataset(hid_t group, std::string const& name) {
       }
       break;
     }
-    default: throw RunError("HDF5: dataset " + name + " is neither number nor text");
+    default:
+      throw RunError("HDF5: dataset " + name + " is neither number nor text");
   }
   return data;
 }

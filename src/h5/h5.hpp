@@ -73,8 +73,10 @@ struct Dimension {
 };
 
 // Dimension scales and datasets with dimension scales, units and long_name. Larger datasets are chunked and deflated.
-void write_scale(hid_t group, std::string const& name, std::vector<double> const& values, std::string const& units, std::string const& long_name);
-void write_scale(hid_t group, std::string const& name, std::vector<std::int64_t> const& values, std::string const& units, std::string const& long_name);
+void write_scale(hid_t group, std::string const& name, std::vector<double> const& values, std::string const& units,
+                 std::string const& long_name);
+void write_scale(hid_t group, std::string const& name, std::vector<std::int64_t> const& values, std::string const& units,
+                 std::string const& long_name);
 void write_scale(hid_t group, std::string const& name, std::vector<std::string> const& values, std::string const& long_name);
 void write_dataset(hid_t group, std::string const& name, std::vector<Dimension> const& dimensions, std::vector<double> const& values,
                    std::string const& units, std::string const& long_name);

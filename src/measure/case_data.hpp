@@ -20,9 +20,22 @@ struct CaseData {
 };
 
 /// The self-checks: residuals that a wrong answer would push over its tolerance.
-enum class Check { keys_seen, score_range, top_k_count, quantiles_settled, audit_scores, audit_metrics, sum_p, sum_p_direct, identity_kl, identity_output, finite };
-inline constexpr std::array<char const*, 11> check_names = {"keys_seen",     "score_range",   "top_k_count", "quantiles_settled", "audit_scores",   "audit_metrics",
-                                                            "sum_p", "sum_p_direct", "identity_kl", "identity_output", "finite"};
+enum class Check {
+  keys_seen,
+  score_range,
+  top_k_count,
+  quantiles_settled,
+  audit_scores,
+  audit_metrics,
+  sum_p,
+  sum_p_direct,
+  identity_kl,
+  identity_output,
+  finite
+};
+inline constexpr std::array<char const*, 11> check_names = {"keys_seen",    "score_range",     "top_k_count", "quantiles_settled",
+                                                            "audit_scores", "audit_metrics",   "sum_p",       "sum_p_direct",
+                                                            "identity_kl",  "identity_output", "finite"};
 
 /// Worst residual of each check over draws, per case.
 struct CheckResiduals {

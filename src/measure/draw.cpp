@@ -46,7 +46,8 @@ std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law
 }
 
 /// Appends gathered rows to the case. Returns how many of the values are not finite.
-std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, GroupPlan const& group, RunConfig const& config, CaseData& data) {
+std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, GroupPlan const& group, RunConfig const& config,
+                         CaseData& data) {
   RowMetrics shape;
   shape.tail_mass.resize(group.k.size());
   shape.row_l2_error = shape.row_linf_error = shape.tail_mass;
@@ -94,7 +95,8 @@ QueryRows broadcast_queries(Communicator const& comm, DrawIdentity const& identi
 }  // namespace
 
 ShardTensors<StudySpace> make_shard(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
-  return {Space(), key_shard(group.n, config.block, comm.rank(), comm.size()), static_cast<int>(group.d), BatchRun::tile_sizes(config).pass, group.resident};
+  return {Space(), key_shard(group.n, config.block, comm.rank(), comm.size()), static_cast<int>(group.d), BatchRun::tile_sizes(config).pass,
+          group.resident};
 }
 
 DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw) {
@@ -151,7 +153,8 @@ double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig co
   Space const space;
   auto const tiles = BatchRun::tile_sizes(config);
   auto const d = static_cast<std::size_t>(group.d), rows = static_cast<std::size_t>(group.rows_per_batch);
-  Matrix<Space, float> queries("Asymptop::measure::queries", rows, d), keys("Asymptop::measure::keys", static_cast<std::size_t>(tiles.pass), d),
+  Matrix<Space, float> queries("Asymptop::measure::queries", rows, d),
+      keys("Asymptop::measure::keys", static_cast<std::size_t>(tiles.pass), d),
       scores("Asymptop::measure::scores", rows, static_cast<std::size_t>(tiles.pass));
   Kokkos::deep_copy(queries, 1.0f);
   Kokkos::deep_copy(keys, 1.0f);

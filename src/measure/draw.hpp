@@ -19,8 +19,8 @@ using StudySpace = Kokkos::DefaultExecutionSpace;
 struct StudySetup {
   Communicator const* comm;
   RunConfig const* config;
-  TensorFile const* file;       ///< null for synthetic input
-  TensorScan const* scan;       ///< of the group's head
+  TensorFile const* file;             ///< null for synthetic input
+  TensorScan const* scan;             ///< of the group's head
   ShardTensors<StudySpace>* tensors;  ///< this rank's shard, kept from draw to draw
 };
 
@@ -30,7 +30,7 @@ ShardTensors<StudySpace> make_shard(Communicator const& comm, GroupPlan const& g
 /// Results of the draw, for every case of the group: on rank 0 all rows, elsewhere nothing.
 struct DrawResult {
   std::vector<CaseData> cases;
-  std::vector<CheckResiduals> checks;  ///< worst over ranks, on all ranks
+  std::vector<CheckResiduals> checks;                      ///< worst over ranks, on all ranks
   std::array<double, phase_names.size()> phase_seconds{};  ///< slowest rank
 };
 

@@ -93,7 +93,9 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
       q[static_cast<std::size_t>(c)] = weights.empty() ? static_cast<double>(x[static_cast<std::size_t>(c)]) : 0.0;
     }
     for (int r = 0; r < d && !weights.empty(); ++r) {
-      for (int c = 0; c < d; ++c) q[static_cast<std::size_t>(c)] += static_cast<double>(x[static_cast<std::size_t>(r)]) * weights[static_cast<std::size_t>(r * d + c)];
+      for (int c = 0; c < d; ++c)
+        q[static_cast<std::size_t>(c)] +=
+            static_cast<double>(x[static_cast<std::size_t>(r)]) * weights[static_cast<std::size_t>(r * d + c)];
     }
     double length = 0.0;
     for (auto const value : q) length += value * value;
@@ -151,9 +153,15 @@ QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, Ten
 
 QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end) {
   auto const part = [&](auto const& values, std::size_t width) {
-    return std::decay_t<decltype(values)>(values.begin() + static_cast<std::ptrdiff_t>(begin * width), values.begin() + static_cast<std::ptrdiff_t>(end * width));
+    return std::decay_t<decltype(values)>(values.begin() + static_cast<std::ptrdiff_t>(begin * width),
+                                          values.begin() + static_cast<std::ptrdiff_t>(end * width));
   };
-  return {part(all.q, static_cast<std::size_t>(d)), part(all.position, 1), part(all.visible, 1), part(all.sigma_unit, 1), part(all.low, 1), part(all.high, 1)};
+  return {part(all.q, static_cast<std::size_t>(d)),
+          part(all.position, 1),
+          part(all.visible, 1),
+          part(all.sigma_unit, 1),
+          part(all.low, 1),
+          part(all.high, 1)};
 }
 
 }  // namespace asymptop

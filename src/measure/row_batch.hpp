@@ -30,7 +30,8 @@ template <class Space, class T>
 Matrix<Space, T> to_device(Space const& space, char const* label, std::vector<T> const& values, std::size_t rows) {
   std::size_t const columns = rows == 0 ? 0 : values.size() / rows;
   Matrix<Space, T> view(Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(label)), rows, columns);
-  Kokkos::View<T const**, Kokkos::LayoutRight, Kokkos::HostSpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>> const host(values.data(), rows, columns);
+  Kokkos::View<T const**, Kokkos::LayoutRight, Kokkos::HostSpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>> const host(values.data(), rows,
+                                                                                                                      columns);
   Kokkos::deep_copy(space, view, host);
   space.fence();
   return view;
@@ -45,8 +46,8 @@ auto to_host(View const& view) {
 
 /// Sizes of the tiles that a rank works in.
 struct TileSizes {
-  int blas;    ///< keys of one BLAS call; a function of the block length alone
-  int pass;    ///< keys of one step of a pass: a BLAS tile for each thread
+  int blas;  ///< keys of one BLAS call; a function of the block length alone
+  int pass;  ///< keys of one step of a pass: a BLAS tile for each thread
 };
 
 /// Shared by both passes over one batch.
@@ -97,7 +98,9 @@ class RowBatch {
       double const low = std::floor(static_cast<double>(queries.low[i]) * static_cast<double>(bins_per_unit)) - 2.0;
       double const high = std::ceil(static_cast<double>(queries.high[i]) * static_cast<double>(bins_per_unit)) + 2.0;
       largest = std::max({largest, std::fabs(low), std::fabs(high)});
-      if (!(largest < 4e6) || high - low > 1e6) throw RunError("the logits of a row may range from " + std::to_string(queries.low[i]) + " to " + std::to_string(queries.high[i]) + ", too wide to profile; check the tensors and --scale");
+      if (!(largest < 4e6) || high - low > 1e6)
+        throw RunError("the logits of a row may range from " + std::to_string(queries.low[i]) + " to " + std::to_string(queries.high[i]) +
+                       ", too wide to profile; check the tensors and --scale");
       first_bins_host_.push_back(static_cast<int>(low));
       count = std::max(count, static_cast<int>(high - low) + 1);
     }
@@ -165,29 +168,30 @@ void second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>
     weights = Matrix<Space, float>("Asymptop::measure::weights", batch.rows(), tiles.pass);
     products = Tensor3<Space, float>("Asymptop::measure::products", tiles.pass / tiles.blas, batch.rows(), batch.queries().extent(1));
   }
-  batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int padded, Matrix<Space, float> const& scores, Matrix<Space, float> const& keys) {
-    add_tile(space, work.probes, scores, batch.limit(), tile);
-    space.fence();
-    phases.stop(Phase::refine);
-    if (!probes_only) {
-      add_tile_fp64(space, work.audit_rows, work.audit_queries, work.segments, scores, keys, batch.limit(), tile, batch.shard_begin(),
-                    work.audit_sigmas, work.factor.weight, work.audit_sums, work.audit_worst);
-      space.fence();
-      phases.stop(Phase::audit);
-    }
-    if (!attend) return;
-    auto const values = tensors.values(tile.first_key, tile.keys, padded);
-    phases.stop(Phase::generate);
-    TileRange const all{0, tile.rows, tile.first_key, padded};
-    for (std::size_t law = 0; law < work.sums.size(); ++law) {
-      add_head_and_weigh_tail(space, work.segments, scores, values, batch.limit(), all, batch.shard_begin(), static_cast<float>(work.sigmas[law]),
-                              work.factor, weights, work.sums[law]);
-      weigh_values(space, weights, values, products, padded, tiles.blas);
-      add_tail(space, weights, products, tile.rows, padded, tiles.blas, work.segments.used, work.factor, work.sums[law]);
-    }
-    space.fence();
-    phases.stop(Phase::attend);
-  });
+  batch.for_each_tile(
+      tensors, phases, [&](TileRange const& tile, int padded, Matrix<Space, float> const& scores, Matrix<Space, float> const& keys) {
+        add_tile(space, work.probes, scores, batch.limit(), tile);
+        space.fence();
+        phases.stop(Phase::refine);
+        if (!probes_only) {
+          add_tile_fp64(space, work.audit_rows, work.audit_queries, work.segments, scores, keys, batch.limit(), tile, batch.shard_begin(),
+                        work.audit_sigmas, work.factor.weight, work.audit_sums, work.audit_worst);
+          space.fence();
+          phases.stop(Phase::audit);
+        }
+        if (!attend) return;
+        auto const values = tensors.values(tile.first_key, tile.keys, padded);
+        phases.stop(Phase::generate);
+        TileRange const all{0, tile.rows, tile.first_key, padded};
+        for (std::size_t law = 0; law < work.sums.size(); ++law) {
+          add_head_and_weigh_tail(space, work.segments, scores, values, batch.limit(), all, batch.shard_begin(),
+                                  static_cast<float>(work.sigmas[law]), work.factor, weights, work.sums[law]);
+          weigh_values(space, weights, values, products, padded, tiles.blas);
+          add_tail(space, weights, products, tile.rows, padded, tiles.blas, work.segments.used, work.factor, work.sums[law]);
+        }
+        space.fence();
+        phases.stop(Phase::attend);
+      });
 }
 
 }  // namespace asymptop

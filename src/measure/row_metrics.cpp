@@ -20,7 +20,7 @@ struct HeadSums {
   std::vector<double> prefix2;
   std::vector<double> suffix1;  ///< sum of e over all keys but the k best, the tail beyond the head included
   std::vector<double> suffix2;
-  double h = 0.0;               ///< sum of y e^y over the head
+  double h = 0.0;  ///< sum of y e^y over the head
 };
 
 HeadSums head_sums(std::vector<Candidate> const& head, double sigma, ExponentialSums const& tail) {
@@ -234,7 +234,8 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     count_above_thresholds(result, bins, head, sums, axes, thresholds, static_cast<int>(law), visible);
     result.worst_sum_p = std::max(result.worst_sum_p, std::fabs(metrics.z / all.z1 - 1.0));
     auto const k = static_cast<std::size_t>(std::min<std::int64_t>(axes.k.back(), static_cast<std::int64_t>(head.size())));
-    if (static_cast<std::int64_t>(k) < visible) result.worst_identity_kl = std::max(result.worst_identity_kl, identity_kl_residual(metrics, sums, k));
+    if (static_cast<std::int64_t>(k) < visible)
+      result.worst_identity_kl = std::max(result.worst_identity_kl, identity_kl_residual(metrics, sums, k));
   }
   return result;
 }

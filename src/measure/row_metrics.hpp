@@ -14,8 +14,8 @@ namespace asymptop {
 
 /// What the metrics are asked for, common to all rows of a case group.
 struct MetricAxes {
-  std::vector<std::int64_t> k;               ///< ascending, from 1
-  std::vector<double> sigma;                 ///< factor from scores to logits, one per law
+  std::vector<std::int64_t> k;  ///< ascending, from 1
+  std::vector<double> sigma;    ///< factor from scores to logits, one per law
   std::vector<double> epsilon;
 };
 
@@ -24,9 +24,9 @@ struct RowMetrics {
   double logit_mean = 0.0, logit_std = 0.0, logit_max = 0.0, log_sum_exp = 0.0;
   double entropy_nats = 0.0, sum_p_squared = 0.0, p_max = 0.0, participation_ratio = 0.0;
   std::vector<double> tail_mass, row_l2_error, row_linf_error, output_error, output_error_relative;  ///< per k
-  std::vector<std::int64_t> k_epsilon;      ///< per epsilon
-  std::vector<std::int64_t> count_p_above;  ///< per threshold
-  double z = 0.0;                           ///< sum of e^{sigma (s - s_max)}
+  std::vector<std::int64_t> k_epsilon;                                                               ///< per epsilon
+  std::vector<std::int64_t> count_p_above;                                                           ///< per threshold
+  double z = 0.0;                                                                                    ///< sum of e^{sigma (s - s_max)}
 };
 
 /// A row's merged profile: bins of all its keys.
@@ -43,24 +43,24 @@ struct Probe {
   enum class Kind { k_epsilon, count_above };
   Kind kind;
   int law;
-  int item;                     ///< which epsilon or threshold
+  int item;  ///< which epsilon or threshold
   int bin;
-  float low, high;              ///< scores in (low, high] are collected, those above high counted
+  float low, high;  ///< scores in (low, high] are collected, those above high counted
   std::int64_t capacity;
   std::int64_t keys_above_bin;  ///< exact
   // For k_epsilon: the search inside the bin.
   BinMoments bin_total{};
-  double mass_below_bin = 0.0;  ///< sum of e^y over lower bins
-  double target = 0.0;          ///< epsilon * z
+  double mass_below_bin = 0.0;      ///< sum of e^y over lower bins
+  double target = 0.0;              ///< epsilon * z
   float bracket_low, bracket_high;  ///< the answer's score lies in (bracket_low, bracket_high]
-  double half_width = 0.0;      ///< of the next window, in bins
+  double half_width = 0.0;          ///< of the next window, in bins
 };
 
 /// What the second pass found for a probe.
 struct ProbeAnswer {
-  BinMoments above;               ///< scores of the bin above `high`
-  std::int64_t inside = 0;        ///< scores in (low, high]
-  std::vector<float> collected;   ///< those, unless there were more than the capacity
+  BinMoments above;              ///< scores of the bin above `high`
+  std::int64_t inside = 0;       ///< scores in (low, high]
+  std::vector<float> collected;  ///< those, unless there were more than the capacity
 };
 
 struct RowEvaluation {

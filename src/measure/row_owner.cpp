@@ -52,8 +52,8 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
   return owned;
 }
 
-void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<double> const& sums, std::size_t d, std::vector<std::int64_t> const& ks,
-                   CheckResiduals& checks) {
+void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<double> const& sums, std::size_t d,
+                   std::vector<std::int64_t> const& ks, CheckResiduals& checks) {
   auto& metrics = row.evaluation.laws[law];
   auto const segments = row.references.size(), width = d + 1;
   double const z = metrics.z, top = static_cast<double>(row.score_max);
@@ -123,7 +123,8 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
   checks.note(Check::audit_metrics, std::fabs(metrics.entropy_nats - entropy) / std::max(entropy, 1.0));
   compare(metrics.sum_p_squared, tail2[0] / (z * z));
   compare(metrics.p_max, z1[0] / z);
-  checks.note(Check::audit_metrics, std::fabs(metrics.log_sum_exp - (sigma * top + std::log(z))) / std::max(1.0, std::fabs(metrics.log_sum_exp)));
+  checks.note(Check::audit_metrics,
+              std::fabs(metrics.log_sum_exp - (sigma * top + std::log(z))) / std::max(1.0, std::fabs(metrics.log_sum_exp)));
   for (std::size_t i = 0; i < ks.size() && i + 1 < segments; ++i) {
     if (ks[i] >= row.visible) break;
     compare(metrics.tail_mass[i], tail1[i + 1] / z);

@@ -12,15 +12,15 @@ namespace asymptop {
 
 /// A row after the first pass, on the rank that owns it.
 struct OwnedRow {
-  int row;                              ///< in the batch
+  int row;  ///< in the batch
   std::int64_t visible;
   RowEvaluation evaluation;
-  std::vector<Candidate> boundaries;    ///< the last key of each segment
-  std::vector<std::int64_t> ranks;      ///< its rank in the row: k of the boundary
-  std::vector<float> references;        ///< boundaries + 1
+  std::vector<Candidate> boundaries;            ///< the last key of each segment
+  std::vector<std::int64_t> ranks;              ///< its rank in the row: k of the boundary
+  std::vector<float> references;                ///< boundaries + 1
   std::int64_t above_edge = 0, equal_edge = 0;  ///< head scores above and equal to the last boundary's
   float score_max = 0.0f;
-  RowBins grid_only;                    ///< grid and first bin; the bins themselves are let go
+  RowBins grid_only;  ///< grid and first bin; the bins themselves are let go
 };
 
 /// Evaluates a row and cuts its head into segments at the ranks of `axes.k`.
@@ -29,8 +29,8 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
 
 /// Fills output errors from segment sums (boundaries + 1, d + 1) as doubles: d entries of sum e^{sigma (s - reference)} v, then
 /// the sum of weights. Uses (p - p_hat) V = T / Z - tau H / Z_head, which does not cancel.
-void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<double> const& sums, std::size_t d, std::vector<std::int64_t> const& ks,
-                   CheckResiduals& checks);
+void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<double> const& sums, std::size_t d,
+                   std::vector<std::int64_t> const& ks, CheckResiduals& checks);
 
 /// Compares a row's metrics with those of fp64 segment sums (boundaries + 1, 4): e^y, e^{2y}, y e^y, count.
 void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<double> const& sums, std::vector<std::int64_t> const& ks,

@@ -7,7 +7,8 @@
 namespace asymptop {
 
 enum class Phase { generate, score, select, merge, evaluate, refine, audit, attend, total, first_pass };
-inline constexpr std::array<char const*, 10> phase_names = {"generate", "score", "select", "merge", "evaluate", "refine", "audit", "attend", "total", "first_pass"};
+inline constexpr std::array<char const*, 10> phase_names = {"generate", "score", "select", "merge", "evaluate",
+                                                            "refine",   "audit", "attend", "total", "first_pass"};
 
 class PhaseTimes {
  public:

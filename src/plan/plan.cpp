@@ -51,7 +51,8 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   auto rows = std::min(config.rows, largest_batch);
   auto const bytes = [&](bool resident) { return estimate_bytes(group, config, machine, resident, static_cast<double>(rows)); };
   bool const unknown = share <= 0.0;
-  group.resident = config.keys == KeyStorage::resident || (config.keys == KeyStorage::automatic && (unknown || bytes(true) <= resident_share * share));
+  group.resident =
+      config.keys == KeyStorage::resident || (config.keys == KeyStorage::automatic && (unknown || bytes(true) <= resident_share * share));
   while (!unknown && rows > 1 && bytes(group.resident) > whole_share * share) rows = (rows + 1) / 2;
   group.rows_per_batch = static_cast<int>(rows);
   group.bytes_per_rank = bytes(group.resident);
@@ -73,7 +74,9 @@ void estimate_cost(GroupPlan& group, RunConfig const& config, Machine const& mac
   double const normals = config.input.empty() ? draws * n * d * tensors * (group.resident ? 1.0 : passes * batches) : 0.0;
   double const scores = draws * m * n * (passes + (config.output_error ? laws : 0.0));
   double const cores = static_cast<double>(machine.ranks) * machine.threads;
-  group.seconds = (normals / normals_per_second + group.flops / flops_per_second + scores / scores_per_second) / cores;
+  constexpr double seconds_per_draw = 0.01;  // messages, allocations, evaluation: what small n cost
+  group.seconds = draws * batches * seconds_per_draw +
+                  (normals / normals_per_second + group.flops / flops_per_second + scores / scores_per_second) / cores;
 }
 
 std::string case_id(GroupPlan const& group, std::size_t law, bool tensors) {
@@ -125,13 +128,16 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Inpu
     if (group.n > input.n) return "the tensors hold " + std::to_string(input.n) + " keys";
     auto const second_half = group.n - group.n / 2;
     if (config.rows * config.draws > second_half) {
-      return std::to_string(config.draws) + " disjoint draws of " + std::to_string(config.rows) + " rows need " + std::to_string(config.rows * config.draws) +
-             " positions in the second half of the prefix, which has " + std::to_string(second_half) + "; lower --rows or --draws";
+      return std::to_string(config.draws) + " disjoint draws of " + std::to_string(config.rows) + " rows need " +
+             std::to_string(config.rows * config.draws) + " positions in the second half of the prefix, which has " +
+             std::to_string(second_half) + "; lower --rows or --draws";
     }
   }
-  if (config.self == SelfKey::include && config.rows > group.n) return "a draw's " + std::to_string(config.rows) + " rows must be among its " + std::to_string(group.n) + " keys";
+  if (config.self == SelfKey::include && config.rows > group.n)
+    return "a draw's " + std::to_string(config.rows) + " rows must be among its " + std::to_string(group.n) + " keys";
   if (group.n / machine.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
-  if (group.k.back() >= (std::int64_t{1} << 30)) return "k = " + std::to_string(group.k.back()) + " is over 2^30, the most candidates a row may hold";
+  if (group.k.back() >= (std::int64_t{1} << 30))
+    return "k = " + std::to_string(group.k.back()) + " is over 2^30, the most candidates a row may hold";
   return "";
 }
 
@@ -153,7 +159,8 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
       for (std::int64_t head = 0; head < input.heads; ++head) heads.push_back(head);
     }
     for (auto const head : heads) {
-      if (head >= input.heads) throw UsageError("--heads", std::to_string(head), "is not a head of " + input.name + ", which has " + std::to_string(input.heads));
+      if (head >= input.heads)
+        throw UsageError("--heads", std::to_string(head), "is not a head of " + input.name + ", which has " + std::to_string(input.heads));
     }
   }
   auto const dimensions = tensors ? std::vector<std::int64_t>{input.d} : config.d;
@@ -163,7 +170,8 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
         auto group = make_group(config, input, n, d, head);
         auto const reason = reason_to_skip(group, config, input, machine);
         if (!reason.empty()) {
-          plan.skips.push_back({"n = " + std::to_string(n) + ", d = " + std::to_string(d) + (tensors ? ", head " + std::to_string(head) : ""), reason});
+          plan.skips.push_back(
+              {"n = " + std::to_string(n) + ", d = " + std::to_string(d) + (tensors ? ", head " + std::to_string(head) : ""), reason});
           continue;
         }
         choose_storage(group, config, machine);
@@ -172,7 +180,8 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
       }
     }
   }
-  if (plan.groups.empty()) throw UsageError("nothing to measure: " + plan.skips.front().what + " is skipped because " + plan.skips.front().reason);
+  if (plan.groups.empty())
+    throw UsageError("nothing to measure: " + plan.skips.front().what + " is skipped because " + plan.skips.front().reason);
   return plan;
 }
 
@@ -180,9 +189,11 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
   std::ostringstream out;
   double seconds = 0.0;
   std::size_t cases = 0;
-  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draws x " << config.rows << " rows\n";
+  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draws x " << config.rows
+      << " rows\n";
   char line[256];
-  std::snprintf(line, sizeof line, "%14s %5s %5s  %-9s %12s %12s %9s  %s\n", "n", "d", "head", "keys", "bytes/rank", "Gflop", "~seconds", "k, sigma");
+  std::snprintf(line, sizeof line, "%14s %5s %5s  %-9s %12s %12s %9s  %s\n", "n", "d", "head", "keys", "bytes/rank", "Gflop", "~seconds",
+                "k, sigma");
   out << line;
   for (auto const& group : plan.groups) {
     std::string laws;
@@ -190,8 +201,9 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
     if (group.k_clipped) laws += " (clipped to n)";
     for (std::size_t i = 0; i < group.cases.size(); ++i) laws += (i == 0 ? "; sigma = " : ", ") + group.cases[i].sigma_law;
     auto const head = group.head < 0 ? std::string("-") : std::to_string(group.head);
-    std::snprintf(line, sizeof line, "%14lld %5lld %5s  %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n), static_cast<long long>(group.d),
-                  head.c_str(), group.resident ? "resident" : "streamed", bytes_text(group.bytes_per_rank).c_str(), group.flops / 1e9, group.seconds);
+    std::snprintf(line, sizeof line, "%14lld %5lld %5s  %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n),
+                  static_cast<long long>(group.d), head.c_str(), group.resident ? "resident" : "streamed",
+                  bytes_text(group.bytes_per_rank).c_str(), group.flops / 1e9, group.seconds);
     out << line << laws << "\n";
     seconds += group.seconds;
     cases += group.cases.size();

@@ -41,14 +41,14 @@ struct GroupPlan {
   std::vector<CasePlan> cases;
   std::vector<std::int64_t> k_of_law;  ///< per k law
   bool k_clipped = false;
-  std::vector<std::int64_t> k;         ///< every law's k and a log grid, ascending, from 1
-  std::vector<double> threshold;       ///< --count-above at n
+  std::vector<std::int64_t> k;    ///< every law's k and a log grid, ascending, from 1
+  std::vector<double> threshold;  ///< --count-above at n
   bool resident = false;
   int rows_per_batch = 0;
   double bins_per_unit = 0.0;
-  double bytes_per_rank = 0.0;         ///< estimated peak
-  double flops = 0.0;                  ///< of all draws, scores and outputs
-  double seconds = 0.0;                ///< rough estimate
+  double bytes_per_rank = 0.0;  ///< estimated peak
+  double flops = 0.0;           ///< of all draws, scores and outputs
+  double seconds = 0.0;         ///< rough estimate
 };
 
 struct Skip {

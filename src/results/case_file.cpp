@@ -118,10 +118,10 @@ void write_scales(hid_t group, StudyCase const& c) {
 void write_data(hid_t group, StudyCase const& c) {
   auto const& data = c.data;
   h5::Dimension const draw{"draw", static_cast<std::size_t>(c.config->draws)}, row{"row", static_cast<std::size_t>(c.config->rows)};
-  h5::Dimension const k{"k", c.group->k.size()}, epsilon{"epsilon", c.config->epsilon.size()}, threshold{"threshold", c.config->count_above.size()};
-  auto const put = [&](char const* name, std::vector<h5::Dimension> const& dimensions, auto const& values, char const* units, char const* long_name) {
-    h5::write_dataset(group, name, dimensions, values, units, long_name);
-  };
+  h5::Dimension const k{"k", c.group->k.size()}, epsilon{"epsilon", c.config->epsilon.size()},
+      threshold{"threshold", c.config->count_above.size()};
+  auto const put = [&](char const* name, std::vector<h5::Dimension> const& dimensions, auto const& values, char const* units,
+                       char const* long_name) { h5::write_dataset(group, name, dimensions, values, units, long_name); };
   put("k_of_law", {{"k_law", c.config->k.size()}}, c.group->k_of_law, "keys", "k of each law at n, rounded and clipped to n");
   put("threshold_value", {threshold}, c.group->threshold, "1", "value of each threshold at n");
   put("row_n", {draw, row}, data.row_n, "keys", "keys that the row sees");
@@ -145,8 +145,10 @@ void write_data(hid_t group, StudyCase const& c) {
   put("k_epsilon", {draw, row, epsilon}, data.k_epsilon, "keys", "smallest k with tail_mass <= epsilon");
   put("count_p_above", {draw, row, threshold}, data.count_p_above, "keys", "entries with p > threshold");
   auto const tolerance = check_tolerances(c.group->d, c.largest_logit());
-  put("check_residual", {{"check", check_names.size()}}, std::vector<double>(c.checks.worst.begin(), c.checks.worst.end()), "1", "worst residual over draws");
-  put("check_tolerance", {{"check", check_names.size()}}, std::vector<double>(tolerance.begin(), tolerance.end()), "1", "largest residual of a valid case");
+  put("check_residual", {{"check", check_names.size()}}, std::vector<double>(c.checks.worst.begin(), c.checks.worst.end()), "1",
+      "worst residual over draws");
+  put("check_tolerance", {{"check", check_names.size()}}, std::vector<double>(tolerance.begin(), tolerance.end()), "1",
+      "largest residual of a valid case");
   std::vector<double> seconds;
   for (auto const& times : c.phase_seconds) seconds.insert(seconds.end(), times.begin(), times.end());
   put("phase_seconds", {draw, {"phase", phase_names.size()}}, seconds, "s", "wall time of the slowest rank");
@@ -204,9 +206,11 @@ void check_output(std::string const& output, bool force, bool resume) {
   auto const folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
   if (!fs::is_directory(folder)) throw UsageError("--output", output, "is in a folder that does not exist");
   if (fs::is_directory(path)) throw UsageError("--output", output, "is a folder");
-  if (access(folder.c_str(), W_OK) != 0 || (fs::exists(path) && access(path.c_str(), W_OK) != 0)) throw UsageError("--output", output, "cannot be written");
+  if (access(folder.c_str(), W_OK) != 0 || (fs::exists(path) && access(path.c_str(), W_OK) != 0))
+    throw UsageError("--output", output, "cannot be written");
   bool const there = fs::exists(path) || fs::exists(output + ".cases");
-  if (there && !force && !resume) throw UsageError("--output", output, "has results already; use --force to replace them, --resume to continue them");
+  if (there && !force && !resume)
+    throw UsageError("--output", output, "has results already; use --force to replace them, --resume to continue them");
 }
 
 }  // namespace asymptop

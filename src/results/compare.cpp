@@ -51,7 +51,8 @@ std::string value_difference(std::string const& where, std::vector<T> const& a, 
 
 std::string dataset_difference(std::string const& where, hid_t a, hid_t b, std::string const& name) {
   auto const x = h5::read_dataset(a, name), y = h5::read_dataset(b, name);
-  if (x.shape != y.shape || x.numbers.size() != y.numbers.size() || x.integers.size() != y.integers.size() || x.texts.size() != y.texts.size()) {
+  if (x.shape != y.shape || x.numbers.size() != y.numbers.size() || x.integers.size() != y.integers.size() ||
+      x.texts.size() != y.texts.size()) {
     return where + name + " has another shape or type";
   }
   auto difference = value_difference(where + name, x.numbers, y.numbers);
@@ -82,7 +83,8 @@ std::string case_difference(std::string const& id, hid_t a, hid_t b) {
 std::string first_difference(std::string const& path_a, std::string const& path_b) {
   auto const a = h5::open_file(path_a), b = h5::open_file(path_b);
   for (auto const& [file, path] : {std::pair{&a, &path_a}, {&b, &path_b}}) {
-    if (!h5::has_attribute(*file, "schema_version") || !h5::has_link(*file, "cases")) throw UsageError("compare", *path, "is not a results file");
+    if (!h5::has_attribute(*file, "schema_version") || !h5::has_link(*file, "cases"))
+      throw UsageError("compare", *path, "is not a results file");
     auto const version = h5::read_int_attribute(*file, "schema_version");
     if (version != 1) throw UsageError("compare", *path, "has schema version " + std::to_string(version) + "; this program reads 1");
   }

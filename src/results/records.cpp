@@ -35,7 +35,9 @@ std::vector<Record> records_of(StudyCase const& c) {
   std::vector<Record> records;
   auto const draws = static_cast<std::size_t>(c.config->draws);
   auto const& ks = c.group->k;
-  auto const per_row = [&](char const* metric, std::vector<double> const& values) { records.push_back({metric, "", "", estimate(values, draws, 1, 0)}); };
+  auto const per_row = [&](char const* metric, std::vector<double> const& values) {
+    records.push_back({metric, "", "", estimate(values, draws, 1, 0)});
+  };
   auto const per_k = [&](char const* metric, std::vector<double> const& values) {
     if (values.empty()) return;
     for (std::size_t law = 0; law < c.config->k.size(); ++law) {
@@ -52,7 +54,8 @@ std::vector<Record> records_of(StudyCase const& c) {
     records.push_back({"k_epsilon", shortest(c.config->epsilon[i]), "", estimate(c.data.k_epsilon, draws, c.config->epsilon.size(), i)});
   }
   for (std::size_t i = 0; i < c.config->count_above.size(); ++i) {
-    records.push_back({"count_p_above", parameter_text(c.config->count_above[i].text()), "", estimate(c.data.count_p_above, draws, c.config->count_above.size(), i)});
+    records.push_back({"count_p_above", parameter_text(c.config->count_above[i].text()), "",
+                       estimate(c.data.count_p_above, draws, c.config->count_above.size(), i)});
   }
   per_row("entropy_nats", c.data.entropy_nats);
   per_row("sum_p_squared", c.data.sum_p_squared);
@@ -94,10 +97,21 @@ void RecordList::write(std::string const& path) const {
 
 std::string table_heading() {
   char line[256];
-  std::snprintf(line, sizeof line, "%12s %5s %-18s %9s  %-12s %9s %10s %10s %10s %10s %10s %7s %7s %s\n", "n", "d", "sigma law", "sigma", "k law", "k", "tail_mass",
-                "+-", "row_l2", "row_linf", "out_rel", "GF/s", "sgemm", "verdict");
+  std::snprintf(line, sizeof line, "%12s %5s %-18s %9s  %-12s %9s %10s %10s %10s %10s %10s %7s %7s %s\n", "n", "d", "sigma law", "sigma",
+                "k law", "k", "tail_mass", "+-", "row_l2", "row_linf", "out_rel", "GF/s", "sgemm", "verdict");
   return line;
 }
+
+namespace {
+
+/// Four digits, or a dash for what was not measured.
+std::string digits(double value, int count = 4) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*g", count, value);
+  return std::isfinite(value) ? text : "-";
+}
+
+}  // namespace
 
 std::string table_rows(StudyCase const& c, double sgemm) {
   std::string rows;
@@ -105,17 +119,21 @@ std::string table_rows(StudyCase const& c, double sgemm) {
   auto const& ks = c.group->k;
   double pass = 0.0;
   for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
-  double const flops = 2.0 * static_cast<double>(c.config->draws * c.config->rows) * static_cast<double>(c.group->n) * static_cast<double>(c.group->d);
+  double const flops =
+      2.0 * static_cast<double>(c.config->draws * c.config->rows) * static_cast<double>(c.group->n) * static_cast<double>(c.group->d);
   for (std::size_t law = 0; law < c.config->k.size(); ++law) {
     auto const column = static_cast<std::size_t>(std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin());
     auto const tail = estimate(c.data.tail_mass, draws, ks.size(), column);
-    double const l2 = estimate(c.data.row_l2_error, draws, ks.size(), column).mean, linf = estimate(c.data.row_linf_error, draws, ks.size(), column).mean;
+    double const l2 = estimate(c.data.row_l2_error, draws, ks.size(), column).mean,
+                 linf = estimate(c.data.row_linf_error, draws, ks.size(), column).mean;
     double const out = c.data.output_error_relative.empty() ? NAN : estimate(c.data.output_error_relative, draws, ks.size(), column).mean;
     auto const sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
     char line[256];
-    std::snprintf(line, sizeof line, "%12lld %5lld %-18.18s %9.4g  %-12.12s %9lld %10.4g %10.2g %10.4g %10.4g %10.4g %7.3g %7.3g %s\n", static_cast<long long>(c.group->n),
-                  static_cast<long long>(c.group->d), sigma_law.c_str(), c.sigma(), c.config->k[law].text().c_str(), static_cast<long long>(ks[column]), tail.mean,
-                  tail.standard_error, l2, linf, out, flops / pass / 1e9, sgemm, c.verdict());
+    std::snprintf(line, sizeof line, "%12lld %5lld %-18.18s %9.4g  %-12.12s %9lld %10s %10s %10s %10s %10s %7.3g %7.3g %s\n",
+                  static_cast<long long>(c.group->n), static_cast<long long>(c.group->d), sigma_law.c_str(), c.sigma(),
+                  c.config->k[law].text().c_str(), static_cast<long long>(ks[column]), digits(tail.mean).c_str(),
+                  digits(tail.standard_error, 2).c_str(), digits(l2).c_str(), digits(linf).c_str(), digits(out).c_str(), flops / pass / 1e9,
+                  sgemm, c.verdict());
     rows += line;
   }
   if (!c.verdict_reason().empty()) rows += "             INVALID: " + c.verdict_reason() + "\n";

@@ -8,7 +8,8 @@ namespace asymptop {
 
 double StudyCase::largest_logit() const {
   double largest = 0.0;
-  for (std::size_t i = 0; i < data.logit_max.size(); ++i) largest = std::max({largest, std::fabs(data.logit_max[i]), std::fabs(data.logit_mean[i])});
+  for (std::size_t i = 0; i < data.logit_max.size(); ++i)
+    largest = std::max({largest, std::fabs(data.logit_max[i]), std::fabs(data.logit_mean[i])});
   return largest;
 }
 

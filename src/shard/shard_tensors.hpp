@@ -22,7 +22,8 @@ template <class Space>
 class ShardTensors {
  public:
   /// `tile`: keys of the largest tile that will be asked for; a multiple of the BLAS tile.
-  ShardTensors(Space const& space, Range const& shard, int d, int tile, bool resident) : space_(space), shard_(shard), d_(d), resident_(resident) {
+  ShardTensors(Space const& space, Range const& shard, int d, int tile, bool resident)
+      : space_(space), shard_(shard), d_(d), resident_(resident) {
     auto const unfilled = [](char const* label) { return Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(label)); };
     auto const rows = resident ? static_cast<std::size_t>((shard.size() + tile - 1) / tile * tile) : static_cast<std::size_t>(tile);
     keys_ = Matrix<Space, float>(unfilled("Asymptop::shard::keys"), rows, d);
@@ -51,7 +52,10 @@ class ShardTensors {
 
  private:
   Matrix<Space, float> tile(Tensor tensor, Matrix<Space, float> const& store, LocalIndex first, int count, int padded) {
-    if (resident_) return Kokkos::subview(store, std::make_pair(static_cast<std::size_t>(first), static_cast<std::size_t>(first) + static_cast<std::size_t>(padded)), Kokkos::ALL);
+    if (resident_)
+      return Kokkos::subview(
+          store, std::make_pair(static_cast<std::size_t>(first), static_cast<std::size_t>(first) + static_cast<std::size_t>(padded)),
+          Kokkos::ALL);
     fill(tensor, static_cast<GlobalIndex>(first), count, padded, store);
     return store;
   }
@@ -64,8 +68,10 @@ class ShardTensors {
       constexpr GlobalIndex piece = GlobalIndex{1} << 20;
       for (GlobalIndex done = 0; done < padded; done += piece) {
         auto const rows = std::min(piece, padded - done), real = std::clamp<GlobalIndex>(count - done, 0, rows);
-        auto const part = Kokkos::subview(out, std::make_pair(static_cast<std::size_t>(done), static_cast<std::size_t>(done + rows)), Kokkos::ALL);
-        fill_normal(space_, stream, shard_.begin + first + done, static_cast<int>(real), static_cast<int>(rows), Matrix<Space, float>(part));
+        auto const part =
+            Kokkos::subview(out, std::make_pair(static_cast<std::size_t>(done), static_cast<std::size_t>(done + rows)), Kokkos::ALL);
+        fill_normal(space_, stream, shard_.begin + first + done, static_cast<int>(real), static_cast<int>(rows),
+                    Matrix<Space, float>(part));
       }
       space_.fence();
       return;

@@ -36,10 +36,13 @@ TensorFile::TensorFile(std::string const& path) : path_(path) {
   value_ = open("V");
   auto const fail = [&](std::string const& why) { throw UsageError("--input", path_, why); };
   if (key_.n != value_.n || key_.heads != value_.heads) fail("has K and V of different n or heads");
-  if (query_.n != key_.n) fail("has Q of n = " + std::to_string(query_.n) + " and K of n = " + std::to_string(key_.n) + "; both must be the same sequence");
+  if (query_.n != key_.n)
+    fail("has Q of n = " + std::to_string(query_.n) + " and K of n = " + std::to_string(key_.n) + "; both must be the same sequence");
   if (query_.d != key_.d) fail("has Q of d = " + std::to_string(query_.d) + " and K of d = " + std::to_string(key_.d));
-  if (value_.d != key_.d) fail("has V of d = " + std::to_string(value_.d) + " and K of d = " + std::to_string(key_.d) + "; they must be equal");
-  if (query_.heads % key_.heads != 0) fail("has " + std::to_string(query_.heads) + " heads of Q, not a multiple of its " + std::to_string(key_.heads) + " heads of K");
+  if (value_.d != key_.d)
+    fail("has V of d = " + std::to_string(value_.d) + " and K of d = " + std::to_string(key_.d) + "; they must be equal");
+  if (query_.heads % key_.heads != 0)
+    fail("has " + std::to_string(query_.heads) + " heads of Q, not a multiple of its " + std::to_string(key_.heads) + " heads of K");
   if (h5::has_attribute(file_, "scale")) {
     scale_ = h5::read_double_attribute(file_, "scale");
     if (!std::isfinite(*scale_) || *scale_ <= 0.0) fail("has a root attribute scale that is not a positive number");
@@ -57,13 +60,17 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
   result.handle = h5::Handle(id, H5Dclose, "open " + name);
   h5::Handle const type(H5Dget_type(id), H5Tclose, "read the type of " + name);
   auto const size = H5Tget_size(type);
-  if (H5Tget_class(type) != H5T_FLOAT || (size != 4 && size != 8)) throw UsageError("--input", path_, "has a dataset " + name + " that is neither float32 nor float64; python3 -m asymptop convert widens other types");
+  if (H5Tget_class(type) != H5T_FLOAT || (size != 4 && size != 8))
+    throw UsageError("--input", path_,
+                     "has a dataset " + name + " that is neither float32 nor float64; python3 -m asymptop convert widens other types");
   h5::Handle const space(H5Dget_space(id), H5Sclose, "read the shape of " + name);
   int const rank = H5Sget_simple_extent_ndims(space);
   std::vector<hsize_t> shape(static_cast<std::size_t>(std::max(rank, 0)));
   if (rank > 0) h5::check(H5Sget_simple_extent_dims(space, shape.data(), nullptr), "read the shape of " + name);
   if ((rank != 2 && rank != 3) || std::find(shape.begin(), shape.end(), hsize_t{0}) != shape.end() || shape.back() > 4096) {
-    throw UsageError("--input", path_, "has a dataset " + name + " of shape " + shape_text(shape) + "; it must be (n, d) or (heads, n, d), none zero, d at most 4096");
+    throw UsageError(
+        "--input", path_,
+        "has a dataset " + name + " of shape " + shape_text(shape) + "; it must be (n, d) or (heads, n, d), none zero, d at most 4096");
   }
   result.has_heads = rank == 3;
   if (rank == 3) result.heads = static_cast<std::int64_t>(shape[0]);
@@ -92,14 +99,16 @@ TensorScan scan_head(TensorFile const& file, std::int64_t head, GlobalIndex begi
   auto const head_rows = std::min(scan_rows, file.n());
   file.read_keys(head, 0, head_rows, rows.data());
   std::vector<double> mean(d, 0.0);
-  for (std::size_t i = 0; i < static_cast<std::size_t>(head_rows) * d; ++i) mean[i % d] += static_cast<double>(rows[i]) / static_cast<double>(head_rows);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(head_rows) * d; ++i)
+    mean[i % d] += static_cast<double>(rows[i]) / static_cast<double>(head_rows);
   for (auto const x : mean) scan.centre.push_back(static_cast<float>(x));
   auto const check = [&](char const* name, GlobalIndex first, std::size_t count) {
     auto const bad = first_bad(rows, count);
     if (bad < 0) return;
     auto const row = first + bad / static_cast<std::ptrdiff_t>(d), column = bad % static_cast<std::ptrdiff_t>(d);
-    throw UsageError("--input", file.path(), "has a NaN or infinity in " + std::string(name) + " at head " + std::to_string(head) + ", row " +
-                                                 std::to_string(row) + ", column " + std::to_string(column) + "; all values must be finite in fp32");
+    throw UsageError("--input", file.path(),
+                     "has a NaN or infinity in " + std::string(name) + " at head " + std::to_string(head) + ", row " + std::to_string(row) +
+                         ", column " + std::to_string(column) + "; all values must be finite in fp32");
   };
   for (GlobalIndex first = begin; first < end; first += scan_rows) {
     auto const count = std::min(scan_rows, end - first);

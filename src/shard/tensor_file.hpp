@@ -27,8 +27,12 @@ class TensorFile {
   /// Rows [begin, begin + rows) of one query head's Q, K or V as fp32 into out (rows x d). Query heads share key heads in
   /// equal groups (grouped-query attention).
   void read_queries(std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const { read(query_, head, begin, rows, out); }
-  void read_keys(std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const { read(key_, key_head(head), begin, rows, out); }
-  void read_values(std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const { read(value_, key_head(head), begin, rows, out); }
+  void read_keys(std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const {
+    read(key_, key_head(head), begin, rows, out);
+  }
+  void read_values(std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const {
+    read(value_, key_head(head), begin, rows, out);
+  }
 
  private:
   struct Dataset {
@@ -49,9 +53,9 @@ class TensorFile {
 
 /// What a look at every value of a head finds out.
 struct TensorScan {
-  std::vector<float> centre;  ///< (d): mean of the first keys, a point near the keys' middle
-  double key_radius = 0.0;    ///< largest ‖k - centre‖
-  double largest_value = 0.0; ///< largest |v|
+  std::vector<float> centre;   ///< (d): mean of the first keys, a point near the keys' middle
+  double key_radius = 0.0;     ///< largest ‖k - centre‖
+  double largest_value = 0.0;  ///< largest |v|
 };
 
 /// Reads rows [begin, end) of K and V (and Q) of a head. Throws UsageError naming the first NaN or infinity.

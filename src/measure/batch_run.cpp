@@ -1,0 +1,159 @@
+#include "measure/batch_run.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+
+#include "comm/merge_profile.hpp"
+#include "comm/merge_top_k.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Most rounds of narrowing before a quantile counts as unsettled.
+constexpr int most_rounds = 24;
+/// Bytes of candidates that one merge may bring to a rank, beyond a single row of each owner.
+constexpr std::size_t merge_bytes = 32u << 20;
+
+}  // namespace
+
+TileSizes BatchRun::tile_sizes(RunConfig const& config) {
+  int const blas = tile_keys(config.block);
+  return {blas, blas * tiles_per_step(Space())};
+}
+
+std::vector<OwnedRow> BatchRun::run(std::vector<CheckResiduals>& checks) {
+  profile_and_merge();
+  prepare_second_pass();
+  for (int round = 0; open_anywhere() && round < most_rounds; ++round) {
+    load_probes();
+    second_pass(space_, batch_, tensors_, work_, round > 0, phases_);
+    phases_.start();
+    if (round == 0) take_sums(checks);
+    take_answers();
+    phases_.stop(Phase::evaluate);
+  }
+  check_rows(checks);
+  return std::move(rows_);
+}
+
+std::vector<int> BatchRun::owners(std::vector<int> const& rows) const {
+  std::vector<int> result;
+  for (int const row : rows) result.push_back(owner_of(row));
+  return result;
+}
+
+std::vector<int> BatchRun::all_owners() const {
+  std::vector<int> rows(queries_.rows());
+  std::iota(rows.begin(), rows.end(), 0);
+  return owners(rows);
+}
+
+int BatchRun::owner_of(int row) const {
+  int const rows = static_cast<int>(queries_.rows());
+  int owner = 0;
+  while (owned_rows(rows, owner, comm_.size()).end <= row) ++owner;
+  return owner;
+}
+
+std::vector<double> BatchRun::thresholds_of(int row) const {
+  auto const visible = queries_.visible[static_cast<std::size_t>(row)];
+  if (visible == group_.n) return group_.threshold;
+  std::vector<double> values;
+  for (auto const& law : setup_.config->count_above) values.push_back(law(visible));
+  return values;
+}
+
+void BatchRun::profile_and_merge() {
+  auto const wanted = static_cast<GlobalIndex>(group_.k.back()) + 1;
+  auto const keep = static_cast<std::size_t>(std::min(wanted, group_.n));
+  int const local_keep = static_cast<int>(std::clamp<GlobalIndex>(shard_.size(), 1, static_cast<GlobalIndex>(keep)));
+  comm_.barrier();
+  auto const begin = PhaseTimes::Clock::now();
+  auto const state = first_pass(space_, batch_, tensors_, local_keep, phases_);
+  phases_.start();
+  auto const moments = to_host(state.moments);
+  auto const entries = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), state.candidates.entries);
+  auto const fill = to_host(state.candidates.fill);
+  std::vector<GlobalIndex> shard_begin;
+  for (int r = 0; r < comm_.size(); ++r) shard_begin.push_back(key_shard(group_.n, setup_.config->block, r, comm_.size()).begin);
+  double evaluation = 0.0;
+  for (auto const& rows : merge_groups(keep)) {
+    auto const owner = owners(rows);
+    std::vector<std::vector<PackedCandidate>> lists(rows.size());
+    std::vector<std::int64_t> profile;
+    auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      auto* first = &entries(rows[i], 0);
+      std::sort(first, first + fill(rows[i]), std::greater<>());
+      lists[i].assign(first, first + fill(rows[i]));
+      auto const* row_moments = &moments(rows[i], 0, 0);
+      profile.insert(profile.end(), row_moments, row_moments + bins);
+    }
+    auto const heads = merge_top_k(comm_, lists, owner, shard_begin, keep);
+    auto const merged = merge_profile(comm_, profile, owner, bins);
+    phases_.stop(Phase::merge);
+    auto const evaluate_begin = PhaseTimes::Clock::now();
+    std::size_t mine = 0;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (owner[i] != comm_.rank()) continue;
+      rows_.push_back(evaluate(rows[i], heads[mine], &merged[mine * bins]));
+      ++mine;
+    }
+    phases_.stop(Phase::evaluate);
+    evaluation += std::chrono::duration<double>(PhaseTimes::Clock::now() - evaluate_begin).count();
+  }
+  std::sort(rows_.begin(), rows_.end(), [](OwnedRow const& a, OwnedRow const& b) { return a.row < b.row; });
+  phases_.add(Phase::first_pass, std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count() - evaluation);
+}
+
+std::vector<std::vector<int>> BatchRun::merge_groups(std::size_t keep) const {
+  auto const ranks = static_cast<std::size_t>(comm_.size()), rows = queries_.rows();
+  auto const per_owner =
+      std::max<std::size_t>(1, merge_bytes / (8 * keep * ranks + 48 * static_cast<std::size_t>(batch_.grid().count) * ranks));
+  std::vector<std::vector<int>> groups;
+  for (std::size_t step = 0;; step += per_owner) {
+    std::vector<int> group;
+    for (int r = 0; r < comm_.size(); ++r) {
+      auto const own = owned_rows(static_cast<int>(rows), r, comm_.size());
+      for (auto row = own.begin + static_cast<GlobalIndex>(step);
+           row < std::min(own.end, own.begin + static_cast<GlobalIndex>(step + per_owner)); ++row) {
+        group.push_back(static_cast<int>(row));
+      }
+    }
+    if (group.empty()) return groups;
+    groups.push_back(group);
+  }
+}
+
+OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const {
+  RowBins bins{batch_.grid(), batch_.first_bins()[static_cast<std::size_t>(row)], {}};
+  for (int b = 0; b < batch_.grid().count; ++b) bins.bins.push_back({moments[3 * b], moments[3 * b + 1], moments[3 * b + 2]});
+  return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.visible[static_cast<std::size_t>(row)]);
+}
+
+bool BatchRun::open_anywhere() {
+  std::int64_t most = first_round_ ? 1 : 0;
+  for (auto const& row : rows_) most = std::max(most, static_cast<std::int64_t>(row.evaluation.open.size()));
+  first_round_ = false;
+  probes_per_row_ = static_cast<std::size_t>(comm_.max(most));
+  return probes_per_row_ > 0;
+}
+
+void BatchRun::check_rows(std::vector<CheckResiduals>& checks) const {
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    auto const& row = rows_[i];
+    double const above = static_cast<double>(edges_[2 * i] - row.above_edge),
+                 equal = static_cast<double>(row.equal_edge - edges_[2 * i + 1]);
+    for (auto& check : checks) {
+      check.note(Check::keys_seen, std::fabs(static_cast<double>(row.evaluation.keys_seen - row.visible)));
+      check.note(Check::score_range, row.evaluation.in_range ? 0.0 : 1.0);
+      check.note(Check::top_k_count, std::max(std::fabs(above), equal));
+      check.note(Check::quantiles_settled, static_cast<double>(row.evaluation.open.size()));
+      check.note(Check::sum_p, row.evaluation.worst_sum_p);
+      check.note(Check::identity_kl, row.evaluation.worst_identity_kl);
+    }
+  }
+}
+
+}  // namespace asymptop
