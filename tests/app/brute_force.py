@@ -1,0 +1,238 @@
+"""Every dataset of a tensor study computed again, row by row, with plain numpy in float64.
+
+The binary scores in fp32: its inputs are rounded to fp32 first, which is done here too. A metric may then differ by
+- 1e-5 relative, the precision that the design states for sums of fp32 exponentials, plus
+- 2^-24 times a few times the largest sum of |q_c k_c|, the rounding of the logits themselves, which reaches the metrics
+  through the exponential.
+Counts (`k_epsilon`, `count_p_above`) are exact for the binary's own scores; a score within that allowance of the
+threshold may fall on either side, so a count must lie between the counts at the threshold moved down and up by it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Data = dict[str, NDArray[np.generic]]
+
+PRECISION = 1e-5
+ULP = 2.0**-24
+SQUARES_VANISH = 1e-150  # squares of smaller numbers leave float64's range, and with them the digits of a 2-norm
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Q, K and V as (heads, n, d), in any float type, and the logit scale if it is given."""
+
+    q: NDArray[np.floating]
+    k: NDArray[np.floating]
+    v: NDArray[np.floating]
+    scale: float | None = None
+
+    def write(self, path: Path, with_heads: bool = True) -> Path:
+        with h5py.File(path, "w") as file:
+            for name, values in (("Q", self.q), ("K", self.k), ("V", self.v)):
+                file[name] = values if with_heads else values[0]
+            if self.scale is not None:
+                file.attrs["scale"] = self.scale
+        return path
+
+    def logit_scale(self) -> float:
+        return self.scale if self.scale is not None else 1.0 / float(np.sqrt(self.q.shape[-1]))
+
+
+def in_fp32(values: NDArray[np.floating]) -> Array:
+    return values.astype(np.float32).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One softmax row over the keys it sees, sorted by score descending, then by index."""
+
+    logits: Array
+    values: Array
+    p: Array
+    log_sum_exp: float
+    allowance: float
+    """Relative difference allowed to a p and to a sum of them."""
+    near_tie: float
+    """Two logits closer than this may swap places in fp32."""
+
+    @property
+    def n(self) -> int:
+        return len(self.p)
+
+    def tail_mass(self, k: int) -> float:
+        return float(np.sum(self.p[k:][::-1]))
+
+    def smallest_k(self, epsilon: float) -> int:
+        """Smallest k with tail mass <= epsilon; the tail is summed from its small end."""
+        tails = np.append(np.cumsum(self.p[::-1])[::-1], 0.0)
+        return int(np.argmax(tails <= epsilon))
+
+
+def softmax_row(q: Array, keys: Array, values: Array, scale: float) -> Row:
+    logits = scale * np.sum(keys * q, axis=1)  # not a BLAS product: equal keys must give equal logits
+    order = np.lexsort((np.arange(len(logits)), -logits))
+    logits = logits[order]
+    e = np.exp(logits - logits[0])
+    z = float(np.sum(e[::-1]))
+    rounding = ULP * float(np.max(scale * (np.abs(keys) @ np.abs(q))))
+    return Row(
+        logits=logits,
+        values=values[order],
+        p=e / z,
+        log_sum_exp=float(logits[0] + np.log(z)),
+        allowance=PRECISION + 8.0 * rounding,
+        near_tie=8.0 * rounding,
+    )
+
+
+def difference(row: Row, k: int) -> Array:
+    """p - p_hat, sorted as p is. Over the head it is -p tau / (1 - tau): written so, no digit of a small tau is lost."""
+    if k >= row.n:
+        return np.zeros(row.n)
+    tau, head = row.tail_mass(k), float(np.sum(row.p[:k]))
+    return np.concatenate((-row.p[:k] * (tau / head), row.p[k:]))
+
+
+def assert_close(what: str, measured: float, expected: float, relative: float, absolute: float = 0.0) -> None:
+    allowed = relative * abs(expected) + absolute
+    assert abs(measured - expected) <= allowed, (
+        f"{what}: {measured!r}, brute force {expected!r}, allowed +-{allowed:.3g}"
+    )
+
+
+def check_scalars(where: str, data: Data, at: tuple[int, int], row: Row, spread_floor: float) -> None:
+    """Metrics without a parameter."""
+
+    def close(name: str, expected: float, relative: float = row.allowance, absolute: float = 0.0) -> None:
+        assert_close(f"{where} {name}", float(data[name][at]), expected, relative, absolute)
+
+    entropy = float(np.sum(row.p * (row.log_sum_exp - row.logits)))
+    squares = float(np.sum((row.p**2)[::-1]))
+    close("entropy_nats", entropy, absolute=row.allowance * min(1.0, 1.0 - row.p[0] + 1e-9) * max(1.0, np.log(row.n)))
+    close("sum_p_squared", squares)
+    close("participation_ratio", 1.0 / squares)
+    close("p_max", float(row.p[0]))
+    close("log_sum_exp", row.log_sum_exp, absolute=row.allowance)
+    close("logit_max", float(row.logits[0]), relative=2 * ULP, absolute=row.near_tie)
+    spread = float(np.std(row.logits))
+    close("logit_mean", float(np.mean(row.logits)), relative=0.0, absolute=PRECISION * spread + row.near_tie)
+    for name in ("logit_std", "sigma_i"):
+        close(name, spread, relative=PRECISION, absolute=row.near_tie + spread_floor)
+
+
+def check_errors(where: str, data: Data, at: tuple[int, int], row: Row) -> int:
+    """Errors at every k. Returns how many output errors a near tie at the k-th place left unchecked."""
+    exact = float(np.linalg.norm(row.p @ row.values))
+    unchecked = 0
+    for column, k in enumerate(data["k"].tolist()):
+        name = f"{where} k={k}"
+        p_difference = difference(row, k)
+        tau = 0.0 if k >= row.n else row.tail_mass(k)
+        index = (*at, column)
+        assert_close(f"{name} tail_mass", float(data["tail_mass"][index]), tau, row.allowance)
+        l2, linf = float(np.linalg.norm(p_difference)), float(np.max(np.abs(p_difference)))
+        assert_close(f"{name} row_l2_error", float(data["row_l2_error"][index]), l2, row.allowance, SQUARES_VANISH)
+        assert_close(f"{name} row_linf_error", float(data["row_linf_error"][index]), linf, row.allowance)
+        if k >= row.n:
+            for metric in ("tail_mass", "row_l2_error", "row_linf_error", "output_error", "output_error_relative"):
+                assert float(data[metric][index]) == 0.0, f"{name} {metric} must be exactly 0: all keys are kept"
+            continue
+        gap = float(row.logits[k - 1] - row.logits[k])
+        if 0.0 < gap < row.near_tie:
+            unchecked += 1
+            continue
+        error = float(np.linalg.norm(p_difference @ row.values))
+        # Rounding is relative to the two means whose difference this is, not to the difference.
+        head_mean = row.p[:k] @ row.values[:k] / np.sum(row.p[:k])
+        tail = np.linalg.norm(row.p[k:] @ row.values[k:])
+        size = float(tail + tau * np.linalg.norm(head_mean))
+        allowed = row.allowance * size
+        assert_close(f"{name} output_error", float(data["output_error"][index]), error, 0.0, allowed)
+        relative_allowed = allowed / exact + row.allowance * error / exact**2 * float(
+            row.p @ np.linalg.norm(row.values, axis=1)
+        )
+        assert_close(
+            f"{name} output_error_relative",
+            float(data["output_error_relative"][index]),
+            error / exact,
+            0.0,
+            relative_allowed,
+        )
+    return unchecked
+
+
+def check_counts(where: str, data: Data, at: tuple[int, int], row: Row) -> None:
+    for column, epsilon in enumerate(data["epsilon"].tolist()):
+        measured = int(data["k_epsilon"][(*at, column)])
+        low, high = row.smallest_k(epsilon * (1.0 + row.allowance)), row.smallest_k(epsilon * (1.0 - row.allowance))
+        assert low <= measured <= high, f"{where} k_epsilon({epsilon}): {measured}, brute force {low} to {high}"
+    for column, text in enumerate(data["threshold"].tolist()):
+        threshold = law_value(text.decode(), row.n)  # a threshold on p such as 1/n is meant at the row's own n
+        measured = int(data["count_p_above"][(*at, column)])
+        low = int(np.count_nonzero(row.p > threshold * (1.0 + row.allowance)))
+        high = int(np.count_nonzero(row.p > threshold * (1.0 - row.allowance)))
+        assert low <= measured <= high, f"{where} count_p_above({threshold}): {measured}, brute force {low} to {high}"
+
+
+def law_value(text: str, n: int) -> float:
+    """A law at n, in Python's own arithmetic."""
+    return float(eval(text.replace("^", "**"), {"__builtins__": {}}, {"n": n, "log": math.log, "sqrt": math.sqrt}))
+
+
+def check_positions(case: h5py.Group) -> None:
+    """Queries come from the second half of the prefix, none twice, and see the keys that the mask leaves them."""
+    n = int(case.attrs["n"])
+    positions, row_n = case["row_position"][()], case["row_n"][()]
+    assert positions.min() >= n // 2
+    assert positions.max() < n
+    assert len(np.unique(positions)) == positions.size
+    expected = positions + 1 if case.attrs["mask"] == "causal" else np.full_like(positions, n)
+    np.testing.assert_array_equal(row_n, expected)
+
+
+def check_case(case: h5py.Group, tensors: Tensors, spread_floor: float = 0.0) -> None:
+    """Every row of the case against brute force over the keys that it saw. `spread_floor` is an absolute allowance for the
+    standard deviations of the logits.
+    """
+    head = int(case.attrs["head"])
+    key_head = head // (tensors.q.shape[0] // tensors.k.shape[0])
+    scale = tensors.logit_scale()
+    assert case.attrs["scale"] == scale
+    assert case.attrs["verdict"] == "VALID", case.attrs["verdict_reason"]
+    check_positions(case)
+    data = {name: case[name][()] for name in case}
+    at_n = [law_value(text.decode(), int(case.attrs["n"])) for text in data["threshold"].tolist()]
+    np.testing.assert_allclose(data["threshold_value"], at_n, rtol=1e-15)
+    keys, values = in_fp32(tensors.k[key_head]), in_fp32(tensors.v[key_head])
+    positions = data["row_position"]
+    unchecked, compared = 0, 0
+    for at in np.ndindex(positions.shape):
+        seen = int(data["row_n"][at])
+        row = softmax_row(in_fp32(tensors.q[head, positions[at]]), keys[:seen], values[:seen], scale)
+        where = f"{case.name} draw {at[0]} row {at[1]}:"
+        check_scalars(where, data, at, row, spread_floor)
+        unchecked += check_errors(where, data, at, row)
+        compared += data["k"].size
+        check_counts(where, data, at, row)
+    assert unchecked <= 0.02 * compared, f"{unchecked} of {compared} output errors had a near tie at the k-th place"
+    sigma = float(np.sqrt(np.mean(data["sigma_i"] ** 2)))
+    assert_close("sigma", float(case.attrs["sigma"]), sigma, 1e-12)
+    assert_close("R", float(case.attrs["R"]), sigma / scale, 1e-12)
+
+
+def check_file(path: Path, tensors: Tensors, spread_floor: float = 0.0) -> int:
+    """All cases of a results file. Returns their number."""
+    with h5py.File(path) as file:
+        cases = file["cases"]
+        for name in cases:
+            check_case(cases[name], tensors, spread_floor)
+        return len(cases)

@@ -1,0 +1,87 @@
+"""Runs the asymptop binary for the tests of tests/app, alone or under mpirun, and reads what it left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Start-up is most of a small run: shared memory only, no daemon for a lone rank, no spinning where ranks outnumber cores.
+SETTINGS = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_btl": "self,vader",
+    "OMPI_MCA_pml": "ob1",
+    "OMPI_MCA_ess_singleton_isolated": "1",
+}
+
+
+def binary() -> Path:
+    return Path(os.environ.get("ASYMPTOP_BINARY", ROOT / "build" / "release" / "asymptop"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    def __str__(self) -> str:
+        return f"exit {self.code}\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
+
+
+def asymptop(
+    *arguments: str | Path,
+    ranks: int = 1,
+    threads: int = 1,
+    cwd: Path | None = None,
+    settings: dict[str, str] | None = None,
+    timeout: float = 120.0,
+) -> Outcome:
+    """One run of the binary; under mpirun when more than one rank is asked for."""
+    launcher: list[str] = []
+    if ranks > 1:
+        launcher = ["mpirun", "--bind-to", "none", "-n", str(ranks)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    environment |= SETTINGS | {"OMP_NUM_THREADS": str(threads)} | (settings or {})
+    done = subprocess.run(
+        [*launcher, str(binary()), *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def study(
+    output: Path,
+    arguments: Sequence[str | Path],
+    ranks: int = 1,
+    threads: int = 1,
+    code: int = 0,
+) -> Path:
+    """A study that must end with `code`. Returns its results file."""
+    outcome = asymptop("study", *arguments, "-o", output, ranks=ranks, threads=threads)
+    assert outcome.code == code, str(outcome)
+    return output
+
+
+def compare(a: Path, b: Path) -> Outcome:
+    return asymptop("compare", a, b)
+
+
+def assert_equal(a: Path, b: Path) -> None:
+    outcome = compare(a, b)
+    assert outcome.code == 0, str(outcome)
