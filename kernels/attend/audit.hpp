@@ -18,11 +18,13 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
                    Vector<Space, double> const& sigmas, double factor,
                    Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
                    Vector<Space, double> const& worst) {
-  constexpr int chunk = 64;
+  constexpr int chunk = 64, parts = parts_per_row<Space>;
   int const d = static_cast<int>(queries.extent(1)), laws = static_cast<int>(sigmas.extent(0));
   auto const seg = segments;
   Kokkos::parallel_for(
-      "Asymptop::attend::audit", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(rows.extent(0))), KOKKOS_LAMBDA(int const a) {
+      "Asymptop::attend::audit", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(rows.extent(0)) * parts),
+      KOKKOS_LAMBDA(int const e) {
+        int const a = e / parts, part = e % parts;
         int const row = rows(a), panel_row = row - tile.first_row;
         if (panel_row < 0 || panel_row >= tile.rows) return;
         int const visible = visible_keys(tile, limit(row)), boundaries = seg.used(row);
@@ -30,7 +32,7 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
         double const* q = &queries(a, 0);
         double q2 = 0.0;
         for (int c = 0; c < d; ++c) q2 += q[c] * q[c];
-        for (int j0 = 0; j0 < visible; j0 += chunk) {
+        for (int j0 = part * chunk; j0 < visible; j0 += parts * chunk) {
           int const count = visible - j0 < chunk ? visible - j0 : chunk;
           double s[chunk];
           int segment[chunk];
@@ -47,7 +49,7 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
             float const s32 = scores(panel_row, j0 + l);
             double const difference = fabs(dot - static_cast<double>(s32));
             double const norms = q2 * k2;
-            if (difference * difference > worst(a) * worst(a) * norms) worst(a) = sqrt(difference * difference / norms);
+            if (norms > 0.0) max_shared<Space>(worst(a), sqrt(difference * difference / norms));
             segment[l] = s32 < last ? boundaries
                                     : segment_of(s32, shard_begin + tile.first_key + j0 + l, &seg.boundary_score(row, 0),
                                                  &seg.boundary_index(row, 0), boundaries);
@@ -66,20 +68,20 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
               h += y * e;
               tail += segment[l] == boundaries ? 1 : 0;
             }
-            sums(a, law, boundaries, 0) += to_fixed(z1, factor);
-            sums(a, law, boundaries, 1) += to_fixed(z2, factor);
-            sums(a, law, boundaries, 2) += to_fixed(h, factor);
-            sums(a, law, boundaries, 3) += tail;
+            add_shared<Space>(sums(a, law, boundaries, 0), to_fixed(z1, factor));
+            add_shared<Space>(sums(a, law, boundaries, 1), to_fixed(z2, factor));
+            add_shared<Space>(sums(a, law, boundaries, 2), to_fixed(h, factor));
+            add_shared<Space>(sums(a, law, boundaries, 3), static_cast<std::int64_t>(tail));
             if (tail == count) continue;
             for (int l = 0; l < count; ++l) {
               int const g = segment[l];
               if (g == boundaries) continue;
               double const y = sigma * (s[l] - static_cast<double>(seg.reference(row, g)));
               double const e = exp_fp64(y);
-              sums(a, law, g, 0) += to_fixed(e, factor);
-              sums(a, law, g, 1) += to_fixed(e * e, factor);
-              sums(a, law, g, 2) += to_fixed(y * e, factor);
-              sums(a, law, g, 3) += 1;
+              add_shared<Space>(sums(a, law, g, 0), to_fixed(e, factor));
+              add_shared<Space>(sums(a, law, g, 1), to_fixed(e * e, factor));
+              add_shared<Space>(sums(a, law, g, 2), to_fixed(y * e, factor));
+              add_shared<Space>(sums(a, law, g, 3), std::int64_t{1});
             }
           }
         }

@@ -132,19 +132,21 @@ void weigh_values(Space const& space, Matrix<Space, float> const& weights, Matri
 template <class Space>
 void add_tail(Space const& space, Matrix<Space, float> const& weights, Tensor3<Space, float> const& products, int rows, int key_count,
               int tile, Vector<Space, int> const& used, FixedPoint const& factor, Tensor3<Space, std::int64_t> const& sums) {
+  constexpr int parts = parts_per_row<Space>;
   int const d = static_cast<int>(products.extent(2));
   Kokkos::parallel_for(
-      "Asymptop::attend::add_tail", Kokkos::RangePolicy<Space>(space, 0, rows), KOKKOS_LAMBDA(int const row) {
+      "Asymptop::attend::add_tail", Kokkos::RangePolicy<Space>(space, 0, rows * parts), KOKKOS_LAMBDA(int const e) {
+        int const row = e / parts;
         std::int64_t* sum = &sums(row, used(row), 0);
-        for (int t = 0; t < key_count / tile; ++t) {
-          for (int c = 0; c < d; ++c) sum[c] += to_fixed(static_cast<double>(products(t, row, c)), factor.value);
+        for (int t = e % parts; t < key_count / tile; t += parts) {
+          for (int c = 0; c < d; ++c) add_shared<Space>(sum[c], to_fixed(static_cast<double>(products(t, row, c)), factor.value));
           float lanes[64] = {};
           for (int j = t * tile; j < (t + 1) * tile; j += 64) {
             for (int l = 0; l < 64; ++l) lanes[l] += weights(row, j + l);
           }
           double total = 0.0;
           for (int l = 0; l < 64; ++l) total += static_cast<double>(lanes[l]);
-          sum[d] += to_fixed(total, factor.weight);
+          add_shared<Space>(sum[d], to_fixed(total, factor.weight));
         }
       });
 }

@@ -113,17 +113,17 @@ template <class Space>
 void flush(Space const& space, ProfileTopK<Space>& state) {
   auto const packed = state.packed;
   auto const moments = state.moments;
-  int const bins = state.grid.count;
+  std::int64_t const bins = state.grid.count, rows = static_cast<std::int64_t>(packed.extent(0));
   Kokkos::parallel_for(
-      "Asymptop::profile::flush", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(packed.extent(0))), KOKKOS_LAMBDA(int const row) {
-        for (int b = 0; b < bins; ++b) {
-          if (packed(row, b).count_and_first == 0) continue;
-          BinMoments const m = unpack_moments(packed(row, b));
-          moments(row, b, 0) += m.count;
-          moments(row, b, 1) += m.first;
-          moments(row, b, 2) += m.second;
-          packed(row, b) = PackedMoments{0, 0};
-        }
+      "Asymptop::profile::flush", Kokkos::RangePolicy<Space, Kokkos::IndexType<std::int64_t>>(space, 0, rows * bins),
+      KOKKOS_LAMBDA(std::int64_t const e) {
+        std::int64_t const row = e / bins, b = e % bins;
+        if (packed(row, b).count_and_first == 0) return;
+        BinMoments const m = unpack_moments(packed(row, b));
+        moments(row, b, 0) += m.count;
+        moments(row, b, 1) += m.first;
+        moments(row, b, 2) += m.second;
+        packed(row, b) = PackedMoments{0, 0};
       });
   state.since_flush = 0;
 }

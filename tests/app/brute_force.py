@@ -95,7 +95,7 @@ def softmax_row(q: Array, keys: Array, values: Array, scale: float) -> Row:
 
 
 def difference(row: Row, k: int) -> Array:
-    """p - p_hat, sorted as p is. Over the head it is -p tau / (1 - tau): written so, no digit of a small tau is lost."""
+    """p - p_hat, sorted as p is. Over the head it is -p tau / (1 - tau): no digit of a small tau is lost."""
     if k >= row.n:
         return np.zeros(row.n)
     tau, head = row.tail_mass(k), float(np.sum(row.p[:k]))
@@ -200,7 +200,9 @@ def check_positions(case: h5py.Group) -> None:
 
 
 def check_case(case: h5py.Group, tensors: Tensors, spread_floor: float = 0.0) -> None:
-    """Every row of the case against brute force over the keys that it saw. `spread_floor` is an absolute allowance for the
+    """Every row of the case against brute force over the keys that it saw.
+
+    `spread_floor` is an absolute allowance for the
     standard deviations of the logits.
     """
     head = int(case.attrs["head"])

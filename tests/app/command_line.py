@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Start-up is most of a small run: shared memory only, no daemon for a lone rank, no spinning where ranks outnumber cores.
+# Start-up is most of a small run: shared memory only, no daemon for a lone rank, no spinning on shared cores.
 SETTINGS = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
