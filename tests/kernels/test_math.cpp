@@ -17,7 +17,9 @@ double relative(double value, double reference) { return std::fabs(value - refer
 
 TEST(Math, ExpFp32OverItsRange) {
   double worst = 0.0;
-  auto const visit = [&](float x) { worst = std::max(worst, relative(static_cast<double>(exp_fp32(x)), std::exp(static_cast<double>(x)))); };
+  auto const visit = [&](float x) {
+    worst = std::max(worst, relative(static_cast<double>(exp_fp32(x)), std::exp(static_cast<double>(x))));
+  };
   // Negative floats down to -87 by bit pattern, so that every binade is met; then an even grid, which meets every reduced argument.
   for (std::uint32_t bits = 0x80000000u; bits <= bit_cast<std::uint32_t>(-87.0f); bits += 977u) visit(bit_cast<float>(bits));
   for (int i = 0; i <= 2000000; ++i) visit(static_cast<float>(-87.0 + 175.0 * i / 2000000.0));

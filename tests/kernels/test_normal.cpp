@@ -38,7 +38,8 @@ TEST(Philox, WordsEqualRandom123) {
     r123::Philox4x32::ctr_type const counter = {{static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(row >> 32), group, 0u}};
     r123::Philox4x32::ukey_type const key = {{stream.key0, stream.key1}};
     auto const expected = philox(counter, key);
-    ASSERT_EQ((std::array{w0, w1, w2, w3}), (std::array{expected[0], expected[1], expected[2], expected[3]})) << "row " << row << " group " << group;
+    ASSERT_EQ((std::array{w0, w1, w2, w3}), (std::array{expected[0], expected[1], expected[2], expected[3]}))
+        << "row " << row << " group " << group;
   }
 }
 
@@ -73,7 +74,8 @@ TYPED_TEST(NormalTile, ElementDoesNotDependOnTheTile) {
           ASSERT_EQ(bit_cast<std::uint32_t>(part[i]), bit_cast<std::uint32_t>(whole[static_cast<std::size_t>(begin) * width + i]))
               << "d " << d << " first " << first << " begin " << begin << " element " << i;
         }
-        for (std::size_t i = static_cast<std::size_t>(rows) * width; i < part.size(); ++i) ASSERT_EQ(part[i], 0.0f) << "d " << d << " padding " << i;
+        for (std::size_t i = static_cast<std::size_t>(rows) * width; i < part.size(); ++i)
+          ASSERT_EQ(part[i], 0.0f) << "d " << d << " padding " << i;
         begin += rows;
       }
       std::set<float> const distinct(whole.begin(), whole.end());
@@ -97,7 +99,8 @@ TYPED_TEST(NormalTile, ElementIsItsQuad) {
         std::array<float, 4> x{};
         normal_quad(stream, static_cast<std::uint64_t>(100 + i), static_cast<std::uint32_t>(c % stride), x[0], x[1], x[2], x[3]);
         // Vectorised and scalar code may round apart by contraction.
-        ASSERT_NEAR(tile[static_cast<std::size_t>(i * d + c)], x[static_cast<std::size_t>(c / stride)], 2e-6f) << "d " << d << " row " << i << " column " << c;
+        ASSERT_NEAR(tile[static_cast<std::size_t>(i * d + c)], x[static_cast<std::size_t>(c / stride)], 2e-6f)
+            << "d " << d << " row " << i << " column " << c;
       }
     }
   }
@@ -108,7 +111,8 @@ TEST(NormalStream, DiffersForEveryPartOfItsName) {
   std::size_t made = 0;
   for (std::uint64_t const seed : {0ull, 1ull, 2ull, 1ull << 32, (1ull << 32) + 1}) {
     for (std::uint64_t const draw : {0ull, 1ull, 2ull, 1ull << 32}) {
-      for (std::int64_t const n : {std::int64_t{1}, std::int64_t{2}, std::int64_t{64}, std::int64_t{1} << 32, (std::int64_t{1} << 32) + 1}) {
+      for (std::int64_t const n :
+           {std::int64_t{1}, std::int64_t{2}, std::int64_t{64}, std::int64_t{1} << 32, (std::int64_t{1} << 32) + 1}) {
         for (std::int64_t const d : {1, 2, 64}) {
           for (std::uint32_t tensor = 1; tensor <= 6; ++tensor) {
             auto const stream = tensor_stream(seed, draw, n, d, static_cast<Tensor>(tensor));
@@ -212,7 +216,8 @@ TEST_F(NormalStatistics, NeighboursAreIndependent) {
     expect_uncorrelated(a, b, ("columns " + std::to_string(step) + " apart").c_str());
   }
   for (std::size_t const step : {1, 2, 1024}) {
-    std::vector<float> const a(x.begin(), x.end() - static_cast<std::ptrdiff_t>(step * 64)), b(x.begin() + static_cast<std::ptrdiff_t>(step * 64), x.end());
+    std::vector<float> const a(x.begin(), x.end() - static_cast<std::ptrdiff_t>(step * 64)),
+        b(x.begin() + static_cast<std::ptrdiff_t>(step * 64), x.end());
     expect_uncorrelated(a, b, ("rows " + std::to_string(step) + " apart").c_str());
   }
   expect_uncorrelated(x, tensor(1, d), "draws");

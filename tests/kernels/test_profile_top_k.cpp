@@ -98,15 +98,16 @@ Rows adversarial_rows(std::size_t n, Random& random) {
   auto const at = [](std::size_t j) { return static_cast<float>(j); };
   return {
       make([&](std::size_t) { return static_cast<float>(random.normal()); }),
-      make([](std::size_t) { return 0.75f; }),                                          // all equal
-      make([&](std::size_t j) { return at(j) / size * 8.0f - 4.0f; }),                  // ascending: every key enters
-      make([&](std::size_t j) { return 4.0f - at(j) / size * 8.0f; }),                  // descending
-      make([&](std::size_t j) { return at(j % 97) * 0.05f + at(j) / size * 1e-3f; }),   // sawtooth that climbs
-      make([](std::size_t j) { return j % 2 == 0 ? 0.0f : -0.0f; }),                    // zeros of both signs
-      make([&](std::size_t) { return static_cast<float>(random.integer(0, 2)) - 1.0f; }),  // few values, many ties
+      make([](std::size_t) { return 0.75f; }),                                                   // all equal
+      make([&](std::size_t j) { return at(j) / size * 8.0f - 4.0f; }),                           // ascending: every key enters
+      make([&](std::size_t j) { return 4.0f - at(j) / size * 8.0f; }),                           // descending
+      make([&](std::size_t j) { return at(j % 97) * 0.05f + at(j) / size * 1e-3f; }),            // sawtooth that climbs
+      make([](std::size_t j) { return j % 2 == 0 ? 0.0f : -0.0f; }),                             // zeros of both signs
+      make([&](std::size_t) { return static_cast<float>(random.integer(0, 2)) - 1.0f; }),        // few values, many ties
       make([&](std::size_t) { return static_cast<float>(std::ldexp(random.normal(), -130)); }),  // subnormal
-      make([&](std::size_t j) { return at(j) < size - 3.0f ? -9.0f : 9.0f; }),          // the best come last
-      make([&](std::size_t j) { return bit_cast<float>(bit_cast<std::uint32_t>(1.0f) + static_cast<std::uint32_t>(j % 5)); }),  // neighbours
+      make([&](std::size_t j) { return at(j) < size - 3.0f ? -9.0f : 9.0f; }),                   // the best come last
+      make(
+          [&](std::size_t j) { return bit_cast<float>(bit_cast<std::uint32_t>(1.0f) + static_cast<std::uint32_t>(j % 5)); }),  // neighbours
       make([](std::size_t j) { return (j % 7 == 0 ? 9.9f : -9.9f) + 1e-6f * static_cast<float>(j % 3); }),
   };
 }

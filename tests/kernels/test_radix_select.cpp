@@ -17,9 +17,23 @@ using test::Random;
 using Packed = std::vector<PackedCandidate>;
 
 std::vector<float> special_floats() {
-  auto const tiny = std::numeric_limits<float>::denorm_min(), least = std::numeric_limits<float>::min(), most = std::numeric_limits<float>::max();
-  return {0.0f, tiny, least, 1.0f, std::nextafter(1.0f, 2.0f), 3.0e38f, most, std::numeric_limits<float>::infinity(),
-          -tiny, -least, -1.0f, -std::nextafter(1.0f, 2.0f), -3.0e38f, -most, -std::numeric_limits<float>::infinity()};
+  auto const tiny = std::numeric_limits<float>::denorm_min(), least = std::numeric_limits<float>::min(),
+             most = std::numeric_limits<float>::max();
+  return {0.0f,
+          tiny,
+          least,
+          1.0f,
+          std::nextafter(1.0f, 2.0f),
+          3.0e38f,
+          most,
+          std::numeric_limits<float>::infinity(),
+          -tiny,
+          -least,
+          -1.0f,
+          -std::nextafter(1.0f, 2.0f),
+          -3.0e38f,
+          -most,
+          -std::numeric_limits<float>::infinity()};
 }
 
 TEST(Candidate, BitsKeepTheOrderOfNumbers) {
@@ -83,9 +97,9 @@ PackedCandidate bound_of(Packed const& entries, int keep) {
 std::vector<Packed> adversaries(Random& random) {
   std::vector<Packed> all;
   Packed equal_scores, low_bits, spread, words, two_scores, dense;
-  for (LocalIndex i = 0; i < 700; ++i) equal_scores.push_back(pack(1.5f, i));                       // differ in the last bits only
-  for (std::uint64_t i = 0; i < 512; ++i) low_bits.push_back(0xABCDEF0123456000ull | i);            // the last round's nine bits
-  for (int i = 0; i < 64; ++i) spread.push_back(std::uint64_t{1} << i);                             // a bit in every digit
+  for (LocalIndex i = 0; i < 700; ++i) equal_scores.push_back(pack(1.5f, i));             // differ in the last bits only
+  for (std::uint64_t i = 0; i < 512; ++i) low_bits.push_back(0xABCDEF0123456000ull | i);  // the last round's nine bits
+  for (int i = 0; i < 64; ++i) spread.push_back(std::uint64_t{1} << i);                   // a bit in every digit
   for (int i = 0; i < 5000; ++i) words.push_back(random.bits());
   for (LocalIndex i = 0; i < 900; ++i) two_scores.push_back(pack(i % 3 == 0 ? 2.0f : -2.0f, i * 4000037u));
   for (LocalIndex i = 0; i < 3000; ++i) dense.push_back(pack(static_cast<float>(random.normal()), i));
@@ -146,7 +160,8 @@ TYPED_TEST(RadixSelect, PruneKeepsTheBestOfEachRow) {
     for (std::size_t row = 0; row < cases.size(); ++row) {
       auto expected = filled[row];
       std::sort(expected.begin(), expected.end(), std::greater<>());
-      bool const must_prune = expected.size() + static_cast<std::size_t>(headroom) > capacity && expected.size() > static_cast<std::size_t>(keep);
+      bool const must_prune =
+          expected.size() + static_cast<std::size_t>(headroom) > capacity && expected.size() > static_cast<std::size_t>(keep);
       if (must_prune) {
         float const worst = score_of(expected[static_cast<std::size_t>(keep) - 1]);
         // A bound above the worst kept would lose keys; it need not be tight.

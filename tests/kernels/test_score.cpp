@@ -17,11 +17,13 @@ using test::Random;
 template <class Space>
 class ScoreTiles : public ::testing::Test {
  protected:
-  static std::vector<float> run(std::vector<float> const& queries, std::size_t rows, std::vector<float> const& keys, int key_count, int tile) {
+  static std::vector<float> run(std::vector<float> const& queries, std::size_t rows, std::vector<float> const& keys, int key_count,
+                                int tile) {
     Space const space;
     Matrix<Space, float> const scores("Asymptop::test::scores", rows, static_cast<std::size_t>(key_count));
     Kokkos::deep_copy(scores, std::nanf(""));  // no element may keep it
-    score_tiles(space, test::matrix_of<Space>(queries, rows), test::matrix_of<Space>(keys, static_cast<std::size_t>(key_count)), scores, key_count, tile);
+    score_tiles(space, test::matrix_of<Space>(queries, rows), test::matrix_of<Space>(keys, static_cast<std::size_t>(key_count)), scores,
+                key_count, tile);
     space.fence();
     return test::values_of(scores);
   }
@@ -69,7 +71,8 @@ TYPED_TEST(ScoreTiles, SameBitsInEveryTile) {
       auto const all = this->run(q, rows, keys, tile * static_cast<int>(tiles), tile), alone = this->run(q, rows, one, tile, tile);
       for (std::size_t i = 0; i < rows; ++i) {
         for (std::size_t j = 0; j < width * tiles; ++j) {
-          ASSERT_EQ(bit_cast<std::uint32_t>(all[i * width * tiles + j]), bit_cast<std::uint32_t>(alone[i * width + j % width])) << "d " << d << " tile " << tile << " key " << j;
+          ASSERT_EQ(bit_cast<std::uint32_t>(all[i * width * tiles + j]), bit_cast<std::uint32_t>(alone[i * width + j % width]))
+              << "d " << d << " tile " << tile << " key " << j;
         }
       }
     }

@@ -19,7 +19,9 @@ struct BinnedRow {
   BinGrid grid;
   int first_bin;
   std::vector<BinMoments> bins;
-  double centre(std::size_t bin) const { return (static_cast<double>(first_bin) + static_cast<double>(bin)) / static_cast<double>(grid.bins_per_unit); }
+  double centre(std::size_t bin) const {
+    return (static_cast<double>(first_bin) + static_cast<double>(bin)) / static_cast<double>(grid.bins_per_unit);
+  }
 };
 
 BinnedRow bin_row(std::vector<float> const& scores, float bins_per_unit) {
@@ -47,7 +49,8 @@ void expect_sums(std::vector<float> const& scores, float bins_per_unit, double c
   double const top = static_cast<double>(*std::max_element(scores.begin(), scores.end()));
   auto const row = bin_row(scores, bins_per_unit);
   ExponentialSums sums;
-  for (std::size_t b = 0; b < row.bins.size(); ++b) sums.add(bin_sums(row.bins[b], sigma, 1.0 / static_cast<double>(bins_per_unit), row.centre(b) - top));
+  for (std::size_t b = 0; b < row.bins.size(); ++b)
+    sums.add(bin_sums(row.bins[b], sigma, 1.0 / static_cast<double>(bins_per_unit), row.centre(b) - top));
   double z1 = 0.0, z2 = 0.0, h = 0.0, absolute_h = 0.0;
   for (float const s : scores) {
     double const y = sigma * (static_cast<double>(s) - top), e = std::exp(y);
@@ -72,7 +75,8 @@ TEST(ScoreBins, EqualScoresAtEveryPlaceInABin) {
   for (double const c : {1.0 / 32.0, 1.0 / 16.0}) {
     for (int i = -64; i <= 64; ++i) {  // both edges, and the extremes of the Chebyshev remainder at +-1/4 and +-1/2
       float const r = static_cast<float>(i) / 128.0f;
-      for (float const centre : {0.0f, 1.0f, -3.0f, 77.0f}) expect_sums(std::vector<float>(1000, (centre + r) / 32.0f), 32.0f, c, "equal scores");
+      for (float const centre : {0.0f, 1.0f, -3.0f, 77.0f})
+        expect_sums(std::vector<float>(1000, (centre + r) / 32.0f), 32.0f, c, "equal scores");
     }
   }
 }
@@ -134,7 +138,10 @@ TEST(ScoreBins, PackedWordsUnpack) {
     BinMoments direct;
     int const place = trial % 4;
     for (int i = 0; i < 5000; ++i) {
-      auto const r = place == 0 ? -(1 << 23) : place == 1 ? 1 << 23 : place == 2 ? 0 : static_cast<std::int32_t>(random.integer(-(1 << 23), 1 << 23));
+      auto const r = place == 0   ? -(1 << 23)
+                     : place == 1 ? 1 << 23
+                     : place == 2 ? 0
+                                  : static_cast<std::int32_t>(random.integer(-(1 << 23), 1 << 23));
       auto const r2 = static_cast<std::int32_t>(static_cast<std::int64_t>(r) * r >> 24);
       packed.count_and_first += pack_count_and_first(r);
       packed.second += static_cast<std::uint64_t>(r2);
@@ -156,7 +163,8 @@ class BinnedPass : public ::testing::Test {
   static std::vector<std::int64_t> moments(std::vector<float> scores, BinGrid grid, int first_bin, int tile, bool flush_each) {
     Space const space;
     auto const n = static_cast<int>(scores.size());
-    scores.resize((scores.size() + static_cast<std::size_t>(tile)) / static_cast<std::size_t>(tile) * static_cast<std::size_t>(tile) + 64, 7.0f);
+    scores.resize((scores.size() + static_cast<std::size_t>(tile)) / static_cast<std::size_t>(tile) * static_cast<std::size_t>(tile) + 64,
+                  7.0f);
     ProfileTopK<Space> state(space, grid, test::vector_of<Space, int>({first_bin}), 1, tile);
     auto const limit = test::vector_of<Space, std::int64_t>({n});
     for (int first = 0; first < n; first += tile) {

@@ -31,7 +31,9 @@ Cuts cut(AttentionProblem const& problem, std::vector<std::int64_t> const& ks) {
   for (int row = 0; row < problem.rows; ++row) {
     auto const seen = problem.seen(row);
     auto const by_rank = reference::order(seen);
-    auto const at = [&](std::int64_t rank) { return static_cast<float>(seen[static_cast<std::size_t>(by_rank[static_cast<std::size_t>(rank)])]); };
+    auto const at = [&](std::int64_t rank) {
+      return static_cast<float>(seen[static_cast<std::size_t>(by_rank[static_cast<std::size_t>(rank)])]);
+    };
     std::vector<std::int64_t> ranks;
     for (auto const k : ks) {
       auto const end = std::min<std::int64_t>(k, static_cast<std::int64_t>(seen.size()));
@@ -42,7 +44,8 @@ Cuts cut(AttentionProblem const& problem, std::vector<std::int64_t> const& ks) {
       cuts.score.push_back(at(end - 1));
       cuts.index.push_back(by_rank[static_cast<std::size_t>(end - 1)]);
     }
-    for (std::size_t g = 0; g <= ks.size(); ++g) cuts.reference.push_back(g < ranks.size() ? at(g == 0 ? 0 : ranks[g - 1]) : at(ranks.back() - 1));
+    for (std::size_t g = 0; g <= ks.size(); ++g)
+      cuts.reference.push_back(g < ranks.size() ? at(g == 0 ? 0 : ranks[g - 1]) : at(ranks.back() - 1));
     cuts.used.push_back(static_cast<int>(ranks.size()));
     cuts.ranks.push_back(ranks);
   }
@@ -52,7 +55,8 @@ Cuts cut(AttentionProblem const& problem, std::vector<std::int64_t> const& ks) {
 template <class Space>
 Segments<Space> segments_of(Cuts const& cuts) {
   auto const rows = cuts.used.size();
-  return {test::matrix_of<Space>(cuts.score, rows), test::matrix_of<Space>(cuts.index, rows), test::matrix_of<Space>(cuts.reference, rows), test::vector_of<Space>(cuts.used)};
+  return {test::matrix_of<Space>(cuts.score, rows), test::matrix_of<Space>(cuts.index, rows), test::matrix_of<Space>(cuts.reference, rows),
+          test::vector_of<Space>(cuts.used)};
 }
 
 struct Sums {
@@ -63,12 +67,15 @@ struct Sums {
 
 /// Both second-pass kernels over keys [begin, end), `step` keys at a time, added to sums that may already hold other shards.
 template <class Space>
-Sums second_pass(AttentionProblem const& problem, Cuts const& cuts, int begin, int end, int step, double sigma, FixedPoint const& factor, Sums const& before = {}) {
+Sums second_pass(AttentionProblem const& problem, Cuts const& cuts, int begin, int end, int step, double sigma, FixedPoint const& factor,
+                 Sums const& before = {}) {
   Space const space;
-  auto const rows = static_cast<std::size_t>(problem.rows), d = static_cast<std::size_t>(problem.d), segments = cuts.score.size() / rows + 1;
+  auto const rows = static_cast<std::size_t>(problem.rows), d = static_cast<std::size_t>(problem.d),
+             segments = cuts.score.size() / rows + 1;
   auto const segment_views = segments_of<Space>(cuts);
   Tensor3<Space, std::int64_t> const sums("Asymptop::test::sums", rows, segments, d + 1);
-  Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const audit("Asymptop::test::audit", rows, 1, segments, 4);
+  Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const audit("Asymptop::test::audit", rows, 1, segments,
+                                                                                                4);
   std::vector<std::int64_t> limits;
   std::vector<int> all_rows;
   for (int i = 0; i < problem.rows; ++i) {
@@ -76,7 +83,8 @@ Sums second_pass(AttentionProblem const& problem, Cuts const& cuts, int begin, i
     all_rows.push_back(i);
   }
   auto const limit = test::vector_of<Space>(limits);
-  Matrix<Space, float> const weights("Asymptop::test::weights", rows, static_cast<std::size_t>(step)), scores("Asymptop::test::scores", rows, static_cast<std::size_t>(step));
+  Matrix<Space, float> const weights("Asymptop::test::weights", rows, static_cast<std::size_t>(step)),
+      scores("Asymptop::test::scores", rows, static_cast<std::size_t>(step));
   Tensor3<Space, float> const products("Asymptop::test::products", static_cast<std::size_t>(step / problem.tile), rows, d);
   Vector<Space, double> const worst("Asymptop::test::worst", rows);
   auto const queries = test::matrix_of<Space>(problem.queries, rows);
@@ -88,9 +96,10 @@ Sums second_pass(AttentionProblem const& problem, Cuts const& cuts, int begin, i
     auto const values = test::matrix_of<Space>(problem.padded(problem.values, first, count, padded), static_cast<std::size_t>(padded));
     score_tiles(space, queries, keys, scores, padded, problem.tile);
     auto const local = static_cast<LocalIndex>(first - begin);
-    add_tile_fp64(space, test::vector_of<Space>(all_rows), audit_queries, segment_views, scores, keys, limit, {0, problem.rows, local, count}, begin,
-                  test::vector_of<Space>(std::vector<double>{sigma}), factor.weight, audit, worst);
-    add_head_and_weigh_tail(space, segment_views, scores, values, limit, {0, problem.rows, local, padded}, begin, static_cast<float>(sigma), factor, weights, sums);
+    add_tile_fp64(space, test::vector_of<Space>(all_rows), audit_queries, segment_views, scores, keys, limit,
+                  {0, problem.rows, local, count}, begin, test::vector_of<Space>(std::vector<double>{sigma}), factor.weight, audit, worst);
+    add_head_and_weigh_tail(space, segment_views, scores, values, limit, {0, problem.rows, local, padded}, begin, static_cast<float>(sigma),
+                            factor, weights, sums);
     weigh_values(space, weights, values, products, padded, problem.tile);
     add_tail(space, weights, products, problem.rows, padded, problem.tile, segment_views.used, factor, sums);
     space.fence();
@@ -109,7 +118,8 @@ double largest(std::vector<float> const& values) {
 }
 
 /// Top-k attention at every boundary and exact attention, from the sums, against the references on the same fp32 scores.
-void expect_attention(AttentionProblem const& problem, Cuts const& cuts, Sums const& sums, double sigma, FixedPoint const& factor, std::string const& what) {
+void expect_attention(AttentionProblem const& problem, Cuts const& cuts, Sums const& sums, double sigma, FixedPoint const& factor,
+                      std::string const& what) {
   auto const d = static_cast<std::size_t>(problem.d), segments = cuts.score.size() / cuts.used.size() + 1;
   for (std::size_t row = 0; row < cuts.used.size(); ++row) {
     auto logits = problem.seen(static_cast<int>(row));
@@ -122,7 +132,8 @@ void expect_attention(AttentionProblem const& problem, Cuts const& cuts, Sums co
     for (std::size_t g = 0; g <= used; ++g) {
       double const weight = std::exp(sigma * (static_cast<double>(cuts.reference[row * segments + g]) - top));
       for (std::size_t c = 0; c <= d; ++c) {
-        head[c] += weight * static_cast<double>(sums.attention[(row * segments + g) * (d + 1) + c]) / (c == d ? factor.weight : factor.value);
+        head[c] +=
+            weight * static_cast<double>(sums.attention[(row * segments + g) * (d + 1) + c]) / (c == d ? factor.weight : factor.value);
       }
       auto const k = g < used ? cuts.ranks[row][g] : static_cast<std::int64_t>(p.size());
       auto const p_hat = reference::top_k_softmax(p, by_rank, k);
@@ -133,21 +144,25 @@ void expect_attention(AttentionProblem const& problem, Cuts const& cuts, Sums co
       for (std::size_t c = 0; c < d; ++c) {
         double absolute = 0.0;
         for (std::size_t j = 0; j < p.size(); ++j) absolute += p_hat[j] * std::fabs(static_cast<double>(problem.values[j * d + c]));
-        ASSERT_NEAR(head[c] / head[d], expected[c], relative * absolute + 1e-12) << what << ", row " << row << ", k " << k << ", column " << c;
+        ASSERT_NEAR(head[c] / head[d], expected[c], relative * absolute + 1e-12)
+            << what << ", row " << row << ", k " << k << ", column " << c;
       }
     }
     for (std::size_t g = used + 1; g < segments; ++g) {
-      for (std::size_t c = 0; c <= d; ++c) ASSERT_EQ(sums.attention[(row * segments + g) * (d + 1) + c], 0) << what << ", unused segment " << g;
+      for (std::size_t c = 0; c <= d; ++c)
+        ASSERT_EQ(sums.attention[(row * segments + g) * (d + 1) + c], 0) << what << ", unused segment " << g;
     }
   }
 }
 
 /// Segment sums of the audit against fp64 sums over the same subsets.
-void expect_audit(AttentionProblem const& problem, Cuts const& cuts, Sums const& sums, double sigma, FixedPoint const& factor, std::string const& what) {
+void expect_audit(AttentionProblem const& problem, Cuts const& cuts, Sums const& sums, double sigma, FixedPoint const& factor,
+                  std::string const& what) {
   auto const segments = cuts.score.size() / cuts.used.size() + 1;
   for (std::size_t row = 0; row < cuts.used.size(); ++row) {
     auto const width = static_cast<std::ptrdiff_t>(problem.d);
-    auto const q = std::vector<float>(problem.queries.begin() + static_cast<std::ptrdiff_t>(row) * width, problem.queries.begin() + static_cast<std::ptrdiff_t>(row + 1) * width);
+    auto const q = std::vector<float>(problem.queries.begin() + static_cast<std::ptrdiff_t>(row) * width,
+                                      problem.queries.begin() + static_cast<std::ptrdiff_t>(row + 1) * width);
     auto const scores = reference::logits(q, problem.keys, problem.visible[row], problem.d, 1.0);
     auto const fp32 = problem.seen(static_cast<int>(row));
     auto const by_rank = reference::order(fp32);
@@ -156,19 +171,22 @@ void expect_audit(AttentionProblem const& problem, Cuts const& cuts, Sums const&
     for (float const x : q) q2 += static_cast<double>(x) * static_cast<double>(x);
     for (std::size_t rank = 0; rank < by_rank.size(); ++rank) {
       auto const j = static_cast<std::size_t>(by_rank[rank]);
-      auto const g = static_cast<std::size_t>(std::upper_bound(cuts.ranks[row].begin(), cuts.ranks[row].end(), static_cast<std::int64_t>(rank)) - cuts.ranks[row].begin());
+      auto const g = static_cast<std::size_t>(
+          std::upper_bound(cuts.ranks[row].begin(), cuts.ranks[row].end(), static_cast<std::int64_t>(rank)) - cuts.ranks[row].begin());
       double const y = sigma * (scores[j] - static_cast<double>(cuts.reference[row * segments + g]));
       expected[g * 4] += std::exp(y);
       expected[g * 4 + 1] += std::exp(2.0 * y);
       expected[g * 4 + 2] += y * std::exp(y);
       expected[g * 4 + 3] += 1.0;
       double k2 = 0.0;
-      for (std::size_t c = 0; c < q.size(); ++c) k2 += static_cast<double>(problem.keys[j * q.size() + c]) * static_cast<double>(problem.keys[j * q.size() + c]);
+      for (std::size_t c = 0; c < q.size(); ++c)
+        k2 += static_cast<double>(problem.keys[j * q.size() + c]) * static_cast<double>(problem.keys[j * q.size() + c]);
       if (q2 * k2 > 0.0) worst = std::max(worst, std::fabs(scores[j] - fp32[j]) / std::sqrt(q2 * k2));
     }
     for (std::size_t i = 0; i < expected.size(); ++i) {
       double const value = static_cast<double>(sums.audit[row * segments * 4 + i]) / (i % 4 == 3 ? 1.0 : factor.weight);
-      ASSERT_NEAR(value, expected[i], i % 4 == 3 ? 0.0 : 1e-12 * static_cast<double>(problem.n)) << what << ", row " << row << ", segment " << i / 4 << ", sum " << i % 4;
+      ASSERT_NEAR(value, expected[i], i % 4 == 3 ? 0.0 : 1e-12 * static_cast<double>(problem.n))
+          << what << ", row " << row << ", segment " << i / 4 << ", sum " << i % 4;
     }
     ASSERT_NEAR(sums.worst[row], worst, 1e-12 + 1e-6 * worst) << what << ", row " << row;
   }
@@ -187,11 +205,13 @@ void run_case(Random& random, int n, int d, int tile, Entries entries, double si
   }
   auto const cuts = cut(problem, {1, 2, 3, 7, 16, 64, 65, 200});
   auto const factor = FixedPoint::make(n, largest(problem.values));
-  auto const name = what + ", n " + std::to_string(n) + ", d " + std::to_string(d) + ", tile " + std::to_string(tile) + ", sigma " + std::to_string(sigma);
+  auto const name = what + ", n " + std::to_string(n) + ", d " + std::to_string(d) + ", tile " + std::to_string(tile) + ", sigma " +
+                    std::to_string(sigma);
   auto const once = second_pass<Space>(problem, cuts, 0, n, tile, sigma, factor);
   expect_attention(problem, cuts, once, sigma, factor, name);
   expect_audit(problem, cuts, once, sigma, factor, name);
-  for (int const tiles : {2, 3, 8}) EXPECT_EQ(second_pass<Space>(problem, cuts, 0, n, tiles * tile, sigma, factor), once) << name << ", step " << tiles;
+  for (int const tiles : {2, 3, 8})
+    EXPECT_EQ(second_pass<Space>(problem, cuts, 0, n, tiles * tile, sigma, factor), once) << name << ", step " << tiles;
   EXPECT_EQ(second_pass<Kokkos::Serial>(problem, cuts, 0, n, 4 * tile, sigma, factor), once) << name << ", serial";
   // Shards of whole tiles: the sums of their sums.
   int const edge = n / tile / 2 * tile;
@@ -232,7 +252,8 @@ TYPED_TEST(SecondPassKernels, EqualScoresCountExactly) {
   auto const factor = FixedPoint::make(500, largest(problem.values));
   auto const sums = second_pass<TypeParam>(problem, cuts, 0, 500, 128, 3.0, factor);
   std::vector<std::int64_t> counts;
-  for (std::size_t i = 3; i < sums.attention.size(); i += 4) counts.push_back(std::llround(static_cast<double>(sums.attention[i]) / factor.weight));
+  for (std::size_t i = 3; i < sums.attention.size(); i += 4)
+    counts.push_back(std::llround(static_cast<double>(sums.attention[i]) / factor.weight));
   EXPECT_EQ(counts, (std::vector<std::int64_t>{1, 9, 55, 235, 200, 1, 9, 55, 35, 0}));
 }
 

@@ -27,25 +27,30 @@ TEST(Law, Values) {
     std::int64_t n;
     double value;
   };
-  for (auto const& c : {Case{"400", 7, 400.0}, Case{"n", 7, 7.0}, Case{"4*n^0.5", 1 << 20, 4096.0}, Case{"log(n)^2", 1000, std::log(1000.0) * std::log(1000.0)},
-                        Case{"400*n^(1/1000)", 4096, 400.0 * std::pow(4096.0, 1e-3)}, Case{"2*sqrt(log(n))", 65536, 2.0 * std::sqrt(std::log(65536.0))},
-                        Case{"1/n", 1024, 1.0 / 1024.0}, Case{"1e-3", 5, 1e-3}, Case{"2.5E+2", 5, 250.0}, Case{".5", 5, 0.5}, Case{" n / 4 ", 64, 16.0},
-                        Case{"2^3^2", 1, 512.0}, Case{"-1+n", 5, 4.0}, Case{"(n-1)*(n+1)", 5, 24.0}, Case{"8-4-2", 1, 2.0}, Case{"n/4/2", 64, 8.0},
-                        Case{"2+3*4^2", 1, 50.0}, Case{"sqrt(sqrt(n))", 256, 4.0}, Case{"n", std::int64_t{1} << 48, std::ldexp(1.0, 48)}}) {
+  for (auto const& c :
+       {Case{"400", 7, 400.0}, Case{"n", 7, 7.0}, Case{"4*n^0.5", 1 << 20, 4096.0},
+        Case{"log(n)^2", 1000, std::log(1000.0) * std::log(1000.0)}, Case{"400*n^(1/1000)", 4096, 400.0 * std::pow(4096.0, 1e-3)},
+        Case{"2*sqrt(log(n))", 65536, 2.0 * std::sqrt(std::log(65536.0))}, Case{"1/n", 1024, 1.0 / 1024.0}, Case{"1e-3", 5, 1e-3},
+        Case{"2.5E+2", 5, 250.0}, Case{".5", 5, 0.5}, Case{" n / 4 ", 64, 16.0}, Case{"2^3^2", 1, 512.0}, Case{"-1+n", 5, 4.0},
+        Case{"(n-1)*(n+1)", 5, 24.0}, Case{"8-4-2", 1, 2.0}, Case{"n/4/2", 64, 8.0}, Case{"2+3*4^2", 1, 50.0},
+        Case{"sqrt(sqrt(n))", 256, 4.0}, Case{"n", std::int64_t{1} << 48, std::ldexp(1.0, 48)}}) {
     EXPECT_DOUBLE_EQ(Law("--k", c.text)(c.n), c.value) << c.text;
     EXPECT_EQ(Law("--k", c.text).text(), c.text);
   }
 }
 
 TEST(Law, Refused) {
-  for (std::string const text : {"", " ", "x", "n+", "(n", "n)", "sin(n)", "log", "log()", "log(n,2)", "n n", "2n", "n=3", "a=n", "n,2", "n;2", "n<3", "n==3", "n?1:2", "n&&1",
-                                 "_pi", "_e", "e", "pi", "N", "log10(n)", "ln(n)", "exp(n)", "abs(n)", "min(n)", "max(n)", "sum(n)", "rnd()", "if(n)", "n!", "n%2",
-                                 "\"n\"", "'n'", "n#", "0x10", "1e", "1..2", "1.2.3", "nan", "inf", "n**2", "*n", "n^", "()", "n\nn", "log n", "n_", "n1", "sqrt2",
-                                 "$n", "n@", "[n]", "{n}", "\xc3\xa9"}) {
+  for (std::string const text :
+       {"",      " ",        "x",     "n+",     "(n",     "n)",     "sin(n)", "log",    "log()", "log(n,2)", "n n",     "2n",
+        "n=3",   "a=n",      "n,2",   "n;2",    "n<3",    "n==3",   "n?1:2",  "n&&1",   "_pi",   "_e",       "e",       "pi",
+        "N",     "log10(n)", "ln(n)", "exp(n)", "abs(n)", "min(n)", "max(n)", "sum(n)", "rnd()", "if(n)",    "n!",      "n%2",
+        "\"n\"", "'n'",      "n#",    "0x10",   "1e",     "1..2",   "1.2.3",  "nan",    "inf",   "n**2",     "*n",      "n^",
+        "()",    "n\nn",     "log n", "n_",     "n1",     "sqrt2",  "$n",     "n@",     "[n]",   "{n}",      "\xc3\xa9"}) {
     auto const message = message_of([&] { Law("--sigma", text); });
     EXPECT_NE(message, "") << "'" << text << "' is taken for a law";
     EXPECT_NE(message.find("--sigma"), std::string::npos) << message;
-    EXPECT_EQ(message.find('\n'), text.find('\n') == std::string::npos ? std::string::npos : message.find('\n')) << "more than one line: " << message;
+    EXPECT_EQ(message.find('\n'), text.find('\n') == std::string::npos ? std::string::npos : message.find('\n'))
+        << "more than one line: " << message;
   }
   EXPECT_NE(message_of([] { Law("--k", std::string(300, '1')); }), "");
   EXPECT_NE(message_of([] { Law("--k", std::string(60, '(') + "n" + std::string(60, ')')); }), "");
@@ -71,10 +76,12 @@ TEST(RankAt, RoundsToNearestAndClipsToN) {
     std::int64_t n, k;
     bool clipped;
   };
-  for (auto const& c : {Case{"64", 100, 64, false}, Case{"0.5", 100, 1, false}, Case{"0.51", 100, 1, false}, Case{"1.49", 100, 1, false}, Case{"1.5", 100, 2, false},
-                        Case{"2.5", 100, 3, false}, Case{"n^0.5", 4096, 64, false}, Case{"n^0.5", 4095, 64, false}, Case{"n^0.5", 2, 1, false}, Case{"n^0.75", 65536, 4096, false},
-                        Case{"n", 17, 17, false}, Case{"n+0.4", 17, 17, false}, Case{"n+0.5", 17, 17, true}, Case{"n+1", 17, 17, true}, Case{"400", 64, 64, true},
-                        Case{"1e300", 64, 64, true}, Case{"n^2", std::int64_t{1} << 48, std::int64_t{1} << 48, true}}) {
+  for (auto const& c :
+       {Case{"64", 100, 64, false}, Case{"0.5", 100, 1, false}, Case{"0.51", 100, 1, false}, Case{"1.49", 100, 1, false},
+        Case{"1.5", 100, 2, false}, Case{"2.5", 100, 3, false}, Case{"n^0.5", 4096, 64, false}, Case{"n^0.5", 4095, 64, false},
+        Case{"n^0.5", 2, 1, false}, Case{"n^0.75", 65536, 4096, false}, Case{"n", 17, 17, false}, Case{"n+0.4", 17, 17, false},
+        Case{"n+0.5", 17, 17, true}, Case{"n+1", 17, 17, true}, Case{"400", 64, 64, true}, Case{"1e300", 64, 64, true},
+        Case{"n^2", std::int64_t{1} << 48, std::int64_t{1} << 48, true}}) {
     auto const rank = rank_at(Law("--k", c.text), c.n);
     EXPECT_EQ(rank.k, c.k) << c.text << " at " << c.n;
     EXPECT_EQ(rank.clipped, c.clipped) << c.text << " at " << c.n;
@@ -90,7 +97,8 @@ TEST(Laws, Lists) {
   EXPECT_EQ(laws[0].text(), "64");
   EXPECT_EQ(laws[1].text(), "n^0.5");
   EXPECT_EQ(laws[2].text(), "log(n)^2");
-  for (char const* text : {"", ",", "64,", ",64", "64,,n", "64,64", "64, 64", "64,x"}) EXPECT_THROW(parse_laws("--k", text), UsageError) << text;
+  for (char const* text : {"", ",", "64,", ",64", "64,,n", "64,64", "64, 64", "64,x"})
+    EXPECT_THROW(parse_laws("--k", text), UsageError) << text;
 }
 
 TEST(Estimate, MeanAndStandardErrorOverDraws) {

@@ -19,7 +19,7 @@ constexpr int most_rounds = 24;
 
 /// A row of softmax weights from the definitions, in extended precision: small tails are sums of themselves.
 struct BruteRow {
-  std::vector<long double> p;  ///< descending
+  std::vector<long double> p;     ///< descending
   std::vector<long double> tail;  ///< tail[k]: sum of all but the k largest
   long double log_sum_exp = 0.0L, entropy = 0.0L, square = 0.0L, mean = 0.0L, variance = 0.0L;
 
@@ -94,7 +94,9 @@ int expect_row(std::vector<float> const& scores, Study const& study, std::string
     auto const what = name + ", n " + std::to_string(n) + ", sigma " + std::to_string(study.sigma[law]);
     double const width = study.sigma[law] / bins_per_unit(study);
     EXPECT_NEAR(m.logit_mean, static_cast<double>(brute.mean), width * 1e-7) << what;
-    EXPECT_NEAR(m.logit_std * m.logit_std, static_cast<double>(brute.variance), width * width * 2.5e-7 + 1e-9 * static_cast<double>(brute.variance)) << what;
+    EXPECT_NEAR(m.logit_std * m.logit_std, static_cast<double>(brute.variance),
+                width * width * 2.5e-7 + 1e-9 * static_cast<double>(brute.variance))
+        << what;
     EXPECT_DOUBLE_EQ(m.logit_max, study.sigma[law] * static_cast<double>(head.front().score)) << what;
     EXPECT_NEAR(m.log_sum_exp, static_cast<double>(brute.log_sum_exp), 3e-7) << what;
     EXPECT_NEAR(m.entropy_nats, static_cast<double>(brute.entropy), 1.5e-6 * std::max(1.0, static_cast<double>(brute.entropy))) << what;
@@ -163,7 +165,8 @@ TEST(RowMetrics, OpenQuestionsSettleOnAnyNumberOfRanks) {
   int rounds = 0;
   for (int const ranks : {1, 2, 7}) {
     for (std::size_t const n : {1000, 20000, 200000}) {
-      rounds = std::max(rounds, expect_row(random.normals(n), study_of(static_cast<std::int64_t>(n), 4, ranks), "tiny head, ranks " + std::to_string(ranks)));
+      rounds = std::max(rounds, expect_row(random.normals(n), study_of(static_cast<std::int64_t>(n), 4, ranks),
+                                           "tiny head, ranks " + std::to_string(ranks)));
     }
   }
   EXPECT_GE(rounds, 1);  // a head of 5 keys leaves questions open
@@ -224,16 +227,17 @@ TEST(RowMetrics, Ties) {
 
 /// Equal keys may score one unit in the last place apart, by their place in a BLAS tile.
 TEST(RowMetrics, ManyTiesAtNeighbouringNumbers) {
-  for (int const distinct : {2, 3, 4}) {
-    for (int const share : {1, 2, 9}) {
-      std::vector<float> scores;
-      for (int j = 0; j < 30000; ++j) {
-        std::uint32_t const step = j % (share + 1) == 0 ? 0u : static_cast<std::uint32_t>(j % distinct);
-        scores.push_back(bit_cast<float>(bit_cast<std::uint32_t>(0.7f) + step));
+  for (int const n : {30000, 1000000})
+    for (int const distinct : {2, 3, 4}) {
+      for (int const share : {1, 2, 9}) {
+        std::vector<float> scores;
+        for (int j = 0; j < n; ++j) {
+          std::uint32_t const step = j % (share + 1) == 0 ? 0u : static_cast<std::uint32_t>(j % distinct);
+          scores.push_back(bit_cast<float>(bit_cast<std::uint32_t>(0.7f) + step));
+        }
+        expect_row(scores, study_of(n, 5, 2), std::to_string(distinct) + " neighbours, share " + std::to_string(share));
       }
-      expect_row(scores, study_of(30000, 5, 2), std::to_string(distinct) + " neighbours, share " + std::to_string(share));
     }
-  }
 }
 
 TEST(RowMetrics, ClustersAndGaps) {
@@ -245,7 +249,8 @@ TEST(RowMetrics, ClustersAndGaps) {
     for (std::int64_t j = 0; j < n; ++j) {
       scores.push_back(static_cast<float>(static_cast<double>(random.integer(0, clusters - 1)) * 0.7 + spread * random.normal()));
     }
-    expect_row(scores, study_of(n, random.integer(1, 40), static_cast<int>(random.integer(1, 4))), "clusters of width " + std::to_string(spread));
+    expect_row(scores, study_of(n, random.integer(1, 40), static_cast<int>(random.integer(1, 4))),
+               "clusters of width " + std::to_string(spread));
   }
 }
 

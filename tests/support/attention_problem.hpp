@@ -16,7 +16,9 @@ struct AttentionProblem {
   std::vector<float> scores;                 ///< (rows, n), as score_tiles makes them
   std::vector<std::int64_t> visible;         ///< keys that each row sees
 
-  float score(int row, int key) const { return scores[static_cast<std::size_t>(row) * static_cast<std::size_t>(n) + static_cast<std::size_t>(key)]; }
+  float score(int row, int key) const {
+    return scores[static_cast<std::size_t>(row) * static_cast<std::size_t>(n) + static_cast<std::size_t>(key)];
+  }
   /// The first `visible` scores of a row.
   std::vector<double> seen(int row) const {
     auto const* first = &scores[static_cast<std::size_t>(row) * static_cast<std::size_t>(n)];
@@ -36,7 +38,8 @@ inline AttentionProblem make_problem(Random& random, int rows, int n, int d, int
   AttentionProblem problem{rows, n, d, tile, {}, {}, {}, {}, std::vector<std::int64_t>(static_cast<std::size_t>(rows), n)};
   auto const fill = [&](std::vector<float>& tensor, int count, double sigma) {
     for (int i = 0; i < count * d; ++i) {
-      tensor.push_back(static_cast<float>(entries == Entries::normal ? sigma * random.normal() : static_cast<double>(random.integer(-1, 1))));
+      tensor.push_back(
+          static_cast<float>(entries == Entries::normal ? sigma * random.normal() : static_cast<double>(random.integer(-1, 1))));
     }
   };
   fill(problem.queries, rows, 1.0 / std::sqrt(static_cast<double>(d)));

@@ -62,7 +62,8 @@ inline ProbeAnswer answer_of(Probe const& probe, std::vector<float> const& score
 }
 
 /// Rounds of the second pass until nothing is open, at most `most`. Probes that stay open are left in the evaluation.
-inline int settle_all(RowEvaluation& evaluation, std::vector<float> const& scores, RowBins const& bins, MetricAxes const& axes, float score_max, int ranks, int most) {
+inline int settle_all(RowEvaluation& evaluation, std::vector<float> const& scores, RowBins const& bins, MetricAxes const& axes,
+                      float score_max, int ranks, int most) {
   RowBins const grid_only{bins.grid, bins.first_bin, {}};
   int round = 0;
   for (; !evaluation.open.empty() && round < most; ++round) {
@@ -70,7 +71,8 @@ inline int settle_all(RowEvaluation& evaluation, std::vector<float> const& score
     for (auto& probe : evaluation.open) {
       auto answer = answer_of(probe, scores, bins, ranks);
       auto const law = static_cast<std::size_t>(probe.law);
-      if (!settle(probe, answer, grid_only, evaluation.laws[law], axes.sigma[law], static_cast<double>(score_max))) still_open.push_back(probe);
+      if (!settle(probe, answer, grid_only, evaluation.laws[law], axes.sigma[law], static_cast<double>(score_max)))
+        still_open.push_back(probe);
     }
     evaluation.open = still_open;
   }
