@@ -59,8 +59,8 @@ int run_merge(Communicator const& comm, int argc, char const* const* argv) {
   for (auto const& path : inputs) {
     if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError("merge", path, "is not a readable HDF5 file");
   }
-  check_output(output, false, false);
   if (comm.is_root()) {
+    check_output(output, false, false);
     merge_cases(output, inputs);
     std::cout << "results: " << output << "\n";
   }

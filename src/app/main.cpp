@@ -86,12 +86,15 @@ int guarded(Communicator const& comm, int argc, char** argv) {
     MPI_Abort(comm.get(), 1);
     return 1;
   };
+  int code = 2;
   try {
-    int const code = run_command(comm, argc, argv);
+    try {
+      code = run_command(comm, argc, argv);
+    } catch (UsageError const& error) {
+      if (comm.is_root()) std::cerr << "asymptop: " << error.what() << std::endl;
+    }
+    // Rank 0 may have done a command's work alone: all ranks leave with its code.
     return static_cast<int>(comm.max(static_cast<std::int64_t>(code)));
-  } catch (UsageError const& error) {
-    if (comm.is_root()) std::cerr << "asymptop: " << error.what() << std::endl;
-    return 2;
   } catch (std::bad_alloc const&) {
     return fail("out of memory; lower --n, --rows or k, or use more nodes");
   } catch (std::exception const& error) {

@@ -7,6 +7,7 @@
 #include "app/commands.hpp"
 #include "app/machine.hpp"
 #include "app/progress.hpp"
+#include "app/together.hpp"
 #include "config/errors.hpp"
 #include "measure/draw.hpp"
 #include "results/case_file.hpp"
@@ -82,7 +83,7 @@ class Study {
       auto const& group = plan_.groups[i];
       if (finished(group)) {
         progress.clear();
-        for (auto const& item : group.cases) print("      kept: " + item.id + "\n");
+        keep(group);
       } else {
         exit_code = std::max(exit_code, measure(group, scans_[i], progress, done));
       }
@@ -100,7 +101,7 @@ class Study {
   }
 
   void prepare_output() const {
-    if (comm_.is_root()) {
+    check_on_root(comm_, [&] {
       std::filesystem::path const folder = config_.output + ".cases";
       std::error_code error;
       if (config_.force) {
@@ -109,8 +110,7 @@ class Study {
       }
       std::filesystem::create_directories(folder, error);
       if (error) throw UsageError("--output", config_.output, "cannot be written: " + error.message());
-    }
-    comm_.barrier();
+    });
   }
 
   bool finished(GroupPlan const& group) const {
@@ -123,19 +123,33 @@ class Study {
     return comm_.min(all) == 1;
   }
 
+  StudyCase start_case(GroupPlan const& group, std::size_t law) const {
+    StudyCase item;
+    item.config = &config_;
+    item.group = &group;
+    item.law = law;
+    item.input = input_.file == nullptr ? "gaussian" : input_.shape.name;
+    return item;
+  }
+
+  /// Cases of an earlier run enter the table and the records as if measured now.
+  void keep(GroupPlan const& group) {
+    for (std::size_t law = 0; law < group.cases.size() && comm_.is_root(); ++law) {
+      auto item = start_case(group, law);
+      double const sgemm = load_case(case_path(config_.output, item.plan().id), item);
+      records_.add(item);
+      print(table_rows(item, sgemm));
+    }
+  }
+
   int measure(GroupPlan const& group, TensorScan const& scan, Progress& progress, double done) {
     auto const begin = PhaseTimes::Clock::now();
     double const sgemm = sgemm_rate(comm_, group, config_);
     auto const provenance = collect_provenance(comm_, config_, machine_.threads, sgemm);
     auto tensors = make_shard(comm_, group, config_);
     StudySetup const setup{&comm_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scan, &tensors};
-    std::vector<StudyCase> cases(group.cases.size());
-    for (std::size_t law = 0; law < cases.size(); ++law) {
-      cases[law].config = &config_;
-      cases[law].group = &group;
-      cases[law].law = law;
-      cases[law].input = input_.file == nullptr ? "gaussian" : input_.shape.name;
-    }
+    std::vector<StudyCase> cases;
+    for (std::size_t law = 0; law < group.cases.size(); ++law) cases.push_back(start_case(group, law));
     for (std::int64_t draw = 0; draw < config_.draws; ++draw) {
       progress.update(done + group.seconds * static_cast<double>(draw) / static_cast<double>(config_.draws),
                       "n = " + std::to_string(group.n) + ", draw " + std::to_string(draw + 1) + " of " + std::to_string(config_.draws));
@@ -206,7 +220,10 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
     if (comm.is_root()) std::cout << describe(plan, *config, machine);
     return 0;
   }
-  check_output(config->output, config->force, config->resume);
+  check_on_root(comm, [&] {
+    check_output(config->output, config->force, config->resume);
+    check_records_path(config->json);
+  });
   if (comm.is_root()) {
     auto& out = config->json == "-" ? std::cerr : std::cout;
     out << describe(plan, *config, machine) << std::flush;

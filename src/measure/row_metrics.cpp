@@ -156,8 +156,8 @@ void find_k_epsilon(RowEvaluation& result, RowBins const& bins, HeadSums const& 
   }
 }
 
-void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vector<Candidate> const& head, HeadSums const& sums,
-                            MetricAxes const& axes, std::vector<double> const& thresholds, int law, std::int64_t visible) {
+void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vector<Candidate> const& head, MetricAxes const& axes,
+                            std::vector<double> const& thresholds, int law, std::int64_t visible) {
   auto& metrics = result.laws[static_cast<std::size_t>(law)];
   double const sigma = axes.sigma[static_cast<std::size_t>(law)], top = static_cast<double>(head.front().score);
   for (std::size_t item = 0; item < thresholds.size(); ++item) {
@@ -186,7 +186,6 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
                                            [](std::int64_t sum, BinMoments const& bin) { return sum + bin.count; });
     result.open.push_back(probe);
   }
-  static_cast<void>(sums);
 }
 
 /// Mean and standard deviation of the scores, from the moments.
@@ -231,7 +230,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     metrics.participation_ratio = 1.0 / metrics.sum_p_squared;
     errors_of_k(metrics, sums, axes.k, visible);
     find_k_epsilon(result, bins, sums, axes, static_cast<int>(law), top);
-    count_above_thresholds(result, bins, head, sums, axes, thresholds, static_cast<int>(law), visible);
+    count_above_thresholds(result, bins, head, axes, thresholds, static_cast<int>(law), visible);
     result.worst_sum_p = std::max(result.worst_sum_p, std::fabs(metrics.z / all.z1 - 1.0));
     auto const k = static_cast<std::size_t>(std::min<std::int64_t>(axes.k.back(), static_cast<std::int64_t>(head.size())));
     if (static_cast<std::int64_t>(k) < visible)

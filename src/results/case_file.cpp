@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <sstream>
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
@@ -154,6 +155,17 @@ void write_data(hid_t group, StudyCase const& c) {
   put("phase_seconds", {draw, {"phase", phase_names.size()}}, seconds, "s", "wall time of the slowest rank");
 }
 
+/// The options that a case's numbers depend on.
+std::string options_of_case(std::string const& config_text) {
+  std::istringstream in(config_text);
+  std::string kept;
+  for (std::string line; std::getline(in, line);) {
+    auto const name = line.substr(0, line.find(" = "));
+    if (name != "n" && name != "d" && name != "heads" && name != "keys" && name != "merge") kept += line + "\n";
+  }
+  return kept;
+}
+
 }  // namespace
 
 std::string case_path(std::string const& output, std::string const& id) { return output + ".cases/" + id + ".h5"; }
@@ -173,7 +185,9 @@ bool is_finished(std::string const& path, std::string const& id, std::string con
   try {
     if (!fs::exists(path)) return false;
     auto const file = h5::open_file(path);
-    if (h5::read_int_attribute(file, "schema_version") != 1 || h5::read_text_attribute(file, "config_text") != config_text) return false;
+    if (h5::read_int_attribute(file, "schema_version") != 1 ||
+        options_of_case(h5::read_text_attribute(file, "config_text")) != options_of_case(config_text))
+      return false;
     auto const group = h5::open_group(file, "cases/" + id);
     if (h5::read_text_attribute(group, "verdict") != "VALID") return false;
     for (auto const& name : h5::group_members(group)) h5::read_dataset(group, name);
@@ -181,6 +195,43 @@ bool is_finished(std::string const& path, std::string const& id, std::string con
   } catch (RunError const&) {
     return false;  // damaged: measured again
   }
+}
+
+double load_case(std::string const& path, StudyCase& study_case) {
+  auto const file = h5::open_file(path);
+  auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
+  auto& data = study_case.data;
+  auto const integers = [&](char const* name) { return h5::read_dataset(group, name).integers; };
+  auto const numbers = [&](char const* name) { return h5::read_dataset(group, name).numbers; };
+  data.row_n = integers("row_n");
+  data.row_position = integers("row_position");
+  data.sigma_i = numbers("sigma_i");
+  data.logit_mean = numbers("logit_mean");
+  data.logit_std = numbers("logit_std");
+  data.logit_max = numbers("logit_max");
+  data.log_sum_exp = numbers("log_sum_exp");
+  data.entropy_nats = numbers("entropy_nats");
+  data.sum_p_squared = numbers("sum_p_squared");
+  data.p_max = numbers("p_max");
+  data.participation_ratio = numbers("participation_ratio");
+  data.tail_mass = numbers("tail_mass");
+  data.row_l2_error = numbers("row_l2_error");
+  data.row_linf_error = numbers("row_linf_error");
+  if (h5::has_link(group, "output_error")) {
+    data.output_error = numbers("output_error");
+    data.output_error_relative = numbers("output_error_relative");
+  }
+  data.k_epsilon = integers("k_epsilon");
+  data.count_p_above = integers("count_p_above");
+  auto const residuals = numbers("check_residual"), seconds = numbers("phase_seconds");
+  if (residuals.size() != check_names.size() || seconds.size() % phase_names.size() != 0)
+    throw RunError(path + " was written by another version; use --force");
+  for (std::size_t i = 0; i < residuals.size(); ++i) study_case.checks.worst[i] = residuals[i];
+  for (std::size_t i = 0; i < seconds.size(); i += phase_names.size()) {
+    auto& draw = study_case.phase_seconds.emplace_back();
+    std::copy_n(seconds.begin() + static_cast<std::ptrdiff_t>(i), phase_names.size(), draw.begin());
+  }
+  return h5::read_double_attribute(file, "sgemm_gflops");
 }
 
 void merge_cases(std::string const& output, std::vector<std::string> const& paths) {

@@ -1,8 +1,11 @@
 #include "results/records.hpp"
 
+#include <unistd.h>
+
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -93,6 +96,14 @@ void RecordList::write(std::string const& path) const {
   out << "\n]\n";
   out.flush();
   if (!out) throw RunError("cannot write the records to " + path);
+}
+
+void check_records_path(std::string const& path) {
+  if (path.empty() || path == "-") return;
+  namespace fs = std::filesystem;
+  auto const folder = fs::path(path).parent_path().empty() ? fs::path(".") : fs::path(path).parent_path();
+  bool const writable = fs::is_directory(folder) && access(fs::exists(path) ? path.c_str() : folder.c_str(), W_OK) == 0;
+  if (!writable || fs::is_directory(path)) throw UsageError("--json", path, "cannot be written");
 }
 
 std::string table_heading() {

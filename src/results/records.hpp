@@ -29,6 +29,9 @@ class RecordList {
   std::vector<std::string> lines_;
 };
 
+/// Throws UsageError unless records can be written there; `-` and empty always can.
+void check_records_path(std::string const& path);
+
 /// Heading and rows of the results table. sgemm: rate of BLAS at the same tile, in GFLOP/s, beside which the pass is shown.
 std::string table_heading();
 std::string table_rows(StudyCase const& study_case, double sgemm);

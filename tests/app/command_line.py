@@ -52,17 +52,22 @@ def asymptop(
         launcher = ["mpirun", "--bind-to", "none", "-n", str(ranks)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     environment |= SETTINGS | {"OMP_NUM_THREADS": str(threads)} | (settings or {})
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*launcher, str(binary()), *map(str, arguments)],
         cwd=cwd,
         env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # mpirun ends its ranks before it ends itself
+        process.communicate(timeout=30.0)
+        raise
+    return Outcome(process.returncode, stdout, stderr)
 
 
 def study(
@@ -72,8 +77,8 @@ def study(
     threads: int = 1,
     code: int = 0,
 ) -> Path:
-    """A study that must end with `code`. Returns its results file."""
-    outcome = asymptop("study", *arguments, "-o", output, ranks=ranks, threads=threads)
+    """A study that must end with `code` and may replace older results. Returns its results file."""
+    outcome = asymptop("study", *arguments, "--force", "-o", output, ranks=ranks, threads=threads)
     assert outcome.code == code, str(outcome)
     return output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,13 @@ import pytest
 from command_line import assert_equal, asymptop, compare, study
 
 LAYOUTS = [(2, 1), (3, 1), (4, 1), (7, 1), (1, 2), (2, 2)]  # (ranks, threads), each against (1, 1)
+FEW_LAYOUTS = {
+    "identity-natural": LAYOUTS,
+    "gaussian-fixed": [(3, 1), (2, 2)],
+    "product-self": [(4, 1), (1, 2)],
+    "less-than-a-block": [(3, 1)],
+    "large-blocks": [(2, 1), (4, 1), (1, 2)],
+}
 
 SYNTHETIC = {
     "identity-natural": ["--n", "1000", "--d", "64", "--weights", "identity", "--row-sigma", "natural"],
@@ -43,8 +51,7 @@ def test_synthetic(name: str, tmp_path: Path) -> None:
     alone = study(tmp_path / "alone.h5", [*arguments, "--keys", "resident"])
     assert_equal(alone, study(tmp_path / "streamed.h5", [*arguments, "--keys", "streamed"]))
     rng = np.random.default_rng([*name.encode()])
-    layouts = LAYOUTS if name == "identity-natural" else [LAYOUTS[i] for i in rng.permutation(len(LAYOUTS))[:2]]
-    for ranks, threads in layouts:
+    for ranks, threads in FEW_LAYOUTS[name]:
         keys = str(rng.choice(["resident", "streamed"]))
         other = study(tmp_path / f"{ranks}x{threads}.h5", [*arguments, "--keys", keys], ranks, threads)
         assert_equal(alone, other)
@@ -56,7 +63,7 @@ def test_tensors(mask: str, tmp_path: Path) -> None:
     arguments = ["--input", str(file), "--n", "64,700", "--mask", mask, "--block", "64", "--k", "1,n^0.5,n"]
     arguments += ["--rows", "8", "--draws", "4"]
     alone = study(tmp_path / "alone.h5", [*arguments, "--keys", "resident"])
-    for ranks, threads, keys in [(3, 1, "streamed"), (7, 1, "resident"), (2, 2, "streamed")]:
+    for ranks, threads, keys in [(3, 1, "streamed"), (2, 2, "resident")]:
         other = study(tmp_path / f"{ranks}.h5", [*arguments, "--keys", keys], ranks, threads)
         assert_equal(alone, other)
 
@@ -171,6 +178,21 @@ def test_compare_finds_another_seed(original: Path, tmp_path: Path) -> None:
     arguments = ["--n", "128,256", "--k", "8", "--rows", "4", "--draws", "2", "--seed", "2"]
     other = study(tmp_path / "b.h5", arguments)
     assert compare(original, other).code == 1
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=subprocess.TimeoutExpired,
+    reason="each rank looks for older results by itself: a slow one finds what rank 0 has just made, gives up, and all hang",
+)
+def test_first_study_of_many_ranks(tmp_path: Path) -> None:
+    """More ranks than cores, results that do not exist yet, no --force: several tries, because the order of ranks is chance."""
+    for attempt in range(3):
+        output = tmp_path / f"{attempt}.h5"
+        outcome = asymptop(
+            *("study", "--n", "256", "--k", "8", "--rows", "16", "--draws", "1", "-o", output), ranks=7, timeout=15.0
+        )
+        assert outcome.code == 0, str(outcome)
 
 
 def test_compare_bad_usage(original: Path, tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+// Every kernel, View and region that a study makes carries a label Asymptop::component::step: heard through Kokkos Tools.
+#include <gtest/gtest.h>
+
+#include <Kokkos_Core.hpp>
+#include <regex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "measure/draw.hpp"
+#include "plan/plan.hpp"
+
+namespace asymptop {
+namespace {
+
+std::set<std::string>& kernels() {
+  static std::set<std::string> labels;
+  return labels;
+}
+std::set<std::string>& views() {
+  static std::set<std::string> labels;
+  return labels;
+}
+
+void hear_kernel(char const* label, std::uint32_t, std::uint64_t*) { kernels().insert(label); }
+void hear_view(Kokkos::Tools::SpaceHandle const, char const* label, void const*, std::uint64_t const) { views().insert(label); }
+
+/// What Kokkos itself makes: initialisation of a View names the View in brackets, mirrors add a suffix.
+bool is_ours_or_kokkos(std::string const& label) {
+  static std::regex const ours("Asymptop::[a-z_0-9]+::[a-z_0-9]+(_mirror)?");
+  static std::regex const initialization("Kokkos::View::(initialization|destruction) \\[(.*)\\]( via .*)?");
+  std::smatch match;
+  if (std::regex_match(label, match, initialization)) return std::regex_match(match[2].str(), ours);
+  return label.rfind("Kokkos::", 0) == 0 || std::regex_match(label, ours);
+}
+
+/// One draw of a small study, self-checks and output errors included.
+DrawResult small_draw(std::vector<std::string> const& extra) {
+  std::vector<char const*> argv{"study", "--n",     "700", "--d", "8", "--rows",  "3",  "--draws",
+                                "1",     "--block", "64",  "--k", "3", "--sigma", "1,2"};
+  for (auto const& argument : extra) argv.push_back(argument.c_str());
+  auto const config = parse_study_options(static_cast<int>(argv.size()), argv.data(), false).value();
+  auto const plan = plan_study(config, {}, {});
+  Communicator const comm(MPI_COMM_WORLD);
+  auto tensors = make_shard(comm, plan.groups[0], config);
+  StudySetup const setup{&comm, &config, nullptr, nullptr, &tensors};
+  return run_draw(setup, plan.groups[0], 0);
+}
+
+class Labels : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    kernels().clear();
+    views().clear();
+    using namespace Kokkos::Tools::Experimental;
+    set_begin_parallel_for_callback(hear_kernel);
+    set_begin_parallel_reduce_callback(hear_kernel);
+    set_begin_parallel_scan_callback(hear_kernel);
+    set_allocate_data_callback(hear_view);
+  }
+  void TearDown() override {
+    using namespace Kokkos::Tools::Experimental;
+    set_begin_parallel_for_callback(nullptr);
+    set_begin_parallel_reduce_callback(nullptr);
+    set_begin_parallel_scan_callback(nullptr);
+    set_allocate_data_callback(nullptr);
+  }
+};
+
+TEST_F(Labels, OfAStudyNameTheirComponentAndStep) {
+  for (std::vector<std::string> const& extra : {std::vector<std::string>{"--keys", "resident"},
+                                                {"--keys", "streamed", "--row-sigma", "fixed"},
+                                                {"--weights", "product", "--self", "include"}}) {
+    auto const result = small_draw(extra);
+    ASSERT_EQ(result.cases.size(), 2u);
+    EXPECT_EQ(result.cases[0].tail_mass.size() % 3, 0u);
+  }
+  for (auto const& label : kernels()) EXPECT_TRUE(is_ours_or_kokkos(label)) << "kernel '" << label << "'";
+  for (auto const& label : views()) EXPECT_TRUE(is_ours_or_kokkos(label)) << "View '" << label << "'";
+  // All kernels were heard, so the lines above had something to judge.
+  for (char const* name : {"input::normal", "score::tiles", "profile::add_tile", "profile::flush", "profile::probe", "topk::prune",
+                           "attend::weigh", "attend::weigh_values", "attend::add_tail", "attend::audit"}) {
+    EXPECT_EQ(kernels().count(std::string("Asymptop::") + name), 1u) << name << " was not run";
+  }
+  EXPECT_EQ(views().count("Asymptop::shard::keys"), 1u);
+}
+
+TEST_F(Labels, WrongOnesAreSeen) {
+  for (char const* label :
+       {"", "keys", "Asymptop::keys", "Asymptop::", "asymptop::shard::keys", "Asymptop::shard::Keys", "Asymptop::shard::keys::more",
+        "Kokkos::View::initialization []", "Kokkos::View::initialization [keys]", "9asymptop4main"}) {
+    EXPECT_FALSE(is_ours_or_kokkos(label)) << label;
+  }
+  Kokkos::View<int*, Kokkos::HostSpace> const unnamed("nameless", 3);
+  EXPECT_EQ(views().count("nameless"), 1u);
+}
+
+}  // namespace
+}  // namespace asymptop
