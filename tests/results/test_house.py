@@ -18,13 +18,14 @@ def house(tmp_path: pathlib.Path, files: dict[str, str]) -> list[str]:
 
 
 def test_house_stands() -> None:
-    assert check_house.sources(ROOT / "src") and check_house.sources(ROOT / "kernels")
+    assert check_house.sources(ROOT / "src")
+    assert check_house.sources(ROOT / "kernels")
     assert check_house.check(ROOT) == []
 
 
 def test_down_is_allowed(tmp_path: pathlib.Path) -> None:
     files = {
-        "src/app/a.cpp": '#include <mpi.h>\n#include "results/r.hpp"\n#include "config/c.hpp"\n#include "core/types.hpp"\n',
+        "src/app/a.cpp": '#include <mpi.h>\n#include "results/r.hpp"\n#include "core/types.hpp"\n',
         "src/results/r.hpp": '#include "results/s.hpp"\n',
         "kernels/core/types.hpp": "#include <vector>\n",
     }

@@ -9,6 +9,7 @@ import sys
 
 # A room may include rooms further right, and kernels/.
 ROOMS = ["app", "results", "measure", "comm", "shard", "h5", "plan", "config"]
+ORDER = f"includes run down {' > '.join(ROOMS)} > kernels"
 KERNEL_ROOMS = ["attend", "topk", "profile", "score", "input", "reference", "core"]
 LONGEST_FILE = 420
 SOURCES = {".hpp", ".cpp", ".in", ".h", ".cc", ".hh"}
@@ -80,7 +81,7 @@ def check(root: pathlib.Path) -> list[str]:
                 elif target_room not in ROOMS:
                     errors.append(f"{where}:{line}: {target} is in no known room")
                 elif ROOMS.index(target_room) < ROOMS.index(room):
-                    errors.append(f"{where}:{line}: {room} may not include {target}; includes run down {' > '.join(ROOMS)} > kernels")
+                    errors.append(f"{where}:{line}: {room} may not include {target}; {ORDER}")
     errors += [f"includes run in a circle: {cycle}" for cycle in cycles(graph)]
     return errors
 
