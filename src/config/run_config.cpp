@@ -209,7 +209,7 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   if (values.count("help") != 0) {
     if (print_help)
       std::cout << introduction << "\n"
-                << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage, 75 stopped on request.\n";
+                << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written).\n";
     return std::nullopt;
   }
   auto const text = [&](char const* name) { return values[name].as<std::string>(); };

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import numpy as np
 import pytest
 from command_line import assert_equal, asymptop, compare, study
 
-LAYOUTS = [(2, 1), (3, 1), (4, 1), (7, 1), (1, 2), (2, 2)]  # (ranks, threads), each against (1, 1)
-FEW_LAYOUTS = {
-    "identity-natural": LAYOUTS,
-    "gaussian-fixed": [(3, 1), (2, 2)],
-    "product-self": [(4, 1), (1, 2)],
+# (ranks, threads), each against (1, 1). More threads than cores are slow where tiles are small: few of them.
+LAYOUTS = {
+    "identity-natural": [(2, 1), (3, 1), (4, 1), (7, 1), (1, 2)],
+    "gaussian-fixed": [(3, 1)],
+    "product-self": [(4, 1)],
     "less-than-a-block": [(3, 1)],
-    "large-blocks": [(2, 1), (4, 1), (1, 2)],
+    "large-blocks": [(2, 1), (4, 1), (1, 2), (2, 2)],
 }
 
 SYNTHETIC = {
@@ -26,7 +25,7 @@ SYNTHETIC = {
     "gaussian-fixed": ["--n", "777", "--d", "17", "--weights", "gaussian", "--row-sigma", "fixed"],
     "product-self": ["--n", "640", "--d", "8", "--weights", "product", "--self", "include"],
     "less-than-a-block": ["--n", "5,63", "--d", "33"],
-    "large-blocks": ["--n", "20000", "--d", "16", "--block", "4096"],
+    "large-blocks": ["--n", "20000", "--d", "64", "--block", "4096", "--rows", "32", "--draws", "1"],
 }
 SMALL = ["--block", "64", "--k", "1,n^0.5,n/2,n", "--sigma", "1,log(n)", "--rows", "5", "--draws", "2"]
 
@@ -51,7 +50,7 @@ def test_synthetic(name: str, tmp_path: Path) -> None:
     alone = study(tmp_path / "alone.h5", [*arguments, "--keys", "resident"])
     assert_equal(alone, study(tmp_path / "streamed.h5", [*arguments, "--keys", "streamed"]))
     rng = np.random.default_rng([*name.encode()])
-    for ranks, threads in FEW_LAYOUTS[name]:
+    for ranks, threads in LAYOUTS[name]:
         keys = str(rng.choice(["resident", "streamed"]))
         other = study(tmp_path / f"{ranks}x{threads}.h5", [*arguments, "--keys", keys], ranks, threads)
         assert_equal(alone, other)
@@ -59,11 +58,11 @@ def test_synthetic(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mask", ["none", "causal"])
 def test_tensors(mask: str, tmp_path: Path) -> None:
-    file = tensor_file(tmp_path / "tensors.h5", 2, 700, 12, 1)
-    arguments = ["--input", str(file), "--n", "64,700", "--mask", mask, "--block", "64", "--k", "1,n^0.5,n"]
-    arguments += ["--rows", "8", "--draws", "4"]
+    file = tensor_file(tmp_path / "tensors.h5", 2, 700, 64, 1)
+    arguments = ["--input", str(file), "--n", "60,700", "--mask", mask, "--block", "64", "--k", "1,n^0.5,n"]
+    arguments += ["--rows", "10", "--draws", "3"]
     alone = study(tmp_path / "alone.h5", [*arguments, "--keys", "resident"])
-    for ranks, threads, keys in [(3, 1, "streamed"), (2, 2, "resident")]:
+    for ranks, threads, keys in [(3, 1, "streamed"), (1, 2, "resident")]:
         other = study(tmp_path / f"{ranks}.h5", [*arguments, "--keys", keys], ranks, threads)
         assert_equal(alone, other)
 
@@ -90,7 +89,7 @@ def random_arguments(rng: np.random.Generator) -> list[str]:
 def test_random_studies(case: int, seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng([seed, case])
     arguments = random_arguments(rng)
-    ranks, threads = int(rng.integers(2, 6)), int(rng.integers(1, 3))
+    ranks, threads = ((2, 1), (3, 1), (5, 1), (1, 2))[rng.integers(4)]
     keys = ["--keys", str(rng.choice(["resident", "streamed"]))]
     print(f"ASYMPTOP_TEST_SEED={seed} case {case}: {ranks} ranks x {threads}: {' '.join(arguments + keys)}")
     alone = study(tmp_path / "alone.h5", arguments)
@@ -180,17 +179,12 @@ def test_compare_finds_another_seed(original: Path, tmp_path: Path) -> None:
     assert compare(original, other).code == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=subprocess.TimeoutExpired,
-    reason="each rank looks for older results by itself: a slow one finds what rank 0 has just made, gives up, and all hang",
-)
 def test_first_study_of_many_ranks(tmp_path: Path) -> None:
-    """More ranks than cores, results that do not exist yet, no --force: several tries, because the order of ranks is chance."""
-    for attempt in range(3):
+    """More ranks than cores, nothing there yet, no --force: several tries, because the order of ranks is chance."""
+    for attempt in range(2):
         output = tmp_path / f"{attempt}.h5"
         outcome = asymptop(
-            *("study", "--n", "256", "--k", "8", "--rows", "16", "--draws", "1", "-o", output), ranks=7, timeout=15.0
+            *("study", "--n", "256", "--k", "8", "--rows", "16", "--draws", "1", "-o", output), ranks=7, timeout=30.0
         )
         assert outcome.code == 0, str(outcome)
 
