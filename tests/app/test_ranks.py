@@ -27,7 +27,7 @@ SYNTHETIC = {
     "less-than-a-block": ["--n", "5,63", "--d", "33"],
     "large-blocks": ["--n", "20000", "--d", "64", "--block", "4096", "--rows", "32", "--draws", "1"],
 }
-SMALL = ["--block", "64", "--k", "1,n^0.5,n/2,n", "--sigma", "1,log(n)", "--rows", "5", "--draws", "2"]
+SMALL = ["--block", "64", "--k", "1,n^0.5,n/2,n", "--sigma", "1,log(n)", "--rows", "16", "--draws", "2"]
 
 
 def tensor_file(path: Path, heads: int, n: int, d: int, seed: int) -> Path:
@@ -74,7 +74,7 @@ def random_arguments(rng: np.random.Generator) -> list[str]:
         return str(rng.choice(values))
 
     n = int(np.exp(rng.uniform(np.log(8.0), np.log(6000.0))))
-    rows = int(rng.integers(1, 9))
+    rows = int(rng.integers(1, 25))
     ks = ",".join(dict.fromkeys(map(str, [1, n, *rng.integers(1, n + 1, 2).tolist()])))
     arguments = ["--n", str(n), "--d", str(rng.integers(4, 100)), "--rows", str(rows), "--k", ks]
     arguments += ["--draws", str(rng.integers(1, 4)), "--seed", str(rng.integers(0, 2**60))]
