@@ -59,7 +59,8 @@ def asymptop(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     try:
         stdout, stderr = process.communicate(timeout=timeout)
