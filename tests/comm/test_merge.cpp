@@ -75,10 +75,11 @@ TEST(MergeTopK, EqualsASortOfTheUnion) {
   for (GlobalIndex const n : {1, 63, 64, 65, 300, 1000}) {
     for (int const rows : {1, 2, 3, 5, 16}) {
       for (std::size_t const keep : {1, 2, 50, 2000}) {
-        for (int const values : {0, 2, 100000}) {  // all equal, ties across ranks, mostly distinct
+        for (int const values : {0, 2, 100000}) {  // zeros of both signs, ties across ranks, mostly distinct
           std::vector<std::vector<float>> scores(static_cast<std::size_t>(rows));
           for (auto& row : scores) {
-            for (GlobalIndex j = 0; j < n; ++j) row.push_back(static_cast<float>(random.integer(-values, values)) * 0.01f);
+            for (GlobalIndex j = 0; j < n; ++j)
+              row.push_back(static_cast<float>(random.integer(-values, values)) * (j % 2 == 0 ? 0.01f : -0.01f));
           }
           expect_merged({rows, n, 64, keep, keep}, scores);
           expect_merged({rows, n, 64, keep, keep + 7}, scores);  // lists longer than what is kept

@@ -97,12 +97,12 @@ PackedCandidate bound_of(Packed const& entries, int keep) {
 std::vector<Packed> adversaries(Random& random) {
   std::vector<Packed> all;
   Packed equal_scores, low_bits, spread, words, two_scores, dense;
-  for (LocalIndex i = 0; i < 700; ++i) equal_scores.push_back(pack(1.5f, i));             // differ in the last bits only
+  for (LocalIndex i = 0; i < 4500; ++i) equal_scores.push_back(pack(1.5f, i));            // differ in the last bits only
   for (std::uint64_t i = 0; i < 512; ++i) low_bits.push_back(0xABCDEF0123456000ull | i);  // the last round's nine bits
   for (int i = 0; i < 64; ++i) spread.push_back(std::uint64_t{1} << i);                   // a bit in every digit
   for (int i = 0; i < 5000; ++i) words.push_back(random.bits());
-  for (LocalIndex i = 0; i < 900; ++i) two_scores.push_back(pack(i % 3 == 0 ? 2.0f : -2.0f, i * 4000037u));
-  for (LocalIndex i = 0; i < 3000; ++i) dense.push_back(pack(static_cast<float>(random.normal()), i));
+  for (LocalIndex i = 0; i < 4900; ++i) two_scores.push_back(pack(i % 3 == 0 ? 2.0f : -2.0f, i * 4000037u));
+  for (LocalIndex i = 0; i < 6000; ++i) dense.push_back(pack(static_cast<float>(random.normal()), i));
   for (auto* entries : {&equal_scores, &low_bits, &spread, &words, &two_scores, &dense}) {
     std::sort(entries->begin(), entries->end());
     entries->erase(std::unique(entries->begin(), entries->end()), entries->end());

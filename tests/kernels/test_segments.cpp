@@ -268,6 +268,8 @@ TEST(FixedPoint, SumsOfTheLargestTermsFit) {
   EXPECT_EQ(to_fixed(0.5, 4.0), 2);
   EXPECT_EQ(to_fixed(-0.5, 4.0), -2);
   EXPECT_EQ(to_fixed(0.3, 4.0), 1);
+  EXPECT_EQ(to_fixed(0.9, 2.0), 2);
+  EXPECT_EQ(to_fixed(-0.9, 2.0), -2);
   EXPECT_EQ(to_fixed(-0.7, 2.0), -1);
 }
 

@@ -52,6 +52,7 @@ TEST(Law, Refused) {
     EXPECT_EQ(message.find('\n'), text.find('\n') == std::string::npos ? std::string::npos : message.find('\n'))
         << "more than one line: " << message;
   }
+  EXPECT_NE(message_of([] { Law("--k", "2*sin(n)"); }).find("unknown name 'sin'"), std::string::npos);
   EXPECT_NE(message_of([] { Law("--k", std::string(300, '1')); }), "");
   EXPECT_NE(message_of([] { Law("--k", std::string(60, '(') + "n" + std::string(60, ')')); }), "");
 }
