@@ -39,6 +39,17 @@ KOKKOS_FORCEINLINE_FUNCTION void add_shared(Integer& target, Integer value) {
   }
 }
 
+/// `counter++`, atomically where rows are shared. (Such choices live in functions, not in kernels: nvcc loses what a lambda first
+/// captures inside `if constexpr`.)
+template <class Space>
+KOKKOS_FORCEINLINE_FUNCTION int next_place(int& counter) {
+  if constexpr (is_host_space<Space>) {
+    return counter++;
+  } else {
+    return Kokkos::atomic_fetch_add(&counter, 1);
+  }
+}
+
 /// Raises a shared maximum.
 template <class Space>
 KOKKOS_FORCEINLINE_FUNCTION void max_shared(double& target, double value) {

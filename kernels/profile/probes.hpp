@@ -88,12 +88,7 @@ void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, flo
                 add_shared<Space>(p.above(row, q, 1), static_cast<std::int64_t>(binned.r));
                 add_shared<Space>(p.above(row, q, 2), static_cast<std::int64_t>(binned.r2));
               } else if (s[l] > p.low(row, q)) {
-                int place = 0;
-                if constexpr (is_host_space<Space>) {
-                  place = p.fill(row, q)++;
-                } else {
-                  place = Kokkos::atomic_fetch_add(&p.fill(row, q), 1);
-                }
+                int const place = next_place<Space>(p.fill(row, q));
                 if (place < p.capacity(row, q)) p.collected(p.begin(row, q) + place) = s[l];
               }
             }

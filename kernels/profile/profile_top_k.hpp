@@ -84,6 +84,8 @@ void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float
         float const threshold = candidates.threshold(row);
         float const* row_scores = &scores(team.league_rank(), 0);
         PackedMoments* bins = &packed(row, 0);
+        PackedCandidate* entries = &candidates.entries(row, 0);
+        int* fill = &candidates.fill(row);
         Kokkos::parallel_for(Kokkos::TeamThreadRange(team, (keys + batch - 1) / batch), [&](int const b) {
           float const* s = row_scores + b * batch;
           int const count = keys - b * batch < batch ? keys - b * batch : batch;
@@ -98,11 +100,7 @@ void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float
           for (int l = 0; l < count; ++l) {
             if (!(s[l] > threshold)) continue;
             PackedCandidate const entry = pack(s[l], tile.first_key + static_cast<LocalIndex>(b * batch + l));
-            if constexpr (is_host_space<Space>) {
-              candidates.entries(row, candidates.fill(row)++) = entry;
-            } else {
-              candidates.entries(row, Kokkos::atomic_fetch_add(&candidates.fill(row), 1)) = entry;
-            }
+            entries[next_place<Space>(*fill)] = entry;
           }
         });
       });

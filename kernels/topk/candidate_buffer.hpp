@@ -62,6 +62,29 @@ KOKKOS_INLINE_FUNCTION PackedCandidate select_bound(Team const& team, PackedCand
   }
 }
 
+/// Moves the entries >= bound to the front. On a device they go through `spare`, because compaction cannot run in place there;
+/// `counter` is one int of team scratch.
+template <class Space, class Team>
+KOKKOS_INLINE_FUNCTION void keep_from(Team const& team, PackedCandidate* entries, int count, PackedCandidate bound, PackedCandidate* spare,
+                                      int keep, int* counter) {
+  if constexpr (is_host_space<Space>) {
+    int kept = 0;
+    for (int i = 0; i < count; ++i) {
+      PackedCandidate const e = entries[i];
+      entries[kept] = e;
+      kept += e >= bound ? 1 : 0;
+    }
+  } else {
+    if (team.team_rank() == 0) *counter = 0;
+    team.team_barrier();
+    for (int i = team.team_rank(); i < count; i += team.team_size()) {
+      if (entries[i] >= bound) spare[Kokkos::atomic_fetch_add(counter, 1)] = entries[i];
+    }
+    team.team_barrier();
+    for (int i = team.team_rank(); i < keep; i += team.team_size()) entries[i] = spare[i];
+  }
+}
+
 /// Keeps each row's best `keep` entries where fewer than `headroom` free places are left (or always, when `headroom` is the
 /// capacity) and raises its threshold to the worst kept score.
 template <class Space>
@@ -79,23 +102,8 @@ void prune(Space const& space, CandidateBuffer<Space> const& buffer, int headroo
         auto* histogram = static_cast<int*>(team.team_shmem().get_shmem(static_cast<int>(scratch)));
         PackedCandidate* entries = &buffer.entries(row, 0);
         PackedCandidate const bound = select_bound<Space>(team, entries, count, keep, histogram);
-        if constexpr (is_host_space<Space>) {
-          int kept = 0;
-          for (int i = 0; i < count; ++i) {
-            PackedCandidate const e = entries[i];
-            entries[kept] = e;
-            kept += e >= bound ? 1 : 0;
-          }
-        } else {
-          PackedCandidate* spare = &buffer.spare(row, 0);
-          if (team.team_rank() == 0) histogram[0] = 0;
-          team.team_barrier();
-          Kokkos::parallel_for(Kokkos::TeamThreadRange(team, count), [&](int const i) {
-            if (entries[i] >= bound) spare[Kokkos::atomic_fetch_add(&histogram[0], 1)] = entries[i];
-          });
-          team.team_barrier();
-          Kokkos::parallel_for(Kokkos::TeamThreadRange(team, keep), [&](int const i) { entries[i] = spare[i]; });
-        }
+        keep_from<Space>(team, entries, count, bound, buffer.spare.data() + static_cast<std::size_t>(row) * buffer.spare.extent(1), keep,
+                         histogram);
         team.team_barrier();
         Kokkos::single(Kokkos::PerTeam(team), [&]() {
           buffer.fill(row) = keep;

@@ -8,6 +8,9 @@
 #include <string>
 #include <thread>
 
+#include "measure/draw.hpp"
+#include "score/score_tile.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -60,11 +63,12 @@ int ranks_on_node(Communicator const& comm) {
   return ranks;
 }
 
-Machine describe_machine(Communicator const& comm, int threads) {
+Machine describe_machine(Communicator const& comm) {
   Machine machine;
   machine.ranks = comm.size();
   machine.ranks_on_node = static_cast<int>(comm.max(static_cast<std::int64_t>(ranks_on_node(comm))));
-  machine.threads = threads;
+  machine.threads = is_host_space<StudySpace> ? StudySpace().concurrency() : 1;
+  machine.tiles_per_step = tiles_per_step(StudySpace());
   machine.memory_bytes = -comm.max(-available_memory());
   return machine;
 }

@@ -13,6 +13,6 @@ int choose_threads(int option, int ranks_on_node);
 int ranks_on_node(Communicator const& comm);
 
 /// Collective: the tightest of all nodes.
-Machine describe_machine(Communicator const& comm, int threads);
+Machine describe_machine(Communicator const& comm);
 
 }  // namespace asymptop

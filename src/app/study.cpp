@@ -214,7 +214,7 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
 
   auto const input = open_input(*config);
-  auto const machine = describe_machine(comm, StudySpace().concurrency());
+  auto const machine = describe_machine(comm);
   auto const plan = plan_study(*config, input.shape, machine);
   if (config->dry_run) {
     if (comm.is_root()) std::cout << describe(plan, *config, machine);

@@ -14,6 +14,7 @@ struct Machine {
   int ranks = 1;
   int ranks_on_node = 1;
   int threads = 1;
+  int tiles_per_step = 1;     ///< BLAS tiles that a rank works on at once
   double memory_bytes = 0.0;  ///< available on this node, for all its ranks; 0 when unknown
 };
 
