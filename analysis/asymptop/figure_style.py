@@ -119,7 +119,8 @@ def _shown_values(axes: Sequence[Axes]) -> np.ndarray:
     found = [np.array([1.0])[:0]]
     for place in axes:
         found += [np.asarray(line.get_ydata(), dtype=float) for line in place.get_lines()]
-        found += [path.vertices[:, 1] for shapes in place.collections for path in shapes.get_paths() if path.vertices.size]
+        paths = [path for shapes in place.collections for path in shapes.get_paths()]
+        found += [path.vertices[:, 1] for path in paths if path.vertices.size]
     values = np.concatenate(found)
     return values[np.isfinite(values) & (values > 0)]
 

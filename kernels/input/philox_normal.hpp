@@ -63,7 +63,7 @@ KOKKOS_FORCEINLINE_FUNCTION void philox_words(Stream stream, std::uint64_t row, 
   w3 = c3;
 }
 
-/// Box-Muller on two uniform words. Radius from (a + 1/2) / 2^32, so |normal| <= 6.7.
+/// Box-Muller on two uniform words. Radius from (a + 1/2) / 2^32, so |normal| <= sqrt(66 log 2) = 6.77.
 KOKKOS_FORCEINLINE_FUNCTION void box_muller(std::uint32_t a, std::uint32_t b, float& x, float& y) {
   // Converting through a signed integer keeps the loop in one vector width.
   float const half = static_cast<float>(static_cast<std::int32_t>(a >> 1));

@@ -65,10 +65,10 @@ KOKKOS_FORCEINLINE_FUNCTION BinnedScore bin_score(float score, BinGrid const& gr
 }
 
 /// During a pass both moments and the count travel in two words, one vector addition per score:
-/// word 0 = count * 2^44 + sum of (r + 2^23), word 1 = sum of r^2. Good for 2^20 scores between flushes.
+/// word 0 = count * 2^44 + sum of (r + 2^23), word 1 = sum of r^2. Good for 2^20 - 1 scores between flushes.
 inline constexpr int packed_count_shift = 44;
 inline constexpr std::int64_t packed_bias = std::int64_t{1} << 23;
-inline constexpr GlobalIndex packed_limit = GlobalIndex{1} << 20;
+inline constexpr GlobalIndex packed_limit = (GlobalIndex{1} << 20) - 1;
 
 struct alignas(16) PackedMoments {
   std::uint64_t count_and_first;

@@ -41,14 +41,15 @@ constexpr char const* usage =
     "A first study:  mpirun -n 2 asymptop study --n 2^10:2^16 --sigma 1,2 -o results.h5\n"
     "Its report:     python3 -m asymptop report results.h5\n";
 
-/// --threads must be known before Kokkos starts; all other options are looked at later.
+/// --threads must be known before Kokkos starts. A command line that does not parse is refused later, with its message.
 int threads_option(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    std::string const argument = argv[i];
-    if (argument == "--threads" && i + 1 < argc) return std::atoi(argv[i + 1]);
-    if (argument.rfind("--threads=", 0) == 0) return std::atoi(argument.c_str() + 10);
+  if (argc < 2 || std::string(argv[1]) != "study") return 0;
+  try {
+    auto const config = parse_study_options(argc - 1, argv + 1, false);
+    return config ? config->threads : 0;
+  } catch (std::exception const&) {
+    return 0;
   }
-  return 0;
 }
 
 /// Settings that libraries read when they are loaded: made, then the program starts again in its place. A barrier that spins for

@@ -47,6 +47,7 @@ TensorScan scan_together(Communicator const& comm, TensorFile const& file, std::
     throw UsageError(bad);
   }
   scan.key_radius = comm.max(scan.key_radius);
+  scan.query_norm = comm.max(scan.query_norm);
   scan.largest_value = comm.max(scan.largest_value);
   return scan;
 }
@@ -62,6 +63,13 @@ std::vector<TensorScan> scan_heads(Communicator const& comm, Input const& input,
     else
       scans.push_back(scans.empty() ? TensorScan{} : scans.back());
     last_head = group.head;
+    double const span = 2.0 * group.scale * scans.back().query_norm * scans.back().key_radius;
+    if (input.file != nullptr && span * group.bins_per_unit > 9e5) {
+      throw UsageError("--input", config.input,
+                       "has queries and keys of head " + std::to_string(group.head) + " whose logits may span " + std::to_string(span) +
+                           "; fp32 logits can be profiled over a span of " + std::to_string(9e5 / group.bins_per_unit) +
+                           ", check the tensors and --scale");
+    }
   }
   return scans;
 }
@@ -81,12 +89,7 @@ class Study {
     int exit_code = 0;
     for (std::size_t i = 0; i < plan_.groups.size(); ++i) {
       auto const& group = plan_.groups[i];
-      if (finished(group)) {
-        progress.clear();
-        keep(group);
-      } else {
-        exit_code = std::max(exit_code, measure(group, scans_[i], progress, done));
-      }
+      if (!keep(group, progress)) exit_code = std::max(exit_code, measure(group, scans_[i], progress, done));
       done += group.seconds;
     }
     progress.clear();
@@ -113,16 +116,6 @@ class Study {
     });
   }
 
-  bool finished(GroupPlan const& group) const {
-    std::int64_t all = 1;
-    if (comm_.is_root()) {
-      for (auto const& item : group.cases) {
-        if (!config_.resume || !is_finished(case_path(config_.output, item.id), item.id, config_.config_text)) all = 0;
-      }
-    }
-    return comm_.min(all) == 1;
-  }
-
   StudyCase start_case(GroupPlan const& group, std::size_t law) const {
     StudyCase item;
     item.config = &config_;
@@ -132,14 +125,24 @@ class Study {
     return item;
   }
 
-  /// Cases of an earlier run enter the table and the records as if measured now.
-  void keep(GroupPlan const& group) {
-    for (std::size_t law = 0; law < group.cases.size() && comm_.is_root(); ++law) {
-      auto item = start_case(group, law);
-      double const sgemm = load_case(case_path(config_.output, item.plan().id), item);
-      records_.add(item);
-      print(table_rows(item, sgemm));
+  /// With --resume: when all cases of the group are finished, they enter the table and the records as if measured now.
+  bool keep(GroupPlan const& group, Progress& progress) {
+    std::int64_t all = config_.resume ? 1 : 0;
+    std::vector<StudyCase> cases;
+    std::vector<double> rates;
+    for (std::size_t law = 0; law < group.cases.size() && comm_.is_root() && all == 1; ++law) {
+      cases.push_back(start_case(group, law));
+      auto const sgemm = load_finished(case_path(config_.output, cases.back().plan().id), cases.back());
+      rates.push_back(sgemm.value_or(0.0));
+      if (!sgemm) all = 0;
     }
+    if (comm_.min(all) == 0) return false;
+    progress.clear();
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+      records_.add(cases[i]);
+      print(table_rows(cases[i], rates[i]));
+    }
+    return true;
   }
 
   int measure(GroupPlan const& group, TensorScan const& scan, Progress& progress, double done) {

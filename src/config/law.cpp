@@ -46,7 +46,9 @@ void check_tokens(std::string const& option, std::string const& text) {
       if (depth > 50) throw UsageError(option, text, "nests parentheses more than 50 deep");
       ++i;
     } else {
-      throw UsageError(option, text, std::string("has the character '") + text[i] + "'; a law is " + grammar);
+      auto const character =
+          c < 128 && c >= 32 ? std::string("the character '") + text[i] + "'" : std::string("a character that is not plain text");
+      throw UsageError(option, text, "has " + character + "; a law is " + grammar);
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <boost/program_options.hpp>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <set>
@@ -91,7 +92,12 @@ std::int64_t parse_size(std::string const& option, std::string const& text, std:
     if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > largest) throw UsageError(option, text, allowed);
     return value;
   }
-  auto const base = parse_integer(option, text.substr(0, caret), 1, 1000000), power = parse_integer(option, text.substr(caret + 1), 0, 48);
+  std::int64_t base = 0, power = 0;
+  auto const* end = text.data() + text.size();
+  auto const [base_end, base_error] = std::from_chars(text.data(), text.data() + caret, base);
+  auto const [power_end, power_error] = std::from_chars(text.data() + caret + 1, end, power);
+  bool const numbers = base_error == std::errc() && base_end == text.data() + caret && power_error == std::errc() && power_end == end;
+  if (!numbers || base < 1 || power < 0 || power > 1000) throw UsageError(option, text, allowed);
   std::int64_t value = 1;
   for (std::int64_t i = 0; i < power; ++i) {
     if (value > largest / base) throw UsageError(option, text, allowed);
@@ -148,12 +154,20 @@ po::variables_map read_options(int argc, char const* const* argv, po::options_de
   po::variables_map values;
   try {
     auto const style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-    po::positional_options_description none;
-    po::store(po::command_line_parser(argc, argv).options(options).style(style).positional(none).run(), values);
+    // Words that belong to no option are collected, so that the message can name them.
+    po::options_description all;
+    all.add(options).add_options()("argument", po::value<std::vector<std::string>>());
+    po::positional_options_description stray;
+    stray.add("argument", -1);
+    po::store(po::command_line_parser(argc, argv).options(all).style(style).positional(stray).run(), values);
+    if (values.count("argument") != 0) {
+      throw UsageError("argument", values["argument"].as<std::vector<std::string>>().front(),
+                       "belongs to no option; see asymptop study --help");
+    }
     if (values.count("config") != 0) {
       auto const& file = values["config"].as<std::string>();
       std::ifstream in(file);
-      if (!in) throw UsageError("--config", file, "cannot be read");
+      if (!in || std::filesystem::is_directory(file)) throw UsageError("--config", file, "cannot be read");
       po::store(po::parse_config_file(in, options), values);
     }
     po::notify(values);
@@ -191,7 +205,13 @@ std::vector<std::int64_t> parse_sizes(std::string const& option, std::string con
       throw UsageError(option, item, "is not N, FIRST:LAST or FIRST:LAST:FACTOR");
     auto const first = parse_size(option, parts[0], largest);
     auto const last = parts.size() > 1 ? parse_size(option, parts[1], largest) : first;
-    auto const factor = parts.size() > 2 ? parse_integer(option, parts[2], 2, 1 << 20) : 2;
+    std::int64_t factor = 2;
+    if (parts.size() > 2) {
+      auto const* end = parts[2].data() + parts[2].size();
+      auto const [stop, error] = std::from_chars(parts[2].data(), end, factor);
+      if (error != std::errc() || stop != end || factor < 2 || factor > 1 << 20)
+        throw UsageError(option, item, "has no whole factor from 2 to 1048576");
+    }
     if (last < first) throw UsageError(option, item, "has its last before its first");
     for (auto n = first;; n *= factor) {
       sizes.push_back(n);
@@ -239,7 +259,12 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   config.self = choose("--self", text("self"), {SelfKey::exclude, SelfKey::include});
   config.input = text("input");
   if (!text("heads").empty()) {
-    for (auto const& head : split_list("--heads", text("heads"))) config.heads.push_back(parse_integer("--heads", head, 0, 1 << 20));
+    for (auto const& head : split_list("--heads", text("heads"))) {
+      auto const number = parse_integer("--heads", head, 0, 1 << 20);
+      if (std::find(config.heads.begin(), config.heads.end(), number) != config.heads.end())
+        throw UsageError("--heads", text("heads"), "names head " + head + " twice");
+      config.heads.push_back(number);
+    }
   }
   config.mask = choose("--mask", text("mask"), {Mask::none, Mask::causal});
   config.epsilon = parse_epsilons(text("epsilon"));
@@ -251,7 +276,7 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   config.keys = choose("--keys", text("keys"), {KeyStorage::automatic, KeyStorage::resident, KeyStorage::streamed});
   config.merge = text("merge");
   if (config.merge != "auto" && config.merge != "owner") throw UsageError("--merge", config.merge, "is none of: auto, owner");
-  config.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, 4096));
+  config.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, 256));
   check_together(config, values);
   config.config_text = as_config(values);
   return config;

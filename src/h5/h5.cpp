@@ -36,6 +36,16 @@ Handle open_attribute(hid_t object, std::string const& name) {
   return {H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, "open attribute " + name};
 }
 
+/// Reading an array into one number would run over its end.
+void check_scalar_number(hid_t object, std::string const& name) {
+  auto const attribute = open_attribute(object, name);
+  Handle const space(H5Aget_space(attribute), H5Sclose, "read the shape of attribute " + name);
+  Handle const type(H5Aget_type(attribute), H5Tclose, "read the type of attribute " + name);
+  auto const kind = H5Tget_class(type);
+  if (H5Sget_simple_extent_npoints(space) != 1 || (kind != H5T_FLOAT && kind != H5T_INTEGER))
+    throw RunError("HDF5: attribute " + name + " is not one number");
+}
+
 Handle creation_properties(std::vector<hsize_t> const& shape) {
   Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "make dataset properties");
   // Times in object headers would make equal results differ in bytes.
@@ -158,6 +168,8 @@ std::string read_text_attribute(hid_t object, std::string const& name) {
   Handle const type(H5Aget_type(attribute), H5Tclose, "read the type of attribute " + name);
   if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) <= 0)
     throw RunError("HDF5: attribute " + name + " is not variable-length text");
+  Handle const space(H5Aget_space(attribute), H5Sclose, "read the shape of attribute " + name);
+  if (H5Sget_simple_extent_npoints(space) != 1) throw RunError("HDF5: attribute " + name + " is not one text");
   char* text = nullptr;
   check(H5Aread(attribute, text_type(), &text), "read attribute " + name);
   std::string value(text == nullptr ? "" : text);
@@ -167,12 +179,14 @@ std::string read_text_attribute(hid_t object, std::string const& name) {
 
 std::int64_t read_int_attribute(hid_t object, std::string const& name) {
   std::int64_t value = 0;
+  check_scalar_number(object, name);
   check(H5Aread(open_attribute(object, name), H5T_NATIVE_INT64, &value), "read attribute " + name);
   return value;
 }
 
 double read_double_attribute(hid_t object, std::string const& name) {
   double value = 0.0;
+  check_scalar_number(object, name);
   check(H5Aread(open_attribute(object, name), H5T_NATIVE_DOUBLE, &value), "read attribute " + name);
   return value;
 }

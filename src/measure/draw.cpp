@@ -159,16 +159,18 @@ double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig co
   Kokkos::deep_copy(queries, 1.0f);
   Kokkos::deep_copy(keys, 1.0f);
   double const flops = 2.0 * static_cast<double>(rows * d) * tiles.pass;
-  int const repetitions = std::max(3, static_cast<int>(1e9 / flops));
-  std::vector<double> samples;
-  for (int sample = 0; sample < 6; ++sample) {
+  auto const timed = [&](int calls) {
     comm.barrier();
     auto const begin = PhaseTimes::Clock::now();
-    for (int i = 0; i < repetitions; ++i) score_tiles(space, queries, keys, scores, tiles.pass, tiles.blas);
+    for (int i = 0; i < calls; ++i) score_tiles(space, queries, keys, scores, tiles.pass, tiles.blas);
     space.fence();
-    double const seconds = comm.max(std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count());
-    if (sample > 0) samples.push_back(flops * repetitions * comm.size() / seconds / 1e9);  // the first one warms up
-  }
+    return comm.max(std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count());
+  };
+  // About 10 ms a sample, agreed over ranks; the first calls warm up.
+  constexpr double sample_seconds = 0.01;
+  int const calls = std::clamp(static_cast<int>(sample_seconds / std::max(timed(2) / 2.0, 1e-7)), 1, 1000);
+  std::vector<double> samples;
+  for (int sample = 0; sample < 5; ++sample) samples.push_back(flops * calls * comm.size() / timed(calls) / 1e9);
   std::nth_element(samples.begin(), samples.begin() + 2, samples.end());
   return samples[2];
 }

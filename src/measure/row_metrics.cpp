@@ -239,6 +239,27 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
   return result;
 }
 
+namespace {
+
+/// A window held more scores than could be collected: halve it; or, where the scores take only a few values (equal or nearly equal
+/// keys), single one of them out, whose count is all that is needed.
+void narrow(Probe& probe, ProbeAnswer& answer) {
+  constexpr std::size_t few_values = 8;
+  auto& seen = answer.collected;
+  std::sort(seen.begin(), seen.end());
+  float const pivot = seen[seen.size() / 2], smallest = seen.front();
+  seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+  if (seen.size() <= few_values) {
+    probe.high = pivot;
+    probe.low = std::nextafter(pivot, -infinity);
+    return;
+  }
+  float const middle = std::isfinite(probe.low) && std::isfinite(probe.high) ? probe.low + (probe.high - probe.low) * 0.5f : smallest;
+  probe.low = std::max(probe.low, std::nextafter(middle, -infinity));
+}
+
+}  // namespace
+
 bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& metrics, double sigma, double score_max) {
   auto const item = static_cast<std::size_t>(probe.item);
   if (probe.kind == Probe::Kind::count_above) {
@@ -269,15 +290,8 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
   }
   double const without_window = one_value ? with_window - inside : probe.mass_below_bin + bin_sums(rest, sigma, grid.width(), centre).z1;
   bool const too_low = with_window <= probe.target && probe.high < probe.bracket_high;
-  if (!one_value && !whole && !too_low) {  // too many to collect: narrow to the window, or to its one repeated value
-    auto const [smallest, largest] = std::minmax_element(answer.collected.begin(), answer.collected.end());
-    if (smallest != answer.collected.end() && *smallest == *largest) {
-      probe.high = *smallest;
-      probe.low = std::nextafter(*smallest, -infinity);
-    } else {
-      float const middle = std::isfinite(probe.low) && std::isfinite(probe.high) ? probe.low + (probe.high - probe.low) * 0.5f : *smallest;
-      probe.low = std::max(probe.low, std::nextafter(middle, -infinity));
-    }
+  if (!one_value && !whole && !too_low) {
+    narrow(probe, answer);
     return false;
   }
   bool const too_high = without_window > probe.target && probe.low > probe.bracket_low;

@@ -80,7 +80,7 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
     double const tau = metrics.tail_mass[i], head_mass = (1.0 - tau) * z;
     double const error = distance(t, 1.0 / z, h, tau / head_mass, d);
     metrics.output_error.push_back(error);
-    metrics.output_error_relative.push_back(error / exact);
+    metrics.output_error_relative.push_back(error == 0.0 ? 0.0 : error / exact);  // values may all be zero
     // The identity, with means taken over the directly summed weights.
     double const means = tau * distance(t, 1.0 / t[d], h, 1.0 / h[d], d);
     double const direct = distance(all, 1.0 / z, h, 1.0 / head_mass, d);

@@ -16,6 +16,9 @@ constexpr std::int64_t largest_batch = 256;
 /// Share of a rank's memory that resident keys may take, and that all of a case may take.
 constexpr double resident_share = 0.4, whole_share = 0.9;
 
+/// Beyond this a row's profile would need over 10^6 bins, and rounding a logit to fp32 would change its exponential by a percent.
+constexpr double largest_usable_sigma = 1000.0;
+
 /// Rates for the estimate of time, per core: measured once on a 2023 server core, good to a factor of two.
 constexpr double normals_per_second = 7e8, flops_per_second = 8e10, scores_per_second = 7e8;
 
@@ -109,6 +112,12 @@ GroupPlan make_group(RunConfig const& config, InputShape const& input, std::int6
     }
   }
   group.bins_per_unit = std::exp2(std::ceil(std::log2(std::max(32.0 * largest_sigma, 16.0))));
+  if (largest_sigma > largest_usable_sigma) {
+    std::ostringstream value;
+    value << largest_sigma;
+    throw UsageError(config.sigma_from_R ? "--R" : "--sigma", value.str(),
+                     "is the largest sigma at n = " + std::to_string(n) + "; fp32 logits can be profiled up to sigma = 1000");
+  }
   for (auto const& law : config.k) {
     auto const rank = rank_at(law, n);
     group.k_of_law.push_back(rank.k);

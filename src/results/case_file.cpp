@@ -166,37 +166,7 @@ std::string options_of_case(std::string const& config_text) {
   return kept;
 }
 
-}  // namespace
-
-std::string case_path(std::string const& output, std::string const& id) { return output + ".cases/" + id + ".h5"; }
-
-void write_case(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
-  write_whole(case_path(output, study_case.plan().id), [&](hid_t file) {
-    write_provenance(file, provenance);
-    auto const cases = h5::create_group(file, "cases");
-    auto const group = h5::create_group(cases, study_case.plan().id);
-    write_attributes(group, study_case);
-    write_scales(group, study_case);
-    write_data(group, study_case);
-  });
-}
-
-bool is_finished(std::string const& path, std::string const& id, std::string const& config_text) {
-  try {
-    if (!fs::exists(path)) return false;
-    auto const file = h5::open_file(path);
-    if (h5::read_int_attribute(file, "schema_version") != 1 ||
-        options_of_case(h5::read_text_attribute(file, "config_text")) != options_of_case(config_text))
-      return false;
-    auto const group = h5::open_group(file, "cases/" + id);
-    if (h5::read_text_attribute(group, "verdict") != "VALID") return false;
-    for (auto const& name : h5::group_members(group)) h5::read_dataset(group, name);
-    return true;
-  } catch (RunError const&) {
-    return false;  // damaged: measured again
-  }
-}
-
+/// Fills data, checks and timings. Throws RunError where something is missing or of another size.
 double load_case(std::string const& path, StudyCase& study_case) {
   auto const file = h5::open_file(path);
   auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
@@ -223,6 +193,12 @@ double load_case(std::string const& path, StudyCase& study_case) {
   }
   data.k_epsilon = integers("k_epsilon");
   data.count_p_above = integers("count_p_above");
+  auto const rows = static_cast<std::size_t>(study_case.config->rows * study_case.config->draws), k = study_case.group->k.size();
+  bool const whole = data.row_n.size() == rows && data.p_max.size() == rows && data.tail_mass.size() == rows * k &&
+                     data.row_linf_error.size() == rows * k && data.output_error.empty() != study_case.config->output_error &&
+                     data.k_epsilon.size() == rows * study_case.config->epsilon.size() &&
+                     data.count_p_above.size() == rows * study_case.config->count_above.size();
+  if (!whole) throw RunError(path + " is not whole");
   auto const residuals = numbers("check_residual"), seconds = numbers("phase_seconds");
   if (residuals.size() != check_names.size() || seconds.size() % phase_names.size() != 0)
     throw RunError(path + " was written by another version; use --force");
@@ -232,6 +208,37 @@ double load_case(std::string const& path, StudyCase& study_case) {
     std::copy_n(seconds.begin() + static_cast<std::ptrdiff_t>(i), phase_names.size(), draw.begin());
   }
   return h5::read_double_attribute(file, "sgemm_gflops");
+}
+
+}  // namespace
+
+std::string case_path(std::string const& output, std::string const& id) { return output + ".cases/" + id + ".h5"; }
+
+void write_case(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
+  write_whole(case_path(output, study_case.plan().id), [&](hid_t file) {
+    write_provenance(file, provenance);
+    auto const cases = h5::create_group(file, "cases");
+    auto const group = h5::create_group(cases, study_case.plan().id);
+    write_attributes(group, study_case);
+    write_scales(group, study_case);
+    write_data(group, study_case);
+  });
+}
+
+std::optional<double> load_finished(std::string const& path, StudyCase& study_case) {
+  try {
+    if (!fs::exists(path)) return std::nullopt;
+    auto const file = h5::open_file(path);
+    auto const options = options_of_case(h5::read_text_attribute(file, "config_text"));
+    if (h5::read_int_attribute(file, "schema_version") != 1 || options != options_of_case(study_case.config->config_text))
+      return std::nullopt;
+    auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
+    if (h5::read_text_attribute(group, "verdict") != "VALID") return std::nullopt;
+    for (auto const& name : h5::group_members(group)) h5::read_dataset(group, name);
+    return load_case(path, study_case);
+  } catch (RunError const&) {
+    return std::nullopt;  // damaged: measured again
+  }
 }
 
 void merge_cases(std::string const& output, std::vector<std::string> const& paths) {

@@ -1,7 +1,5 @@
 #include "results/records.hpp"
 
-#include <unistd.h>
-
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -102,8 +100,11 @@ void check_records_path(std::string const& path) {
   if (path.empty() || path == "-") return;
   namespace fs = std::filesystem;
   auto const folder = fs::path(path).parent_path().empty() ? fs::path(".") : fs::path(path).parent_path();
-  bool const writable = fs::is_directory(folder) && access(fs::exists(path) ? path.c_str() : folder.c_str(), W_OK) == 0;
-  if (!writable || fs::is_directory(path)) throw UsageError("--json", path, "cannot be written");
+  bool const there = fs::exists(path);
+  // Opening is the only sure test; a file made by it goes away again.
+  bool const writable = fs::is_directory(folder) && !fs::is_directory(path) && std::ofstream(path, std::ios::app).is_open();
+  if (!writable) throw UsageError("--json", path, "cannot be written");
+  if (!there) fs::remove(path);
 }
 
 std::string table_heading() {

@@ -30,7 +30,11 @@ std::ptrdiff_t first_bad(std::vector<float> const& values, std::size_t count) {
 TensorFile::TensorFile(std::string const& path) : path_(path) {
   if (!std::filesystem::is_regular_file(path)) throw UsageError("--input", path, "is not a file");
   if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError("--input", path, "is not an HDF5 file; python3 -m asymptop convert makes one");
-  file_ = h5::open_file(path);
+  try {
+    file_ = h5::open_file(path);
+  } catch (RunError const&) {
+    throw UsageError("--input", path, "is a damaged HDF5 file: it does not open");
+  }
   query_ = open("Q");
   key_ = open("K");
   value_ = open("V");
@@ -44,7 +48,11 @@ TensorFile::TensorFile(std::string const& path) : path_(path) {
   if (query_.heads % key_.heads != 0)
     fail("has " + std::to_string(query_.heads) + " heads of Q, not a multiple of its " + std::to_string(key_.heads) + " heads of K");
   if (h5::has_attribute(file_, "scale")) {
-    scale_ = h5::read_double_attribute(file_, "scale");
+    try {
+      scale_ = h5::read_double_attribute(file_, "scale");
+    } catch (RunError const&) {
+      fail("has a root attribute scale that is not one number");
+    }
     if (!std::isfinite(*scale_) || *scale_ <= 0.0) fail("has a root attribute scale that is not a positive number");
   }
 }
@@ -115,6 +123,11 @@ TensorScan scan_head(TensorFile const& file, std::int64_t head, GlobalIndex begi
     auto const values = static_cast<std::size_t>(count) * d;
     file.read_queries(head, first, count, rows.data());
     check("Q", first, values);
+    for (std::size_t i = 0; i < values; i += d) {
+      double square = 0.0;
+      for (std::size_t c = 0; c < d; ++c) square += static_cast<double>(rows[i + c]) * static_cast<double>(rows[i + c]);
+      scan.query_norm = std::max(scan.query_norm, std::sqrt(square));
+    }
     file.read_values(head, first, count, rows.data());
     check("V", first, values);
     for (std::size_t i = 0; i < values; ++i) scan.largest_value = std::max(scan.largest_value, static_cast<double>(std::fabs(rows[i])));

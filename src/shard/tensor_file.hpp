@@ -55,6 +55,7 @@ class TensorFile {
 struct TensorScan {
   std::vector<float> centre;   ///< (d): mean of the first keys, a point near the keys' middle
   double key_radius = 0.0;     ///< largest ‖k - centre‖
+  double query_norm = 0.0;     ///< largest ‖q‖
   double largest_value = 0.0;  ///< largest |v|
 };
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from _pytest.mark import ParameterSet
 from command_line import asymptop
 
 OK = ("--n", "64", "--rows", "2", "--draws", "1", "--k", "4", "--block", "64")
@@ -34,11 +33,6 @@ def check_refused(folder: Path, arguments: list[str], named: list[str]) -> None:
     assert snapshot(folder) == before, "something was written"
 
 
-def known(reason: str, *values: object) -> ParameterSet:
-    """A case that the program does not refuse as it should yet."""
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason=reason))
-
-
 def replaced(option: str, value: str) -> list[str]:
     """The good study with one option given anew."""
     words = list(OK)
@@ -55,7 +49,7 @@ def replaced(option: str, value: str) -> list[str]:
         (["--bogus"], ["--bogus"]),
         (["study", *OK, "--bogus", "3"], ["bogus"]),
         (["study", *OK, "--row", "3"], ["--row"]),  # no guessing of shortened options
-        known("a stray word is not named", ["study", *OK, "stray"], ["stray"]),
+        (["study", *OK, "stray"], ["stray"]),
         (["study", "--n"], ["--n"]),
         (["study"], ["--n"]),
         (["study", *OK, "--R", "1", "--sigma", "1"], ["--R", "--sigma"]),
@@ -79,13 +73,13 @@ def test_command_line(arguments: list[str], named: list[str], tmp_path: Path) ->
 NUMBERS = [
     *(("--n", value) for value in ("0", "-5", "abc", "1e6", "562949953421312", "3.5", "4096,", ",")),
     *(("--n", value) for value in ("2^4:", "16:8", "8:64:2:2", "0x10", "99999999999999999999", " ")),
-    *(known("only a part of the value is named", "--n", value) for value in ("2^49", "2^", "^5", "8:64:1")),
+    *(("--n", value) for value in ("2^49", "2^", "^5", "8:64:1")),
     *(("--d", value) for value in ("0", "-1", "5000", "x")),
     *(("--rows", value) for value in ("0", "-1", "x", "2.5", "9999999999")),
     *(("--draws", value) for value in ("0", "-1", "x")),
     *(("--seed", value) for value in ("-1", "x", "99999999999999999999")),
     *(("--threads", value) for value in ("x", "-1")),
-    known("threads are started before the number is looked at: a crash", "--threads", "300000"),
+    ("--threads", "300000"),
     *(("--scale", value) for value in ("0", "-1", "nan", "inf", "x")),
     *(("--epsilon", value) for value in ("0", "1", "-0.1", "nan", "x", "0.1,", "0.1,0.1", "0.1x")),
     *(("--block", value) for value in ("0", "63", "32", "100", "x", "2^21", "-64")),
@@ -102,7 +96,7 @@ BAD_LAWS = [
 ]
 LAWS = [("--k", law) for law in BAD_LAWS] + [("--sigma", law) for law in BAD_LAWS[::4]]
 LAWS += [("--k", "0.4"), ("--k", "1/n"), ("--R", "m"), ("--R", "0"), ("--count-above", "0"), ("--count-above", "q/n")]
-LAWS += [known("half of a UTF-8 character is printed", "--k", "\u03c3")]
+LAWS += [("--k", "\u03c3")]
 
 
 @pytest.mark.parametrize(("option", "value"), NUMBERS + CHOICES + LAWS)
@@ -126,9 +120,6 @@ def test_more_memory_than_the_machine(tmp_path: Path) -> None:
     check_refused(tmp_path, ["study", *replaced("--n", "2^40"), *large], [str(2**40)])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a sigma too large for the score bins is found while running: exit 1, results begun"
-)
 def test_too_large_sigma(tmp_path: Path) -> None:
     check_refused(tmp_path, ["study", *replaced("--sigma", "1e6")], ["--sigma"])
 
@@ -159,7 +150,7 @@ def test_output(output: str, named: str, switch: list[str], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["missing/records.json", "folder", known("found after the whole study: exit 1", "/proc/records.json")]
+    "path", ["missing/records.json", "folder", "/proc/records.json"]
 )
 def test_records_path(path: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
@@ -185,7 +176,7 @@ def test_config_file(name: str, tmp_path: Path) -> None:
     check_refused(tmp_path, ["study", "--config", "study.cfg"], named)
 
 
-@pytest.mark.parametrize("path", ["missing.cfg", known("a folder is taken for an empty file: the study runs", ".")])
+@pytest.mark.parametrize("path", ["missing.cfg", "."])
 def test_config_path(path: str, tmp_path: Path) -> None:
     check_refused(tmp_path, ["study", "--config", path, "--n", "64"], ["--config", path])
 
@@ -234,6 +225,7 @@ BAD_TENSORS: dict[str, tuple[dict[str, np.ndarray | None], list[str]]] = {
     "nan-in-k": ({"K": with_value(np.nan, 0, 0, 0)}, ["K", "head 0", "row 0", "column 0"]),
     "inf-in-v": ({"V": with_value(np.inf, 1, 99, 7)}, ["V", "head 1", "row 99", "column 7"]),
     "minus-inf": ({"K": with_value(-np.inf, 0, 64, 2)}, ["K", "head 0", "row 64", "column 2"]),
+    "too-wide-logits": ({"K": gaussian(2, 100, 8) * 1e5}, ["head", "span"]),
     "beyond-fp32": (
         {"K": with_value(1e300, 0, 64, 2, dtype=np.float64)},
         ["K", "head 0", "row 64", "column 2", "fp32"],
@@ -255,7 +247,6 @@ def test_input_path(tmp_path: Path) -> None:
         check_refused(tmp_path, ["study", "--input", path, *OK], ["--input", path])
 
 
-@pytest.mark.xfail(strict=True, reason="a damaged HDF5 file is a failed run (exit 1), not bad input")
 def test_truncated_tensor_file(tmp_path: Path) -> None:
     write_tensors(tmp_path / "tensors.h5")
     whole = (tmp_path / "tensors.h5").read_bytes()
@@ -274,8 +265,8 @@ def test_group_in_place_of_dataset(tmp_path: Path) -> None:
     "scale",
     [
         *(0.0, -1.0, np.nan, np.inf),
-        known("a failed run (exit 1), not bad input", "wide"),
-        known("two numbers are read into the memory of one, and the study runs", [1.0, 2.0]),
+        "wide",
+        [1.0, 2.0],
     ],
     ids=str,
 )
@@ -294,7 +285,7 @@ def test_scale_attribute(scale: object, tmp_path: Path) -> None:
         (["--n", "100", "--heads", "2"], ["--heads", "2"]),
         (["--n", "100", "--heads", "x"], ["--heads", "x"]),
         (["--n", "100", "--heads", "-1"], ["--heads"]),
-        known("found when all is measured: exit 1", ["--n", "100", "--heads", "0,0"], ["--heads", "0"]),
+        (["--n", "100", "--heads", "0,0"], ["--heads", "0"]),
         (["--n", "100", "--sigma", "2"], ["--sigma", "--input"]),
         (["--n", "100", "--R", "2"], ["--R", "--input"]),
         (["--n", "100", "--d", "8"], ["--d", "--input"]),

@@ -141,25 +141,26 @@ def test_one_draw_has_no_standard_error(tmp_path: Path) -> None:
 
 
 def test_tensor_and_invalid_records(tmp_path: Path) -> None:
-    """Values that are all zero have no relative error: the verdict says so, and the exit code."""
+    """Large parts of queries and keys that cancel leave fp32 scores without the digits that p needs: the audit sees."""
     rng = np.random.default_rng(1)
     with h5py.File(tmp_path / "tensors.h5", "w") as file:
-        file["Q"], file["K"] = rng.standard_normal((2, 2, 100, 8))
-        values = rng.standard_normal((2, 100, 8))
-        values[1] = 0.0
-        file["V"] = values
+        queries, keys = rng.standard_normal((2, 2, 100, 8))
+        queries[1, :, :2] = 60.0
+        keys[1, :, 0] *= 100.0
+        keys[1, :, 1] = -keys[1, :, 0]
+        file["Q"], file["K"] = queries, keys
+        file["V"] = rng.standard_normal((2, 100, 8))
     size = ["--n", "100", "--k", "4", "--rows", "16", "--draws", "3"]
     outcome = asymptop("study", "--input", "tensors.h5", *size, "--json", "-", cwd=tmp_path)
     assert outcome.code == 1, str(outcome)
     records = json.loads(outcome.stdout)
     assert {(r["head"], r["verdict"]) for r in records} == {(0, "VALID"), (1, "INVALID")}
     assert {r["sigma_law"] for r in records} == {"measured"}
-    assert {r["mean"] for r in records if r["head"] == 1 and r["metric"] == "output_error_relative"} == {None}
     assert "INVALID" in outcome.stderr
     with h5py.File(tmp_path / "results.h5") as file:
         bad = file["cases/n100-d8-head1"].attrs
         assert bad["verdict"] == "INVALID"
-        assert "finite" in bad["verdict_reason"]
+        assert "audit_metrics" in bad["verdict_reason"]
     info = asymptop("info", "results.h5", cwd=tmp_path)
     assert info.code == 1
     assert "INVALID" in info.stdout

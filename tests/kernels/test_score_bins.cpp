@@ -198,7 +198,7 @@ TYPED_TEST(BinnedPass, ExactIntegersInAnyOrderAndTiling) {
 }
 
 /// packed_limit scores may go into one bin between two flushes, at either of its edges.
-TYPED_TEST(BinnedPass, DISABLED_FullestBinBetweenFlushes) {
+TYPED_TEST(BinnedPass, FullestBinBetweenFlushes) {
   for (float const r : {-0.5f, 0.5f, 0.25f}) {
     for (GlobalIndex const extra : {-1, 0, 1}) {
       std::vector<float> const scores(static_cast<std::size_t>(packed_limit + extra), (2.0f + r) / 32.0f);  // ties round to the even bin 2
