@@ -12,7 +12,7 @@ namespace asymptop {
 
 /// Keys that one BLAS call scores. A score depends on the call's shape and on where in the tile a key lies, so the shape is fixed by
 /// the block length alone and tiles start at multiples of it.
-inline int tile_keys(GlobalIndex block) { return static_cast<int>(std::min<GlobalIndex>(block, 1024)); }
+inline int tile_keys(GlobalIndex block) { return static_cast<int>(std::min<GlobalIndex>(block, 512)); }
 
 /// BLAS tiles in one step of a pass: one per thread on the host; enough to fill a device.
 template <class Space>

@@ -119,14 +119,19 @@ class RowBatch {
   Matrix<Space, float> queries_, scores_;
 };
 
+/// Steps of the first pass between two looks at the candidate buffers.
+inline constexpr int prune_every = 8;
+
 /// The first pass: profile and top-k of the shard.
 template <class Space>
 ProfileTopK<Space> first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
-  int const headroom = batch.tiles().pass;
+  // Room for several steps, so that buffers are looked at only every few.
+  int const headroom = prune_every * batch.tiles().pass;
+  int step = 0;
   ProfileTopK<Space> state(space, batch.grid(), batch.first_bin(), keep, headroom);
   batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int, Matrix<Space, float> const& scores, Matrix<Space, float> const&) {
     if (state.since_flush + tile.keys > packed_limit) flush(space, state);
-    prune(space, state.candidates, headroom);
+    if (step++ % prune_every == 0) prune(space, state.candidates, headroom);
     add_tile(space, state, scores, batch.limit(), tile);
     state.since_flush += tile.keys;
     space.fence();

@@ -35,10 +35,10 @@ std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
 /// Bytes of one rank at the group's peak.
 double estimate_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows) {
   double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), ranks = machine.ranks;
-  double const block = static_cast<double>(config.block), tile = std::min(1024.0, block) * machine.tiles_per_step;
+  double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
   double const shard = std::min(n, std::ceil(n / block / ranks) * block), keep = static_cast<double>(group.k.back()) + 1.0;
   double const tensors = (config.output_error ? 2.0 : 1.0) * (resident ? shard + tile : tile) * d * 4.0;
-  double const candidates = rows * (keep + std::max(keep / 4.0, 1024.0) + tile) * 8.0;
+  double const candidates = rows * (keep + std::max(keep / 4.0, 1024.0) + 8.0 * tile) * 8.0;
   double const bins = rows * 20.0 * group.bins_per_unit * 40.0;
   double const scores = rows * tile * 4.0 * 2.0;
   double const laws = static_cast<double>(group.cases.size()), segments = static_cast<double>(group.k.size()) + 1.0;
