@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/math.hpp"
+#include "input/lanes.hpp"
 
 namespace asymptop {
 
@@ -35,24 +36,27 @@ inline Stream tensor_stream(std::uint64_t seed, std::uint64_t draw, std::int64_t
   return {second[0], second[1]};
 }
 
+/// Philox's multipliers, and what is added to its key after every round.
+inline constexpr std::uint32_t philox_multiplier0 = 0xD2511F53u, philox_multiplier1 = 0xCD9E8D57u;
+inline constexpr std::uint32_t philox_weyl0 = 0x9E3779B9u, philox_weyl1 = 0xBB67AE85u;
+
 /// Four uniform 32-bit words of counter (row, group): Philox4x32-10.
 /// Random123's own function keeps its words in arrays, which stops gcc from vectorising the loop over groups (measured:
 /// 10 ns a normal against 1.4), so the ten rounds are spelled out; a test holds them equal to Random123's.
 KOKKOS_FORCEINLINE_FUNCTION void philox_words(Stream stream, std::uint64_t row, std::uint32_t group, std::uint32_t& w0, std::uint32_t& w1,
                                               std::uint32_t& w2, std::uint32_t& w3) {
-  constexpr std::uint64_t multiplier0 = 0xD2511F53u, multiplier1 = 0xCD9E8D57u;
   std::uint32_t c0 = static_cast<std::uint32_t>(row), c1 = static_cast<std::uint32_t>(row >> 32), c2 = group, c3 = 0u;
   std::uint32_t k0 = stream.key0, k1 = stream.key1;
-#define ASYMPTOP_PHILOX_ROUND                            \
-  {                                                      \
-    std::uint64_t const p0 = multiplier0 * c0;           \
-    std::uint64_t const p1 = multiplier1 * c2;           \
-    c0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1 ^ k0; \
-    c2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3 ^ k1; \
-    c1 = static_cast<std::uint32_t>(p1);                 \
-    c3 = static_cast<std::uint32_t>(p0);                 \
-    k0 += 0x9E3779B9u;                                   \
-    k1 += 0xBB67AE85u;                                   \
+#define ASYMPTOP_PHILOX_ROUND                                        \
+  {                                                                  \
+    std::uint64_t const p0 = std::uint64_t{philox_multiplier0} * c0; \
+    std::uint64_t const p1 = std::uint64_t{philox_multiplier1} * c2; \
+    c0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1 ^ k0;             \
+    c2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3 ^ k1;             \
+    c1 = static_cast<std::uint32_t>(p1);                             \
+    c3 = static_cast<std::uint32_t>(p0);                             \
+    k0 += philox_weyl0;                                              \
+    k1 += philox_weyl1;                                              \
   }
   ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND
       ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND ASYMPTOP_PHILOX_ROUND
@@ -63,16 +67,43 @@ KOKKOS_FORCEINLINE_FUNCTION void philox_words(Stream stream, std::uint64_t row, 
   w3 = c3;
 }
 
-/// Box-Muller on two uniform words. Radius from (a + 1/2) / 2^32, so |normal| <= sqrt(66 log 2) = 6.77.
-KOKKOS_FORCEINLINE_FUNCTION void box_muller(std::uint32_t a, std::uint32_t b, float& x, float& y) {
-  // Converting through a signed integer keeps the loop in one vector width.
-  float const half = static_cast<float>(static_cast<std::int32_t>(a >> 1));
-  float const u = (half + 0.25f) * 4.656612873077393e-10f;  // 2^-31
-  float const radius = sqrtf(-2.0f * log_fp32(u));
-  float s, c;
-  sincos_turns(static_cast<float>(static_cast<std::int32_t>(b)) * 2.3283064365386963e-10f, s, c);
-  x = radius * c;
-  y = radius * s;
+/// Box-Muller on two words, or on lanes of two words; the same operations in the same order for both, so that builds with FMA give the
+/// same bits at every vector width. |normal| <= sqrt(66 log 2) = 6.77.
+///
+/// Radius: u = (a + 1/2) / 2^32 with a taken as a signed word t, so that u near 1 keeps its digits: for t < 0, f = u - 1 = (t + 1/2) / 2^32
+/// itself; for t >= 0, u = 2^e (1 + f) with f in [-1/2, 0). Then r^2 = -2 log u = -2 log(2) e + f P(f) has no cancellation.
+/// P: minimax of -2 log(1 + f) / f on [-1/2, 0], relative error 2.4e-8.
+/// Angle: within a quarter turn about 0 from b / 2^31 = y in [-1, 1], angle pi y / 4 (minimax of sine and cosine, relative errors 2.8e-8
+/// and 3.9e-8); bit 0 mirrors it and bit 1 swaps the axes.
+template <class Float, class Word>
+KOKKOS_FORCEINLINE_FUNCTION void box_muller(Word a, Word b, Float& x, Float& y) {
+  Float const zero{};
+  Float const t = signed_float(a) + 0.5f;
+  Word const bits = bit_cast<Word>(t);
+  Float const f = select_bit<31>(a, t * 2.3283064365386963e-10f, bit_cast<Float>((bits & 0x007fffffu) | 0x3f000000u) - 1.0f);
+  Float const e = signed_float(zero_if_negative(a, (bits - 0x4f000000u) & 0xff800000u));  // e * 2^23
+  Float p = multiply_add(zero - 2.828575611114502f, f, zero - 3.2780873775482178f);
+  p = multiply_add(p, f, zero - 2.416487455368042f);
+  p = multiply_add(p, f, zero - 0.36147770285606384f);
+  p = multiply_add(p, f, zero - 0.5272728800773621f);
+  p = multiply_add(p, f, zero + 0.48738062381744385f);
+  p = multiply_add(p, f, zero - 0.6672631502151489f);
+  p = multiply_add(p, f, zero + 0.9999904632568359f);
+  p = multiply_add(p, f, zero - 2.0f);
+  Float const radius = square_root(multiply_add(e, zero - 1.6525917e-7f, f * p));  // 2 log(2) / 2^23
+
+  Float const angle = signed_float(b) * 4.656612873077393e-10f;  // 2^-31
+  Float const z = angle * angle;
+  Float s = multiply_add(zero - 3.660915172076784e-05f, z, zero + 0.0024910164065659046f);
+  s = multiply_add(s, z, zero - 0.08074583113193512f);
+  s = multiply_add(s, z, zero + 0.7853981852531433f);
+  s = s * angle;
+  Float c = multiply_add(zero - 0.0003189770213793963f, z, zero + 0.01585014909505844f);
+  c = multiply_add(c, z, zero - 0.3084244132041931f);
+  c = multiply_add(c, z, zero + 1.0f);
+  c = bit_cast<Float>(bit_cast<Word>(c) ^ (b << 31));
+  x = radius * select_bit<1>(b, s, c);
+  y = radius * select_bit<1>(b, c, s);
 }
 
 /// Columns are filled in four strides of ceil(d / 4), so that neighbouring lanes write neighbouring columns.
