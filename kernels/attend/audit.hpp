@@ -4,6 +4,7 @@
 #include <Kokkos_Core.hpp>
 
 #include "attend/segments.hpp"
+#include "score/key_tile.hpp"
 
 namespace asymptop {
 
@@ -13,7 +14,7 @@ namespace asymptop {
 ///   worst (audited): largest |fp64 score - fp32 score| / (‖q‖ ‖k‖).
 template <class Space>
 void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Space, double> const& queries,
-                   Segments<Space> const& segments, Matrix<Space, float> const& scores, Matrix<Space, float> const& keys,
+                   Segments<Space> const& segments, Matrix<Space, float> const& scores, KeyTile const& keys,
                    Vector<Space, std::int64_t> const& limit, TileRange const& tile, GlobalIndex shard_begin,
                    Vector<Space, double> const& sigmas, double factor,
                    Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
@@ -36,19 +37,13 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
           int const count = visible - j0 < chunk ? visible - j0 : chunk;
           double s[chunk];
           int segment[chunk];
+          double squares[chunk];
+          keys.dots(q, j0, count, s, squares);
           for (int l = 0; l < count; ++l) {
-            float const* k = &keys(j0 + l, 0);
-            double dot = 0.0, k2 = 0.0;
-#pragma omp simd reduction(+ : dot, k2)
-            for (int c = 0; c < d; ++c) {
-              double const x = static_cast<double>(k[c]);
-              dot += q[c] * x;
-              k2 += x * x;
-            }
-            s[l] = dot;
+            double const dot = s[l];
             float const s32 = scores(panel_row, j0 + l);
             double const difference = fabs(dot - static_cast<double>(s32));
-            double const norms = q2 * k2;
+            double const norms = q2 * squares[l];
             if (norms > 0.0) max_shared<Space>(worst(a), sqrt(difference * difference / norms));
             segment[l] = s32 < last ? boundaries
                                     : segment_of(s32, shard_begin + tile.first_key + j0 + l, &seg.boundary_score(row, 0),

@@ -12,6 +12,9 @@ using GlobalIndex = std::int64_t;
 /// Position of a key inside one rank's shard. A shard holds fewer than 2^32 keys.
 using LocalIndex = std::uint32_t;
 
+/// Packed keys come in groups: element (key j, column c) at [j / 32][c][j % 32]. A shard's last group is filled with zeros.
+inline constexpr int key_group = 32;
+
 template <class Space, class T>
 using Vector = Kokkos::View<T*, Kokkos::LayoutRight, typename Space::memory_space>;
 template <class Space, class T>

@@ -9,22 +9,29 @@
 
 namespace asymptop {
 
-/// Running state of the first pass for a batch of rows over one shard.
+/// Binned moments of a batch of rows.
 template <class Space>
-struct ProfileTopK {
+struct RowProfile {
   BinGrid grid;
   Vector<Space, int> first_bin;          ///< (rows)
   Matrix<Space, PackedMoments> packed;   ///< (rows, bins) since the last flush
   Tensor3<Space, std::int64_t> moments;  ///< (rows, bins, 3): count, first, second
-  CandidateBuffer<Space> candidates;
-  GlobalIndex since_flush = 0;
+  GlobalIndex since_flush = 0;           ///< keys
 
-  ProfileTopK(Space const& space, BinGrid bins, Vector<Space, int> const& first, int keep, int headroom)
+  RowProfile(BinGrid bins, Vector<Space, int> const& first)
       : grid(bins),
         first_bin(first),
         packed("Asymptop::profile::packed", first.extent(0), static_cast<std::size_t>(bins.count)),
-        moments("Asymptop::profile::moments", first.extent(0), static_cast<std::size_t>(bins.count), 3),
-        candidates(space, static_cast<int>(first.extent(0)), keep, headroom) {}
+        moments("Asymptop::profile::moments", first.extent(0), static_cast<std::size_t>(bins.count), 3) {}
+};
+
+/// Running state of the first pass for a batch of rows over one shard.
+template <class Space>
+struct ProfileTopK : RowProfile<Space> {
+  CandidateBuffer<Space> candidates;
+
+  ProfileTopK(Space const& space, BinGrid bins, Vector<Space, int> const& first, int keep, int headroom)
+      : RowProfile<Space>(bins, first), candidates(space, static_cast<int>(first.extent(0)), keep, headroom) {}
 };
 
 /// A tile of scores: rows [first_row, first_row + rows) of the batch against keys [first_key, first_key + keys) of the shard.
@@ -56,8 +63,7 @@ KOKKOS_FORCEINLINE_FUNCTION int bin_batch(float const* scores, BinGrid const gri
     int bin;
     bin_score(score, bins_per_unit, first_bin, last_bin, bin, r, r2);
     where[l] = bin;
-    what[l].count_and_first = pack_count_and_first(r);
-    what[l].second = static_cast<std::uint64_t>(static_cast<std::int64_t>(r2));
+    what[l] = pack_moments(r, r2);
     survivors += score > threshold ? 1 : 0;
   }
   return survivors;
@@ -93,8 +99,7 @@ void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float
           PackedMoments what[batch];
           int const survivors = bin_batch<batch>(s, grid, first, threshold, where, what);
           for (int l = 0; l < count; ++l) {
-            add_shared<Space>(bins[where[l]].count_and_first, what[l].count_and_first);
-            add_shared<Space>(bins[where[l]].second, what[l].second);
+            add_shared<Space>(bins[where[l]], what[l]);
           }
           if (survivors == 0) return;
           for (int l = 0; l < count; ++l) {
@@ -108,7 +113,7 @@ void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float
 
 /// Moves the packed moments into the wide ones. To be called before packed_limit keys have been added since the last call.
 template <class Space>
-void flush(Space const& space, ProfileTopK<Space>& state) {
+void flush(Space const& space, RowProfile<Space>& state) {
   auto const packed = state.packed;
   auto const moments = state.moments;
   std::int64_t const bins = state.grid.count, rows = static_cast<std::int64_t>(packed.extent(0));
@@ -116,12 +121,12 @@ void flush(Space const& space, ProfileTopK<Space>& state) {
       "Asymptop::profile::flush", Kokkos::RangePolicy<Space, Kokkos::IndexType<std::int64_t>>(space, 0, rows * bins),
       KOKKOS_LAMBDA(std::int64_t const e) {
         std::int64_t const row = e / bins, b = e % bins;
-        if (packed(row, b).count_and_first == 0) return;
+        if (packed(row, b) == 0) return;
         BinMoments const m = unpack_moments(packed(row, b));
         moments(row, b, 0) += m.count;
         moments(row, b, 1) += m.first;
         moments(row, b, 2) += m.second;
-        packed(row, b) = PackedMoments{0, 0};
+        packed(row, b) = 0;
       });
   state.since_flush = 0;
 }

@@ -5,6 +5,9 @@
 //   sum over a bin of e^{sigma s} = e^{sigma w b} sum e^{c r},  c = sigma w,
 // and e^{c r} = a0 + a1 c r + a2 (c r)^2 + error, with the Chebyshev-economised coefficients below:
 //   |error| <= (c/2)^3 / 24 (1 + c) relative, 1.7e-7 at c = 1/32 and 1.3e-6 at c = 1/16 (sums of squares).
+// r is kept to 2^-14 and r^2 to 2^-9, so that count and moments of up to 2^14 - 1 scores travel in one 64-bit word: one addition per
+// score. Rounding adds at most c 2^-15 + c^2 2^-11 relative: 1.6e-6 in all at c = 1/32, 5.2e-6 at 1/16, for scores that all lie
+// alike in their bins; it averages out for others.
 // Three facts make this the profile that Asymptop wants:
 //   - one pass serves every sigma law, because the bins do not know sigma;
 //   - moments are integers (fixed point), so sums are exact: neither ranks, threads nor the order of blocks can
@@ -16,6 +19,7 @@
 #include <cstdint>
 
 #include "core/candidate.hpp"
+#include "core/math.hpp"
 #include "core/types.hpp"
 
 namespace asymptop {
@@ -27,35 +31,40 @@ struct BinGrid {
   int count = 0;                ///< bins per row
 };
 
-/// Fixed-point unit of r and r^2.
-inline constexpr int moment_bits = 24;
+/// Fixed-point units of r and r^2.
+inline constexpr float first_scale = 16384.0f, second_scale = 512.0f;
 
-/// Integer moments of the scores in a bin: exact, whatever the order of summation. Up to 2^39 scores per bin.
+/// Integer moments of the scores in a bin: exact, whatever the order of summation. Up to 2^48 scores per bin.
 struct BinMoments {
   std::int64_t count = 0;
-  std::int64_t first = 0;   ///< sum of round(r * 2^24)
-  std::int64_t second = 0;  ///< sum of trunc(r^2 * 2^24)
+  std::int64_t first = 0;   ///< sum of round(r * 2^14)
+  std::int64_t second = 0;  ///< sum of round(r^2 * 2^9)
+  double sum_r() const { return static_cast<double>(first) / static_cast<double>(first_scale); }
+  double sum_r2() const { return static_cast<double>(second) / static_cast<double>(second_scale); }
 };
 
 /// Where one score falls.
 struct BinnedScore {
   int bin;          ///< relative to the row's first bin, clamped to the grid
-  std::int32_t r;   ///< r * 2^24
-  std::int32_t r2;  ///< r^2 * 2^24
+  std::int32_t r;   ///< r * 2^14
+  std::int32_t r2;  ///< r^2 * 2^9
 };
 
 /// bin_score in pieces: gcc vectorises plain numbers, but not a struct that is returned.
 KOKKOS_FORCEINLINE_FUNCTION void bin_score(float score, float bins_per_unit, int first_bin, int last_bin, int& bin, std::int32_t& r,
                                            std::int32_t& r2) {
-  float const scaled = score * bins_per_unit;
+  // Clamped before it is rounded: whatever lies outside (NaN with it) counts as the middle of an outermost bin.
+  float const low = static_cast<float>(first_bin), high = static_cast<float>(first_bin + last_bin);
+  float scaled = score * bins_per_unit;
+  scaled = scaled > low ? scaled : low;
+  scaled = scaled < high ? scaled : high;
   float const nearest = round_to_integer(scaled);
   float const residual = scaled - nearest;
-  int number = static_cast<int>(nearest) - first_bin;
-  number = number < 0 ? 0 : number;
-  number = number > last_bin ? last_bin : number;
-  bin = number;
-  r = static_cast<std::int32_t>(residual * 16777216.0f);
-  r2 = static_cast<std::int32_t>(residual * residual * 16777216.0f);
+  bin = static_cast<int>(nearest) - first_bin;
+  // Adding 1.5 * 2^23 leaves the rounded integer in the low bits.
+  constexpr float magic = 12582912.0f;
+  r = bit_cast<std::int32_t>(residual * first_scale + magic) - bit_cast<std::int32_t>(magic);
+  r2 = bit_cast<std::int32_t>(residual * residual * second_scale + magic) - bit_cast<std::int32_t>(magic);
 }
 
 KOKKOS_FORCEINLINE_FUNCTION BinnedScore bin_score(float score, BinGrid const& grid, int first_bin) {
@@ -64,26 +73,25 @@ KOKKOS_FORCEINLINE_FUNCTION BinnedScore bin_score(float score, BinGrid const& gr
   return binned;
 }
 
-/// During a pass both moments and the count travel in two words, one vector addition per score:
-/// word 0 = count * 2^44 + sum of (r + 2^23), word 1 = sum of r^2. Good for 2^20 - 1 scores between flushes.
-inline constexpr int packed_count_shift = 44;
-inline constexpr std::int64_t packed_bias = std::int64_t{1} << 23;
-inline constexpr GlobalIndex packed_limit = (GlobalIndex{1} << 20) - 1;
+/// During a pass a bin is one word: count * 2^49 + sum of (r + 2^13) * 2^21 + sum of r^2. Good for 2^14 - 1 scores between flushes.
+using PackedMoments = std::uint64_t;
+inline constexpr int packed_count_shift = 49, packed_first_shift = 21;
+inline constexpr std::int64_t packed_bias = std::int64_t{1} << 13;
+inline constexpr GlobalIndex packed_limit = (GlobalIndex{1} << 14) - 1;
 
-struct alignas(16) PackedMoments {
-  std::uint64_t count_and_first;
-  std::uint64_t second;
-};
-
-KOKKOS_FORCEINLINE_FUNCTION std::uint64_t pack_count_and_first(std::int32_t r) {
-  return (std::uint64_t{1} << packed_count_shift) +
-         static_cast<std::uint64_t>(static_cast<std::int64_t>(r + static_cast<std::int32_t>(packed_bias)));
+KOKKOS_FORCEINLINE_FUNCTION PackedMoments pack_moments(std::int32_t r, std::int32_t r2) {
+  // In two halves of 32 bits, which vectorise well; the first moment lies astride them.
+  auto const biased = static_cast<std::uint32_t>(r + static_cast<std::int32_t>(packed_bias));
+  std::uint32_t const low = static_cast<std::uint32_t>(r2) + (biased << packed_first_shift);
+  std::uint32_t const high = (1u << (packed_count_shift - 32)) + (biased >> (32 - packed_first_shift));
+  return (static_cast<std::uint64_t>(high) << 32) | low;
 }
 
-KOKKOS_FORCEINLINE_FUNCTION BinMoments unpack_moments(PackedMoments const& p) {
-  auto const count = static_cast<std::int64_t>(p.count_and_first >> packed_count_shift);
-  auto const biased = static_cast<std::int64_t>(p.count_and_first & ((std::uint64_t{1} << packed_count_shift) - 1));
-  return {count, biased - count * packed_bias, static_cast<std::int64_t>(p.second)};
+KOKKOS_FORCEINLINE_FUNCTION BinMoments unpack_moments(PackedMoments const p) {
+  auto const count = static_cast<std::int64_t>(p >> packed_count_shift);
+  auto const biased =
+      static_cast<std::int64_t>((p >> packed_first_shift) & ((std::uint64_t{1} << (packed_count_shift - packed_first_shift)) - 1));
+  return {count, biased - count * packed_bias, static_cast<std::int64_t>(p & ((std::uint64_t{1} << packed_first_shift) - 1))};
 }
 
 /// Sums of e^y, e^{2y} and y e^y, with y = sigma * (s - reference).
@@ -105,9 +113,7 @@ struct BinExponentials {
 };
 
 inline BinExponentials bin_exponentials(BinMoments const& bin, double c) {
-  constexpr double unit = 1.0 / 16777216.0;
-  double const n = static_cast<double>(bin.count);
-  double const m1 = static_cast<double>(bin.first) * unit, m2 = static_cast<double>(bin.second) * unit;
+  double const n = static_cast<double>(bin.count), m1 = bin.sum_r(), m2 = bin.sum_r2();
   double const h2 = c * c / 4.0;
   double const e0 = n * (1.0 - h2 * h2 / 192.0) + c * m1 * (1.0 + h2 / 8.0) + c * c * m2 * (0.5 + h2 / 24.0);
   double const e1 = m1 * (1.0 + c * c * 3.0 / 32.0) + c * m2;  // r^3 economised to 3/16 r

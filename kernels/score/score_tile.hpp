@@ -14,10 +14,10 @@ namespace asymptop {
 /// the block length alone and tiles start at multiples of it.
 inline int tile_keys(GlobalIndex block) { return static_cast<int>(std::min<GlobalIndex>(block, 512)); }
 
-/// BLAS tiles in one step of a pass: one per thread on the host; enough to fill a device.
+/// BLAS tiles in one step of a pass: one per thread on the host; on a device as many as fill it and a packed bin can count.
 template <class Space>
 int tiles_per_step(Space const& space) {
-  return is_host_space<Space> ? space.concurrency() : 32;
+  return is_host_space<Space> ? space.concurrency() : 31;
 }
 
 /// scores (rows x keys) = queries (rows x d) * keys (keys x d)^T. `key_count` counts whole tiles of `tile` keys; pad with zeros.

@@ -8,6 +8,7 @@
 #include <string>
 #include <thread>
 
+#include "core/simd.hpp"
 #include "measure/draw.hpp"
 #include "score/score_tile.hpp"
 
@@ -68,6 +69,7 @@ Machine describe_machine(Communicator const& comm) {
   machine.ranks = comm.size();
   machine.ranks_on_node = static_cast<int>(comm.max(static_cast<std::int64_t>(ranks_on_node(comm))));
   machine.threads = is_host_space<StudySpace> ? StudySpace().concurrency() : 1;
+  machine.fused = is_host_space<StudySpace> && simd::width > 4;
   machine.tiles_per_step = tiles_per_step(StudySpace());
   machine.memory_bytes = -comm.max(-available_memory());
   return machine;

@@ -22,6 +22,9 @@ char const* name_of(Mask value) { return value == Mask::causal ? "causal" : "non
 char const* name_of(KeyStorage value) {
   return value == KeyStorage::automatic ? "auto" : value == KeyStorage::resident ? "resident" : "streamed";
 }
+char const* name_of(KernelPath value) {
+  return value == KernelPath::automatic ? "auto" : value == KernelPath::fused ? "fused" : "blas-tile";
+}
 
 namespace {
 
@@ -68,6 +71,7 @@ po::options_description study_options() {
       "output-error", text("on"), "on | off: measure the error of the attention output, which needs V")(
       "block", text("4096"), "keys per block, a power of two from 64; part of a result's identity")(
       "keys", text("auto"), "auto | resident (keep the keys of a draw) | streamed (make or read them anew for each pass)")(
+      "path", text("auto"), "auto | fused (host kernels that keep scores in cache) | blas-tile (portable); part of a result's identity")(
       "merge", text("auto"), "how ranks agree on the k largest: auto | owner (each row is finished on the rank that owns it)")(
       "threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
   return options;
@@ -274,6 +278,7 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   if (config.block < 64 || (config.block & (config.block - 1)) != 0)
     throw UsageError("--block", text("block"), "is not a power of two from 64 to 1048576");
   config.keys = choose("--keys", text("keys"), {KeyStorage::automatic, KeyStorage::resident, KeyStorage::streamed});
+  config.path = choose("--path", text("path"), {KernelPath::automatic, KernelPath::fused, KernelPath::blas_tile});
   config.merge = text("merge");
   if (config.merge != "auto" && config.merge != "owner") throw UsageError("--merge", config.merge, "is none of: auto, owner");
   config.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, 256));

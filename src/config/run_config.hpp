@@ -15,12 +15,15 @@ enum class Weights { identity, gaussian, product };
 enum class SelfKey { exclude, include };
 enum class Mask { none, causal };
 enum class KeyStorage { automatic, resident, streamed };
+/// How scores are made: fused host kernels, or BLAS tiles with portable kernels.
+enum class KernelPath { automatic, fused, blas_tile };
 
 char const* name_of(RowSigma value);
 char const* name_of(Weights value);
 char const* name_of(SelfKey value);
 char const* name_of(Mask value);
 char const* name_of(KeyStorage value);
+char const* name_of(KernelPath value);
 
 /// A threshold on p as given (`1/n`, `1e-3`) and its law.
 struct RunConfig {
@@ -50,6 +53,7 @@ struct RunConfig {
   std::vector<Law> count_above;
   std::int64_t block = 4096;
   KeyStorage keys = KeyStorage::automatic;
+  KernelPath path = KernelPath::automatic;
   std::string merge = "auto";
   int threads = 0;
 

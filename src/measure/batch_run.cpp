@@ -1,7 +1,6 @@
 #include "measure/batch_run.hpp"
 
 #include <algorithm>
-#include <functional>
 #include <numeric>
 
 #include "comm/merge_profile.hpp"
@@ -72,9 +71,6 @@ void BatchRun::profile_and_merge() {
   auto const begin = PhaseTimes::Clock::now();
   auto const state = first_pass(space_, batch_, tensors_, local_keep, phases_);
   phases_.start();
-  auto const moments = to_host(state.moments);
-  auto const entries = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), state.candidates.entries);
-  auto const fill = to_host(state.candidates.fill);
   std::vector<GlobalIndex> shard_begin;
   for (int r = 0; r < comm_.size(); ++r) shard_begin.push_back(key_shard(group_.n, setup_.config->block, r, comm_.size()).begin);
   double evaluation = 0.0;
@@ -84,12 +80,12 @@ void BatchRun::profile_and_merge() {
     std::vector<std::int64_t> profile;
     auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      auto* first = &entries(rows[i], 0);
-      std::sort(first, first + fill(rows[i]), std::greater<>());
-      lists[i].assign(first, first + fill(rows[i]));
-      auto const* row_moments = &moments(rows[i], 0, 0);
+      auto const* row_moments = &state.moments(rows[i], 0, 0);
       profile.insert(profile.end(), row_moments, row_moments + bins);
     }
+    Kokkos::parallel_for("Asymptop::measure::sort_heads",
+                         Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>(rows.size())),
+                         [&](int const i) { lists[static_cast<std::size_t>(i)] = state.head(rows[static_cast<std::size_t>(i)]); });
     auto const heads = merge_top_k(comm_, lists, owner, shard_begin, keep);
     auto const merged = merge_profile(comm_, profile, owner, bins);
     phases_.stop(Phase::merge);

@@ -95,8 +95,9 @@ QueryRows broadcast_queries(Communicator const& comm, DrawIdentity const& identi
 }  // namespace
 
 ShardTensors<StudySpace> make_shard(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
-  return {Space(), key_shard(group.n, config.block, comm.rank(), comm.size()), static_cast<int>(group.d), BatchRun::tile_sizes(config).pass,
-          group.resident};
+  auto const shard = key_shard(group.n, config.block, comm.rank(), comm.size());
+  int const tile = group.fused ? std::max(fused_step, BatchRun::tile_sizes(config).pass) : BatchRun::tile_sizes(config).pass;
+  return {Space(), shard, static_cast<int>(group.d), tile, group.resident, group.fused};
 }
 
 DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw) {

@@ -3,6 +3,8 @@
 
 #include <Kokkos_Core.hpp>
 #include <cmath>
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include "attend/audit.hpp"
@@ -10,8 +12,11 @@
 #include "config/errors.hpp"
 #include "measure/queries.hpp"
 #include "measure/timing.hpp"
+#include "profile/fused_first_pass.hpp"
 #include "profile/probes.hpp"
 #include "profile/profile_top_k.hpp"
+#include "score/key_tile.hpp"
+#include "score/score_packed.hpp"
 #include "score/score_tile.hpp"
 #include "shard/shard_tensors.hpp"
 
@@ -57,11 +62,13 @@ class RowBatch {
   RowBatch(Space const& space, QueryRows const& queries, GroupPlan const& group, Range const& shard, TileSizes tiles)
       : space_(space), shard_(shard), tiles_(tiles), rows_(static_cast<int>(queries.rows())), d_(static_cast<int>(group.d)) {
     queries_ = to_device(space, "Asymptop::measure::queries", queries.q, queries.rows());
+    packed_queries_ = PackedQueries(queries.q.data(), rows_, d_);
     scores_ = Matrix<Space, float>("Asymptop::measure::scores", rows_, tiles.pass);
     make_grid(queries, static_cast<float>(group.bins_per_unit));
     std::vector<std::int64_t> limit;
     for (auto const visible : queries.visible) limit.push_back(std::clamp<std::int64_t>(visible - shard.begin, 0, shard.size()));
     limit_ = to_device(space, "Asymptop::measure::limit", limit);
+    limit_host_ = std::move(limit);
   }
 
   int rows() const { return rows_; }
@@ -69,11 +76,13 @@ class RowBatch {
   std::vector<int> const& first_bins() const { return first_bins_host_; }
   Vector<Space, int> const& first_bin() const { return first_bin_; }
   Vector<Space, std::int64_t> const& limit() const { return limit_; }
+  std::vector<std::int64_t> const& limits() const { return limit_host_; }
   Matrix<Space, float> const& queries() const { return queries_; }
+  PackedQueries const& packed_queries() const { return packed_queries_; }
   GlobalIndex shard_begin() const { return shard_.begin; }
   TileSizes const& tiles() const { return tiles_; }
 
-  /// Calls visit(tile, scores, keys) for each tile of the shard, in ascending order. `phases` gets generate and score times.
+  /// Calls visit(tile, padded, scores, keys) for each tile of the shard, in ascending order. `phases` gets generate and score times.
   template <class Visit>
   void for_each_tile(ShardTensors<Space>& tensors, PhaseTimes& phases, Visit const& visit) {
     for (GlobalIndex first = 0; first < shard_.size(); first += tiles_.pass) {
@@ -81,9 +90,7 @@ class RowBatch {
       int const padded = (count + tiles_.blas - 1) / tiles_.blas * tiles_.blas;
       TileRange const tile{0, rows_, static_cast<LocalIndex>(first), count};
       phases.start();
-      auto const keys = tensors.keys(tile.first_key, count, padded);
-      phases.stop(Phase::generate);
-      score_tiles(space_, queries_, keys, scores_, padded, tiles_.blas);
+      KeyTile const keys = score_keys(tensors, tile, padded, phases);
       space_.fence();
       phases.stop(Phase::score);
       visit(tile, padded, scores_, keys);
@@ -91,7 +98,37 @@ class RowBatch {
   }
 
  private:
-  void make_grid(QueryRows const& queries, float bins_per_unit) {
+  /// Scores of a tile by the path that the keys' layout is for.
+  KeyTile score_keys(ShardTensors<Space>& tensors, TileRange const& tile, int padded, PhaseTimes& phases) {
+    if constexpr (is_host_space<Space>) {
+      if (tensors.packed()) {
+        auto const* packed = tensors.packed_keys(tile.first_key, tile.keys);
+        phases.stop(Phase::generate);
+        score_packed(space_, packed_queries_, packed, tile.keys, scores_);
+        return {packed, d_, true};
+      }
+    }
+    auto const keys = tensors.keys(tile.first_key, tile.keys, padded);
+    phases.stop(Phase::generate);
+    score_tiles(space_, queries_, keys, scores_, padded, tiles_.blas);
+    return {keys.data(), d_, false};
+  }
+
+  /// The plan's bins, or finer ones where scores are so close together that a thousand of those cover them.
+  static float fine_bins(QueryRows const& queries, float bins_per_unit) {
+    constexpr double affordable = 1000.0, exact_range = 2e6;
+    double span = 0.0, largest = 0.0;
+    for (std::size_t i = 0; i < queries.rows(); ++i) {
+      double const low = static_cast<double>(queries.low[i]), high = static_cast<double>(queries.high[i]);
+      span = std::max(span, high - low);
+      largest = std::max({largest, std::fabs(low), std::fabs(high)});
+    }
+    double const finest = std::min(affordable / std::max(span, 1e-6), exact_range / std::max(largest, 1e-6));
+    return std::max(bins_per_unit, static_cast<float>(std::exp2(std::floor(std::log2(finest)))));
+  }
+
+  void make_grid(QueryRows const& queries, float planned_bins_per_unit) {
+    float const bins_per_unit = fine_bins(queries, planned_bins_per_unit);
     double largest = 0.0;
     int count = 0;
     for (std::size_t i = 0; i < queries.rows(); ++i) {
@@ -116,20 +153,28 @@ class RowBatch {
   std::vector<int> first_bins_host_;
   Vector<Space, int> first_bin_;
   Vector<Space, std::int64_t> limit_;
+  std::vector<std::int64_t> limit_host_;
   Matrix<Space, float> queries_, scores_;
+  PackedQueries packed_queries_;
 };
 
-/// Steps of the first pass between two looks at the candidate buffers.
+/// What the first pass leaves on this rank: the shard's part of each row's profile, and its best candidates.
+struct ShardRows {
+  Tensor3<Kokkos::HostSpace, std::int64_t> moments;       ///< (rows, bins, 3)
+  std::function<std::vector<PackedCandidate>(int)> head;  ///< of a row, best first, at most `keep`
+};
+
+/// Steps of the portable first pass between two looks at the candidate buffers.
 inline constexpr int prune_every = 8;
 
-/// The first pass: profile and top-k of the shard.
+/// The portable first pass: BLAS tiles, bins and candidate buffers.
 template <class Space>
-ProfileTopK<Space> first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
+ShardRows tiled_first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
   // Room for several steps, so that buffers are looked at only every few.
   int const headroom = prune_every * batch.tiles().pass;
   int step = 0;
   ProfileTopK<Space> state(space, batch.grid(), batch.first_bin(), keep, headroom);
-  batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int, Matrix<Space, float> const& scores, Matrix<Space, float> const&) {
+  batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int, Matrix<Space, float> const& scores, KeyTile const&) {
     if (state.since_flush + tile.keys > packed_limit) flush(space, state);
     if (step++ % prune_every == 0) prune(space, state.candidates, headroom);
     add_tile(space, state, scores, batch.limit(), tile);
@@ -141,7 +186,76 @@ ProfileTopK<Space> first_pass(Space const& space, RowBatch<Space>& batch, ShardT
   prune(space, state.candidates, static_cast<int>(state.candidates.entries.extent(1)));
   space.fence();
   phases.stop(Phase::select);
-  return state;
+  auto const entries = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), state.candidates.entries);
+  auto const fill = to_host(state.candidates.fill);
+  return {to_host(state.moments), [entries, fill](int row) {
+            std::vector<PackedCandidate> candidates(&entries(row, 0), &entries(row, 0) + fill(row)), spare;
+            sort_candidates(candidates, spare);
+            return candidates;
+          }};
+}
+
+/// Keys that the fused pass takes at a time when they are made or read anew.
+inline constexpr int fused_step = 8192;
+
+/// Keys of the sample that first thresholds are guessed from; only shards of many times that are sampled.
+inline constexpr int guess_sample = 8192, guess_worthwhile = 32;
+
+template <class Space>
+void run_fused_pass(Space const& space, FusedFirstPass<Space>& pass, ShardTensors<Space>& tensors, PhaseTimes& phases) {
+  for (GlobalIndex first = 0; first < tensors.size(); first += fused_step) {
+    int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors.size() - first));
+    phases.start();
+    auto const* packed = tensors.packed_keys(static_cast<LocalIndex>(first), count);
+    phases.stop(Phase::generate);
+    pass.add(space, packed, static_cast<LocalIndex>(first), count);
+    phases.stop(Phase::select);
+  }
+}
+
+/// The fused first pass. Rows whose guessed threshold left them short get another pass of their own, without a guess.
+template <class Space>
+ShardRows fused_first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
+  using Pass = FusedFirstPass<Space>;
+  typename Pass::Options const options{keep, true, batch.grid(), space.concurrency()};
+  auto pass = std::make_shared<Pass>(batch.packed_queries(), options, batch.first_bin(), batch.limits());
+  phases.start();
+  if (tensors.size() >= std::int64_t{guess_sample} * guess_worthwhile)
+    pass->guess_thresholds(space, tensors.packed_sample(guess_sample / key_group).data(), guess_sample, tensors.size());
+  phases.stop(Phase::select);
+  run_fused_pass(space, *pass, tensors, phases);
+  auto const rows = pass->short_rows();
+  std::shared_ptr<Pass> again;
+  auto queries = std::make_shared<PackedQueries>();
+  if (!rows.empty()) {
+    auto const d = static_cast<std::size_t>(batch.packed_queries().d);
+    std::vector<float> q;
+    std::vector<std::int64_t> limits;
+    for (int const row : rows) {
+      q.insert(q.end(), &batch.queries()(row, 0), &batch.queries()(row, 0) + d);
+      limits.push_back(batch.limits()[static_cast<std::size_t>(row)]);
+    }
+    *queries = PackedQueries(q.data(), static_cast<int>(rows.size()), static_cast<int>(d));
+    again = std::make_shared<Pass>(*queries, typename Pass::Options{keep, false, batch.grid(), options.threads}, batch.first_bin(), limits);
+    run_fused_pass(space, *again, tensors, phases);
+  }
+  phases.start();
+  auto const moments = pass->moments(space);
+  phases.stop(Phase::select);
+  return {moments, [pass, again, queries, rows](int row) {
+            std::vector<PackedCandidate> spare;
+            auto const at = std::find(rows.begin(), rows.end(), row);
+            return at == rows.end() ? pass->head(row, spare) : again->head(static_cast<int>(at - rows.begin()), spare);
+          }};
+}
+
+/// The first pass: profile and top-k of the shard.
+template <class Space>
+ShardRows first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
+  if constexpr (is_host_space<Space>) {
+    if (tensors.packed()) return fused_first_pass(space, batch, tensors, keep, phases);
+  }
+  return tiled_first_pass(space, batch, tensors, keep, phases);
 }
 
 /// What the second pass computes besides probes.
@@ -173,30 +287,29 @@ void second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>
     weights = Matrix<Space, float>("Asymptop::measure::weights", batch.rows(), tiles.pass);
     products = Tensor3<Space, float>("Asymptop::measure::products", tiles.pass / tiles.blas, batch.rows(), batch.queries().extent(1));
   }
-  batch.for_each_tile(
-      tensors, phases, [&](TileRange const& tile, int padded, Matrix<Space, float> const& scores, Matrix<Space, float> const& keys) {
-        add_tile(space, work.probes, scores, batch.limit(), tile);
-        space.fence();
-        phases.stop(Phase::refine);
-        if (!probes_only) {
-          add_tile_fp64(space, work.audit_rows, work.audit_queries, work.segments, scores, keys, batch.limit(), tile, batch.shard_begin(),
-                        work.audit_sigmas, work.factor.weight, work.audit_sums, work.audit_worst);
-          space.fence();
-          phases.stop(Phase::audit);
-        }
-        if (!attend) return;
-        auto const values = tensors.values(tile.first_key, tile.keys, padded);
-        phases.stop(Phase::generate);
-        TileRange const all{0, tile.rows, tile.first_key, padded};
-        for (std::size_t law = 0; law < work.sums.size(); ++law) {
-          add_head_and_weigh_tail(space, work.segments, scores, values, batch.limit(), all, batch.shard_begin(),
-                                  static_cast<float>(work.sigmas[law]), work.factor, weights, work.sums[law]);
-          weigh_values(space, weights, values, products, padded, tiles.blas);
-          add_tail(space, weights, products, tile.rows, padded, tiles.blas, work.segments.used, work.factor, work.sums[law]);
-        }
-        space.fence();
-        phases.stop(Phase::attend);
-      });
+  batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int padded, Matrix<Space, float> const& scores, KeyTile const& keys) {
+    add_tile(space, work.probes, scores, batch.limit(), tile);
+    space.fence();
+    phases.stop(Phase::refine);
+    if (!probes_only) {
+      add_tile_fp64(space, work.audit_rows, work.audit_queries, work.segments, scores, keys, batch.limit(), tile, batch.shard_begin(),
+                    work.audit_sigmas, work.factor.weight, work.audit_sums, work.audit_worst);
+      space.fence();
+      phases.stop(Phase::audit);
+    }
+    if (!attend) return;
+    auto const values = tensors.values(tile.first_key, tile.keys, padded);
+    phases.stop(Phase::generate);
+    TileRange const all{0, tile.rows, tile.first_key, padded};
+    for (std::size_t law = 0; law < work.sums.size(); ++law) {
+      add_head_and_weigh_tail(space, work.segments, scores, values, batch.limit(), all, batch.shard_begin(),
+                              static_cast<float>(work.sigmas[law]), work.factor, weights, work.sums[law]);
+      weigh_values(space, weights, values, products, padded, tiles.blas);
+      add_tail(space, weights, products, tile.rows, padded, tiles.blas, work.segments.used, work.factor, work.sums[law]);
+    }
+    space.fence();
+    phases.stop(Phase::attend);
+  });
 }
 
 }  // namespace asymptop

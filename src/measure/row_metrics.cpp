@@ -109,7 +109,7 @@ void first_window(Probe& probe, RowBins const& grid, double sigma, double mass) 
     return;
   }
   double const n = static_cast<double>(probe.bin_total.count);
-  double const mean = static_cast<double>(probe.bin_total.first) / 16777216.0 / n;
+  double const mean = probe.bin_total.sum_r() / n;
   double const slope = 12.0 * mean + sigma * grid.width();
   double const part = (probe.target - probe.mass_below_bin) / mass;
   double r = part - 0.5;
@@ -188,15 +188,26 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
   }
 }
 
-/// Mean and standard deviation of the scores, from the moments.
-void score_moments(RowMetrics& metrics, RowBins const& bins, double sigma, double top, std::int64_t visible) {
-  constexpr double unit = 1.0 / 16777216.0;
+/// Sums of (score - top) and its square over a head that is the whole row, in bins.
+void head_moments(std::vector<Candidate> const& head, double width, double& sum, double& square) {
+  for (auto const& candidate : head) {
+    double const x = (static_cast<double>(candidate.score) - static_cast<double>(head.front().score)) / width;
+    sum += x;
+    square += x * x;
+  }
+}
+
+/// Mean and standard deviation of the scores: from the moments, or from the scores where the head holds them all.
+void score_moments(RowMetrics& metrics, RowBins const& bins, std::vector<Candidate> const& head, double sigma, std::int64_t visible) {
+  double const top = static_cast<double>(head.front().score);
   double sum = 0.0, square = 0.0;
-  for (std::size_t b = 0; b < bins.bins.size(); ++b) {
+  bool const whole = static_cast<std::int64_t>(head.size()) == visible;
+  if (whole) head_moments(head, bins.width(), sum, square);
+  for (std::size_t b = 0; b < bins.bins.size() && !whole; ++b) {
     auto const& bin = bins.bins[b];
     if (bin.count == 0) continue;
     double const n = static_cast<double>(bin.count), c = (bins.centre(static_cast<int>(b)) - top) / bins.width();
-    double const m1 = static_cast<double>(bin.first) * unit, m2 = static_cast<double>(bin.second) * unit;
+    double const m1 = bin.sum_r(), m2 = bin.sum_r2();
     sum += n * c + m1;
     square += n * c * c + 2.0 * c * m1 + m2;
   }
@@ -222,7 +233,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     auto const sums = head_sums(head, sigma, beyond);
     auto& metrics = result.laws.emplace_back();
     metrics.z = sums.suffix1[0];
-    score_moments(metrics, bins, sigma, top, visible);
+    score_moments(metrics, bins, head, sigma, visible);
     metrics.log_sum_exp = metrics.logit_max + std::log(metrics.z);
     metrics.entropy_nats = std::log(metrics.z) - (sums.h + beyond.h) / metrics.z;
     metrics.sum_p_squared = sums.suffix2[0] / (metrics.z * metrics.z);

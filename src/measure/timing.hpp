@@ -6,6 +6,7 @@
 
 namespace asymptop {
 
+/// `select` is bins and candidates; on the fused path scores are made in it too.
 enum class Phase { generate, score, select, merge, evaluate, refine, audit, attend, total, first_pass };
 inline constexpr std::array<char const*, 10> phase_names = {"generate", "score", "select", "merge", "evaluate",
                                                             "refine",   "audit", "attend", "total", "first_pass"};

@@ -49,6 +49,12 @@ double estimate_bytes(GroupPlan const& group, RunConfig const& config, Machine c
   return program + tensors + candidates + bins + scores + sums + merge;
 }
 
+void choose_path(GroupPlan& group, RunConfig const& config, Machine const& machine) {
+  if (config.path == KernelPath::fused && !machine.fused)
+    throw UsageError("--path", "fused", "is not part of this build or needs AVX2 and FMA; use auto or blas-tile");
+  group.fused = machine.fused && config.path != KernelPath::blas_tile;
+}
+
 void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& machine) {
   double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
   auto rows = std::min(config.rows, largest_batch);
@@ -183,6 +189,7 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
               {"n = " + std::to_string(n) + ", d = " + std::to_string(d) + (tensors ? ", head " + std::to_string(head) : ""), reason});
           continue;
         }
+        choose_path(group, config, machine);
         choose_storage(group, config, machine);
         estimate_cost(group, config, machine);
         plan.groups.push_back(std::move(group));

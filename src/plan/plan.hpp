@@ -15,6 +15,7 @@ struct Machine {
   int ranks_on_node = 1;
   int threads = 1;
   int tiles_per_step = 1;     ///< BLAS tiles that a rank works on at once
+  bool fused = false;         ///< whether this build has the fused host kernels for this processor
   double memory_bytes = 0.0;  ///< available on this node, for all its ranks; 0 when unknown
 };
 
@@ -45,6 +46,7 @@ struct GroupPlan {
   std::vector<std::int64_t> k;    ///< every law's k and a log grid, ascending, from 1
   std::vector<double> threshold;  ///< --count-above at n
   bool resident = false;
+  bool fused = false;  ///< the kernel path
   int rows_per_batch = 0;
   double bins_per_unit = 0.0;
   double bytes_per_rank = 0.0;  ///< estimated peak

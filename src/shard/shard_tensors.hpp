@@ -1,10 +1,15 @@
 // The keys and values of one rank's shard, tile by tile: made or read when asked for (streamed), or held (resident).
+// Keys come as rows for the portable kernels or packed in groups for the fused ones, never as both.
 #pragma once
 
 #include <Kokkos_Core.hpp>
+#include <algorithm>
+#include <vector>
 
 #include "core/types.hpp"
+#include "input/normal_packed.hpp"
 #include "input/normal_tile.hpp"
+#include "score/panel.hpp"
 #include "shard/partition.hpp"
 #include "shard/tensor_file.hpp"
 
@@ -21,9 +26,9 @@ struct TensorOrigin {
 template <class Space>
 class ShardTensors {
  public:
-  /// `tile`: keys of the largest tile that will be asked for; a multiple of the BLAS tile.
-  ShardTensors(Space const& space, Range const& shard, int d, int tile, bool resident)
-      : space_(space), shard_(shard), d_(d), resident_(resident) {
+  /// `tile`: keys of the largest tile that will be asked for; a multiple of the BLAS tile and of key_group.
+  ShardTensors(Space const& space, Range const& shard, int d, int tile, bool resident, bool packed)
+      : space_(space), shard_(shard), d_(d), resident_(resident), packed_(packed) {
     auto const unfilled = [](char const* label) { return Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(label)); };
     auto const rows = resident ? static_cast<std::size_t>((shard.size() + tile - 1) / tile * tile) : static_cast<std::size_t>(tile);
     keys_ = Matrix<Space, float>(unfilled("Asymptop::shard::keys"), rows, d);
@@ -34,7 +39,38 @@ class ShardTensors {
   void load(TensorOrigin const& origin) {
     origin_ = origin;
     values_loaded_ = false;
-    if (resident_) fill(Tensor::keys, 0, shard_.size(), static_cast<GlobalIndex>(rows_), keys_);
+    if (resident_ && packed_) fill_packed(0, shard_.size(), keys_.data());
+    if (resident_ && !packed_) fill(Tensor::keys, 0, shard_.size(), static_cast<GlobalIndex>(rows_), keys_);
+  }
+
+  bool packed() const { return packed_; }
+  GlobalIndex size() const { return shard_.size(); }
+
+  /// Packed keys [first, first + count) of the shard, zeros after them in their last group; `first` is a multiple of key_group. Valid
+  /// until the next call.
+  float const* packed_keys(LocalIndex first, int count) {
+    if (resident_) return keys_.data() + static_cast<std::size_t>(first) * static_cast<std::size_t>(d_);
+    fill_packed(static_cast<GlobalIndex>(first), count, keys_.data());
+    return keys_.data();
+  }
+
+  /// `groups` packed groups of keys from evenly spaced places of a shard that holds at least as many whole ones.
+  Vector<Space, float> packed_sample(int groups) {
+    auto const size = static_cast<std::size_t>(key_group) * static_cast<std::size_t>(d_);
+    Vector<Space, float> sample(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::sample"),
+                                static_cast<std::size_t>(groups) * size);
+    GlobalIndex const whole = shard_.size() / key_group;
+    for (int g = 0; g < groups; ++g) {
+      GlobalIndex const first = whole * g / groups * key_group;
+      float* to = sample.data() + static_cast<std::size_t>(g) * size;
+      if (resident_) {
+        float const* from = keys_.data() + first * d_;
+        std::copy(from, from + size, to);
+      } else {
+        fill_packed(first, key_group, to);
+      }
+    }
+    return sample;
   }
 
   /// Keys [first, first + count) of the shard, then zeros up to `padded` rows. Valid until the next call.
@@ -58,6 +94,24 @@ class ShardTensors {
           Kokkos::ALL);
     fill(tensor, static_cast<GlobalIndex>(first), count, padded, store);
     return store;
+  }
+
+  /// Keys [first, first + count) of the shard into whole groups at `out`.
+  void fill_packed(GlobalIndex first, GlobalIndex count, float* out) {
+    if constexpr (is_host_space<Space>) {
+      if (origin_.file == nullptr) {
+        fill_normal_packed(space_, origin_.keys, shard_.begin + first, count, d_, out);
+        space_.fence();
+        return;
+      }
+      constexpr GlobalIndex piece = 4096;
+      std::vector<float> rows(static_cast<std::size_t>(std::min(piece, count) * d_));
+      for (GlobalIndex done = 0; done < count; done += piece) {
+        auto const here = std::min(piece, count - done);
+        origin_.file->read_keys(origin_.head, shard_.begin + first + done, here, rows.data());
+        pack_keys(rows.data(), here, d_, out + done * d_);
+      }
+    }
   }
 
   /// Shard rows [first, first + count) into `out`, zeros after them.
@@ -92,7 +146,7 @@ class ShardTensors {
   TensorOrigin origin_{};
   Range shard_;
   int d_;
-  bool resident_;
+  bool resident_, packed_;
   bool values_loaded_ = false;
   std::size_t rows_ = 0;
   Matrix<Space, float> keys_, values_;

@@ -124,11 +124,14 @@ def check_scalars(where: str, data: Data, at: tuple[int, int], row: Row, spread_
     close("log_sum_exp", row.log_sum_exp, absolute=row.allowance)
     close("logit_max", float(row.logits[0]), relative=2 * ULP, absolute=row.near_tie)
     spread = float(np.std(row.logits))
-    # A score's place in its bin is stored to 2^-24 of the bin's width, which is at most 1/32.
-    place = 2.0**-24 / 32
+    # A score's place in its bin is rounded by at most 2^-15 of the bin's width, which is at most 1/32;
+    # its square by 2^-10.
+    place = 2.0**-15 / 32
+    variance = 2.0**-10 / 32**2
     close("logit_mean", float(np.mean(row.logits)), relative=0.0, absolute=PRECISION * spread + row.near_tie + place)
     for name in ("logit_std", "sigma_i"):
-        close(name, spread, relative=PRECISION, absolute=row.near_tie + spread_floor)
+        absolute = row.near_tie + spread_floor + variance / max(2.0 * spread, 1e-3)
+        close(name, spread, relative=PRECISION, absolute=absolute)
 
 
 def check_errors(where: str, data: Data, at: tuple[int, int], row: Row) -> int:

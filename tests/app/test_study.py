@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from command_line import Outcome, assert_equal, asymptop, compare
 
+# What sums of squares of binned exponentials may differ by, relative (kernels/profile/score_bins.hpp), twice.
+SUM_BOUND = 1.2e-5
 SIZE = ("--rows", "16", "--draws", "3", "--block", "64", "--output-error", "off")
 LAWS = ("--n", "64,100", "--sigma", "1,2", "--k", "8")
 CASES = ["n100-d64-law1", "n100-d64-law2", "n64-d64-law1", "n64-d64-law2"]
@@ -237,15 +239,15 @@ def test_other_sigma_laws_share_keys_and_queries(finished: Path, other_laws: Pat
     for name, x, y in zip(NAMES, a, b, strict=True):
         if name in {"sigma_i", "logit_max", "k_epsilon", "count_p_above"}:
             np.testing.assert_array_equal(x, y, name)
-        else:
-            np.testing.assert_allclose(x, y, rtol=1e-6, err_msg=name)
+        else:  # bins of another width round the scores' places in them anew, by at most 2^-15 / 32
+            np.testing.assert_allclose(x, y, rtol=SUM_BOUND, atol=1e-6, err_msg=name)
 
 
 def test_other_sigma_laws_leave_the_numbers_as_they_are(finished: Path, other_laws: Path) -> None:
     """Selection is the same; sums agree to the bound of the bins, whose width follows the largest sigma of the run."""
     a, b = (case_data(path, "n64-d64-law2", *NAMES) for path in (finished / "results.h5", other_laws))
     for x, y in zip(a, b, strict=True):
-        np.testing.assert_allclose(x, y, rtol=2e-7)
+        np.testing.assert_allclose(x, y, rtol=SUM_BOUND, atol=1e-6)
 
 
 def test_merge(finished: Path, tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ PassResult run_pass(Rows const& rows, std::vector<std::int64_t> const& limits, B
       scores.insert(scores.end(), static_cast<std::size_t>(padded - keys), 1e5f);
     }
     prune(space, state.candidates, tile);
+    if (state.since_flush + keys > packed_limit) flush(space, state);
+    state.since_flush += keys;
     add_tile(space, state, test::matrix_of<Space>(scores, rows.size()), limit, {0, count, static_cast<LocalIndex>(first), keys});
     space.fence();
   }

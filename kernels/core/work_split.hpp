@@ -1,0 +1,43 @@
+// How the work of a pass, query panels x keys, is split over threads.
+#pragma once
+
+#include <algorithm>
+
+namespace asymptop {
+
+/// Worker w takes panels range(w % row_parts) and keys range(w / row_parts). Rows whose keys are split need state for each part.
+struct WorkSplit {
+  int row_parts = 1;
+  int key_parts = 1;
+  int workers() const { return row_parts * key_parts; }
+};
+
+/// All threads work; keys are split as little as an even load allows, because each part of the keys needs state of its own.
+inline WorkSplit split_work(int threads, int panels) {
+  WorkSplit best{1, threads};
+  double best_load = 1e300;
+  for (int key_parts = 1; key_parts <= threads; ++key_parts) {
+    if (threads % key_parts != 0) continue;
+    int const row_parts = std::min(threads / key_parts, panels);
+    // Panels of the busiest worker, in units of an even share.
+    double const load = static_cast<double>((panels + row_parts - 1) / row_parts) / key_parts * threads / panels;
+    if (load < best_load * 0.95) {
+      best = {row_parts, key_parts};
+      best_load = load;
+    }
+  }
+  return best;
+}
+
+/// Part `part` of `parts` of [0, count), in whole `unit`s.
+struct Part {
+  int begin;
+  int end;
+};
+inline Part part_of(int count, int part, int parts, int unit = 1) {
+  auto const units = (static_cast<long long>(count) + unit - 1) / unit;
+  auto const edge = [&](int p) { return static_cast<int>(std::min<long long>(count, units * p / parts * unit)); };
+  return {edge(part), edge(part + 1)};
+}
+
+}  // namespace asymptop

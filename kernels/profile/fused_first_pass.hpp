@@ -1,0 +1,228 @@
+// The first pass over the keys on the host, fused: scores live in the L1 cache between the register tile that makes them and the bins
+// and heads that take them. No score matrix exists.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "core/simd.hpp"
+#include "core/work_split.hpp"
+#include "profile/profile_top_k.hpp"
+#include "score/panel.hpp"
+#include "topk/radix_sort.hpp"
+#include "topk/row_heads.hpp"
+
+namespace asymptop {
+
+/// Keys whose scores against one panel are held at once.
+inline constexpr int score_strip = 512;
+
+/// Scores of one panel against one strip of keys, in the L1 cache.
+struct alignas(64) ScoreStrip {
+  float at[panel_rows * score_strip];
+};
+
+namespace simd {
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// Adds `count` scores to a row's bins: bin_score and pack_moments, a vector at a time.
+inline void bin_strip(float const* scores, int count, BinGrid const grid, int const first_bin, PackedMoments* bins) {
+  constexpr float magic = 12582912.0f;  // 1.5 * 2^23: what is added to it is rounded to an integer, found in the low bits
+  auto const magic_bits = bit_cast<std::int32_t>(magic);
+  Floats const bins_per_unit = broadcast(grid.bins_per_unit), rounder = broadcast(magic);
+  Floats const lowest = broadcast(static_cast<float>(first_bin)), highest = broadcast(static_cast<float>(first_bin + grid.count - 1));
+  Ints const bin_offset = broadcast(magic_bits + first_bin);
+  Ints const r_offset = broadcast(magic_bits - static_cast<std::int32_t>(packed_bias)), r2_offset = broadcast(magic_bits);
+  Ints const one = broadcast(1 << (packed_count_shift - 32));
+  // A batch is written out before it is read back: a scalar load waits for a vector store that has not left the store queue.
+  constexpr int batch = 128;
+  alignas(64) std::int32_t where[batch];
+  alignas(64) std::int32_t what[2 * batch];
+  int const whole = count / width * width;
+  for (int begin = 0; begin < whole; begin += batch) {
+    int const size = whole - begin < batch ? whole - begin : batch;
+    for (int j = 0; j < size; j += width) {
+      Floats const scaled = smaller(larger(load(scores + begin + j) * bins_per_unit, lowest), highest);
+      Floats const shifted = scaled + rounder, residual = scaled - (shifted - rounder);
+      Ints const r = bits_of(residual * first_scale + rounder) - r_offset,
+                 r2 = bits_of(residual * residual * second_scale + rounder) - r2_offset;
+      Ints const low = r2 + (r << packed_first_shift), high = one + (r >> (32 - packed_first_shift));
+      store(where + j, bits_of(shifted) - bin_offset);
+      store(what + 2 * j, interleave_low(low, high));
+      store(what + 2 * j + width, interleave_high(low, high));
+    }
+    for (int j = 0; j < size; j += width) {
+#pragma GCC unroll 16
+      for (int i = 0; i < width; ++i) {
+        PackedMoments word;
+        std::memcpy(&word, what + 2 * (j + i), sizeof word);
+        // Words lie as interleave_low and _high put them: lanes 0 1 4 5 ... and 2 3 6 7 ...
+        int const half = i % (width / 2), lane = half / 2 * 4 + half % 2 + (i < width / 2 ? 0 : 2);
+        bins[static_cast<std::uint32_t>(where[j + lane])] += word;
+      }
+    }
+  }
+  for (int j = whole; j < count; ++j) {
+    auto const binned = bin_score(scores[j], grid, first_bin);
+    bins[binned.bin] += pack_moments(binned.r, binned.r2);
+  }
+}
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace simd
+
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// Profile (if asked for) and top-k of a batch of rows over a shard that arrives in pieces of packed keys.
+template <class Space>
+class FusedFirstPass {
+ public:
+  struct Options {
+    int keep;      ///< candidates wanted of each row
+    bool profile;  ///< fill the bins too
+    BinGrid grid;  ///< with `profile`
+    int threads;
+  };
+
+  /// limit[i]: keys of the shard that row i sees. first_bin: as RowProfile's.
+  FusedFirstPass(PackedQueries const& queries, Options const& options, Vector<Space, int> const& first_bin, std::vector<std::int64_t> limit)
+      : queries_(queries),
+        options_(options),
+        split_(split_work(options.threads, static_cast<int>(queries.panels.size()))),
+        limit_(std::move(limit)),
+        guessed_(limit_.size(), false) {
+    for (int p = 0; p < split_.key_parts; ++p) {
+      heads_.emplace_back(queries.rows, options.keep, score_strip);
+      if (options.profile) profiles_.emplace_back(options.grid, first_bin);
+    }
+  }
+
+  /// Keys [first, first + count) of the shard, packed; pieces come in ascending order and start at multiples of key_group.
+  void add(Space const& space, float const* packed, LocalIndex first, int count) {
+    // Bins can count packed_limit keys between two flushes.
+    for (int begin = 0; begin < count; begin += flush_every) {
+      int const keys = std::min(flush_every, count - begin);
+      if (options_.profile && since_flush_ + keys > packed_limit) flush_bins(space);
+      since_flush_ += keys;
+      auto* self = this;
+      float const* piece = packed + static_cast<std::ptrdiff_t>(begin) * queries_.d;
+      Kokkos::parallel_for("Asymptop::profile::fused_pass",
+                           Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, split_.workers()),
+                           [=](int const worker) { self->work(worker, piece, first + static_cast<LocalIndex>(begin), keys); });
+      space.fence();
+    }
+  }
+
+  /// Guesses thresholds from a sample of the shard: packed keys drawn from all over it. Rows that see only part of the shard, and
+  /// samples too small to help, are left alone.
+  void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t population) {
+    double const hits = static_cast<double>(sample) * options_.keep / static_cast<double>(population);
+    // The sample's rank-th largest score has fewer than `keep` of the shard above it with a chance of about 1e-8.
+    int const rank = static_cast<int>(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0));
+    double const expected = static_cast<double>(rank) / hits, streaming = 1.0 + std::log(static_cast<double>(population) / options_.keep);
+    if (hits < 4.0 || rank >= sample || expected > 0.75 * streaming) return;
+    auto* self = this;
+    int const panels = static_cast<int>(queries_.panels.size());
+    Kokkos::parallel_for("Asymptop::topk::guess", Kokkos::RangePolicy<Space>(space, 0, panels), [=](int const p) {
+      auto const& panel = self->queries_.panels[static_cast<std::size_t>(p)];
+      std::vector<float> scores(static_cast<std::size_t>(panel.rows) * static_cast<std::size_t>(sample));
+      simd::score_panel_of(panel.rows)(&self->queries_.data[panel.offset], packed, sample / key_group, self->queries_.d, scores.data(),
+                                       sample);
+      for (int r = 0; r < panel.rows; ++r) {
+        auto const row = static_cast<std::size_t>(panel.first_row + r);
+        if (self->limit_[row] < population) continue;
+        std::size_t ties = 0;
+        float const guess = RowHeads::kth_largest(&scores[static_cast<std::size_t>(r) * static_cast<std::size_t>(sample)],
+                                                  static_cast<std::size_t>(sample), static_cast<std::size_t>(rank), ties);
+        for (auto& heads : self->heads_) heads.guess_threshold(static_cast<int>(row), guess);
+        self->guessed_[row] = 1;
+      }
+    });
+    space.fence();
+  }
+
+  /// Rows whose guess was too high: fewer candidates were taken than are wanted and can be had. They need another pass.
+  std::vector<int> short_rows() const {
+    std::vector<int> rows;
+    for (int row = 0; row < queries_.rows; ++row) {
+      auto const r = static_cast<std::size_t>(row);
+      std::int64_t held = 0;
+      for (auto const& heads : heads_) held += heads.size(row);
+      if (guessed_[r] != 0 && held < std::min<std::int64_t>(options_.keep, limit_[r])) rows.push_back(row);
+    }
+    return rows;
+  }
+
+  /// The best min(keep, limit) candidates of a row, best first.
+  std::vector<PackedCandidate> head(int row, std::vector<PackedCandidate>& spare) const {
+    std::vector<PackedCandidate> candidates;
+    for (auto const& heads : heads_) {
+      auto const* scores = heads.scores(row);
+      auto const* indices = heads.indices(row);
+      for (int i = 0; i < heads.size(row); ++i) candidates.push_back(pack(scores[i], static_cast<LocalIndex>(indices[i])));
+    }
+    sort_candidates(candidates, spare);
+    candidates.resize(std::min(candidates.size(), static_cast<std::size_t>(options_.keep)));
+    return candidates;
+  }
+
+  /// Moments of all rows, (rows, bins, 3), once all keys were added.
+  Tensor3<Space, std::int64_t> const& moments(Space const& space) {
+    flush_bins(space);
+    for (std::size_t p = 1; p < profiles_.size(); ++p) {
+      auto* to = profiles_[0].moments.data();
+      auto* from = profiles_[p].moments.data();
+      for (std::size_t i = 0; i < profiles_[0].moments.size(); ++i) to[i] += std::exchange(from[i], 0);
+    }
+    return profiles_[0].moments;
+  }
+
+ private:
+  static constexpr int flush_every = (static_cast<int>(packed_limit) + 1) / 2;
+
+  void flush_bins(Space const& space) {
+    for (auto& profile : profiles_) flush(space, profile);
+    since_flush_ = 0;
+  }
+
+  void work(int worker, float const* packed, LocalIndex first, int count) {
+    auto const panels = part_of(static_cast<int>(queries_.panels.size()), worker % split_.row_parts, split_.row_parts);
+    auto const part = static_cast<std::size_t>(worker / split_.row_parts);
+    auto const keys = part_of(count, worker / split_.row_parts, split_.key_parts, key_group);
+    ScoreStrip strip;
+    for (int begin = keys.begin; begin < keys.end; begin += score_strip) {
+      int const here = std::min(score_strip, keys.end - begin);
+      for (int p = panels.begin; p < panels.end; ++p) {
+        auto const& panel = queries_.panels[static_cast<std::size_t>(p)];
+        simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + static_cast<std::ptrdiff_t>(begin) * queries_.d,
+                                         (here + key_group - 1) / key_group, queries_.d, strip.at, score_strip);
+        for (int r = 0; r < panel.rows; ++r)
+          take(part, panel.first_row + r, strip.at + r * score_strip, first + static_cast<LocalIndex>(begin), here);
+      }
+    }
+  }
+
+  void take(std::size_t part, int row, float const* scores, LocalIndex first, int count) {
+    auto const left = limit_[static_cast<std::size_t>(row)] - static_cast<std::int64_t>(first);
+    int const seen = static_cast<int>(std::clamp<std::int64_t>(left, 0, count));
+    if (options_.profile) simd::bin_strip(scores, seen, options_.grid, profiles_[part].first_bin(row), &profiles_[part].packed(row, 0));
+    heads_[part].add(row, scores, seen, first);
+  }
+
+  PackedQueries const& queries_;
+  Options options_;
+  WorkSplit split_;
+  std::vector<std::int64_t> limit_;
+  std::vector<char> guessed_;
+  std::vector<RowHeads> heads_;
+  std::vector<RowProfile<Space>> profiles_;
+  GlobalIndex since_flush_ = 0;
+};
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace asymptop

@@ -1,0 +1,131 @@
+// Packed operands and the register tile of the fused kernels: query panels x groups of keys.
+//
+// A score is one chain of fused multiply-adds over the columns in ascending order, started at +0:
+//   s = fma(q_{d-1}, k_{d-1}, ... fma(q_1, k_1, fma(q_0, k_0, 0))).
+// It does not depend on the panel, the tile, the vector width or the thread that it was computed by.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "core/simd.hpp"
+#include "core/types.hpp"
+
+namespace asymptop {
+
+/// Floats that `keys` packed keys of d columns take.
+inline std::size_t packed_size(std::int64_t keys, int d) {
+  return static_cast<std::size_t>((keys + key_group - 1) / key_group) * key_group * static_cast<std::size_t>(d);
+}
+
+/// Query rows of one register tile, at most.
+inline constexpr int panel_rows = 12;
+
+/// Packs rows [0, count) of a row-major (count, d) matrix as whole groups; what is past them in the last group becomes 0.
+inline void pack_keys(float const* rows, std::int64_t count, int d, float* packed) {
+  for (std::int64_t g = 0; g < count; g += key_group) {
+    float* out = packed + g * d;
+    auto const keys = count - g < key_group ? count - g : std::int64_t{key_group};
+    for (int c = 0; c < d; ++c) {
+      for (std::int64_t l = 0; l < keys; ++l) out[c * key_group + l] = rows[(g + l) * d + c];
+      for (std::int64_t l = keys; l < key_group; ++l) out[c * key_group + l] = 0.0f;
+    }
+  }
+}
+
+/// A batch of query rows cut into panels of nearly equal size. Within a panel: [column][row].
+struct PackedQueries {
+  struct Panel {
+    int first_row;
+    int rows;
+    std::size_t offset;
+  };
+  int d = 0;
+  int rows = 0;
+  std::vector<Panel> panels;
+  std::vector<float> data;
+
+  PackedQueries() = default;
+  /// q: row-major (row_count, columns).
+  PackedQueries(float const* q, int row_count, int columns) : d(columns), rows(row_count) {
+    int const count = (rows + panel_rows - 1) / panel_rows;
+    data.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(d));
+    for (int p = 0; p < count; ++p) {
+      int const first = static_cast<int>(std::int64_t{rows} * p / count), end = static_cast<int>(std::int64_t{rows} * (p + 1) / count);
+      Panel const panel{first, end - first, static_cast<std::size_t>(first) * static_cast<std::size_t>(d)};
+      for (int c = 0; c < d; ++c) {
+        for (int r = 0; r < panel.rows; ++r)
+          data[panel.offset + static_cast<std::size_t>(c * panel.rows + r)] =
+              q[static_cast<std::size_t>(first + r) * static_cast<std::size_t>(d) + static_cast<std::size_t>(c)];
+      }
+      panels.push_back(panel);
+    }
+  }
+};
+
+namespace simd {
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// `rows` x (`vectors` * width) scores of one group; q has `row_step` rows a column; `keys` starts at the tile's first lane.
+template <int rows, int vectors>
+ASYMPTOP_SIMD_INLINE void score_tile(float const* q, int row_step, float const* keys, int d, float* scores, std::ptrdiff_t score_step) {
+  Floats sum[rows][vectors] = {};
+  for (int c = 0; c < d; ++c) {
+    Floats k[vectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; ++v) k[v] = load(keys + c * key_group + v * width);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) {
+      Floats const x = broadcast(q[c * row_step + r]);
+#pragma GCC unroll 16
+      for (int v = 0; v < vectors; ++v) sum[r][v] = fma(x, k[v], sum[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; ++v) store(scores + r * score_step + v * width, sum[r][v]);
+  }
+}
+
+/// Registers for sums: 24 of 32 with AVX-512, 12 of 16 otherwise.
+inline constexpr int tile_vectors = 2;
+inline constexpr int tile_rows = width == 16 ? 12 : 6;
+
+/// Scores of a panel of `rows` rows against `groups` groups of keys: scores(r, j) at scores[r * score_step + j].
+template <int rows>
+void score_panel(float const* q, float const* keys, int groups, int d, float* scores, std::ptrdiff_t score_step) {
+  for (int g = 0; g < groups; ++g) {
+    float const* group = keys + static_cast<std::ptrdiff_t>(g) * key_group * d;
+    for (int l = 0; l < key_group; l += tile_vectors * width) {
+      float* out = scores + g * key_group + l;
+      if constexpr (rows <= tile_rows) {
+        score_tile<rows, tile_vectors>(q, rows, group + l, d, out, score_step);
+      } else {
+        score_tile<tile_rows, tile_vectors>(q, rows, group + l, d, out, score_step);
+        score_tile<rows - tile_rows, tile_vectors>(q + tile_rows, rows, group + l, d, out + tile_rows * score_step, score_step);
+      }
+    }
+  }
+}
+
+using ScorePanel = void (*)(float const*, float const*, int, int, float*, std::ptrdiff_t);
+
+/// The function for a panel of 1 to panel_rows rows.
+inline ScorePanel score_panel_of(int rows) {
+  static constexpr auto table = []<int... r>(std::integer_sequence<int, r...>) {
+    struct Table {
+      ScorePanel of[sizeof...(r)];
+    };
+    return Table{{score_panel<r + 1>...}};
+  }
+  (std::make_integer_sequence<int, panel_rows>());
+  return table.of[rows - 1];
+}
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace simd
+
+}  // namespace asymptop

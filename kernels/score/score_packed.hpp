@@ -1,0 +1,31 @@
+// Query panels x packed keys: scores(i, j) = query_i . key_j in fp32, each one chain of fused multiply-adds.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <algorithm>
+
+#include "core/types.hpp"
+#include "score/panel.hpp"
+
+namespace asymptop {
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// scores (rows x at least key_count, rounded up to whole groups) of packed keys; for passes that want a matrix.
+template <class Space>
+void score_packed(Space const& space, PackedQueries const& queries, float const* packed, int key_count,
+                  Matrix<Space, float> const& scores) {
+  static_assert(is_host_space<Space>, "packed keys are for host kernels");
+  constexpr int strip = 256;
+  auto const* q = &queries;
+  Kokkos::parallel_for("Asymptop::score::packed", Kokkos::RangePolicy<Space>(space, 0, (key_count + strip - 1) / strip), [=](int const s) {
+    int const first = s * strip, keys = std::min(strip, key_count - first);
+    for (auto const& panel : q->panels) {
+      simd::score_panel_of(panel.rows)(&q->data[panel.offset], packed + static_cast<std::ptrdiff_t>(first) * q->d,
+                                       (keys + key_group - 1) / key_group, q->d, &scores(panel.first_row, first),
+                                       static_cast<std::ptrdiff_t>(scores.stride(0)));
+    }
+  });
+}
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace asymptop

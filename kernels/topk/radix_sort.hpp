@@ -1,0 +1,59 @@
+// Sorting packed candidates by score: least-significant-digit radix sort over the bits in which the scores differ.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "core/candidate.hpp"
+
+namespace asymptop {
+
+/// Sorts into the total order, best first. `spare` is scratch, grown as needed. Linear in the number of candidates but for runs of
+/// equal scores that arrive out of index order.
+inline void sort_candidates(std::vector<PackedCandidate>& candidates, std::vector<PackedCandidate>& spare) {
+  constexpr std::size_t small = 256;
+  auto const count = candidates.size();
+  if (count <= small) {
+    std::sort(candidates.begin(), candidates.end(), std::greater<>());
+    return;
+  }
+  constexpr int digit_bits = 12, digits = 1 << digit_bits;
+  std::uint32_t low = ~0u, high = 0;
+  for (auto const c : candidates) {
+    auto const key = static_cast<std::uint32_t>(c >> 32);
+    low = std::min(low, key);
+    high = std::max(high, key);
+  }
+  spare.resize(count);
+  // Distance from the largest score, so that ascending digits mean best first.
+  for (int shift = 0; shift < static_cast<int>(std::bit_width(high - low)); shift += digit_bits) {
+    std::array<std::uint32_t, digits> start{};
+    auto const digit = [&](PackedCandidate c) { return ((high - static_cast<std::uint32_t>(c >> 32)) >> shift) & (digits - 1); };
+    for (auto const c : candidates) ++start[digit(c)];
+    std::uint32_t sum = 0;
+    for (auto& s : start) {
+      auto const here = s;
+      s = sum;
+      sum += here;
+    }
+    for (auto const c : candidates) spare[start[digit(c)]++] = c;
+    candidates.swap(spare);
+  }
+  // Equal scores: index ascending. They are in that order already when the candidates came in the order of their keys.
+  for (std::size_t i = 0; i < count;) {
+    std::size_t end = i + 1;
+    bool ordered = true;
+    for (; end < count && candidates[end] >> 32 == candidates[i] >> 32; ++end) ordered = ordered && candidates[end] < candidates[end - 1];
+    if (!ordered)
+      std::sort(candidates.begin() + static_cast<std::ptrdiff_t>(i), candidates.begin() + static_cast<std::ptrdiff_t>(end),
+                std::greater<>());
+    i = end;
+  }
+}
+
+}  // namespace asymptop

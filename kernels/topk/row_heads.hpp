@@ -1,0 +1,148 @@
+// Per-row heads of a streaming top-k on the host: scores and indices in two arrays, filled by vector compares.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "core/candidate.hpp"
+#include "core/simd.hpp"
+#include "core/types.hpp"
+
+namespace asymptop {
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// The `keep` largest scores seen so far of each row, and some more. Keys arrive in ascending index order, so of equal scores the
+/// earlier is the better and a later key that equals a row's threshold may be dropped once `keep` are held.
+class RowHeads {
+  using Space = Kokkos::HostSpace;
+
+ public:
+  RowHeads() = default;
+  /// `burst`: most scores that one add() may bring. Memory is touched only as rows fill.
+  RowHeads(int rows, int keep, int burst)
+      : keep_(keep),
+        capacity_(static_cast<std::size_t>(keep) + static_cast<std::size_t>(std::max(keep / 2, 2048)) + static_cast<std::size_t>(burst)),
+        stride_(capacity_ + static_cast<std::size_t>(simd::width)),
+        scores_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_scores"), static_cast<std::size_t>(rows) * stride_),
+        indices_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_indices"), static_cast<std::size_t>(rows) * stride_),
+        fill_(static_cast<std::size_t>(rows), 0),
+        threshold_(static_cast<std::size_t>(rows), -std::numeric_limits<float>::infinity()),
+        burst_(static_cast<std::size_t>(burst)) {}
+
+  /// A guess at the row's keep-th largest score: scores up to it are not taken. The caller must see to it that enough are taken in the end.
+  void guess_threshold(int row, float score) { threshold_[static_cast<std::size_t>(row)] = score; }
+
+  int size(int row) const { return static_cast<int>(fill_[static_cast<std::size_t>(row)]); }
+  float const* scores(int row) const { return scores_.data() + static_cast<std::size_t>(row) * stride_; }
+  std::int32_t const* indices(int row) const { return indices_.data() + static_cast<std::size_t>(row) * stride_; }
+
+  /// Offers scores of keys first, first + 1, ... to a row; `scores` may be read up to the next multiple of the vector width.
+  void add(int row, float const* scores, int count, LocalIndex first) {
+    auto const r = static_cast<std::size_t>(row);
+    if (fill_[r] + burst_ > capacity_) prune(row);
+    using namespace simd;
+    Floats const threshold = broadcast(threshold_[r]);
+    Ints lane{};
+    for (int l = 0; l < width; ++l) lane[l] = l;
+    float* const to_scores = scores_.data() + r * stride_;
+    std::int32_t* const to_indices = indices_.data() + r * stride_;
+    std::size_t fill = fill_[r];
+    for (int j = 0; j < count; j += width) {
+      Floats const s = load(scores + j);
+      LaneMask mask = above(s, threshold);
+      if (j + width > count) mask &= first_lanes(count - j);
+      if (mask == 0) continue;
+      compress(to_scores + fill, s, mask);
+      compress(to_indices + fill, lane + broadcast(static_cast<std::int32_t>(first + static_cast<LocalIndex>(j))), mask);
+      fill += static_cast<std::size_t>(std::popcount(mask));
+    }
+    fill_[r] = fill;
+  }
+
+  /// Keeps the best `keep` of a row that has more, in the order they came, and raises its threshold to the worst of them.
+  void prune(int row) {
+    auto const r = static_cast<std::size_t>(row), count = fill_[r], keep = static_cast<std::size_t>(keep_);
+    if (count <= keep) return;
+    float* const scores = scores_.data() + r * stride_;
+    std::int32_t* const indices = indices_.data() + r * stride_;
+    std::size_t ties = 0;
+    float const bound = kth_largest(scores, count, keep, ties);
+    using namespace simd;
+    Floats const threshold = broadcast(bound);
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < count; i += static_cast<std::size_t>(width)) {
+      Floats const s = load(scores + i);
+      LaneMask const seen = first_lanes(static_cast<std::int64_t>(count - i));
+      LaneMask mask = above(s, threshold) & seen;
+      // Of those that equal the bound only the first ones stay.
+      for (LaneMask equal = ~(above(s, threshold) | above(threshold, s)) & seen; equal != 0 && ties > 0; equal &= equal - 1) {
+        mask |= equal & (0u - equal);
+        --ties;
+      }
+      Ints const index = load(indices + i);  // before the writes below may reach it
+      compress(scores + kept, s, mask);
+      compress(indices + kept, index, mask);
+      kept += static_cast<std::size_t>(std::popcount(mask));
+    }
+    fill_[r] = kept;
+    threshold_[r] = bound;
+  }
+
+  /// The keep-th largest of `count` > keep > 0 numbers, and in `ties` how many of those equal to it are among the keep largest.
+  /// Radix selection: numbers are counted in 4096 equal pieces of the range of their ordered bits, and only the piece that holds the
+  /// answer is looked at again.
+  static float kth_largest(float const* numbers, std::size_t count, std::size_t keep, std::size_t& ties) {
+    static thread_local std::vector<std::uint32_t> keys;
+    keys.resize(count);
+    std::uint32_t low = ~0u, high = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      std::uint32_t const key = ordered_bits(numbers[i]);
+      keys[i] = key;
+      low = key < low ? key : low;
+      high = key > high ? key : high;
+    }
+    std::size_t wanted = keep;
+    while (low != high) {
+      constexpr int pieces_log2 = 12;
+      int const shift = std::max(0, static_cast<int>(std::bit_width(high - low)) - pieces_log2);
+      std::array<std::uint32_t, 1u << pieces_log2> histogram{};
+      for (auto const key : keys) ++histogram[(high - key) >> shift];
+      std::uint32_t piece = 0;
+      while (histogram[piece] < wanted) wanted -= histogram[piece++];
+      std::uint32_t const piece_high = high - (piece << shift), size = shift == 0 ? 0u : (1u << shift) - 1u;
+      std::size_t inside = 0;
+      std::uint32_t next_low = ~0u, next_high = 0;
+      for (auto const key : keys) {
+        bool const in = piece_high - key <= size;
+        keys[inside] = key;
+        inside += in ? 1u : 0u;
+        if (in) {
+          next_low = std::min(next_low, key);
+          next_high = std::max(next_high, key);
+        }
+      }
+      keys.resize(inside);
+      low = next_low;
+      high = next_high;
+    }
+    ties = wanted;
+    return from_ordered_bits(low);
+  }
+
+ private:
+  int keep_ = 0;
+  std::size_t capacity_ = 0, stride_ = 0;
+  Vector<Space, float> scores_;
+  Vector<Space, std::int32_t> indices_;
+  std::vector<std::size_t> fill_;
+  std::vector<float> threshold_;
+  std::size_t burst_ = 0;
+};
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace asymptop
