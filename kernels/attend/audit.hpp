@@ -19,7 +19,8 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
                    Vector<Space, double> const& sigmas, double factor,
                    Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
                    Vector<Space, double> const& worst) {
-  constexpr int chunk = 64, parts = parts_per_row<Space>;
+  // Few rows are audited: a device needs many parts of each.
+  constexpr int chunk = is_host_space<Space> ? 64 : 8, parts = is_host_space<Space> ? 1 : 2048;
   int const d = static_cast<int>(queries.extent(1)), laws = static_cast<int>(sigmas.extent(0));
   auto const seg = segments;
   Kokkos::parallel_for(

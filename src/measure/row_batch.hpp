@@ -186,7 +186,13 @@ ShardRows tiled_first_pass(Space const& space, RowBatch<Space>& batch, ShardTens
   prune(space, state.candidates, static_cast<int>(state.candidates.entries.extent(1)));
   space.fence();
   phases.stop(Phase::select);
-  auto const entries = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), state.candidates.entries);
+  // Pruned rows hold at most `keep` entries; the buffers are much longer.
+  auto const& buffer = state.candidates.entries;
+  Matrix<Space, PackedCandidate> const kept(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::measure::kept"), buffer.extent(0),
+                                            std::min<std::size_t>(static_cast<std::size_t>(keep), buffer.extent(1)));
+  Kokkos::deep_copy(space, kept, Kokkos::subview(buffer, Kokkos::ALL, std::make_pair(std::size_t{0}, kept.extent(1))));
+  space.fence();
+  auto const entries = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), kept);
   auto const fill = to_host(state.candidates.fill);
   return {to_host(state.moments), [entries, fill](int row) {
             std::vector<PackedCandidate> candidates(&entries(row, 0), &entries(row, 0) + fill(row)), spare;

@@ -81,6 +81,7 @@ TEST_F(Labels, OfAStudyNameTheirComponentAndStep) {
   // All kernels were heard, so the lines above had something to judge.
   for (char const* name : {"input::normal", "score::gemm", "profile::add_tile", "profile::flush", "profile::probe", "topk::prune",
                            "attend::weigh", "attend::add_tail", "attend::audit"}) {
+    if (!is_host_space<StudySpace> && std::string(name) == "score::gemm") continue;  // cuBLAS, no kernel of Kokkos
     EXPECT_EQ(kernels().count(std::string("Asymptop::") + name), 1u) << name << " was not run";
   }
   EXPECT_EQ(views().count("Asymptop::shard::keys"), 1u);

@@ -199,7 +199,7 @@ TYPED_TEST_SUITE(SecondPassKernels, test::Spaces);
 
 void run_case(Random& random, int n, int d, int tile, Entries entries, double sigma, bool causal, std::string const& what, auto space_tag) {
   using Space = decltype(space_tag);
-  auto problem = test::make_problem(random, 7, n, d, tile, entries);
+  auto problem = test::make_problem<Space>(random, 7, n, d, tile, entries);
   if (causal) {
     for (auto& visible : problem.visible) visible = random.integer(1, n);
     problem.visible[0] = 1;
@@ -213,7 +213,10 @@ void run_case(Random& random, int n, int d, int tile, Entries entries, double si
   expect_audit(problem, cuts, once, sigma, factor, name);
   for (int const tiles : {2, 3, 8})
     EXPECT_EQ(second_pass<Space>(problem, cuts, 0, n, tiles * tile, sigma, factor), once) << name << ", step " << tiles;
-  EXPECT_EQ(second_pass<Kokkos::Serial>(problem, cuts, 0, n, 4 * tile, sigma, factor), once) << name << ", serial";
+  // A device's BLAS and compiler round on their own terms.
+  if (is_host_space<Space>) {
+    EXPECT_EQ(second_pass<Kokkos::Serial>(problem, cuts, 0, n, 4 * tile, sigma, factor), once) << name << ", serial";
+  }
   // Shards of whole tiles: the sums of their sums.
   int const edge = n / tile / 2 * tile;
   if (edge == 0) return;
@@ -245,7 +248,7 @@ TYPED_TEST(SecondPassKernels, FewKeys) {
 /// Equal scores: each segment's weight is its number of keys, and nothing is rounded.
 TYPED_TEST(SecondPassKernels, EqualScoresCountExactly) {
   Random random(63);
-  auto problem = test::make_problem(random, 2, 500, 3, 64, Entries::normal);
+  auto problem = test::make_problem<TypeParam>(random, 2, 500, 3, 64, Entries::normal);
   std::fill(problem.queries.begin(), problem.queries.end(), 0.0f);
   std::fill(problem.scores.begin(), problem.scores.end(), 0.0f);
   problem.visible[1] = 100;

@@ -34,7 +34,9 @@ struct AttentionProblem {
 
 enum class Entries { normal, small_integers };  ///< small integers make exact scores with many ties
 
-inline AttentionProblem make_problem(Random& random, int rows, int n, int d, int tile, Entries entries) {
+/// `Space`: where the scores are computed.
+template <class Space = Kokkos::Serial>
+AttentionProblem make_problem(Random& random, int rows, int n, int d, int tile, Entries entries) {
   AttentionProblem problem{rows, n, d, tile, {}, {}, {}, {}, std::vector<std::int64_t>(static_cast<std::size_t>(rows), n)};
   auto const fill = [&](std::vector<float>& tensor, int count, double sigma) {
     for (int i = 0; i < count * d; ++i) {
@@ -45,13 +47,14 @@ inline AttentionProblem make_problem(Random& random, int rows, int n, int d, int
   fill(problem.queries, rows, 1.0 / std::sqrt(static_cast<double>(d)));
   fill(problem.keys, n, 1.0);
   for (int i = 0; i < n * d; ++i) problem.values.push_back(static_cast<float>(random.normal()));
-  using Space = Kokkos::Serial;
   Space const space;
   int const padded = (n + tile - 1) / tile * tile;
   Matrix<Space, float> const scores("Asymptop::test::scores", static_cast<std::size_t>(rows), static_cast<std::size_t>(padded));
   score_tiles(space, matrix_of<Space>(problem.queries, static_cast<std::size_t>(rows)),
               matrix_of<Space>(problem.padded(problem.keys, 0, n, padded), static_cast<std::size_t>(padded)), scores, padded, tile);
-  for (int i = 0; i < rows; ++i) problem.scores.insert(problem.scores.end(), &scores(i, 0), &scores(i, 0) + n);
+  space.fence();
+  auto const host = host_copy(scores);
+  for (int i = 0; i < rows; ++i) problem.scores.insert(problem.scores.end(), &host(i, 0), &host(i, 0) + n);
   return problem;
 }
 
