@@ -95,7 +95,7 @@ QueryRows broadcast_queries(Communicator const& comm, DrawIdentity const& identi
 }  // namespace
 
 ShardTensors<StudySpace> make_shard(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
-  return {Space(), key_shard(group.n, config.block, comm.rank(), comm.size()), static_cast<int>(group.d), BatchRun::tile_sizes(config).pass,
+  return {Space(), key_shard(group.n, config.block, comm.rank(), comm.size()), static_cast<int>(group.d), tile_sizes(config.block).pass,
           group.resident};
 }
 
@@ -151,7 +151,7 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
 
 double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
   Space const space;
-  auto const tiles = BatchRun::tile_sizes(config);
+  auto const tiles = tile_sizes(config.block);
   auto const d = static_cast<std::size_t>(group.d), rows = static_cast<std::size_t>(group.rows_per_batch);
   Matrix<Space, float> queries("Asymptop::measure::queries", rows, d),
       keys("Asymptop::measure::keys", static_cast<std::size_t>(tiles.pass), d),

@@ -50,6 +50,11 @@ struct TileSizes {
   int pass;  ///< keys of one step of a pass: a BLAS tile for each thread
 };
 
+inline TileSizes tile_sizes(GlobalIndex block) {
+  int const blas = tile_keys(block);
+  return {blas, blas * tiles_per_step(Kokkos::DefaultExecutionSpace())};
+}
+
 /// Shared by both passes over one batch.
 template <class Space>
 class RowBatch {
@@ -122,13 +127,15 @@ class RowBatch {
 /// Steps of the first pass between two looks at the candidate buffers.
 inline constexpr int prune_every = 8;
 
-/// The first pass: profile and top-k of the shard.
+/// Most keys that arrive between two such looks.
+inline int candidate_headroom(TileSizes const& tiles) { return prune_every * tiles.pass; }
+
+/// The first pass: profile and top-k of the shard, into a fresh state.
 template <class Space>
-ProfileTopK<Space> first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
+void first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, ProfileTopK<Space>& state, PhaseTimes& phases) {
   // Room for several steps, so that buffers are looked at only every few.
-  int const headroom = prune_every * batch.tiles().pass;
+  int const headroom = candidate_headroom(batch.tiles());
   int step = 0;
-  ProfileTopK<Space> state(space, batch.grid(), batch.first_bin(), keep, headroom);
   batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int, Matrix<Space, float> const& scores, Matrix<Space, float> const&) {
     if (state.since_flush + tile.keys > packed_limit) flush(space, state);
     if (step++ % prune_every == 0) prune(space, state.candidates, headroom);
@@ -141,7 +148,23 @@ ProfileTopK<Space> first_pass(Space const& space, RowBatch<Space>& batch, ShardT
   prune(space, state.candidates, static_cast<int>(state.candidates.entries.extent(1)));
   space.fence();
   phases.stop(Phase::select);
-  return state;
+}
+
+/// Top-k of the shard alone, into an empty buffer.
+template <class Space>
+void select_top_k(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, CandidateBuffer<Space> const& candidates,
+                  PhaseTimes& phases) {
+  int const headroom = candidate_headroom(batch.tiles());
+  int step = 0;
+  batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int, Matrix<Space, float> const& scores, Matrix<Space, float> const&) {
+    if (step++ % prune_every == 0) prune(space, candidates, headroom);
+    add_candidates(space, candidates, scores, batch.limit(), tile);
+    space.fence();
+    phases.stop(Phase::select);
+  });
+  prune(space, candidates, static_cast<int>(candidates.entries.extent(1)));
+  space.fence();
+  phases.stop(Phase::select);
 }
 
 /// What the second pass computes besides probes.
