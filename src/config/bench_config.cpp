@@ -65,7 +65,7 @@ po::options_description bench_options() {
   add("m", text("256"), "query rows, 1 (a decoding step) to 16384");
   add("k", text("1024"), "keys kept by kernels that select, laws in n; rounded, clipped to n");
   add("keys", text("resident"), "resident (in memory before the clock starts) | streamed (made anew within the timed work), LIST");
-  add("path", text("auto"), "auto (the kernel's first) | all | names of ways to compute it, LIST; --dry-run shows what there is");
+  add("path", text("auto"), "auto (the kernel's first) | all | names, LIST; --path all --dry-run shows what there is");
   add("samples", text("10"), "timed repetitions of each case, at least 3");
   add("seed", text("1"), "seed of keys, values and queries");
   add("block", text("4096"), "keys per block, a power of two from 64; ranks own whole blocks");

@@ -159,7 +159,7 @@ double Yardsticks::read_bandwidth() {
   // Each thread reads memory that it touched first: four times the last cache, in all, at least.
   auto const cache = static_cast<std::size_t>(std::max(0L, sysconf(_SC_LEVEL3_CACHE_SIZE)));
   auto const cores = static_cast<std::size_t>(threads_) * static_cast<std::size_t>(comm_.size());
-  std::size_t const words = std::max<std::size_t>(std::size_t{64} << 20, 4 * cache / cores) / 8;
+  std::size_t const words = std::max<std::size_t>(std::size_t{128} << 20, 4 * cache / cores) / 8;
   std::vector<std::unique_ptr<std::uint64_t[]>> arrays(static_cast<std::size_t>(threads_));
   std::vector<std::uint64_t> sink(static_cast<std::size_t>(threads_) * 8);
   timed_on_all(comm_, threads_, [&](int const t) {

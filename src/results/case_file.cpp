@@ -205,6 +205,8 @@ void merge_cases(std::string const& output, std::vector<std::string> const& path
     for (auto const& path : paths) {
       auto const in = h5::open_file(path);
       if (std::exchange(first, false)) h5::copy_attributes(in, file);
+      if (h5::read_text_attribute(in, "kind") != h5::read_text_attribute(file, "kind"))
+        throw RunError(path + " is of another kind than the files before it");
       auto const in_cases = h5::open_group(in, "cases");
       for (auto const& id : h5::group_members(in_cases)) {
         if (h5::has_link(cases, id)) throw RunError("case " + id + " of " + path + " is already in " + output);
