@@ -298,10 +298,11 @@ def _read_root(file: h5py.File, path: Path) -> Results:
     version = _attribute(file, "schema_version", int, str(path))
     if version != SCHEMA_VERSION:
         raise ResultsError(f"{path}: schema_version is {version}, this reader knows {SCHEMA_VERSION}")
+    kind = _attribute(file, "kind", str, str(path))
+    if kind != "study":
+        raise ResultsError(f"{path}: kind is '{kind}', expected 'study'")
     provenance = _attributes(file, {str: ROOT_TEXT, float: ROOT_NUMBERS}, str(path))
     provenance |= {name: int(provenance[name]) for name in ROOT_NUMBERS if name != "sgemm_gflops"}
-    if provenance["kind"] != "study":
-        raise ResultsError(f"{path}: kind is '{provenance['kind']}', expected 'study'")
     if "cases" not in file or not isinstance(file["cases"], h5py.Group) or not len(file["cases"]):
         raise ResultsError(f"{path}: there are no cases under /cases")
     cases = []

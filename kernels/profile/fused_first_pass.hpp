@@ -118,14 +118,16 @@ class FusedFirstPass {
     }
   }
 
-  /// Guesses thresholds from a sample of the shard: packed keys drawn from all over it. Rows that see only part of the shard, and
-  /// samples too small to help, are left alone.
+  /// Whether thresholds guessed from a sample of that size would spare more candidates than a stream of thresholds does by itself.
+  bool guess_would_help(int sample, std::int64_t population) const {
+    double const hits = expected_hits(sample, population), taken = static_cast<double>(guess_rank(hits)) / hits;
+    return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(static_cast<double>(population) / options_.keep));
+  }
+
+  /// Guesses thresholds from a sample of the shard: packed keys drawn from all over it. Rows that see only part of the shard are left
+  /// alone.
   void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t population) {
-    double const hits = static_cast<double>(sample) * options_.keep / static_cast<double>(population);
-    // The sample's rank-th largest score has fewer than `keep` of the shard above it with a chance of about 1e-8.
-    int const rank = static_cast<int>(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0));
-    double const expected = static_cast<double>(rank) / hits, streaming = 1.0 + std::log(static_cast<double>(population) / options_.keep);
-    if (hits < 4.0 || rank >= sample || expected > 0.75 * streaming) return;
+    int const rank = guess_rank(expected_hits(sample, population));
     auto* self = this;
     int const panels = static_cast<int>(queries_.panels.size());
     Kokkos::parallel_for("Asymptop::topk::guess", Kokkos::RangePolicy<Space>(space, 0, panels), [=](int const p) {
@@ -183,6 +185,14 @@ class FusedFirstPass {
   }
 
  private:
+  /// Keys of the sample among the shard's best `keep`, on average.
+  double expected_hits(int sample, std::int64_t population) const {
+    return static_cast<double>(sample) * options_.keep / static_cast<double>(population);
+  }
+
+  /// The sample's largest score of this rank has fewer than `keep` of the shard above it with a chance of about 1e-8.
+  static int guess_rank(double hits) { return static_cast<int>(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0)); }
+
   static constexpr int flush_every = (static_cast<int>(packed_limit) + 1) / 2;
 
   void flush_bins(Space const& space) {

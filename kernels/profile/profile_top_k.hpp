@@ -4,7 +4,9 @@
 
 #include <Kokkos_Core.hpp>
 
+#include "core/tile_range.hpp"
 #include "profile/score_bins.hpp"
+#include "topk/add_candidates.hpp"
 #include "topk/candidate_buffer.hpp"
 
 namespace asymptop {
@@ -23,6 +25,13 @@ struct RowProfile {
         first_bin(first),
         packed("Asymptop::profile::packed", first.extent(0), static_cast<std::size_t>(bins.count)),
         moments("Asymptop::profile::moments", first.extent(0), static_cast<std::size_t>(bins.count), 3) {}
+
+  /// Back to the state before any key.
+  void clear(Space const& space) {
+    Kokkos::deep_copy(space, packed, PackedMoments{0});
+    Kokkos::deep_copy(space, moments, 0);
+    since_flush = 0;
+  }
 };
 
 /// Running state of the first pass for a batch of rows over one shard.
@@ -32,21 +41,13 @@ struct ProfileTopK : RowProfile<Space> {
 
   ProfileTopK(Space const& space, BinGrid bins, Vector<Space, int> const& first, int keep, int headroom)
       : RowProfile<Space>(bins, first), candidates(space, static_cast<int>(first.extent(0)), keep, headroom) {}
-};
 
-/// A tile of scores: rows [first_row, first_row + rows) of the batch against keys [first_key, first_key + keys) of the shard.
-struct TileRange {
-  int first_row;
-  int rows;
-  LocalIndex first_key;
-  int keys;
+  /// Back to the state before any key.
+  void clear(Space const& space) {
+    RowProfile<Space>::clear(space);
+    candidates.clear(space);
+  }
 };
-
-/// Visible keys of a tile for one row: `limit` counts the shard's keys that the row may see (causal mask).
-KOKKOS_FORCEINLINE_FUNCTION int visible_keys(TileRange const& tile, std::int64_t limit) {
-  std::int64_t const left = limit - static_cast<std::int64_t>(tile.first_key);
-  return left <= 0 ? 0 : (left < tile.keys ? static_cast<int>(left) : tile.keys);
-}
 
 /// Bins `batch` scores and counts those above the threshold. A function of its own, so that the compiler sees through to plain
 /// pointers and vectorises. Tiles are padded, so a batch may reach past the keys; what is past them is not used.
@@ -102,11 +103,7 @@ void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float
             add_shared<Space>(bins[where[l]], what[l]);
           }
           if (survivors == 0) return;
-          for (int l = 0; l < count; ++l) {
-            if (!(s[l] > threshold)) continue;
-            PackedCandidate const entry = pack(s[l], tile.first_key + static_cast<LocalIndex>(b * batch + l));
-            entries[next_place<Space>(*fill)] = entry;
-          }
+          push_survivors<Space>(s, count, threshold, tile.first_key + static_cast<LocalIndex>(b * batch), entries, fill);
         });
       });
 }

@@ -28,6 +28,11 @@ struct CandidateBuffer {
         keep(keep_count) {
     if constexpr (!is_host_space<Space>)
       spare = Matrix<Space, PackedCandidate>("Asymptop::topk::spare", entries.extent(0), entries.extent(1));
+    clear(space);
+  }
+
+  void clear(Space const& space) {
+    Kokkos::deep_copy(space, fill, 0);
     Kokkos::deep_copy(space, threshold, -std::numeric_limits<float>::infinity());
   }
 

@@ -1,4 +1,5 @@
 // asymptop compare, merge and info: commands over results files. Rank 0 does the work.
+#include <cstdio>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -18,6 +19,19 @@ bool help_wanted(Communicator const& comm, std::vector<std::string> const& argum
   if (arguments.empty() || (arguments[0] != "--help" && arguments[0] != "-h")) return false;
   if (comm.is_root()) std::cout << text;
   return true;
+}
+
+std::string study_summary(hid_t group) {
+  return "n = " + std::to_string(h5::read_int_attribute(group, "n")) + ", sigma law " + h5::read_text_attribute(group, "sigma_law") + ", " +
+         std::to_string(h5::read_int_attribute(group, "draws")) + " draws x " + std::to_string(h5::read_int_attribute(group, "rows")) +
+         " rows";
+}
+
+std::string bench_summary(hid_t group) {
+  char text[160];
+  std::snprintf(text, sizeof text, "median %.4g s, %.4g GFLOP/s, %.1f%% of sgemm", h5::read_double_attribute(group, "median_seconds"),
+                h5::read_double_attribute(group, "gflops"), 100.0 * h5::read_double_attribute(group, "share_of_sgemm"));
+  return text;
 }
 
 }  // namespace
@@ -78,6 +92,8 @@ int run_info(Communicator const& comm, int argc, char const* const* argv) {
   auto const file = h5::open_file(arguments[0]);
   if (!h5::has_attribute(file, "schema_version") || !h5::has_link(file, "cases"))
     throw UsageError("info", arguments[0], "is not a results file");
+  auto const kind = h5::read_text_attribute(file, "kind");
+  std::cout << "kind: " << kind << "\n";
   for (auto const* name : {"version", "git_hash", "date_utc", "command_line", "host_names", "execution_space", "blas_kernel"}) {
     std::cout << name << ": " << h5::read_text_attribute(file, name) << "\n";
   }
@@ -86,9 +102,8 @@ int run_info(Communicator const& comm, int argc, char const* const* argv) {
   for (auto const& id : h5::group_members(cases)) {
     auto const group = h5::open_group(cases, id);
     auto const verdict = h5::read_text_attribute(group, "verdict");
-    std::cout << verdict << "  " << id << "  n = " << h5::read_int_attribute(group, "n") << ", sigma law "
-              << h5::read_text_attribute(group, "sigma_law") << ", " << h5::read_int_attribute(group, "draws") << " draws x "
-              << h5::read_int_attribute(group, "rows") << " rows " << h5::read_text_attribute(group, "verdict_reason") << "\n";
+    std::cout << verdict << "  " << id << "  " << (kind == "bench" ? bench_summary(group) : study_summary(group)) << " "
+              << h5::read_text_attribute(group, "verdict_reason") << "\n";
     if (verdict != "VALID") exit_code = 1;
   }
   return exit_code;

@@ -1,6 +1,7 @@
 #include "app/machine.hpp"
 
 #include <sched.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -35,6 +36,8 @@ double available_memory() {
   return available;
 }
 
+}  // namespace
+
 int allowed_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -42,7 +45,14 @@ int allowed_cores() {
   return std::max(1, CPU_COUNT(&set));
 }
 
-}  // namespace
+std::string cpu_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  }
+  utsname machine{};
+  return uname(&machine) == 0 ? machine.machine : "unknown";
+}
 
 int choose_threads(int option, int ranks_on_node) {
   if (option > 0) return option;

@@ -1,6 +1,8 @@
 // What this machine offers to the run.
 #pragma once
 
+#include <string>
+
 #include "comm/communicator.hpp"
 #include "plan/plan.hpp"
 
@@ -8,6 +10,12 @@ namespace asymptop {
 
 /// Threads of this rank: the option, else OMP_NUM_THREADS, else the cores it may use shared among the node's ranks.
 int choose_threads(int option, int ranks_on_node);
+
+/// Cores that this rank may use.
+int allowed_cores();
+
+/// The processor's own name.
+std::string cpu_name();
 
 /// Ranks of this job on this node.
 int ranks_on_node(Communicator const& comm);

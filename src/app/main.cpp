@@ -15,9 +15,11 @@
 
 #include "app/commands.hpp"
 #include "app/machine.hpp"
+#include "config/bench_config.hpp"
 #include "config/errors.hpp"
 #include "config/run_config.hpp"
 #include "h5/h5.hpp"
+#include "measure/yardsticks.hpp"
 #include "results/provenance.hpp"
 
 extern "C" void openblas_set_num_threads(int);
@@ -31,6 +33,7 @@ constexpr char const* usage =
     "usage: [mpirun -n P] asymptop COMMAND [options]\n"
     "\n"
     "  study     measure error of top-k attention, k_epsilon and effective entries over context lengths n; writes HDF5\n"
+    "  bench     time the kernels on this machine and check their results; writes HDF5\n"
     "  compare   do two results files hold the same data?\n"
     "  merge     join case files into one results file\n"
     "  info      where a results file comes from, and its verdicts\n"
@@ -43,10 +46,12 @@ constexpr char const* usage =
 
 /// --threads must be known before Kokkos starts. A command line that does not parse is refused later, with its message.
 int threads_option(int argc, char** argv) {
-  if (argc < 2 || std::string(argv[1]) != "study") return 0;
+  std::string const command = argc > 1 ? argv[1] : "";
+  auto const threads_of = [](auto const& config) { return config ? config->threads : 0; };
   try {
-    auto const config = parse_study_options(argc - 1, argv + 1, false);
-    return config ? config->threads : 0;
+    if (command == "study") return threads_of(parse_study_options(argc - 1, argv + 1, false));
+    if (command == "bench") return threads_of(parse_bench_options(argc - 1, argv + 1, false));
+    return 0;
   } catch (std::exception const&) {
     return 0;
   }
@@ -73,10 +78,11 @@ int run_command(Communicator const& comm, int argc, char** argv) {
     return argc > 1 ? 0 : 2;
   }
   if (command == "study") return run_study(comm, argc - 1, argv + 1);
+  if (command == "bench") return run_bench(comm, argc - 1, argv + 1);
   if (command == "compare") return run_compare(comm, argc - 1, argv + 1);
   if (command == "merge") return run_merge(comm, argc - 1, argv + 1);
   if (command == "info") return run_info(comm, argc - 1, argv + 1);
-  throw UsageError("command", command, "is none of: study, compare, merge, info; see asymptop --help");
+  throw UsageError("command", command, "is none of: study, bench, compare, merge, info; see asymptop --help");
 }
 
 /// Usage errors are found by all ranks alike, or told to all: rank 0 prints. Other errors may be one rank's own: it prints and
@@ -107,6 +113,7 @@ int guarded(Communicator const& comm, int argc, char** argv) {
 }  // namespace asymptop
 
 int main(int argc, char** argv) {
+  if (asymptop::run_as_sgemm_child(argc, argv)) return 0;
   asymptop::settle_environment(argv);
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);

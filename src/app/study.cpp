@@ -148,7 +148,9 @@ class Study {
   int measure(GroupPlan const& group, TensorScan const& scan, Progress& progress, double done) {
     auto const begin = PhaseTimes::Clock::now();
     double const sgemm = sgemm_rate(comm_, group, config_);
-    auto const provenance = collect_provenance(comm_, config_, machine_.threads, sgemm);
+    auto const provenance =
+        collect_provenance(comm_, {"study", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads},
+                           {{"sgemm_gflops", sgemm}});
     auto tensors = make_shard(comm_, group, config_);
     StudySetup const setup{&comm_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scan, &tensors};
     std::vector<StudyCase> cases;

@@ -2,15 +2,11 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
-#include <charconv>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <set>
-#include <sstream>
 
 #include "config/errors.hpp"
+#include "config/option_values.hpp"
 
 namespace asymptop {
 namespace po = boost::program_options;
@@ -27,8 +23,6 @@ char const* name_of(KernelPath value) {
 }
 
 namespace {
-
-constexpr std::int64_t largest_n = std::int64_t{1} << 48;
 
 constexpr char const* introduction =
     "asymptop study: how sparse attention is, measured over context lengths n.\n"
@@ -77,49 +71,6 @@ po::options_description study_options() {
   return options;
 }
 
-std::int64_t parse_integer(std::string const& option, std::string const& text, std::int64_t low, std::int64_t high) {
-  std::int64_t value = 0;
-  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
-    throw UsageError(option, text, "is not an integer from " + std::to_string(low) + " to " + std::to_string(high));
-  }
-  return value;
-}
-
-/// `4096` or `2^20`.
-std::int64_t parse_size(std::string const& option, std::string const& text, std::int64_t largest) {
-  auto const caret = text.find('^');
-  std::string const allowed = "is not a whole number (or power, as 2^20) from 1 to " + std::to_string(largest);
-  if (caret == std::string::npos) {
-    std::int64_t value = 0;
-    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > largest) throw UsageError(option, text, allowed);
-    return value;
-  }
-  std::int64_t base = 0, power = 0;
-  auto const* end = text.data() + text.size();
-  auto const [base_end, base_error] = std::from_chars(text.data(), text.data() + caret, base);
-  auto const [power_end, power_error] = std::from_chars(text.data() + caret + 1, end, power);
-  bool const numbers = base_error == std::errc() && base_end == text.data() + caret && power_error == std::errc() && power_end == end;
-  if (!numbers || base < 1 || power < 0 || power > 1000) throw UsageError(option, text, allowed);
-  std::int64_t value = 1;
-  for (std::int64_t i = 0; i < power; ++i) {
-    if (value > largest / base) throw UsageError(option, text, allowed);
-    value *= base;
-  }
-  return value;
-}
-
-template <class Enum>
-Enum choose(std::string const& option, std::string const& text, std::initializer_list<Enum> choices) {
-  std::string allowed;
-  for (auto const choice : choices) {
-    if (text == name_of(choice)) return choice;
-    allowed += (allowed.empty() ? "" : ", ") + std::string(name_of(choice));
-  }
-  throw UsageError(option, text, "is none of: " + allowed);
-}
-
 bool parse_switch(std::string const& option, std::string const& text) {
   if (text != "on" && text != "off") throw UsageError(option, text, "is neither on nor off");
   return text == "on";
@@ -134,49 +85,6 @@ std::vector<double> parse_epsilons(std::string const& list) {
       throw UsageError("--epsilon", item, "is not a number in (0, 1)");
     if (std::find(values.begin(), values.end(), value) != values.end()) throw UsageError("--epsilon", list, "names " + item + " twice");
     values.push_back(value);
-  }
-  return values;
-}
-
-/// All options in force as an INI file: what a reader needs to run the same again.
-std::string as_config(po::variables_map const& values) {
-  std::ostringstream out;
-  std::set<std::string> const not_data = {"help", "config", "force", "resume", "dry-run", "output", "json", "threads"};
-  for (auto const& [name, value] : values) {
-    if (not_data.count(name) != 0) continue;
-    if (auto const* text = boost::any_cast<std::string>(&value.value())) {
-      if (!text->empty()) out << name << " = " << *text << "\n";
-    } else if (auto const* number = boost::any_cast<double>(&value.value())) {
-      out.precision(17);
-      out << name << " = " << *number << "\n";
-    }
-  }
-  return out.str();
-}
-
-po::variables_map read_options(int argc, char const* const* argv, po::options_description const& options) {
-  po::variables_map values;
-  try {
-    auto const style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-    // Words that belong to no option are collected, so that the message can name them.
-    po::options_description all;
-    all.add(options).add_options()("argument", po::value<std::vector<std::string>>());
-    po::positional_options_description stray;
-    stray.add("argument", -1);
-    po::store(po::command_line_parser(argc, argv).options(all).style(style).positional(stray).run(), values);
-    if (values.count("argument") != 0) {
-      throw UsageError("argument", values["argument"].as<std::vector<std::string>>().front(),
-                       "belongs to no option; see asymptop study --help");
-    }
-    if (values.count("config") != 0) {
-      auto const& file = values["config"].as<std::string>();
-      std::ifstream in(file);
-      if (!in || std::filesystem::is_directory(file)) throw UsageError("--config", file, "cannot be read");
-      po::store(po::parse_config_file(in, options), values);
-    }
-    po::notify(values);
-  } catch (po::error const& error) {
-    throw UsageError(std::string(error.what()) + "; see asymptop study --help");
   }
   return values;
 }
@@ -199,37 +107,9 @@ void check_together(RunConfig const& config, po::variables_map const& values) {
 
 }  // namespace
 
-std::vector<std::int64_t> parse_sizes(std::string const& option, std::string const& list, std::int64_t largest) {
-  std::vector<std::int64_t> sizes;
-  for (auto const& item : split_list(option, list)) {
-    std::vector<std::string> parts;
-    std::istringstream in(item);
-    for (std::string part; std::getline(in, part, ':');) parts.push_back(part);
-    if (item.empty() || item.back() == ':' || parts.empty() || parts.size() > 3)
-      throw UsageError(option, item, "is not N, FIRST:LAST or FIRST:LAST:FACTOR");
-    auto const first = parse_size(option, parts[0], largest);
-    auto const last = parts.size() > 1 ? parse_size(option, parts[1], largest) : first;
-    std::int64_t factor = 2;
-    if (parts.size() > 2) {
-      auto const* end = parts[2].data() + parts[2].size();
-      auto const [stop, error] = std::from_chars(parts[2].data(), end, factor);
-      if (error != std::errc() || stop != end || factor < 2 || factor > 1 << 20)
-        throw UsageError(option, item, "has no whole factor from 2 to 1048576");
-    }
-    if (last < first) throw UsageError(option, item, "has its last before its first");
-    for (auto n = first;; n *= factor) {
-      sizes.push_back(n);
-      if (n > last / factor) break;
-    }
-  }
-  std::sort(sizes.begin(), sizes.end());
-  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
-  return sizes;
-}
-
 std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, bool print_help) {
   auto const options = study_options();
-  auto const values = read_options(argc, argv, options);
+  auto const values = read_options("study", argc, argv, options);
   if (values.count("help") != 0) {
     if (print_help)
       std::cout << introduction << "\n"
@@ -274,9 +154,7 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   config.epsilon = parse_epsilons(text("epsilon"));
   config.count_above = parse_laws("--count-above", text("count-above"));
   config.output_error = parse_switch("--output-error", text("output-error"));
-  config.block = parse_size("--block", text("block"), 1 << 20);
-  if (config.block < 64 || (config.block & (config.block - 1)) != 0)
-    throw UsageError("--block", text("block"), "is not a power of two from 64 to 1048576");
+  config.block = parse_block(text("block"));
   config.keys = choose("--keys", text("keys"), {KeyStorage::automatic, KeyStorage::resident, KeyStorage::streamed});
   config.path = choose("--path", text("path"), {KernelPath::automatic, KernelPath::fused, KernelPath::blas_tile});
   config.merge = text("merge");

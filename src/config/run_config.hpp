@@ -64,7 +64,4 @@ struct RunConfig {
 /// Parses `asymptop study` options. Returns nothing after --help was printed. Throws UsageError.
 std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, bool print_help);
 
-/// `4096`, `4096,50000`, `2^10:2^20` (doubling), `2^10:2^20:4`; ascending, each once, in [1, 2^48].
-std::vector<std::int64_t> parse_sizes(std::string const& option, std::string const& list, std::int64_t largest);
-
 }  // namespace asymptop

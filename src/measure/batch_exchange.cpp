@@ -165,6 +165,7 @@ void BatchRun::take_answers() {
   auto const capacity = to_host(work_.probes.capacity);
   auto const begin = to_host(work_.probes.begin);
   auto const collected = to_host(work_.probes.collected);
+  auto const owners = all_owners();
   // Per probe: count, first, second above; inside; how many of those are sent along by this rank.
   std::vector<std::int64_t> counts;
   std::vector<std::uint64_t> lengths;
@@ -172,7 +173,7 @@ void BatchRun::take_answers() {
   std::vector<std::size_t> length_counts(static_cast<std::size_t>(comm_.size()), 0),
       score_counts(static_cast<std::size_t>(comm_.size()), 0);
   for (std::size_t i = 0; i < rows; ++i) {
-    auto const owner = static_cast<std::size_t>(owner_of(static_cast<int>(i)));
+    auto const owner = static_cast<std::size_t>(owners[i]);
     for (std::size_t q = 0; q < probes; ++q) {
       for (int c = 0; c < 3; ++c) counts.push_back(above(i, q, c));
       counts.push_back(fill(i, q));
@@ -184,7 +185,7 @@ void BatchRun::take_answers() {
       score_counts[owner] += length;
     }
   }
-  auto const merged = merge_profile(comm_, counts, all_owners(), probes * 4);
+  auto const merged = merge_profile(comm_, counts, owners, probes * 4);
   std::vector<std::size_t> received_lengths, received_scores;
   auto const all_lengths = comm_.all_to_all(lengths, length_counts, received_lengths);
   auto const all_scores = comm_.all_to_all(scores, score_counts, received_scores);

@@ -5,21 +5,15 @@
 
 #include "comm/merge_profile.hpp"
 #include "comm/merge_top_k.hpp"
+#include "measure/row_lists.hpp"
 
 namespace asymptop {
 namespace {
 
 /// Most rounds of narrowing before a quantile counts as unsettled.
 constexpr int most_rounds = 24;
-/// Bytes of candidates that one merge may bring to a rank, beyond a single row of each owner.
-constexpr std::size_t merge_bytes = 32u << 20;
 
 }  // namespace
-
-TileSizes BatchRun::tile_sizes(RunConfig const& config) {
-  int const blas = tile_keys(config.block);
-  return {blas, blas * tiles_per_step(Space())};
-}
 
 std::vector<OwnedRow> BatchRun::run(std::vector<CheckResiduals>& checks) {
   profile_and_merge();
@@ -36,23 +30,10 @@ std::vector<OwnedRow> BatchRun::run(std::vector<CheckResiduals>& checks) {
   return std::move(rows_);
 }
 
-std::vector<int> BatchRun::owners(std::vector<int> const& rows) const {
-  std::vector<int> result;
-  for (int const row : rows) result.push_back(owner_of(row));
-  return result;
-}
-
 std::vector<int> BatchRun::all_owners() const {
   std::vector<int> rows(queries_.rows());
   std::iota(rows.begin(), rows.end(), 0);
-  return owners(rows);
-}
-
-int BatchRun::owner_of(int row) const {
-  int const rows = static_cast<int>(queries_.rows());
-  int owner = 0;
-  while (owned_rows(rows, owner, comm_.size()).end <= row) ++owner;
-  return owner;
+  return row_owners(rows, batch_.rows(), comm_.size());
 }
 
 std::vector<double> BatchRun::thresholds_of(int row) const {
@@ -74,18 +55,15 @@ void BatchRun::profile_and_merge() {
   std::vector<GlobalIndex> shard_begin;
   for (int r = 0; r < comm_.size(); ++r) shard_begin.push_back(key_shard(group_.n, setup_.config->block, r, comm_.size()).begin);
   double evaluation = 0.0;
-  for (auto const& rows : merge_groups(keep)) {
-    auto const owner = owners(rows);
-    std::vector<std::vector<PackedCandidate>> lists(rows.size());
+  auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3, ranks = static_cast<std::size_t>(comm_.size());
+  for (auto const& rows : merge_groups(batch_.rows(), comm_.size(), 8 * (keep + 2 * bins) * ranks)) {
+    auto const owner = row_owners(rows, batch_.rows(), comm_.size());
+    auto const lists = sorted_lists(state.head, rows);
     std::vector<std::int64_t> profile;
-    auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      auto const* row_moments = &state.moments(rows[i], 0, 0);
+    for (int const row : rows) {
+      auto const* row_moments = &state.moments(row, 0, 0);
       profile.insert(profile.end(), row_moments, row_moments + bins);
     }
-    Kokkos::parallel_for("Asymptop::measure::sort_heads",
-                         Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>(rows.size())),
-                         [&](int const i) { lists[static_cast<std::size_t>(i)] = state.head(rows[static_cast<std::size_t>(i)]); });
     auto const heads = merge_top_k(comm_, lists, owner, shard_begin, keep);
     auto const merged = merge_profile(comm_, profile, owner, bins);
     phases_.stop(Phase::merge);
@@ -101,25 +79,6 @@ void BatchRun::profile_and_merge() {
   }
   std::sort(rows_.begin(), rows_.end(), [](OwnedRow const& a, OwnedRow const& b) { return a.row < b.row; });
   phases_.add(Phase::first_pass, std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count() - evaluation);
-}
-
-std::vector<std::vector<int>> BatchRun::merge_groups(std::size_t keep) const {
-  auto const ranks = static_cast<std::size_t>(comm_.size()), rows = queries_.rows();
-  auto const per_owner =
-      std::max<std::size_t>(1, merge_bytes / (8 * keep * ranks + 48 * static_cast<std::size_t>(batch_.grid().count) * ranks));
-  std::vector<std::vector<int>> groups;
-  for (std::size_t step = 0;; step += per_owner) {
-    std::vector<int> group;
-    for (int r = 0; r < comm_.size(); ++r) {
-      auto const own = owned_rows(static_cast<int>(rows), r, comm_.size());
-      for (auto row = own.begin + static_cast<GlobalIndex>(step);
-           row < std::min(own.end, own.begin + static_cast<GlobalIndex>(step + per_owner)); ++row) {
-        group.push_back(static_cast<int>(row));
-      }
-    }
-    if (group.empty()) return groups;
-    groups.push_back(group);
-  }
 }
 
 OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "measure/draw.hpp"
+#include "measure/first_pass.hpp"
 #include "measure/row_batch.hpp"
 #include "measure/row_owner.hpp"
 
@@ -25,30 +26,23 @@ class BatchRun {
         first_row_(first_row),
         tensors_(tensors),
         phases_(phases),
-        batch_(space_, queries_, group, shard, tile_sizes(*setup.config)) {
+        batch_(space_, queries_, group, shard, tile_sizes(setup.config->block)) {
     for (auto const& item : group.cases) axes_.sigma.push_back(item.sigma);
     axes_.k = group.k;
     axes_.epsilon = setup.config->epsilon;
   }
 
-  static TileSizes tile_sizes(RunConfig const& config);
-
   /// The steps of the batch, in order. Returns the rows that this rank owns, finished.
   std::vector<OwnedRow> run(std::vector<CheckResiduals>& checks);
 
  private:
-  /// The rank that owns each of the rows; of all rows of the batch.
-  std::vector<int> owners(std::vector<int> const& rows) const;
+  /// The rank that owns each row of the batch.
   std::vector<int> all_owners() const;
-  int owner_of(int row) const;
   /// --count-above at the row's own n.
   std::vector<double> thresholds_of(int row) const;
 
   /// First pass over the shard, then the global selection and profile of a few rows at a time, each evaluated at its owner.
   void profile_and_merge();
-
-  /// Rows merged together: the same number from every owner, so that all ranks have work, within a bound on memory.
-  std::vector<std::vector<int>> merge_groups(std::size_t keep) const;
 
   OwnedRow evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const;
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <unordered_map>
 
-#include "input/philox_normal.hpp"
+#include "input/normal_rows.hpp"
 
 namespace asymptop {
 namespace {
@@ -15,17 +15,6 @@ constexpr double normal_bound = 9.5;
 
 Stream stream_of(DrawIdentity const& identity, Tensor tensor) {
   return tensor_stream(identity.config->seed, static_cast<std::uint64_t>(identity.draw), identity.group->n, identity.group->d, tensor);
-}
-
-void normal_row(Stream stream, std::uint64_t row, int d, float* out) {
-  int const stride = normal_stride(d);
-  for (int l = 0; l < stride; ++l) {
-    float x[4];
-    normal_quad(stream, row, static_cast<std::uint32_t>(l), x[0], x[1], x[2], x[3]);
-    for (int c = 0; c < 4; ++c) {
-      if (l + c * stride < d) out[l + c * stride] = x[c];
-    }
-  }
 }
 
 std::vector<double> normal_matrix(Stream stream, int d) {

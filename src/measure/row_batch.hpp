@@ -3,8 +3,6 @@
 
 #include <Kokkos_Core.hpp>
 #include <cmath>
-#include <functional>
-#include <memory>
 #include <vector>
 
 #include "attend/audit.hpp"
@@ -12,7 +10,6 @@
 #include "config/errors.hpp"
 #include "measure/queries.hpp"
 #include "measure/timing.hpp"
-#include "profile/fused_first_pass.hpp"
 #include "profile/probes.hpp"
 #include "profile/profile_top_k.hpp"
 #include "score/key_tile.hpp"
@@ -54,6 +51,11 @@ struct TileSizes {
   int blas;  ///< keys of one BLAS call; a function of the block length alone
   int pass;  ///< keys of one step of a pass: a BLAS tile for each thread
 };
+
+inline TileSizes tile_sizes(GlobalIndex block) {
+  int const blas = tile_keys(block);
+  return {blas, blas * tiles_per_step(Kokkos::DefaultExecutionSpace())};
+}
 
 /// Shared by both passes over one batch.
 template <class Space>
@@ -157,112 +159,6 @@ class RowBatch {
   Matrix<Space, float> queries_, scores_;
   PackedQueries packed_queries_;
 };
-
-/// What the first pass leaves on this rank: the shard's part of each row's profile, and its best candidates.
-struct ShardRows {
-  Tensor3<Kokkos::HostSpace, std::int64_t> moments;       ///< (rows, bins, 3)
-  std::function<std::vector<PackedCandidate>(int)> head;  ///< of a row, best first, at most `keep`
-};
-
-/// Steps of the portable first pass between two looks at the candidate buffers.
-inline constexpr int prune_every = 8;
-
-/// The portable first pass: BLAS tiles, bins and candidate buffers.
-template <class Space>
-ShardRows tiled_first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
-  // Room for several steps, so that buffers are looked at only every few.
-  int const headroom = prune_every * batch.tiles().pass;
-  int step = 0;
-  ProfileTopK<Space> state(space, batch.grid(), batch.first_bin(), keep, headroom);
-  batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int, Matrix<Space, float> const& scores, KeyTile const&) {
-    if (state.since_flush + tile.keys > packed_limit) flush(space, state);
-    if (step++ % prune_every == 0) prune(space, state.candidates, headroom);
-    add_tile(space, state, scores, batch.limit(), tile);
-    state.since_flush += tile.keys;
-    space.fence();
-    phases.stop(Phase::select);
-  });
-  flush(space, state);
-  prune(space, state.candidates, static_cast<int>(state.candidates.entries.extent(1)));
-  space.fence();
-  phases.stop(Phase::select);
-  // Pruned rows hold at most `keep` entries; the buffers are much longer.
-  auto const& buffer = state.candidates.entries;
-  Matrix<Space, PackedCandidate> const kept(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::measure::kept"), buffer.extent(0),
-                                            std::min<std::size_t>(static_cast<std::size_t>(keep), buffer.extent(1)));
-  Kokkos::deep_copy(space, kept, Kokkos::subview(buffer, Kokkos::ALL, std::make_pair(std::size_t{0}, kept.extent(1))));
-  space.fence();
-  auto const entries = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), kept);
-  auto const fill = to_host(state.candidates.fill);
-  return {to_host(state.moments), [entries, fill](int row) {
-            std::vector<PackedCandidate> candidates(&entries(row, 0), &entries(row, 0) + fill(row)), spare;
-            sort_candidates(candidates, spare);
-            return candidates;
-          }};
-}
-
-/// Keys that the fused pass takes at a time when they are made or read anew.
-inline constexpr int fused_step = 8192;
-
-/// Keys of the sample that first thresholds are guessed from; only shards of many times that are sampled.
-inline constexpr int guess_sample = 8192, guess_worthwhile = 32;
-
-template <class Space>
-void run_fused_pass(Space const& space, FusedFirstPass<Space>& pass, ShardTensors<Space>& tensors, PhaseTimes& phases) {
-  for (GlobalIndex first = 0; first < tensors.size(); first += fused_step) {
-    int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors.size() - first));
-    phases.start();
-    auto const* packed = tensors.packed_keys(static_cast<LocalIndex>(first), count);
-    phases.stop(Phase::generate);
-    pass.add(space, packed, static_cast<LocalIndex>(first), count);
-    phases.stop(Phase::select);
-  }
-}
-
-/// The fused first pass. Rows whose guessed threshold left them short get another pass of their own, without a guess.
-template <class Space>
-ShardRows fused_first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
-  using Pass = FusedFirstPass<Space>;
-  typename Pass::Options const options{keep, true, batch.grid(), space.concurrency()};
-  auto pass = std::make_shared<Pass>(batch.packed_queries(), options, batch.first_bin(), batch.limits());
-  phases.start();
-  if (tensors.size() >= std::int64_t{guess_sample} * guess_worthwhile)
-    pass->guess_thresholds(space, tensors.packed_sample(guess_sample / key_group).data(), guess_sample, tensors.size());
-  phases.stop(Phase::select);
-  run_fused_pass(space, *pass, tensors, phases);
-  auto const rows = pass->short_rows();
-  std::shared_ptr<Pass> again;
-  auto queries = std::make_shared<PackedQueries>();
-  if (!rows.empty()) {
-    auto const d = static_cast<std::size_t>(batch.packed_queries().d);
-    std::vector<float> q;
-    std::vector<std::int64_t> limits;
-    for (int const row : rows) {
-      q.insert(q.end(), &batch.queries()(row, 0), &batch.queries()(row, 0) + d);
-      limits.push_back(batch.limits()[static_cast<std::size_t>(row)]);
-    }
-    *queries = PackedQueries(q.data(), static_cast<int>(rows.size()), static_cast<int>(d));
-    again = std::make_shared<Pass>(*queries, typename Pass::Options{keep, false, batch.grid(), options.threads}, batch.first_bin(), limits);
-    run_fused_pass(space, *again, tensors, phases);
-  }
-  phases.start();
-  auto const moments = pass->moments(space);
-  phases.stop(Phase::select);
-  return {moments, [pass, again, queries, rows](int row) {
-            std::vector<PackedCandidate> spare;
-            auto const at = std::find(rows.begin(), rows.end(), row);
-            return at == rows.end() ? pass->head(row, spare) : again->head(static_cast<int>(at - rows.begin()), spare);
-          }};
-}
-
-/// The first pass: profile and top-k of the shard.
-template <class Space>
-ShardRows first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
-  if constexpr (is_host_space<Space>) {
-    if (tensors.packed()) return fused_first_pass(space, batch, tensors, keep, phases);
-  }
-  return tiled_first_pass(space, batch, tensors, keep, phases);
-}
 
 /// What the second pass computes besides probes.
 template <class Space>

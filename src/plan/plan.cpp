@@ -156,13 +156,13 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Inpu
   return "";
 }
 
+}  // namespace
+
 std::string bytes_text(double bytes) {
   char text[32];
   std::snprintf(text, sizeof text, bytes >= 1e9 ? "%.2f GB" : "%.0f MB", bytes >= 1e9 ? bytes / 1e9 : bytes / 1e6);
   return text;
 }
-
-}  // namespace
 
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine) {
   StudyPlan plan;

@@ -67,6 +67,9 @@ struct StudyPlan {
 /// Throws UsageError for a law that fails at some n, and for a group that does not fit into memory.
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine);
 
+/// `512 MB`, `3.20 GB`.
+std::string bytes_text(double bytes);
+
 /// The plan as a person reads it.
 std::string describe(StudyPlan const& plan, RunConfig const& config, Machine const& machine);
 

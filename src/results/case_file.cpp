@@ -1,59 +1,16 @@
 #include "results/case_file.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <sstream>
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace fs = std::filesystem;
 namespace {
-
-void sync_path(std::string const& path) {
-  int const file = open(path.c_str(), O_RDONLY);
-  if (file < 0 || fsync(file) != 0) {
-    std::string const why = std::strerror(errno);
-    if (file >= 0) close(file);
-    throw RunError("cannot sync " + path + ": " + why);
-  }
-  close(file);
-}
-
-/// A file that appears whole or not at all: written under a name that no other process uses, closed, synced, renamed.
-template <class Fill>
-void write_whole(std::string const& path, Fill const& fill) {
-  char host[256] = {};
-  gethostname(host, sizeof host - 1);
-  std::string const part = path + "." + host + "." + std::to_string(getpid()) + ".part";
-  try {
-    auto file = h5::create_file(part);
-    fill(static_cast<hid_t>(file));
-    h5::check(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush " + part);
-    file.close("close " + part);
-    sync_path(part);
-    std::error_code error;
-    fs::rename(part, path, error);
-    if (error) throw RunError("cannot rename " + part + " to " + path + ": " + error.message());
-    auto const folder = fs::path(path).parent_path();
-    sync_path(folder.empty() ? "." : folder.string());
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove(part, ignored);
-    throw;
-  }
-}
-
-void write_provenance(hid_t file, Provenance const& provenance) {
-  for (auto const& [name, value] : provenance.texts) h5::write_attribute(file, name, value);
-  for (auto const& [name, value] : provenance.integers) h5::write_attribute(file, name, value);
-  h5::write_attribute(file, "sgemm_gflops", provenance.sgemm_gflops);
-}
 
 std::vector<std::int64_t> count_up(std::size_t length) {
   std::vector<std::int64_t> values(length);
@@ -248,6 +205,8 @@ void merge_cases(std::string const& output, std::vector<std::string> const& path
     for (auto const& path : paths) {
       auto const in = h5::open_file(path);
       if (std::exchange(first, false)) h5::copy_attributes(in, file);
+      if (h5::read_text_attribute(in, "kind") != h5::read_text_attribute(file, "kind"))
+        throw RunError(path + " is of another kind than the files before it");
       auto const in_cases = h5::open_group(in, "cases");
       for (auto const& id : h5::group_members(in_cases)) {
         if (h5::has_link(cases, id)) throw RunError("case " + id + " of " + path + " is already in " + output);
@@ -260,13 +219,8 @@ void merge_cases(std::string const& output, std::vector<std::string> const& path
 }
 
 void check_output(std::string const& output, bool force, bool resume) {
-  fs::path const path(output);
-  auto const folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
-  if (!fs::is_directory(folder)) throw UsageError("--output", output, "is in a folder that does not exist");
-  if (fs::is_directory(path)) throw UsageError("--output", output, "is a folder");
-  if (access(folder.c_str(), W_OK) != 0 || (fs::exists(path) && access(path.c_str(), W_OK) != 0))
-    throw UsageError("--output", output, "cannot be written");
-  bool const there = fs::exists(path) || fs::exists(output + ".cases");
+  check_writable(output);
+  bool const there = fs::exists(output) || fs::exists(output + ".cases");
   if (there && !force && !resume)
     throw UsageError("--output", output, "has results already; use --force to replace them, --resume to continue them");
 }

@@ -83,7 +83,7 @@ std::string kokkos_version() {
 
 std::string version_text() { return std::string("asymptop ") + build_info::version + " (" + build_info::git_hash + ")"; }
 
-Provenance collect_provenance(Communicator const& comm, RunConfig const& config, int threads, double sgemm_gflops) {
+Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, std::vector<std::pair<std::string, double>> numbers) {
   std::ostringstream mine;
   mine << comm.rank() << " " << host_name() << " " << allowed_cores();
   std::string hosts, layout;
@@ -94,12 +94,12 @@ Provenance collect_provenance(Communicator const& comm, RunConfig const& config,
     if (seen.insert(host).second) hosts.append(hosts.empty() ? "" : ",").append(host);
   }
   Provenance provenance;
-  provenance.texts = {{"kind", "study"},
+  provenance.texts = {{"kind", run.kind},
                       {"version", build_info::version},
                       {"git_hash", build_info::git_hash},
                       {"date_utc", date_utc()},
-                      {"command_line", config.command_line},
-                      {"config_text", config.config_text},
+                      {"command_line", run.command_line},
+                      {"config_text", run.config_text},
                       {"compiler", build_info::compiler},
                       {"build_type", build_info::build_type},
                       {"compile_options", build_info::compile_options},
@@ -114,10 +114,10 @@ Provenance collect_provenance(Communicator const& comm, RunConfig const& config,
                       {"slurm", slurm_variables()}};
   provenance.integers = {{"schema_version", 1},
                          {"ranks", comm.size()},
-                         {"threads_per_rank", threads},
-                         {"seed", static_cast<std::int64_t>(config.seed)},
-                         {"block", config.block}};
-  provenance.sgemm_gflops = sgemm_gflops;
+                         {"threads_per_rank", run.threads},
+                         {"seed", static_cast<std::int64_t>(run.seed)},
+                         {"block", run.block}};
+  provenance.numbers = std::move(numbers);
   return provenance;
 }
 

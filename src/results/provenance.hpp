@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
-#include "config/run_config.hpp"
 
 namespace asymptop {
 
@@ -15,11 +14,20 @@ namespace asymptop {
 struct Provenance {
   std::vector<std::pair<std::string, std::string>> texts;
   std::vector<std::pair<std::string, std::int64_t>> integers;
-  double sgemm_gflops = 0.0;
+  std::vector<std::pair<std::string, double>> numbers;
 };
 
-/// Collective. Complete on rank 0.
-Provenance collect_provenance(Communicator const& comm, RunConfig const& config, int threads, double sgemm_gflops);
+/// What a run says of itself.
+struct RunIdentity {
+  std::string kind;  ///< `study`, `bench`
+  std::string command_line, config_text;
+  std::uint64_t seed = 0;
+  std::int64_t block = 0;
+  int threads = 1;
+};
+
+/// Collective. Complete on rank 0. `numbers`: yardsticks measured in the run.
+Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, std::vector<std::pair<std::string, double>> numbers);
 
 /// `asymptop 0.1.0 (hash)`.
 std::string version_text();

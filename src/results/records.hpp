@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "results/study_case.hpp"
@@ -22,6 +23,7 @@ std::vector<Record> records_of(StudyCase const& study_case);
 class RecordList {
  public:
   void add(StudyCase const& study_case);
+  void add(std::string record) { lines_.push_back(std::move(record)); }
   /// Writes to a file, or to stdout for `-`. Throws RunError.
   void write(std::string const& path) const;
 

@@ -8,6 +8,7 @@
 
 #include "core/types.hpp"
 #include "input/normal_packed.hpp"
+#include "input/normal_rows.hpp"
 #include "input/normal_tile.hpp"
 #include "score/panel.hpp"
 #include "shard/partition.hpp"
@@ -78,15 +79,35 @@ class ShardTensors {
 
   /// The same of the values.
   Matrix<Space, float> values(LocalIndex first, int count, int padded) {
+    prepare_values();
+    return tile(Tensor::values, values_, first, count, padded);
+  }
+
+  /// All values of a resident shard.
+  Matrix<Space, float> all_values() {
+    prepare_values();
+    return values_;
+  }
+
+  /// Values of the synthetic keys `which` [begin, end), in that order, made anew. Valid until the next call.
+  Matrix<Space, float> gather_values(Vector<Space, PackedCandidate> const& which, std::int64_t begin, std::int64_t end) {
+    auto const rows = static_cast<std::size_t>(end - begin);
+    if (gathered_.extent(0) < rows) {
+      gathered_ = Matrix<Space, float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::gathered"), rows, d_);
+    }
+    gather_normal(space_, origin_.values, shard_.begin, which, begin, end, gathered_);
+    return gathered_;
+  }
+
+ private:
+  void prepare_values() {
     if (values_.extent(0) == 0) {
       values_ = Matrix<Space, float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::values"), rows_, d_);
     }
     if (resident_ && !values_loaded_) fill(Tensor::values, 0, shard_.size(), static_cast<GlobalIndex>(rows_), values_);
     values_loaded_ = true;
-    return tile(Tensor::values, values_, first, count, padded);
   }
 
- private:
   Matrix<Space, float> tile(Tensor tensor, Matrix<Space, float> const& store, LocalIndex first, int count, int padded) {
     if (resident_)
       return Kokkos::subview(
@@ -149,7 +170,7 @@ class ShardTensors {
   bool resident_, packed_;
   bool values_loaded_ = false;
   std::size_t rows_ = 0;
-  Matrix<Space, float> keys_, values_;
+  Matrix<Space, float> keys_, values_, gathered_;
 };
 
 }  // namespace asymptop

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/errors.hpp"
+#include "config/option_values.hpp"
 #include "config/run_config.hpp"
 #include "plan/plan.hpp"
 

@@ -1,0 +1,24 @@
+// Which rows and keys a tile of scores is for.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+
+#include "core/types.hpp"
+
+namespace asymptop {
+
+/// A tile of scores: rows [first_row, first_row + rows) of the batch against keys [first_key, first_key + keys) of the shard.
+struct TileRange {
+  int first_row;
+  int rows;
+  LocalIndex first_key;
+  int keys;
+};
+
+/// Visible keys of a tile for one row: `limit` counts the shard's keys that the row may see (causal mask).
+KOKKOS_FORCEINLINE_FUNCTION int visible_keys(TileRange const& tile, std::int64_t limit) {
+  std::int64_t const left = limit - static_cast<std::int64_t>(tile.first_key);
+  return left <= 0 ? 0 : (left < tile.keys ? static_cast<int>(left) : tile.keys);
+}
+
+}  // namespace asymptop

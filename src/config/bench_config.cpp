@@ -1,0 +1,126 @@
+#include "config/bench_config.hpp"
+
+#include <algorithm>
+#include <iostream>
+
+#include "config/errors.hpp"
+#include "config/option_values.hpp"
+
+namespace asymptop {
+namespace po = boost::program_options;
+
+char const* name_of(BenchKernel value) {
+  switch (value) {
+    case BenchKernel::score:
+      return "score";
+    case BenchKernel::profile:
+      return "profile";
+    case BenchKernel::top_k:
+      return "top-k";
+    case BenchKernel::exact_attention:
+      return "exact-attention";
+    case BenchKernel::top_k_attention:
+      return "top-k-attention";
+  }
+  return "";
+}
+
+namespace {
+
+constexpr char const* introduction =
+    "asymptop bench: how fast the kernels are on this machine, and whether their results are right.\n"
+    "\n"
+    "Every case is set up, run once to warm up, then timed --samples times: barrier, work, and the slowest rank counts. The work\n"
+    "includes the merge over ranks. Its result is then compared with an independent fp64 computation of a few rows: VALID or\n"
+    "INVALID. Beside each rate stand yardsticks measured in the same run on the same cores: the best BLAS sgemm of the same shape,\n"
+    "the peak of fp32 multiply-adds, and the bandwidth of reading memory.\n"
+    "\n"
+    "  asymptop bench                                                 all kernels at n = 2^20, d = 64, m = 256, k = 1024\n"
+    "  mpirun -n 2 asymptop bench --kernel top-k --k 16,1024,n^0.7    one kernel, three values of k, two ranks\n"
+    "  asymptop bench --kernel exact-attention,top-k --m 1 --n 2^18:2^24:4      a decoding step over growing contexts\n"
+    "  asymptop bench --n 2^22 --keys resident,streamed --dry-run     the cases only: memory and flops\n"
+    "\n"
+    "  score            q.k of m query rows and n keys                      2 m n d flops\n"
+    "  profile          scores, softmax profile and top-k in one pass       2 m n d\n"
+    "  top-k            scores and the k largest of each row                2 m n d\n"
+    "  exact-attention  softmax over all keys times V                       4 m n d\n"
+    "  top-k-attention  softmax over the k largest times V                  2 m n d + 2 m k d\n"
+    "\n"
+    "Keys, values and queries are standard normal, queries divided by sqrt(d). LISTs are comma-separated; every combination is a\n"
+    "case, and those that cannot be are skipped with a reason. A law is one expression in n: 1024, 4*n^0.5, log(n)^2.\n";
+
+po::options_description bench_options() {
+  po::options_description options("Options", 118, 80);
+  auto const text = [](char const* fallback) { return po::value<std::string>()->default_value(fallback); };
+  auto add = options.add_options();
+  add("help,h", "print this and exit");
+  add("config", po::value<std::string>(), "INI file with the same names as these options; the command line wins");
+  add("output,o", text("bench.h5"), "results file: every sample, verdict and yardstick");
+  add("force", po::bool_switch(), "replace an existing results file");
+  add("json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr");
+  add("dry-run", po::bool_switch(), "print the cases with memory and flops; measure and write nothing");
+  add("kernel", text("all"), "score | profile | top-k | exact-attention | top-k-attention | all, LIST");
+  add("n", text("2^20"), "keys: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48");
+  add("d", text("64"), "head dimensions, 1 to 4096");
+  add("m", text("256"), "query rows, 1 (a decoding step) to 16384");
+  add("k", text("1024"), "keys kept by kernels that select, laws in n; rounded, clipped to n");
+  add("keys", text("resident"), "resident (in memory before the clock starts) | streamed (made anew within the timed work), LIST");
+  add("path", text("auto"), "auto (the kernel's first) | all | names, LIST; --path all --dry-run shows what there is");
+  add("samples", text("10"), "timed repetitions of each case, at least 3");
+  add("seed", text("1"), "seed of keys, values and queries");
+  add("block", text("4096"), "keys per block, a power of two from 64; ranks own whole blocks");
+  add("threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
+  return options;
+}
+
+template <class Enum>
+std::vector<Enum> choose_list(std::string const& option, std::string const& list, std::initializer_list<Enum> choices) {
+  std::vector<Enum> chosen;
+  for (auto const& item : split_list(option, list)) {
+    auto const value = choose(option, item, choices);
+    if (std::find(chosen.begin(), chosen.end(), value) != chosen.end()) throw UsageError(option, list, "names " + item + " twice");
+    chosen.push_back(value);
+  }
+  return chosen;
+}
+
+std::vector<BenchKernel> parse_kernels(std::string const& list) {
+  using enum BenchKernel;
+  if (list == "all") return {std::begin(all_bench_kernels), std::end(all_bench_kernels)};
+  return choose_list("--kernel", list, {score, profile, top_k, exact_attention, top_k_attention});
+}
+
+}  // namespace
+
+std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv, bool print_help) {
+  auto const options = bench_options();
+  auto const values = read_options("bench", argc, argv, options);
+  if (values.count("help") != 0) {
+    if (print_help)
+      std::cout << introduction << "\n"
+                << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written).\n";
+    return std::nullopt;
+  }
+  auto const text = [&](char const* name) { return values[name].as<std::string>(); };
+  BenchConfig config;
+  config.output = text("output");
+  if (config.output.empty()) throw UsageError("--output", "", "is no file name");
+  config.force = values["force"].as<bool>();
+  config.dry_run = values["dry-run"].as<bool>();
+  config.json = text("json");
+  config.kernel = parse_kernels(text("kernel"));
+  config.n = parse_sizes("--n", text("n"), largest_n);
+  config.d = parse_sizes("--d", text("d"), 4096);
+  config.m = parse_sizes("--m", text("m"), 16384);
+  config.k = parse_laws("--k", text("k"));
+  config.keys = choose_list("--keys", text("keys"), {KeyStorage::resident, KeyStorage::streamed});
+  config.path = split_list("--path", text("path"));
+  config.samples = parse_integer("--samples", text("samples"), 3, 10000);
+  config.seed = static_cast<std::uint64_t>(parse_integer("--seed", text("seed"), 0, INT64_MAX));
+  config.block = parse_block(text("block"));
+  config.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, 256));
+  config.config_text = as_config(values);
+  return config;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,47 @@
+// The validated options of a benchmark.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/law.hpp"
+#include "config/run_config.hpp"
+
+namespace asymptop {
+
+enum class BenchKernel { score, profile, top_k, exact_attention, top_k_attention };
+inline constexpr BenchKernel all_bench_kernels[] = {BenchKernel::score, BenchKernel::profile, BenchKernel::top_k,
+                                                    BenchKernel::exact_attention, BenchKernel::top_k_attention};
+
+char const* name_of(BenchKernel value);
+/// Whether the kernel selects, so that k is one of its axes.
+inline bool takes_k(BenchKernel kernel) { return kernel != BenchKernel::score && kernel != BenchKernel::exact_attention; }
+/// Whether the kernel reads values.
+inline bool takes_values(BenchKernel kernel) { return kernel == BenchKernel::exact_attention || kernel == BenchKernel::top_k_attention; }
+
+struct BenchConfig {
+  std::string output = "bench.h5";
+  bool force = false;
+  bool dry_run = false;
+  std::string json;  ///< file of the records, `-` for stdout, empty for none
+
+  std::vector<BenchKernel> kernel;
+  std::vector<std::int64_t> n, d, m;
+  std::vector<Law> k;
+  std::vector<KeyStorage> keys;   ///< resident and streamed only
+  std::vector<std::string> path;  ///< names as given; `auto` and `all` are resolved by the plan
+  std::int64_t samples = 10;
+  std::uint64_t seed = 1;
+  std::int64_t block = 4096;
+  int threads = 0;
+
+  std::string command_line;
+  std::string config_text;  ///< the options in force, as a config file
+};
+
+/// Parses `asymptop bench` options. Returns nothing after --help was printed. Throws UsageError.
+std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv, bool print_help);
+
+}  // namespace asymptop

@@ -1,0 +1,123 @@
+#include "config/option_values.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "config/law.hpp"
+
+namespace asymptop {
+namespace po = boost::program_options;
+
+std::int64_t parse_integer(std::string const& option, std::string const& text, std::int64_t low, std::int64_t high) {
+  std::int64_t value = 0;
+  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
+    throw UsageError(option, text, "is not an integer from " + std::to_string(low) + " to " + std::to_string(high));
+  }
+  return value;
+}
+
+std::int64_t parse_size(std::string const& option, std::string const& text, std::int64_t largest) {
+  auto const caret = text.find('^');
+  std::string const allowed = "is not a whole number (or power, as 2^20) from 1 to " + std::to_string(largest);
+  if (caret == std::string::npos) {
+    std::int64_t value = 0;
+    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > largest) throw UsageError(option, text, allowed);
+    return value;
+  }
+  std::int64_t base = 0, power = 0;
+  auto const* end = text.data() + text.size();
+  auto const [base_end, base_error] = std::from_chars(text.data(), text.data() + caret, base);
+  auto const [power_end, power_error] = std::from_chars(text.data() + caret + 1, end, power);
+  bool const numbers = base_error == std::errc() && base_end == text.data() + caret && power_error == std::errc() && power_end == end;
+  if (!numbers || base < 1 || power < 0 || power > 1000) throw UsageError(option, text, allowed);
+  std::int64_t value = 1;
+  for (std::int64_t i = 0; i < power; ++i) {
+    if (value > largest / base) throw UsageError(option, text, allowed);
+    value *= base;
+  }
+  return value;
+}
+
+std::int64_t parse_block(std::string const& text) {
+  auto const block = parse_size("--block", text, 1 << 20);
+  if (block < 64 || (block & (block - 1)) != 0) throw UsageError("--block", text, "is not a power of two from 64 to 1048576");
+  return block;
+}
+
+std::vector<std::int64_t> parse_sizes(std::string const& option, std::string const& list, std::int64_t largest) {
+  std::vector<std::int64_t> sizes;
+  for (auto const& item : split_list(option, list)) {
+    std::vector<std::string> parts;
+    std::istringstream in(item);
+    for (std::string part; std::getline(in, part, ':');) parts.push_back(part);
+    if (item.empty() || item.back() == ':' || parts.empty() || parts.size() > 3)
+      throw UsageError(option, item, "is not N, FIRST:LAST or FIRST:LAST:FACTOR");
+    auto const first = parse_size(option, parts[0], largest);
+    auto const last = parts.size() > 1 ? parse_size(option, parts[1], largest) : first;
+    std::int64_t factor = 2;
+    if (parts.size() > 2) {
+      auto const* end = parts[2].data() + parts[2].size();
+      auto const [stop, error] = std::from_chars(parts[2].data(), end, factor);
+      if (error != std::errc() || stop != end || factor < 2 || factor > 1 << 20)
+        throw UsageError(option, item, "has no whole factor from 2 to 1048576");
+    }
+    if (last < first) throw UsageError(option, item, "has its last before its first");
+    for (auto n = first;; n *= factor) {
+      sizes.push_back(n);
+      if (n > last / factor) break;
+    }
+  }
+  std::sort(sizes.begin(), sizes.end());
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+  return sizes;
+}
+
+std::string as_config(po::variables_map const& values) {
+  std::ostringstream out;
+  std::set<std::string> const not_data = {"help", "config", "force", "resume", "dry-run", "output", "json", "threads"};
+  for (auto const& [name, value] : values) {
+    if (not_data.count(name) != 0) continue;
+    if (auto const* text = boost::any_cast<std::string>(&value.value())) {
+      if (!text->empty()) out << name << " = " << *text << "\n";
+    } else if (auto const* number = boost::any_cast<double>(&value.value())) {
+      out.precision(17);
+      out << name << " = " << *number << "\n";
+    }
+  }
+  return out.str();
+}
+
+po::variables_map read_options(std::string const& command, int argc, char const* const* argv, po::options_description const& options) {
+  std::string const help = "; see asymptop " + command + " --help";
+  po::variables_map values;
+  try {
+    auto const style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
+    // Words that belong to no option are collected, so that the message can name them.
+    po::options_description all;
+    all.add(options).add_options()("argument", po::value<std::vector<std::string>>());
+    po::positional_options_description stray;
+    stray.add("argument", -1);
+    po::store(po::command_line_parser(argc, argv).options(all).style(style).positional(stray).run(), values);
+    if (values.count("argument") != 0) {
+      throw UsageError("argument", values["argument"].as<std::vector<std::string>>().front(), "belongs to no option" + help);
+    }
+    if (values.count("config") != 0) {
+      auto const& file = values["config"].as<std::string>();
+      std::ifstream in(file);
+      if (!in || std::filesystem::is_directory(file)) throw UsageError("--config", file, "cannot be read");
+      po::store(po::parse_config_file(in, options), values);
+    }
+    po::notify(values);
+  } catch (po::error const& error) {
+    throw UsageError(std::string(error.what()) + help);
+  }
+  return values;
+}
+
+}  // namespace asymptop

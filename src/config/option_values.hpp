@@ -1,0 +1,47 @@
+// What all subcommands share in reading options: numbers, sizes, choices, the command line over a config file.
+#pragma once
+
+#include <boost/program_options.hpp>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "config/errors.hpp"
+
+namespace asymptop {
+
+/// Context lengths go up to here.
+inline constexpr std::int64_t largest_n = std::int64_t{1} << 48;
+
+/// Throws UsageError naming the option unless the text is a whole number from low to high.
+std::int64_t parse_integer(std::string const& option, std::string const& text, std::int64_t low, std::int64_t high);
+
+/// `4096` or `2^20`, from 1 to largest.
+std::int64_t parse_size(std::string const& option, std::string const& text, std::int64_t largest);
+
+/// `4096`, `4096,50000`, `2^10:2^20` (doubling), `2^10:2^20:4`; ascending, each once, in [1, largest].
+std::vector<std::int64_t> parse_sizes(std::string const& option, std::string const& list, std::int64_t largest);
+
+/// Keys per block: a power of two from 64 to 2^20.
+std::int64_t parse_block(std::string const& text);
+
+/// The choice whose name_of() is the text.
+template <class Enum>
+Enum choose(std::string const& option, std::string const& text, std::initializer_list<Enum> choices) {
+  std::string allowed;
+  for (auto const choice : choices) {
+    if (text == name_of(choice)) return choice;
+    allowed += (allowed.empty() ? "" : ", ") + std::string(name_of(choice));
+  }
+  throw UsageError(option, text, "is none of: " + allowed);
+}
+
+/// The command line, then the file that --config names. `command` is the one whose --help a refusal points to.
+boost::program_options::variables_map read_options(std::string const& command, int argc, char const* const* argv,
+                                                   boost::program_options::options_description const& options);
+
+/// All options in force as an INI file: what a reader needs to run the same again.
+std::string as_config(boost::program_options::variables_map const& values);
+
+}  // namespace asymptop

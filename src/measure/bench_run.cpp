@@ -1,0 +1,51 @@
+#include "measure/bench_run.hpp"
+
+#include <sys/resource.h>
+
+#include <fstream>
+
+#include "measure/timing.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Starts the process's high-water mark of resident memory anew. Where the kernel does not let us, it stays that of the whole run.
+void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+double peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("VmHWM:", 0) == 0) return std::stod(line.substr(6)) * 1024.0;
+  }
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) * 1024.0;
+}
+
+double timed_run(BenchProblem const& problem, BenchWork& work) {
+  problem.comm.barrier();
+  problem.space.fence();
+  auto const begin = PhaseTimes::Clock::now();
+  work.run();
+  problem.space.fence();
+  return problem.comm.max(std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count());
+}
+
+}  // namespace
+
+BenchResult run_bench_case(Communicator const& comm, BenchCase const& item, BenchConfig const& config, BenchPath const& path) {
+  reset_peak_memory();
+  BenchResult result;
+  BenchProblem const problem(comm, item, config);
+  auto const work = path.make(problem);
+  timed_run(problem, *work);  // warm-up
+  for (std::int64_t sample = 0; sample < config.samples; ++sample) result.seconds.push_back(timed_run(problem, *work));
+  double const peak = peak_memory();
+  result.peak_bytes = comm.sum(peak);
+  result.peak_bytes_per_rank = comm.max(peak);
+  result.checked_rows = rows_to_check(item.m, item.n);
+  result.residuals = check_answer(problem, result.checked_rows, work->answer(result.checked_rows));
+  return result;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,62 @@
+#include "measure/bench_work.hpp"
+
+#include "config/errors.hpp"
+#include "measure/blas_tile_work.hpp"
+
+namespace asymptop {
+namespace {
+
+/// The plain inputs of a study: natural spread of sigma, identity weights, one draw.
+QueryRows bench_queries(BenchCase const& item, BenchConfig const& bench, TensorOrigin& origin) {
+  RunConfig config;
+  config.rows = item.m;
+  config.seed = bench.seed;
+  GroupPlan group;
+  group.n = item.n;
+  group.d = item.d;
+  DrawIdentity const identity{&config, &group, 0};
+  origin = tensor_origin(identity, nullptr);
+  return make_queries(identity, nullptr, nullptr);
+}
+
+}  // namespace
+
+BenchProblem::BenchProblem(Communicator const& communicator, BenchCase const& bench_case, BenchConfig const& config)
+    : comm(communicator),
+      item(bench_case),
+      block(config.block),
+      shard(key_shard(bench_case.n, config.block, communicator.rank(), communicator.size())) {
+  for (int r = 0; r < comm.size(); ++r) shard_begin.push_back(key_shard(item.n, block, r, comm.size()).begin);
+  queries = bench_queries(item, config, origin);
+}
+
+std::vector<BenchPath> const& bench_paths() {
+  using enum BenchKernel;
+  static std::vector<BenchPath> const paths = {
+      {score, "blas-tile", make_blas_tile_score},
+      {profile, "blas-tile", make_blas_tile_profile},
+      {top_k, "blas-tile", make_blas_tile_top_k},
+      {exact_attention, "blas-tile", make_blas_tile_exact_attention},
+      {top_k_attention, "blas-tile", make_blas_tile_top_k_attention},
+  };
+  return paths;
+}
+
+PathsOf paths_of(std::vector<BenchPath> const& paths) {
+  return [&paths](BenchKernel kernel) {
+    std::vector<std::string> names;
+    for (auto const& path : paths) {
+      if (path.kernel == kernel) names.push_back(path.name);
+    }
+    return names;
+  };
+}
+
+BenchPath const& path_of(std::vector<BenchPath> const& paths, BenchCase const& item) {
+  for (auto const& path : paths) {
+    if (path.kernel == item.kernel && path.name == item.path) return path;
+  }
+  throw RunError(std::string(name_of(item.kernel)) + " has no path " + item.path);
+}
+
+}  // namespace asymptop

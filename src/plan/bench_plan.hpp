@@ -1,0 +1,45 @@
+// The axes of a benchmark become explicit cases; impossible ones are skipped with their reason.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "config/bench_config.hpp"
+#include "plan/plan.hpp"
+
+namespace asymptop {
+
+/// One kernel on one path at one size.
+struct BenchCase {
+  std::string id;  ///< names the case's group in the results file
+  BenchKernel kernel = BenchKernel::score;
+  std::string path;
+  std::int64_t n = 0, d = 0, m = 0;
+  std::int64_t k = 0;  ///< 0 where the kernel does not select
+  std::string k_law;   ///< empty where the kernel does not select
+  bool k_clipped = false;
+  bool resident = true;
+  double bytes_per_rank = 0.0;  ///< estimated peak
+
+  /// Floating-point operations: scores 2 m n d; exact attention as much again for V; top-k attention 2 m k d for V.
+  double flops() const;
+  /// Bytes of keys and values that must be read from memory once for all rows; 0 where they are streamed.
+  double bytes_read() const;
+};
+
+struct BenchPlan {
+  std::vector<BenchCase> cases;
+  std::vector<Skip> skips;
+};
+
+/// The paths that a kernel has on this build, the one that `auto` takes first.
+using PathsOf = std::function<std::vector<std::string>(BenchKernel)>;
+
+/// Throws UsageError for an unknown path, for a law that fails at some n, and when no case is left.
+BenchPlan plan_bench(BenchConfig const& config, PathsOf const& paths_of, Machine const& machine);
+
+/// The plan as a person reads it.
+std::string describe(BenchPlan const& plan, BenchConfig const& config, Machine const& machine);
+
+}  // namespace asymptop

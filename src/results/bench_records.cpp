@@ -1,0 +1,91 @@
+#include "results/bench_records.hpp"
+
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+namespace asymptop {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+/// A dash for what was not measured.
+std::string cell(char const* format, double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, format, value);
+  return std::isfinite(value) ? text : "-";
+}
+
+constexpr char const* row_format = "%-15s %-10s %11s %5s %6s %8s %-8s %7s %11s %9s %9s %8s %8s %7s %9s  %s\n";
+
+}  // namespace
+
+std::string bench_record(MeasuredCase const& c) {
+  auto const statistics = c.result.statistics();
+  Json json;
+  json["kernel"] = name_of(c.item.kernel);
+  json["n"] = c.item.n;
+  json["d"] = c.item.d;
+  json["m"] = c.item.m;
+  json["k"] = c.item.k > 0 ? Json(c.item.k) : Json(nullptr);
+  json["ranks"] = c.ranks;
+  json["threads"] = c.threads;
+  json["keys"] = c.item.resident ? "resident" : "streamed";
+  json["path"] = c.item.path;
+  json["median_seconds"] = statistics.median;
+  json["iqr_seconds"] = statistics.iqr;
+  json["gflops"] = number(c.gflops());
+  json["sgemm_gflops"] = number(c.sgemm.best);
+  json["share_of_sgemm"] = number(c.share_of_sgemm());
+  json["peak_bytes"] = static_cast<std::int64_t>(c.result.peak_bytes);
+  json["verdict"] = c.result.verdict();
+  json["verdict_reason"] = c.result.reason();
+  json["k_law"] = c.item.k > 0 ? Json(c.item.k_law) : Json(nullptr);
+  json["samples"] = c.result.seconds;
+  json["sgemm_kernel"] = c.sgemm.best_kernel;
+  json["sgemm_default_gflops"] = number(c.sgemm.standard);
+  json["sgemm_default_kernel"] = c.sgemm.standard_kernel;
+  json["fma_gflops"] = number(c.fma_gflops);
+  json["gigabytes_per_second"] = number(c.gigabytes_per_second());
+  json["read_bandwidth"] = number(c.read_bandwidth);
+  json["share_of_bandwidth"] = number(c.gigabytes_per_second() / c.read_bandwidth);
+  json["peak_bytes_per_rank"] = static_cast<std::int64_t>(c.result.peak_bytes_per_rank);
+  return json.dump();
+}
+
+std::string sgemm_line(int m, int d, SgemmRates const& rates) {
+  char line[256];
+  std::snprintf(line, sizeof line, "sgemm     m = %d, d = %d: best %.4g GFLOP/s (%s), by default %.4g (%s)", m, d, rates.best,
+                rates.best_kernel.c_str(), rates.standard, rates.standard_kernel.c_str());
+  std::string text = line;
+  for (auto const& [type, rate] : rates.tried) text += "; " + type + " " + (rate > 0.0 ? cell("%.4g", rate) : "does not run");
+  return text + "\n";
+}
+
+std::string bench_table_heading() {
+  char line[256];
+  std::snprintf(line, sizeof line, row_format, "kernel", "path", "n", "d", "m", "k", "keys", "r x t", "median s", "IQR s", "GFLOP/s",
+                "% sgemm", "GB/s", "% read", "peak MB", "verdict");
+  return line;
+}
+
+std::string bench_table_row(MeasuredCase const& c) {
+  auto const statistics = c.result.statistics();
+  auto const text = [](std::int64_t value) { return std::to_string(value); };
+  auto const k = c.item.k > 0 ? text(c.item.k) : std::string("-"), layout = text(c.ranks) + " x " + text(c.threads);
+  double const bytes = c.gigabytes_per_second();
+  char line[320];
+  std::snprintf(line, sizeof line, row_format, name_of(c.item.kernel), c.item.path.c_str(), text(c.item.n).c_str(), text(c.item.d).c_str(),
+                text(c.item.m).c_str(), k.c_str(), c.item.resident ? "resident" : "streamed", layout.c_str(),
+                cell("%.5g", statistics.median).c_str(), cell("%.2g", statistics.iqr).c_str(), cell("%.4g", c.gflops()).c_str(),
+                cell("%.1f", 100.0 * c.share_of_sgemm()).c_str(), cell("%.3g", bytes).c_str(),
+                cell("%.1f", 100.0 * bytes / c.read_bandwidth).c_str(), cell("%.0f", c.result.peak_bytes / 1e6).c_str(),
+                c.result.verdict());
+  std::string rows = line;
+  if (!c.result.reason().empty()) rows += "  INVALID: " + c.result.reason() + "\n";
+  return rows;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,20 @@
+// A benchmark case as a tidy record for machines, and as a row of the table for people.
+#pragma once
+
+#include <string>
+
+#include "results/bench_file.hpp"
+
+namespace asymptop {
+
+/// One JSON object.
+std::string bench_record(MeasuredCase const& item);
+
+/// Line of the yardstick that cases of one m and d are held against.
+std::string sgemm_line(int m, int d, SgemmRates const& rates);
+
+std::string bench_table_heading();
+/// A row; a second one with the reason when the case is INVALID.
+std::string bench_table_row(MeasuredCase const& item);
+
+}  // namespace asymptop

@@ -1,0 +1,66 @@
+#include "results/whole_file.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "config/errors.hpp"
+#include "h5/h5.hpp"
+
+namespace asymptop {
+namespace fs = std::filesystem;
+namespace {
+
+void sync_path(std::string const& path) {
+  int const file = open(path.c_str(), O_RDONLY);
+  if (file < 0 || fsync(file) != 0) {
+    std::string const why = std::strerror(errno);
+    if (file >= 0) close(file);
+    throw RunError("cannot sync " + path + ": " + why);
+  }
+  close(file);
+}
+
+}  // namespace
+
+void write_whole(std::string const& path, std::function<void(hid_t)> const& fill) {
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  std::string const part = path + "." + host + "." + std::to_string(getpid()) + ".part";
+  try {
+    auto file = h5::create_file(part);
+    fill(static_cast<hid_t>(file));
+    h5::check(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush " + part);
+    file.close("close " + part);
+    sync_path(part);
+    std::error_code error;
+    fs::rename(part, path, error);
+    if (error) throw RunError("cannot rename " + part + " to " + path + ": " + error.message());
+    auto const folder = fs::path(path).parent_path();
+    sync_path(folder.empty() ? "." : folder.string());
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(part, ignored);
+    throw;
+  }
+}
+
+void write_provenance(hid_t file, Provenance const& provenance) {
+  for (auto const& [name, value] : provenance.texts) h5::write_attribute(file, name, value);
+  for (auto const& [name, value] : provenance.integers) h5::write_attribute(file, name, value);
+  for (auto const& [name, value] : provenance.numbers) h5::write_attribute(file, name, value);
+}
+
+void check_writable(std::string const& output) {
+  fs::path const path(output);
+  auto const folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
+  if (!fs::is_directory(folder)) throw UsageError("--output", output, "is in a folder that does not exist");
+  if (fs::is_directory(path)) throw UsageError("--output", output, "is a folder");
+  if (access(folder.c_str(), W_OK) != 0 || (fs::exists(path) && access(path.c_str(), W_OK) != 0))
+    throw UsageError("--output", output, "cannot be written");
+}
+
+}  // namespace asymptop

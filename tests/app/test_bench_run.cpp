@@ -1,0 +1,205 @@
+// Cases of a benchmark on all ranks: right results are VALID, each way of being wrong is found, and the yardsticks are sane.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "app/bench.hpp"
+#include "h5/h5.hpp"
+#include "measure/bench_run.hpp"
+#include "measure/yardsticks.hpp"
+
+namespace asymptop {
+namespace {
+
+Communicator const& world() {
+  static auto const* comm = new Communicator(MPI_COMM_WORLD);  // freed by MPI_Finalize
+  return *comm;
+}
+
+BenchCase make_case(BenchKernel kernel, std::int64_t n, std::int64_t d, std::int64_t m, std::int64_t k, bool resident = true) {
+  BenchCase item;
+  item.id = "case";
+  item.kernel = kernel;
+  item.path = "blas-tile";
+  item.n = n;
+  item.d = d;
+  item.m = m;
+  item.k = takes_k(kernel) ? k : 0;
+  item.resident = resident;
+  return item;
+}
+
+using Damage = std::function<void(BenchAnswer&)>;
+Damage damage = [](BenchAnswer&) {};
+
+/// The right work, whose answer is then spoiled.
+class BrokenWork final : public BenchWork {
+ public:
+  explicit BrokenWork(BenchProblem const& problem) : right_(path_of(bench_paths(), problem.item).make(problem)) {}
+  void run() override { right_->run(); }
+  BenchAnswer answer(std::vector<int> const& rows) override {
+    auto answer = right_->answer(rows);
+    damage(answer);
+    return answer;
+  }
+
+ private:
+  std::unique_ptr<BenchWork> right_;
+};
+
+std::unique_ptr<BenchWork> make_broken(BenchProblem const& problem) { return std::make_unique<BrokenWork>(problem); }
+
+BenchResult result_of(
+    BenchCase const& item, Damage const& how = [](BenchAnswer&) {}) {
+  damage = how;
+  BenchConfig config;
+  config.block = 64;
+  config.samples = 3;
+  return run_bench_case(world(), item, config, {item.kernel, item.path, make_broken});
+}
+
+/// Spoils the rows of the answer that this rank has.
+Damage each_row(std::function<void(BenchAnswer::Row&)> const& how) {
+  return [how](BenchAnswer& answer) {
+    for (auto& row : answer.rows) how(row);
+  };
+}
+
+constexpr float nan_value = std::numeric_limits<float>::quiet_NaN();
+
+TEST(BenchRun, RightResultsAreValid) {
+  struct Size {
+    std::int64_t n, d, m, k;
+  };
+  for (auto const& size : {Size{3000, 8, 5, 7}, Size{1, 1, 1, 1}, Size{65, 3, 1, 65}, Size{700, 16, 40, 1}, Size{130, 5, 3, 64}}) {
+    for (auto const kernel : all_bench_kernels) {
+      for (bool const resident : {true, false}) {
+        auto const item = make_case(kernel, size.n, size.d, size.m, size.k, resident);
+        auto const result = result_of(item);
+        EXPECT_EQ(result.reason(), "") << name_of(kernel) << ", n = " << size.n << (resident ? ", resident" : ", streamed");
+        EXPECT_EQ(result.seconds.size(), 3u);
+        EXPECT_GT(result.seconds[0], 0.0);
+        EXPECT_GT(result.peak_bytes, 1e6);
+        EXPECT_FALSE(result.residuals.empty());
+      }
+    }
+  }
+}
+
+TEST(BenchRun, WrongResultsAreInvalid) {
+  using enum BenchKernel;
+  struct Wrong {
+    BenchKernel kernel;
+    char const* named;
+    Damage how;
+  };
+  std::vector<Wrong> const wrongs = {
+      {score, "scores",
+       [](BenchAnswer& a) {
+         for (auto& s : a.scores) s += 1e-3f;
+       }},
+      {score, "scores",
+       [](BenchAnswer& a) {
+         if (!a.scores.empty()) a.scores.back() = nan_value;
+       }},
+      {score, "keys_covered", [](BenchAnswer& a) { a.scores.clear(); }},
+      {profile, "profile", each_row([](auto& row) { row.profile[0] += 1e-3; })},
+      {profile, "profile", each_row([](auto& row) { row.profile[1] *= 1.001; })},
+      {profile, "profile", each_row([](auto& row) { row.profile[2] *= 1.001; })},
+      {profile, "profile", each_row([](auto& row) { row.profile[3] *= 1.001; })},
+      {profile, "profile", each_row([](auto& row) { row.profile.pop_back(); })},
+      {profile, "top_k_missed", each_row([](auto& row) {
+         row.top_k[0] = {row.top_k[0].score, row.top_k[0].index == 0 ? 1 : 0};
+       })},
+      {top_k, "top_k_order", each_row([](auto& row) { std::swap(row.top_k[0], row.top_k[1]); })},
+      {top_k, "top_k_order", each_row([](auto& row) { row.top_k.pop_back(); })},
+      {top_k, "top_k_order", each_row([](auto& row) { row.top_k[1] = row.top_k[0]; })},
+      {top_k, "top_k_order", each_row([](auto& row) { row.top_k.back().index = 3000; })},
+      {top_k, "top_k_order", each_row([](auto& row) { row.top_k.back().score = nan_value; })},
+      // Equal scores in descending order of index.
+      {top_k, "top_k_order", each_row([](auto& row) {
+         row.top_k[1].score = row.top_k[0].score;
+         if (row.top_k[0].index < row.top_k[1].index) std::swap(row.top_k[0].index, row.top_k[1].index);
+       })},
+      {top_k, "scores", each_row([](auto& row) { row.top_k[0].score += 1e-3f; })},
+      // The best key is forgotten and everything moves up.
+      {top_k, "top_k_missed", each_row([](auto& row) {
+         row.top_k.erase(row.top_k.begin());
+         row.top_k.push_back({row.top_k.back().score - 1e-6f, row.top_k.back().index == 0 ? 1 : 0});
+       })},
+      {top_k, "top_k_order", [](BenchAnswer& a) { a.rows.clear(); }},
+      {exact_attention, "output", each_row([](auto& row) { row.output[0] += 1e-3; })},
+      {exact_attention, "output", each_row([](auto& row) {
+         for (auto& x : row.output) x *= 1.0001;
+       })},
+      {exact_attention, "output", each_row([](auto& row) { row.output.back() = std::nan(""); })},
+      {top_k_attention, "output", each_row([](auto& row) { row.output[3] -= 1e-3; })},
+      {top_k_attention, "top_k_order", each_row([](auto& row) { row.top_k.clear(); })},
+  };
+  for (std::size_t i = 0; i < wrongs.size(); ++i) {
+    auto const result = result_of(make_case(wrongs[i].kernel, 3000, 8, 5, 7), wrongs[i].how);
+    EXPECT_STREQ(result.verdict(), "INVALID") << "damage " << i << " is not seen";
+    EXPECT_NE(result.reason().find(wrongs[i].named), std::string::npos) << "damage " << i << ": " << result.reason();
+  }
+}
+
+TEST(BenchRun, RowsToCheck) {
+  EXPECT_EQ(rows_to_check(1, 100), (std::vector<int>{0}));
+  EXPECT_EQ(rows_to_check(3, 100), (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(rows_to_check(256, std::int64_t{1} << 30), (std::vector<int>{0, 255}));
+  EXPECT_EQ(rows_to_check(1000, 100).size(), 16u);
+  EXPECT_EQ(rows_to_check(1000, 100).back(), 999);
+}
+
+TEST(BenchRun, InvalidCaseMakesExitCodeOne) {
+  auto const output = ::testing::TempDir() + "asymptop_test_bench_" + std::to_string(world().size()) + ".h5";
+  std::vector<std::string> const words{"bench",    "--n",         "500",     "--d",       "8", "--m",     "4",  "--k", "5",
+                                       "--kernel", "top-k,score", "--force", "--samples", "3", "--block", "64", "-o",  output};
+  std::vector<char const*> argv;
+  for (auto const& word : words) argv.push_back(word.c_str());
+  std::vector<BenchPath> const paths = {{BenchKernel::score, "blas-tile", make_broken}, {BenchKernel::top_k, "blas-tile", make_broken}};
+  damage = each_row([](auto& row) { row.top_k[0].score += 1.0f; });
+  auto const run = [&] { return run_bench_with(paths, world(), static_cast<int>(argv.size()), argv.data()); };
+  EXPECT_EQ(run(), 1);
+  if (world().is_root()) {
+    auto const file = h5::open_file(output);
+    auto const cases = h5::open_group(file, "cases");
+    auto const wrong = h5::open_group(cases, "top-k-blas-tile-n500-d8-m4-k5-resident");
+    EXPECT_EQ(h5::read_text_attribute(wrong, "verdict"), "INVALID");
+    EXPECT_NE(h5::read_text_attribute(wrong, "verdict_reason").find("scores"), std::string::npos);
+    auto const right = h5::open_group(cases, "score-blas-tile-n500-d8-m4-resident");
+    EXPECT_EQ(h5::read_text_attribute(right, "verdict"), "VALID");
+  }
+  world().barrier();
+  damage = [](BenchAnswer&) {};
+  EXPECT_EQ(run(), 0);
+  world().barrier();
+  if (world().is_root()) std::filesystem::remove(output);
+}
+
+TEST(Yardsticks, AreSane) {
+  Yardsticks yardsticks(world(), 1);
+  double const fma = yardsticks.fma_gflops(), bandwidth = yardsticks.read_bandwidth();
+  EXPECT_GT(fma, 1.0);
+  EXPECT_LT(fma, 1e6);
+  EXPECT_EQ(yardsticks.fma_gflops(), fma) << "measured once";
+  EXPECT_GT(bandwidth, 0.1);
+  EXPECT_LT(bandwidth, 1e5);
+  auto const& rates = yardsticks.sgemm(16, 64);
+  EXPECT_TRUE(yardsticks.knows_sgemm(16, 64));
+  EXPECT_FALSE(yardsticks.knows_sgemm(16, 32));
+  EXPECT_GT(rates.standard, 0.1);
+  EXPECT_GE(rates.best, rates.standard);
+  EXPECT_FALSE(rates.best_kernel.empty());
+  EXPECT_FALSE(rates.standard_kernel.empty());
+  EXPECT_EQ(rates.tried.size(), usable_core_types().size());
+  for (auto const& [type, rate] : rates.tried) EXPECT_LE(rate, rates.best) << type;
+}
+
+}  // namespace
+}  // namespace asymptop

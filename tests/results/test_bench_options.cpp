@@ -1,0 +1,174 @@
+// Options of a benchmark, the cases they become, and the statistics of samples.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "config/bench_config.hpp"
+#include "config/errors.hpp"
+#include "measure/sample_statistics.hpp"
+#include "plan/bench_plan.hpp"
+
+namespace asymptop {
+namespace {
+
+using Sizes = std::vector<std::int64_t>;
+
+BenchConfig parse(std::vector<std::string> const& arguments) {
+  std::vector<char const*> argv{"bench"};
+  for (auto const& argument : arguments) argv.push_back(argument.c_str());
+  return parse_bench_options(static_cast<int>(argv.size()), argv.data(), false).value();
+}
+
+/// What two imaginary kernels can do: `fast` is not there for all.
+std::vector<std::string> some_paths(BenchKernel kernel) {
+  if (kernel == BenchKernel::score) return {"blas-tile"};
+  return {"fast", "blas-tile"};
+}
+
+BenchPlan plan(std::vector<std::string> const& arguments, Machine const& machine = {}) {
+  return plan_bench(parse(arguments), some_paths, machine);
+}
+
+/// The one line that a refusal prints; empty when nothing is refused.
+std::string refusal(std::vector<std::string> const& arguments, Machine const& machine = {}) {
+  try {
+    plan(arguments, machine);
+  } catch (UsageError const& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(BenchOptions, Defaults) {
+  auto const config = parse({});
+  EXPECT_EQ(config.kernel.size(), 5u);
+  EXPECT_EQ(config.n, (Sizes{1 << 20}));
+  EXPECT_EQ(config.d, (Sizes{64}));
+  EXPECT_EQ(config.m, (Sizes{256}));
+  ASSERT_EQ(config.k.size(), 1u);
+  EXPECT_EQ(config.k[0].text(), "1024");
+  ASSERT_EQ(config.keys.size(), 1u);
+  EXPECT_TRUE(config.keys[0] == KeyStorage::resident);
+  EXPECT_EQ(config.path, (std::vector<std::string>{"auto"}));
+  EXPECT_EQ(config.samples, 10);
+  EXPECT_EQ(config.output, "bench.h5");
+}
+
+TEST(BenchOptions, CommandLineWinsOverConfigFile) {
+  std::string const path = ::testing::TempDir() + "asymptop_test_bench_options.cfg";
+  std::ofstream(path) << "n = 128\nm = 7\nkernel = top-k,score\nkeys = streamed,resident\nk = 3,n^0.5\n";
+  auto const config = parse({"--config", path, "--m", "9"});
+  EXPECT_EQ(config.n, (Sizes{128}));
+  EXPECT_EQ(config.m, (Sizes{9}));
+  EXPECT_EQ(config.kernel, (std::vector<BenchKernel>{BenchKernel::top_k, BenchKernel::score}));
+  EXPECT_EQ(config.keys.size(), 2u);
+  // What a run records as its options gives the same options.
+  std::ofstream(path) << config.config_text;
+  EXPECT_EQ(parse({"--config", path}).config_text, config.config_text);
+  std::remove(path.c_str());
+}
+
+TEST(BenchOptions, Refused) {
+  struct Case {
+    std::vector<std::string> arguments;
+    std::vector<std::string> named;
+  };
+  for (auto const& c : std::vector<Case>{
+           {{"--kernel", "fly"}, {"--kernel", "fly", "top-k-attention"}},
+           {{"--kernel", "score,score"}, {"--kernel", "score", "twice"}},
+           {{"--kernel", ""}, {"--kernel"}},
+           {{"--n", "0"}, {"--n", "0"}},
+           {{"--n", "2^49"}, {"--n", "2^49"}},
+           {{"--d", "4097"}, {"--d", "4097"}},
+           {{"--m", "0"}, {"--m", "0"}},
+           {{"--m", "16385"}, {"--m", "16385"}},
+           {{"--k", "n;n"}, {"--k", "n;n"}},
+           {{"--k", "1/n"}, {"--k", "1/n"}},
+           {{"--keys", "auto"}, {"--keys", "auto", "resident", "streamed"}},
+           {{"--path", "magic"}, {"--path", "magic", "blas-tile", "fast"}},
+           {{"--samples", "2"}, {"--samples", "2"}},
+           {{"--samples", "x"}, {"--samples", "x"}},
+           {{"--block", "100"}, {"--block", "100"}},
+           {{"--threads", "-1"}, {"--threads", "-1"}},
+           {{"--rows", "4"}, {"--rows", "bench --help"}},
+           {{"stray"}, {"stray"}},
+           {{"-o", ""}, {"--output"}},
+           {{"--config", "/no/such/file.cfg"}, {"--config", "/no/such/file.cfg"}},
+       }) {
+    auto const line = refusal(c.arguments);
+    EXPECT_NE(line, "") << c.arguments[0] << " is taken";
+    EXPECT_EQ(line.find('\n'), std::string::npos) << line;
+    for (auto const& name : c.named) EXPECT_NE(line.find(name), std::string::npos) << "'" << name << "' is not in: " << line;
+  }
+}
+
+TEST(BenchPlan, EveryCombinationIsACase) {
+  auto const all = plan({"--n", "64,128", "--d", "8,16", "--m", "1,4", "--k", "2,n^0.5", "--keys", "resident,streamed", "--path", "all"});
+  // score: 1 path; exact attention: 2 paths; three kernels with k: 2 paths x 2 laws. Times n, d, m, keys.
+  EXPECT_EQ(all.cases.size(), (1u + 2u + 3u * 4u) * 16u);
+  EXPECT_TRUE(all.skips.empty());
+  for (std::size_t i = 0; i < all.cases.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) EXPECT_NE(all.cases[i].id, all.cases[j].id);
+  }
+}
+
+TEST(BenchPlan, AutoTakesTheFirstPath) {
+  for (auto const& item : plan({"--n", "64", "--k", "4"}).cases)
+    EXPECT_EQ(item.path, item.kernel == BenchKernel::score ? "blas-tile" : "fast");
+}
+
+TEST(BenchPlan, ImpossibleCasesAreSkippedWithTheirReason) {
+  auto const some = plan({"--n", "64", "--k", "4", "--path", "fast"});
+  EXPECT_EQ(some.cases.size(), 4u);
+  ASSERT_EQ(some.skips.size(), 1u);
+  EXPECT_NE(some.skips[0].what.find("score fast"), std::string::npos);
+  // k is clipped to n, and two laws that meet there are one case.
+  auto const clipped = plan({"--kernel", "top-k", "--n", "64", "--k", "100,n"});
+  ASSERT_EQ(clipped.cases.size(), 1u);
+  EXPECT_EQ(clipped.cases[0].k, 64);
+  EXPECT_TRUE(clipped.cases[0].k_clipped);
+  ASSERT_EQ(clipped.skips.size(), 1u);
+  EXPECT_NE(clipped.skips[0].reason.find("100"), std::string::npos);
+  EXPECT_NE(describe(clipped, parse({}), {}).find("clipped"), std::string::npos);
+}
+
+TEST(BenchPlan, MoreMemoryThanTheMachineHasIsSkipped) {
+  Machine machine;
+  machine.memory_bytes = 1e9;
+  auto const some = plan({"--kernel", "score", "--n", "2^10,2^30", "--keys", "resident,streamed"}, machine);
+  EXPECT_EQ(some.cases.size(), 3u);
+  ASSERT_EQ(some.skips.size(), 1u);
+  EXPECT_NE(some.skips[0].reason.find("GB"), std::string::npos) << some.skips[0].reason;
+  auto const line = refusal({"--kernel", "score", "--n", "2^30"}, machine);
+  EXPECT_NE(line.find("streamed"), std::string::npos) << line;
+}
+
+TEST(BenchPlan, Flops) {
+  for (auto const& item : plan({"--n", "1000", "--d", "10", "--m", "3", "--k", "20"}).cases) {
+    double const scores = 2.0 * 3 * 1000 * 10;
+    double const expected = item.kernel == BenchKernel::exact_attention   ? 2.0 * scores
+                            : item.kernel == BenchKernel::top_k_attention ? scores + 2.0 * 3 * 20 * 10
+                                                                          : scores;
+    EXPECT_EQ(item.flops(), expected) << item.id;
+    EXPECT_EQ(item.bytes_read(), 40.0 * (item.kernel == BenchKernel::exact_attention   ? 2000.0
+                                         : item.kernel == BenchKernel::top_k_attention ? 1060.0
+                                                                                       : 1000.0));
+  }
+}
+
+TEST(SampleStatistics, MedianAndQuartiles) {
+  EXPECT_EQ(sample_statistics({4.0}).median, 4.0);
+  EXPECT_EQ(sample_statistics({4.0}).iqr, 0.0);
+  EXPECT_EQ(sample_statistics({3.0, 1.0, 2.0}).median, 2.0);
+  EXPECT_EQ(sample_statistics({3.0, 1.0, 2.0}).iqr, 1.0);
+  EXPECT_EQ(sample_statistics({4.0, 1.0, 3.0, 2.0}).median, 2.5);
+  EXPECT_EQ(sample_statistics({4.0, 1.0, 3.0, 2.0}).iqr, 1.5);
+  EXPECT_EQ(quantile({5.0, 1.0, 2.0, 3.0, 4.0}, 0.25), 2.0);
+  EXPECT_EQ(quantile({1.0, 2.0}, 1.0), 2.0);
+}
+
+}  // namespace
+}  // namespace asymptop
