@@ -311,7 +311,6 @@ class TopKAttention final : public TopK {
     }
     edges = problem_.comm.all_gather(edges);
     last_index = problem_.comm.all_gather(last_index);
-    // merge() left each row's entries sorted on the host.
     auto const entries = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), candidates_.entries);
     auto const fill = to_host(candidates_.fill);
     std::vector<PackedCandidate> all;

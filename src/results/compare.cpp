@@ -85,7 +85,7 @@ std::string first_difference(std::string const& path_a, std::string const& path_
   for (auto const& [file, path] : {std::pair{&a, &path_a}, {&b, &path_b}}) {
     if (!h5::has_attribute(*file, "schema_version") || !h5::has_link(*file, "cases"))
       throw UsageError("compare", *path, "is not a results file");
-    if (h5::read_text_attribute(*file, "kind") != "study")
+    if (h5::has_attribute(*file, "kind") && h5::read_text_attribute(*file, "kind") == "bench")
       throw UsageError("compare", *path, "holds timings, which are never the same twice; compare reads studies");
     auto const version = h5::read_int_attribute(*file, "schema_version");
     if (version != 1) throw UsageError("compare", *path, "has schema version " + std::to_string(version) + "; this program reads 1");
