@@ -73,6 +73,17 @@ ASYMPTOP_SIMD_INLINE Ints load(std::int32_t const* from) {
 ASYMPTOP_SIMD_INLINE void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
 ASYMPTOP_SIMD_INLINE void store(std::int32_t* to, Ints v) { std::memcpy(to, &v, sizeof v); }
 
+/// The first `lanes` floats from there, then zeros; nothing past them is read.
+ASYMPTOP_SIMD_INLINE Floats load_first(float const* from, int lanes) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+  return reinterpret_cast<Floats>(_mm512_maskz_loadu_ps(static_cast<__mmask16>(first_lanes(lanes)), from));
+#else
+  alignas(4 * width) float part[width] = {};
+  for (int l = 0; l < lanes && l < width; ++l) part[l] = from[l];
+  return load(part);
+#endif
+}
+
 /// a * b + c, rounded once.
 ASYMPTOP_SIMD_INLINE Floats fma(Floats a, Floats b, Floats c) {
 #if defined(ASYMPTOP_SIMD_AVX512)
