@@ -39,7 +39,8 @@ class FusedAttention {
   /// Keys [first, first + count) of the shard, packed, and their values (count, d). Pieces come in ascending order and start at leaves.
   void add(Space const& space, float const* packed, float const* values, LocalIndex first, int count) {
     auto* self = this;
-    Kokkos::parallel_for("Asymptop::attend::fused_attention", Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, split_.workers()),
+    Kokkos::parallel_for("Asymptop::attend::fused_attention",
+                         Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, split_.workers()),
                          [=](int const worker) { self->work(worker, packed, values, first, count); });
     space.fence();
     // Each piece's parts join the runs of the pieces before, so that a run stays one run.
@@ -48,7 +49,9 @@ class FusedAttention {
 
   int columns() const { return columns_; }
   /// Subtrees of a row over the keys added so far.
-  SoftmaxRun const& run(int row) const { return split_.key_parts > 1 ? done_[static_cast<std::size_t>(row)] : runs_[0][static_cast<std::size_t>(row)]; }
+  SoftmaxRun const& run(int row) const {
+    return split_.key_parts > 1 ? done_[static_cast<std::size_t>(row)] : runs_[0][static_cast<std::size_t>(row)];
+  }
   void clear() {
     for (auto& part : runs_) {
       for (auto& run : part) run.clear();
@@ -79,7 +82,8 @@ class FusedAttention {
     }
   }
 
-  void leaf(std::size_t part, PackedQueries::Panel const& panel, float* scores, float const* values, LocalIndex first, int count, float* out) {
+  void leaf(std::size_t part, PackedQueries::Panel const& panel, float* scores, float const* values, LocalIndex first, int count,
+            float* out) {
     SoftmaxNode node[panel_rows];
     for (int r = 0; r < panel.rows; ++r) {
       auto const left = limit_[static_cast<std::size_t>(panel.first_row + r)] - static_cast<std::int64_t>(first);
@@ -127,7 +131,8 @@ class FusedAttention {
   void join_parts() {
     for (auto& part : runs_) {
       for (std::size_t row = 0; row < part.size(); ++row) {
-        for (std::size_t i = 0; i < part[row].nodes().size(); ++i) done_[row].push(part[row].nodes()[i], part[row].values(i, columns_), columns_);
+        for (std::size_t i = 0; i < part[row].nodes().size(); ++i)
+          done_[row].push(part[row].nodes()[i], part[row].values(i, columns_), columns_);
         part[row].clear();
       }
     }

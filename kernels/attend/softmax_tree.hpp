@@ -1,9 +1,9 @@
 // Partial attention sums of runs of keys, combined along one fixed binary tree over the sequence.
 //
 // The sequence is cut into leaves of a fixed number of keys. A node is a subtree of 2^level leaves: M = max s, Z = sum e^{s - M} and
-// O = sum e^{s - M} v. Two siblings become their parent by log-sum-exp; whoever holds both siblings combines them, so threads and ranks reduce what
-// lies within their runs and only maximal subtrees travel. Which pairs are added is a matter of the sequence alone: the result has the
-// same bits for any split of the keys.
+// O = sum e^{s - M} v. Two siblings become their parent by log-sum-exp; whoever holds both siblings combines them, so threads and ranks
+// reduce what lies within their runs and only maximal subtrees travel. Which pairs are added is a matter of the sequence alone: the result
+// has the same bits for any split of the keys.
 #pragma once
 
 #include <cmath>

@@ -27,5 +27,20 @@ void score_packed(Space const& space, PackedQueries const& queries, float const*
   });
 }
 
+/// Scores of packed keys that nothing takes: each thread writes them into one strip in its cache. What a pass spends on scores alone.
+template <class Space>
+void score_strips(Space const& space, PackedQueries const& queries, float const* packed, int key_count) {
+  constexpr int strip = 512;
+  auto const* q = &queries;
+  Kokkos::parallel_for("Asymptop::score::strips", Kokkos::RangePolicy<Space>(space, 0, (key_count + strip - 1) / strip), [=](int const s) {
+    alignas(64) float scores[panel_rows * strip];
+    int const first = s * strip, keys = std::min(strip, key_count - first);
+    for (auto const& panel : q->panels) {
+      simd::score_panel_of(panel.rows)(&q->data[panel.offset], packed + static_cast<std::ptrdiff_t>(first) * q->d,
+                                       (keys + key_group - 1) / key_group, q->d, scores, strip);
+    }
+  });
+}
+
 }  // namespace ASYMPTOP_SIMD_NAME
 }  // namespace asymptop

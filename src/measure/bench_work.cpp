@@ -1,7 +1,8 @@
 #include "measure/bench_work.hpp"
 
 #include "config/errors.hpp"
-#include "measure/blas_tile_work.hpp"
+#include "core/simd.hpp"
+#include "measure/kernel_work.hpp"
 
 namespace asymptop {
 namespace {
@@ -32,13 +33,23 @@ BenchProblem::BenchProblem(Communicator const& communicator, BenchCase const& be
 
 std::vector<BenchPath> const& bench_paths() {
   using enum BenchKernel;
-  static std::vector<BenchPath> const paths = {
-      {score, "blas-tile", make_blas_tile_score},
-      {profile, "blas-tile", make_blas_tile_profile},
-      {top_k, "blas-tile", make_blas_tile_top_k},
-      {exact_attention, "blas-tile", make_blas_tile_exact_attention},
-      {top_k_attention, "blas-tile", make_blas_tile_top_k_attention},
-  };
+  static std::vector<BenchPath> const paths = [] {
+    std::vector<BenchPath> all;
+    // A processor without fused multiply-adds in vectors runs the fused kernels, but slowly: there BLAS comes first, and alone.
+    if constexpr (is_host_space<StudySpace> && simd::width > 4) {
+      all = {{score, "fused", make_fused_score},
+             {profile, "fused", make_fused_profile},
+             {top_k, "fused", make_fused_top_k},
+             {exact_attention, "fused", make_fused_exact_attention},
+             {top_k_attention, "fused", make_fused_top_k_attention}};
+    }
+    all.insert(all.end(), {{score, "blas-tile", make_tiled_score},
+                           {profile, "blas-tile", make_tiled_profile},
+                           {top_k, "blas-tile", make_tiled_top_k},
+                           {exact_attention, "blas-tile", make_tiled_exact_attention},
+                           {top_k_attention, "blas-tile", make_tiled_top_k_attention}});
+    return all;
+  }();
   return paths;
 }
 
