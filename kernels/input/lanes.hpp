@@ -28,6 +28,9 @@
 #define ASYMPTOP_LANES_NAME lanes_plain
 #endif
 #define ASYMPTOP_LANES_INLINE [[gnu::always_inline]] inline
+// Before loops over vectors in registers, which have to vanish.
+#define ASYMPTOP_LANES_PRAGMA(text) _Pragma(#text)
+#define ASYMPTOP_LANES_UNROLL(times) ASYMPTOP_LANES_PRAGMA(GCC unroll times)
 
 namespace asymptop {
 
@@ -51,6 +54,8 @@ KOKKOS_FORCEINLINE_FUNCTION std::uint32_t zero_if_negative(std::uint32_t w, std:
   return static_cast<std::int32_t>(w) < 0 ? 0u : value;
 }
 
+// nvcc compiles templates of host and device functions for both, and knows no vectors on the device: there only the functions above exist.
+#if !defined(__CUDACC__)
 inline namespace ASYMPTOP_LANES_NAME {
 
 #if defined(ASYMPTOP_LANES_AVX512)
@@ -157,18 +162,19 @@ ASYMPTOP_LANES_INLINE FloatLanes interleave(FloatLanes a, FloatLanes b, std::ind
 /// the row's number below the lowest of the lane's; after as many rounds as a number has bits, both have changed places.
 ASYMPTOP_LANES_INLINE void transpose(FloatLanes (&rows)[lane_count]) {
   using Lanes = std::make_index_sequence<lane_count>;
-#pragma GCC unroll 4
+  ASYMPTOP_LANES_UNROLL(4)
   for (int round = 1; round < lane_count; round *= 2) {
     FloatLanes turned[lane_count];
-#pragma GCC unroll 8
+    ASYMPTOP_LANES_UNROLL(8)
     for (int i = 0; i < lane_count / 2; ++i) {
       turned[2 * i] = interleave<0>(rows[i], rows[i + lane_count / 2], Lanes{});
       turned[2 * i + 1] = interleave<lane_count / 2>(rows[i], rows[i + lane_count / 2], Lanes{});
     }
-#pragma GCC unroll 16
+    ASYMPTOP_LANES_UNROLL(16)
     for (int i = 0; i < lane_count; ++i) rows[i] = turned[i];
   }
 }
 
 }  // namespace ASYMPTOP_LANES_NAME
+#endif
 }  // namespace asymptop

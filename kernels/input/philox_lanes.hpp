@@ -8,8 +8,6 @@ namespace asymptop {
 /// Keys that lie side by side in packed form.
 inline constexpr int packed_keys = 32;
 
-inline namespace ASYMPTOP_LANES_NAME {
-
 /// The ten pairs of round keys of a stream.
 struct RoundKeys {
   std::uint32_t k0[10], k1[10];
@@ -21,6 +19,40 @@ struct RoundKeys {
   }
 };
 
+/// Which normals of 32 rows to make, and where: those of groups [begin, end); column group + q * stride of key j, if below d, goes to
+/// out[(group - begin + q * spacing) * 32 + j].
+struct PackedBlock {
+  int begin, end, stride, d, spacing;
+  float* out;
+
+  bool has(int group, int q) const { return group + q * stride < d; }
+  float* place(int group, int q, int key) const { return out + (group - begin + q * spacing) * packed_keys + key; }
+};
+
+inline namespace ASYMPTOP_LANES_NAME {
+
+/// Key by key: for 32 rows that cross a multiple of 2^32, and where there are no vectors.
+[[gnu::noinline]] inline void packed_normals_apart(Stream stream, std::uint64_t first, PackedBlock const& block) {
+  for (int l = block.begin; l < block.end; ++l) {
+    for (int j = 0; j < packed_keys; ++j) {
+      float x[4];
+      normal_quad(stream, first + static_cast<std::uint64_t>(j), static_cast<std::uint32_t>(l), x[0], x[1], x[2], x[3]);
+      for (int q = 0; q < 4 && block.has(l, q); ++q) *block.place(l, q, j) = x[q];
+    }
+  }
+}
+
+#if defined(__CUDACC__)
+inline void packed_normals(RoundKeys const&, Stream stream, std::uint64_t first, PackedBlock const& block) {
+  packed_normals_apart(stream, first, block);
+}
+
+inline void turn_packed(float const* packed, int keys, int columns, int d, float* out) {
+  for (int j = 0; j < keys; ++j) {
+    for (int c = 0; c < columns; ++c) out[std::int64_t{j} * d + c] = packed[c * packed_keys + j];
+  }
+}
+#else
 /// One vector of keys inside Philox: even and odd keys apart, since products are twice as wide as words.
 struct PhiloxLanes {
   WideLanes c0[2], c1[2], c2[2], c3[2];
@@ -51,8 +83,8 @@ struct PhiloxLanes {
 };
 
 /// The part of Philox's first two rounds that depends on the rows [first, first + 32) alone; they share the upper half of their number.
-/// In round 1 a product is of the row's lower word and the other of the group; in round 2 the product of the group is one number for all
-/// keys and that of the keys is one vector for all groups: eight rounds of vector products remain.
+/// Round 1 multiplies the row's lower word and the group. In round 2 one factor is still the same for all 32 keys, and the other is the
+/// same for all groups. So per group of columns eight rounds of vector products remain.
 struct PackedRows {
   static constexpr int vectors = packed_keys / lane_count;
   WideLanes c0[vectors][2], c1[vectors][2], c2[vectors][2];
@@ -87,7 +119,7 @@ struct PackedRows {
         state[i].c3[h] = group3;
       }
     }
-#pragma GCC unroll 8
+    ASYMPTOP_LANES_UNROLL(8)
     for (int r = 2; r < 9; ++r) {
       for (int i = 0; i < count; ++i) state[i].round(keys.k0[r], keys.k1[r]);
     }
@@ -99,27 +131,6 @@ struct PackedRows {
     }
   }
 };
-
-/// Which normals of 32 rows to make, and where: those of groups [begin, end); column group + q * stride of key j, if below d, goes to
-/// out[(group - begin + q * spacing) * 32 + j].
-struct PackedBlock {
-  int begin, end, stride, d, spacing;
-  float* out;
-
-  bool has(int group, int q) const { return group + q * stride < d; }
-  float* place(int group, int q, int key) const { return out + (group - begin + q * spacing) * packed_keys + key; }
-};
-
-/// Key by key, for 32 rows that cross a multiple of 2^32.
-[[gnu::noinline]] inline void packed_normals_apart(Stream stream, std::uint64_t first, PackedBlock const& block) {
-  for (int l = block.begin; l < block.end; ++l) {
-    for (int j = 0; j < packed_keys; ++j) {
-      float x[4];
-      normal_quad(stream, first + static_cast<std::uint64_t>(j), static_cast<std::uint32_t>(l), x[0], x[1], x[2], x[3]);
-      for (int q = 0; q < 4 && block.has(l, q); ++q) *block.place(l, q, j) = x[q];
-    }
-  }
-}
 
 /// Normals of rows [first, first + 32).
 inline void packed_normals(RoundKeys const& keys, Stream stream, std::uint64_t first, PackedBlock const& block) {
@@ -156,10 +167,11 @@ inline void turn_packed(float const* packed, int keys, int columns, int d, float
   }
 }
 
+#endif
+
 /// Rows [first, first + count), count <= 32, row by row: row j at out + j * d. Made in packed form, up to 64 columns at a time, and turned.
 inline void row_normals(RoundKeys const& keys, Stream stream, std::uint64_t first, int count, int d, float* out) {
   constexpr int block = 16;
-  static_assert(block % lane_count == 0);
   alignas(64) float packed[4 * block * packed_keys] = {};
   int const stride = normal_stride(d);
   for (int begin = 0; begin < stride; begin += block) {
