@@ -5,7 +5,10 @@
 // named after it, so that object files of different targets may be linked together.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <utility>
 
 #include "core/math.hpp"
 
@@ -25,6 +28,9 @@
 #define ASYMPTOP_LANES_NAME lanes_plain
 #endif
 #define ASYMPTOP_LANES_INLINE [[gnu::always_inline]] inline
+// Before loops over vectors in registers, which have to vanish.
+#define ASYMPTOP_LANES_PRAGMA(text) _Pragma(#text)
+#define ASYMPTOP_LANES_UNROLL(times) ASYMPTOP_LANES_PRAGMA(GCC unroll times)
 
 namespace asymptop {
 
@@ -48,6 +54,8 @@ KOKKOS_FORCEINLINE_FUNCTION std::uint32_t zero_if_negative(std::uint32_t w, std:
   return static_cast<std::int32_t>(w) < 0 ? 0u : value;
 }
 
+// nvcc compiles templates of host and device functions for both, and knows no vectors on the device: there only the functions above exist.
+#if !defined(__CUDACC__)
 inline namespace ASYMPTOP_LANES_NAME {
 
 #if defined(ASYMPTOP_LANES_AVX512)
@@ -73,7 +81,7 @@ ASYMPTOP_LANES_INLINE FloatLanes multiply_add(FloatLanes a, FloatLanes b, FloatL
       _mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
 #else
   FloatLanes r{};
-  for (int l = 0; l < lane_count; ++l) r[l] = multiply_add(a[l], b[l], c[l]);
+  for (int l = 0; l < lane_count; ++l) r[l] = asymptop::multiply_add(a[l], b[l], c[l]);
   return r;
 #endif
 }
@@ -144,5 +152,29 @@ ASYMPTOP_LANES_INLINE WordLanes interleave_upper(WideLanes even, WideLanes odd) 
 #endif
 }
 
+/// a[0] b[0] a[1] b[1] ... from the first halves of both (`from` = 0) or from the second ones (`from` = lane_count / 2).
+template <std::size_t from, std::size_t... lane>
+ASYMPTOP_LANES_INLINE FloatLanes interleave(FloatLanes a, FloatLanes b, std::index_sequence<lane...>) {
+  return __builtin_shufflevector(a, b, static_cast<int>(from + lane / 2 + lane % 2 * lane_count)...);
+}
+
+/// Transposes a square: lane j of row i goes to lane i of row j. Interleaving row i with row i + lane_count / 2 moves the highest bit of
+/// the row's number below the lowest of the lane's; after as many rounds as a number has bits, both have changed places.
+ASYMPTOP_LANES_INLINE void transpose(FloatLanes (&rows)[lane_count]) {
+  using Lanes = std::make_index_sequence<lane_count>;
+  ASYMPTOP_LANES_UNROLL(4)
+  for (int round = 1; round < lane_count; round *= 2) {
+    FloatLanes turned[lane_count];
+    ASYMPTOP_LANES_UNROLL(8)
+    for (int i = 0; i < lane_count / 2; ++i) {
+      turned[2 * i] = interleave<0>(rows[i], rows[i + lane_count / 2], Lanes{});
+      turned[2 * i + 1] = interleave<lane_count / 2>(rows[i], rows[i + lane_count / 2], Lanes{});
+    }
+    ASYMPTOP_LANES_UNROLL(16)
+    for (int i = 0; i < lane_count; ++i) rows[i] = turned[i];
+  }
+}
+
 }  // namespace ASYMPTOP_LANES_NAME
+#endif
 }  // namespace asymptop

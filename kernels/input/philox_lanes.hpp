@@ -8,8 +8,6 @@ namespace asymptop {
 /// Keys that lie side by side in packed form.
 inline constexpr int packed_keys = 32;
 
-inline namespace ASYMPTOP_LANES_NAME {
-
 /// The ten pairs of round keys of a stream.
 struct RoundKeys {
   std::uint32_t k0[10], k1[10];
@@ -21,6 +19,40 @@ struct RoundKeys {
   }
 };
 
+/// Which normals of 32 rows to make, and where: those of groups [begin, end); column group + q * stride of key j, if below d, goes to
+/// out[(group - begin + q * spacing) * 32 + j].
+struct PackedBlock {
+  int begin, end, stride, d, spacing;
+  float* out;
+
+  bool has(int group, int q) const { return group + q * stride < d; }
+  float* place(int group, int q, int key) const { return out + (group - begin + q * spacing) * packed_keys + key; }
+};
+
+inline namespace ASYMPTOP_LANES_NAME {
+
+/// Key by key: for 32 rows that cross a multiple of 2^32, and where there are no vectors.
+[[gnu::noinline]] inline void packed_normals_apart(Stream stream, std::uint64_t first, PackedBlock const& block) {
+  for (int l = block.begin; l < block.end; ++l) {
+    for (int j = 0; j < packed_keys; ++j) {
+      float x[4];
+      normal_quad(stream, first + static_cast<std::uint64_t>(j), static_cast<std::uint32_t>(l), x[0], x[1], x[2], x[3]);
+      for (int q = 0; q < 4 && block.has(l, q); ++q) *block.place(l, q, j) = x[q];
+    }
+  }
+}
+
+#if defined(__CUDACC__)
+inline void packed_normals(RoundKeys const&, Stream stream, std::uint64_t first, PackedBlock const& block) {
+  packed_normals_apart(stream, first, block);
+}
+
+inline void turn_packed(float const* packed, int keys, int columns, int d, float* out) {
+  for (int j = 0; j < keys; ++j) {
+    for (int c = 0; c < columns; ++c) out[std::int64_t{j} * d + c] = packed[c * packed_keys + j];
+  }
+}
+#else
 /// One vector of keys inside Philox: even and odd keys apart, since products are twice as wide as words.
 struct PhiloxLanes {
   WideLanes c0[2], c1[2], c2[2], c3[2];
@@ -51,8 +83,8 @@ struct PhiloxLanes {
 };
 
 /// The part of Philox's first two rounds that depends on the rows [first, first + 32) alone; they share the upper half of their number.
-/// In round 1 a product is of the row's lower word and the other of the group; in round 2 the product of the group is one number for all
-/// keys and that of the keys is one vector for all groups: eight rounds of vector products remain.
+/// Round 1 multiplies the row's lower word and the group. In round 2 one factor is still the same for all 32 keys, and the other is the
+/// same for all groups. So per group of columns eight rounds of vector products remain.
 struct PackedRows {
   static constexpr int vectors = packed_keys / lane_count;
   WideLanes c0[vectors][2], c1[vectors][2], c2[vectors][2];
@@ -87,7 +119,7 @@ struct PackedRows {
         state[i].c3[h] = group3;
       }
     }
-#pragma GCC unroll 8
+    ASYMPTOP_LANES_UNROLL(8)
     for (int r = 2; r < 9; ++r) {
       for (int i = 0; i < count; ++i) state[i].round(keys.k0[r], keys.k1[r]);
     }
@@ -100,53 +132,54 @@ struct PackedRows {
   }
 };
 
-/// Normals of groups [begin, end) for 32 rows from `first`: column group + q * stride of key j goes to
-/// out[(group - begin + q * spacing) * 32 + j] while it is below d.
-inline void packed_normals(RoundKeys const& keys, Stream stream, std::uint64_t first, int begin, int end, int stride, int d, int spacing,
-                           float* out) {
-  auto const wanted = [=](int group, int q) { return group + q * stride < d; };
-  if (((first + packed_keys - 1) >> 32) != (first >> 32)) {
-    // The upper half of the row changes among the keys: once in 2^27 groups.
-    for (int l = begin; l < end; ++l) {
-      for (int j = 0; j < packed_keys; ++j) {
-        float x[4];
-        normal_quad(stream, first + static_cast<std::uint64_t>(j), static_cast<std::uint32_t>(l), x[0], x[1], x[2], x[3]);
-        for (int q = 0; q < 4; ++q) {
-          if (wanted(l, q)) out[(l - begin + q * spacing) * packed_keys + j] = x[q];
-        }
-      }
-    }
-    return;
-  }
+/// Normals of rows [first, first + 32).
+inline void packed_normals(RoundKeys const& keys, Stream stream, std::uint64_t first, PackedBlock const& block) {
+  if (((first + packed_keys - 1) >> 32) != (first >> 32)) return packed_normals_apart(stream, first, block);
   PackedRows const rows(keys, first);
   constexpr int together = PackedRows::vectors % 2 == 0 ? 2 : 1;  // independent work for the latencies of one vector
-  for (int l = begin; l < end; ++l) {
+  for (int l = block.begin; l < block.end; ++l) {
     for (int v = 0; v < PackedRows::vectors; v += together) {
       FloatLanes x[together][4];
       rows.quad<together>(keys, static_cast<std::uint32_t>(l), v, x);
-      for (int q = 0; q < 4; ++q) {
-        if (!wanted(l, q)) break;
-        for (int i = 0; i < together; ++i)
-          memcpy(out + (l - begin + q * spacing) * packed_keys + (v + i) * lane_count, &x[i][q], sizeof x[i][q]);
+      for (int q = 0; q < 4 && block.has(l, q); ++q) {
+        for (int i = 0; i < together; ++i) memcpy(block.place(l, q, (v + i) * lane_count), &x[i][q], sizeof x[i][q]);
       }
     }
   }
 }
 
-/// Rows [first, first + count) row by row, count <= 32: row j at out + j * d. Made in packed form, 64 columns at a time, and turned.
+/// Columns of packed keys, row by row: element (key j, column c) goes to out[j * d + c] for j < keys, c < columns.
+inline void turn_packed(float const* packed, int keys, int columns, int d, float* out) {
+  for (int j = 0; j < keys; j += lane_count) {
+    for (int c = 0; c < columns; c += lane_count) {
+      // Columns past the end are read where `packed` still has room, and not stored.
+      FloatLanes square[lane_count];
+      for (int i = 0; i < lane_count; ++i) memcpy(&square[i], packed + (c + i) * packed_keys + j, sizeof square[i]);
+      transpose(square);
+      float* const to = out + std::int64_t{j} * d + c;
+      int const rows = keys - j < lane_count ? keys - j : lane_count;
+      if (columns - c >= lane_count) {
+        for (int i = 0; i < rows; ++i) memcpy(to + std::int64_t{i} * d, &square[i], sizeof square[i]);
+      } else {
+        for (int i = 0; i < rows; ++i) memcpy(to + std::int64_t{i} * d, &square[i], sizeof(float) * static_cast<std::size_t>(columns - c));
+      }
+    }
+  }
+}
+
+#endif
+
+/// Rows [first, first + count), count <= 32, row by row: row j at out + j * d. Made in packed form, up to 64 columns at a time, and turned.
 inline void row_normals(RoundKeys const& keys, Stream stream, std::uint64_t first, int count, int d, float* out) {
   constexpr int block = 16;
-  alignas(64) float packed[4 * block * packed_keys];
+  alignas(64) float packed[4 * block * packed_keys] = {};
   int const stride = normal_stride(d);
   for (int begin = 0; begin < stride; begin += block) {
     int const end = begin + block < stride ? begin + block : stride;
-    packed_normals(keys, stream, first, begin, end, stride, d, block, packed);
+    packed_normals(keys, stream, first, {begin, end, stride, d, block, packed});
     for (int q = 0; q < 4; ++q) {
       int const column = begin + q * stride, columns = end - begin < d - column ? end - begin : d - column;
-      float const* const from = packed + q * block * packed_keys;
-      for (int j = 0; j < count; ++j) {
-        for (int c = 0; c < columns; ++c) out[std::int64_t{j} * d + column + c] = from[c * packed_keys + j];
-      }
+      turn_packed(packed + q * block * packed_keys, count, columns, d, out + column);
     }
   }
 }
