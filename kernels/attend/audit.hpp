@@ -10,12 +10,13 @@ namespace asymptop {
 
 /// Adds a tile for each audited row. Segments are told apart by the fp32 scores (so that both computations sum the same
 /// subsets); all numbers come from fp64 scores.
-///   rows (audited): batch row numbers; queries (audited, d) fp64; sums (audited, segments, 3 + 1): e^y, e^{2y}, y e^y, count;
-///   worst (audited): largest |fp64 score - fp32 score| / (‖q‖ ‖k‖).
+///   rows (audited): batch row numbers; score_rows (audited): their rows of `scores`, tile rows counted from tile.first_row; queries
+///   (audited, d) fp64; sums (audited, segments, 3 + 1): e^y, e^{2y}, y e^y, count; worst (audited): largest |fp64 score - fp32 score| /
+///   (‖q‖ ‖k‖).
 template <class Space>
 void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Space, double> const& queries,
-                   Segments<Space> const& segments, Matrix<Space, float> const& scores, KeyTile const& keys,
-                   Vector<Space, std::int64_t> const& limit, TileRange const& tile, GlobalIndex shard_begin,
+                   Segments<Space> const& segments, Vector<Space, int> const& score_rows, Matrix<Space, float> const& scores,
+                   KeyTile const& keys, Vector<Space, std::int64_t> const& limit, TileRange const& tile, GlobalIndex shard_begin,
                    Vector<Space, double> const& sigmas, double factor,
                    Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
                    Vector<Space, double> const& worst) {
@@ -27,7 +28,7 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
       "Asymptop::attend::audit", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(rows.extent(0)) * parts),
       KOKKOS_LAMBDA(int const e) {
         int const a = e / parts, part = e % parts;
-        int const row = rows(a), panel_row = row - tile.first_row;
+        int const row = rows(a), panel_row = score_rows(a) - tile.first_row;
         if (panel_row < 0 || panel_row >= tile.rows) return;
         int const visible = visible_keys(tile, limit(row)), boundaries = seg.used(row);
         float const last = seg.boundary_score(row, boundaries - 1);

@@ -111,6 +111,20 @@ ASYMPTOP_SIMD_INLINE LaneMask above(Floats a, Floats b) {
 #endif
 }
 
+/// Lanes where a == b.
+ASYMPTOP_SIMD_INLINE LaneMask equal(Ints a, Ints b) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+  return _mm512_cmpeq_epi32_mask(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b));
+#elif defined(ASYMPTOP_SIMD_AVX2)
+  auto const c = _mm256_cmpeq_epi32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b));
+  return static_cast<LaneMask>(_mm256_movemask_ps(_mm256_castsi256_ps(c)));
+#else
+  LaneMask m = 0;
+  for (int l = 0; l < width; ++l) m |= a[l] == b[l] ? LaneMask{1} << l : 0u;
+  return m;
+#endif
+}
+
 /// Nearest integers of |x| < 2^31, ties to even.
 ASYMPTOP_SIMD_INLINE Ints to_nearest(Floats x) {
 #if defined(ASYMPTOP_SIMD_AVX512)

@@ -7,6 +7,7 @@
 #include "measure/first_pass.hpp"
 #include "measure/row_batch.hpp"
 #include "measure/row_owner.hpp"
+#include "measure/second_pass.hpp"
 
 namespace asymptop {
 

@@ -84,9 +84,6 @@ std::function<std::vector<PackedCandidate>(int)> heads_of(Space const& space, Ca
   };
 }
 
-/// Keys that the fused pass takes at a time when they are made or read anew.
-inline constexpr int fused_step = 8192;
-
 /// Keys of the sample that first thresholds are guessed from; only shards of many times that are sampled.
 inline constexpr int guess_sample = 8192, guess_worthwhile = 32;
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "attend/segments.hpp"
 #include "measure/bench_work.hpp"
 #include "measure/row_batch.hpp"
 

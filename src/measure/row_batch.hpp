@@ -5,13 +5,11 @@
 #include <cmath>
 #include <vector>
 
-#include "attend/audit.hpp"
-#include "attend/segments.hpp"
 #include "config/errors.hpp"
+#include "core/tile_range.hpp"
 #include "measure/queries.hpp"
 #include "measure/timing.hpp"
-#include "profile/probes.hpp"
-#include "profile/profile_top_k.hpp"
+#include "profile/score_bins.hpp"
 #include "score/key_tile.hpp"
 #include "score/score_packed.hpp"
 #include "score/score_tile.hpp"
@@ -56,6 +54,9 @@ inline TileSizes tile_sizes(GlobalIndex block) {
   int const blas = tile_keys(block);
   return {blas, blas * tiles_per_step(Kokkos::DefaultExecutionSpace())};
 }
+
+/// Keys that the fused passes take at a time when they are made or read anew.
+inline constexpr int fused_step = 8192;
 
 /// Shared by both passes over one batch.
 template <class Space>
@@ -159,59 +160,5 @@ class RowBatch {
   Matrix<Space, float> queries_, scores_;
   PackedQueries packed_queries_;
 };
-
-/// What the second pass computes besides probes.
-template <class Space>
-struct SecondPass {
-  Segments<Space> segments;
-  Probes<Space> probes;
-  // Attention: one set of sums per law, (rows, boundaries + 1, d + 1); empty when output errors are off.
-  std::vector<double> sigmas;
-  std::vector<Tensor3<Space, std::int64_t>> sums;
-  FixedPoint factor{};
-  // Audit.
-  Vector<Space, int> audit_rows;
-  Matrix<Space, double> audit_queries;
-  Vector<Space, double> audit_sigmas;
-  Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> audit_sums;
-  Vector<Space, double> audit_worst;
-};
-
-/// Runs the second pass; `probes_only` when it narrows what an earlier one left open.
-template <class Space>
-void second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, SecondPass<Space> const& work, bool probes_only,
-                 PhaseTimes& phases) {
-  auto const tiles = batch.tiles();
-  bool const attend = !probes_only && !work.sums.empty();
-  Matrix<Space, float> weights;
-  Tensor3<Space, float> products;
-  if (attend) {
-    weights = Matrix<Space, float>("Asymptop::measure::weights", batch.rows(), tiles.pass);
-    products = Tensor3<Space, float>("Asymptop::measure::products", tiles.pass / tiles.blas, batch.rows(), batch.queries().extent(1));
-  }
-  batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int padded, Matrix<Space, float> const& scores, KeyTile const& keys) {
-    add_tile(space, work.probes, scores, batch.limit(), tile);
-    space.fence();
-    phases.stop(Phase::refine);
-    if (!probes_only) {
-      add_tile_fp64(space, work.audit_rows, work.audit_queries, work.segments, scores, keys, batch.limit(), tile, batch.shard_begin(),
-                    work.audit_sigmas, work.factor.weight, work.audit_sums, work.audit_worst);
-      space.fence();
-      phases.stop(Phase::audit);
-    }
-    if (!attend) return;
-    auto const values = tensors.values(tile.first_key, tile.keys, padded);
-    phases.stop(Phase::generate);
-    TileRange const all{0, tile.rows, tile.first_key, padded};
-    for (std::size_t law = 0; law < work.sums.size(); ++law) {
-      add_head_and_weigh_tail(space, work.segments, scores, values, batch.limit(), all, batch.shard_begin(),
-                              static_cast<float>(work.sigmas[law]), work.factor, weights, work.sums[law]);
-      weigh_values(space, weights, values, products, padded, tiles.blas);
-      add_tail(space, weights, products, tile.rows, padded, tiles.blas, work.segments.used, work.factor, work.sums[law]);
-    }
-    space.fence();
-    phases.stop(Phase::attend);
-  });
-}
 
 }  // namespace asymptop

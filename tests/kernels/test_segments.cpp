@@ -96,9 +96,9 @@ Sums second_pass(AttentionProblem const& problem, Cuts const& cuts, int begin, i
     auto const values = test::matrix_of<Space>(problem.padded(problem.values, first, count, padded), static_cast<std::size_t>(padded));
     score_tiles(space, queries, keys, scores, padded, problem.tile);
     auto const local = static_cast<LocalIndex>(first - begin);
-    add_tile_fp64(space, test::vector_of<Space>(all_rows), audit_queries, segment_views, scores, KeyTile{keys.data(), problem.d, false},
-                  limit, {0, problem.rows, local, count}, begin, test::vector_of<Space>(std::vector<double>{sigma}), factor.weight, audit,
-                  worst);
+    add_tile_fp64(space, test::vector_of<Space>(all_rows), audit_queries, segment_views, test::vector_of<Space>(all_rows), scores,
+                  KeyTile{keys.data(), problem.d, false}, limit, {0, problem.rows, local, count}, begin,
+                  test::vector_of<Space>(std::vector<double>{sigma}), factor.weight, audit, worst);
     add_head_and_weigh_tail(space, segment_views, scores, values, limit, {0, problem.rows, local, padded}, begin, static_cast<float>(sigma),
                             factor, weights, sums);
     weigh_values(space, weights, values, products, padded, problem.tile);

@@ -1,0 +1,28 @@
+// What the second pass over the keys is asked for and fills: probes, attention sums of every law, the audit.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <vector>
+
+#include "attend/segments.hpp"
+#include "profile/probes.hpp"
+
+namespace asymptop {
+
+template <class Space>
+struct SecondPass {
+  Segments<Space> segments;
+  Probes<Space> probes;
+  // Attention: one set of sums per law, (rows, boundaries + 1, d + 1); empty when output errors are off.
+  std::vector<double> sigmas;
+  std::vector<Tensor3<Space, std::int64_t>> sums;
+  FixedPoint factor{};
+  // Audit.
+  Vector<Space, int> audit_rows;
+  Matrix<Space, double> audit_queries;
+  Vector<Space, double> audit_sigmas;
+  Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> audit_sums;
+  Vector<Space, double> audit_worst;
+};
+
+}  // namespace asymptop
