@@ -87,7 +87,10 @@ DATA = {
     "k_epsilon": ("draw", "row", "epsilon"),
     "count_p_above": ("draw", "row", "threshold"),
 }
-OPTIONAL_DATA = {name: ("draw", "row", "k") for name in ("output_error", "output_error_relative")}
+OPTIONAL_DATA = {
+    name: ("draw", "row", "k")
+    for name in ("output_error", "output_error_relative", "k_counted", "k_counted_bound")
+}
 
 
 class ResultsError(Exception):

@@ -178,12 +178,13 @@ class Study {
     auto const join = [](auto& to, auto const& from) { to.insert(to.end(), from.begin(), from.end()); };
     auto& to = item.data;
     auto const& from = result.cases[law];
-    for (auto const member : {&CaseData::row_n, &CaseData::row_position, &CaseData::k_epsilon, &CaseData::count_p_above})
-      join(to.*member, from.*member);
     for (auto const member :
-         {&CaseData::sigma_i, &CaseData::logit_mean, &CaseData::logit_std, &CaseData::logit_max, &CaseData::log_sum_exp,
-          &CaseData::entropy_nats, &CaseData::sum_p_squared, &CaseData::p_max, &CaseData::participation_ratio, &CaseData::tail_mass,
-          &CaseData::row_l2_error, &CaseData::row_linf_error, &CaseData::output_error, &CaseData::output_error_relative}) {
+         {&CaseData::row_n, &CaseData::row_position, &CaseData::k_epsilon, &CaseData::count_p_above, &CaseData::k_counted})
+      join(to.*member, from.*member);
+    for (auto const member : {&CaseData::sigma_i, &CaseData::logit_mean, &CaseData::logit_std, &CaseData::logit_max, &CaseData::log_sum_exp,
+                              &CaseData::entropy_nats, &CaseData::sum_p_squared, &CaseData::p_max, &CaseData::participation_ratio,
+                              &CaseData::k_counted_bound, &CaseData::tail_mass, &CaseData::row_l2_error, &CaseData::row_linf_error,
+                              &CaseData::output_error, &CaseData::output_error_relative}) {
       join(to.*member, from.*member);
     }
     for (std::size_t i = 0; i < check_names.size(); ++i) item.checks.note(static_cast<Check>(i), result.checks[law].worst[i]);

@@ -63,7 +63,10 @@ po::options_description study_options() {
       "epsilon", text("0.1,0.01"), "for k_epsilon: smallest k with tail_mass <= epsilon; in (0, 1)")(
       "count-above", text("1/n,1e-3,1e-2"), "thresholds on p whose exceedances are counted, laws in n")(
       "output-error", text("on"), "on | off: measure the error of the attention output, which needs V")(
-      "block", text("4096"), "keys per block, a power of two from 64; part of a result's identity")(
+      "hold", text("0"),
+      "largest k that is found by rank; the error at larger k is that of the exactly counted keys above a score near theirs; needs "
+      "--output-error off. 0: as memory allows")("block", text("4096"),
+                                                 "keys per block, a power of two from 64; part of a result's identity")(
       "keys", text("auto"), "auto | resident (keep the keys of a draw) | streamed (make or read them anew for each pass)")(
       "path", text("auto"), "auto | fused (host kernels that keep scores in cache) | blas-tile (portable); part of a result's identity")(
       "merge", text("auto"), "how ranks agree on the k largest: auto | owner (each row is finished on the rank that owns it)")(
@@ -90,6 +93,8 @@ std::vector<double> parse_epsilons(std::string const& list) {
 }
 
 void check_together(RunConfig const& config, po::variables_map const& values) {
+  if (config.hold > 0 && config.output_error)
+    throw UsageError("--hold", std::to_string(config.hold), "needs --output-error off: the output at a larger k is not measured");
   auto const given = [&](char const* name) { return values.count(name) != 0 && !values[name].defaulted(); };
   if (config.force && config.resume) throw UsageError("--force and --resume exclude one another");
   if (given("R") && given("sigma")) throw UsageError("--R and --sigma exclude one another");
@@ -154,6 +159,7 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   config.epsilon = parse_epsilons(text("epsilon"));
   config.count_above = parse_laws("--count-above", text("count-above"));
   config.output_error = parse_switch("--output-error", text("output-error"));
+  config.hold = parse_integer("--hold", text("hold"), 0, (std::int64_t{1} << 30) - 1);
   config.block = parse_block(text("block"));
   config.keys = choose("--keys", text("keys"), {KeyStorage::automatic, KeyStorage::resident, KeyStorage::streamed});
   config.path = choose("--path", text("path"), {KernelPath::automatic, KernelPath::fused, KernelPath::blas_tile});

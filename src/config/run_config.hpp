@@ -52,6 +52,7 @@ struct RunConfig {
   std::vector<double> epsilon;
   std::vector<Law> count_above;
   std::int64_t block = 4096;
+  std::int64_t hold = 0;  ///< largest k whose keys are held; larger ones are counted at thresholds. 0: as memory allows
   KeyStorage keys = KeyStorage::automatic;
   KernelPath path = KernelPath::automatic;
   std::string merge = "auto";

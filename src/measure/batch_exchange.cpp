@@ -207,8 +207,11 @@ void BatchRun::take_answers() {
       answer.above = {numbers[0], numbers[1], numbers[2]};
       answer.inside = numbers[3];
       auto const law = static_cast<std::size_t>(probe.law);
-      if (!settle(probe, answer, row.grid_only, row.evaluation.laws[law], axes_.sigma[law], static_cast<double>(row.score_max)))
+      if (probe.kind == Probe::Kind::rank) {
+        settle_rank(probe, answer, row.grid_only, row.evaluation.laws, axes_, static_cast<double>(row.score_max));
+      } else if (!settle(probe, answer, row.grid_only, row.evaluation.laws[law], axes_.sigma[law], static_cast<double>(row.score_max))) {
         still_open.push_back(probe);
+      }
     }
     row.evaluation.open = std::move(still_open);
   }

@@ -45,7 +45,7 @@ std::vector<double> BatchRun::thresholds_of(int row) const {
 }
 
 void BatchRun::profile_and_merge() {
-  auto const wanted = static_cast<GlobalIndex>(group_.k.back()) + 1;
+  auto const wanted = static_cast<GlobalIndex>(group_.held) + 1;
   auto const keep = static_cast<std::size_t>(std::min(wanted, group_.n));
   int const local_keep = static_cast<int>(std::clamp<GlobalIndex>(shard_.size(), 1, static_cast<GlobalIndex>(keep)));
   comm_.barrier();

@@ -30,6 +30,7 @@ class BatchRun {
         batch_(space_, queries_, group, shard, tile_sizes(setup.config->block)) {
     for (auto const& item : group.cases) axes_.sigma.push_back(item.sigma);
     axes_.k = group.k;
+    axes_.held = group.held;
     axes_.epsilon = setup.config->epsilon;
   }
 

@@ -14,9 +14,9 @@ namespace asymptop {
 
 /// Values for (draw, row) or (draw, row, axis), row-major, appended as draws finish.
 struct CaseData {
-  std::vector<std::int64_t> row_n, row_position, k_epsilon, count_p_above;
+  std::vector<std::int64_t> row_n, row_position, k_epsilon, count_p_above, k_counted;
   std::vector<double> sigma_i, logit_mean, logit_std, logit_max, log_sum_exp, entropy_nats, sum_p_squared, p_max, participation_ratio;
-  std::vector<double> tail_mass, row_l2_error, row_linf_error, output_error, output_error_relative;
+  std::vector<double> k_counted_bound, tail_mass, row_l2_error, row_linf_error, output_error, output_error_relative;
 };
 
 /// The self-checks: residuals that a wrong answer would push over its tolerance.

@@ -29,6 +29,8 @@ void visit_fields(Metrics& metrics, Scalar const& scalar, PerAxis const& per_axi
   per_axis(metrics.output_error_relative, &CaseData::output_error_relative);
   counts(metrics.k_epsilon, &CaseData::k_epsilon);
   counts(metrics.count_p_above, &CaseData::count_p_above);
+  counts(metrics.k_counted, &CaseData::k_counted);
+  per_axis(metrics.k_counted_bound, &CaseData::k_counted_bound);
 }
 
 std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law) {
@@ -50,7 +52,8 @@ std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, Gr
                          CaseData& data) {
   RowMetrics shape;
   shape.tail_mass.resize(group.k.size());
-  shape.row_l2_error = shape.row_linf_error = shape.tail_mass;
+  shape.row_l2_error = shape.row_linf_error = shape.k_counted_bound = shape.tail_mass;
+  shape.k_counted.resize(group.k.size());
   if (config.output_error) shape.output_error = shape.output_error_relative = shape.tail_mass;
   shape.k_epsilon.resize(config.epsilon.size());
   shape.count_p_above.resize(config.count_above.size());

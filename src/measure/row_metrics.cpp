@@ -68,9 +68,15 @@ ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& 
 }
 
 /// Errors of keeping the k best, for every k of the axis.
-void errors_of_k(RowMetrics& metrics, HeadSums const& sums, std::vector<std::int64_t> const& ks, std::int64_t visible) {
+void errors_of_k(RowMetrics& metrics, HeadSums const& sums, MetricAxes const& axes, std::int64_t visible) {
   double const z = metrics.z;
-  for (auto const k : ks) {
+  for (auto const k : axes.k) {
+    metrics.k_counted.push_back(std::min(k, visible));
+    metrics.k_counted_bound.push_back(0.0);
+    if (k > axes.held && k < visible) {  // open until the second pass
+      for (auto* values : {&metrics.tail_mass, &metrics.row_l2_error, &metrics.row_linf_error}) values->push_back(NAN);
+      continue;
+    }
     if (k >= visible) {
       metrics.tail_mass.push_back(0.0);
       metrics.row_l2_error.push_back(0.0);
@@ -188,6 +194,44 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
   }
 }
 
+/// The score of a bin that has the share `part` of its keys above it, if their density is linear; as a float inside the bin.
+float score_above_part(RowBins const& bins, Probe const& probe, double part) {
+  double const slope = 12.0 * probe.bin_total.sum_r() / static_cast<double>(probe.bin_total.count);
+  double r = 0.5 - part;
+  for (int i = 0; i < 20; ++i) r -= ((r - 0.5) + slope / 2.0 * (r * r - 0.25) + part) / (1.0 + slope * r);
+  r = std::clamp(std::isfinite(r) ? r : 0.0, -0.499, 0.499);
+  return static_cast<float>((static_cast<double>(bins.first_bin + probe.bin) + r) * bins.width());
+}
+
+/// Probes that stand for the k beyond the head: a threshold near the k-th largest score each, above which the second pass counts.
+void open_ranks(RowEvaluation& result, RowBins const& bins, MetricAxes const& axes, double top, std::int64_t visible) {
+  for (std::size_t item = 0; item < axes.k.size(); ++item) {
+    auto const k = axes.k[item];
+    if (k <= axes.held || k >= visible) continue;
+    Probe probe{};
+    probe.kind = Probe::Kind::rank;
+    probe.item = static_cast<int>(item);
+    probe.below.resize(axes.sigma.size());
+    std::int64_t below = 0;  // keys of lower bins
+    for (std::size_t b = 0; b < bins.bins.size(); ++b) {
+      auto const& bin = bins.bins[b];
+      if (bin.count == 0) continue;
+      if (below + bin.count > visible - k) {
+        probe.bin = static_cast<int>(b);
+        probe.bin_total = bin;
+        probe.keys_above_bin = result.keys_seen - below - bin.count;
+        break;
+      }
+      below += bin.count;
+      for (std::size_t law = 0; law < axes.sigma.size(); ++law)
+        probe.below[law].add(bin_sums(bin, axes.sigma[law], bins.width(), bins.centre(static_cast<int>(b)) - top));
+    }
+    double const part = static_cast<double>(k - probe.keys_above_bin) / static_cast<double>(probe.bin_total.count);
+    probe.low = probe.high = score_above_part(bins, probe, part);
+    result.open.push_back(std::move(probe));
+  }
+}
+
 /// Sums of (score - top) and its square over a head that is the whole row, in bins.
 void head_moments(std::vector<Candidate> const& head, double width, double& sum, double& square) {
   for (auto const& candidate : head) {
@@ -239,14 +283,15 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     metrics.sum_p_squared = sums.suffix2[0] / (metrics.z * metrics.z);
     metrics.p_max = 1.0 / metrics.z;
     metrics.participation_ratio = 1.0 / metrics.sum_p_squared;
-    errors_of_k(metrics, sums, axes.k, visible);
+    errors_of_k(metrics, sums, axes, visible);
     find_k_epsilon(result, bins, sums, axes, static_cast<int>(law), top);
     count_above_thresholds(result, bins, head, axes, thresholds, static_cast<int>(law), visible);
     result.worst_sum_p = std::max(result.worst_sum_p, std::fabs(metrics.z / all.z1 - 1.0));
-    auto const k = static_cast<std::size_t>(std::min<std::int64_t>(axes.k.back(), static_cast<std::int64_t>(head.size())));
+    auto const k = static_cast<std::size_t>(std::min({axes.k.back(), axes.held, static_cast<std::int64_t>(head.size())}));
     if (static_cast<std::int64_t>(k) < visible)
       result.worst_identity_kl = std::max(result.worst_identity_kl, identity_kl_residual(metrics, sums, k));
   }
+  open_ranks(result, bins, axes, top, visible);
   return result;
 }
 
@@ -330,6 +375,34 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
   }
   metrics.k_epsilon[item] = probe.keys_above_bin + answer.above.count + kept;
   return true;
+}
+
+void settle_rank(Probe const& probe, ProbeAnswer const& answer, RowBins const& grid, std::vector<RowMetrics>& laws, MetricAxes const& axes,
+                 double score_max) {
+  auto const item = static_cast<std::size_t>(probe.item);
+  BinMoments rest = probe.bin_total;
+  rest.count -= answer.above.count;
+  rest.first -= answer.above.first;
+  rest.second -= answer.above.second;
+  auto const counted = probe.keys_above_bin + answer.above.count;
+  double const centre = grid.centre(probe.bin) - score_max;
+  for (std::size_t law = 0; law < laws.size(); ++law) {
+    auto& metrics = laws[law];
+    double const sigma = axes.sigma[law], z = metrics.z;
+    // The tail is summed itself; the head, of more keys than could be held, is no small difference.
+    auto tail = probe.below[law];
+    tail.add(bin_sums(rest, sigma, grid.width(), centre));
+    double const ratio = tail.z1 / (z - tail.z1), head2 = metrics.sum_p_squared * z * z - tail.z2;
+    // The largest p below the threshold is not known to the last digit; it is at most the threshold's.
+    double const next = std::exp(sigma * (static_cast<double>(probe.high) - score_max));
+    metrics.tail_mass[item] = tail.z1 / z;
+    metrics.row_l2_error[item] = std::sqrt(ratio * ratio * std::max(head2, 0.0) + tail.z2) / z;
+    metrics.row_linf_error[item] = std::max(ratio, next) / z;
+    metrics.k_counted[item] = counted;
+    // Keys between the ranks lie in this bin, so each of their p is at most that of its upper edge.
+    double const largest = std::exp(sigma * (centre + 0.5 * grid.width())) / z;
+    metrics.k_counted_bound[item] = static_cast<double>(std::abs(axes.k[item] - counted)) * largest;
+  }
 }
 
 }  // namespace asymptop

@@ -17,6 +17,7 @@ struct MetricAxes {
   std::vector<std::int64_t> k;  ///< ascending, from 1
   std::vector<double> sigma;    ///< factor from scores to logits, one per law
   std::vector<double> epsilon;
+  std::int64_t held = INT64_MAX;  ///< largest k that the head serves; the errors at larger ones are counted at thresholds
 };
 
 /// All scalars of one row under one law.
@@ -26,7 +27,9 @@ struct RowMetrics {
   std::vector<double> tail_mass, row_l2_error, row_linf_error, output_error, output_error_relative;  ///< per k
   std::vector<std::int64_t> k_epsilon;                                                               ///< per epsilon
   std::vector<std::int64_t> count_p_above;                                                           ///< per threshold
-  double z = 0.0;                                                                                    ///< sum of e^{sigma (s - s_max)}
+  std::vector<std::int64_t> k_counted;  ///< per k: keys above the threshold that stood for it, or k itself
+  std::vector<double> k_counted_bound;  ///< per k: |tail mass at k - tail mass at k_counted| is at most this
+  double z = 0.0;                       ///< sum of e^{sigma (s - s_max)}
 };
 
 /// A row's merged profile: bins of all its keys.
@@ -40,10 +43,10 @@ struct RowBins {
 
 /// A question that the head and the bins leave open, for the second pass: how many scores of a bin exceed something.
 struct Probe {
-  enum class Kind { k_epsilon, count_above };
+  enum class Kind { k_epsilon, count_above, rank };
   Kind kind;
   int law;
-  int item;  ///< which epsilon or threshold
+  int item;  ///< which epsilon, threshold or k
   int bin;
   float low, high;  ///< scores in (low, high] are collected, those above high counted
   std::int64_t capacity;
@@ -54,6 +57,8 @@ struct Probe {
   double target = 0.0;              ///< epsilon * z
   float bracket_low, bracket_high;  ///< the answer's score lies in (bracket_low, bracket_high]
   double half_width = 0.0;          ///< of the next window, in bins
+  // For rank: sums over the bins below, per law.
+  std::vector<ExponentialSums> below{};
 };
 
 /// What the second pass found for a probe.
@@ -79,5 +84,9 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
 
 /// Settles a probe: stores its value in the metrics and returns true, or narrows its window and returns false.
 bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid_only, RowMetrics& metrics, double sigma, double score_max);
+
+/// Settles a rank probe: the errors at its k, of every law, are those of the keys counted above its threshold.
+void settle_rank(Probe const& probe, ProbeAnswer const& answer, RowBins const& grid_only, std::vector<RowMetrics>& laws,
+                 MetricAxes const& axes, double score_max);
 
 }  // namespace asymptop

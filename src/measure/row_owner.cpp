@@ -34,6 +34,7 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
   owned.score_max = head.front().score;
   std::size_t begin = 0;
   for (auto const k : axes.k) {
+    if (k > axes.held && k < visible) break;  // not held: no boundary
     auto const end = static_cast<std::size_t>(std::min<std::int64_t>(k, visible));
     if (end == begin) break;
     owned.references.push_back(head[begin].score);

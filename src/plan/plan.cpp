@@ -16,6 +16,9 @@ constexpr std::int64_t largest_batch = 256;
 /// Share of a rank's memory that resident keys may take, and that all of a case may take.
 constexpr double resident_share = 0.4, whole_share = 0.9;
 
+/// The most candidates that a row may hold.
+constexpr std::int64_t most_held = (std::int64_t{1} << 30) - 1;
+
 /// Beyond this a row's profile would need over 10^6 bins, and rounding a logit to fp32 would change its exponential by a percent.
 constexpr double largest_usable_sigma = 1000.0;
 
@@ -36,7 +39,7 @@ std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
 double estimate_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows) {
   double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), ranks = machine.ranks;
   double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
-  double const shard = std::min(n, std::ceil(n / block / ranks) * block), keep = static_cast<double>(group.k.back()) + 1.0;
+  double const shard = std::min(n, std::ceil(n / block / ranks) * block), keep = static_cast<double>(group.held) + 1.0;
   double const tensors = (config.output_error ? 2.0 : 1.0) * (resident ? shard + tile : tile) * d * 4.0;
   double const candidates = rows * (keep + std::max(keep / 4.0, 1024.0) + 8.0 * tile) * 8.0;
   double const bins = rows * 20.0 * group.bins_per_unit * 40.0;
@@ -62,14 +65,18 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   bool const unknown = share <= 0.0;
   group.resident =
       config.keys == KeyStorage::resident || (config.keys == KeyStorage::automatic && (unknown || bytes(true) <= resident_share * share));
-  while (!unknown && rows > 1 && bytes(group.resident) > whole_share * share) rows = (rows + 1) / 2;
+  auto const fits = [&] { return unknown || bytes(group.resident) <= whole_share * share; };
+  // Without output errors large k need not be held, and a pass over the keys for every few rows would cost far more than that is worth.
+  for (auto k = group.k.rbegin(); k != group.k.rend() && !fits() && !config.output_error && *k > 1; ++k) group.held = *k / 2;
+  while (rows > 1 && !fits()) rows = (rows + 1) / 2;
   group.rows_per_batch = static_cast<int>(rows);
   group.bytes_per_rank = bytes(group.resident);
   if (!unknown && group.bytes_per_rank > whole_share * share) {
     std::ostringstream message;
     message.precision(3);
     message << "n = " << group.n << " needs " << group.bytes_per_rank / 1e9 << " GB on each rank and " << share / 1e9
-            << " GB are available; lower --n or k, use more nodes" << (group.resident ? ", or use --keys streamed" : "");
+            << " GB are available; lower --n or k, use more nodes" << (group.resident ? ", or use --keys streamed" : "")
+            << (config.output_error ? ", or --output-error off, which need not hold large k" : "");
     throw UsageError(message.str());
   }
 }
@@ -130,6 +137,7 @@ GroupPlan make_group(RunConfig const& config, InputShape const& input, std::int6
     group.k_clipped = group.k_clipped || rank.clipped;
   }
   group.k = k_axis(group.k_of_law);
+  group.held = std::min(config.hold > 0 ? config.hold : most_held, group.k.back());
   for (auto const& law : config.count_above) {
     double const threshold = law(n);
     group.threshold.push_back(threshold);
@@ -151,8 +159,8 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Inpu
   if (config.self == SelfKey::include && config.rows > group.n)
     return "a draw's " + std::to_string(config.rows) + " rows must be among its " + std::to_string(group.n) + " keys";
   if (group.n / machine.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
-  if (group.k.back() >= (std::int64_t{1} << 30))
-    return "k = " + std::to_string(group.k.back()) + " is over 2^30, the most candidates a row may hold";
+  if (group.k.back() > most_held && config.output_error)
+    return "k = " + std::to_string(group.k.back()) + " is over 2^30 - 1, the most candidates a row may hold; --output-error off needs none";
   return "";
 }
 
@@ -215,6 +223,7 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
     std::string laws;
     for (std::size_t i = 0; i < group.k_of_law.size(); ++i) laws += (i == 0 ? "k = " : ", ") + std::to_string(group.k_of_law[i]);
     if (group.k_clipped) laws += " (clipped to n)";
+    if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
     for (std::size_t i = 0; i < group.cases.size(); ++i) laws += (i == 0 ? "; sigma = " : ", ") + group.cases[i].sigma_law;
     auto const head = group.head < 0 ? std::string("-") : std::to_string(group.head);
     std::snprintf(line, sizeof line, "%14lld %5lld %5s  %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n),

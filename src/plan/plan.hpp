@@ -44,11 +44,13 @@ struct GroupPlan {
   std::vector<std::int64_t> k_of_law;  ///< per k law
   bool k_clipped = false;
   std::vector<std::int64_t> k;    ///< every law's k and a log grid, ascending, from 1
+  std::int64_t held = 0;          ///< largest k that is found by rank; larger ones by counts above thresholds
   std::vector<double> threshold;  ///< --count-above at n
   bool resident = false;
   bool fused = false;  ///< the kernel path
   int rows_per_batch = 0;
   double bins_per_unit = 0.0;
+  bool by_thresholds() const { return held < k.back(); }
   double bytes_per_rank = 0.0;  ///< estimated peak
   double flops = 0.0;           ///< of all draws, scores and outputs
   double seconds = 0.0;         ///< rough estimate

@@ -47,6 +47,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
   text("self", c.group->head < 0 ? name_of(config.self) : "include");
   text("mask", name_of(config.mask));
   integer("k_clipped", c.group->k_clipped ? 1 : 0);
+  integer("k_held", c.group->held);
   text("verdict", c.verdict());
   text("verdict_reason", c.verdict_reason());
   text("keys", c.group->resident ? "resident" : "streamed");
@@ -93,6 +94,10 @@ void write_data(hid_t group, StudyCase const& c) {
   put("sum_p_squared", {draw, row}, data.sum_p_squared, "1", "sum of p^2");
   put("p_max", {draw, row}, data.p_max, "1", "largest p");
   put("participation_ratio", {draw, row}, data.participation_ratio, "keys", "1 / sum of p^2");
+  if (c.group->by_thresholds()) {
+    put("k_counted", {draw, row, k}, data.k_counted, "keys", "keys that the errors at k are those of: k itself up to k_held");
+    put("k_counted_bound", {draw, row, k}, data.k_counted_bound, "1", "bound on |tail_mass at k - tail_mass at k_counted|");
+  }
   put("tail_mass", {draw, row, k}, data.tail_mass, "1", "1 - sum of the k largest p");
   put("row_l2_error", {draw, row, k}, data.row_l2_error, "1", "2-norm of p - p_hat");
   put("row_linf_error", {draw, row, k}, data.row_linf_error, "1", "maximum norm of p - p_hat");
@@ -150,6 +155,10 @@ double load_case(std::string const& path, StudyCase& study_case) {
   }
   data.k_epsilon = integers("k_epsilon");
   data.count_p_above = integers("count_p_above");
+  if (h5::has_link(group, "k_counted")) {
+    data.k_counted = integers("k_counted");
+    data.k_counted_bound = numbers("k_counted_bound");
+  }
   auto const rows = static_cast<std::size_t>(study_case.config->rows * study_case.config->draws), k = study_case.group->k.size();
   bool const whole = data.row_n.size() == rows && data.p_max.size() == rows && data.tail_mass.size() == rows * k &&
                      data.row_linf_error.size() == rows * k && data.output_error.empty() != study_case.config->output_error &&

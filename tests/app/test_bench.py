@@ -125,7 +125,8 @@ def test_json_on_standard_output(tmp_path: Path) -> None:
 
 
 def test_dry_run_and_help(tmp_path: Path) -> None:
-    plan = bench(tmp_path, "--dry-run", "--path", "all", "--n", "2^10:2^12", "--k", "16,n^0.5", "--keys", "resident,streamed")
+    axes = ["--n", "2^10:2^12", "--k", "16,n^0.5", "--keys", "resident,streamed"]
+    plan = bench(tmp_path, "--dry-run", "--path", "all", *axes)
     for text in (*KERNELS, "blas-tile", "streamed", "Gflop", "4096"):
         assert text in plan.stdout
     text = bench(tmp_path, "--help").stdout

@@ -313,3 +313,28 @@ def test_one_rank_without_settings(tmp_path: Path) -> None:
     outcome = asymptop("study", "--n", "64", "--k", "8", *SIZE, cwd=tmp_path, settings=unset)
     assert outcome.code == 0, str(outcome)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.h5", "results.h5.cases"]
+
+
+def test_large_k_by_thresholds(tmp_path: Path) -> None:
+    """Errors at k beyond --hold are those of a counted number of keys near k, within the stored bound."""
+    axes = ["--n", "20000", "--sigma", "0.5,4", "--k", "10,n^0.9,n", "--output-error", "off"]
+    size = [*axes, "--rows", "8", "--draws", "2"]
+    ran(tmp_path, *size, "-o", "ranks.h5")
+    ran(tmp_path, *size, "--hold", "300", "-o", "counts.h5")
+    for case in ("n20000-d64-law1", "n20000-d64-law2"):
+        names = ("k", "tail_mass", "row_l2_error", "row_linf_error")
+        k, *exact = case_data(tmp_path / "ranks.h5", case, *names)
+        _, *counted = case_data(tmp_path / "counts.h5", case, *names)
+        keys, bound = case_data(tmp_path / "counts.h5", case, "k_counted", "k_counted_bound")
+        held = k <= 300
+        for a, b in zip(exact, counted, strict=True):
+            np.testing.assert_allclose(a[..., held], b[..., held], rtol=SUM_BOUND)
+            assert np.all(np.abs(b - a) <= 0.02 * a)
+        assert np.all(keys[..., held | (k == 20000)] == k[held | (k == 20000)])
+        assert np.any(keys != k), "a threshold hits few ranks exactly"
+        assert np.all(np.abs(keys - k) <= 10.0 + 0.01 * k)
+        assert np.all(np.abs(counted[0] - exact[0]) <= bound + SUM_BOUND * exact[0])
+        assert np.any(np.abs(counted[0] - exact[0]) > 0.01 * bound), "a bound that nothing comes near says nothing"
+    outcome = asymptop("study", "--n", "100", "--hold", "5", cwd=tmp_path)
+    assert outcome.code == 2
+    assert "--hold" in outcome.stderr
