@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -167,16 +168,11 @@ def peers_of(options: argparse.Namespace) -> list[Peer]:
     return peers
 
 
-def cases_for(peer: Peer, options: argparse.Namespace) -> list[Case]:
-    return cases_of([kernel for kernel in options.kernel if kernel in peer.kernels], options.k)
-
-
 def try_setting(peer: Peer, setting: str, folder: Path, cases: list[Case], options: argparse.Namespace) -> list[float]:
     """Least seconds of each case; raises PeerError where the setting does not run or answers wrongly."""
     log = options.work / f"{peer.name}-trial.log"
     seconds = []
     with Worker(peer, setting, folder, options.threads, log) as worker:
-        peer.version = worker.version
         for case in cases:
             off = residual(folder, case, [0], worker.ask("answer", case, rows=[0]))
             if not off <= TOLERANCE:
@@ -260,6 +256,7 @@ def measure(options: argparse.Namespace, folder: Path, peers: list[Peer]) -> tup
         for peer in peers:
             log = options.work / f"{peer.name}.log"
             workers[peer.name] = stack.enter_context(Worker(peer, peer.chosen, folder / "all", options.threads, log))
+            peer.version = workers[peer.name].version
             for case, verdict in check_answers(workers[peer.name], folder / "all", cases[peer.name], options.m).items():
                 measured[peer.name, case] = Measured(peer.name, case, verdict=verdict)
         for r in range(options.rounds):
@@ -316,12 +313,16 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
 
 def main() -> int:
     options = parse_options()
+    # An end on request still removes the arrays and ends the workers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with tempfile.TemporaryDirectory(prefix="arrays-", dir=options.work) as folder:
             return compare(options, Path(folder))
     except PeerError as error:
         say(str(error))
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":
