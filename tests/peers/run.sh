@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# Measures Asymptop's kernels beside FAISS (Debian) and PyTorch (PyPI) on this CPU: arrays of one shape and law, one number of
+# threads, all in turns in one run. Not part of the tests. tests/peers/run.sh --help tells more.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+repository=$PWD
+requirements=tests/peers/requirements.txt
+environment=build/venv-peers
+work=build/peers
+
+usage() {
+  cat <<'END'
+usage: tests/peers/run.sh [options]
+  --n N             keys: a whole number or 2^E (default: 2^20)
+  --d D             head dimension (default: 64)
+  --m M             query rows (default: 256)
+  --k LIST          keys kept by kernels that select (default: 16,1024,16384)
+  --kernel LIST     top-k | exact-attention | top-k-attention (default: all three)
+  --peers LIST      faiss | torch (default: both)
+  --threads T       threads of Asymptop and of each peer (default: 2)
+  --rounds R        rounds of Asymptop, FAISS, PyTorch, in turns; medians are reported (default: 5, at least 3)
+  --output FILE     write everything measured to this JSON file
+Downloads, into build/ and once: 13 MB of Debian packages and 540 MB of PyTorch, which takes 1.4 GB unpacked.
+The default sizes need 5 GB of memory and a few minutes.
+END
+}
+say() { printf 'peers: %s\n' "$*" >&2; }
+wrong() { say "$*"; exit 2; }
+
+# $1 option, $2 value, $3 least, $4 most -> number
+read_number() {
+  number=$2
+  if [[ $number =~ ^2\^([0-9]|[1-3][0-9])$ ]]; then number=$((1 << BASH_REMATCH[1])); fi
+  [[ $number =~ ^[1-9][0-9]{0,9}$ ]] && [ "$number" -ge "$3" ] && [ "$number" -le "$4" ] ||
+    wrong "$1 is '$2', allowed is a whole number or 2^E from $3 to $4"
+}
+
+# $1 option, $2 list, $3... allowed
+check_list() {
+  local option=$1 list=$2 item
+  shift 2
+  [[ $list =~ ^[^,]+(,[^,]+)*$ ]] || wrong "$option is '$list', allowed is a list of $*"
+  for item in ${list//,/ }; do
+    [[ " $* " = *" $item "* ]] || wrong "$option names '$item', allowed are $*"
+  done
+}
+
+n=1048576 d=64 m=256 k=16,1024,16384 kernel=top-k,exact-attention,top-k-attention peers=faiss,torch threads=2 rounds=5 output=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --help | -h) usage; exit 0 ;;
+    --n | --d | --m | --k | --kernel | --peers | --threads | --rounds | --output) [ $# -ge 2 ] || wrong "$1 needs a value" ;;
+    *) wrong "unknown option '$1'; --help lists those allowed" ;;
+  esac
+  case $1 in
+    --n) read_number "$1" "$2" 2 268435456; n=$number ;;
+    --d) read_number "$1" "$2" 1 4096; d=$number ;;
+    --m) read_number "$1" "$2" 1 16384; m=$number ;;
+    --k) k=$2 ;;
+    --kernel) check_list "$1" "$2" top-k exact-attention top-k-attention; kernel=$2 ;;
+    --peers) check_list "$1" "$2" faiss torch; peers=$2 ;;
+    --threads) read_number "$1" "$2" 1 256; threads=$number ;;
+    --rounds) read_number "$1" "$2" 3 1000; rounds=$number ;;
+    --output)
+      output=$(realpath -m -- "$2")
+      [ -n "$2" ] && [ ! -d "$output" ] && [ -w "$(dirname "$output")" ] || wrong "--output is '$2', allowed is a file in a folder that exists"
+      ;;
+  esac
+  shift 2
+done
+[[ $k =~ ^[^,]+(,[^,]+)*$ ]] || wrong "--k is '$k', allowed is a list of whole numbers"
+numbers=()
+for item in ${k//,/ }; do
+  read_number --k "$item" 1 "$n"
+  numbers+=("$number")
+done
+k=$(IFS=,; echo "${numbers[*]}")
+
+# Debian's FAISS for Debian's Python, unpacked and not installed: the machine stays as it was. OpenBLAS with OpenMP comes along,
+# because the one with threads of its own fights with FAISS's OpenMP threads for the cores.
+get_faiss() {
+  local log=$repository/$work/apt.log packages=(python3-faiss python3-numpy libopenblas0-openmp) package
+  faiss_path=$repository/$work/debian/usr/lib/python3/dist-packages
+  [ -e "$work/debian/.complete" ] && return 0
+  say 'fetching FAISS from Debian'
+  rm -rf "$work/packages" "$work/debian" && mkdir -p "$work/packages"
+  {
+    (cd "$work/packages" && apt-get download "${packages[@]}") || {
+      # The package lists may be old or absent on a fresh machine.
+      if [ "$(id -u)" = 0 ]; then apt-get update; else sudo -n apt-get update; fi
+      (cd "$work/packages" && apt-get download "${packages[@]}")
+    }
+    for package in "$work"/packages/*.deb; do dpkg-deb -x "$package" "$work/debian" || return 1; done
+    PYTHONPATH=$faiss_path /usr/bin/python3 -c 'import faiss' || return 1
+  } >"$log" 2>&1 || return 1
+  rm -rf "$work/packages"
+  touch "$work/debian/.complete"
+}
+
+# PyTorch's CPU code sits in one package with its CUDA code, whose libraries the loader wants to see although nothing calls them
+# here. $1: site-packages. Libraries of those names are made, which hold no more than the few symbols that a lazy loader
+# resolves at once, and stop the process if they are ever called.
+make_stubs() {
+  local libraries=$1/torch/lib stub=$work/stub.c name
+  {
+    echo '#include <stdlib.h>'
+    for name in "$libraries"/*.so; do readelf -rW "$name"; done |
+      awk '$3 ~ /(GLOB_DAT|_64|ABS64)$/ && $4 ~ /^0+$/ { sub("@.*", "", $5); print $5 }' |
+      grep -E '^(cu[A-Z]|cupti|cudnn|cublas|cusparse|cufft|cusolver|nccl|nvrtc|nvshmem)' | sort -u |
+      sed 's/.*/void &(void) { abort(); }/'
+  } >"$stub"
+  for name in "$libraries"/*.so; do readelf -dW "$name"; done | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u |
+    grep -E '^lib(cu|nccl|nv)' | while read -r name; do
+      [ -n "$(find "$1/nvidia" -name "$name")" ] || gcc -shared -fPIC -Wl,-soname,"$name" -o "$libraries/$name" "$stub" || return 1
+    done
+}
+
+get_torch() {
+  local log=$work/pip.log packages
+  [ -e "$environment/.stamp" ] && cmp -s "$requirements" "$environment/.stamp" && return 0
+  say "fetching PyTorch into $environment (540 MB)"
+  rm -rf "$environment"
+  {
+    build/venv/bin/python -m venv "$environment" &&
+      "$environment/bin/python" -m pip install --disable-pip-version-check --no-cache-dir -q --no-deps -r "$requirements" &&
+      packages=$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') &&
+      build/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$packages/numpy_of_venv.pth" &&
+      make_stubs "$packages" &&
+      "$environment/bin/python" tests/peers/peer_worker.py torch --version
+  } >"$log" 2>&1 || return 1
+  cp "$requirements" "$environment/.stamp"
+}
+
+mkdir -p "$work"
+jobs/setup/debian.sh
+jobs/setup/build.sh release asymptop
+found=()
+if [[ $peers = *faiss* ]]; then
+  if get_faiss; then
+    found+=(--faiss-path "$faiss_path")
+    for folder in "$repository/$work"/debian/usr/lib/*/openblas-openmp; do found+=(--openmp-blas "$folder"); done
+  else
+    say "FAISS cannot be had here (see $work/apt.log): going on without it"
+  fi
+fi
+if [[ $peers = *torch* ]]; then
+  if get_torch; then
+    found+=(--torch-python "$repository/$environment/bin/python")
+  else
+    say "PyTorch cannot be had here (see $work/pip.log): going on without it"
+  fi
+fi
+[ ${#found[@]} -gt 0 ] || { say 'no peer can be had here, so there is nothing to compare with'; exit 0; }
+. jobs/setup/mpi.sh
+exec build/venv/bin/python tests/peers/peers.py --asymptop build/release/asymptop --work "$work" --n "$n" --d "$d" --m "$m" --k "$k" \
+  --kernel "$kernel" --threads "$threads" --rounds "$rounds" --output "$output" "${found[@]}"
