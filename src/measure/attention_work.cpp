@@ -1,9 +1,7 @@
-// The works of score and exact attention, and what all works share.
+// The works of score and exact attention in BLAS tiles, and what all works share.
 #include <algorithm>
 #include <limits>
 
-#include "attend/fused_attention.hpp"
-#include "comm/merge_attention.hpp"
 #include "comm/merge_profile.hpp"
 #include "measure/first_pass.hpp"
 #include "measure/kernel_work.hpp"
@@ -47,6 +45,26 @@ std::vector<int> KernelWork::all_owners() const {
   return row_owners(all, rows(), problem_.comm.size());
 }
 
+void ScoreWork::run() {
+  batch_.for_each_tile(tensors_, phases_, [](TileRange const&, int, Matrix<Space, float> const&, KeyTile const&) {});
+}
+
+BenchAnswer ScoreWork::answer(std::vector<int> const& asked) {
+  constexpr GlobalIndex most_keys = GlobalIndex{1} << 20;
+  BenchAnswer answer;
+  std::vector<std::vector<float>> kept(asked.size());
+  auto const keep = [&](TileRange const& tile, int, Matrix<Space, float> const& scores, KeyTile const&) {
+    auto const first = static_cast<GlobalIndex>(tile.first_key);
+    if (first + most_keys < problem_.shard.size()) return;
+    if (kept.empty() || kept[0].empty()) answer.first_key = tile.first_key;
+    auto const host = to_host(scores);
+    for (std::size_t i = 0; i < asked.size(); ++i) kept[i].insert(kept[i].end(), &host(asked[i], 0), &host(asked[i], 0) + tile.keys);
+  };
+  batch_.for_each_tile(tensors_, phases_, keep);
+  for (auto const& row : kept) answer.scores.insert(answer.scores.end(), row.begin(), row.end());
+  return answer;
+}
+
 std::vector<std::vector<double>> outputs_of(std::vector<std::int64_t> const& sums, std::size_t d, FixedPoint const& factor) {
   std::vector<std::vector<double>> outputs;
   for (std::size_t at = 0; at < sums.size(); at += d + 1) {
@@ -58,44 +76,6 @@ std::vector<std::vector<double>> outputs_of(std::vector<std::int64_t> const& sum
 }
 
 namespace {
-
-/// Scores that nothing takes. The fused path writes them into one strip in the cache, the tiled one into a tile.
-class Score final : public KernelWork {
- public:
-  Score(BenchProblem const& problem, bool packed) : KernelWork(problem, packed) {}
-
-  void run() override {
-    if (tensors_.packed()) return run_packed();
-    batch_.for_each_tile(tensors_, phases_, [](TileRange const&, int, Matrix<Space, float> const&, KeyTile const&) {});
-  }
-
-  /// A tile of scores does not outlive the next, so the pass is made once more and its last keys are kept.
-  BenchAnswer answer(std::vector<int> const& asked) override {
-    constexpr GlobalIndex most_keys = GlobalIndex{1} << 20;
-    BenchAnswer answer;
-    std::vector<std::vector<float>> kept(asked.size());
-    auto const keep = [&](TileRange const& tile, int, Matrix<Space, float> const& scores, KeyTile const&) {
-      auto const first = static_cast<GlobalIndex>(tile.first_key);
-      if (first + most_keys < problem_.shard.size()) return;
-      if (kept.empty() || kept[0].empty()) answer.first_key = tile.first_key;
-      auto const host = to_host(scores);
-      for (std::size_t i = 0; i < asked.size(); ++i) kept[i].insert(kept[i].end(), &host(asked[i], 0), &host(asked[i], 0) + tile.keys);
-    };
-    batch_.for_each_tile(tensors_, phases_, keep);
-    for (auto const& row : kept) answer.scores.insert(answer.scores.end(), row.begin(), row.end());
-    return answer;
-  }
-
- private:
-  void run_packed() {
-    if constexpr (is_host_space<Space>) {
-      for (GlobalIndex first = 0; first < tensors_.size(); first += fused_step) {
-        int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors_.size() - first));
-        score_strips(space_, batch_.packed_queries(), tensors_.packed_keys(static_cast<LocalIndex>(first), count), count);
-      }
-    }
-  }
-};
 
 /// The second pass of a study with nothing in the head: every key is tail, weighed by e^{s - reference} with the row's bound on
 /// scores as reference, so one pass is enough and fixed-point sums stay exact. Right while scores come within 80 of the bound, as
@@ -150,54 +130,10 @@ class TiledExactAttention final : public KernelWork {
   std::vector<std::vector<double>> outputs_;
 };
 
-/// One pass: scores, weights and their product with V in the cache; ranks' subtrees meet at each row's owner.
-class FusedExactAttention final : public KernelWork {
- public:
-  explicit FusedExactAttention(BenchProblem const& problem)
-      : KernelWork(problem, true),
-        leaf_(static_cast<int>(std::min<GlobalIndex>(problem.block, largest_leaf))),
-        attention_(batch_.packed_queries(), space_.concurrency(), leaf_, problem.shard.begin / leaf_, batch_.limits()) {}
-
-  void run() override {
-    attention_.clear();
-    for (GlobalIndex first = 0; first < tensors_.size(); first += fused_step) {
-      int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors_.size() - first));
-      auto const local = static_cast<LocalIndex>(first);
-      auto const* packed = tensors_.packed_keys(local, count);
-      auto const values = tensors_.values(local, count, count);
-      attention_.add(space_, packed, values.data(), local, count);
-    }
-    auto const merged = merge_attention(
-        problem_.comm, [&](int row) -> SoftmaxRun const& { return attention_.run(row); }, all_owners(), attention_.columns());
-    outputs_.clear();
-    for (auto const& run : merged) {
-      auto& output = outputs_.emplace_back();
-      float const* sum = run.values(0, attention_.columns());
-      for (std::size_t c = 0; c < d(); ++c) output.push_back(static_cast<double>(sum[c]) / static_cast<double>(run.nodes()[0].weight));
-    }
-  }
-
-  BenchAnswer answer(std::vector<int> const& asked) override {
-    BenchAnswer answer;
-    for (auto& row : answer.rows = own_rows(asked)) row.output = outputs_[own_index(row.row)];
-    return answer;
-  }
-
- private:
-  int leaf_;
-  FusedAttention<Space> attention_;
-  std::vector<std::vector<double>> outputs_;
-};
-
 }  // namespace
 
-std::unique_ptr<BenchWork> make_tiled_score(BenchProblem const& problem) { return std::make_unique<Score>(problem, false); }
+std::unique_ptr<BenchWork> make_tiled_score(BenchProblem const& problem) { return std::make_unique<ScoreWork>(problem, false); }
 std::unique_ptr<BenchWork> make_tiled_exact_attention(BenchProblem const& problem) {
   return std::make_unique<TiledExactAttention>(problem);
 }
-std::unique_ptr<BenchWork> make_fused_score(BenchProblem const& problem) { return std::make_unique<Score>(problem, true); }
-std::unique_ptr<BenchWork> make_fused_exact_attention(BenchProblem const& problem) {
-  return std::make_unique<FusedExactAttention>(problem);
-}
-
 }  // namespace asymptop

@@ -35,19 +35,21 @@ std::vector<BenchPath> const& bench_paths() {
   using enum BenchKernel;
   static std::vector<BenchPath> const paths = [] {
     std::vector<BenchPath> all;
-    // A processor without fused multiply-adds in vectors runs the fused kernels, but slowly: there BLAS comes first, and alone.
-    if constexpr (is_host_space<StudySpace> && simd::width > 4) {
+#ifndef KOKKOS_ENABLE_CUDA
+    // A processor without fused multiply-adds in vectors runs the fused kernels, but slowly: there is BLAS alone.
+    if constexpr (simd::width > 4) {
       all = {{score, "fused", make_fused_score},
-             {profile, "fused", make_fused_profile},
-             {top_k, "fused", make_fused_top_k},
+             {profile, "fused", make_fused_selection},
+             {top_k, "fused", make_fused_selection},
              {exact_attention, "fused", make_fused_exact_attention},
-             {top_k_attention, "fused", make_fused_top_k_attention}};
+             {top_k_attention, "fused", make_fused_selection}};
     }
+#endif
     all.insert(all.end(), {{score, "blas-tile", make_tiled_score},
-                           {profile, "blas-tile", make_tiled_profile},
-                           {top_k, "blas-tile", make_tiled_top_k},
+                           {profile, "blas-tile", make_tiled_selection},
+                           {top_k, "blas-tile", make_tiled_selection},
                            {exact_attention, "blas-tile", make_tiled_exact_attention},
-                           {top_k_attention, "blas-tile", make_tiled_top_k_attention}});
+                           {top_k_attention, "blas-tile", make_tiled_selection}});
     return all;
   }();
   return paths;

@@ -1,11 +1,13 @@
 // What the works of all kernels and paths share: the shard's tensors, the rows, and the makers that bench_paths() lists.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "attend/segments.hpp"
 #include "measure/bench_work.hpp"
+#include "measure/first_pass.hpp"
 #include "measure/row_batch.hpp"
 
 namespace asymptop {
@@ -33,22 +35,39 @@ class KernelWork : public BenchWork {
   PhaseTimes phases_;
 };
 
+/// Scores that nothing takes.
+class ScoreWork : public KernelWork {
+ public:
+  using KernelWork::KernelWork;
+  void run() override;
+  /// A tile of scores does not outlive the next, so the pass is made once more and its last keys are kept.
+  BenchAnswer answer(std::vector<int> const& asked) override;
+};
+
 /// Bound of |v| for synthetic values.
 inline constexpr double largest_normal = 6.8;
 
 /// Attention outputs of the owned rows from merged sums (owned rows, d + 1), fixed point.
 std::vector<std::vector<double>> outputs_of(std::vector<std::int64_t> const& sums, std::size_t d, FixedPoint const& factor);
 
-std::unique_ptr<BenchWork> make_tiled_score(BenchProblem const& problem);
-std::unique_ptr<BenchWork> make_tiled_profile(BenchProblem const& problem);
-std::unique_ptr<BenchWork> make_tiled_top_k(BenchProblem const& problem);
-std::unique_ptr<BenchWork> make_tiled_exact_attention(BenchProblem const& problem);
-std::unique_ptr<BenchWork> make_tiled_top_k_attention(BenchProblem const& problem);
+/// How a path finds the shard's best `keep` candidates of every row, and its profile.
+class Selector {
+ public:
+  virtual ~Selector() = default;
+  virtual ShardRows select(RowBatch<StudySpace>& batch, ShardTensors<StudySpace>& tensors, PhaseTimes& phases) = 0;
+};
+using SelectorMaker = std::function<std::unique_ptr<Selector>(RowBatch<StudySpace> const&, int keep, bool profile)>;
 
+/// The work of top-k, profile or top-k attention, as the problem says, with a path's selector. packed: how it wants the keys.
+std::unique_ptr<BenchWork> make_selection_work(BenchProblem const& problem, SelectorMaker const& maker, bool packed);
+
+std::unique_ptr<BenchWork> make_tiled_score(BenchProblem const& problem);
+std::unique_ptr<BenchWork> make_tiled_selection(BenchProblem const& problem);
+std::unique_ptr<BenchWork> make_tiled_exact_attention(BenchProblem const& problem);
+
+// Host kernels: not in a build whose studies run on a device.
 std::unique_ptr<BenchWork> make_fused_score(BenchProblem const& problem);
-std::unique_ptr<BenchWork> make_fused_profile(BenchProblem const& problem);
-std::unique_ptr<BenchWork> make_fused_top_k(BenchProblem const& problem);
+std::unique_ptr<BenchWork> make_fused_selection(BenchProblem const& problem);
 std::unique_ptr<BenchWork> make_fused_exact_attention(BenchProblem const& problem);
-std::unique_ptr<BenchWork> make_fused_top_k_attention(BenchProblem const& problem);
 
 }  // namespace asymptop

@@ -16,13 +16,6 @@ namespace {
 
 using Space = StudySpace;
 
-/// How a path finds the shard's best `keep` candidates of every row.
-class Selector {
- public:
-  virtual ~Selector() = default;
-  virtual ShardRows select(RowBatch<Space>& batch, ShardTensors<Space>& tensors, PhaseTimes& phases) = 0;
-};
-
 /// BLAS tiles; buffers are kept from run to run.
 class TiledSelector final : public Selector {
  public:
@@ -52,32 +45,14 @@ class TiledSelector final : public Selector {
   CandidateBuffer<Space> candidates_;
 };
 
-class FusedSelector final : public Selector {
- public:
-  FusedSelector(int keep, bool profile) : keep_(keep), profile_(profile) {}
-  ShardRows select(RowBatch<Space>& batch, ShardTensors<Space>& tensors, PhaseTimes& phases) override {
-    return fused_first_pass(Space(), batch, tensors, keep_, profile_, phases);
-  }
-
- private:
-  int keep_;
-  bool profile_;
-};
-
-enum class Path { tiled, fused };
-
 /// The rank's candidates of all rows and the global selection out of them.
 class Selection : public KernelWork {
  public:
   /// keep: candidates of each row that a merge brings home.
-  Selection(BenchProblem const& problem, Path path, std::int64_t keep, bool profile)
-      : KernelWork(problem, path != Path::tiled), keep_(static_cast<std::size_t>(std::min(keep, problem.item.n))) {
+  Selection(BenchProblem const& problem, SelectorMaker const& make_selector, bool packed, std::int64_t keep, bool profile)
+      : KernelWork(problem, packed), keep_(static_cast<std::size_t>(std::min(keep, problem.item.n))) {
     int const local = static_cast<int>(std::clamp<GlobalIndex>(problem_.shard.size(), 1, static_cast<GlobalIndex>(keep_)));
-    if (path == Path::tiled) {
-      selector_ = std::make_unique<TiledSelector>(batch_, local, profile);
-    } else {
-      selector_ = std::make_unique<FusedSelector>(local, profile);
-    }
+    selector_ = make_selector(batch_, local, profile);
   }
 
  protected:
@@ -123,7 +98,8 @@ class Selection : public KernelWork {
 class Profile final : public Selection {
  public:
   /// One candidate more than k: what is left out matters to the errors at k.
-  Profile(BenchProblem const& problem, Path path) : Selection(problem, path, problem.item.k + 1, true) {}
+  Profile(BenchProblem const& problem, SelectorMaker const& maker, bool packed)
+      : Selection(problem, maker, packed, problem.item.k + 1, true) {}
 
   void run() override {
     auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3;
@@ -162,7 +138,7 @@ class Profile final : public Selection {
 
 class TopK : public Selection {
  public:
-  TopK(BenchProblem const& problem, Path path) : Selection(problem, path, problem.item.k, false) {}
+  TopK(BenchProblem const& problem, SelectorMaker const& maker, bool packed) : Selection(problem, maker, packed, problem.item.k, false) {}
 
   void run() override { select_and_merge(); }
 
@@ -176,8 +152,8 @@ class TopK : public Selection {
 /// Selection, then each rank sums e^{s - s_max} v of the winners among its own keys: m x d numbers travel, not rows of V.
 class TopKAttention final : public TopK {
  public:
-  TopKAttention(BenchProblem const& problem, Path path)
-      : TopK(problem, path),
+  TopKAttention(BenchProblem const& problem, SelectorMaker const& maker, bool packed)
+      : TopK(problem, maker, packed),
         factor_(FixedPoint::make(problem.item.k, largest_normal)),
         sums_("Asymptop::measure::sums", static_cast<std::size_t>(problem.item.m), static_cast<std::size_t>(problem.item.d) + 1) {}
 
@@ -243,15 +219,19 @@ class TopKAttention final : public TopK {
 
 }  // namespace
 
-std::unique_ptr<BenchWork> make_tiled_profile(BenchProblem const& problem) { return std::make_unique<Profile>(problem, Path::tiled); }
-std::unique_ptr<BenchWork> make_tiled_top_k(BenchProblem const& problem) { return std::make_unique<TopK>(problem, Path::tiled); }
-std::unique_ptr<BenchWork> make_tiled_top_k_attention(BenchProblem const& problem) {
-  return std::make_unique<TopKAttention>(problem, Path::tiled);
+std::unique_ptr<BenchWork> make_selection_work(BenchProblem const& problem, SelectorMaker const& maker, bool packed) {
+  if (problem.item.kernel == BenchKernel::profile) return std::make_unique<Profile>(problem, maker, packed);
+  if (problem.item.kernel == BenchKernel::top_k) return std::make_unique<TopK>(problem, maker, packed);
+  return std::make_unique<TopKAttention>(problem, maker, packed);
 }
-std::unique_ptr<BenchWork> make_fused_profile(BenchProblem const& problem) { return std::make_unique<Profile>(problem, Path::fused); }
-std::unique_ptr<BenchWork> make_fused_top_k(BenchProblem const& problem) { return std::make_unique<TopK>(problem, Path::fused); }
-std::unique_ptr<BenchWork> make_fused_top_k_attention(BenchProblem const& problem) {
-  return std::make_unique<TopKAttention>(problem, Path::fused);
+
+std::unique_ptr<BenchWork> make_tiled_selection(BenchProblem const& problem) {
+  return make_selection_work(
+      problem,
+      [](RowBatch<Space> const& batch, int keep, bool profile) -> std::unique_ptr<Selector> {
+        return std::make_unique<TiledSelector>(batch, keep, profile);
+      },
+      false);
 }
 
 }  // namespace asymptop

@@ -1,0 +1,97 @@
+// The works of the fused host kernels.
+#include <algorithm>
+
+#include "attend/fused_attention.hpp"
+#include "comm/merge_attention.hpp"
+#include "measure/first_pass.hpp"
+#include "measure/kernel_work.hpp"
+
+// nvcc cannot take the host kernels' loops into device code, and a device build has no use for them.
+#ifndef KOKKOS_ENABLE_CUDA
+
+namespace asymptop {
+namespace {
+
+using Space = StudySpace;
+
+/// Scores that each thread writes into one strip in its cache.
+class FusedScore final : public ScoreWork {
+ public:
+  explicit FusedScore(BenchProblem const& problem) : ScoreWork(problem, true) {}
+  void run() override {
+    for (GlobalIndex first = 0; first < tensors_.size(); first += fused_step) {
+      int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors_.size() - first));
+      score_strips(space_, batch_.packed_queries(), tensors_.packed_keys(static_cast<LocalIndex>(first), count), count);
+    }
+  }
+};
+
+class FusedSelector final : public Selector {
+ public:
+  FusedSelector(int keep, bool profile) : keep_(keep), profile_(profile) {}
+  ShardRows select(RowBatch<Space>& batch, ShardTensors<Space>& tensors, PhaseTimes& phases) override {
+    return fused_first_pass(Space(), batch, tensors, keep_, profile_, phases);
+  }
+
+ private:
+  int keep_;
+  bool profile_;
+};
+
+/// One pass: scores, weights and their product with V in the cache; ranks' subtrees meet at each row's owner.
+class FusedExactAttention final : public KernelWork {
+ public:
+  explicit FusedExactAttention(BenchProblem const& problem)
+      : KernelWork(problem, true),
+        leaf_(static_cast<int>(std::min<GlobalIndex>(problem.block, largest_leaf))),
+        attention_(batch_.packed_queries(), space_.concurrency(), leaf_, problem.shard.begin / leaf_, batch_.limits()) {}
+
+  void run() override {
+    attention_.clear();
+    for (GlobalIndex first = 0; first < tensors_.size(); first += fused_step) {
+      int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors_.size() - first));
+      auto const local = static_cast<LocalIndex>(first);
+      auto const* packed = tensors_.packed_keys(local, count);
+      auto const values = tensors_.values(local, count, count);
+      attention_.add(space_, packed, values.data(), local, count);
+    }
+    auto const merged = merge_attention(
+        problem_.comm, [&](int row) -> SoftmaxRun const& { return attention_.run(row); }, all_owners(), attention_.columns());
+    outputs_.clear();
+    for (auto const& run : merged) {
+      auto& output = outputs_.emplace_back();
+      float const* sum = run.values(0, attention_.columns());
+      for (std::size_t c = 0; c < d(); ++c) output.push_back(static_cast<double>(sum[c]) / static_cast<double>(run.nodes()[0].weight));
+    }
+  }
+
+  BenchAnswer answer(std::vector<int> const& asked) override {
+    BenchAnswer answer;
+    for (auto& row : answer.rows = own_rows(asked)) row.output = outputs_[own_index(row.row)];
+    return answer;
+  }
+
+ private:
+  int leaf_;
+  FusedAttention<Space> attention_;
+  std::vector<std::vector<double>> outputs_;
+};
+
+}  // namespace
+
+std::unique_ptr<BenchWork> make_fused_score(BenchProblem const& problem) { return std::make_unique<FusedScore>(problem); }
+std::unique_ptr<BenchWork> make_fused_selection(BenchProblem const& problem) {
+  return make_selection_work(
+      problem,
+      [](RowBatch<Space> const&, int keep, bool profile) -> std::unique_ptr<Selector> {
+        return std::make_unique<FusedSelector>(keep, profile);
+      },
+      true);
+}
+std::unique_ptr<BenchWork> make_fused_exact_attention(BenchProblem const& problem) {
+  return std::make_unique<FusedExactAttention>(problem);
+}
+
+}  // namespace asymptop
+
+#endif
