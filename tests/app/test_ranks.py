@@ -18,6 +18,8 @@ LAYOUTS = {
     "product-self": [(4, 1)],
     "less-than-a-block": [(3, 1)],
     "large-blocks": [(2, 1), (4, 1), (1, 2), (2, 2)],
+    "blas-tiles": [(2, 1), (3, 1), (7, 1), (1, 2)],
+    "guessed-thresholds": [(2, 1), (3, 1), (1, 2)],
 }
 
 SYNTHETIC = {
@@ -26,6 +28,9 @@ SYNTHETIC = {
     "product-self": ["--n", "640", "--d", "8", "--weights", "product", "--self", "include"],
     "less-than-a-block": ["--n", "5,63", "--d", "33"],
     "large-blocks": ["--n", "20000", "--d", "64", "--block", "4096", "--rows", "32", "--draws", "1"],
+    "blas-tiles": ["--n", "1000,5000", "--d", "64", "--path", "blas-tile"],
+    # Shards large enough to guess the first thresholds from a sample on one and two ranks, but not on three.
+    "guessed-thresholds": ["--n", "600000", "--d", "4", "--block", "4096", "--k", "20000", "--rows", "6", "--draws", "1"],
 }
 SMALL = ["--block", "64", "--k", "1,n^0.5,n/2,n", "--sigma", "1,log(n)", "--rows", "16", "--draws", "2"]
 
