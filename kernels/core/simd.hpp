@@ -128,7 +128,8 @@ ASYMPTOP_SIMD_INLINE LaneMask equal(Ints a, Ints b) {
 /// Nearest integers of |x| < 2^31, ties to even.
 ASYMPTOP_SIMD_INLINE Ints to_nearest(Floats x) {
 #if defined(ASYMPTOP_SIMD_AVX512)
-  return reinterpret_cast<Ints>(_mm512_cvtps_epi32(reinterpret_cast<__m512>(x)));
+  // With a mask of all lanes: the intrinsic without one makes gcc 12 warn falsely.
+  return reinterpret_cast<Ints>(_mm512_maskz_cvtps_epi32(static_cast<__mmask16>(all_lanes), reinterpret_cast<__m512>(x)));
 #elif defined(ASYMPTOP_SIMD_AVX2)
   return reinterpret_cast<Ints>(_mm256_cvtps_epi32(reinterpret_cast<__m256>(x)));
 #else
@@ -161,6 +162,61 @@ ASYMPTOP_SIMD_INLINE Ints interleave_high(Ints a, Ints b) {
 
 /// Bits of a and integers of the same width.
 ASYMPTOP_SIMD_INLINE Ints bits_of(Floats x) { return reinterpret_cast<Ints>(x); }
+
+/// Lanes below zero.
+ASYMPTOP_SIMD_INLINE LaneMask negative(Ints x) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(x));
+#elif defined(ASYMPTOP_SIMD_AVX2)
+  return static_cast<LaneMask>(_mm256_movemask_ps(reinterpret_cast<__m256>(x)));
+#else
+  LaneMask m = 0;
+  for (int l = 0; l < width; ++l) m |= x[l] < 0 ? LaneMask{1} << l : 0u;
+  return m;
+#endif
+}
+
+/// sum + the products of four unsigned bytes of u with four signed ones of s, lane by lane and exact where the sum fits 32 bits.
+/// ASYMPTOP_SIMD_NO_DOT spells it out where an instruction could be had, for tests.
+ASYMPTOP_SIMD_INLINE Ints dot4(Ints sum, Ints u, Ints s) {
+#if defined(ASYMPTOP_SIMD_AVX512) && defined(__AVX512VNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
+  return reinterpret_cast<Ints>(
+      _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(u), reinterpret_cast<__m512i>(s)));
+#elif defined(ASYMPTOP_SIMD_AVX2) && defined(__AVXVNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
+  return reinterpret_cast<Ints>(
+      _mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(u), reinterpret_cast<__m256i>(s)));
+#else
+  // Even and odd bytes as 16-bit numbers: bytes of u above zero, those of s with their sign.
+  using Shorts [[gnu::vector_size(4 * width)]] = std::int16_t;
+  using UnsignedShorts [[gnu::vector_size(4 * width)]] = std::uint16_t;
+  auto const odd_u = reinterpret_cast<Ints>(reinterpret_cast<UnsignedShorts>(u) >> 8), even_u = u & broadcast(0x00ff00ff);
+  auto const odd_s = reinterpret_cast<Ints>(reinterpret_cast<Shorts>(s) >> 8),
+             even_s = reinterpret_cast<Ints>((reinterpret_cast<Shorts>(s) << 8) >> 8);
+#if defined(ASYMPTOP_SIMD_AVX512)
+  auto const pairs = [](Ints a, Ints b) {
+    return reinterpret_cast<Ints>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+  };
+#elif defined(ASYMPTOP_SIMD_AVX2)
+  auto const pairs = [](Ints a, Ints b) {
+    return reinterpret_cast<Ints>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+  };
+#else
+  auto const pairs = [](Ints a, Ints b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); };
+#endif
+  return sum + pairs(even_u, even_s) + pairs(odd_u, odd_s);
+#endif
+}
+
+/// Lane l: number index[l] of 32, of which 0 to 15 lie at `low` and 16 to 31 at `high`.
+ASYMPTOP_SIMD_INLINE Floats pick(float const* low, float const* high, Ints index) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+  return reinterpret_cast<Floats>(_mm512_permutex2var_ps(_mm512_loadu_ps(low), reinterpret_cast<__m512i>(index), _mm512_loadu_ps(high)));
+#else
+  Floats r{};
+  for (int l = 0; l < width; ++l) r[l] = index[l] < 16 ? low[index[l]] : high[index[l] - 16];
+  return r;
+#endif
+}
 
 /// a > b ? a : b, so b where either is NaN.
 ASYMPTOP_SIMD_INLINE Floats larger(Floats a, Floats b) {

@@ -14,18 +14,9 @@
 #include "core/work_split.hpp"
 #include "profile/profile_top_k.hpp"
 #include "score/panel.hpp"
-#include "topk/radix_sort.hpp"
-#include "topk/row_heads.hpp"
+#include "topk/streamed_heads.hpp"
 
 namespace asymptop {
-
-/// Keys whose scores against one panel are held at once.
-inline constexpr int score_strip = 512;
-
-/// Scores of one panel against one strip of keys, in the L1 cache.
-struct alignas(64) ScoreStrip {
-  float at[panel_rows * score_strip];
-};
 
 namespace simd {
 inline namespace ASYMPTOP_SIMD_NAME {
@@ -80,7 +71,7 @@ inline namespace ASYMPTOP_SIMD_NAME {
 
 /// Profile (if asked for) and top-k of a batch of rows over a shard that arrives in pieces of packed keys.
 template <class Space>
-class FusedFirstPass {
+class FusedFirstPass : public StreamedHeads {
  public:
   struct Options {
     int keep;      ///< candidates wanted of each row
@@ -91,13 +82,8 @@ class FusedFirstPass {
 
   /// limit[i]: keys of the shard that row i sees. first_bin: as RowProfile's.
   FusedFirstPass(PackedQueries const& queries, Options const& options, Vector<Space, int> const& first_bin, std::vector<std::int64_t> limit)
-      : queries_(queries),
-        options_(options),
-        split_(split_work(options.threads, static_cast<int>(queries.panels.size()))),
-        limit_(std::move(limit)),
-        guessed_(limit_.size(), false) {
+      : StreamedHeads(queries, options.keep, std::max(options.keep / 2, 2048), options.threads, std::move(limit)), options_(options) {
     for (int p = 0; p < split_.key_parts; ++p) {
-      heads_.emplace_back(queries.rows, options.keep, score_strip);
       if (options.profile) profiles_.emplace_back(options.grid, first_bin);
     }
   }
@@ -118,61 +104,6 @@ class FusedFirstPass {
     }
   }
 
-  /// Whether thresholds guessed from a sample of that size would spare more candidates than a stream of thresholds does by itself.
-  bool guess_would_help(int sample, std::int64_t population) const {
-    double const hits = expected_hits(sample, population), taken = static_cast<double>(guess_rank(hits)) / hits;
-    return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(static_cast<double>(population) / options_.keep));
-  }
-
-  /// Guesses thresholds from a sample of the shard: packed keys drawn from all over it. Rows that see only part of the shard are left
-  /// alone.
-  void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t population) {
-    int const rank = guess_rank(expected_hits(sample, population));
-    auto* self = this;
-    int const panels = static_cast<int>(queries_.panels.size());
-    Kokkos::parallel_for("Asymptop::topk::guess", Kokkos::RangePolicy<Space>(space, 0, panels), [=](int const p) {
-      auto const& panel = self->queries_.panels[static_cast<std::size_t>(p)];
-      std::vector<float> scores(static_cast<std::size_t>(panel.rows) * static_cast<std::size_t>(sample));
-      simd::score_panel_of(panel.rows)(&self->queries_.data[panel.offset], packed, sample / key_group, self->queries_.d, scores.data(),
-                                       sample);
-      for (int r = 0; r < panel.rows; ++r) {
-        auto const row = static_cast<std::size_t>(panel.first_row + r);
-        if (self->limit_[row] < population) continue;
-        std::size_t ties = 0;
-        float const guess = RowHeads::kth_largest(&scores[static_cast<std::size_t>(r) * static_cast<std::size_t>(sample)],
-                                                  static_cast<std::size_t>(sample), static_cast<std::size_t>(rank), ties);
-        for (auto& heads : self->heads_) heads.guess_threshold(static_cast<int>(row), guess);
-        self->guessed_[row] = 1;
-      }
-    });
-    space.fence();
-  }
-
-  /// Rows whose guess was too high: fewer candidates were taken than are wanted and can be had. They need another pass.
-  std::vector<int> short_rows() const {
-    std::vector<int> rows;
-    for (int row = 0; row < queries_.rows; ++row) {
-      auto const r = static_cast<std::size_t>(row);
-      std::int64_t held = 0;
-      for (auto const& heads : heads_) held += heads.size(row);
-      if (guessed_[r] != 0 && held < std::min<std::int64_t>(options_.keep, limit_[r])) rows.push_back(row);
-    }
-    return rows;
-  }
-
-  /// The best min(keep, limit) candidates of a row, best first.
-  std::vector<PackedCandidate> head(int row, std::vector<PackedCandidate>& spare) const {
-    std::vector<PackedCandidate> candidates;
-    for (auto const& heads : heads_) {
-      auto const* scores = heads.scores(row);
-      auto const* indices = heads.indices(row);
-      for (int i = 0; i < heads.size(row); ++i) candidates.push_back(pack(scores[i], static_cast<LocalIndex>(indices[i])));
-    }
-    sort_candidates(candidates, spare);
-    candidates.resize(std::min(candidates.size(), static_cast<std::size_t>(options_.keep)));
-    return candidates;
-  }
-
   /// Moments of all rows, (rows, bins, 3), once all keys were added.
   Tensor3<Space, std::int64_t> const& moments(Space const& space) {
     flush_bins(space);
@@ -185,14 +116,6 @@ class FusedFirstPass {
   }
 
  private:
-  /// Keys of the sample among the shard's best `keep`, on average.
-  double expected_hits(int sample, std::int64_t population) const {
-    return static_cast<double>(sample) * options_.keep / static_cast<double>(population);
-  }
-
-  /// The sample's largest score of this rank has fewer than `keep` of the shard above it with a chance of about 1e-8.
-  static int guess_rank(double hits) { return static_cast<int>(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0)); }
-
   static constexpr int flush_every = (static_cast<int>(packed_limit) + 1) / 2;
 
   void flush_bins(Space const& space) {
@@ -218,18 +141,12 @@ class FusedFirstPass {
   }
 
   void take(std::size_t part, int row, float const* scores, LocalIndex first, int count) {
-    auto const left = limit_[static_cast<std::size_t>(row)] - static_cast<std::int64_t>(first);
-    int const seen = static_cast<int>(std::clamp<std::int64_t>(left, 0, count));
-    if (options_.profile) simd::bin_strip(scores, seen, options_.grid, profiles_[part].first_bin(row), &profiles_[part].packed(row, 0));
-    heads_[part].add(row, scores, seen, first);
+    int const visible = seen(row, first, count);
+    if (options_.profile) simd::bin_strip(scores, visible, options_.grid, profiles_[part].first_bin(row), &profiles_[part].packed(row, 0));
+    heads_[part].add(row, scores, visible, first);
   }
 
-  PackedQueries const& queries_;
   Options options_;
-  WorkSplit split_;
-  std::vector<std::int64_t> limit_;
-  std::vector<char> guessed_;
-  std::vector<RowHeads> heads_;
   std::vector<RowProfile<Space>> profiles_;
   GlobalIndex since_flush_ = 0;
 };

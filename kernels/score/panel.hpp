@@ -23,6 +23,14 @@ inline std::size_t packed_size(std::int64_t keys, int d) {
 /// Query rows of one register tile, at most.
 inline constexpr int panel_rows = 12;
 
+/// Keys whose scores against one panel are held at once.
+inline constexpr int score_strip = 512;
+
+/// Scores of one panel against one strip of keys, in the L1 cache.
+struct alignas(64) ScoreStrip {
+  float at[panel_rows * score_strip];
+};
+
 /// Packs rows [0, count) of a row-major (count, d) matrix as whole groups; what is past them in the last group becomes 0.
 inline void pack_keys(float const* rows, std::int64_t count, int d, float* packed) {
   for (std::int64_t g = 0; g < count; g += key_group) {

@@ -23,10 +23,12 @@ class RowHeads {
 
  public:
   RowHeads() = default;
-  /// `burst`: most scores that one add() may bring. Memory is touched only as rows fill.
-  RowHeads(int rows, int keep, int burst)
+  /// `burst`: most scores that one add() may bring; `slack`: scores past `keep` that a row may hold before it is pruned. Memory is touched
+  /// only as rows fill.
+  RowHeads(int rows, int keep, int burst) : RowHeads(rows, keep, burst, std::max(keep / 2, 2048)) {}
+  RowHeads(int rows, int keep, int burst, int slack)
       : keep_(keep),
-        capacity_(static_cast<std::size_t>(keep) + static_cast<std::size_t>(std::max(keep / 2, 2048)) + static_cast<std::size_t>(burst)),
+        capacity_(static_cast<std::size_t>(keep) + static_cast<std::size_t>(slack) + static_cast<std::size_t>(burst)),
         stride_(capacity_ + static_cast<std::size_t>(simd::width)),
         scores_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_scores"), static_cast<std::size_t>(rows) * stride_),
         indices_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_indices"), static_cast<std::size_t>(rows) * stride_),
@@ -36,6 +38,9 @@ class RowHeads {
 
   /// A guess at the row's keep-th largest score: scores up to it are not taken. The caller must see to it that enough are taken in the end.
   void guess_threshold(int row, float score) { threshold_[static_cast<std::size_t>(row)] = score; }
+
+  /// Scores up to it are not taken.
+  float threshold(int row) const { return threshold_[static_cast<std::size_t>(row)]; }
 
   int size(int row) const { return static_cast<int>(fill_[static_cast<std::size_t>(row)]); }
   float const* scores(int row) const { return scores_.data() + static_cast<std::size_t>(row) * stride_; }
@@ -62,6 +67,22 @@ class RowHeads {
       fill += static_cast<std::size_t>(std::popcount(mask));
     }
     fill_[r] = fill;
+  }
+
+  /// Offers one score; the row's keys come in ascending order here too.
+  void add(int row, float score, LocalIndex key) {
+    auto const r = static_cast<std::size_t>(row);
+    if (fill_[r] + burst_ > capacity_) prune(row);
+    auto const at = r * stride_ + fill_[r];
+    // Written in any case: whether a score is taken is hard to predict.
+    scores_.data()[at] = score;
+    indices_.data()[at] = static_cast<std::int32_t>(key);
+    fill_[r] += score > threshold_[r] ? 1u : 0u;
+  }
+
+  /// Prunes a row that holds more than its slack allows between two bursts, so that its threshold is a recent one.
+  void settle(int row) {
+    if (fill_[static_cast<std::size_t>(row)] + burst_ > capacity_) prune(row);
   }
 
   /// Keeps the best `keep` of a row that has more, in the order they came, and raises its threshold to the worst of them.

@@ -1,0 +1,218 @@
+// Keys and queries in 8 bits, and the bound that certifies what their products say about fp32 scores.
+//
+// A group of 32 keys shares one scale z: key k becomes the integers k'_c = round(z k_c), |k'_c| <= 127, and rho = z k - k' is what rounding
+// left. A query q has a scale of its own: q' = round(q / a), phi = q / a - q'. Let b = 1 / z, u = 2^-24, D = q' . k' (an integer), and s
+// the fp32 score, a chain of d fused multiply-adds (panel.hpp). Then
+//
+//   |s / (a b) - D| <= |q.k / (a b) - D| + |s - q.k| / (a b)
+//                   <= |phi . k'| + |q / a . rho| + (gamma_d ||q|| ||k|| + eta) / (a b)                gamma_d = d u / (1 - d u)
+//                   <= F ||k'|| + A (||rho|| + gamma_d ||z k||) + eta / (a b)      A >= ||q|| / a,  F >= ||phi||
+//
+// because q.k / (a b) = (q' + phi) . k' + (q / a) . rho, and the chain's result is sum q_c k_c (1 + theta_c) + sum eta_c (1 + theta'_c),
+// |theta| <= gamma_d, |eta_c| <= 2^-150 (what underflow adds), as long as nothing overflows: eta = d 2^-149. Partial sums stay below
+// 1.01 ||q|| ||k||; where that could reach 2^127 no bound is claimed and every key is let through.
+//
+// With N and E the group's largest ||k'|| and ||rho|| + gamma_d ||z k||, a key's score can only be above T if
+//
+//   D > (T - eta) / a z - A E - F N =: x.
+//
+// What is computed: t = fl(z k) differs from z k by at most 128 u, t - k' is exact, sums of squares carry a relative error of gamma_d and
+// d 2^-149, and all of it is added before rounding up (group_bound). P <= (T - eta) / a is lowered by 8 u |P|, A and F are raised by 8 u,
+// and sigma = 2^-10 pays for underflow, so w = fl(A E + fl(F N + sigma)) >= (1 + 4 u) (A_true E + F_true N) + sigma / 2 and
+// fl(P z - w) <= P z - w + u (|P| z + w) + 2^-150 <= x. The test D > rint(fl(x)) - 1 therefore lets through every D > x; x beyond +-C,
+// C > 16129 d >= |D|, is clamped. A zero query has A = F = sigma = eta = 0, D = s = 0, and x is exact.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "core/simd.hpp"
+#include "core/types.hpp"
+#include "score/panel.hpp"
+
+namespace asymptop {
+
+/// Largest number of columns whose products surely fit: |D - x| < 2^31.
+inline constexpr int quantised_max_d = 65536;
+
+/// What the test of a group of keys needs, in units of the group's scale; see the top of this file.
+struct KeyGroupBound {
+  float scale;         ///< z
+  float residual;      ///< E
+  float norm;          ///< N
+  float largest_norm;  ///< at least the norm of every key, not scaled; +inf where that overflows
+};
+
+/// Quantised keys from some group on: bytes k' + 128 at [group][d / 4, rounded up][key % 32][4 columns], 128 past the last column.
+struct QuantisedKeys {
+  std::uint8_t const* values = nullptr;
+  KeyGroupBound const* bounds = nullptr;
+
+  /// From `groups` groups further on.
+  QuantisedKeys from(std::int64_t groups, int d) const { return {values + groups * key_group * ((d + 3) / 4 * 4), bounds + groups}; }
+};
+
+/// Bytes and bounds that `keys` quantised keys of d columns take.
+inline std::size_t quantised_size(std::int64_t keys, int d) { return packed_size(keys, (d + 3) / 4 * 4); }
+inline std::size_t quantised_groups(std::int64_t keys) { return static_cast<std::size_t>((keys + key_group - 1) / key_group); }
+
+/// The nearest fp32 number that is not below (above) x; x beyond the range becomes infinite (the largest number).
+inline float round_up(double x) {
+  constexpr auto largest = static_cast<double>(std::numeric_limits<float>::max());
+  if (!(x <= largest)) return std::numeric_limits<float>::infinity();
+  auto const f = static_cast<float>(x);
+  return static_cast<double>(f) < x ? std::nextafter(f, std::numeric_limits<float>::infinity()) : f;
+}
+inline float round_down(double x) {
+  constexpr float largest = std::numeric_limits<float>::max();
+  return x >= static_cast<double>(largest) ? largest : -round_up(-x);
+}
+
+/// gamma_d.
+inline double chain_error(int d) {
+  double const du = d * 0x1p-24;
+  return du / (1.0 - du);
+}
+
+/// Bounds of a group from the scale and the largest fp32 sums of squares of its keys' residuals and integers.
+inline KeyGroupBound group_bound(float scale, float residual_squares, float integer_squares, int d) {
+  double const gamma = chain_error(d), more = 1.0 + 1e-12;
+  double const rounding =
+      std::sqrt((static_cast<double>(residual_squares) + d * 0x1p-149) * (1.0 + 2.0 * gamma)) + std::sqrt(static_cast<double>(d)) * 0x1p-17;
+  double const norm = std::sqrt(static_cast<double>(integer_squares) * (1.0 + 2.0 * gamma));
+  return {scale, round_up((rounding + gamma * (norm + rounding)) * more), round_up(norm * more),
+          round_up((norm + rounding) / static_cast<double>(scale) * more)};
+}
+
+/// A batch of query rows in 8 bits, cut into the panels of the PackedQueries that it is made from. Arrays of a panel have panel_lanes
+/// places, zeros (for `start`: anything) past its rows.
+struct QuantisedQueries {
+  static constexpr int panel_lanes = 16;
+  struct alignas(64) Panel {
+    float bound[panel_lanes];         ///< P of the row's current threshold
+    float size[panel_lanes];          ///< A
+    float residual[panel_lanes];      ///< F
+    float slack[panel_lanes];         ///< sigma
+    std::int32_t shift[panel_lanes];  ///< 128 * sum of q', what the bytes' offset adds to a product
+    double unit[panel_lanes];         ///< a
+    double underflow[panel_lanes];    ///< eta
+
+    /// Sets P for a row whose scores are wanted above `threshold`, -inf included; +inf: none are.
+    void set_threshold(int row, float threshold) {
+      double const exact = (static_cast<double>(threshold) - underflow[row]) / unit[row];
+      bound[row] = threshold == std::numeric_limits<float>::infinity() ? threshold : round_down(exact - std::fabs(exact) * 0x1p-21);
+    }
+  };
+  int d = 0;
+  int steps = 0;              ///< groups of four columns
+  float reach = 0.0f;         ///< C
+  float largest_norm = 0.0f;  ///< of a key that bounds are claimed for
+  std::vector<Panel> panels;
+  std::vector<std::size_t> offset;  ///< of a panel in `bytes`
+  std::vector<std::int32_t> bytes;  ///< four columns of a row in 32 bits, at [panel][step][row]
+  std::vector<float> lanes;         ///< the fp32 queries at [panel][column][panel_lanes]
+
+  QuantisedQueries() = default;
+  explicit QuantisedQueries(PackedQueries const& queries) : d(queries.d), steps((queries.d + 3) / 4) {
+    if (d > quantised_max_d)
+      throw std::invalid_argument("screening takes at most " + std::to_string(quantised_max_d) + " columns, not " + std::to_string(d));
+    reach = static_cast<float>((16129.0 * d + 2.0) * (1.0 + 0x1p-20));
+    bytes.resize(static_cast<std::size_t>(queries.rows) * static_cast<std::size_t>(steps));
+    lanes.resize(queries.panels.size() * static_cast<std::size_t>(d) * panel_lanes);
+    panels.resize(queries.panels.size());
+    double largest = 0.0;
+    for (std::size_t p = 0; p < panels.size(); ++p) {
+      offset.push_back(static_cast<std::size_t>(queries.panels[p].first_row) * static_cast<std::size_t>(steps));
+      for (int r = 0; r < queries.panels[p].rows; ++r) largest = std::max(largest, add_row(queries, p, r));
+    }
+    largest_norm = round_down(0x1p126 / largest);
+  }
+
+ private:
+  /// Quantises one row and returns a bound on its norm.
+  double add_row(PackedQueries const& queries, std::size_t panel, int row) {
+    auto const& from = queries.panels[panel];
+    auto& to = panels[panel];
+    auto const at = [&](int c) { return queries.data[from.offset + static_cast<std::size_t>(c * from.rows + row)]; };
+    double largest = 0.0, squares = 0.0, residuals = 0.0;
+    for (int c = 0; c < d; ++c) largest = std::max(largest, std::fabs(static_cast<double>(at(c))));
+    double const unit = std::max(largest / 127.0, 0x1p-100);
+    std::int32_t sum = 0;
+    for (int c = 0; c < d; ++c) {
+      lanes[(panel * static_cast<std::size_t>(d) + static_cast<std::size_t>(c)) * panel_lanes + static_cast<std::size_t>(row)] = at(c);
+      double const x = static_cast<double>(at(c)) / unit, rounded = std::nearbyint(x);
+      squares += x * x;
+      residuals += (x - rounded) * (x - rounded);
+      auto const integer = static_cast<std::int32_t>(rounded);
+      sum += integer;
+      auto& word = bytes[offset[panel] + static_cast<std::size_t>(c / 4 * from.rows + row)];
+      word |= static_cast<std::int32_t>((static_cast<std::uint32_t>(integer) & 0xffu) << (8 * (c % 4)));
+    }
+    // fp64 sums of squares of x: relative errors below 1e-10, absolute ones of x itself below 1e-13.
+    double const norm = std::sqrt(squares) * (1.0 + 1e-10);
+    to.size[row] = round_up(norm * (1.0 + 0x1p-21));
+    to.residual[row] = norm == 0.0 ? 0.0f : round_up((std::sqrt(residuals) * (1.0 + 1e-10) + 1e-9) * (1.0 + 0x1p-21));
+    to.slack[row] = norm == 0.0 ? 0.0f : 0x1p-10f;
+    to.shift[row] = 128 * sum;
+    to.unit[row] = unit;
+    to.underflow[row] = norm == 0.0 ? 0.0 : d * 0x1p-149;
+    return norm * unit;
+  }
+};
+
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// Quantises one packed group.
+inline KeyGroupBound quantise_group(float const* packed, int d, std::uint8_t* out) {
+  using namespace simd;
+  Floats extreme{};
+  for (int i = 0; i < key_group * d; i += width) {
+    Floats const x = load(packed + i);
+    extreme = larger(extreme, larger(x, -x));
+  }
+  float largest = 0.0f;
+  for (int l = 0; l < width; ++l) largest = std::max(largest, extreme[l]);
+  float const scale = largest > 127.0f * 0x1p-100f ? 127.0f / largest : 0x1p100f;
+  float residual_squares = 0.0f, integer_squares = 0.0f;
+  for (int l = 0; l < key_group; l += width) {
+    Floats residual{}, integer{};
+    for (int step = 0; step < (d + 3) / 4; ++step) {
+      Ints word = broadcast(static_cast<std::int32_t>(0x80808080u));
+      for (int c = 4 * step; c < std::min(d, 4 * step + 4); ++c) {
+        Floats const t = load(packed + c * key_group + l) * broadcast(scale);
+        Ints const rounded = to_nearest(t);
+        Floats const k = __builtin_convertvector(rounded, Floats), rest = t - k;
+        residual = fma(rest, rest, residual);
+        integer = fma(k, k, integer);
+        // A byte plus 128 is the byte with its sign flipped.
+        word ^= (rounded & broadcast(0xff)) << (8 * (c % 4));
+      }
+      store(reinterpret_cast<std::int32_t*>(out + (step * key_group + l) * 4), word);
+    }
+    for (int i = 0; i < width; ++i) {
+      residual_squares = std::max(residual_squares, residual[i]);
+      integer_squares = std::max(integer_squares, integer[i]);
+    }
+  }
+  return group_bound(scale, residual_squares, integer_squares, d);
+}
+
+/// Quantises `count` packed keys of d columns into quantised_size() bytes and quantised_groups() bounds.
+template <class Space>
+void quantise_keys(Space const& space, float const* packed, std::int64_t count, int d, std::uint8_t* values, KeyGroupBound* bounds) {
+  static_assert(is_host_space<Space>, "quantised keys are for host kernels");
+  Kokkos::parallel_for("Asymptop::score::quantise", Kokkos::RangePolicy<Space>(space, 0, quantised_groups(count)),
+                       [=](std::size_t const g) {
+                         bounds[g] = quantise_group(packed + g * key_group * static_cast<std::size_t>(d), d,
+                                                    values + g * key_group * static_cast<std::size_t>((d + 3) / 4 * 4));
+                       });
+}
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace asymptop

@@ -1,0 +1,234 @@
+// Top-k of a batch of rows over packed keys, screened in 8 bits: most keys are proven to lie below a row's threshold (quantised.hpp) and
+// only the others are scored in fp32. Heads are those of the fused fp32 pass, to the bit.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "core/simd.hpp"
+#include "core/work_split.hpp"
+#include "score/panel.hpp"
+#include "score/quantised.hpp"
+#include "score/screen_panel.hpp"
+#include "topk/streamed_heads.hpp"
+
+namespace asymptop {
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// Keys that passed the screen of one strip, in batches that belong to one group and two neighbouring panels.
+struct ScreenedKeys {
+  struct Batch {
+    int group;  ///< of the strip
+    int panel;  ///< the first of the two
+    std::size_t begin, end;
+  };
+  std::vector<Batch> batches;
+  std::vector<std::int32_t> rows;   ///< 0 to 15: of the first panel, 16 to 31: of the second
+  std::vector<std::int32_t> lanes;  ///< of the group
+  std::size_t count = 0;
+
+  void clear() {
+    batches.clear();
+    count = 0;
+  }
+  /// Room for `more` keys, and for a vector past them that holds nothing wild.
+  void reserve(std::size_t more) {
+    if (rows.size() >= count + more + static_cast<std::size_t>(simd::width)) return;
+    rows.resize(2 * (count + more) + static_cast<std::size_t>(simd::width));
+    lanes.resize(rows.size());
+  }
+  /// Appends the keys of a panel's masks.
+  void append(std::uint32_t const* masks, int panel_height, int first_row) {
+    reserve(static_cast<std::size_t>(panel_rows * key_group));
+    for (int r = 0; r < panel_height; ++r) {
+      for (std::uint32_t mask = masks[r]; mask != 0; mask &= mask - 1) {
+        rows[count] = first_row + r;
+        lanes[count] = std::countr_zero(mask);
+        ++count;
+      }
+    }
+  }
+};
+
+/// Top-k of a batch of rows over a shard that arrives in pieces of packed keys and their quantised copies.
+template <class Space>
+class ScreenedPass : public StreamedHeads {
+ public:
+  /// limit[i]: keys of the shard that row i sees.
+  ScreenedPass(PackedQueries const& queries, int keep, int threads, std::vector<std::int64_t> limit)
+      : StreamedHeads(queries, keep, std::max(keep / 4, 16), threads, std::move(limit)),
+        quantised_(queries),
+        workers_(static_cast<std::size_t>(split_.workers())) {
+    int const panels = static_cast<int>(queries.panels.size());
+    for (int w = 0; w < split_.workers(); ++w) {
+      auto& worker = workers_[static_cast<std::size_t>(w)];
+      worker.part = static_cast<std::size_t>(w / split_.row_parts);
+      worker.panels = part_of(panels, w % split_.row_parts, split_.row_parts);
+      worker.bounds.assign(quantised_.panels.begin() + worker.panels.begin, quantised_.panels.begin() + worker.panels.end);
+      worker.applied.assign(static_cast<std::size_t>(queries.rows), std::numeric_limits<float>::quiet_NaN());
+    }
+  }
+
+  /// Keys [first, first + count) of the shard, packed and quantised; pieces come in ascending order and start at multiples of key_group.
+  void add(Space const& space, float const* packed, QuantisedKeys const& quantised, LocalIndex first, int count) {
+    auto* self = this;
+    Kokkos::parallel_for("Asymptop::topk::screened_pass",
+                         Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, split_.workers()),
+                         [=](int const w) { self->work(w, packed, quantised, first, count); });
+    space.fence();
+  }
+
+ private:
+  /// A worker's own state, on cache lines of its own.
+  struct alignas(128) Worker {
+    std::size_t part = 0;  ///< of the keys
+    Part panels{};
+    std::vector<QuantisedQueries::Panel> bounds;  ///< of its panels
+    std::vector<float> applied;                   ///< the threshold that a row's bound is for
+    ScreenedKeys passed;
+    int pause = 0;       ///< strips to score in fp32 before the next try to screen one
+    int next_pause = 1;  ///< should that try fail
+  };
+
+  /// Keys of one strip.
+  struct Strip {
+    float const* packed;
+    QuantisedKeys quantised;
+    LocalIndex first;
+    int count;
+    int groups() const { return (count + key_group - 1) / key_group; }
+  };
+
+  void work(int w, float const* packed, QuantisedKeys const& quantised, LocalIndex first, int count) {
+    auto& worker = workers_[static_cast<std::size_t>(w)];
+    auto const keys = part_of(count, w / split_.row_parts, split_.key_parts, key_group);
+    for (int begin = keys.begin; begin < keys.end; begin += score_strip) {
+      Strip const strip{packed + static_cast<std::ptrdiff_t>(begin) * queries_.d, quantised.from(begin / key_group, queries_.d),
+                        first + static_cast<LocalIndex>(begin), std::min(score_strip, keys.end - begin)};
+      int const screened = apply_thresholds(worker, strip) ? screen(worker, strip) : 0;
+      if (screened > 0) rescore(worker, strip);
+      if (screened < strip.groups()) score_all(worker, strip, screened);
+    }
+  }
+
+  /// Brings bounds up to date; false if screening is not worth a try: too many rows take any score still, or too much passed of late.
+  bool apply_thresholds(Worker& worker, Strip const& strip) const {
+    int seeing = 0, open = 0;
+    for (int p = worker.panels.begin; p < worker.panels.end; ++p) {
+      auto const& panel = queries_.panels[static_cast<std::size_t>(p)];
+      auto& bounds = worker.bounds[static_cast<std::size_t>(p - worker.panels.begin)];
+      for (int r = 0; r < panel.rows; ++r) {
+        int const row = panel.first_row + r;
+        bool const sees = seen(row, strip.first, strip.count) > 0;
+        float const threshold = sees ? heads_[worker.part].threshold(row) : std::numeric_limits<float>::infinity();
+        seeing += sees ? 1 : 0;
+        open += threshold == -std::numeric_limits<float>::infinity() ? 1 : 0;
+        auto& applied = worker.applied[static_cast<std::size_t>(row)];
+        if (applied == threshold) continue;
+        bounds.set_threshold(r, threshold);
+        applied = threshold;
+      }
+    }
+    if (worker.pause > 0) {
+      --worker.pause;
+      return false;
+    }
+    return open * dense <= seeing;
+  }
+
+  /// Collects what passes of a strip, group by group. Stops after the group in which too much has, and returns the groups done.
+  int screen(Worker& worker, Strip const& strip) const {
+    auto& passed = worker.passed;
+    passed.clear();
+    int const row_count = queries_.panels[static_cast<std::size_t>(worker.panels.end - 1)].first_row +
+                          queries_.panels[static_cast<std::size_t>(worker.panels.end - 1)].rows -
+                          queries_.panels[static_cast<std::size_t>(worker.panels.begin)].first_row;
+    auto const limit = static_cast<std::size_t>(row_count) * score_strip / dense;
+    for (int g = 0; g < strip.groups(); ++g) {
+      screen_group(worker, strip.quantised.from(g, queries_.d), g);
+      if (passed.count > limit) {
+        worker.pause = worker.next_pause;
+        worker.next_pause = std::min(2 * worker.next_pause, longest_pause);
+        return g + 1;
+      }
+    }
+    worker.next_pause = 1;
+    return strip.groups();
+  }
+
+  void screen_group(Worker& worker, QuantisedKeys const& keys, int group) const {
+    auto& passed = worker.passed;
+    bool const bounded = keys.bounds->largest_norm <= quantised_.largest_norm;
+    alignas(64) std::int32_t start[QuantisedQueries::panel_lanes];
+    for (int pair = worker.panels.begin; pair < worker.panels.end; pair += 2) {
+      auto const begin = passed.count;
+      for (int p = pair; p < std::min(pair + 2, worker.panels.end); ++p) {
+        auto const panel = static_cast<std::size_t>(p);
+        int const rows = queries_.panels[panel].rows;
+        simd::start_sums(worker.bounds[static_cast<std::size_t>(p - worker.panels.begin)], *keys.bounds, quantised_.reach, bounded, start);
+        std::uint32_t masks[panel_rows] = {};
+        if (simd::screen_panel_of(rows)(&quantised_.bytes[quantised_.offset[panel]], keys.values, quantised_.steps, start, masks))
+          passed.append(masks, rows, (p - pair) * QuantisedQueries::panel_lanes);
+      }
+      if (passed.count > begin) passed.batches.push_back({group, pair, begin, passed.count});
+    }
+  }
+
+  /// Scores what passed in fp32 and offers it to the heads, keys ascending.
+  void rescore(Worker& worker, Strip const& strip) {
+    auto const& passed = worker.passed;
+    auto& heads = heads_[worker.part];
+    auto const panel_size = static_cast<std::size_t>(queries_.d) * QuantisedQueries::panel_lanes;
+    auto const end = static_cast<std::int64_t>(strip.first) + strip.count;
+    for (auto const& batch : passed.batches) {
+      float const* const first_panel = &quantised_.lanes[static_cast<std::size_t>(batch.panel) * panel_size];
+      bool const two = batch.panel + 1 < worker.panels.end;
+      int const first_row = queries_.panels[static_cast<std::size_t>(batch.panel)].first_row,
+                second_row = two ? queries_.panels[static_cast<std::size_t>(batch.panel) + 1].first_row : first_row;
+      float const* const keys = strip.packed + static_cast<std::ptrdiff_t>(batch.group) * key_group * queries_.d;
+      for (auto i = batch.begin; i < batch.end; i += static_cast<std::size_t>(simd::width)) {
+        alignas(64) float scores[simd::width];
+        simd::store(scores, simd::score_pairs(first_panel, two ? first_panel + panel_size : first_panel, simd::load(&passed.rows[i]), keys,
+                                              simd::load(&passed.lanes[i]), queries_.d));
+        for (std::size_t l = 0; l < std::min(batch.end - i, static_cast<std::size_t>(simd::width)); ++l) {
+          int const lane = passed.rows[i + l],
+                    row = lane < QuantisedQueries::panel_lanes ? first_row + lane : second_row + lane - QuantisedQueries::panel_lanes;
+          auto const key = strip.first + static_cast<LocalIndex>(batch.group * key_group + passed.lanes[i + l]);
+          if (static_cast<std::int64_t>(key) < std::min(limit_[static_cast<std::size_t>(row)], end)) heads.add(row, scores[l], key);
+        }
+      }
+    }
+  }
+
+  /// Scores the groups of a strip from `group` on in fp32, all of them.
+  void score_all(Worker& worker, Strip const& strip, int group) {
+    ScoreStrip scores;
+    int const begin = group * key_group, count = strip.count - begin;
+    auto const first = strip.first + static_cast<LocalIndex>(begin);
+    for (int p = worker.panels.begin; p < worker.panels.end; ++p) {
+      auto const& panel = queries_.panels[static_cast<std::size_t>(p)];
+      simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], strip.packed + static_cast<std::ptrdiff_t>(begin) * queries_.d,
+                                       (count + key_group - 1) / key_group, queries_.d, scores.at, score_strip);
+      for (int r = 0; r < panel.rows; ++r) {
+        int const row = panel.first_row + r;
+        heads_[worker.part].add(row, scores.at + r * score_strip, seen(row, first, count), first);
+        heads_[worker.part].settle(row);
+      }
+    }
+  }
+
+  /// Screening pays as long as fewer than one score in this many passes.
+  static constexpr int dense = 8;
+  static constexpr int longest_pause = 64;
+
+  QuantisedQueries quantised_;
+  std::vector<Worker> workers_;
+};
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace asymptop

@@ -1,0 +1,113 @@
+// What every pass that streams keys past the heads of a batch of rows shares: heads per thread, guessed thresholds, results.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "core/work_split.hpp"
+#include "score/panel.hpp"
+#include "topk/radix_sort.hpp"
+#include "topk/row_heads.hpp"
+
+namespace asymptop {
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// Heads of a batch of rows, one set for each part that the keys are split into.
+class StreamedHeads {
+ public:
+  /// limit[i]: keys of the shard that row i sees. `slack`: as RowHeads's.
+  StreamedHeads(PackedQueries const& queries, int keep, int slack, int threads, std::vector<std::int64_t> limit)
+      : queries_(queries),
+        keep_(keep),
+        split_(split_work(threads, static_cast<int>(queries.panels.size()))),
+        limit_(std::move(limit)),
+        guessed_(limit_.size(), false) {
+    for (int p = 0; p < split_.key_parts; ++p) heads_.emplace_back(queries.rows, keep, score_strip, slack);
+  }
+
+  /// Whether thresholds guessed from a sample of that size would spare more candidates than a stream of thresholds does by itself.
+  bool guess_would_help(int sample, std::int64_t population) const {
+    double const hits = expected_hits(sample, population), taken = static_cast<double>(guess_rank(hits)) / hits;
+    return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(static_cast<double>(population) / keep_));
+  }
+
+  /// Guesses thresholds from a sample of the shard: packed keys drawn from all over it. Rows that see only part of the shard are left
+  /// alone.
+  template <class Space>
+  void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t population) {
+    int const rank = guess_rank(expected_hits(sample, population));
+    auto* self = this;
+    int const panels = static_cast<int>(queries_.panels.size());
+    Kokkos::parallel_for("Asymptop::topk::guess", Kokkos::RangePolicy<Space>(space, 0, panels), [=](int const p) {
+      auto const& panel = self->queries_.panels[static_cast<std::size_t>(p)];
+      std::vector<float> scores(static_cast<std::size_t>(panel.rows) * static_cast<std::size_t>(sample));
+      simd::score_panel_of(panel.rows)(&self->queries_.data[panel.offset], packed, sample / key_group, self->queries_.d, scores.data(),
+                                       sample);
+      for (int r = 0; r < panel.rows; ++r) {
+        auto const row = static_cast<std::size_t>(panel.first_row + r);
+        if (self->limit_[row] < population) continue;
+        std::size_t ties = 0;
+        float const guess = RowHeads::kth_largest(&scores[static_cast<std::size_t>(r) * static_cast<std::size_t>(sample)],
+                                                  static_cast<std::size_t>(sample), static_cast<std::size_t>(rank), ties);
+        for (auto& heads : self->heads_) heads.guess_threshold(static_cast<int>(row), guess);
+        self->guessed_[row] = 1;
+      }
+    });
+    space.fence();
+  }
+
+  /// Rows whose guess was too high: fewer candidates were taken than are wanted and can be had. They need another pass.
+  std::vector<int> short_rows() const {
+    std::vector<int> rows;
+    for (int row = 0; row < queries_.rows; ++row) {
+      auto const r = static_cast<std::size_t>(row);
+      std::int64_t held = 0;
+      for (auto const& heads : heads_) held += heads.size(row);
+      if (guessed_[r] != 0 && held < std::min<std::int64_t>(keep_, limit_[r])) rows.push_back(row);
+    }
+    return rows;
+  }
+
+  /// The best min(keep, limit) candidates of a row, best first.
+  std::vector<PackedCandidate> head(int row, std::vector<PackedCandidate>& spare) const {
+    std::vector<PackedCandidate> candidates;
+    for (auto const& heads : heads_) {
+      auto const* scores = heads.scores(row);
+      auto const* indices = heads.indices(row);
+      for (int i = 0; i < heads.size(row); ++i) candidates.push_back(pack(scores[i], static_cast<LocalIndex>(indices[i])));
+    }
+    sort_candidates(candidates, spare);
+    candidates.resize(std::min(candidates.size(), static_cast<std::size_t>(keep_)));
+    return candidates;
+  }
+
+ protected:
+  /// Keys of [first, first + count) that a row sees.
+  int seen(int row, LocalIndex first, int count) const {
+    auto const left = limit_[static_cast<std::size_t>(row)] - static_cast<std::int64_t>(first);
+    return static_cast<int>(std::clamp<std::int64_t>(left, 0, count));
+  }
+
+  PackedQueries const& queries_;
+  int keep_;
+  WorkSplit split_;
+  std::vector<std::int64_t> limit_;
+  std::vector<char> guessed_;
+  std::vector<RowHeads> heads_;
+
+ private:
+  /// Keys of the sample among the shard's best `keep`, on average.
+  double expected_hits(int sample, std::int64_t population) const {
+    return static_cast<double>(sample) * keep_ / static_cast<double>(population);
+  }
+
+  /// The sample's largest score of this rank has fewer than `keep` of the shard above it with a chance of about 1e-8.
+  static int guess_rank(double hits) { return static_cast<int>(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0)); }
+};
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace asymptop
