@@ -42,7 +42,9 @@ std::vector<BenchPath> const& bench_paths() {
              {profile, "fused", make_fused_selection},
              {top_k, "fused", make_fused_selection},
              {exact_attention, "fused", make_fused_exact_attention},
-             {top_k_attention, "fused", make_fused_selection}};
+             {top_k_attention, "fused", make_fused_selection},
+             {top_k, "screened", make_screened_selection},
+             {top_k_attention, "screened", make_screened_selection}};
     }
 #endif
     all.insert(all.end(), {{score, "blas-tile", make_tiled_score},

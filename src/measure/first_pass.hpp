@@ -11,6 +11,7 @@
 #include "profile/fused_first_pass.hpp"
 #include "profile/profile_top_k.hpp"
 #include "topk/radix_sort.hpp"
+#include "topk/screened_pass.hpp"
 
 namespace asymptop {
 
@@ -100,20 +101,21 @@ void run_fused_pass(Space const& space, FusedFirstPass<Space>& pass, ShardTensor
   }
 }
 
-/// The fused first pass over the shard; rows whose guessed threshold left them short get another pass of their own, without a guess.
-template <class Space>
-ShardRows fused_first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, bool profile,
-                           PhaseTimes& phases) {
-  using Pass = FusedFirstPass<Space>;
-  typename Pass::Options const options{keep, profile, batch.grid(), space.concurrency()};
-  phases.start();
-  auto pass = std::make_shared<Pass>(batch.packed_queries(), options, batch.first_bin(), batch.limits());
-  if (tensors.size() >= std::int64_t{guess_sample} * guess_worthwhile && pass->guess_would_help(guess_sample, tensors.size()))
-    pass->guess_thresholds(space, tensors.packed_sample(guess_sample / key_group).data(), guess_sample, tensors.size());
-  phases.stop(Phase::select);
-  run_fused_pass(space, *pass, tensors, phases);
+/// Thresholds to start from, where a sample helps.
+template <class Space, class Pass>
+void guess_first_thresholds(Space const& space, Pass& pass, ShardTensors<Space>& tensors) {
+  if (tensors.size() >= std::int64_t{guess_sample} * guess_worthwhile && pass.guess_would_help(guess_sample, tensors.size()))
+    pass.guess_thresholds(space, tensors.packed_sample(guess_sample / key_group).data(), guess_sample, tensors.size());
+}
+
+/// Heads of a finished pass. Rows whose guessed threshold left them short get another pass of their own, without a guess.
+template <class Space, class Pass>
+std::function<std::vector<PackedCandidate>(int)> complete_heads(Space const& space, std::shared_ptr<Pass> const& pass,
+                                                                RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep,
+                                                                PhaseTimes& phases) {
+  using Again = FusedFirstPass<Space>;
   auto const rows = pass->short_rows();
-  std::shared_ptr<Pass> again;
+  std::shared_ptr<Again> again;
   auto queries = std::make_shared<PackedQueries>();
   if (!rows.empty()) {
     auto const d = static_cast<std::size_t>(batch.packed_queries().d);
@@ -124,18 +126,55 @@ ShardRows fused_first_pass(Space const& space, RowBatch<Space>& batch, ShardTens
       limits.push_back(batch.limits()[static_cast<std::size_t>(row)]);
     }
     *queries = PackedQueries(q.data(), static_cast<int>(rows.size()), static_cast<int>(d));
-    again = std::make_shared<Pass>(*queries, typename Pass::Options{keep, false, batch.grid(), options.threads}, batch.first_bin(), limits);
+    again = std::make_shared<Again>(*queries, typename Again::Options{keep, false, batch.grid(), space.concurrency()}, batch.first_bin(),
+                                    limits);
     run_fused_pass(space, *again, tensors, phases);
   }
+  return [pass, again, queries, rows](int row) {
+    std::vector<PackedCandidate> spare;
+    auto const at = std::find(rows.begin(), rows.end(), row);
+    return at == rows.end() ? pass->head(row, spare) : again->head(static_cast<int>(at - rows.begin()), spare);
+  };
+}
+
+/// The fused first pass over the shard; profile: bins too.
+template <class Space>
+ShardRows fused_first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, bool profile,
+                           PhaseTimes& phases) {
+  using Pass = FusedFirstPass<Space>;
+  typename Pass::Options const options{keep, profile, batch.grid(), space.concurrency()};
+  phases.start();
+  auto const pass = std::make_shared<Pass>(batch.packed_queries(), options, batch.first_bin(), batch.limits());
+  guess_first_thresholds(space, *pass, tensors);
+  phases.stop(Phase::select);
+  run_fused_pass(space, *pass, tensors, phases);
+  auto heads = complete_heads(space, pass, batch, tensors, keep, phases);
   phases.start();
   Tensor3<Kokkos::HostSpace, std::int64_t> moments;
   if (profile) moments = pass->moments(space);
   phases.stop(Phase::select);
-  return {moments, [pass, again, queries, rows](int row) {
-            std::vector<PackedCandidate> spare;
-            auto const at = std::find(rows.begin(), rows.end(), row);
-            return at == rows.end() ? pass->head(row, spare) : again->head(static_cast<int>(at - rows.begin()), spare);
-          }};
+  return {moments, std::move(heads)};
+}
+
+/// Top-k of the shard alone, screened in 8 bits: the heads of fused_first_pass, to the bit.
+template <class Space>
+ShardRows screened_top_k(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
+  using Pass = ScreenedPass<Space>;
+  phases.start();
+  auto const pass = std::make_shared<Pass>(batch.packed_queries(), keep, space.concurrency(), batch.limits());
+  guess_first_thresholds(space, *pass, tensors);
+  phases.stop(Phase::select);
+  for (GlobalIndex first = 0; first < tensors.size(); first += fused_step) {
+    int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors.size() - first));
+    auto const local = static_cast<LocalIndex>(first);
+    phases.start();
+    auto const* packed = tensors.packed_keys(local, count);
+    auto const quantised = tensors.quantised_keys(local, count);
+    phases.stop(Phase::generate);
+    pass->add(space, packed, quantised, local, count);
+    phases.stop(Phase::select);
+  }
+  return {{}, complete_heads(space, pass, batch, tensors, keep, phases)};
 }
 
 /// The first pass of a study: profile and top-k of the shard on the path that the keys' layout is for.

@@ -77,6 +77,17 @@ class FusedExactAttention final : public KernelWork {
   std::vector<std::vector<double>> outputs_;
 };
 
+class ScreenedSelector final : public Selector {
+ public:
+  explicit ScreenedSelector(int keep) : keep_(keep) {}
+  ShardRows select(RowBatch<Space>& batch, ShardTensors<Space>& tensors, PhaseTimes& phases) override {
+    return screened_top_k(Space(), batch, tensors, keep_, phases);
+  }
+
+ private:
+  int keep_;
+};
+
 }  // namespace
 
 std::unique_ptr<BenchWork> make_fused_score(BenchProblem const& problem) { return std::make_unique<FusedScore>(problem); }
@@ -86,6 +97,11 @@ std::unique_ptr<BenchWork> make_fused_selection(BenchProblem const& problem) {
       [](RowBatch<Space> const&, int keep, bool profile) -> std::unique_ptr<Selector> {
         return std::make_unique<FusedSelector>(keep, profile);
       },
+      true);
+}
+std::unique_ptr<BenchWork> make_screened_selection(BenchProblem const& problem) {
+  return make_selection_work(
+      problem, [](RowBatch<Space> const&, int keep, bool) -> std::unique_ptr<Selector> { return std::make_unique<ScreenedSelector>(keep); },
       true);
 }
 std::unique_ptr<BenchWork> make_fused_exact_attention(BenchProblem const& problem) {

@@ -68,6 +68,8 @@ std::unique_ptr<BenchWork> make_tiled_exact_attention(BenchProblem const& proble
 // Host kernels: not in a build whose studies run on a device.
 std::unique_ptr<BenchWork> make_fused_score(BenchProblem const& problem);
 std::unique_ptr<BenchWork> make_fused_selection(BenchProblem const& problem);
+/// Top-k and top-k attention; screening has no profile.
+std::unique_ptr<BenchWork> make_screened_selection(BenchProblem const& problem);
 std::unique_ptr<BenchWork> make_fused_exact_attention(BenchProblem const& problem);
 
 }  // namespace asymptop

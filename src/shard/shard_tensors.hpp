@@ -11,6 +11,7 @@
 #include "input/normal_rows.hpp"
 #include "input/normal_tile.hpp"
 #include "score/panel.hpp"
+#include "score/quantised.hpp"
 #include "shard/partition.hpp"
 #include "shard/tensor_file.hpp"
 
@@ -39,7 +40,7 @@ class ShardTensors {
   /// Turns to the tensors of another draw. Memory is kept: pages that are touched once cost more than the numbers in them.
   void load(TensorOrigin const& origin) {
     origin_ = origin;
-    values_loaded_ = false;
+    values_loaded_ = quantised_loaded_ = false;
     if (resident_ && packed_) fill_packed(0, shard_.size(), keys_.data());
     if (resident_ && !packed_) fill(Tensor::keys, 0, shard_.size(), static_cast<GlobalIndex>(rows_), keys_);
   }
@@ -53,6 +54,24 @@ class ShardTensors {
     if (resident_) return keys_.data() + static_cast<std::size_t>(first) * static_cast<std::size_t>(d_);
     fill_packed(static_cast<GlobalIndex>(first), count, keys_.data());
     return keys_.data();
+  }
+
+  /// 8-bit copies of the keys that the last packed_keys() call gave. Resident keys are quantised once a draw.
+  QuantisedKeys quantised_keys(LocalIndex first, int count) {
+    auto const held = static_cast<std::int64_t>(rows_);
+    if (quantised_.extent(0) == 0) {
+      quantised_ = Vector<Space, std::uint8_t>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::quantised"),
+                                               quantised_size(held, d_));
+      bounds_ =
+          Vector<Space, KeyGroupBound>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::bounds"), quantised_groups(held));
+    }
+    QuantisedKeys const all{quantised_.data(), bounds_.data()};
+    if (!resident_ || !quantised_loaded_) {
+      quantise_keys(space_, keys_.data(), resident_ ? shard_.size() : count, d_, quantised_.data(), bounds_.data());
+      space_.fence();
+      quantised_loaded_ = true;
+    }
+    return resident_ ? all.from(first / key_group, d_) : all;
   }
 
   /// `groups` packed groups of keys from evenly spaced places of a shard that holds at least as many whole ones.
@@ -168,9 +187,11 @@ class ShardTensors {
   Range shard_;
   int d_;
   bool resident_, packed_;
-  bool values_loaded_ = false;
+  bool values_loaded_ = false, quantised_loaded_ = false;
   std::size_t rows_ = 0;
   Matrix<Space, float> keys_, values_, gathered_;
+  Vector<Space, std::uint8_t> quantised_;
+  Vector<Space, KeyGroupBound> bounds_;
 };
 
 }  // namespace asymptop
