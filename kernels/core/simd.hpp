@@ -176,6 +176,15 @@ ASYMPTOP_SIMD_INLINE LaneMask negative(Ints x) {
 #endif
 }
 
+/// Whether dot4() is one instruction here.
+#if defined(ASYMPTOP_SIMD_AVX512) && defined(__AVX512VNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
+inline constexpr bool has_dot4 = true;
+#elif defined(ASYMPTOP_SIMD_AVX2) && defined(__AVXVNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
+inline constexpr bool has_dot4 = true;
+#else
+inline constexpr bool has_dot4 = false;
+#endif
+
 /// sum + the products of four unsigned bytes of u with four signed ones of s, lane by lane and exact where the sum fits 32 bits.
 /// ASYMPTOP_SIMD_NO_DOT spells it out where an instruction could be had, for tests.
 ASYMPTOP_SIMD_INLINE Ints dot4(Ints sum, Ints u, Ints s) {

@@ -38,13 +38,16 @@ std::vector<BenchPath> const& bench_paths() {
 #ifndef KOKKOS_ENABLE_CUDA
     // A processor without fused multiply-adds in vectors runs the fused kernels, but slowly: there is BLAS alone.
     if constexpr (simd::width > 4) {
-      all = {{score, "fused", make_fused_score},
-             {profile, "fused", make_fused_selection},
-             {top_k, "fused", make_fused_selection},
-             {exact_attention, "fused", make_fused_exact_attention},
-             {top_k_attention, "fused", make_fused_selection},
-             {top_k, "screened", make_screened_selection},
-             {top_k_attention, "screened", make_screened_selection}};
+      // Screening wins where 8-bit products are an instruction.
+      if constexpr (simd::has_dot4)
+        all = {{top_k, "screened", make_screened_selection}, {top_k_attention, "screened", make_screened_selection}};
+      all.insert(all.end(), {{score, "fused", make_fused_score},
+                             {profile, "fused", make_fused_selection},
+                             {top_k, "fused", make_fused_selection},
+                             {exact_attention, "fused", make_fused_exact_attention},
+                             {top_k_attention, "fused", make_fused_selection}});
+      if constexpr (!simd::has_dot4)
+        all.insert(all.end(), {{top_k, "screened", make_screened_selection}, {top_k_attention, "screened", make_screened_selection}});
     }
 #endif
     all.insert(all.end(), {{score, "blas-tile", make_tiled_score},
