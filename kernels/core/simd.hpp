@@ -216,17 +216,6 @@ ASYMPTOP_SIMD_INLINE Ints dot4(Ints sum, Ints u, Ints s) {
 #endif
 }
 
-/// Lane l: number index[l] of 32, of which 0 to 15 lie at `low` and 16 to 31 at `high`.
-ASYMPTOP_SIMD_INLINE Floats pick(float const* low, float const* high, Ints index) {
-#if defined(ASYMPTOP_SIMD_AVX512)
-  return reinterpret_cast<Floats>(_mm512_permutex2var_ps(_mm512_loadu_ps(low), reinterpret_cast<__m512i>(index), _mm512_loadu_ps(high)));
-#else
-  Floats r{};
-  for (int l = 0; l < width; ++l) r[l] = index[l] < 16 ? low[index[l]] : high[index[l] - 16];
-  return r;
-#endif
-}
-
 /// a > b ? a : b, so b where either is NaN.
 ASYMPTOP_SIMD_INLINE Floats larger(Floats a, Floats b) {
 #if defined(ASYMPTOP_SIMD_AVX512)

@@ -116,7 +116,6 @@ struct QuantisedQueries {
   std::vector<Panel> panels;
   std::vector<std::size_t> offset;  ///< of a panel in `bytes`
   std::vector<std::int32_t> bytes;  ///< four columns of a row in 32 bits, at [panel][step][row]
-  std::vector<float> lanes;         ///< the fp32 queries at [panel][column][panel_lanes]
 
   QuantisedQueries() = default;
   explicit QuantisedQueries(PackedQueries const& queries) : d(queries.d), steps((queries.d + 3) / 4) {
@@ -124,7 +123,6 @@ struct QuantisedQueries {
       throw std::invalid_argument("screening takes at most " + std::to_string(quantised_max_d) + " columns, not " + std::to_string(d));
     reach = static_cast<float>((16129.0 * d + 2.0) * (1.0 + 0x1p-20));
     bytes.resize(static_cast<std::size_t>(queries.rows) * static_cast<std::size_t>(steps));
-    lanes.resize(queries.panels.size() * static_cast<std::size_t>(d) * panel_lanes);
     panels.resize(queries.panels.size());
     double largest = 0.0;
     for (std::size_t p = 0; p < panels.size(); ++p) {
@@ -145,7 +143,6 @@ struct QuantisedQueries {
     double const unit = std::max(largest / 127.0, 0x1p-100);
     std::int32_t sum = 0;
     for (int c = 0; c < d; ++c) {
-      lanes[(panel * static_cast<std::size_t>(d) + static_cast<std::size_t>(c)) * panel_lanes + static_cast<std::size_t>(row)] = at(c);
       double const x = static_cast<double>(at(c)) / unit, rounded = std::nearbyint(x);
       squares += x * x;
       residuals += (x - rounded) * (x - rounded);

@@ -1,6 +1,8 @@
 // The screening tile: products of 8-bit queries and keys in registers, compared with what each row still wants (quantised.hpp).
 #pragma once
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
@@ -26,11 +28,21 @@ ASYMPTOP_SIMD_INLINE void start_sums(QuantisedQueries::Panel const& panel, KeyGr
   }
 }
 
-/// `rows` x (`vectors` * width) sums from `start` on. If any is not negative, sets the bits of those keys, moved up by `first_lane`, in
-/// the rows' masks and returns true.
+/// Where screening writes the pairs of rows and keys that passed.
+struct PassedPairs {
+  std::int32_t* rows;
+  std::int32_t* keys;
+  std::size_t count;
+};
+
+/// Most pairs that screening a panel against one group can bring, and places past them that may be written.
+inline constexpr std::size_t panel_pairs = panel_rows * key_group + 1;
+
+/// `rows` x (`vectors` * width) sums from `start` on; appends the pairs whose sums are not negative, with rows counted from `first_row`
+/// and keys from the group's first. Of one row, keys ascend.
 template <int rows, int vectors>
-ASYMPTOP_SIMD_INLINE bool screen_tile(std::int32_t const* q, int row_step, std::uint8_t const* keys, int steps, std::int32_t const* start,
-                                      int first_lane, std::uint32_t* masks) {
+ASYMPTOP_SIMD_INLINE void screen_tile(std::int32_t const* q, int row_step, std::uint8_t const* keys, int steps, std::int32_t const* start,
+                                      int first_lane, int first_row, PassedPairs& passed) {
   Ints sum[rows][vectors];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
@@ -55,32 +67,41 @@ ASYMPTOP_SIMD_INLINE bool screen_tile(std::int32_t const* q, int row_step, std::
 #pragma GCC unroll 16
     for (int v = 0; v < vectors; ++v) all &= sum[r][v];
   }
-  if (negative(all) == all_lanes) return false;
+  if (negative(all) == all_lanes) return;
+  auto count = passed.count;
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
+    std::uint32_t mask = 0;
 #pragma GCC unroll 16
-    for (int v = 0; v < vectors; ++v) masks[r] |= (negative(sum[r][v]) ^ all_lanes) << (first_lane + v * width);
-  }
-  return true;
-}
-
-/// Screens a panel of `rows` rows against one group: bit l of masks[r] is set if key l may be wanted by row r. False: none is, and the
-/// masks, which must be 0 before, still are.
-template <int rows>
-bool screen_panel(std::int32_t const* q, std::uint8_t const* keys, int steps, std::int32_t const* start, std::uint32_t* masks) {
-  bool any = false;
-  for (int l = 0; l < key_group; l += tile_vectors * width) {
-    if constexpr (rows <= tile_rows) {
-      any |= screen_tile<rows, tile_vectors>(q, rows, keys, steps, start, l, masks);
-    } else {
-      any |= screen_tile<tile_rows, tile_vectors>(q, rows, keys, steps, start, l, masks);
-      any |= screen_tile<rows - tile_rows, tile_vectors>(q + tile_rows, rows, keys, steps, start + tile_rows, l, masks + tile_rows);
+    for (int v = 0; v < vectors; ++v) mask |= (negative(sum[r][v]) ^ all_lanes) << (v * width);
+    // The first of a row is written in any case: whether there is one is hard to predict, more than one are rare.
+    passed.rows[count] = first_row + r;
+    passed.keys[count] = first_lane + std::countr_zero(mask);
+    count += mask != 0 ? 1u : 0u;
+    for (mask &= mask - 1; mask != 0; mask &= mask - 1) {
+      passed.rows[count] = first_row + r;
+      passed.keys[count] = first_lane + std::countr_zero(mask);
+      ++count;
     }
   }
-  return any;
+  passed.count = count;
 }
 
-using ScreenPanel = bool (*)(std::int32_t const*, std::uint8_t const*, int, std::int32_t const*, std::uint32_t*);
+/// Screens a panel of `rows` rows, of which the first is `first_row`, against one group.
+template <int rows>
+void screen_panel(std::int32_t const* q, std::uint8_t const* keys, int steps, std::int32_t const* start, int first_row,
+                  PassedPairs& passed) {
+  for (int l = 0; l < key_group; l += tile_vectors * width) {
+    if constexpr (rows <= tile_rows) {
+      screen_tile<rows, tile_vectors>(q, rows, keys, steps, start, l, first_row, passed);
+    } else {
+      screen_tile<tile_rows, tile_vectors>(q, rows, keys, steps, start, l, first_row, passed);
+      screen_tile<rows - tile_rows, tile_vectors>(q + tile_rows, rows, keys, steps, start + tile_rows, l, first_row + tile_rows, passed);
+    }
+  }
+}
+
+using ScreenPanel = void (*)(std::int32_t const*, std::uint8_t const*, int, std::int32_t const*, int, PassedPairs&);
 
 /// The function for a panel of 1 to panel_rows rows.
 inline ScreenPanel screen_panel_of(int rows) {
@@ -92,18 +113,6 @@ inline ScreenPanel screen_panel_of(int rows) {
   }
   (std::make_integer_sequence<int, panel_rows>());
   return table.of[rows - 1];
-}
-
-/// Scores of pairs of rows and keys: lane l is row rows[l] of two panels of QuantisedQueries::lanes, 16 to 31 being the second's, and key
-/// lanes[l] of a packed group. The chain of panel.hpp.
-ASYMPTOP_SIMD_INLINE Floats score_pairs(float const* first_panel, float const* second_panel, Ints rows, float const* keys, Ints lanes,
-                                        int d) {
-  Floats sum{};
-  for (int c = 0; c < d; ++c) {
-    Floats const q = pick(first_panel + c * QuantisedQueries::panel_lanes, second_panel + c * QuantisedQueries::panel_lanes, rows);
-    sum = fma(q, pick(keys + c * key_group, keys + c * key_group + 16, lanes), sum);
-  }
-  return sum;
 }
 
 }  // namespace ASYMPTOP_SIMD_NAME

@@ -4,7 +4,7 @@
 
 #include <Kokkos_Core.hpp>
 #include <algorithm>
-#include <bit>
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <utility>
@@ -14,44 +14,24 @@
 #include "core/work_split.hpp"
 #include "score/panel.hpp"
 #include "score/quantised.hpp"
+#include "score/score_pairs.hpp"
 #include "score/screen_panel.hpp"
 #include "topk/streamed_heads.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
 
-/// Keys that passed the screen of one strip, in batches that belong to one group and two neighbouring panels.
-struct ScreenedKeys {
-  struct Batch {
-    int group;  ///< of the strip
-    int panel;  ///< the first of the two
-    std::size_t begin, end;
-  };
-  std::vector<Batch> batches;
-  std::vector<std::int32_t> rows;   ///< 0 to 15: of the first panel, 16 to 31: of the second
-  std::vector<std::int32_t> lanes;  ///< of the group
+/// Pairs of rows and keys that passed the screen of one strip, group by group.
+struct ScreenedPairs {
+  std::vector<std::int32_t> rows, keys;  ///< keys are counted from their group's first
+  std::array<std::size_t, score_strip / key_group + 1> begin{};
   std::size_t count = 0;
 
-  void clear() {
-    batches.clear();
-    count = 0;
-  }
-  /// Room for `more` keys, and for a vector past them that holds nothing wild.
+  /// Room for `more` pairs and for a batch past them that holds valid numbers.
   void reserve(std::size_t more) {
-    if (rows.size() >= count + more + static_cast<std::size_t>(simd::width)) return;
-    rows.resize(2 * (count + more) + static_cast<std::size_t>(simd::width));
-    lanes.resize(rows.size());
-  }
-  /// Appends the keys of a panel's masks.
-  void append(std::uint32_t const* masks, int panel_height, int first_row) {
-    reserve(static_cast<std::size_t>(panel_rows * key_group));
-    for (int r = 0; r < panel_height; ++r) {
-      for (std::uint32_t mask = masks[r]; mask != 0; mask &= mask - 1) {
-        rows[count] = first_row + r;
-        lanes[count] = std::countr_zero(mask);
-        ++count;
-      }
-    }
+    if (rows.size() >= count + more + simd::pair_batch) return;
+    rows.resize(2 * (count + more) + simd::pair_batch);
+    keys.resize(rows.size());
   }
 };
 
@@ -63,6 +43,7 @@ class ScreenedPass : public StreamedHeads {
   ScreenedPass(PackedQueries const& queries, int keep, int threads, std::vector<std::int64_t> limit)
       : StreamedHeads(queries, keep, std::max(keep / 4, 16), threads, std::move(limit)),
         quantised_(queries),
+        lines_(queries),
         workers_(static_cast<std::size_t>(split_.workers())) {
     int const panels = static_cast<int>(queries.panels.size());
     for (int w = 0; w < split_.workers(); ++w) {
@@ -90,7 +71,7 @@ class ScreenedPass : public StreamedHeads {
     Part panels{};
     std::vector<QuantisedQueries::Panel> bounds;  ///< of its panels
     std::vector<float> applied;                   ///< the threshold that a row's bound is for
-    ScreenedKeys passed;
+    ScreenedPairs passed;
     int pause = 0;       ///< strips to score in fp32 before the next try to screen one
     int next_pause = 1;  ///< should that try fail
   };
@@ -102,6 +83,7 @@ class ScreenedPass : public StreamedHeads {
     LocalIndex first;
     int count;
     int groups() const { return (count + key_group - 1) / key_group; }
+    float const* group(int g, int d) const { return packed + static_cast<std::ptrdiff_t>(g) * key_group * d; }
   };
 
   void work(int w, float const* packed, QuantisedKeys const& quantised, LocalIndex first, int count) {
@@ -111,7 +93,7 @@ class ScreenedPass : public StreamedHeads {
       Strip const strip{packed + static_cast<std::ptrdiff_t>(begin) * queries_.d, quantised.from(begin / key_group, queries_.d),
                         first + static_cast<LocalIndex>(begin), std::min(score_strip, keys.end - begin)};
       int const screened = apply_thresholds(worker, strip) ? screen(worker, strip) : 0;
-      if (screened > 0) rescore(worker, strip);
+      if (screened > 0) rescore(worker, strip, screened);
       if (screened < strip.groups()) score_all(worker, strip, screened);
     }
   }
@@ -144,61 +126,61 @@ class ScreenedPass : public StreamedHeads {
   /// Collects what passes of a strip, group by group. Stops after the group in which too much has, and returns the groups done.
   int screen(Worker& worker, Strip const& strip) const {
     auto& passed = worker.passed;
-    passed.clear();
-    int const row_count = queries_.panels[static_cast<std::size_t>(worker.panels.end - 1)].first_row +
-                          queries_.panels[static_cast<std::size_t>(worker.panels.end - 1)].rows -
-                          queries_.panels[static_cast<std::size_t>(worker.panels.begin)].first_row;
+    auto const& last = queries_.panels[static_cast<std::size_t>(worker.panels.end - 1)];
+    int const row_count = last.first_row + last.rows - queries_.panels[static_cast<std::size_t>(worker.panels.begin)].first_row;
     auto const limit = static_cast<std::size_t>(row_count) * score_strip / dense;
+    passed.count = 0;
     for (int g = 0; g < strip.groups(); ++g) {
-      screen_group(worker, strip.quantised.from(g, queries_.d), g);
+      passed.begin[static_cast<std::size_t>(g)] = passed.count;
+      bool const fetch = g > 0 && passed.count > passed.begin[static_cast<std::size_t>(g - 1)];
+      screen_group(worker, strip.quantised.from(g, queries_.d), fetch ? strip.group(g - 1, queries_.d) : nullptr);
       if (passed.count > limit) {
         worker.pause = worker.next_pause;
         worker.next_pause = std::min(2 * worker.next_pause, longest_pause);
+        passed.begin[static_cast<std::size_t>(g + 1)] = passed.count;
         return g + 1;
       }
     }
+    passed.begin[static_cast<std::size_t>(strip.groups())] = passed.count;
     worker.next_pause = 1;
     return strip.groups();
   }
 
-  void screen_group(Worker& worker, QuantisedKeys const& keys, int group) const {
+  /// `fetch`: fp32 keys of a group that will be needed soon, or null.
+  void screen_group(Worker& worker, QuantisedKeys const& keys, float const* fetch) const {
     auto& passed = worker.passed;
     bool const bounded = keys.bounds->largest_norm <= quantised_.largest_norm;
     alignas(64) std::int32_t start[QuantisedQueries::panel_lanes];
-    for (int pair = worker.panels.begin; pair < worker.panels.end; pair += 2) {
-      auto const begin = passed.count;
-      for (int p = pair; p < std::min(pair + 2, worker.panels.end); ++p) {
-        auto const panel = static_cast<std::size_t>(p);
-        int const rows = queries_.panels[panel].rows;
-        simd::start_sums(worker.bounds[static_cast<std::size_t>(p - worker.panels.begin)], *keys.bounds, quantised_.reach, bounded, start);
-        std::uint32_t masks[panel_rows] = {};
-        if (simd::screen_panel_of(rows)(&quantised_.bytes[quantised_.offset[panel]], keys.values, quantised_.steps, start, masks))
-          passed.append(masks, rows, (p - pair) * QuantisedQueries::panel_lanes);
-      }
-      if (passed.count > begin) passed.batches.push_back({group, pair, begin, passed.count});
+    int const panels = worker.panels.end - worker.panels.begin, fetches = fetch == nullptr ? 0 : queries_.d * 2;
+    for (int p = 0; p < panels; ++p) {
+      // A few lines with each tile: many at once would fill the queue of misses and hold up the tile.
+      for (int i = fetches * p / panels; i < fetches * (p + 1) / panels; ++i) __builtin_prefetch(fetch + i * 16, 0, 2);
+      auto const panel = static_cast<std::size_t>(worker.panels.begin + p);
+      auto const& rows = queries_.panels[panel];
+      passed.reserve(simd::panel_pairs);
+      simd::PassedPairs to{passed.rows.data(), passed.keys.data(), passed.count};
+      simd::start_sums(worker.bounds[static_cast<std::size_t>(p)], *keys.bounds, quantised_.reach, bounded, start);
+      simd::screen_panel_of(rows.rows)(&quantised_.bytes[quantised_.offset[panel]], keys.values, quantised_.steps, start, rows.first_row,
+                                       to);
+      passed.count = to.count;
     }
   }
 
-  /// Scores what passed in fp32 and offers it to the heads, keys ascending.
-  void rescore(Worker& worker, Strip const& strip) {
+  /// Scores what passed of the first `groups` groups in fp32 and offers it to the heads, keys ascending.
+  void rescore(Worker& worker, Strip const& strip, int groups) {
     auto const& passed = worker.passed;
     auto& heads = heads_[worker.part];
-    auto const panel_size = static_cast<std::size_t>(queries_.d) * QuantisedQueries::panel_lanes;
     auto const end = static_cast<std::int64_t>(strip.first) + strip.count;
-    for (auto const& batch : passed.batches) {
-      float const* const first_panel = &quantised_.lanes[static_cast<std::size_t>(batch.panel) * panel_size];
-      bool const two = batch.panel + 1 < worker.panels.end;
-      int const first_row = queries_.panels[static_cast<std::size_t>(batch.panel)].first_row,
-                second_row = two ? queries_.panels[static_cast<std::size_t>(batch.panel) + 1].first_row : first_row;
-      float const* const keys = strip.packed + static_cast<std::ptrdiff_t>(batch.group) * key_group * queries_.d;
-      for (auto i = batch.begin; i < batch.end; i += static_cast<std::size_t>(simd::width)) {
-        alignas(64) float scores[simd::width];
-        simd::store(scores, simd::score_pairs(first_panel, two ? first_panel + panel_size : first_panel, simd::load(&passed.rows[i]), keys,
-                                              simd::load(&passed.lanes[i]), queries_.d));
-        for (std::size_t l = 0; l < std::min(batch.end - i, static_cast<std::size_t>(simd::width)); ++l) {
-          int const lane = passed.rows[i + l],
-                    row = lane < QuantisedQueries::panel_lanes ? first_row + lane : second_row + lane - QuantisedQueries::panel_lanes;
-          auto const key = strip.first + static_cast<LocalIndex>(batch.group * key_group + passed.lanes[i + l]);
+    for (int g = 0; g < groups; ++g) {
+      auto const group_end = passed.begin[static_cast<std::size_t>(g + 1)];
+      auto const first = strip.first + static_cast<LocalIndex>(g * key_group);
+      for (auto i = passed.begin[static_cast<std::size_t>(g)]; i < group_end; i += simd::pair_batch) {
+        alignas(64) float scores[simd::pair_batch];
+        auto const count = std::min(group_end - i, simd::pair_batch);
+        simd::score_pairs(lines_, &passed.rows[i], strip.group(g, queries_.d), &passed.keys[i], count, queries_.d, scores);
+        for (std::size_t l = 0; l < count; ++l) {
+          int const row = passed.rows[i + l];
+          auto const key = first + static_cast<LocalIndex>(passed.keys[i + l]);
           if (static_cast<std::int64_t>(key) < std::min(limit_[static_cast<std::size_t>(row)], end)) heads.add(row, scores[l], key);
         }
       }
@@ -227,6 +209,7 @@ class ScreenedPass : public StreamedHeads {
   static constexpr int longest_pause = 64;
 
   QuantisedQueries quantised_;
+  QueryLines lines_;
   std::vector<Worker> workers_;
 };
 

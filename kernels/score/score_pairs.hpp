@@ -1,0 +1,114 @@
+// Scores of single pairs of rows and keys: the chain of panel.hpp for what screening lets through.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/simd.hpp"
+#include "core/types.hpp"
+#include "score/panel.hpp"
+
+namespace asymptop {
+
+/// fp32 queries, row by row, each padded to whole chunks of columns.
+struct QueryLines {
+  static constexpr int chunk = 16;
+  std::size_t stride = 0;
+  std::vector<float> data;
+
+  QueryLines() = default;
+  explicit QueryLines(PackedQueries const& queries)
+      : stride(static_cast<std::size_t>((queries.d + chunk - 1) / chunk * chunk)), data(static_cast<std::size_t>(queries.rows) * stride) {
+    for (auto const& panel : queries.panels) {
+      for (int r = 0; r < panel.rows; ++r) {
+        for (int c = 0; c < queries.d; ++c)
+          data[static_cast<std::size_t>(panel.first_row + r) * stride + static_cast<std::size_t>(c)] =
+              queries.data[panel.offset + static_cast<std::size_t>(c * panel.rows + r)];
+      }
+    }
+  }
+  float const* row(std::int32_t r) const { return data.data() + static_cast<std::size_t>(r) * stride; }
+};
+
+namespace simd {
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// Pairs that score_pairs takes at a time.
+inline constexpr std::size_t pair_batch = 16;
+
+/// scores[i] = query rows[i] . key keys[i] of a packed group, for `count` <= pair_batch pairs: that many independent chains.
+template <int chains>
+ASYMPTOP_SIMD_INLINE void score_pairs_apart(QueryLines const& queries, std::int32_t const* rows, float const* group,
+                                            std::int32_t const* keys, int d, float* scores) {
+  float const* q[chains];
+  float const* k[chains];
+  float sum[chains] = {};
+#pragma GCC unroll 16
+  for (int i = 0; i < chains; ++i) {
+    q[i] = queries.row(rows[i]);
+    k[i] = group + keys[i];
+  }
+  for (int c = 0; c < d; ++c) {
+#pragma GCC unroll 16
+    for (int i = 0; i < chains; ++i) sum[i] = __builtin_fmaf(q[i][c], k[i][c * key_group], sum[i]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < chains; ++i) scores[i] = sum[i];
+}
+
+#if defined(ASYMPTOP_SIMD_AVX512)
+/// rows[i][c] becomes rows[c][i]: four perfect shuffles.
+ASYMPTOP_SIMD_INLINE void transpose(Floats (&rows)[16]) {
+#pragma GCC unroll 4
+  for (int round = 0; round < 4; ++round) {
+    Floats next[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      next[2 * i] = __builtin_shufflevector(rows[i], rows[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      next[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) rows[i] = next[i];
+  }
+}
+
+/// The same, a lane for each pair; rows and keys are read and must be valid for all 16.
+ASYMPTOP_SIMD_INLINE void score_pairs_in_lanes(QueryLines const& queries, std::int32_t const* rows, float const* group,
+                                               std::int32_t const* keys, int d, float* scores) {
+  auto const lanes = reinterpret_cast<__m512i>(load(keys));
+  Floats sum{};
+  for (int begin = 0; begin < d; begin += 16) {
+    Floats q[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) q[i] = load(queries.row(rows[i]) + begin);
+    transpose(q);
+    float const* column = group + begin * key_group;
+#pragma GCC unroll 16
+    for (int c = 0; c < 16; ++c) {
+      if (begin + c >= d) break;
+      auto const k = _mm512_permutex2var_ps(_mm512_loadu_ps(column + c * key_group), lanes, _mm512_loadu_ps(column + c * key_group + 16));
+      sum = fma(q[c], reinterpret_cast<Floats>(k), sum);
+    }
+  }
+  store(scores, sum);
+}
+#endif
+
+/// scores[i] = query rows[i] . key keys[i] of a packed group. `rows` and `keys` hold valid numbers in pair_batch places, whatever `count`.
+inline void score_pairs(QueryLines const& queries, std::int32_t const* rows, float const* group, std::int32_t const* keys,
+                        std::size_t count, int d, float* scores) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+  if (count > 4) {
+    score_pairs_in_lanes(queries, rows, group, keys, d, scores);
+    return;
+  }
+#endif
+  std::size_t i = 0;
+  for (; i + 4 <= count; i += 4) score_pairs_apart<4>(queries, rows + i, group, keys + i, d, scores + i);
+  for (; i < count; ++i) score_pairs_apart<1>(queries, rows + i, group, keys + i, d, scores + i);
+}
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace simd
+}  // namespace asymptop
