@@ -22,8 +22,10 @@ import numpy as np
 from comparison import Case, Measured, as_records, cases_of, settle_asymptop, table
 
 # Settings are tried on at most this many keys.
-TRIAL_KEYS = 1 << 17
+TRIAL_KEYS = 1 << 16
 TRIAL_TURNS = 3
+# One that is slower than the best by more than this is not tried again.
+HOPELESS = 2.5
 CHECKED_ROWS = 4
 # fp32 sums of d products, and of n weights, against fp64: relative to the largest value of a row.
 TOLERANCE = 1e-5
@@ -187,7 +189,9 @@ def choose_setting(peer: Peer, folder: Path, keys: int, options: argparse.Namesp
     least: dict[str, list[float]] = {}
     failed: dict[str, str] = {}
     for _ in range(TRIAL_TURNS):
-        for setting in [name for name in peer.settings if name not in failed]:
+        best = min(map(sum, least.values()), default=float("inf"))
+        hopeless = {setting for setting, seconds in least.items() if sum(seconds) > HOPELESS * best}
+        for setting in [name for name in peer.settings if name not in failed and name not in hopeless]:
             try:
                 seconds = try_setting(peer, setting, folder, cases, options)
             except PeerError as error:
