@@ -11,7 +11,12 @@
 
 namespace asymptop {
 
-/// fp32 queries, row by row, each padded to whole chunks of columns.
+/// A query row and a key of one packed group: row * key_group + key.
+using RowKeyPair = std::int32_t;
+inline int row_of(RowKeyPair pair) { return static_cast<int>(static_cast<std::uint32_t>(pair) / key_group); }
+inline int key_of(RowKeyPair pair) { return static_cast<int>(static_cast<std::uint32_t>(pair) % key_group); }
+
+/// fp32 queries, row by row, each padded to whole chunks of columns, and one row of zeros past them.
 struct QueryLines {
   static constexpr int chunk = 16;
   std::size_t stride = 0;
@@ -19,7 +24,8 @@ struct QueryLines {
 
   QueryLines() = default;
   explicit QueryLines(PackedQueries const& queries)
-      : stride(static_cast<std::size_t>((queries.d + chunk - 1) / chunk * chunk)), data(static_cast<std::size_t>(queries.rows) * stride) {
+      : stride(static_cast<std::size_t>((queries.d + chunk - 1) / chunk * chunk)),
+        data(static_cast<std::size_t>(queries.rows + 1) * stride) {
     for (auto const& panel : queries.panels) {
       for (int r = 0; r < panel.rows; ++r) {
         for (int c = 0; c < queries.d; ++c)
@@ -28,7 +34,7 @@ struct QueryLines {
       }
     }
   }
-  float const* row(std::int32_t r) const { return data.data() + static_cast<std::size_t>(r) * stride; }
+  float const* row(int r) const { return data.data() + static_cast<std::size_t>(r) * stride; }
 };
 
 namespace simd {
@@ -37,17 +43,16 @@ inline namespace ASYMPTOP_SIMD_NAME {
 /// Pairs that score_pairs takes at a time.
 inline constexpr std::size_t pair_batch = 16;
 
-/// scores[i] = query rows[i] . key keys[i] of a packed group, for `count` <= pair_batch pairs: that many independent chains.
+/// scores[i] = the score of pairs[i], a key of the packed group; that many independent chains.
 template <int chains>
-ASYMPTOP_SIMD_INLINE void score_pairs_apart(QueryLines const& queries, std::int32_t const* rows, float const* group,
-                                            std::int32_t const* keys, int d, float* scores) {
+ASYMPTOP_SIMD_INLINE void score_pairs_apart(QueryLines const& queries, RowKeyPair const* pairs, float const* group, int d, float* scores) {
   float const* q[chains];
   float const* k[chains];
   float sum[chains] = {};
 #pragma GCC unroll 16
   for (int i = 0; i < chains; ++i) {
-    q[i] = queries.row(rows[i]);
-    k[i] = group + keys[i];
+    q[i] = queries.row(row_of(pairs[i]));
+    k[i] = group + key_of(pairs[i]);
   }
   for (int c = 0; c < d; ++c) {
 #pragma GCC unroll 16
@@ -73,15 +78,15 @@ ASYMPTOP_SIMD_INLINE void transpose(Floats (&rows)[16]) {
   }
 }
 
-/// The same, a lane for each pair; rows and keys are read and must be valid for all 16.
-ASYMPTOP_SIMD_INLINE void score_pairs_in_lanes(QueryLines const& queries, std::int32_t const* rows, float const* group,
-                                               std::int32_t const* keys, int d, float* scores) {
-  auto const lanes = reinterpret_cast<__m512i>(load(keys));
+/// The same for 16 pairs, a lane for each.
+ASYMPTOP_SIMD_INLINE void score_pairs_in_lanes(QueryLines const& queries, RowKeyPair const* pairs, float const* group, int d,
+                                               float* scores) {
+  auto const lanes = reinterpret_cast<__m512i>(load(pairs));  // of which the permutation below looks at the low five bits
   Floats sum{};
   for (int begin = 0; begin < d; begin += 16) {
     Floats q[16];
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) q[i] = load(queries.row(rows[i]) + begin);
+    for (int i = 0; i < 16; ++i) q[i] = load(queries.row(row_of(pairs[i])) + begin);
     transpose(q);
     float const* column = group + begin * key_group;
 #pragma GCC unroll 16
@@ -95,18 +100,18 @@ ASYMPTOP_SIMD_INLINE void score_pairs_in_lanes(QueryLines const& queries, std::i
 }
 #endif
 
-/// scores[i] = query rows[i] . key keys[i] of a packed group. `rows` and `keys` hold valid numbers in pair_batch places, whatever `count`.
-inline void score_pairs(QueryLines const& queries, std::int32_t const* rows, float const* group, std::int32_t const* keys,
-                        std::size_t count, int d, float* scores) {
+/// scores[i] = the score of pairs[i] for `count` pairs of one packed group. pair_batch places of `pairs` hold valid ones, whatever
+/// `count`, and as many scores are written.
+inline void score_pairs(QueryLines const& queries, RowKeyPair const* pairs, float const* group, std::size_t count, int d, float* scores) {
 #if defined(ASYMPTOP_SIMD_AVX512)
   if (count > 4) {
-    score_pairs_in_lanes(queries, rows, group, keys, d, scores);
+    score_pairs_in_lanes(queries, pairs, group, d, scores);
     return;
   }
 #endif
   std::size_t i = 0;
-  for (; i + 4 <= count; i += 4) score_pairs_apart<4>(queries, rows + i, group, keys + i, d, scores + i);
-  for (; i < count; ++i) score_pairs_apart<1>(queries, rows + i, group, keys + i, d, scores + i);
+  for (; i + 4 <= count; i += 4) score_pairs_apart<4>(queries, pairs + i, group, d, scores + i);
+  for (; i < count; ++i) score_pairs_apart<1>(queries, pairs + i, group, d, scores + i);
 }
 
 }  // namespace ASYMPTOP_SIMD_NAME

@@ -10,6 +10,7 @@
 #include "core/types.hpp"
 #include "score/panel.hpp"
 #include "score/quantised.hpp"
+#include "score/score_pairs.hpp"
 
 namespace asymptop {
 namespace simd {
@@ -28,21 +29,14 @@ ASYMPTOP_SIMD_INLINE void start_sums(QuantisedQueries::Panel const& panel, KeyGr
   }
 }
 
-/// Where screening writes the pairs of rows and keys that passed.
-struct PassedPairs {
-  std::int32_t* rows;
-  std::int32_t* keys;
-  std::size_t count;
-};
-
 /// Most pairs that screening a panel against one group can bring, and places past them that may be written.
-inline constexpr std::size_t panel_pairs = panel_rows * key_group + 1;
+inline constexpr std::size_t panel_pairs = panel_rows * key_group + 2;
 
-/// `rows` x (`vectors` * width) sums from `start` on; appends the pairs whose sums are not negative, with rows counted from `first_row`
-/// and keys from the group's first. Of one row, keys ascend.
+/// `rows` x (`vectors` * width) sums from `start` on. Writes the pairs whose sums are not negative, with rows counted from `first_row` and
+/// keys from the group's first, and returns where the next one goes. Of one row, keys ascend.
 template <int rows, int vectors>
-ASYMPTOP_SIMD_INLINE void screen_tile(std::int32_t const* q, int row_step, std::uint8_t const* keys, int steps, std::int32_t const* start,
-                                      int first_lane, int first_row, PassedPairs& passed) {
+ASYMPTOP_SIMD_INLINE RowKeyPair* screen_tile(std::int32_t const* q, int row_step, std::uint8_t const* keys, int steps,
+                                             std::int32_t const* start, int first_lane, int first_row, RowKeyPair* passed) {
   Ints sum[rows][vectors];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
@@ -67,41 +61,44 @@ ASYMPTOP_SIMD_INLINE void screen_tile(std::int32_t const* q, int row_step, std::
 #pragma GCC unroll 16
     for (int v = 0; v < vectors; ++v) all &= sum[r][v];
   }
-  if (negative(all) == all_lanes) return;
-  auto count = passed.count;
+  if (negative(all) == all_lanes) return passed;
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
     std::uint32_t mask = 0;
 #pragma GCC unroll 16
     for (int v = 0; v < vectors; ++v) mask |= (negative(sum[r][v]) ^ all_lanes) << (v * width);
-    // The first of a row is written in any case: whether there is one is hard to predict, more than one are rare.
-    passed.rows[count] = first_row + r;
-    passed.keys[count] = first_lane + std::countr_zero(mask);
-    count += mask != 0 ? 1u : 0u;
-    for (mask &= mask - 1; mask != 0; mask &= mask - 1) {
-      passed.rows[count] = first_row + r;
-      passed.keys[count] = first_lane + std::countr_zero(mask);
-      ++count;
+    int const count = std::popcount(mask);
+    RowKeyPair const base = (first_row + r) * key_group + first_lane;
+    // The first two are written in any case: whether a row has any is hard to predict, more than two are rare.
+    std::uint32_t const rest = mask & (mask - 1);
+    passed[0] = base + std::countr_zero(mask);
+    passed[1] = base + std::countr_zero(rest);
+    if (count > 2) [[unlikely]] {
+      int to = 2;
+      for (std::uint32_t more = rest & (rest - 1); more != 0; more &= more - 1) passed[to++] = base + std::countr_zero(more);
     }
+    passed += count;
   }
-  passed.count = count;
+  return passed;
 }
 
 /// Screens a panel of `rows` rows, of which the first is `first_row`, against one group.
 template <int rows>
-void screen_panel(std::int32_t const* q, std::uint8_t const* keys, int steps, std::int32_t const* start, int first_row,
-                  PassedPairs& passed) {
+RowKeyPair* screen_panel(std::int32_t const* q, std::uint8_t const* keys, int steps, std::int32_t const* start, int first_row,
+                         RowKeyPair* passed) {
   for (int l = 0; l < key_group; l += tile_vectors * width) {
     if constexpr (rows <= tile_rows) {
-      screen_tile<rows, tile_vectors>(q, rows, keys, steps, start, l, first_row, passed);
+      passed = screen_tile<rows, tile_vectors>(q, rows, keys, steps, start, l, first_row, passed);
     } else {
-      screen_tile<tile_rows, tile_vectors>(q, rows, keys, steps, start, l, first_row, passed);
-      screen_tile<rows - tile_rows, tile_vectors>(q + tile_rows, rows, keys, steps, start + tile_rows, l, first_row + tile_rows, passed);
+      passed = screen_tile<tile_rows, tile_vectors>(q, rows, keys, steps, start, l, first_row, passed);
+      passed = screen_tile<rows - tile_rows, tile_vectors>(q + tile_rows, rows, keys, steps, start + tile_rows, l, first_row + tile_rows,
+                                                           passed);
     }
   }
+  return passed;
 }
 
-using ScreenPanel = void (*)(std::int32_t const*, std::uint8_t const*, int, std::int32_t const*, int, PassedPairs&);
+using ScreenPanel = RowKeyPair* (*)(std::int32_t const*, std::uint8_t const*, int, std::int32_t const*, int, RowKeyPair*);
 
 /// The function for a panel of 1 to panel_rows rows.
 inline ScreenPanel screen_panel_of(int rows) {

@@ -21,17 +21,16 @@
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
 
-/// Pairs of rows and keys that passed the screen of one strip, group by group.
+/// What passed the screen of one strip, group by group.
 struct ScreenedPairs {
-  std::vector<std::int32_t> rows, keys;  ///< keys are counted from their group's first
+  std::vector<RowKeyPair> pairs;
   std::array<std::size_t, score_strip / key_group + 1> begin{};
   std::size_t count = 0;
 
-  /// Room for `more` pairs and for a batch past them that holds valid numbers.
-  void reserve(std::size_t more) {
-    if (rows.size() >= count + more + simd::pair_batch) return;
-    rows.resize(2 * (count + more) + simd::pair_batch);
-    keys.resize(rows.size());
+  /// Where the next pair goes, with room for `more` and for a batch past them that holds valid numbers.
+  RowKeyPair* reserve(std::size_t more) {
+    if (pairs.size() < count + more + simd::pair_batch) pairs.resize(2 * (count + more) + simd::pair_batch);
+    return pairs.data() + count;
   }
 };
 
@@ -41,7 +40,7 @@ class ScreenedPass : public StreamedHeads {
  public:
   /// limit[i]: keys of the shard that row i sees.
   ScreenedPass(PackedQueries const& queries, int keep, int threads, std::vector<std::int64_t> limit)
-      : StreamedHeads(queries, keep, std::max(keep / 4, 16), threads, std::move(limit)),
+      : StreamedHeads(queries, keep, std::max(keep / 2, 16), threads, std::move(limit)),
         quantised_(queries),
         lines_(queries),
         workers_(static_cast<std::size_t>(split_.workers())) {
@@ -92,14 +91,24 @@ class ScreenedPass : public StreamedHeads {
     for (int begin = keys.begin; begin < keys.end; begin += score_strip) {
       Strip const strip{packed + static_cast<std::ptrdiff_t>(begin) * queries_.d, quantised.from(begin / key_group, queries_.d),
                         first + static_cast<LocalIndex>(begin), std::min(score_strip, keys.end - begin)};
-      int const screened = apply_thresholds(worker, strip) ? screen(worker, strip) : 0;
+      auto const [seeing, open] = apply_thresholds(worker, strip);
+      if (seeing == 0) continue;
+      // Not worth a try if too many rows take any score still, or too much passed of late.
+      bool const sparse = worker.pause == 0 && open * dense <= seeing;
+      worker.pause = std::max(0, worker.pause - 1);
+      int const screened = sparse ? screen(worker, strip) : 0;
       if (screened > 0) rescore(worker, strip, screened);
       if (screened < strip.groups()) score_all(worker, strip, screened);
     }
   }
 
-  /// Brings bounds up to date; false if screening is not worth a try: too many rows take any score still, or too much passed of late.
-  bool apply_thresholds(Worker& worker, Strip const& strip) const {
+  /// Rows that see keys of a strip, and those of them that take any score.
+  struct Rows {
+    int seeing, open;
+  };
+
+  /// Brings bounds up to date.
+  Rows apply_thresholds(Worker& worker, Strip const& strip) const {
     int seeing = 0, open = 0;
     for (int p = worker.panels.begin; p < worker.panels.end; ++p) {
       auto const& panel = queries_.panels[static_cast<std::size_t>(p)];
@@ -116,11 +125,7 @@ class ScreenedPass : public StreamedHeads {
         applied = threshold;
       }
     }
-    if (worker.pause > 0) {
-      --worker.pause;
-      return false;
-    }
-    return open * dense <= seeing;
+    return {seeing, open};
   }
 
   /// Collects what passes of a strip, group by group. Stops after the group in which too much has, and returns the groups done.
@@ -157,12 +162,11 @@ class ScreenedPass : public StreamedHeads {
       for (int i = fetches * p / panels; i < fetches * (p + 1) / panels; ++i) __builtin_prefetch(fetch + i * 16, 0, 2);
       auto const panel = static_cast<std::size_t>(worker.panels.begin + p);
       auto const& rows = queries_.panels[panel];
-      passed.reserve(simd::panel_pairs);
-      simd::PassedPairs to{passed.rows.data(), passed.keys.data(), passed.count};
+      RowKeyPair* const to = passed.reserve(simd::panel_pairs);
       simd::start_sums(worker.bounds[static_cast<std::size_t>(p)], *keys.bounds, quantised_.reach, bounded, start);
-      simd::screen_panel_of(rows.rows)(&quantised_.bytes[quantised_.offset[panel]], keys.values, quantised_.steps, start, rows.first_row,
-                                       to);
-      passed.count = to.count;
+      passed.count += static_cast<std::size_t>(simd::screen_panel_of(rows.rows)(&quantised_.bytes[quantised_.offset[panel]], keys.values,
+                                                                                quantised_.steps, start, rows.first_row, to) -
+                                               to);
     }
   }
 
@@ -177,10 +181,10 @@ class ScreenedPass : public StreamedHeads {
       for (auto i = passed.begin[static_cast<std::size_t>(g)]; i < group_end; i += simd::pair_batch) {
         alignas(64) float scores[simd::pair_batch];
         auto const count = std::min(group_end - i, simd::pair_batch);
-        simd::score_pairs(lines_, &passed.rows[i], strip.group(g, queries_.d), &passed.keys[i], count, queries_.d, scores);
+        simd::score_pairs(lines_, &passed.pairs[i], strip.group(g, queries_.d), count, queries_.d, scores);
         for (std::size_t l = 0; l < count; ++l) {
-          int const row = passed.rows[i + l];
-          auto const key = first + static_cast<LocalIndex>(passed.keys[i + l]);
+          int const row = row_of(passed.pairs[i + l]);
+          auto const key = first + static_cast<LocalIndex>(key_of(passed.pairs[i + l]));
           if (static_cast<std::int64_t>(key) < std::min(limit_[static_cast<std::size_t>(row)], end)) heads.add(row, scores[l], key);
         }
       }

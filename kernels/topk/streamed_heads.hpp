@@ -35,8 +35,8 @@ class StreamedHeads {
     return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(static_cast<double>(population) / keep_));
   }
 
-  /// Guesses thresholds from a sample of the shard: packed keys drawn from all over it. Rows that see only part of the shard are left
-  /// alone.
+  /// Guesses thresholds from a sample of the shard: whole packed groups drawn from all over it. Rows that see only part of the shard are
+  /// left alone.
   template <class Space>
   void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t population) {
     int const rank = guess_rank(expected_hits(sample, population));
@@ -44,16 +44,19 @@ class StreamedHeads {
     int const panels = static_cast<int>(queries_.panels.size());
     Kokkos::parallel_for("Asymptop::topk::guess", Kokkos::RangePolicy<Space>(space, 0, panels), [=](int const p) {
       auto const& panel = self->queries_.panels[static_cast<std::size_t>(p)];
-      std::vector<float> scores(static_cast<std::size_t>(panel.rows) * static_cast<std::size_t>(sample));
-      simd::score_panel_of(panel.rows)(&self->queries_.data[panel.offset], packed, sample / key_group, self->queries_.d, scores.data(),
-                                       sample);
+      RowHeads sampled(panel.rows, rank, score_strip, std::max(rank / 2, 64));
+      ScoreStrip strip;
+      for (int first = 0; first < sample; first += score_strip) {
+        int const count = std::min(score_strip, sample - first);
+        simd::score_panel_of(panel.rows)(&self->queries_.data[panel.offset], packed + static_cast<std::ptrdiff_t>(first) * self->queries_.d,
+                                         count / key_group, self->queries_.d, strip.at, score_strip);
+        for (int r = 0; r < panel.rows; ++r) sampled.add(r, strip.at + r * score_strip, count, static_cast<LocalIndex>(first));
+      }
       for (int r = 0; r < panel.rows; ++r) {
         auto const row = static_cast<std::size_t>(panel.first_row + r);
         if (self->limit_[row] < population) continue;
-        std::size_t ties = 0;
-        float const guess = RowHeads::kth_largest(&scores[static_cast<std::size_t>(r) * static_cast<std::size_t>(sample)],
-                                                  static_cast<std::size_t>(sample), static_cast<std::size_t>(rank), ties);
-        for (auto& heads : self->heads_) heads.guess_threshold(static_cast<int>(row), guess);
+        sampled.prune(r);
+        for (auto& heads : self->heads_) heads.guess_threshold(static_cast<int>(row), sampled.threshold(r));
         self->guessed_[row] = 1;
       }
     });
