@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ CHECKED_ROWS = 4
 # fp32 sums of d products, and of n weights, against fp64: relative to the largest value of a row.
 TOLERANCE = 1e-5
 CHUNK = 1 << 16
+# Threads that meet at a barrier wait for the one whose core does other work: a little of it multiplies some times.
+QUIET_CORES = 0.1
 ARRAYS = ("queries", "keys", "values")
 
 Setting = dict[str, "str | None"]
@@ -41,6 +44,19 @@ class PeerError(Exception):
 
 def say(text: str) -> None:
     print(f"peers: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass
+class Surroundings:
+    """What the rounds say about the machine."""
+
+    bench_lines: list[str] = field(default_factory=list)  # of the first round
+    sgemm_rounds: list[float] = field(default_factory=list)  # GFLOP/s
+    busy_cores: list[float] = field(default_factory=list)  # by other work, before each round
+
+    @property
+    def sgemm(self) -> float:
+        return statistics.median(self.sgemm_rounds)
 
 
 @dataclass
@@ -159,7 +175,8 @@ def peers_of(options: argparse.Namespace) -> list[Peer]:
             settings["OpenBLAS with OpenMP"] = shared
             settings["OpenBLAS with OpenMP, waiting threads asleep"] = {**shared, **asleep}
             for core in ("Haswell", "SkylakeX"):
-                settings[f"OpenBLAS with OpenMP, {core} kernels"] = {**shared, "OPENBLAS_CORETYPE": core}
+                name = f"OpenBLAS with OpenMP, {core} kernels, waiting threads asleep"
+                settings[name] = {**shared, **asleep, "OPENBLAS_CORETYPE": core}
         # Debian's compiled modules belong to Debian's Python.
         peers.append(Peer("faiss", "/usr/bin/python3", ("top-k",), {"PYTHONPATH": options.faiss_path}, settings))
     if options.torch_python:
@@ -222,14 +239,17 @@ def cases_for(peer: Peer, options: argparse.Namespace) -> list[Case]:
     return cases_of([kernel for kernel in options.kernel if kernel in peer.kernels], options.k)
 
 
-def describe(options: argparse.Namespace, peers: list[Peer], bench_lines: str, sgemm: float) -> str:
-    lines = [line for line in bench_lines.splitlines() if line.startswith(("asymptop ", "machine ", "sgemm "))]
+def describe(options: argparse.Namespace, peers: list[Peer], around: Surroundings) -> str:
+    lines = [line for line in around.bench_lines if line.startswith(("asymptop ", "machine ", "sgemm "))]
     lines.append(
         f"run       n = {options.n}, d = {options.d}, m = {options.m}, {options.threads} thread(s), "
-        f"{options.rounds} rounds in turns, load {os.getloadavg()[0]:.1f} at the end"
+        f"{options.rounds} rounds in turns"
     )
     lines.append("arrays    standard normal fp32: one set for the peers, asymptop's own of the same law and shape")
-    lines.append(f"yardstick best sgemm of this shape, median of the rounds: {sgemm:.4g} GFLOP/s")
+    lines.append(f"yardstick best sgemm of this shape, median of the rounds: {around.sgemm:.4g} GFLOP/s")
+    most = max(around.busy_cores)
+    warning = ": ratios measured beside it are not to be trusted" if most > QUIET_CORES else ""
+    lines.append(f"others    other work kept up to {most:.2f} core(s) busy before the rounds{warning}")
     for peer in peers:
         lines.append(f"{peer.name:<9} {peer.version}; setting: {peer.chosen}")
         for setting, seconds in peer.tried.items():
@@ -249,11 +269,26 @@ def check_answers(worker: Worker, folder: Path, cases: list[Case], m: int) -> di
     return verdicts
 
 
-def measure(options: argparse.Namespace, folder: Path, peers: list[Peer]) -> tuple[list[Measured], float, str]:
-    """All rounds. Returns what was measured, the sgemm yardstick, and the lines that the first bench printed."""
+def busy_cores(seconds: float = 1.0) -> float:
+    """Cores that other work keeps busy; asked while everything of ours waits. NaN where the system does not tell."""
+
+    def now() -> tuple[float, float]:
+        fields = [int(number) for number in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return sum(fields) - fields[3] - fields[4], time.monotonic()  # all but idle and waiting for input
+
+    try:
+        busy, begin = now()
+        time.sleep(seconds)
+        later, end = now()
+    except OSError:
+        return float("nan")
+    return (later - busy) / os.sysconf("SC_CLK_TCK") / (end - begin)
+
+
+def measure(options: argparse.Namespace, folder: Path, peers: list[Peer]) -> tuple[list[Measured], Surroundings]:
+    """All rounds."""
     measured: dict[tuple[str, Case], Measured] = {}
-    sgemm: list[float] = []
-    first_lines = ""
+    around = Surroundings()
     cases = {peer.name: cases_for(peer, options) for peer in peers}
     with ExitStack() as stack:
         workers = {}
@@ -265,15 +300,16 @@ def measure(options: argparse.Namespace, folder: Path, peers: list[Peer]) -> tup
                 measured[peer.name, case] = Measured(peer.name, case, verdict=verdict)
         for r in range(options.rounds):
             say(f"round {r + 1} of {options.rounds}")
+            around.busy_cores.append(busy_cores())
             records, lines = run_bench(options, folder)
-            first_lines = first_lines or lines
-            sgemm.append(records[0]["sgemm_gflops"])
+            around.bench_lines = around.bench_lines or lines.splitlines()
+            around.sgemm_rounds.append(records[0]["sgemm_gflops"])
             settle_asymptop(records, measured)
             for peer in peers:
                 for case in cases[peer.name]:
                     seconds = workers[peer.name].ask("time", case)["seconds"]
                     measured[peer.name, case].rounds.append(statistics.median(seconds))
-    return list(measured.values()), statistics.median(sgemm), first_lines
+    return list(measured.values()), around
 
 
 def parse_options() -> argparse.Namespace:
@@ -298,16 +334,17 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
     for peer in peers:
         say(f"trying settings of {peer.name}")
         choose_setting(peer, folder / "trial", trial_keys, options)
-    measured, sgemm, lines = measure(options, folder, peers)
+    measured, around = measure(options, folder, peers)
     sizes = (options.n, options.d, options.m)
-    print(describe(options, peers, lines, sgemm) + "\n\n" + table(measured, sizes, sgemm))
+    print(describe(options, peers, around) + "\n\n" + table(measured, sizes, around.sgemm))
     if options.output:
         report = {
             **{name: getattr(options, name) for name in ("n", "d", "m", "threads", "rounds")},
-            "sgemm_gflops": sgemm,
-            "bench": lines.splitlines(),
+            "sgemm_gflops": around.sgemm,
+            "other_work_cores": around.busy_cores,
+            "bench": around.bench_lines,
             "peers": {p.name: {"version": p.version, "setting": p.chosen, "tried_seconds": p.tried} for p in peers},
-            "rows": as_records(measured, sizes, sgemm),
+            "rows": as_records(measured, sizes, around.sgemm),
         }
         new = Path(f"{options.output}.new")
         new.write_text(json.dumps(report, indent=1) + "\n")
