@@ -15,6 +15,14 @@ struct Winners {
   Vector<Space, float> reference;      ///< (rows): the row's largest score
 };
 
+/// Winners lie anywhere in V: on a host their rows are asked for some winners ahead.
+template <class Space>
+KOKKOS_FORCEINLINE_FUNCTION void fetch_ahead(float const* row, int d) {
+  if constexpr (is_host_space<Space>) {
+    for (int c = 0; c < d; c += 16) __builtin_prefetch(row + c);
+  }
+}
+
 /// Adds winners [begin, end) to `sums` (rows, d + 1), fixed point: d entries of e^{sigma (s - reference)} v, then the weight. `values`
 /// holds either all values of the shard or, when `gathered`, just those of these winners, in their order.
 template <class Space>
@@ -29,6 +37,9 @@ void add_winners(Space const& space, Winners<Space> const& winners, std::int64_t
         std::int64_t const last = all.offset(row + 1) < end ? all.offset(row + 1) : end;
         std::int64_t* sum = &sums(row, 0);
         for (std::int64_t w = first; w < last; ++w) {
+          constexpr int ahead = 12;
+          if (!gathered && w + ahead < last)
+            fetch_ahead<Space>(&values(static_cast<std::int64_t>(index_of(all.candidates(w + ahead))), 0), d);
           PackedCandidate const candidate = all.candidates(w);
           float const weight = exp_fp32(sigma * (score_of(candidate) - all.reference(row)));
           float const scaled = weight * static_cast<float>(factor.value);  // a power of two: exact

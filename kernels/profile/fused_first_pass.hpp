@@ -116,7 +116,8 @@ class FusedFirstPass : public StreamedHeads {
   }
 
  private:
-  static constexpr int flush_every = (static_cast<int>(packed_limit) + 1) / 2;
+  /// As many whole strips as a packed bin can count.
+  static constexpr int flush_every = static_cast<int>(packed_limit) / score_strip * score_strip;
 
   void flush_bins(Space const& space) {
     for (auto& profile : profiles_) flush(space, profile);

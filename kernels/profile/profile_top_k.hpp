@@ -108,22 +108,31 @@ void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float
       });
 }
 
+/// Moves one packed bin into the wide moments.
+template <class Space>
+KOKKOS_FORCEINLINE_FUNCTION void flush_bin(PackedMoments& packed, std::int64_t* moments) {
+  if (packed == 0) return;
+  BinMoments const m = unpack_moments(packed);
+  moments[0] += m.count;
+  moments[1] += m.first;
+  moments[2] += m.second;
+  packed = 0;
+}
+
 /// Moves the packed moments into the wide ones. To be called before packed_limit keys have been added since the last call.
 template <class Space>
 void flush(Space const& space, RowProfile<Space>& state) {
   auto const packed = state.packed;
   auto const moments = state.moments;
   std::int64_t const bins = state.grid.count, rows = static_cast<std::int64_t>(packed.extent(0));
+  // A thread takes a row where that is enough of them: dividing by the number of bins costs more than the bin.
+  std::int64_t const run = is_host_space<Space> ? bins : 1;
   Kokkos::parallel_for(
-      "Asymptop::profile::flush", Kokkos::RangePolicy<Space, Kokkos::IndexType<std::int64_t>>(space, 0, rows * bins),
+      "Asymptop::profile::flush", Kokkos::RangePolicy<Space, Kokkos::IndexType<std::int64_t>>(space, 0, rows * bins / run),
       KOKKOS_LAMBDA(std::int64_t const e) {
-        std::int64_t const row = e / bins, b = e % bins;
-        if (packed(row, b) == 0) return;
-        BinMoments const m = unpack_moments(packed(row, b));
-        moments(row, b, 0) += m.count;
-        moments(row, b, 1) += m.first;
-        moments(row, b, 2) += m.second;
-        packed(row, b) = 0;
+        PackedMoments* const words = packed.data() + e * run;
+        std::int64_t* const wide = moments.data() + e * run * 3;
+        for (std::int64_t b = 0; b < run; ++b) flush_bin<Space>(words[b], wide + 3 * b);
       });
   state.since_flush = 0;
 }

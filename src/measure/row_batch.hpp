@@ -55,8 +55,9 @@ inline TileSizes tile_sizes(GlobalIndex block) {
   return {blas, blas * tiles_per_step(Kokkos::DefaultExecutionSpace())};
 }
 
-/// Keys that the fused passes take at a time when they are made or read anew.
-inline constexpr int fused_step = 8192;
+/// Keys that the fused passes take at a time when they are made or read anew: whole strips and leaves, and no more than bins can count
+/// between two flushes.
+inline constexpr int fused_step = 31 * 512;
 
 /// Shared by both passes over one batch.
 template <class Space>
