@@ -84,6 +84,10 @@ ASYMPTOP_SIMD_INLINE void score_tile(float const* q, int row_step, float const* 
     Floats k[vectors];
 #pragma GCC unroll 16
     for (int v = 0; v < vectors; ++v) k[v] = load(keys + c * key_group + v * width);
+    // Few rows wait for memory: the lines of a group further on are asked for in time.
+    if constexpr (rows <= 2) {
+      for (int v = 0; v < vectors; v += 16 / width) __builtin_prefetch(keys + (2 * d + c) * key_group + v * width);
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) {
       Floats const x = broadcast(q[c * row_step + r]);
