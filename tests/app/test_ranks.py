@@ -30,7 +30,7 @@ SYNTHETIC = {
     "large-blocks": ["--n", "20000", "--d", "64", "--block", "4096", "--rows", "32", "--draws", "1"],
     "blas-tiles": ["--n", "1000,5000", "--d", "64", "--path", "blas-tile"],
     # Shards large enough to guess the first thresholds from a sample on one and two ranks, but not on three.
-    "guessed-thresholds": ["--n", "600000", "--d", "4", "--block", "4096", "--k", "20000", *["--rows", "6", "--draws", "1"]],
+    "guessed-thresholds": ["--n", "600000", "--d", "4", "--block", "4096", "--k", "20000", "--rows", "6"],
 }
 SMALL = ["--block", "64", "--k", "1,n^0.5,n/2,n", "--sigma", "1,log(n)", "--rows", "16", "--draws", "2"]
 
