@@ -86,27 +86,21 @@ class FusedFirstPass : public StreamedHeads {
     for (int p = 0; p < split_.key_parts; ++p) {
       if (options.profile) profiles_.emplace_back(options.grid, first_bin);
     }
+    fullest_.assign(profiles_.size(), std::vector<int>(static_cast<std::size_t>(queries.rows), 0));
   }
 
   /// Keys [first, first + count) of the shard, packed; pieces come in ascending order and start at multiples of key_group.
   void add(Space const& space, float const* packed, LocalIndex first, int count) {
-    // Bins can count packed_limit keys between two flushes.
-    for (int begin = 0; begin < count; begin += flush_every) {
-      int const keys = std::min(flush_every, count - begin);
-      if (options_.profile && since_flush_ + keys > packed_limit) flush_bins(space);
-      since_flush_ += keys;
-      auto* self = this;
-      float const* piece = packed + static_cast<std::ptrdiff_t>(begin) * queries_.d;
-      Kokkos::parallel_for("Asymptop::profile::fused_pass",
-                           Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, split_.workers()),
-                           [=](int const worker) { self->work(worker, piece, first + static_cast<LocalIndex>(begin), keys); });
-      space.fence();
-    }
+    auto* self = this;
+    Kokkos::parallel_for("Asymptop::profile::fused_pass",
+                         Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, split_.workers()),
+                         [=](int const worker) { self->work(worker, packed, first, count); });
+    space.fence();
   }
 
   /// Moments of all rows, (rows, bins, 3), once all keys were added.
   Tensor3<Space, std::int64_t> const& moments(Space const& space) {
-    flush_bins(space);
+    for (auto& profile : profiles_) flush(space, profile);
     for (std::size_t p = 1; p < profiles_.size(); ++p) {
       auto* to = profiles_[0].moments.data();
       auto* from = profiles_[p].moments.data();
@@ -116,14 +110,6 @@ class FusedFirstPass : public StreamedHeads {
   }
 
  private:
-  /// As many whole strips as a packed bin can count.
-  static constexpr int flush_every = static_cast<int>(packed_limit) / score_strip * score_strip;
-
-  void flush_bins(Space const& space) {
-    for (auto& profile : profiles_) flush(space, profile);
-    since_flush_ = 0;
-  }
-
   void work(int worker, float const* packed, LocalIndex first, int count) {
     auto const panels = part_of(static_cast<int>(queries_.panels.size()), worker % split_.row_parts, split_.row_parts);
     auto const part = static_cast<std::size_t>(worker / split_.row_parts);
@@ -143,13 +129,34 @@ class FusedFirstPass : public StreamedHeads {
 
   void take(std::size_t part, int row, float const* scores, LocalIndex first, int count) {
     int const visible = seen(row, first, count);
-    if (options_.profile) simd::bin_strip(scores, visible, options_.grid, profiles_[part].first_bin(row), &profiles_[part].packed(row, 0));
+    if (options_.profile) {
+      make_room(part, row, visible);
+      simd::bin_strip(scores, visible, options_.grid, profiles_[part].first_bin(row), &profiles_[part].packed(row, 0));
+    }
     heads_[part].add(row, scores, visible, first);
+  }
+
+  /// No bin of the row will count more than packed_limit scores after `count` more. Bins fill slowly: a look at them often spares a flush.
+  void make_room(std::size_t part, int row, int count) {
+    auto const& profile = profiles_[part];
+    int& fullest = fullest_[part][static_cast<std::size_t>(row)];
+    if (fullest + count > packed_limit) {
+      auto const bins = static_cast<std::size_t>(options_.grid.count);
+      PackedMoments* const words = &profile.packed(row, 0);
+      PackedMoments largest = 0;
+      for (std::size_t b = 0; b < bins; ++b) largest = words[b] > largest ? words[b] : largest;
+      fullest = static_cast<int>(largest >> packed_count_shift);  // a word's highest field
+      if (2 * fullest > packed_limit) {
+        for (std::size_t b = 0; b < bins; ++b) flush_bin<Space>(words[b], &profile.moments(row, b, 0));
+        fullest = 0;
+      }
+    }
+    fullest += count;
   }
 
   Options options_;
   std::vector<RowProfile<Space>> profiles_;
-  GlobalIndex since_flush_ = 0;
+  std::vector<std::vector<int>> fullest_;  ///< (key parts, rows): no bin has counted more since its last flush
 };
 
 }  // namespace ASYMPTOP_SIMD_NAME

@@ -76,6 +76,9 @@ struct PackedQueries {
 namespace simd {
 inline namespace ASYMPTOP_SIMD_NAME {
 
+/// Floats between what is read and what is asked for: 8 KiB. Half and double of it read as fast, a quarter and four times 4% slower.
+inline constexpr int fetch_ahead = 2048;
+
 /// `rows` x (`vectors` * width) scores of one group; q has `row_step` rows a column; `keys` starts at the tile's first lane.
 template <int rows, int vectors>
 ASYMPTOP_SIMD_INLINE void score_tile(float const* q, int row_step, float const* keys, int d, float* scores, std::ptrdiff_t score_step) {
@@ -84,9 +87,9 @@ ASYMPTOP_SIMD_INLINE void score_tile(float const* q, int row_step, float const* 
     Floats k[vectors];
 #pragma GCC unroll 16
     for (int v = 0; v < vectors; ++v) k[v] = load(keys + c * key_group + v * width);
-    // Few rows wait for memory: the lines of a group further on are asked for in time.
+    // Few rows wait for memory: lines further on are asked for in time.
     if constexpr (rows <= 2) {
-      for (int v = 0; v < vectors; v += 16 / width) __builtin_prefetch(keys + (2 * d + c) * key_group + v * width);
+      for (int v = 0; v < vectors; v += 16 / width) __builtin_prefetch(keys + fetch_ahead + c * key_group + v * width);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) {

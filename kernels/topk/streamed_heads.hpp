@@ -29,6 +29,8 @@ class StreamedHeads {
     for (int p = 0; p < split_.key_parts; ++p) heads_.emplace_back(queries.rows, keep, score_strip, slack);
   }
 
+  int rows() const { return queries_.rows; }
+
   /// Whether thresholds guessed from a sample of that size would spare more candidates than a stream of thresholds does by itself.
   bool guess_would_help(int sample, std::int64_t population) const {
     double const hits = expected_hits(sample, population), taken = static_cast<double>(guess_rank(hits)) / hits;

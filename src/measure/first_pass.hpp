@@ -91,14 +91,13 @@ inline constexpr int guess_sample = 8192, guess_worthwhile = 32;
 /// All keys of the shard through a fused pass.
 template <class Space>
 void run_fused_pass(Space const& space, FusedFirstPass<Space>& pass, ShardTensors<Space>& tensors, PhaseTimes& phases) {
-  for (GlobalIndex first = 0; first < tensors.size(); first += fused_step) {
-    int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors.size() - first));
+  for_each_step(tensors, pass.rows(), [&](LocalIndex const first, int const count) {
     phases.start();
-    auto const* packed = tensors.packed_keys(static_cast<LocalIndex>(first), count);
+    auto const* packed = tensors.packed_keys(first, count);
     phases.stop(Phase::generate);
-    pass.add(space, packed, static_cast<LocalIndex>(first), count);
+    pass.add(space, packed, first, count);
     phases.stop(Phase::select);
-  }
+  });
 }
 
 /// Thresholds to start from, where a sample helps.
@@ -164,16 +163,14 @@ ShardRows screened_top_k(Space const& space, RowBatch<Space>& batch, ShardTensor
   auto const pass = std::make_shared<Pass>(batch.packed_queries(), keep, space.concurrency(), batch.limits());
   guess_first_thresholds(space, *pass, tensors);
   phases.stop(Phase::select);
-  for (GlobalIndex first = 0; first < tensors.size(); first += fused_step) {
-    int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors.size() - first));
-    auto const local = static_cast<LocalIndex>(first);
+  for_each_step(tensors, batch.rows(), [&](LocalIndex const first, int const count) {
     phases.start();
-    auto const* packed = tensors.packed_keys(local, count);
-    auto const quantised = tensors.quantised_keys(local, count);
+    auto const* packed = tensors.packed_keys(first, count);
+    auto const quantised = tensors.quantised_keys(first, count);
     phases.stop(Phase::generate);
-    pass->add(space, packed, quantised, local, count);
+    pass->add(space, packed, quantised, first, count);
     phases.stop(Phase::select);
-  }
+  });
   return {{}, complete_heads(space, pass, batch, tensors, keep, phases)};
 }
 

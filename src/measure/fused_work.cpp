@@ -19,10 +19,9 @@ class FusedScore final : public ScoreWork {
  public:
   explicit FusedScore(BenchProblem const& problem) : ScoreWork(problem, true) {}
   void run() override {
-    for (GlobalIndex first = 0; first < tensors_.size(); first += fused_step) {
-      int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors_.size() - first));
-      score_strips(space_, batch_.packed_queries(), tensors_.packed_keys(static_cast<LocalIndex>(first), count), count);
-    }
+    for_each_step(tensors_, rows(), [&](LocalIndex const first, int const count) {
+      score_strips(space_, batch_.packed_queries(), tensors_.packed_keys(first, count), count);
+    });
   }
 };
 
@@ -48,13 +47,11 @@ class FusedExactAttention final : public KernelWork {
 
   void run() override {
     attention_.clear();
-    for (GlobalIndex first = 0; first < tensors_.size(); first += fused_step) {
-      int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors_.size() - first));
-      auto const local = static_cast<LocalIndex>(first);
-      auto const* packed = tensors_.packed_keys(local, count);
-      auto const values = tensors_.values(local, count, count);
-      attention_.add(space_, packed, values.data(), local, count);
-    }
+    for_each_step(tensors_, rows(), [&](LocalIndex const first, int const count) {
+      auto const* packed = tensors_.packed_keys(first, count);
+      auto const values = tensors_.values(first, count, count);
+      attention_.add(space_, packed, values.data(), first, count);
+    });
     auto const merged = merge_attention(
         problem_.comm, [&](int row) -> SoftmaxRun const& { return attention_.run(row); }, all_owners(), attention_.columns());
     outputs_.clear();

@@ -55,9 +55,17 @@ inline TileSizes tile_sizes(GlobalIndex block) {
   return {blas, blas * tiles_per_step(Kokkos::DefaultExecutionSpace())};
 }
 
-/// Keys that the fused passes take at a time when they are made or read anew: whole strips and leaves, and no more than bins can count
-/// between two flushes.
+/// Keys that the fused passes take at a time when they are made or read anew: whole strips and leaves, few enough to stay in the cache.
 inline constexpr int fused_step = 31 * 512;
+
+/// Calls visit(first, count) for the keys of a shard in ascending steps of a fused pass over `rows` rows. Few rows take resident keys in
+/// long steps: their threads spend so little on a short one that waiting for each other would count.
+template <class Space, class Visit>
+void for_each_step(ShardTensors<Space> const& tensors, int rows, Visit const& visit) {
+  GlobalIndex const step = tensors.resident() ? GlobalIndex{fused_step} * std::clamp(64 / rows, 1, 32) : fused_step;
+  for (GlobalIndex first = 0; first < tensors.size(); first += step)
+    visit(static_cast<LocalIndex>(first), static_cast<int>(std::min(step, tensors.size() - first)));
+}
 
 /// Shared by both passes over one batch.
 template <class Space>

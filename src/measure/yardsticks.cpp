@@ -13,6 +13,7 @@
 #endif
 
 #include "measure/sgemm_child.hpp"
+#include "shard/huge_pages.hpp"
 
 namespace asymptop {
 namespace {
@@ -154,8 +155,7 @@ double Yardsticks::fma_gflops() {
   return fma_;
 }
 
-double Yardsticks::read_bandwidth() {
-  if (bandwidth_ > 0.0) return bandwidth_;
+double Yardsticks::read_bandwidth() const {
   // Each thread reads memory that it touched first: four times the last cache, in all, at least.
   auto const cache = static_cast<std::size_t>(std::max(0L, sysconf(_SC_LEVEL3_CACHE_SIZE)));
   auto const cores = static_cast<std::size_t>(threads_) * static_cast<std::size_t>(comm_.size());
@@ -165,6 +165,7 @@ double Yardsticks::read_bandwidth() {
   timed_on_all(comm_, threads_, [&](int const t) {
     auto& array = arrays[static_cast<std::size_t>(t)];
     array.reset(new std::uint64_t[words]);
+    prefer_huge_pages(array.get(), 8 * words);
     std::fill_n(array.get(), words, std::uint64_t{1});
   });
   auto const work = [&](int const t) {
@@ -172,8 +173,9 @@ double Yardsticks::read_bandwidth() {
   };
   timed_on_all(comm_, threads_, work);
   double const bytes = 8.0 * static_cast<double>(words) * static_cast<double>(cores);
-  for (int s = 0; s < samples; ++s) bandwidth_ = std::max(bandwidth_, bytes / timed_on_all(comm_, threads_, work) / 1e9);
-  return bandwidth_;
+  double rate = 0.0;
+  for (int s = 0; s < samples; ++s) rate = std::max(rate, bytes / timed_on_all(comm_, threads_, work) / 1e9);
+  return rate;
 }
 
 }  // namespace asymptop

@@ -25,19 +25,19 @@ inline constexpr int yardstick_keys = 2048;
 /// OPENBLAS_CORETYPE values whose instructions this CPU has.
 std::vector<std::string> usable_core_types();
 
-/// Measures each shape once per run. All calls are collective; rates are sums over ranks and threads.
+/// All calls are collective; rates are sums over ranks and threads.
 class Yardsticks {
  public:
   Yardsticks(Communicator const& comm, int threads) : comm_(comm), threads_(threads) {}
 
   /// The program starts itself anew for every kernel set, because a BLAS picks its kernels when it is loaded: one single-threaded
-  /// process for each thread of each rank, all at once.
+  /// process for each thread of each rank, all at once. Each shape is measured once a run.
   SgemmRates const& sgemm(int m, int d);
   bool knows_sgemm(int m, int d) const { return sgemm_.count({m, d}) != 0; }
   /// fp32 multiply-adds from registers: the best of a few samples, in GFLOP/s.
   double fma_gflops();
-  /// Reading memory well beyond the caches: the best of a few samples, in GB/s.
-  double read_bandwidth();
+  /// Reading memory well beyond the caches: the best of a few samples, in GB/s. Measured at every call: on shared machines it moves.
+  double read_bandwidth() const;
 
  private:
   /// Rate with one kernel set; empty name: as the BLAS picks. 0 where it does not run.
@@ -46,7 +46,7 @@ class Yardsticks {
   Communicator const& comm_;
   int threads_;
   std::map<std::pair<int, int>, SgemmRates> sgemm_;
-  double fma_ = 0.0, bandwidth_ = 0.0;
+  double fma_ = 0.0;
 };
 
 /// The child's side. Returns false when the arguments are not those of a child; else the program has nothing more to do.

@@ -12,6 +12,7 @@
 #include "input/normal_tile.hpp"
 #include "score/panel.hpp"
 #include "score/quantised.hpp"
+#include "shard/huge_pages.hpp"
 #include "shard/partition.hpp"
 #include "shard/tensor_file.hpp"
 
@@ -31,9 +32,8 @@ class ShardTensors {
   /// `tile`: keys of the largest tile that will be asked for; a multiple of the BLAS tile and of key_group.
   ShardTensors(Space const& space, Range const& shard, int d, int tile, bool resident, bool packed)
       : space_(space), shard_(shard), d_(d), resident_(resident), packed_(packed) {
-    auto const unfilled = [](char const* label) { return Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(label)); };
     auto const rows = resident ? static_cast<std::size_t>((shard.size() + tile - 1) / tile * tile) : static_cast<std::size_t>(tile);
-    keys_ = Matrix<Space, float>(unfilled("Asymptop::shard::keys"), rows, d);
+    keys_ = unfilled("Asymptop::shard::keys", rows);
     rows_ = rows;
   }
 
@@ -46,6 +46,7 @@ class ShardTensors {
   }
 
   bool packed() const { return packed_; }
+  bool resident() const { return resident_; }
   GlobalIndex size() const { return shard_.size(); }
 
   /// Packed keys [first, first + count) of the shard, zeros after them in their last group; `first` is a multiple of key_group. Valid
@@ -119,9 +120,15 @@ class ShardTensors {
   }
 
  private:
+  Matrix<Space, float> unfilled(char const* label, std::size_t rows) const {
+    Matrix<Space, float> const matrix(Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(label)), rows, d_);
+    if constexpr (is_host_space<Space>) prefer_huge_pages(matrix.data(), matrix.span() * sizeof(float));
+    return matrix;
+  }
+
   void prepare_values() {
     if (values_.extent(0) == 0) {
-      values_ = Matrix<Space, float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::values"), rows_, d_);
+      values_ = unfilled("Asymptop::shard::values", rows_);
     }
     if (resident_ && !values_loaded_) fill(Tensor::values, 0, shard_.size(), static_cast<GlobalIndex>(rows_), values_);
     values_loaded_ = true;
