@@ -20,8 +20,9 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
                    Vector<Space, double> const& sigmas, double factor,
                    Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
                    Vector<Space, double> const& worst) {
-  // Few rows are audited: a device needs many parts of each.
-  constexpr int chunk = is_host_space<Space> ? 64 : 8, parts = is_host_space<Space> ? 1 : 2048;
+  // Few rows are audited: their keys are shared out in parts. Every chunk is summed by itself, so parts do not change a bit.
+  constexpr int chunk = is_host_space<Space> ? 64 : 8, most_laws = 16;
+  int const parts = is_host_space<Space> ? space.concurrency() : 2048;
   int const d = static_cast<int>(queries.extent(1)), laws = static_cast<int>(sigmas.extent(0));
   auto const seg = segments;
   Kokkos::parallel_for(
@@ -32,55 +33,68 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
         if (panel_row < 0 || panel_row >= tile.rows) return;
         int const visible = visible_keys(tile, limit(row)), boundaries = seg.used(row);
         float const last = seg.boundary_score(row, boundaries - 1);
+        double const tail_reference = static_cast<double>(seg.reference(row, boundaries));
         double const* q = &queries(a, 0);
+        float const* row_scores = &scores(panel_row, 0);
         double q2 = 0.0;
         for (int c = 0; c < d; ++c) q2 += q[c] * q[c];
-        for (int j0 = part * chunk; j0 < visible; j0 += parts * chunk) {
-          int const count = visible - j0 < chunk ? visible - j0 : chunk;
-          double s[chunk];
-          int segment[chunk];
-          double squares[chunk];
-          keys.dots(q, j0, count, s, squares);
-          for (int l = 0; l < count; ++l) {
-            double const dot = s[l];
-            float const s32 = scores(panel_row, j0 + l);
-            double const difference = fabs(dot - static_cast<double>(s32));
-            double const norms = q2 * squares[l];
-            if (norms > 0.0) max_shared<Space>(worst(a), sqrt(difference * difference / norms));
-            segment[l] = s32 < last ? boundaries
-                                    : segment_of(s32, shard_begin + tile.first_key + j0 + l, &seg.boundary_score(row, 0),
-                                                 &seg.boundary_index(row, 0), boundaries);
-          }
-          double const tail_reference = static_cast<double>(seg.reference(row, boundaries));
-          for (int law = 0; law < laws; ++law) {
-            double const sigma = sigmas(law);
-            double z1 = 0.0, z2 = 0.0, h = 0.0;
-            int tail = 0;
+        for (int first_law = 0; first_law < laws; first_law += most_laws) {
+          int const group = laws - first_law < most_laws ? laws - first_law : most_laws;
+          std::int64_t tails[most_laws][4] = {};
+          double difference2 = 0.0;  // largest (fp64 score - fp32 score)^2 / (‖q‖ ‖k‖)^2
+          for (int j0 = part * chunk; j0 < visible; j0 += parts * chunk) {
+            int const count = visible - j0 < chunk ? visible - j0 : chunk;
+            double s[chunk];
+            int segment[chunk];
+            double squares[chunk];
+            keys.dots(q, j0, count, s, squares);
+#pragma omp simd reduction(max : difference2)
+            for (int l = 0; l < count; ++l) {
+              double const difference = s[l] - static_cast<double>(row_scores[j0 + l]), norms = q2 * squares[l];
+              double const ratio = norms > 0.0 ? difference * difference / norms : 0.0;
+              difference2 = ratio > difference2 ? ratio : difference2;
+            }
+            for (int l = 0; l < count; ++l) {
+              float const s32 = row_scores[j0 + l];
+              segment[l] = s32 < last ? boundaries
+                                      : segment_of(s32, shard_begin + tile.first_key + j0 + l, &seg.boundary_score(row, 0),
+                                                   &seg.boundary_index(row, 0), boundaries);
+            }
+            for (int g = 0; g < group; ++g) {
+              int const law = first_law + g;
+              double const sigma = sigmas(law);
+              double z1 = 0.0, z2 = 0.0, h = 0.0;
+              int tail = 0;
 #pragma omp simd reduction(+ : z1, z2, h, tail)
-            for (int l = 0; l < count; ++l) {
-              double const y = sigma * (s[l] - tail_reference);
-              double const e = segment[l] == boundaries ? exp_fp64(y) : 0.0;
-              z1 += e;
-              z2 += e * e;
-              h += y * e;
-              tail += segment[l] == boundaries ? 1 : 0;
-            }
-            add_shared<Space>(sums(a, law, boundaries, 0), to_fixed(z1, factor));
-            add_shared<Space>(sums(a, law, boundaries, 1), to_fixed(z2, factor));
-            add_shared<Space>(sums(a, law, boundaries, 2), to_fixed(h, factor));
-            add_shared<Space>(sums(a, law, boundaries, 3), static_cast<std::int64_t>(tail));
-            if (tail == count) continue;
-            for (int l = 0; l < count; ++l) {
-              int const g = segment[l];
-              if (g == boundaries) continue;
-              double const y = sigma * (s[l] - static_cast<double>(seg.reference(row, g)));
-              double const e = exp_fp64(y);
-              add_shared<Space>(sums(a, law, g, 0), to_fixed(e, factor));
-              add_shared<Space>(sums(a, law, g, 1), to_fixed(e * e, factor));
-              add_shared<Space>(sums(a, law, g, 2), to_fixed(y * e, factor));
-              add_shared<Space>(sums(a, law, g, 3), std::int64_t{1});
+              for (int l = 0; l < count; ++l) {
+                double const y = sigma * (s[l] - tail_reference);
+                double const weight = segment[l] == boundaries ? exp_fp64(y) : 0.0;
+                z1 += weight;
+                z2 += weight * weight;
+                h += y * weight;
+                tail += segment[l] == boundaries ? 1 : 0;
+              }
+              tails[g][0] += to_fixed(z1, factor);
+              tails[g][1] += to_fixed(z2, factor);
+              tails[g][2] += to_fixed(h, factor);
+              tails[g][3] += tail;
+              if (tail == count) continue;
+              for (int l = 0; l < count; ++l) {
+                if (segment[l] == boundaries) continue;
+                double const y = sigma * (s[l] - static_cast<double>(seg.reference(row, segment[l])));
+                double const weight = exp_fp64(y);
+                std::int64_t* const head = &sums(a, law, segment[l], 0);
+                Kokkos::atomic_add(head, to_fixed(weight, factor));
+                Kokkos::atomic_add(head + 1, to_fixed(weight * weight, factor));
+                Kokkos::atomic_add(head + 2, to_fixed(y * weight, factor));
+                Kokkos::atomic_add(head + 3, std::int64_t{1});
+              }
             }
           }
+          for (int g = 0; g < group; ++g) {
+            for (int i = 0; i < 4; ++i) Kokkos::atomic_add(&sums(a, first_law + g, boundaries, i), tails[g][i]);
+          }
+          Kokkos::atomic_fetch_max(&worst(a), sqrt(difference2));
         }
       });
 }

@@ -53,16 +53,6 @@ KOKKOS_FORCEINLINE_FUNCTION int next_place(int& counter) {
   }
 }
 
-/// Raises a shared maximum.
-template <class Space>
-KOKKOS_FORCEINLINE_FUNCTION void max_shared(double& target, double value) {
-  if constexpr (is_host_space<Space>) {
-    target = value > target ? value : target;
-  } else {
-    Kokkos::atomic_fetch_max(&target, value);
-  }
-}
-
 /// Parts that a row's work is cut into where a thread per row would leave a device idle; sums of parts are shared.
 template <class Space>
 inline constexpr int parts_per_row = is_host_space<Space> ? 1 : 64;
