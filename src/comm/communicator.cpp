@@ -16,6 +16,12 @@ void check(int code, char const* call) {
   throw RunError(std::string(call) + ": " + std::string(text, static_cast<std::size_t>(length)));
 }
 
+MPI_Comm duplicate(MPI_Comm parent) {
+  MPI_Comm comm = MPI_COMM_NULL;
+  check(MPI_Comm_dup(parent, &comm), "MPI_Comm_dup");
+  return comm;
+}
+
 template <class T>
 MPI_Datatype type_of();
 template <>
@@ -114,11 +120,18 @@ int checked_count(std::size_t count) {
   return static_cast<int>(count);
 }
 
-Communicator::Communicator(MPI_Comm parent) {
-  check(MPI_Comm_dup(parent, &comm_), "MPI_Comm_dup");
+Communicator::Communicator(MPI_Comm parent) : Communicator(Owned{duplicate(parent)}) {}
+
+Communicator::Communicator(Owned owned) : comm_(owned.comm) {
   check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
   check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+}
+
+Communicator Communicator::split(int color) const {
+  MPI_Comm part = MPI_COMM_NULL;
+  check(MPI_Comm_split(comm_, color, rank_, &part), "MPI_Comm_split");
+  return Communicator(Owned{part});
 }
 
 Communicator::~Communicator() { MPI_Comm_free(&comm_); }

@@ -16,6 +16,8 @@ int checked_count(std::size_t count);
 class Communicator {
  public:
   explicit Communicator(MPI_Comm parent);
+  /// Ranks that give the same color (from 0) form a communicator of their own, in the order of their ranks here. Collective.
+  Communicator split(int color) const;
   ~Communicator();
   Communicator(Communicator const&) = delete;
   Communicator& operator=(Communicator const&) = delete;
@@ -49,6 +51,11 @@ class Communicator {
                                 std::vector<std::size_t>& received) const;
 
  private:
+  struct Owned {
+    MPI_Comm comm;
+  };
+  explicit Communicator(Owned owned);
+
   MPI_Comm comm_ = MPI_COMM_NULL;
   int rank_ = 0;
   int size_ = 1;

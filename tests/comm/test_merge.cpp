@@ -171,6 +171,14 @@ TEST(Communicator, GathersInRankOrder) {
   EXPECT_EQ(comm.min(static_cast<std::int64_t>(rank)), 0);
 }
 
+TEST(Communicator, SplitsIntoCommunicatorsOfTheirOwn) {
+  Communicator const comm(MPI_COMM_WORLD);
+  auto const part = comm.split(comm.rank() % 2);
+  EXPECT_EQ(part.size(), (comm.size() + (comm.rank() % 2 == 0 ? 1 : 0)) / 2);
+  EXPECT_EQ(part.rank(), comm.rank() / 2);
+  EXPECT_EQ(part.max(static_cast<std::int64_t>(comm.rank())), 2 * part.size() - 2 + comm.rank() % 2);
+}
+
 TEST(Communicator, CountsOverMpiIntAreRefused) {
   EXPECT_EQ(checked_count(0), 0);
   EXPECT_EQ(checked_count(static_cast<std::size_t>(INT_MAX)), INT_MAX);
