@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "comm/measure_network.hpp"
 #include "core/simd.hpp"
 #include "measure/draw.hpp"
 #include "score/score_tile.hpp"
@@ -81,6 +82,7 @@ Machine describe_machine(Communicator const& comm) {
   machine.threads = is_host_space<StudySpace> ? StudySpace().concurrency() : 1;
   machine.fused = is_host_space<StudySpace> && simd::width > 4;
   machine.tiles_per_step = tiles_per_step(StudySpace());
+  machine.network = measure_network(comm);
   machine.memory_bytes = -comm.max(-available_memory());
   return machine;
 }

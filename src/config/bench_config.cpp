@@ -38,6 +38,7 @@ constexpr char const* introduction =
     "  asymptop bench                                                 all kernels at n = 2^20, d = 64, m = 256, k = 1024\n"
     "  mpirun -n 2 asymptop bench --kernel top-k --k 16,1024,n^0.7    one kernel, three values of k, two ranks\n"
     "  asymptop bench --kernel exact-attention,top-k --m 1 --n 2^18:2^24:4      a decoding step over growing contexts\n"
+    "  mpirun -n 4 asymptop bench --kernel top-k --merge all           how ranks agree on the k largest, four ways\n"
     "  asymptop bench --n 2^22 --keys resident,streamed --dry-run     the cases only: memory and flops\n"
     "\n"
     "  score            q.k of m query rows and n keys                      2 m n d flops\n"
@@ -66,6 +67,8 @@ po::options_description bench_options() {
   add("k", text("1024"), "keys kept by kernels that select, laws in n; rounded, clipped to n");
   add("keys", text("resident"), "resident (in memory before the clock starts) | streamed (made anew within the timed work), LIST");
   add("path", text("auto"), "auto (the kernel's first) | all | names, LIST; --path all --dry-run shows what there is");
+  add("merge", text("auto"),
+      "global selection of kernels that select: auto (fastest by estimate) | root | owner | tree | threshold | all, LIST");
   add("samples", text("10"), "timed repetitions of each case, at least 3");
   add("seed", text("1"), "seed of keys, values and queries");
   add("block", text("4096"), "keys per block, a power of two from 64; ranks own whole blocks");
@@ -88,6 +91,12 @@ std::vector<BenchKernel> parse_kernels(std::string const& list) {
   using enum BenchKernel;
   if (list == "all") return {std::begin(all_bench_kernels), std::end(all_bench_kernels)};
   return choose_list("--kernel", list, {score, profile, top_k, exact_attention, top_k_attention});
+}
+
+std::vector<MergeStrategy> parse_merges(std::string const& list) {
+  using enum MergeStrategy;
+  if (list == "all") return {std::begin(all_merge_strategies), std::end(all_merge_strategies)};
+  return choose_list("--merge", list, {automatic, root, owner, tree, threshold});
 }
 
 }  // namespace
@@ -115,6 +124,7 @@ std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv
   config.k = parse_laws("--k", text("k"));
   config.keys = choose_list("--keys", text("keys"), {KeyStorage::resident, KeyStorage::streamed});
   config.path = split_list("--path", text("path"));
+  config.merge = parse_merges(text("merge"));
   config.samples = parse_integer("--samples", text("samples"), 3, 10000);
   config.seed = static_cast<std::uint64_t>(parse_integer("--seed", text("seed"), 0, INT64_MAX));
   config.block = parse_block(text("block"));

@@ -32,6 +32,7 @@ struct BenchConfig {
   std::vector<Law> k;
   std::vector<KeyStorage> keys;   ///< resident and streamed only
   std::vector<std::string> path;  ///< names as given; `auto` and `all` are resolved by the plan
+  std::vector<MergeStrategy> merge;
   std::int64_t samples = 10;
   std::uint64_t seed = 1;
   std::int64_t block = 4096;

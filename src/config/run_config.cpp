@@ -69,7 +69,9 @@ po::options_description study_options() {
                                                  "keys per block, a power of two from 64; part of a result's identity")(
       "keys", text("auto"), "auto | resident (keep the keys of a draw) | streamed (make or read them anew for each pass)")(
       "path", text("auto"), "auto | fused (host kernels that keep scores in cache) | blas-tile (portable); part of a result's identity")(
-      "merge", text("auto"), "how ranks agree on the k largest: auto | owner (each row is finished on the rank that owns it)")(
+      "merge", text("auto"),
+      "how ranks agree on the k largest: auto (fastest by estimate) | root (all lists to rank 0) | owner (lists to the rank that owns "
+      "the row) | tree (pairwise) | threshold (owners find each row's k-th score first); the results are the same")(
       "threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
   return options;
 }
@@ -163,8 +165,8 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   config.block = parse_block(text("block"));
   config.keys = choose("--keys", text("keys"), {KeyStorage::automatic, KeyStorage::resident, KeyStorage::streamed});
   config.path = choose("--path", text("path"), {KernelPath::automatic, KernelPath::fused, KernelPath::blas_tile});
-  config.merge = text("merge");
-  if (config.merge != "auto" && config.merge != "owner") throw UsageError("--merge", config.merge, "is none of: auto, owner");
+  using enum MergeStrategy;
+  config.merge = choose("--merge", text("merge"), {automatic, root, owner, tree, threshold});
   config.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, 256));
   check_together(config, values);
   config.config_text = as_config(values);

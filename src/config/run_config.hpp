@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/law.hpp"
+#include "config/merge_strategy.hpp"
 
 namespace asymptop {
 
@@ -55,7 +56,7 @@ struct RunConfig {
   std::int64_t hold = 0;  ///< largest k whose keys are held; larger ones are counted at thresholds. 0: as memory allows
   KeyStorage keys = KeyStorage::automatic;
   KernelPath path = KernelPath::automatic;
-  std::string merge = "auto";
+  MergeStrategy merge = MergeStrategy::automatic;
   int threads = 0;
 
   std::string command_line;

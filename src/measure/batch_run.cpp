@@ -56,15 +56,15 @@ void BatchRun::profile_and_merge() {
   for (int r = 0; r < comm_.size(); ++r) shard_begin.push_back(key_shard(group_.n, setup_.config->block, r, comm_.size()).begin);
   double evaluation = 0.0;
   auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3, ranks = static_cast<std::size_t>(comm_.size());
-  for (auto const& rows : merge_groups(batch_.rows(), comm_.size(), 8 * (keep + 2 * bins) * ranks)) {
+  for (auto const& rows : merge_groups(batch_.rows(), comm_.size(), merge_memory(group_.merge, comm_.size(), keep) + 16 * bins * ranks)) {
     auto const owner = row_owners(rows, batch_.rows(), comm_.size());
-    auto const lists = sorted_lists(state.head, rows);
+    auto lists = sorted_lists(state.head, rows);
     std::vector<std::int64_t> profile;
     for (int const row : rows) {
       auto const* row_moments = &state.moments(row, 0, 0);
       profile.insert(profile.end(), row_moments, row_moments + bins);
     }
-    auto const heads = merge_top_k(comm_, lists, owner, shard_begin, keep);
+    auto const heads = finish(merge_top_k(comm_, group_.merge, std::move(lists), owner, shard_begin, keep));
     auto const merged = merge_profile(comm_, profile, owner, bins);
     phases_.stop(Phase::merge);
     auto const evaluate_begin = PhaseTimes::Clock::now();

@@ -10,11 +10,18 @@
 
 namespace asymptop {
 
+/// The global selection of one run, over all ranks.
+struct MergeResult {
+  double seconds = 0.0;                                                  ///< the slowest rank's, median over samples
+  std::int64_t bytes = 0, bytes_per_rank = 0, messages = 0, rounds = 0;  ///< sent by all and by the busiest; of all; of the rank with most
+};
+
 /// What was measured. The same on all ranks.
 struct BenchResult {
   std::vector<double> seconds;       ///< per sample, the slowest rank's
   double peak_bytes = 0.0;           ///< resident memory at its highest between set-up and the last sample, summed over ranks
   double peak_bytes_per_rank = 0.0;  ///< the largest rank's
+  MergeResult merge;
   std::vector<int> checked_rows;
   std::vector<BenchResidual> residuals;
 

@@ -50,6 +50,12 @@ struct BenchAnswer {
   std::vector<float> scores;
 };
 
+/// What the global selection of a run cost this rank.
+struct MergeCost {
+  double seconds = 0.0;  ///< from when all ranks had their candidates
+  Traffic sent;
+};
+
 /// Constructed before the clock starts, on all ranks: allocates, and loads what is resident. Every call is collective.
 class BenchWork {
  public:
@@ -58,6 +64,8 @@ class BenchWork {
   virtual void run() = 0;
   /// The result of the last run for `rows` (ascending). Not timed.
   virtual BenchAnswer answer(std::vector<int> const& rows) = 0;
+  /// Of the last run; nothing where the kernel does not select.
+  virtual MergeCost merge_cost() const { return {}; }
 };
 
 /// A way to compute a kernel.

@@ -55,6 +55,8 @@ class Selection : public KernelWork {
     selector_ = make_selector(batch_, local, profile);
   }
 
+  MergeCost merge_cost() const override { return merge_cost_; }
+
  protected:
   /// Selects and fills lists_ with the rank's candidates, heads_ with the rows that it owns. merge_more(rows, owners) merges what else
   /// the rows have.
@@ -66,12 +68,19 @@ class Selection : public KernelWork {
     for (int row = 0; row < rows(); ++row) all[static_cast<std::size_t>(row)] = row;
     lists_ = sorted_lists(shard_rows.head, all);
     heads_.assign(static_cast<std::size_t>(problem_.owned().size()), {});
-    auto const bytes = (8 * keep_ + more_bytes_per_row) * static_cast<std::size_t>(comm.size());
+    auto const merge = problem_.item.merge;
+    auto const bytes = merge_memory(merge, comm.size(), keep_) + more_bytes_per_row * static_cast<std::size_t>(comm.size());
+    comm.barrier();  // waiting for a slower rank's candidates is no part of what a merge costs
+    merge_cost_ = {};
     for (auto const& together : merge_groups(rows(), comm.size(), bytes)) {
       auto const owner = row_owners(together, rows(), comm.size());
       std::vector<std::vector<PackedCandidate>> lists;
       for (int const row : together) lists.push_back(lists_[static_cast<std::size_t>(row)]);
-      auto merged = merge_top_k(comm, lists, owner, problem_.shard_begin, keep_);
+      auto const before = comm.traffic();
+      auto const begin = PhaseTimes::Clock::now();
+      auto merged = finish(merge_top_k(comm, merge, std::move(lists), owner, problem_.shard_begin, keep_));
+      merge_cost_.seconds += std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count();
+      merge_cost_.sent += comm.traffic() - before;
       merge_more(shard_rows, together, owner);
       std::size_t mine = 0;
       for (std::size_t i = 0; i < together.size(); ++i) {
@@ -93,6 +102,7 @@ class Selection : public KernelWork {
   std::unique_ptr<Selector> selector_;
   std::vector<std::vector<PackedCandidate>> lists_;  ///< of all rows, this rank's candidates
   std::vector<CandidateList> heads_;                 ///< of the rows that this rank owns
+  MergeCost merge_cost_;
 };
 
 class Profile final : public Selection {

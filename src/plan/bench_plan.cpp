@@ -25,7 +25,9 @@ double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine con
   if (!takes_k(c.kernel)) return bytes;
   double const k = static_cast<double>(c.k), keep = std::min(k + 1.0, shard);
   // Candidate buffers; a few rows' lists on their way to their owners; the owner's own rows.
-  bytes += m * (keep + std::max(keep / 4.0, 1024.0) + 8.0 * tile) * 8.0 + std::max(6.4e7, 4.0 * k * 8.0 * ranks) + m / ranks * k * 16.0;
+  double const gathered = c.merge == MergeStrategy::root ? ranks : 1.0;
+  bytes += m * (keep + std::max(keep / 4.0, 1024.0) + 8.0 * tile) * 8.0 + std::max(6.4e7, 4.0 * gathered * k * 8.0 * ranks) +
+           m / ranks * k * 16.0;
   if (c.kernel == BenchKernel::profile) bytes += m * 20.0 * 32.0 * 40.0;
   return bytes;
 }
@@ -43,14 +45,14 @@ std::string reason_to_skip(BenchCase const& c, Machine const& machine) {
 std::string sizes_text(BenchCase const& c) {
   std::string text = std::string(name_of(c.kernel)) + " " + c.path + ", n = " + std::to_string(c.n) + ", d = " + std::to_string(c.d) +
                      ", m = " + std::to_string(c.m);
-  if (c.k > 0) text += ", k = " + c.k_law;
+  if (c.k > 0) text += ", k = " + c.k_law + ", merge " + name_of(c.merge);
   return text + (c.resident ? ", resident" : ", streamed");
 }
 
 std::string id_of(BenchCase const& c) {
   std::ostringstream id;
   id << name_of(c.kernel) << "-" << c.path << "-n" << c.n << "-d" << c.d << "-m" << c.m;
-  if (c.k > 0) id << "-k" << c.k;
+  if (c.k > 0) id << "-k" << c.k << "-" << name_of(c.merge);
   id << (c.resident ? "-resident" : "-streamed");
   return id.str();
 }
@@ -130,8 +132,19 @@ class Planner {
         c.k = rank.k;
         c.k_law = law.text();
         c.k_clipped = rank.clipped;
-        add(c);
+        add_merges(c);
       }
+    }
+  }
+
+  void add_merges(BenchCase c) {
+    // A profile keeps one candidate more, for the errors at k.
+    double const keep = static_cast<double>(c.k + (c.kernel == BenchKernel::profile ? 1 : 0));
+    MergeShape const shape{machine_.ranks, static_cast<double>(c.m), keep, static_cast<double>(c.n)};
+    for (auto const merge : config_.merge) {
+      c.merge = choose_merge(merge, shape, machine_.network);
+      c.merge_estimate = estimate_merge(c.merge, shape, machine_.network);
+      add(c);
     }
   }
 
@@ -140,7 +153,8 @@ class Planner {
     c.bytes_per_rank = estimate_bytes(c, config_, machine_);
     auto reason = reason_to_skip(c, machine_);
     for (auto const& other : plan_.cases) {
-      if (other.id == c.id) reason = "it is the same case as k = " + other.k_law;
+      if (other.id != c.id) continue;
+      reason = other.k_law == c.k_law ? "auto takes what is named too" : "it is the same case as k = " + other.k_law;
     }
     if (reason.empty()) {
       plan_.cases.push_back(std::move(c));
@@ -178,16 +192,21 @@ std::string describe(BenchPlan const& plan, BenchConfig const& config, Machine c
   std::ostringstream out;
   out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.samples << " samples each\n";
   char line[256];
-  std::snprintf(line, sizeof line, "%-15s %-10s %14s %5s %6s %10s  %-8s %12s %12s\n", "kernel", "path", "n", "d", "m", "k", "keys",
-                "bytes/rank", "Gflop");
+  std::snprintf(line, sizeof line, "%-15s %-10s %14s %5s %6s %10s  %-8s %12s %12s  %-9s %9s %9s\n", "kernel", "path", "n", "d", "m", "k",
+                "keys", "bytes/rank", "Gflop", "merge", "~merge s", "~sent MB");
   out << line;
   for (auto const& c : plan.cases) {
     auto const k = c.k > 0 ? std::to_string(c.k) : std::string("-");
-    std::snprintf(line, sizeof line, "%-15s %-10s %14lld %5lld %6lld %10s  %-8s %12s %12.4g%s\n", name_of(c.kernel), c.path.c_str(),
+    std::snprintf(line, sizeof line, "%-15s %-10s %14lld %5lld %6lld %10s  %-8s %12s %12.4g", name_of(c.kernel), c.path.c_str(),
                   static_cast<long long>(c.n), static_cast<long long>(c.d), static_cast<long long>(c.m), k.c_str(),
-                  c.resident ? "resident" : "streamed", bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9,
-                  c.k_clipped ? "  (k clipped to n)" : "");
+                  c.resident ? "resident" : "streamed", bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9);
     out << line;
+    if (c.k > 0) {
+      std::snprintf(line, sizeof line, "  %-9s %9.2g %9.3g%s", name_of(c.merge), c.merge_estimate.seconds, c.merge_estimate.bytes / 1e6,
+                    c.k_clipped ? "  (k clipped to n)" : "");
+      out << line;
+    }
+    out << "\n";
   }
   for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
   return out.str();

@@ -20,6 +20,8 @@ struct BenchCase {
   std::string k_law;   ///< empty where the kernel does not select
   bool k_clipped = false;
   bool resident = true;
+  MergeStrategy merge = MergeStrategy::owner;  ///< of kernels that select
+  MergeEstimate merge_estimate;
   double bytes_per_rank = 0.0;  ///< estimated peak
 
   /// Floating-point operations: scores 2 m n d; exact attention as much again for V; top-k attention 2 m k d for V.

@@ -48,8 +48,9 @@ double estimate_bytes(GroupPlan const& group, RunConfig const& config, Machine c
   double const scores = group.fused ? 8192.0 * d * 4.0 : rows * tile * 4.0 * 2.0;
   double const laws = static_cast<double>(group.cases.size()), segments = static_cast<double>(group.k.size()) + 1.0;
   double const sums = config.output_error ? 2.0 * rows * laws * segments * (d + 1.0) * 8.0 : 0.0;
-  // One row of each owner at least is merged at a time: lists, messages and running sums.
-  double const merge = std::max(6.4e7, ranks * keep * 8.0 * 2.0) + keep * 80.0;
+  // One row of each owner at least is merged at a time: lists, messages and running sums. Rank 0 may have to take those of all owners.
+  double const gathered = config.merge == MergeStrategy::root ? ranks : 1.0;
+  double const merge = std::max(6.4e7, gathered * ranks * keep * 8.0 * 2.0) + keep * 80.0;
   constexpr double program = 9e7;
   return program + tensors + candidates + bins + scores + sums + merge;
 }
@@ -81,6 +82,11 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
             << (config.output_error ? ", or --output-error off, which need not hold large k" : "");
     throw UsageError(message.str());
   }
+}
+
+void settle_merge(GroupPlan& group, RunConfig const& config, Machine const& machine) {
+  double const rows = group.rows_per_batch, keep = static_cast<double>(group.held) + 1.0;
+  group.merge = choose_merge(config.merge, {machine.ranks, rows, keep, static_cast<double>(group.n)}, machine.network);
 }
 
 void estimate_cost(GroupPlan& group, RunConfig const& config, Machine const& machine) {
@@ -201,6 +207,7 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
         }
         choose_path(group, config, machine);
         choose_storage(group, config, machine);
+        settle_merge(group, config, machine);
         estimate_cost(group, config, machine);
         plan.groups.push_back(std::move(group));
       }
@@ -218,8 +225,8 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
   out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draws x " << config.rows
       << " rows\n";
   char line[256];
-  std::snprintf(line, sizeof line, "%14s %5s %5s  %-9s %12s %12s %9s  %s\n", "n", "d", "head", "keys", "bytes/rank", "Gflop", "~seconds",
-                "k, sigma");
+  std::snprintf(line, sizeof line, "%14s %5s %5s  %-9s %-9s %12s %12s %9s  %s\n", "n", "d", "head", "keys", "merge", "bytes/rank", "Gflop",
+                "~seconds", "k, sigma");
   out << line;
   for (auto const& group : plan.groups) {
     std::string laws;
@@ -228,8 +235,8 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
     if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
     for (std::size_t i = 0; i < group.cases.size(); ++i) laws += (i == 0 ? "; sigma = " : ", ") + group.cases[i].sigma_law;
     auto const head = group.head < 0 ? std::string("-") : std::to_string(group.head);
-    std::snprintf(line, sizeof line, "%14lld %5lld %5s  %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n),
-                  static_cast<long long>(group.d), head.c_str(), group.resident ? "resident" : "streamed",
+    std::snprintf(line, sizeof line, "%14lld %5lld %5s  %-9s %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n),
+                  static_cast<long long>(group.d), head.c_str(), group.resident ? "resident" : "streamed", name_of(group.merge),
                   bytes_text(group.bytes_per_rank).c_str(), group.flops / 1e9, group.seconds);
     out << line << laws << "\n";
     seconds += group.seconds;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/run_config.hpp"
+#include "plan/merge_model.hpp"
 
 namespace asymptop {
 
@@ -16,6 +17,7 @@ struct Machine {
   int threads = 1;
   int tiles_per_step = 1;     ///< BLAS tiles that a rank works on at once
   bool fused = false;         ///< whether this build has the fused host kernels for this processor
+  Network network;            ///< among the ranks
   double memory_bytes = 0.0;  ///< available on this node, for all its ranks; 0 when unknown
 };
 
@@ -48,6 +50,7 @@ struct GroupPlan {
   std::vector<double> threshold;  ///< --count-above at n
   bool resident = false;
   bool fused = false;  ///< the kernel path
+  MergeStrategy merge = MergeStrategy::owner;
   int rows_per_batch = 0;
   double bins_per_unit = 0.0;
   bool by_thresholds() const { return held < k.back(); }

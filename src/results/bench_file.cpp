@@ -24,6 +24,12 @@ void write_attributes(hid_t group, MeasuredCase const& c) {
   text("k_law", c.item.k_law);
   integer("k_clipped", c.item.k_clipped ? 1 : 0);
   text("keys", c.item.resident ? "resident" : "streamed");
+  text("merge", c.item.k > 0 ? name_of(c.item.merge) : "");
+  number("merge_seconds", c.result.merge.seconds);
+  integer("merge_bytes", c.result.merge.bytes);
+  integer("merge_bytes_per_rank", c.result.merge.bytes_per_rank);
+  integer("merge_messages", c.result.merge.messages);
+  integer("merge_rounds", c.result.merge.rounds);
   integer("ranks", c.ranks);
   integer("threads", c.threads);
   auto const statistics = c.result.statistics();

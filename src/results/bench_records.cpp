@@ -18,7 +18,7 @@ std::string cell(char const* format, double value) {
   return std::isfinite(value) ? text : "-";
 }
 
-constexpr char const* row_format = "%-15s %-10s %11s %5s %6s %8s %-8s %7s %11s %9s %9s %8s %8s %7s %9s  %s\n";
+constexpr char const* row_format = "%-15s %-10s %11s %5s %6s %8s %-8s %7s %11s %9s %9s %8s %8s %7s %9s  %-9s %8s %8s  %s\n";
 
 }  // namespace
 
@@ -51,6 +51,12 @@ std::string bench_record(MeasuredCase const& c) {
   json["gigabytes_per_second"] = number(c.gigabytes_per_second());
   json["read_bandwidth"] = number(c.read_bandwidth);
   json["share_of_bandwidth"] = number(c.gigabytes_per_second() / c.read_bandwidth);
+  json["merge"] = c.item.k > 0 ? Json(name_of(c.item.merge)) : Json(nullptr);
+  json["merge_seconds"] = c.result.merge.seconds;
+  json["merge_bytes"] = c.result.merge.bytes;
+  json["merge_bytes_per_rank"] = c.result.merge.bytes_per_rank;
+  json["merge_messages"] = c.result.merge.messages;
+  json["merge_rounds"] = c.result.merge.rounds;
   json["peak_bytes_per_rank"] = static_cast<std::int64_t>(c.result.peak_bytes_per_rank);
   return json.dump();
 }
@@ -67,7 +73,7 @@ std::string sgemm_line(int m, int d, SgemmRates const& rates) {
 std::string bench_table_heading() {
   char line[256];
   std::snprintf(line, sizeof line, row_format, "kernel", "path", "n", "d", "m", "k", "keys", "r x t", "median s", "IQR s", "GFLOP/s",
-                "% sgemm", "GB/s", "% read", "peak MB", "verdict");
+                "% sgemm", "GB/s", "% read", "peak MB", "merge", "merge s", "sent MB", "verdict");
   return line;
 }
 
@@ -82,7 +88,8 @@ std::string bench_table_row(MeasuredCase const& c) {
                 cell("%.5g", statistics.median).c_str(), cell("%.2g", statistics.iqr).c_str(), cell("%.4g", c.gflops()).c_str(),
                 cell("%.1f", 100.0 * c.share_of_sgemm()).c_str(), cell("%.3g", bytes).c_str(),
                 cell("%.1f", 100.0 * bytes / c.read_bandwidth).c_str(), cell("%.0f", c.result.peak_bytes / 1e6).c_str(),
-                c.result.verdict());
+                c.item.k > 0 ? name_of(c.item.merge) : "-", c.item.k > 0 ? cell("%.2g", c.result.merge.seconds).c_str() : "-",
+                c.item.k > 0 ? cell("%.3g", static_cast<double>(c.result.merge.bytes) / 1e6).c_str() : "-", c.result.verdict());
   std::string rows = line;
   if (!c.result.reason().empty()) rows += "  INVALID: " + c.result.reason() + "\n";
   return rows;

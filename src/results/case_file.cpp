@@ -51,7 +51,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
   text("verdict", c.verdict());
   text("verdict_reason", c.verdict_reason());
   text("keys", c.group->resident ? "resident" : "streamed");
-  text("merge", "owner");
+  text("merge", name_of(c.group->merge));
   text("path", c.group->fused ? "fused" : "blas-tile");
   double pass = 0.0;
   for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];

@@ -15,10 +15,18 @@ from test_bad_input import check_refused
 # Those of the interface first and in its order, then what else there is.
 KEYS = ["kernel", "n", "d", "m", "k", "ranks", "threads", "keys", "path", "median_seconds", "iqr_seconds"]
 KEYS += ["gflops", "sgemm_gflops", "share_of_sgemm", "peak_bytes", "verdict"]
-MORE_KEYS = {"samples", "sgemm_default_gflops", "sgemm_kernel", "fma_gflops", "read_bandwidth", "verdict_reason"}
+MERGE_KEYS = {"merge", "merge_seconds", "merge_bytes", "merge_bytes_per_rank", "merge_messages", "merge_rounds"}
+MORE_KEYS = MERGE_KEYS | {
+    "samples",
+    "sgemm_default_gflops",
+    "sgemm_kernel",
+    "fma_gflops",
+    "read_bandwidth",
+    "verdict_reason",
+}
 KERNELS = ["score", "profile", "top-k", "exact-attention", "top-k-attention"]
 OPTIONS = ["kernel", "n", "d", "m", "k", "keys", "path", "samples", "threads", "seed", "block"]
-OPTIONS += ["force", "json", "config", "output", "dry-run"]
+OPTIONS += ["merge", "force", "json", "config", "output", "dry-run"]
 WITH_K = {"profile", "top-k", "top-k-attention"}
 SIZE = ["--n", "1000", "--d", "8", "--m", "1,6", "--k", "10,2000", "--block", "64", "--samples", "4"]
 
@@ -111,6 +119,34 @@ def test_file_says_what_the_records_say(run: tuple[Path, Outcome, int, int]) -> 
     assert sorted(path.name for path in folder.iterdir()) == ["bench.h5", "records.json"]
 
 
+def test_merges(tmp_path: Path) -> None:
+    """Every strategy on three ranks: what it sends, in the records, the file and the table."""
+    size = ["--n", "30000", "--d", "8", "--m", "12", "--k", "200", "--block", "64", "--samples", "3"]
+    arguments = ["--kernel", "top-k,score", *size, "--path", "blas-tile", "--merge", "all", "--json", "records.json"]
+    outcome = bench(tmp_path, *arguments, ranks=3)
+    records = {r["merge"]: r for r in records_of(tmp_path)}
+    assert set(records) == {None, "root", "owner", "tree", "threshold"}
+    assert {r["verdict"] for r in records.values()} == {"VALID"}
+    assert records[None]["merge_bytes"] == 0
+    assert records["owner"]["merge_bytes"] == 2 * 12 * (8 + 8 * 200)
+    assert records["owner"]["merge_bytes_per_rank"] == 8 * (8 + 8 * 200)
+    assert records["root"]["merge_bytes"] == 2 * 12 * (8 + 8 * 200) + 8 * (8 + 10 * 200)
+    assert records["threshold"]["merge_bytes"] < 0.7 * records["owner"]["merge_bytes"]
+    rounds = {"root": 2, "owner": 1, "tree": 2, "threshold": 3}
+    assert {name: r["merge_rounds"] for name, r in records.items() if name} == rounds
+    assert all(r["merge_seconds"] > 0 for name, r in records.items() if name)
+    with h5py.File(tmp_path / "bench.h5") as file:
+        for group in file["cases"].values():
+            record = records[group.attrs["merge"] or None]
+            for name in MERGE_KEYS - {"merge"}:
+                assert group.attrs[name] == record[name], name
+    for text in ("merge s", "sent MB", "threshold"):
+        assert text in outcome.stdout
+    plan = bench(tmp_path, "--dry-run", *arguments, ranks=3)
+    for text in ("~merge s", "~sent MB", "threshold"):
+        assert text in plan.stdout
+
+
 def test_json_on_standard_output(tmp_path: Path) -> None:
     outcome = bench(tmp_path, "--kernel", "score", *SIZE, "--json", "-")
     assert [r["m"] for r in json.loads(outcome.stdout)] == [1, 6]
@@ -139,6 +175,7 @@ def test_dry_run_and_help(tmp_path: Path) -> None:
     ("arguments", "named"),
     [
         (["--kernel", "fly"], ["--kernel", "fly"]),
+        (["--merge", "magic"], ["--merge", "magic", "threshold"]),
         (["--path", "magic"], ["--path", "magic", "blas-tile"]),
         (["--keys", "disk"], ["--keys", "disk"]),
         (["--samples", "1"], ["--samples", "'1'"]),

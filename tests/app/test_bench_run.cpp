@@ -148,6 +148,43 @@ TEST(BenchRun, WrongResultsAreInvalid) {
   }
 }
 
+/// Every strategy brings the rows that a rank owns home with the bytes that a rank alone finds.
+TEST(BenchRun, StrategiesGiveTheSameAnswers) {
+  auto const alone = world().split(world().rank());
+  BenchConfig config;
+  config.block = 64;
+  for (auto const kernel : {BenchKernel::profile, BenchKernel::top_k, BenchKernel::top_k_attention}) {
+    for (std::int64_t const k : {1, 40, 1000}) {
+      auto item = make_case(kernel, 1000, 8, 7, k);
+      std::vector<int> const rows{0, 1, 2, 3, 4, 5, 6};
+      BenchProblem const whole(alone, item, config);
+      auto const single = path_of(bench_paths(), item).make(whole);
+      single->run();
+      auto const wanted = single->answer(rows);
+      for (auto const strategy : all_merge_strategies) {
+        item.merge = strategy;
+        BenchProblem const problem(world(), item, config);
+        auto const work = path_of(bench_paths(), item).make(problem);
+        work->run();
+        auto const answer = work->answer(rows);
+        EXPECT_EQ(static_cast<GlobalIndex>(answer.rows.size()), problem.owned().size());
+        EXPECT_EQ(work->merge_cost().sent.messages > 0, world().size() > 1);
+        for (auto const& row : answer.rows) {
+          auto const& same = wanted.rows[static_cast<std::size_t>(row.row)];
+          auto const what = std::string(name_of(kernel)) + " by " + name_of(strategy) + ", row " + std::to_string(row.row);
+          ASSERT_EQ(row.top_k.size(), same.top_k.size()) << what;
+          for (std::size_t i = 0; i < row.top_k.size(); ++i) {
+            ASSERT_EQ(row.top_k[i].score, same.top_k[i].score) << what;
+            ASSERT_EQ(row.top_k[i].index, same.top_k[i].index) << what;
+          }
+          EXPECT_EQ(row.output, same.output) << what;
+          EXPECT_EQ(row.profile, same.profile) << what;
+        }
+      }
+    }
+  }
+}
+
 TEST(BenchRun, RowsToCheck) {
   EXPECT_EQ(rows_to_check(1, 100), (std::vector<int>{0}));
   EXPECT_EQ(rows_to_check(3, 100), (std::vector<int>{0, 1, 2}));
@@ -158,8 +195,8 @@ TEST(BenchRun, RowsToCheck) {
 
 TEST(BenchRun, InvalidCaseMakesExitCodeOne) {
   auto const output = ::testing::TempDir() + "asymptop_test_bench_" + std::to_string(world().size()) + ".h5";
-  std::vector<std::string> const words{"bench",    "--n",         "500",     "--d",       "8", "--m",     "4",  "--k", "5",
-                                       "--kernel", "top-k,score", "--force", "--samples", "3", "--block", "64", "-o",  output};
+  std::vector<std::string> const words{"bench",       "--n",     "500",       "--d", "8",       "--m", "4",       "--k",   "5",  "--kernel",
+                                       "top-k,score", "--force", "--samples", "3",   "--block", "64",  "--merge", "owner", "-o", output};
   std::vector<char const*> argv;
   for (auto const& word : words) argv.push_back(word.c_str());
   std::vector<BenchPath> const paths = {{BenchKernel::score, "blas-tile", make_broken}, {BenchKernel::top_k, "blas-tile", make_broken}};
@@ -169,7 +206,7 @@ TEST(BenchRun, InvalidCaseMakesExitCodeOne) {
   if (world().is_root()) {
     auto const file = h5::open_file(output);
     auto const cases = h5::open_group(file, "cases");
-    auto const wrong = h5::open_group(cases, "top-k-blas-tile-n500-d8-m4-k5-resident");
+    auto const wrong = h5::open_group(cases, "top-k-blas-tile-n500-d8-m4-k5-owner-resident");
     EXPECT_EQ(h5::read_text_attribute(wrong, "verdict"), "INVALID");
     EXPECT_NE(h5::read_text_attribute(wrong, "verdict_reason").find("scores"), std::string::npos);
     auto const right = h5::open_group(cases, "score-blas-tile-n500-d8-m4-resident");

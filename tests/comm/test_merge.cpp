@@ -53,19 +53,22 @@ void expect_merged(MergeCase const& c, std::vector<std::vector<float>> const& sc
     std::sort(list.begin(), list.end(), std::greater<>());
     list.resize(std::min(list.size(), c.local_keep));
   }
-  auto const merged = merge_top_k(comm, lists, owners, begins, c.keep);
   auto const mine = owned_rows(c.rows, comm.rank(), comm.size());
-  ASSERT_EQ(static_cast<GlobalIndex>(merged.size()), mine.size());
-  for (std::size_t i = 0; i < merged.size(); ++i) {
-    auto const& row = scores[static_cast<std::size_t>(mine.begin) + i];
-    CandidateList all;
-    for (GlobalIndex j = 0; j < c.n; ++j) all.push_back({row[static_cast<std::size_t>(j)], j});
-    std::sort(all.begin(), all.end(), before);
-    all.resize(std::min(all.size(), c.keep));
-    ASSERT_EQ(merged[i].size(), all.size()) << "row " << i << " n " << c.n << " keep " << c.keep;
-    for (std::size_t j = 0; j < all.size(); ++j) {
-      ASSERT_EQ(merged[i][j].score, all[j].score) << "row " << i << " candidate " << j;
-      ASSERT_EQ(merged[i][j].index, all[j].index) << "row " << i << " candidate " << j << " n " << c.n << " keep " << c.keep;
+  for (auto const strategy : all_merge_strategies) {
+    auto const merged = finish(merge_top_k(comm, strategy, lists, owners, begins, c.keep));
+    ASSERT_EQ(static_cast<GlobalIndex>(merged.size()), mine.size());
+    for (std::size_t i = 0; i < merged.size(); ++i) {
+      auto const& row = scores[static_cast<std::size_t>(mine.begin) + i];
+      CandidateList all;
+      for (GlobalIndex j = 0; j < c.n; ++j) all.push_back({row[static_cast<std::size_t>(j)], j});
+      std::sort(all.begin(), all.end(), before);
+      all.resize(std::min(all.size(), c.keep));
+      auto const what = std::string(name_of(strategy)) + ", row " + std::to_string(i) + ", n " + std::to_string(c.n);
+      ASSERT_EQ(merged[i].size(), all.size()) << what << " keep " << c.keep;
+      for (std::size_t j = 0; j < all.size(); ++j) {
+        ASSERT_EQ(merged[i][j].score, all[j].score) << what << " candidate " << j;
+        ASSERT_EQ(merged[i][j].index, all[j].index) << what << " candidate " << j << " keep " << c.keep;
+      }
     }
   }
 }
@@ -100,11 +103,14 @@ TEST(MergeTopK, AllOfTheBestOnOneRank) {
 TEST(MergeTopK, NoRowsAndEmptyLists) {
   Communicator const comm(MPI_COMM_WORLD);
   std::vector<GlobalIndex> const begins(static_cast<std::size_t>(comm.size()), 0);
-  EXPECT_TRUE(merge_top_k(comm, {}, {}, begins, 5).empty());
   auto const owners = owners_of(6, comm.size());
-  auto const merged = merge_top_k(comm, std::vector<std::vector<PackedCandidate>>(6), owners, begins, 5);
-  EXPECT_EQ(static_cast<GlobalIndex>(merged.size()), owned_rows(6, comm.rank(), comm.size()).size());
-  for (auto const& list : merged) EXPECT_TRUE(list.empty());
+  for (auto const strategy : all_merge_strategies) {
+    EXPECT_TRUE(finish(merge_top_k(comm, strategy, {}, {}, begins, 5)).empty());
+    auto const merged = finish(merge_top_k(comm, strategy, std::vector<std::vector<PackedCandidate>>(6), owners, begins, 5));
+    EXPECT_EQ(static_cast<GlobalIndex>(merged.size()), owned_rows(6, comm.rank(), comm.size()).size());
+    for (auto const& list : merged) EXPECT_TRUE(list.empty());
+  }
+  EXPECT_THROW(finish(merge_top_k(comm, MergeStrategy::automatic, {}, {}, begins, 5)), RunError);
 }
 
 /// Only the last rank has keys: shards of the others are empty.
@@ -115,11 +121,13 @@ TEST(MergeTopK, OneRankHasAll) {
       3, last ? std::vector<PackedCandidate>{pack(2.0f, 1), pack(-0.0f, 0)} : std::vector<PackedCandidate>{});
   std::vector<GlobalIndex> begins(static_cast<std::size_t>(comm.size()), 0);
   begins.back() = GlobalIndex{1} << 40;
-  for (auto const& list : merge_top_k(comm, lists, owners_of(3, comm.size()), begins, 10)) {
-    ASSERT_EQ(list.size(), 2u);
-    EXPECT_EQ(list[0].index, (GlobalIndex{1} << 40) + 1);
-    EXPECT_EQ(list[1].index, GlobalIndex{1} << 40);
-    EXPECT_EQ(list[1].score, 0.0f);
+  for (auto const strategy : all_merge_strategies) {
+    for (auto const& list : finish(merge_top_k(comm, strategy, lists, owners_of(3, comm.size()), begins, 10))) {
+      ASSERT_EQ(list.size(), 2u);
+      EXPECT_EQ(list[0].index, (GlobalIndex{1} << 40) + 1);
+      EXPECT_EQ(list[1].index, GlobalIndex{1} << 40);
+      EXPECT_EQ(list[1].score, 0.0f);
+    }
   }
 }
 
@@ -169,6 +177,14 @@ TEST(Communicator, GathersInRankOrder) {
   EXPECT_EQ(text, "all of it");
   EXPECT_EQ(comm.max(static_cast<std::int64_t>(rank)), static_cast<std::int64_t>(size) - 1);
   EXPECT_EQ(comm.min(static_cast<std::int64_t>(rank)), 0);
+}
+
+TEST(Communicator, SplitsIntoCommunicatorsOfTheirOwn) {
+  Communicator const comm(MPI_COMM_WORLD);
+  auto const part = comm.split(comm.rank() % 2);
+  EXPECT_EQ(part.size(), (comm.size() + (comm.rank() % 2 == 0 ? 1 : 0)) / 2);
+  EXPECT_EQ(part.rank(), comm.rank() / 2);
+  EXPECT_EQ(part.max(static_cast<std::int64_t>(comm.rank())), 2 * part.size() - 2 + comm.rank() % 2);
 }
 
 TEST(Communicator, CountsOverMpiIntAreRefused) {

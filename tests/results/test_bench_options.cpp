@@ -53,6 +53,7 @@ TEST(BenchOptions, Defaults) {
   ASSERT_EQ(config.keys.size(), 1u);
   EXPECT_TRUE(config.keys[0] == KeyStorage::resident);
   EXPECT_EQ(config.path, (std::vector<std::string>{"auto"}));
+  EXPECT_TRUE(config.merge == std::vector<MergeStrategy>{MergeStrategy::automatic});
   EXPECT_EQ(config.samples, 10);
   EXPECT_EQ(config.output, "bench.h5");
 }
@@ -89,6 +90,8 @@ TEST(BenchOptions, Refused) {
            {{"--k", "1/n"}, {"--k", "1/n"}},
            {{"--keys", "auto"}, {"--keys", "auto", "resident", "streamed"}},
            {{"--path", "magic"}, {"--path", "magic", "blas-tile", "fast"}},
+           {{"--merge", "magic"}, {"--merge", "magic", "auto", "root", "owner", "tree", "threshold"}},
+           {{"--merge", "tree,tree"}, {"--merge", "tree", "twice"}},
            {{"--samples", "2"}, {"--samples", "2"}},
            {{"--samples", "x"}, {"--samples", "x"}},
            {{"--block", "100"}, {"--block", "100"}},
@@ -113,6 +116,26 @@ TEST(BenchPlan, EveryCombinationIsACase) {
   for (std::size_t i = 0; i < all.cases.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) EXPECT_NE(all.cases[i].id, all.cases[j].id);
   }
+}
+
+TEST(BenchPlan, MergesAreCasesOfKernelsThatSelect) {
+  auto const all = plan({"--n", "64", "--m", "4", "--k", "2", "--merge", "all"});
+  EXPECT_EQ(all.cases.size(), 2u + 3u * 4u);
+  std::vector<MergeStrategy> merges;
+  for (auto const& item : all.cases) {
+    if (item.kernel == BenchKernel::top_k) merges.push_back(item.merge);
+    EXPECT_EQ(item.id.find("-" + std::string(name_of(item.merge)) + "-") != std::string::npos, takes_k(item.kernel)) << item.id;
+  }
+  EXPECT_TRUE(merges == std::vector<MergeStrategy>(std::begin(all_merge_strategies), std::end(all_merge_strategies)));
+  // What auto takes may have a name of its own in the list.
+  auto const twice = plan({"--n", "64", "--m", "4", "--k", "2", "--kernel", "top-k", "--merge", "owner,auto"});
+  ASSERT_EQ(twice.cases.size(), 1u);
+  ASSERT_EQ(twice.skips.size(), 1u);
+  EXPECT_NE(twice.skips[0].reason.find("auto"), std::string::npos);
+  Machine machine;
+  machine.ranks = 8;
+  auto const text = describe(plan({"--kernel", "top-k", "--merge", "all"}, machine), parse({}), machine);
+  for (auto const* column : {"merge", "sent MB", "threshold"}) EXPECT_NE(text.find(column), std::string::npos) << text;
 }
 
 TEST(BenchPlan, AutoTakesTheFirstPath) {

@@ -172,7 +172,7 @@ TEST(Options, Refused) {
            {{"--n", "64", "--block", "100"}, {"--block", "100"}},
            {{"--n", "64", "--block", "32"}, {"--block", "32"}},
            {{"--n", "64", "--keys", "other"}, {"--keys", "other", "streamed"}},
-           {{"--n", "64", "--merge", "other"}, {"--merge", "other"}},
+           {{"--n", "64", "--merge", "other"}, {"--merge", "other", "auto", "root", "owner", "tree", "threshold"}},
            {{"--n", "64", "--threads", "-1"}, {"--threads", "-1"}},
            {{"--n", "64", "--force", "--resume"}, {"--force", "--resume"}},
            {{"--n", "64", "-o", ""}, {"output"}},

@@ -1,0 +1,125 @@
+#include "comm/collectives.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "comm/exchange.hpp"
+#include "config/errors.hpp"
+
+namespace asymptop {
+
+std::vector<int> other_ranks(Communicator const& comm) {
+  std::vector<int> others;
+  for (int step = 1; step < comm.size(); ++step) others.push_back((comm.rank() + step) % comm.size());
+  return others;
+}
+
+template <class T>
+Task<std::vector<std::vector<T>>> all_to_all(Communicator const& comm, std::vector<std::vector<T>> parts) {
+  auto const others = other_ranks(comm);
+  std::vector<Outgoing<T>> out;
+  for (int const r : others) out.push_back({r, parts[static_cast<std::size_t>(r)]});
+  Exchange<T> exchange(comm, out, others);
+  auto received = co_await exchange;
+  for (std::size_t i = 0; i < others.size(); ++i) parts[static_cast<std::size_t>(others[i])] = std::move(received[i]);
+  co_return std::move(parts);
+}
+
+template <class T>
+Task<std::vector<T>> all_gather(Communicator const& comm, std::vector<T> values) {
+  auto const others = other_ranks(comm);
+  std::vector<Outgoing<T>> out;
+  for (int const r : others) out.push_back({r, values});
+  Exchange<T> exchange(comm, out, others);
+  auto const received = co_await exchange;
+  std::vector<std::vector<T> const*> of_rank(static_cast<std::size_t>(comm.size()), &values);
+  for (std::size_t i = 0; i < others.size(); ++i) of_rank[static_cast<std::size_t>(others[i])] = &received[i];
+  std::vector<T> all;
+  for (auto const* part : of_rank) all.insert(all.end(), part->begin(), part->end());
+  co_return std::move(all);
+}
+
+template <class T>
+Task<std::vector<std::vector<T>>> gather(Communicator const& comm, std::vector<T> values) {
+  std::vector<Outgoing<T>> out;
+  std::vector<int> senders;
+  if (comm.is_root()) {
+    senders = other_ranks(comm);  // 1, 2, ...
+  } else {
+    out.push_back({0, values});
+  }
+  Exchange<T> exchange(comm, out, senders);
+  auto received = co_await exchange;
+  if (comm.is_root()) received.insert(received.begin(), std::move(values));
+  co_return std::move(received);
+}
+
+Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::vector<std::int64_t> values,
+                                               std::vector<std::size_t> counts) {
+  if (std::accumulate(counts.begin(), counts.end(), std::size_t{0}) != values.size())
+    throw RunError("reduce_scatter: counts do not add up");
+  auto const others = other_ranks(comm);
+  std::vector<std::size_t> first(counts.size(), 0);
+  std::partial_sum(counts.begin(), counts.end() - 1, first.begin() + 1);
+  std::vector<Outgoing<std::int64_t>> out;
+  for (int const r : others) {
+    auto const rank = static_cast<std::size_t>(r);
+    out.push_back({r, std::span<std::int64_t const>(values).subspan(first[rank], counts[rank])});
+  }
+  Exchange<std::int64_t> exchange(comm, out, others);
+  auto const received = co_await exchange;
+  auto const begin = values.begin() + static_cast<std::ptrdiff_t>(first[static_cast<std::size_t>(comm.rank())]);
+  std::vector<std::int64_t> mine(begin, begin + static_cast<std::ptrdiff_t>(counts[static_cast<std::size_t>(comm.rank())]));
+  for (auto const& part : received) {
+    if (part.size() != mine.size()) throw RunError("reduce_scatter: counts differ between ranks");
+    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] += part[i];
+  }
+  co_return std::move(mine);
+}
+
+template <class T>
+Task<std::vector<T>> all_reduce(Communicator const& comm, std::vector<T> values, MPI_Op op) {
+  auto const others = static_cast<std::size_t>(comm.size() - 1);
+  for (std::size_t first = 0; first < values.size(); first += comm.message_limit()) {
+    auto const count = std::min(comm.message_limit(), values.size() - first);
+    Request request;
+    check_mpi(MPI_Iallreduce(MPI_IN_PLACE, values.data() + first, checked_count(count), mpi_type<T>(), op, comm.get(), request.get()),
+              "MPI_Iallreduce");
+    auto const messages = comm.is_root() ? others : std::size_t{1};
+    comm.count_sent(messages, messages * count * sizeof(T));
+    comm.count_rounds(2);
+    co_await request;
+  }
+  co_return std::move(values);
+}
+
+template <class T>
+Task<std::vector<T>> broadcast(Communicator const& comm, std::vector<T> values, int root) {
+  auto const messages = comm.rank() == root ? static_cast<std::size_t>(comm.size() - 1) : std::size_t{0};
+  for (std::size_t first = 0; first < values.size(); first += comm.message_limit()) {
+    auto const count = std::min(comm.message_limit(), values.size() - first);
+    Request request;
+    check_mpi(MPI_Ibcast(values.data() + first, checked_count(count), mpi_type<T>(), root, comm.get(), request.get()), "MPI_Ibcast");
+    comm.count_sent(messages, messages * count * sizeof(T));
+    comm.count_rounds(1);
+    co_await request;
+  }
+  co_return std::move(values);
+}
+
+template Task<std::vector<std::vector<float>>> all_to_all(Communicator const&, std::vector<std::vector<float>>);
+template Task<std::vector<std::vector<double>>> all_to_all(Communicator const&, std::vector<std::vector<double>>);
+template Task<std::vector<std::vector<std::int64_t>>> all_to_all(Communicator const&, std::vector<std::vector<std::int64_t>>);
+template Task<std::vector<std::vector<std::uint32_t>>> all_to_all(Communicator const&, std::vector<std::vector<std::uint32_t>>);
+template Task<std::vector<std::vector<std::uint64_t>>> all_to_all(Communicator const&, std::vector<std::vector<std::uint64_t>>);
+template Task<std::vector<float>> all_gather(Communicator const&, std::vector<float>);
+template Task<std::vector<std::int64_t>> all_gather(Communicator const&, std::vector<std::int64_t>);
+template Task<std::vector<std::vector<double>>> gather(Communicator const&, std::vector<double>);
+template Task<std::vector<std::vector<char>>> gather(Communicator const&, std::vector<char>);
+template Task<std::vector<double>> all_reduce(Communicator const&, std::vector<double>, MPI_Op);
+template Task<std::vector<std::int64_t>> all_reduce(Communicator const&, std::vector<std::int64_t>, MPI_Op);
+template Task<std::vector<float>> broadcast(Communicator const&, std::vector<float>, int);
+template Task<std::vector<std::int64_t>> broadcast(Communicator const&, std::vector<std::int64_t>, int);
+template Task<std::vector<char>> broadcast(Communicator const&, std::vector<char>, int);
+
+}  // namespace asymptop

@@ -1,0 +1,67 @@
+// Messages of any length among ranks, in flight while other work goes on.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "comm/communicator.hpp"
+#include "comm/task.hpp"
+
+namespace asymptop {
+
+/// What goes to another rank. The items must stay where they are until the exchange is done.
+template <class T>
+struct Outgoing {
+  int to;
+  std::span<T const> items;
+};
+
+/// Sends a message to each rank of `out`, and receives one from each of `senders`, whose length only the sender need know. Neither
+/// names this rank itself. A message goes in pieces of the communicator's limit; a shorter one, maybe empty, is its last, so that no
+/// lengths travel beside it. Exchanges of one communicator follow one another, in the same order on all ranks.
+template <class T>
+class Exchange final : public InFlight {
+ public:
+  Exchange(Communicator const& comm, std::vector<Outgoing<T>> const& out, std::vector<int> const& senders);
+  Exchange(Exchange const&) = delete;
+  Exchange& operator=(Exchange const&) = delete;
+
+  bool advance() override;
+  /// What came from each of the senders, in their order.
+  std::vector<std::vector<T>> take();
+
+ private:
+  struct Incoming {
+    int from;
+    std::vector<T> items;
+    MPI_Request request;  ///< of the piece that is arriving
+    bool last;            ///< no piece comes after it
+    bool whole;
+  };
+  bool advance(Incoming& incoming);
+
+  Communicator const& comm_;
+  std::vector<MPI_Request> sends_;
+  std::vector<Incoming> incoming_;
+};
+
+/// One of MPI's own non-blocking calls.
+class Request final : public InFlight {
+ public:
+  Request() = default;
+  Request(Request const&) = delete;
+  Request& operator=(Request const&) = delete;
+
+  MPI_Request* get() { return &request_; }
+  bool advance() override {
+    int done = 0;
+    check_mpi(MPI_Test(&request_, &done, MPI_STATUS_IGNORE), "MPI_Test");
+    return done != 0;
+  }
+  void take() const {}
+
+ private:
+  MPI_Request request_ = MPI_REQUEST_NULL;
+};
+
+}  // namespace asymptop
