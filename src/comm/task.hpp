@@ -8,6 +8,7 @@
 #pragma once
 
 #include <coroutine>
+#include <cstdint>
 #include <exception>
 #include <optional>
 #include <thread>
@@ -25,6 +26,9 @@ class InFlight {
  protected:
   ~InFlight() = default;
 };
+
+/// How often tasks have gone on so far: whether anything has moved.
+inline std::int64_t task_steps = 0;
 
 namespace detail {
 
@@ -100,10 +104,13 @@ class [[nodiscard]] Task final : public InFlight {
     while (!handle_.done()) {
       if (promise.runs || !promise.waits_for->advance()) return false;
       promise.runs = true;
+      ++task_steps;
       handle_.resume();
     }
     return true;
   }
+
+  bool done() const { return handle_.done(); }
 
   /// The result of a task that is done, once; throws what the task threw.
   T take() {
