@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <exception>
 #include <optional>
-#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -123,10 +122,11 @@ class [[nodiscard]] Task final : public InFlight {
   std::coroutine_handle<promise_type> handle_;
 };
 
-/// Waits for a task, and gives the core away while it does.
+/// Waits for a task. MPI gives the core away meanwhile where it is told to (mpi_yield_when_idle), as in its own blocking calls.
 template <class T>
 T finish(Task<T> task) {
-  while (!task.advance()) std::this_thread::yield();
+  while (!task.advance()) {
+  }
   return task.take();
 }
 

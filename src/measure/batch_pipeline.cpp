@@ -1,7 +1,6 @@
 #include "measure/batch_pipeline.hpp"
 
 #include <algorithm>
-#include <thread>
 
 #include "comm/collectives.hpp"
 #include "measure/packed_rows.hpp"
@@ -109,7 +108,6 @@ void BatchPipeline::advance_messages(bool waiting) {
   for (auto& batch : in_flight_) batch.task->advance();
   if (incoming_) incoming_->advance();
   bool const blocked = waiting && task_steps == steps;
-  if (blocked) std::this_thread::yield();
   phases_.stop(blocked ? Phase::exposed : Phase::merge);
 }
 
