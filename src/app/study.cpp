@@ -77,7 +77,13 @@ std::vector<TensorScan> scan_heads(Communicator const& comm, Input const& input,
 class Study {
  public:
   Study(Communicator const& comm, RunConfig const& config, Input const& input, StudyPlan const& plan, Machine const& machine)
-      : comm_(comm), config_(config), input_(input), plan_(plan), machine_(machine), scans_(scan_heads(comm, input, plan, config)) {}
+      : comm_(comm),
+        channels_(comm),
+        config_(config),
+        input_(input),
+        plan_(plan),
+        machine_(machine),
+        scans_(scan_heads(comm, input, plan, config)) {}
 
   /// Measures every group that is not finished yet. Returns the exit code.
   int run() {
@@ -152,7 +158,7 @@ class Study {
         collect_provenance(comm_, {"study", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads},
                            {{"sgemm_gflops", sgemm}});
     auto tensors = make_shard(comm_, group, config_);
-    StudySetup const setup{&comm_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scan, &tensors};
+    StudySetup const setup{&comm_, &channels_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scan, &tensors};
     std::vector<StudyCase> cases;
     for (std::size_t law = 0; law < group.cases.size(); ++law) cases.push_back(start_case(group, law));
     for (std::int64_t draw = 0; draw < config_.draws; ++draw) {
@@ -203,6 +209,7 @@ class Study {
   }
 
   Communicator const& comm_;
+  BatchChannels channels_;
   RunConfig const& config_;
   Input const& input_;
   StudyPlan const& plan_;

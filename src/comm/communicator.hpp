@@ -64,6 +64,8 @@ class Communicator {
   bool is_root() const { return rank_ == 0; }
   MPI_Comm get() const { return comm_; }
   std::size_t message_limit() const { return message_limit_; }
+  /// A tag for the messages of one exchange; the same on all ranks, which make their exchanges in the same order.
+  int next_tag() const { return static_cast<int>(exchanges_++ % (1u << 14)) + 1; }
 
   /// Since the communicator was made.
   Traffic const& traffic() const { return traffic_; }
@@ -103,6 +105,7 @@ class Communicator {
   int rank_ = 0;
   int size_ = 1;
   std::size_t message_limit_;
+  mutable unsigned exchanges_ = 0;
   mutable Traffic traffic_;
 };
 

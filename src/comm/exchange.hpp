@@ -18,7 +18,7 @@ struct Outgoing {
 
 /// Sends a message to each rank of `out`, and receives one from each of `senders`, whose length only the sender need know. Neither
 /// names this rank itself. A message goes in pieces of the communicator's limit; a shorter one, maybe empty, is its last, so that no
-/// lengths travel beside it. Exchanges of one communicator follow one another, in the same order on all ranks.
+/// lengths travel beside it. All ranks make the exchanges of a communicator in the same order.
 template <class T>
 class Exchange final : public InFlight {
  public:
@@ -33,15 +33,14 @@ class Exchange final : public InFlight {
  private:
   struct Incoming {
     int from;
-    std::vector<T> items;
-    MPI_Request request;  ///< of the piece that is arriving
-    bool last;            ///< no piece comes after it
-    bool whole;
+    std::vector<std::vector<T>> pieces;
   };
-  bool advance(Incoming& incoming);
+  void receive(MPI_Message message, MPI_Status const& status);
 
   Communicator const& comm_;
-  std::vector<MPI_Request> sends_;
+  int tag_;
+  std::size_t unfinished_;  ///< senders whose last piece is not on its way yet
+  std::vector<MPI_Request> requests_;
   std::vector<Incoming> incoming_;
 };
 

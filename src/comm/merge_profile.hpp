@@ -4,17 +4,17 @@
 #include <cstdint>
 #include <vector>
 
-#include "comm/communicator.hpp"
+#include "comm/collectives.hpp"
 
 namespace asymptop {
 
-/// moments: for each row, in owner order, `row_length` integers. Returns the sums of the rows that this rank owns.
+/// moments: for each row, in owner order, `row_length` integers. The result: the sums of the rows that this rank owns.
 /// Integer sums are exact, so the result has the same bits for any number of ranks and any order.
-inline std::vector<std::int64_t> merge_profile(Communicator const& comm, std::vector<std::int64_t> const& moments,
-                                               std::vector<int> const& owners, std::size_t row_length) {
+inline Task<std::vector<std::int64_t>> merge_profile(Communicator const& comm, std::vector<std::int64_t> moments,
+                                                     std::vector<int> const& owners, std::size_t row_length) {
   std::vector<std::size_t> counts(static_cast<std::size_t>(comm.size()), 0);
   for (int const owner : owners) counts[static_cast<std::size_t>(owner)] += row_length;
-  return comm.reduce_scatter(moments, counts);
+  return reduce_scatter(comm, std::move(moments), std::move(counts));
 }
 
 }  // namespace asymptop

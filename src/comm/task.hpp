@@ -8,9 +8,9 @@
 #pragma once
 
 #include <coroutine>
+#include <cstdint>
 #include <exception>
 #include <optional>
-#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -25,6 +25,9 @@ class InFlight {
  protected:
   ~InFlight() = default;
 };
+
+/// How often tasks have gone on so far: whether anything has moved.
+inline std::int64_t task_steps = 0;
 
 namespace detail {
 
@@ -100,10 +103,13 @@ class [[nodiscard]] Task final : public InFlight {
     while (!handle_.done()) {
       if (promise.runs || !promise.waits_for->advance()) return false;
       promise.runs = true;
+      ++task_steps;
       handle_.resume();
     }
     return true;
   }
+
+  bool done() const { return handle_.done(); }
 
   /// The result of a task that is done, once; throws what the task threw.
   T take() {
@@ -116,10 +122,11 @@ class [[nodiscard]] Task final : public InFlight {
   std::coroutine_handle<promise_type> handle_;
 };
 
-/// Waits for a task, and gives the core away while it does.
+/// Waits for a task. MPI gives the core away meanwhile where it is told to (mpi_yield_when_idle), as in its own blocking calls.
 template <class T>
 T finish(Task<T> task) {
-  while (!task.advance()) std::this_thread::yield();
+  while (!task.advance()) {
+  }
   return task.take();
 }
 

@@ -112,7 +112,7 @@ class TiledExactAttention final : public KernelWork {
     auto const host = to_host(sums_);
     std::vector<std::int64_t> tail;
     for (int row = 0; row < rows(); ++row) tail.insert(tail.end(), &host(row, 1, 0), &host(row, 1, 0) + d() + 1);
-    outputs_ = outputs_of(merge_profile(problem_.comm, tail, all_owners(), d() + 1), d(), factor_);
+    outputs_ = outputs_of(finish(merge_profile(problem_.comm, tail, all_owners(), d() + 1)), d(), factor_);
   }
 
   BenchAnswer answer(std::vector<int> const& asked) override {

@@ -1,13 +1,21 @@
 // What rank owners and the second pass tell each other: segments and probes out, sums and answers back.
 #include <algorithm>
 
+#include "comm/collectives.hpp"
 #include "comm/merge_profile.hpp"
 #include "measure/batch_run.hpp"
 
 namespace asymptop {
 
-void BatchRun::prepare_second_pass() {
-  phases_.start();
+Task<void> BatchRun::gather_from_owners(std::vector<std::int64_t>& integers, std::vector<float>& floats) {
+  phases_.stop(Phase::evaluate);
+  auto gathering_integers = all_gather(comm_, std::move(integers));
+  integers = co_await gathering_integers;
+  auto gathering_floats = all_gather(comm_, std::move(floats));
+  floats = co_await gathering_floats;
+}
+
+Task<void> BatchRun::prepare_second_pass() {
   auto const rows = queries_.rows(), segments = axes_.k.size();
   std::vector<float> floats;
   std::vector<std::int64_t> integers;
@@ -21,8 +29,7 @@ void BatchRun::prepare_second_pass() {
     }
     for (std::size_t g = 0; g <= segments; ++g) floats.push_back(row.references[std::min(g, used)]);
   }
-  integers = comm_.all_gather(integers);
-  floats = comm_.all_gather(floats);
+  co_await gather_from_owners(integers, floats);
   std::vector<float> score, reference, edge;
   std::vector<GlobalIndex> index;
   std::vector<int> used;
@@ -69,8 +76,7 @@ void BatchRun::prepare_audit(std::size_t rows, std::size_t segments, std::size_t
   work_.audit_worst = Vector<Space, double>("Asymptop::measure::audit_worst", audited_.size());
 }
 
-void BatchRun::load_probes() {
-  phases_.start();
+Task<void> BatchRun::load_probes() {
   auto const rows = queries_.rows(), probes = probes_per_row_;
   std::vector<std::int64_t> integers;
   std::vector<float> floats;
@@ -85,8 +91,7 @@ void BatchRun::load_probes() {
       floats.push_back(real ? row.evaluation.open[q].high : 0.0f);
     }
   }
-  integers = comm_.all_gather(integers);
-  floats = comm_.all_gather(floats);
+  co_await gather_from_owners(integers, floats);
   auto& p = work_.probes;
   p.grid = batch_.grid();
   p.first_bin = batch_.first_bin();
@@ -119,13 +124,15 @@ void BatchRun::load_probes() {
   phases_.stop(Phase::evaluate);
 }
 
-void BatchRun::take_sums(std::vector<CheckResiduals>& checks) {
+Task<void> BatchRun::take_sums(std::vector<CheckResiduals>& checks) {
   auto const d = static_cast<std::size_t>(group_.d), segments = axes_.k.size() + 1;
   auto const owner = all_owners();
   for (std::size_t law = 0; law < work_.sums.size(); ++law) {
     auto const host = to_host(work_.sums[law]);
     auto const width = segments * (d + 1);
-    auto const merged = merge_profile(comm_, {host.data(), host.data() + host.size()}, owner, width);
+    phases_.stop(Phase::evaluate);
+    auto summing = merge_profile(comm_, {host.data(), host.data() + host.size()}, owner, width);
+    auto const merged = co_await summing;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       std::vector<double> sums;
       for (std::size_t j = 0; j < width; ++j) {
@@ -136,10 +143,14 @@ void BatchRun::take_sums(std::vector<CheckResiduals>& checks) {
   }
   auto const audit = to_host(work_.audit_sums);
   std::vector<std::int64_t> sums(audit.data(), audit.data() + audit.size());
-  if (!sums.empty()) comm_.sum(sums);
   auto const worst = to_host(work_.audit_worst);
+  phases_.stop(Phase::evaluate);
+  auto adding = all_reduce(comm_, std::move(sums), MPI_SUM);
+  sums = co_await adding;
+  auto comparing = all_reduce(comm_, std::vector<double>(worst.data(), worst.data() + worst.size()), MPI_MAX);
+  auto const score_errors = co_await comparing;
   for (std::size_t a = 0; a < audited_.size(); ++a) {
-    double const score_error = comm_.max(worst(a));
+    double const score_error = score_errors[a];
     for (auto const& row : rows_) {
       if (row.row != audited_[a]) continue;
       for (std::size_t law = 0; law < axes_.sigma.size(); ++law) {
@@ -155,10 +166,12 @@ void BatchRun::take_sums(std::vector<CheckResiduals>& checks) {
     }
   }
   auto const edges = to_host(work_.probes.edge);
-  edges_ = merge_profile(comm_, {edges.data(), edges.data() + edges.size()}, owner, 2);
+  phases_.stop(Phase::evaluate);
+  auto summing = merge_profile(comm_, {edges.data(), edges.data() + edges.size()}, owner, 2);
+  edges_ = co_await summing;
 }
 
-void BatchRun::take_answers() {
+Task<void> BatchRun::take_answers() {
   auto const rows = queries_.rows(), probes = probes_per_row_;
   auto const above = to_host(work_.probes.above);
   auto const fill = to_host(work_.probes.fill);
@@ -168,34 +181,35 @@ void BatchRun::take_answers() {
   auto const owners = all_owners();
   // Per probe: count, first, second above; inside; how many of those are sent along by this rank.
   std::vector<std::int64_t> counts;
-  std::vector<std::uint64_t> lengths;
-  std::vector<float> scores;
-  std::vector<std::size_t> length_counts(static_cast<std::size_t>(comm_.size()), 0),
-      score_counts(static_cast<std::size_t>(comm_.size()), 0);
+  auto const ranks = static_cast<std::size_t>(comm_.size());
+  std::vector<std::vector<std::int64_t>> lengths(ranks);
+  std::vector<std::vector<float>> scores(ranks);
   for (std::size_t i = 0; i < rows; ++i) {
     auto const owner = static_cast<std::size_t>(owners[i]);
     for (std::size_t q = 0; q < probes; ++q) {
       for (int c = 0; c < 3; ++c) counts.push_back(above(i, q, c));
       counts.push_back(fill(i, q));
-      auto const length = static_cast<std::size_t>(std::min(fill(i, q), capacity(i, q)));
-      lengths.push_back(length);
+      auto const length = std::min(fill(i, q), capacity(i, q));
+      lengths[owner].push_back(length);
       auto const* first = collected.data() + begin(i, q);
-      scores.insert(scores.end(), first, first + length);
-      ++length_counts[owner];
-      score_counts[owner] += length;
+      scores[owner].insert(scores[owner].end(), first, first + length);
     }
   }
-  auto const merged = merge_profile(comm_, counts, owners, probes * 4);
-  std::vector<std::size_t> received_lengths, received_scores;
-  auto const all_lengths = comm_.all_to_all(lengths, length_counts, received_lengths);
-  auto const all_scores = comm_.all_to_all(scores, score_counts, received_scores);
+  phases_.stop(Phase::evaluate);
+  auto summing = merge_profile(comm_, std::move(counts), owners, probes * 4);
+  auto const merged = co_await summing;
+  auto sending_lengths = all_to_all(comm_, std::move(lengths));
+  auto const all_lengths = co_await sending_lengths;
+  auto sending_scores = all_to_all(comm_, std::move(scores));
+  auto const all_scores = co_await sending_scores;
   std::vector<ProbeAnswer> answers(rows_.size() * probes);
-  std::size_t at = 0;
-  for (std::size_t i = 0; i < all_lengths.size(); ++i) {
-    auto& answer = answers[i % answers.size()];
-    answer.collected.insert(answer.collected.end(), all_scores.begin() + static_cast<std::ptrdiff_t>(at),
-                            all_scores.begin() + static_cast<std::ptrdiff_t>(at + all_lengths[i]));
-    at += all_lengths[i];
+  for (std::size_t r = 0; r < ranks; ++r) {
+    auto next = all_scores[r].begin();
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      auto const end = next + static_cast<std::ptrdiff_t>(all_lengths[r][i]);
+      answers[i].collected.insert(answers[i].collected.end(), next, end);
+      next = end;
+    }
   }
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     auto& row = rows_[i];
@@ -215,6 +229,7 @@ void BatchRun::take_answers() {
     }
     row.evaluation.open = std::move(still_open);
   }
+  phases_.stop(Phase::evaluate);
 }
 
 }  // namespace asymptop

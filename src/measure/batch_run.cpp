@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "comm/collectives.hpp"
 #include "comm/merge_profile.hpp"
 #include "comm/merge_top_k.hpp"
 #include "measure/row_lists.hpp"
@@ -15,19 +16,19 @@ constexpr int most_rounds = 24;
 
 }  // namespace
 
-std::vector<OwnedRow> BatchRun::run(std::vector<CheckResiduals>& checks) {
-  profile_and_merge();
-  prepare_second_pass();
-  for (int round = 0; open_anywhere() && round < most_rounds; ++round) {
-    load_probes();
+Task<std::vector<OwnedRow>> BatchRun::run(std::vector<CheckResiduals>& checks) {
+  co_await profile_and_merge();
+  co_await prepare_second_pass();
+  for (int round = 0; co_await open_anywhere() && round < most_rounds; ++round) {
+    co_await load_probes();
+    co_await turn_;
     second_pass(space_, batch_, tensors_, work_, round > 0, phases_);
     phases_.start();
-    if (round == 0) take_sums(checks);
-    take_answers();
-    phases_.stop(Phase::evaluate);
+    if (round == 0) co_await take_sums(checks);
+    co_await take_answers();
   }
   check_rows(checks);
-  return std::move(rows_);
+  co_return std::move(rows_);
 }
 
 std::vector<int> BatchRun::all_owners() const {
@@ -44,30 +45,33 @@ std::vector<double> BatchRun::thresholds_of(int row) const {
   return values;
 }
 
-void BatchRun::profile_and_merge() {
+Task<void> BatchRun::profile_and_merge() {
   auto const wanted = static_cast<GlobalIndex>(group_.held) + 1;
   auto const keep = static_cast<std::size_t>(std::min(wanted, group_.n));
   int const local_keep = static_cast<int>(std::clamp<GlobalIndex>(shard_.size(), 1, static_cast<GlobalIndex>(keep)));
-  comm_.barrier();
+  co_await turn_;
   auto const begin = PhaseTimes::Clock::now();
+  double const between = phases_.seconds_between_steps();
   auto const state = first_pass(space_, batch_, tensors_, local_keep, phases_);
   phases_.start();
+  phases_.add(Phase::first_pass,
+              std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count() - (phases_.seconds_between_steps() - between));
+  double const messages = phases_.seconds(Phase::merge) + phases_.seconds(Phase::exposed);
   std::vector<GlobalIndex> shard_begin;
   for (int r = 0; r < comm_.size(); ++r) shard_begin.push_back(key_shard(group_.n, setup_.config->block, r, comm_.size()).begin);
-  double evaluation = 0.0;
   auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3, ranks = static_cast<std::size_t>(comm_.size());
   for (auto const& rows : merge_groups(batch_.rows(), comm_.size(), merge_memory(group_.merge, comm_.size(), keep) + 16 * bins * ranks)) {
     auto const owner = row_owners(rows, batch_.rows(), comm_.size());
-    auto lists = sorted_lists(state.head, rows);
+    auto merging = merge_top_k(comm_, group_.merge, sorted_lists(state.head, rows), owner, shard_begin, keep);
+    auto const heads = co_await merging;
     std::vector<std::int64_t> profile;
     for (int const row : rows) {
       auto const* row_moments = &state.moments(row, 0, 0);
       profile.insert(profile.end(), row_moments, row_moments + bins);
     }
-    auto const heads = finish(merge_top_k(comm_, group_.merge, std::move(lists), owner, shard_begin, keep));
-    auto const merged = merge_profile(comm_, profile, owner, bins);
+    auto summing = merge_profile(comm_, std::move(profile), owner, bins);
+    auto const merged = co_await summing;
     phases_.stop(Phase::merge);
-    auto const evaluate_begin = PhaseTimes::Clock::now();
     std::size_t mine = 0;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (owner[i] != comm_.rank()) continue;
@@ -75,10 +79,10 @@ void BatchRun::profile_and_merge() {
       ++mine;
     }
     phases_.stop(Phase::evaluate);
-    evaluation += std::chrono::duration<double>(PhaseTimes::Clock::now() - evaluate_begin).count();
   }
   std::sort(rows_.begin(), rows_.end(), [](OwnedRow const& a, OwnedRow const& b) { return a.row < b.row; });
-  phases_.add(Phase::first_pass, std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count() - evaluation);
+  // The profile and top-k are whole now; what their messages cost this rank since the pass is part of them.
+  phases_.add(Phase::first_pass, phases_.seconds(Phase::merge) + phases_.seconds(Phase::exposed) - messages);
 }
 
 OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const {
@@ -87,12 +91,15 @@ OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::in
   return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.visible[static_cast<std::size_t>(row)]);
 }
 
-bool BatchRun::open_anywhere() {
-  std::int64_t most = first_round_ ? 1 : 0;
-  for (auto const& row : rows_) most = std::max(most, static_cast<std::int64_t>(row.evaluation.open.size()));
+Task<bool> BatchRun::open_anywhere() {
+  std::vector<std::int64_t> most{first_round_ ? 1 : 0};
+  for (auto const& row : rows_) most[0] = std::max(most[0], static_cast<std::int64_t>(row.evaluation.open.size()));
   first_round_ = false;
-  probes_per_row_ = static_cast<std::size_t>(comm_.max(most));
-  return probes_per_row_ > 0;
+  phases_.stop(Phase::evaluate);
+  auto reducing = all_reduce(comm_, std::move(most), MPI_MAX);
+  auto const of_any = co_await reducing;
+  probes_per_row_ = static_cast<std::size_t>(of_any[0]);
+  co_return probes_per_row_ > 0;
 }
 
 void BatchRun::check_rows(std::vector<CheckResiduals>& checks) const {

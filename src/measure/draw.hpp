@@ -15,9 +15,19 @@ namespace asymptop {
 /// The space that studies run in: the default one of the Kokkos build.
 using StudySpace = Kokkos::DefaultExecutionSpace;
 
+/// Communicators of their own for what is in flight at once.
+struct BatchChannels {
+  explicit BatchChannels(Communicator const& comm)
+      : queries(comm.get(), comm.message_limit()), even(comm.get(), comm.message_limit()), odd(comm.get(), comm.message_limit()) {}
+  Communicator const queries, even, odd;
+  /// Of batches 0, 1, ...; one must be done before the next but one starts.
+  Communicator const& of_batch(std::size_t batch) const { return batch % 2 == 0 ? even : odd; }
+};
+
 /// What all draws of a group share.
 struct StudySetup {
   Communicator const* comm;
+  BatchChannels const* channels;
   RunConfig const* config;
   TensorFile const* file;             ///< null for synthetic input
   TensorScan const* scan;             ///< of the group's head

@@ -92,6 +92,7 @@ inline constexpr int guess_sample = 8192, guess_worthwhile = 32;
 template <class Space>
 void run_fused_pass(Space const& space, FusedFirstPass<Space>& pass, ShardTensors<Space>& tensors, PhaseTimes& phases) {
   for_each_step(tensors, pass.rows(), [&](LocalIndex const first, int const count) {
+    phases.between_steps();
     phases.start();
     auto const* packed = tensors.packed_keys(first, count);
     phases.stop(Phase::generate);
@@ -164,6 +165,7 @@ ShardRows screened_top_k(Space const& space, RowBatch<Space>& batch, ShardTensor
   guess_first_thresholds(space, *pass, tensors);
   phases.stop(Phase::select);
   for_each_step(tensors, batch.rows(), [&](LocalIndex const first, int const count) {
+    phases.between_steps();
     phases.start();
     auto const* packed = tensors.packed_keys(first, count);
     auto const quantised = tensors.quantised_keys(first, count);

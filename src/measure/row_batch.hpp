@@ -101,6 +101,7 @@ class RowBatch {
       int const count = static_cast<int>(std::min<GlobalIndex>(tiles_.pass, shard_.size() - first));
       int const padded = (count + tiles_.blas - 1) / tiles_.blas * tiles_.blas;
       TileRange const tile{0, rows_, static_cast<LocalIndex>(first), count};
+      phases.between_steps();
       phases.start();
       KeyTile const keys = score_keys(tensors, tile, padded, phases);
       space_.fence();

@@ -67,6 +67,7 @@ void fused_second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<
   for (GlobalIndex first = 0; first < tensors.size(); first += fused_step) {
     int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors.size() - first));
     auto const local = static_cast<LocalIndex>(first);
+    phases.between_steps();
     phases.start();
     auto const* packed = tensors.packed_keys(local, count);
     float const* values = pass.attends() ? tensors.values(local, count, count).data() : nullptr;

@@ -117,7 +117,7 @@ class Profile final : public Selection {
     select_and_merge(16 * bins, [&](ShardRows const& shard_rows, std::vector<int> const& group, std::vector<int> const& owner) {
       std::vector<std::int64_t> profile;
       for (int const row : group) profile.insert(profile.end(), &shard_rows.moments(row, 0, 0), &shard_rows.moments(row, 0, 0) + bins);
-      auto const merged = merge_profile(problem_.comm, profile, owner, bins);
+      auto const merged = finish(merge_profile(problem_.comm, std::move(profile), owner, bins));
       std::size_t at = 0;
       for (std::size_t i = 0; i < group.size(); ++i) {
         if (owner[i] != problem_.comm.rank()) continue;
@@ -183,7 +183,7 @@ class TopKAttention final : public TopK {
     space_.fence();
     auto const host = to_host(sums_);
     std::vector<std::int64_t> const mine(host.data(), host.data() + host.size());
-    outputs_ = outputs_of(merge_profile(problem_.comm, mine, all_owners(), d() + 1), d(), factor_);
+    outputs_ = outputs_of(finish(merge_profile(problem_.comm, mine, all_owners(), d() + 1)), d(), factor_);
   }
 
   BenchAnswer answer(std::vector<int> const& asked) override {

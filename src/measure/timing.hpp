@@ -3,12 +3,15 @@
 
 #include <array>
 #include <chrono>
+#include <functional>
+#include <utility>
 
 namespace asymptop {
 
-/// `select` is bins and candidates; on the fused path scores are made in it too.
-enum class Phase { generate, score, select, merge, evaluate, refine, audit, attend, total, first_pass };
-inline constexpr std::array<char const*, 10> phase_names = {"generate", "score", "select", "merge", "evaluate",
+/// `select` is bins and candidates; on the fused path scores are made in it too. `merge` is what a rank does for merges and messages,
+/// `exposed` the time that it is blocked: waiting for other ranks with nothing left to compute.
+enum class Phase { generate, score, select, merge, exposed, evaluate, refine, audit, attend, total, first_pass };
+inline constexpr std::array<char const*, 11> phase_names = {"generate", "score", "select", "merge", "exposed",   "evaluate",
                                                             "refine",   "audit", "attend", "total", "first_pass"};
 
 class PhaseTimes {
@@ -22,11 +25,26 @@ class PhaseTimes {
     mark_ = now;
   }
   void add(Phase phase, double seconds) { seconds_[static_cast<std::size_t>(phase)] += seconds; }
+  double seconds(Phase phase) const { return seconds_[static_cast<std::size_t>(phase)]; }
   std::array<double, phase_names.size()> const& seconds() const { return seconds_; }
+
+  /// What is done between the steps of a pass over the keys, so that other work's messages keep moving. It has phases of its own.
+  void set_between_steps(std::function<void()> work) { between_steps_ = std::move(work); }
+  /// A pass calls this before each step, outside of its phases.
+  void between_steps() {
+    if (!between_steps_) return;
+    auto const begin = Clock::now();
+    between_steps_();
+    seconds_between_ += std::chrono::duration<double>(Clock::now() - begin).count();
+  }
+  /// Spent between steps so far.
+  double seconds_between_steps() const { return seconds_between_; }
 
  private:
   Clock::time_point mark_ = Clock::now();
   std::array<double, phase_names.size()> seconds_{};
+  std::function<void()> between_steps_;
+  double seconds_between_ = 0.0;
 };
 
 }  // namespace asymptop

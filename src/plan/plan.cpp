@@ -35,12 +35,19 @@ std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
   return axis;
 }
 
+/// With several batches and ranks, the messages of one batch hide behind another's passes.
+std::size_t batches_in_flight(double rows_per_batch, RunConfig const& config, Machine const& machine) {
+  return machine.ranks > 1 && static_cast<double>(config.rows) > rows_per_batch ? 2 : 1;
+}
+
 /// Bytes of one rank at the group's peak.
 double estimate_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows) {
   double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), ranks = machine.ranks;
   double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
   double const shard = std::min(n, std::ceil(n / block / ranks) * block), keep = static_cast<double>(group.held) + 1.0;
   double const tensors = (config.output_error ? 2.0 : 1.0) * (resident ? shard + tile : tile) * d * 4.0;
+  // Rows of all batches that are in flight at once.
+  rows *= static_cast<double>(batches_in_flight(rows, config, machine));
   // Fused: heads with room to grow, and a step of keys; tiled: candidate buffers and two matrices of scores.
   double const candidates =
       rows * 8.0 * (group.fused ? keep + std::max(keep / 2.0, 2048.0) + 512.0 : keep + std::max(keep / 4.0, 1024.0) + 8.0 * tile);
@@ -73,6 +80,7 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   for (auto k = group.k.rbegin(); k != group.k.rend() && !fits() && !config.output_error && *k > 1; ++k) group.held = *k / 2;
   while (rows > 1 && !fits()) rows = (rows + 1) / 2;
   group.rows_per_batch = static_cast<int>(rows);
+  group.batches_in_flight = batches_in_flight(static_cast<double>(rows), config, machine);
   group.bytes_per_rank = bytes(group.resident);
   if (!unknown && group.bytes_per_rank > whole_share * share) {
     std::ostringstream message;

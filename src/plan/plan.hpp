@@ -52,6 +52,7 @@ struct GroupPlan {
   bool fused = false;  ///< the kernel path
   MergeStrategy merge = MergeStrategy::owner;
   int rows_per_batch = 0;
+  std::size_t batches_in_flight = 1;
   double bins_per_unit = 0.0;
   bool by_thresholds() const { return held < k.back(); }
   double bytes_per_rank = 0.0;  ///< estimated peak

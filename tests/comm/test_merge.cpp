@@ -145,7 +145,7 @@ TEST(MergeProfile, SumsAtTheOwner) {
           if (r == comm.rank()) mine.push_back(value);
         }
       }
-      auto const merged = merge_profile(comm, mine, owners_of(rows, comm.size()), length);
+      auto const merged = finish(merge_profile(comm, mine, owners_of(rows, comm.size()), length));
       auto const own = owned_rows(rows, comm.rank(), comm.size());
       auto const* first = total.data() + own.begin * static_cast<GlobalIndex>(length);
       EXPECT_EQ(merged, std::vector<std::int64_t>(first, first + own.size() * static_cast<GlobalIndex>(length)))

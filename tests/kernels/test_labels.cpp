@@ -44,7 +44,8 @@ DrawResult small_draw(std::vector<std::string> const& extra) {
   auto const plan = plan_study(config, {}, {});
   Communicator const comm(MPI_COMM_WORLD);
   auto tensors = make_shard(comm, plan.groups[0], config);
-  StudySetup const setup{&comm, &config, nullptr, nullptr, &tensors};
+  BatchChannels const channels(comm);
+  StudySetup const setup{&comm, &channels, &config, nullptr, nullptr, &tensors};
   return run_draw(setup, plan.groups[0], 0);
 }
 

@@ -1,0 +1,20 @@
+// Finished rows as plain numbers, so that one gather brings them to rank 0.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "measure/case_data.hpp"
+#include "measure/row_owner.hpp"
+#include "plan/plan.hpp"
+
+namespace asymptop {
+
+/// The numbers of finished rows under one law as doubles. Counts stay exact: they are below 2^53.
+std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law);
+
+/// Appends gathered rows to the case. Returns how many of the values are not finite.
+std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, GroupPlan const& group, RunConfig const& config,
+                         CaseData& data);
+
+}  // namespace asymptop
