@@ -32,7 +32,7 @@ void OutputFile::write(RingSequence const& sequence, std::int64_t draw, ExactAtt
   for (std::size_t h = 0; h < item.k.size(); ++h) {
     auto const k = std::to_string(item.k[h]);
     write_rows(group, "top_k_" + k, sequence, top_k->output.data() + h * size, "output of attention to the " + k + " largest logits");
-    if (top_k->error.empty()) continue;
+    if (exact == nullptr) continue;  // no errors, on any rank
     std::vector<float> error;
     for (std::size_t row = 0; row < sequence.rows(); ++row) error.push_back(static_cast<float>(top_k->error[row * item.k.size() + h]));
     auto const dataset = h5::create_shared_dataset(group, "output_error_relative_" + k, {static_cast<hsize_t>(item.n), 1},
