@@ -13,8 +13,8 @@ void in_pieces(std::size_t bytes, std::size_t piece, Post const& post) {
 
 }  // namespace
 
-RingMessages::RingMessages(Communicator const& comm, int tag, std::size_t piece)
-    : comm_(comm), tag_(tag), piece_(piece), thread_(std::this_thread::get_id()) {}
+RingMessages::RingMessages(Communicator const& comm, int tag)
+    : comm_(comm), tag_(tag), piece_(std::min(std::size_t{1} << 30, comm.message_limit())), thread_(std::this_thread::get_id()) {}
 
 RingMessages::~RingMessages() {
   // Only an exception leaves messages under way, and it ends the run; their buffers must not be written into until then.

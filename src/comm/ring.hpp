@@ -25,11 +25,9 @@ namespace asymptop {
 /// sent. Buffers stay untouched until wait() returns.
 class RingMessages {
  public:
-  /// No single MPI message is larger than this many bytes; larger ones go in pieces.
-  static constexpr std::size_t largest_piece = std::size_t{1} << 30;
-
-  /// `tag` tells the messages of several rings over one communicator apart.
-  RingMessages(Communicator const& comm, int tag, std::size_t piece = largest_piece);
+  /// `tag` tells the messages of several rings over one communicator apart. Messages go in pieces of at most a gigabyte, or of the
+  /// communicator's limit in bytes.
+  RingMessages(Communicator const& comm, int tag);
   ~RingMessages();
   RingMessages(RingMessages const&) = delete;
   RingMessages& operator=(RingMessages const&) = delete;
@@ -54,8 +52,8 @@ class RingMessages {
 template <class T>
 class Circulation {
  public:
-  Circulation(Communicator const& comm, int tag, std::function<std::size_t(int)> size_of, std::size_t piece = RingMessages::largest_piece)
-      : comm_(comm), messages_(comm, tag, piece), size_of_(std::move(size_of)) {
+  Circulation(Communicator const& comm, int tag, std::function<std::size_t(int)> size_of)
+      : comm_(comm), messages_(comm, tag), size_of_(std::move(size_of)) {
     std::size_t largest = 0;
     for (int r = 0; r < comm.size(); ++r) largest = std::max(largest, size_of_(r));
     for (int i = 0; i < std::min(2, comm.size() - 1); ++i) spare_[i].resize(largest);

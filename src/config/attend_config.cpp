@@ -39,7 +39,7 @@ po::options_description attend_options() {
   add("force", po::bool_switch(), "replace existing files");
   add("json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr");
   add("dry-run", po::bool_switch(), "print the cases with memory and flops; measure and write nothing");
-  add("n", text(""), "rows and keys: 4096 | 4096,50000 | 2^10:2^16 (doubling) | 2^10:2^16:4 (factor 4); 1 to 2^31");
+  add("n", text(""), "rows and keys: 4096 | 4096,50000 | 2^10:2^16 (doubling) | 2^10:2^16:4 (factor 4); 1 to 2^30");
   add("d", text("64"), "head dimensions, 1 to 4096, LIST");
   add("k", text("64,n^0.5,n^0.75"), "keys kept by top-k attention, laws in n; rounded, clipped to n");
   add("sigma", text("1"), "standard deviation of the logits, laws in n");
@@ -74,7 +74,7 @@ std::optional<AttendConfig> parse_attend_options(int argc, char const* const* ar
   AttendConfig config;
   static_cast<MeasureOptions&>(config) = parse_measure_options(values);
   if (text("n").empty()) throw UsageError("--n is needed: rows and keys such as 2^10:2^14");
-  config.n = parse_sizes("--n", text("n"), std::int64_t{1} << 31);
+  config.n = parse_sizes("--n", text("n"), std::int64_t{1} << 30);
   config.d = parse_sizes("--d", text("d"), 4096);
   config.k = parse_laws("--k", text("k"));
   config.sigma = parse_laws("--sigma", text("sigma"));

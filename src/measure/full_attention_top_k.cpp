@@ -46,7 +46,8 @@ class BatchWinners {
   }
 
   /// Adds the winners among a piece's keys.
-  void add(Space const& space, KeyPiece const& piece) {
+  template <class Poll>
+  void add(Space const& space, KeyPiece const& piece, Poll const& poll) {
     using Values = Kokkos::View<float**, Kokkos::LayoutRight, Space::memory_space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
     Matrix<Space, float> const values(Values(const_cast<float*>(piece.values), static_cast<std::size_t>(piece.count), d_));
     for (std::size_t s = 0; s < segments_; ++s) {
@@ -67,6 +68,7 @@ class BatchWinners {
                                    to_device(space, "Asymptop::measure::winner_reference", max_)};
       add_winners(space, winners, 0, offset.back(), values, false, sigma_, factor_, sums_[s]);
       space.fence();
+      poll.now();
     }
   }
 
@@ -121,8 +123,8 @@ class TopKRows {
   void attend(QueryBatch const& batch) {
     BatchWinners winners(sequence_, batch, ks_.size());
     select(batch, winners);
-    sequence_.values_go_round(times_, AttendPhase::weigh, [&](int, std::vector<KeyPiece> const& pieces, auto const&) {
-      for (auto const& piece : pieces) winners.add(space_, piece);
+    sequence_.values_go_round(times_, AttendPhase::weigh, [&](int, std::vector<KeyPiece> const& pieces, auto const& poll) {
+      for (auto const& piece : pieces) winners.add(space_, piece, poll);
     });
     times_.start();
     auto const d = static_cast<std::size_t>(sequence_.d()), heads = ks_.size(), rows = sequence_.rows();

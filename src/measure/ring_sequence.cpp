@@ -5,6 +5,9 @@
 #include "input/normal_packed.hpp"
 #include "input/normal_tile.hpp"
 
+// Packed keys are for hosts.
+#ifndef KOKKOS_ENABLE_CUDA
+
 namespace asymptop {
 namespace {
 
@@ -132,3 +135,5 @@ std::vector<KeyPiece> RingSequence::pieces(int source, float const* keys, float 
 }
 
 }  // namespace asymptop
+
+#endif

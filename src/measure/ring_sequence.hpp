@@ -50,6 +50,7 @@ class SparsePoll {
   void operator()() const {
     if (++calls_ % 8 == 0) poll_();
   }
+  void now() const { poll_(); }
 
  private:
   Poll poll_;

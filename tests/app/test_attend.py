@@ -276,6 +276,38 @@ def test_records_file_and_table_agree(tmp_path: Path) -> None:
     assert "mask none" in info.stdout
 
 
+def test_agrees_with_a_study_of_all_rows(tmp_path: Path) -> None:
+    """The same queries, keys and values as a study's: its rows are the first ones, its errors come from other kernels."""
+    n, ks = 300, [20, 100]
+    common = ["--n", str(n), "--d", "24", "--sigma", "2", "--k", "20,100", "--draws", "2", "--seed", "5", "--block", "64"]
+    study = asymptop("study", *common, "--rows", str(n), "-o", "study.h5", cwd=tmp_path)
+    assert study.code == 0, str(study)
+    attend(tmp_path, *common[:-2], "--spectral", ranks=2)
+    with h5py.File(tmp_path / "study.h5") as a, h5py.File(tmp_path / "attend.h5") as b:
+        (rows,), (full,) = a["cases"].values(), b["cases"].values()
+        for k in ks:
+            column, of_study = full["k"][()].tolist().index(k), rows["k"][()].tolist().index(k)
+            error = rows["output_error_relative"][()][:, :, of_study].mean(axis=1)
+            assert np.allclose(full["output_error_relative"][:, column], error, rtol=1e-5)
+            square = (rows["row_l2_error"][()][:, :, of_study] ** 2).sum(axis=1)
+            assert np.allclose(full["frobenius_error"][:, column] * n, np.sqrt(square), rtol=1e-5)
+            largest = rows["row_l2_error"][()][:, :, of_study].max(axis=1)
+            assert np.allclose(full["largest_row_error"][:, column] * n, largest, rtol=1e-5)
+
+
+def test_an_iteration_cut_short_is_invalid(tmp_path: Path) -> None:
+    """After one step from a random vector the bound is below the largest row: no result, and the exit code says so."""
+    arguments = ["--n", "400", "--d", "8", "--k", "10", "--spectral", "--iterations", "1"]
+    outcome = attend(tmp_path, *arguments, "--json", "r.json", code=1)
+    assert "INVALID: norms_order" in outcome.stdout
+    assert {r["verdict"] for r in json.loads((tmp_path / "r.json").read_text())} == {"INVALID"}
+    with h5py.File(tmp_path / "attend.h5") as file:
+        (group,) = file["cases"].values()
+        assert group.attrs["verdict"] == "INVALID"
+        assert group["spectral_converged"][0, 0] == 0
+    assert asymptop("info", "attend.h5", cwd=tmp_path).code == 1
+
+
 def test_compare_sees_another_seed(tmp_path: Path) -> None:
     for name, more in (("a", []), ("b", ["--seed", "2"])):
         attend(tmp_path, "--n", "128", "--d", "8", "--k", "4", "-o", f"{name}.h5", *more)
@@ -321,7 +353,7 @@ def test_help_dry_run_and_kernels(tmp_path: Path) -> None:
         (["--n", "64", "-o", "no/such/a.h5"], ["no/such/a.h5"]),
         (["--n", "64", "--save-output", "no/such/a.h5"], ["--save-output", "no/such/a.h5"]),
         (["--n", "64", "--save-output", "attend.h5"], ["--save-output", "attend.h5"]),
-        (["--n", "2^31", "--d", "4096"], ["GB"]),
+        (["--n", "2^30", "--d", "4096"], ["GB"]),
     ],
     ids=lambda value: " ".join(value),
 )

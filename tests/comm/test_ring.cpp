@@ -6,6 +6,7 @@
 //   rank 2     C   A   B
 #include <gtest/gtest.h>
 
+#include <climits>
 #include <numeric>
 #include <thread>
 #include <vector>
@@ -26,14 +27,14 @@ std::vector<std::int64_t> items_of(int rank, std::size_t count) {
 }
 
 TEST(Ring, EveryRankSeesEverything) {
-  Communicator const comm(MPI_COMM_WORLD);
   // Sizes that differ, and ranks with nothing; pieces smaller than a message, not multiples of an item, and one byte.
-  for (std::size_t const piece : {RingMessages::largest_piece, std::size_t{1000}, std::size_t{37}, std::size_t{1}}) {
+  for (int const piece : {INT_MAX, 1000, 37, 1}) {
+    Communicator const comm(MPI_COMM_WORLD, static_cast<std::size_t>(piece));
     for (int const shape : {0, 1, 2}) {
       auto const size_of = [&](int rank) -> std::size_t {
         return shape == 0 ? 50 : shape == 1 ? static_cast<std::size_t>(10 + 7 * rank) : rank % 2 == 0 ? 0 : 33;
       };
-      Circulation<std::int64_t> ring(comm, 5, size_of, piece);
+      Circulation<std::int64_t> ring(comm, 5, size_of);
       auto const own = items_of(comm.rank(), size_of(comm.rank()));
       for (int round = 0; round < 3; ++round) {
         ring.start(own);
