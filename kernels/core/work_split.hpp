@@ -29,6 +29,11 @@ inline WorkSplit split_work(int threads, int panels) {
   return best;
 }
 
+/// What the first worker of a pass does between two panels: nothing, unless messages want to be looked after.
+struct NothingBetween {
+  void operator()() const {}
+};
+
 /// Part `part` of `parts` of [0, count), in whole `unit`s.
 struct Part {
   int begin;

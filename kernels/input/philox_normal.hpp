@@ -12,7 +12,7 @@
 namespace asymptop {
 
 /// What a synthetic tensor is for; part of its random stream.
-enum class Tensor : std::uint32_t { keys = 1, values = 2, queries = 3, weights_q = 4, weights_k = 5, positions = 6 };
+enum class Tensor : std::uint32_t { keys = 1, values = 2, queries = 3, weights_q = 4, weights_k = 5, positions = 6, start = 7 };
 
 /// A Philox4x32-10 key: one stream of random numbers per tensor.
 struct Stream {
@@ -66,6 +66,9 @@ KOKKOS_FORCEINLINE_FUNCTION void philox_words(Stream stream, std::uint64_t row, 
   w2 = c2;
   w3 = c3;
 }
+
+/// Bound of |x| for these normals.
+inline constexpr double largest_normal = 6.8;
 
 /// Box-Muller on two words, or on lanes of two words; the same operations in the same order for both, so that builds with FMA give the
 /// same bits at every vector width. |normal| <= sqrt(66 log 2) = 6.77.

@@ -14,6 +14,7 @@
 #include "core/work_split.hpp"
 #include "profile/profile_top_k.hpp"
 #include "score/panel.hpp"
+#include "score/walk_panels.hpp"
 #include "topk/streamed_heads.hpp"
 
 namespace asymptop {
@@ -78,23 +79,28 @@ class FusedFirstPass : public StreamedHeads {
     bool profile;  ///< fill the bins too
     BinGrid grid;  ///< with `profile`
     int threads;
+    KeyOrder order = KeyOrder::ascending;
+    int slack = 2048;  ///< as RowHeads's, for small `keep`
   };
 
   /// limit[i]: keys of the shard that row i sees. first_bin: as RowProfile's.
   FusedFirstPass(PackedQueries const& queries, Options const& options, Vector<Space, int> const& first_bin, std::vector<std::int64_t> limit)
-      : StreamedHeads(queries, options.keep, std::max(options.keep / 2, 2048), options.threads, std::move(limit)), options_(options) {
+      : StreamedHeads(queries, options.keep, std::max(options.keep / 2, options.slack), options.threads, std::move(limit), options.order),
+        options_(options) {
     for (int p = 0; p < split_.key_parts; ++p) {
       if (options.profile) profiles_.emplace_back(options.grid, first_bin);
     }
     fullest_.assign(profiles_.size(), std::vector<int>(static_cast<std::size_t>(queries.rows), 0));
   }
 
-  /// Keys [first, first + count) of the shard, packed; pieces come in ascending order and start at multiples of key_group.
-  void add(Space const& space, float const* packed, LocalIndex first, int count) {
+  /// Keys [first, first + count) of the shard, packed; pieces come in the order of the options and start at multiples of key_group.
+  template <class Between = NothingBetween>
+  void add(Space const& space, float const* packed, LocalIndex first, int count, Between const& between = {}) {
     auto* self = this;
+    auto const* poll = &between;
     Kokkos::parallel_for("Asymptop::profile::fused_pass",
                          Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, split_.workers()),
-                         [=](int const worker) { self->work(worker, packed, first, count); });
+                         [=](int const worker) { self->work(worker, packed, first, count, *poll); });
     space.fence();
   }
 
@@ -110,30 +116,25 @@ class FusedFirstPass : public StreamedHeads {
   }
 
  private:
-  void work(int worker, float const* packed, LocalIndex first, int count) {
-    auto const panels = part_of(static_cast<int>(queries_.panels.size()), worker % split_.row_parts, split_.row_parts);
-    auto const part = static_cast<std::size_t>(worker / split_.row_parts);
-    auto const keys = part_of(count, worker / split_.row_parts, split_.key_parts, key_group);
-    ScoreStrip strip;
-    for (int begin = keys.begin; begin < keys.end; begin += score_strip) {
-      int const here = std::min(score_strip, keys.end - begin);
-      for (int p = panels.begin; p < panels.end; ++p) {
-        auto const& panel = queries_.panels[static_cast<std::size_t>(p)];
-        simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + static_cast<std::ptrdiff_t>(begin) * queries_.d,
-                                         (here + key_group - 1) / key_group, queries_.d, strip.at, score_strip);
-        for (int r = 0; r < panel.rows; ++r)
-          take(part, panel.first_row + r, strip.at + r * score_strip, first + static_cast<LocalIndex>(begin), here);
-      }
-    }
+  template <class Between>
+  void work(int worker, float const* packed, LocalIndex first, int count, Between const& between) {
+    auto const part = worker / split_.row_parts;
+    auto const keys = part_of(count, part, split_.key_parts, key_group);
+    walk_panels(queries_, limit_, packed, static_cast<GlobalIndex>(first), keys, score_strip, worker % split_.row_parts, split_.row_parts,
+                [&](PanelStrip const& place, float const* scores) {
+                  for (int r = 0; r < place.panel.rows; ++r)
+                    take(static_cast<std::size_t>(part), place.panel.first_row + r, scores + r * score_strip,
+                         static_cast<LocalIndex>(place.first), place.seen[r]);
+                  if (worker == 0) between();
+                });
   }
 
-  void take(std::size_t part, int row, float const* scores, LocalIndex first, int count) {
-    int const visible = seen(row, first, count);
+  void take(std::size_t part, int row, float const* scores, LocalIndex first, int seen) {
     if (options_.profile) {
-      make_room(part, row, visible);
-      simd::bin_strip(scores, visible, options_.grid, profiles_[part].first_bin(row), &profiles_[part].packed(row, 0));
+      make_room(part, row, seen);
+      simd::bin_strip(scores, seen, options_.grid, profiles_[part].first_bin(row), &profiles_[part].packed(row, 0));
     }
-    heads_[part].add(row, scores, visible, first);
+    heads_[part].add(row, scores, seen, first);
   }
 
   /// No bin of the row will count more than packed_limit scores after `count` more. Bins fill slowly: a look at them often spares a flush.

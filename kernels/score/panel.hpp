@@ -57,11 +57,19 @@ struct PackedQueries {
 
   PackedQueries() = default;
   /// q: row-major (row_count, columns).
-  PackedQueries(float const* q, int row_count, int columns) : d(columns), rows(row_count) {
-    int const count = (rows + panel_rows - 1) / panel_rows;
+  PackedQueries(float const* q, int row_count, int columns) : PackedQueries(q, row_count, columns, row_count) {}
+  /// Panels end at multiples of `tile` rows: a tile is cut in the same way in every batch that holds it.
+  PackedQueries(float const* q, int row_count, int columns, int tile) : d(columns), rows(row_count) {
     data.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(d));
+    for (int first = 0; first < rows; first += tile) add_tile(q, first, rows - first < tile ? rows - first : tile);
+  }
+
+ private:
+  void add_tile(float const* q, int tile_first, int tile_rows) {
+    int const count = (tile_rows + panel_rows - 1) / panel_rows;
+    auto const edge = [&](int p) { return tile_first + static_cast<int>(std::int64_t{tile_rows} * p / count); };
     for (int p = 0; p < count; ++p) {
-      int const first = static_cast<int>(std::int64_t{rows} * p / count), end = static_cast<int>(std::int64_t{rows} * (p + 1) / count);
+      int const first = edge(p), end = edge(p + 1);
       Panel const panel{first, end - first, static_cast<std::size_t>(first) * static_cast<std::size_t>(d)};
       for (int c = 0; c < d; ++c) {
         for (int r = 0; r < panel.rows; ++r)

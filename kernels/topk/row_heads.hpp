@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -16,8 +17,11 @@
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
 
-/// The `keep` largest scores seen so far of each row, and some more. Keys arrive in ascending index order, so of equal scores the
-/// earlier is the better and a later key that equals a row's threshold may be dropped once `keep` are held.
+/// In which order a row's keys arrive. Ascending: of equal scores the earlier is the better, and a later key that equals a row's threshold
+/// may be dropped once enough are held. Any: equal scores are told apart by their indices.
+enum class KeyOrder { ascending, any };
+
+/// The `keep` largest scores seen so far of each row, and some more.
 class RowHeads {
   using Space = Kokkos::HostSpace;
 
@@ -26,8 +30,9 @@ class RowHeads {
   /// `burst`: most scores that one add() may bring; `slack`: scores past `keep` that a row may hold before it is pruned. Memory is touched
   /// only as rows fill.
   RowHeads(int rows, int keep, int burst) : RowHeads(rows, keep, burst, std::max(keep / 2, 2048)) {}
-  RowHeads(int rows, int keep, int burst, int slack)
+  RowHeads(int rows, int keep, int burst, int slack, KeyOrder order = KeyOrder::ascending)
       : keep_(keep),
+        order_(order),
         capacity_(static_cast<std::size_t>(keep) + static_cast<std::size_t>(slack) + static_cast<std::size_t>(burst)),
         stride_(capacity_ + static_cast<std::size_t>(simd::width)),
         scores_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_scores"), static_cast<std::size_t>(rows) * stride_),
@@ -85,7 +90,8 @@ class RowHeads {
     if (fill_[static_cast<std::size_t>(row)] + burst_ > capacity_) prune(row);
   }
 
-  /// Keeps the best `keep` of a row that has more, in the order they came, and raises its threshold to the worst of them.
+  /// Keeps the best `keep` of a row that has more, in the order they came, and raises its threshold to the worst of them, or to just
+  /// below it where an equal score may still come with a smaller index.
   void prune(int row) {
     auto const r = static_cast<std::size_t>(row), count = fill_[r], keep = static_cast<std::size_t>(keep_);
     if (count <= keep) return;
@@ -95,6 +101,7 @@ class RowHeads {
     float const bound = kth_largest(scores, count, keep, ties);
     using namespace simd;
     Floats const threshold = broadcast(bound);
+    if (order_ == KeyOrder::any) move_best_ties_ahead(scores, indices, count, bound, ties);
     std::size_t kept = 0;
     for (std::size_t i = 0; i < count; i += static_cast<std::size_t>(width)) {
       Floats const s = load(scores + i);
@@ -111,7 +118,7 @@ class RowHeads {
       kept += static_cast<std::size_t>(std::popcount(mask));
     }
     fill_[r] = kept;
-    threshold_[r] = bound;
+    threshold_[r] = order_ == KeyOrder::any ? std::nextafter(bound, -std::numeric_limits<float>::infinity()) : bound;
   }
 
   /// The keep-th largest of `count` > keep > 0 numbers, and in `ties` how many of those equal to it are among the keep largest.
@@ -156,7 +163,23 @@ class RowHeads {
   }
 
  private:
+  /// Among entries of score `bound`, puts the `ties` of smallest index before the others; places of other scores stay.
+  static void move_best_ties_ahead(float const* scores, std::int32_t* indices, std::size_t count, float bound, std::size_t ties) {
+    static thread_local std::vector<LocalIndex> equal;
+    equal.clear();
+    for (std::size_t i = 0; i < count; ++i) {
+      if (scores[i] == bound) equal.push_back(static_cast<LocalIndex>(indices[i]));
+    }
+    if (equal.size() <= ties) return;
+    std::nth_element(equal.begin(), equal.begin() + static_cast<std::ptrdiff_t>(ties), equal.end());
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (scores[i] == bound) indices[i] = static_cast<std::int32_t>(equal[next++]);
+    }
+  }
+
   int keep_ = 0;
+  KeyOrder order_ = KeyOrder::ascending;
   std::size_t capacity_ = 0, stride_ = 0;
   Vector<Space, float> scores_;
   Vector<Space, std::int32_t> indices_;

@@ -19,14 +19,15 @@ inline namespace ASYMPTOP_SIMD_NAME {
 /// Heads of a batch of rows, one set for each part that the keys are split into.
 class StreamedHeads {
  public:
-  /// limit[i]: keys of the shard that row i sees. `slack`: as RowHeads's.
-  StreamedHeads(PackedQueries const& queries, int keep, int slack, int threads, std::vector<std::int64_t> limit)
+  /// limit[i]: keys of the shard that row i sees. `slack`, `order`: as RowHeads's.
+  StreamedHeads(PackedQueries const& queries, int keep, int slack, int threads, std::vector<std::int64_t> limit,
+                KeyOrder order = KeyOrder::ascending)
       : queries_(queries),
         keep_(keep),
         split_(split_work(threads, static_cast<int>(queries.panels.size()))),
         limit_(std::move(limit)),
         guessed_(limit_.size(), false) {
-    for (int p = 0; p < split_.key_parts; ++p) heads_.emplace_back(queries.rows, keep, score_strip, slack);
+    for (int p = 0; p < split_.key_parts; ++p) heads_.emplace_back(queries.rows, keep, score_strip, slack, order);
   }
 
   int rows() const { return queries_.rows; }

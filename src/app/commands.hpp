@@ -9,6 +9,8 @@ namespace asymptop {
 int run_study(Communicator const& comm, int argc, char const* const* argv);
 /// 0 all valid, 1 a case INVALID.
 int run_bench(Communicator const& comm, int argc, char const* const* argv);
+/// 0 all valid, 1 a case INVALID.
+int run_attend(Communicator const& comm, int argc, char const* const* argv);
 /// 0 equal, 1 not.
 int run_compare(Communicator const& comm, int argc, char const* const* argv);
 int run_merge(Communicator const& comm, int argc, char const* const* argv);

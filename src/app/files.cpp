@@ -34,6 +34,11 @@ std::string bench_summary(hid_t group) {
   return text;
 }
 
+std::string attend_summary(hid_t group) {
+  return "n = " + std::to_string(h5::read_int_attribute(group, "n")) + ", sigma law " + h5::read_text_attribute(group, "sigma_law") +
+         ", mask " + h5::read_text_attribute(group, "mask") + ", " + std::to_string(h5::read_int_attribute(group, "draws")) + " draws";
+}
+
 }  // namespace
 
 int run_compare(Communicator const& comm, int argc, char const* const* argv) {
@@ -93,6 +98,7 @@ int run_info(Communicator const& comm, int argc, char const* const* argv) {
   if (!h5::has_attribute(file, "schema_version") || !h5::has_link(file, "cases"))
     throw UsageError("info", arguments[0], "is not a results file");
   auto const kind = h5::read_text_attribute(file, "kind");
+  auto const summary = kind == "bench" ? bench_summary : kind == "attend" ? attend_summary : study_summary;
   std::cout << "kind: " << kind << "\n";
   for (auto const* name : {"version", "git_hash", "date_utc", "command_line", "host_names", "execution_space", "blas_kernel"}) {
     std::cout << name << ": " << h5::read_text_attribute(file, name) << "\n";
@@ -102,8 +108,7 @@ int run_info(Communicator const& comm, int argc, char const* const* argv) {
   for (auto const& id : h5::group_members(cases)) {
     auto const group = h5::open_group(cases, id);
     auto const verdict = h5::read_text_attribute(group, "verdict");
-    std::cout << verdict << "  " << id << "  " << (kind == "bench" ? bench_summary(group) : study_summary(group)) << " "
-              << h5::read_text_attribute(group, "verdict_reason") << "\n";
+    std::cout << verdict << "  " << id << "  " << summary(group) << " " << h5::read_text_attribute(group, "verdict_reason") << "\n";
     if (verdict != "VALID") exit_code = 1;
   }
   return exit_code;

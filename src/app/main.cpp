@@ -15,6 +15,7 @@
 
 #include "app/commands.hpp"
 #include "app/machine.hpp"
+#include "config/attend_config.hpp"
 #include "config/bench_config.hpp"
 #include "config/errors.hpp"
 #include "config/run_config.hpp"
@@ -33,6 +34,7 @@ constexpr char const* usage =
     "usage: [mpirun -n P] asymptop COMMAND [options]\n"
     "\n"
     "  study     measure error of top-k attention, k_epsilon and effective entries over context lengths n; writes HDF5\n"
+    "  attend    full attention: all n rows over n keys, exact and top-k, on a ring of ranks; norms of their difference; writes HDF5\n"
     "  bench     time the kernels on this machine and check their results; writes HDF5\n"
     "  compare   do two results files hold the same data?\n"
     "  merge     join case files into one results file\n"
@@ -50,6 +52,7 @@ int threads_option(int argc, char** argv) {
   auto const threads_of = [](auto const& config) { return config ? config->threads : 0; };
   try {
     if (command == "study") return threads_of(parse_study_options(argc - 1, argv + 1, false));
+    if (command == "attend") return threads_of(parse_attend_options(argc - 1, argv + 1, false));
     if (command == "bench") return threads_of(parse_bench_options(argc - 1, argv + 1, false));
     return 0;
   } catch (std::exception const&) {
@@ -78,11 +81,12 @@ int run_command(Communicator const& comm, int argc, char** argv) {
     return argc > 1 ? 0 : 2;
   }
   if (command == "study") return run_study(comm, argc - 1, argv + 1);
+  if (command == "attend") return run_attend(comm, argc - 1, argv + 1);
   if (command == "bench") return run_bench(comm, argc - 1, argv + 1);
   if (command == "compare") return run_compare(comm, argc - 1, argv + 1);
   if (command == "merge") return run_merge(comm, argc - 1, argv + 1);
   if (command == "info") return run_info(comm, argc - 1, argv + 1);
-  throw UsageError("command", command, "is none of: study, bench, compare, merge, info; see asymptop --help");
+  throw UsageError("command", command, "is none of: study, attend, bench, compare, merge, info; see asymptop --help");
 }
 
 /// Usage errors are found by all ranks alike, or told to all: rank 0 prints. Other errors may be one rank's own: it prints and

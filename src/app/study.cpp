@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "app/commands.hpp"
+#include "app/input.hpp"
 #include "app/machine.hpp"
 #include "app/progress.hpp"
 #include "app/together.hpp"
@@ -15,42 +16,6 @@
 
 namespace asymptop {
 namespace {
-
-/// The tensor file, if any, and what it brings to the plan.
-struct Input {
-  std::unique_ptr<TensorFile> file;
-  InputShape shape;
-};
-
-Input open_input(RunConfig const& config) {
-  Input input;
-  if (config.input.empty()) return input;
-  input.file = std::make_unique<TensorFile>(config.input);
-  input.shape = {input.file->n(), input.file->d(), input.file->heads(), input.file->scale().value_or(0.0), input.file->name()};
-  return input;
-}
-
-/// Every rank looks at its own part of the head; a bad value found by any of them ends the run with its place.
-TensorScan scan_together(Communicator const& comm, TensorFile const& file, std::int64_t head, std::int64_t n, std::int64_t block) {
-  auto const shard = key_shard(n, block, comm.rank(), comm.size());
-  TensorScan scan;
-  std::string bad;
-  try {
-    scan = scan_head(file, head, shard.begin, shard.end);
-  } catch (UsageError const& error) {
-    bad = error.what();
-  }
-  // The lowest rank that found something holds the first bad row.
-  auto const first = comm.min(bad.empty() ? static_cast<std::int64_t>(comm.size()) : static_cast<std::int64_t>(comm.rank()));
-  if (first < comm.size()) {
-    comm.broadcast(bad, static_cast<int>(first));
-    throw UsageError(bad);
-  }
-  scan.key_radius = comm.max(scan.key_radius);
-  scan.query_norm = comm.max(scan.query_norm);
-  scan.largest_value = comm.max(scan.largest_value);
-  return scan;
-}
 
 /// All heads of the plan, before anything is written.
 std::vector<TensorScan> scan_heads(Communicator const& comm, Input const& input, StudyPlan const& plan, RunConfig const& config) {
@@ -226,7 +191,7 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
   config->command_line = "asymptop";
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
 
-  auto const input = open_input(*config);
+  auto const input = open_input(config->input);
   auto const machine = describe_machine(comm);
   auto const plan = plan_study(*config, input.shape, machine);
   if (config->dry_run) {

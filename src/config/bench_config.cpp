@@ -76,17 +76,6 @@ po::options_description bench_options() {
   return options;
 }
 
-template <class Enum>
-std::vector<Enum> choose_list(std::string const& option, std::string const& list, std::initializer_list<Enum> choices) {
-  std::vector<Enum> chosen;
-  for (auto const& item : split_list(option, list)) {
-    auto const value = choose(option, item, choices);
-    if (std::find(chosen.begin(), chosen.end(), value) != chosen.end()) throw UsageError(option, list, "names " + item + " twice");
-    chosen.push_back(value);
-  }
-  return chosen;
-}
-
 std::vector<BenchKernel> parse_kernels(std::string const& list) {
   using enum BenchKernel;
   if (list == "all") return {std::begin(all_bench_kernels), std::end(all_bench_kernels)};
@@ -112,11 +101,7 @@ std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv
   }
   auto const text = [&](char const* name) { return values[name].as<std::string>(); };
   BenchConfig config;
-  config.output = text("output");
-  if (config.output.empty()) throw UsageError("--output", "", "is no file name");
-  config.force = values["force"].as<bool>();
-  config.dry_run = values["dry-run"].as<bool>();
-  config.json = text("json");
+  static_cast<MeasureOptions&>(config) = parse_measure_options(values);
   config.kernel = parse_kernels(text("kernel"));
   config.n = parse_sizes("--n", text("n"), largest_n);
   config.d = parse_sizes("--d", text("d"), 4096);
@@ -126,10 +111,6 @@ std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv
   config.path = split_list("--path", text("path"));
   config.merge = parse_merges(text("merge"));
   config.samples = parse_integer("--samples", text("samples"), 3, 10000);
-  config.seed = static_cast<std::uint64_t>(parse_integer("--seed", text("seed"), 0, INT64_MAX));
-  config.block = parse_block(text("block"));
-  config.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, 256));
-  config.config_text = as_config(values);
   return config;
 }
 

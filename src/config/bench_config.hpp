@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/law.hpp"
+#include "config/measure_options.hpp"
 #include "config/run_config.hpp"
 
 namespace asymptop {
@@ -21,12 +22,7 @@ inline bool takes_k(BenchKernel kernel) { return kernel != BenchKernel::score &&
 /// Whether the kernel reads values.
 inline bool takes_values(BenchKernel kernel) { return kernel == BenchKernel::exact_attention || kernel == BenchKernel::top_k_attention; }
 
-struct BenchConfig {
-  std::string output = "bench.h5";
-  bool force = false;
-  bool dry_run = false;
-  std::string json;  ///< file of the records, `-` for stdout, empty for none
-
+struct BenchConfig : MeasureOptions {
   std::vector<BenchKernel> kernel;
   std::vector<std::int64_t> n, d, m;
   std::vector<Law> k;
@@ -34,12 +30,6 @@ struct BenchConfig {
   std::vector<std::string> path;  ///< names as given; `auto` and `all` are resolved by the plan
   std::vector<MergeStrategy> merge;
   std::int64_t samples = 10;
-  std::uint64_t seed = 1;
-  std::int64_t block = 4096;
-  int threads = 0;
-
-  std::string command_line;
-  std::string config_text;  ///< the options in force, as a config file
 };
 
 /// Parses `asymptop bench` options. Returns nothing after --help was printed. Throws UsageError.

@@ -50,6 +50,17 @@ std::int64_t parse_block(std::string const& text) {
   return block;
 }
 
+std::vector<std::int64_t> parse_heads(std::string const& list) {
+  std::vector<std::int64_t> heads;
+  if (list.empty()) return heads;
+  for (auto const& item : split_list("--heads", list)) {
+    auto const head = parse_integer("--heads", item, 0, 1 << 20);
+    if (std::find(heads.begin(), heads.end(), head) != heads.end()) throw UsageError("--heads", list, "names head " + item + " twice");
+    heads.push_back(head);
+  }
+  return heads;
+}
+
 std::vector<std::int64_t> parse_sizes(std::string const& option, std::string const& list, std::int64_t largest) {
   std::vector<std::int64_t> sizes;
   for (auto const& item : split_list(option, list)) {
@@ -78,9 +89,24 @@ std::vector<std::int64_t> parse_sizes(std::string const& option, std::string con
   return sizes;
 }
 
+MeasureOptions parse_measure_options(po::variables_map const& values) {
+  auto const text = [&](char const* name) { return values[name].as<std::string>(); };
+  MeasureOptions options;
+  options.output = text("output");
+  if (options.output.empty()) throw UsageError("--output", "", "is no file name");
+  options.force = values["force"].as<bool>();
+  options.dry_run = values["dry-run"].as<bool>();
+  options.json = text("json");
+  options.seed = static_cast<std::uint64_t>(parse_integer("--seed", text("seed"), 0, INT64_MAX));
+  options.block = parse_block(text("block"));
+  options.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, 256));
+  options.config_text = as_config(values);
+  return options;
+}
+
 std::string as_config(po::variables_map const& values) {
   std::ostringstream out;
-  std::set<std::string> const not_data = {"help", "config", "force", "resume", "dry-run", "output", "json", "threads"};
+  std::set<std::string> const not_data = {"help", "config", "force", "resume", "dry-run", "output", "json", "threads", "save-output"};
   for (auto const& [name, value] : values) {
     if (not_data.count(name) != 0) continue;
     if (auto const* text = boost::any_cast<std::string>(&value.value())) {
@@ -88,6 +114,8 @@ std::string as_config(po::variables_map const& values) {
     } else if (auto const* number = boost::any_cast<double>(&value.value())) {
       out.precision(17);
       out << name << " = " << *number << "\n";
+    } else if (auto const* on = boost::any_cast<bool>(&value.value())) {
+      if (*on) out << name << " = true\n";
     }
   }
   return out.str();

@@ -1,6 +1,7 @@
 // What all subcommands share in reading options: numbers, sizes, choices, the command line over a config file.
 #pragma once
 
+#include <algorithm>
 #include <boost/program_options.hpp>
 #include <cstdint>
 #include <initializer_list>
@@ -8,6 +9,8 @@
 #include <vector>
 
 #include "config/errors.hpp"
+#include "config/law.hpp"
+#include "config/measure_options.hpp"
 
 namespace asymptop {
 
@@ -26,6 +29,9 @@ std::vector<std::int64_t> parse_sizes(std::string const& option, std::string con
 /// Keys per block: a power of two from 64 to 2^20.
 std::int64_t parse_block(std::string const& text);
 
+/// Heads of a tensor file, each once; none where the text is empty.
+std::vector<std::int64_t> parse_heads(std::string const& list);
+
 /// The choice whose name_of() is the text.
 template <class Enum>
 Enum choose(std::string const& option, std::string const& text, std::initializer_list<Enum> choices) {
@@ -36,6 +42,21 @@ Enum choose(std::string const& option, std::string const& text, std::initializer
   }
   throw UsageError(option, text, "is none of: " + allowed);
 }
+
+/// The same for a comma-separated list of choices, each once.
+template <class Enum>
+std::vector<Enum> choose_list(std::string const& option, std::string const& list, std::initializer_list<Enum> choices) {
+  std::vector<Enum> chosen;
+  for (auto const& item : split_list(option, list)) {
+    auto const value = choose(option, item, choices);
+    if (std::find(chosen.begin(), chosen.end(), value) != chosen.end()) throw UsageError(option, list, "names " + item + " twice");
+    chosen.push_back(value);
+  }
+  return chosen;
+}
+
+/// Those options of a command line. Throws UsageError.
+MeasureOptions parse_measure_options(boost::program_options::variables_map const& values);
 
 /// The command line, then the file that --config names. `command` is the one whose --help a refusal points to.
 boost::program_options::variables_map read_options(std::string const& command, int argc, char const* const* argv,

@@ -125,12 +125,8 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   }
   auto const text = [&](char const* name) { return values[name].as<std::string>(); };
   RunConfig config;
-  config.output = text("output");
-  if (config.output.empty()) throw UsageError("--output", "", "is no file name");
-  config.force = values["force"].as<bool>();
+  static_cast<MeasureOptions&>(config) = parse_measure_options(values);
   config.resume = values["resume"].as<bool>();
-  config.dry_run = values["dry-run"].as<bool>();
-  config.json = text("json");
   if (text("n").empty()) throw UsageError("--n is needed: context lengths such as 2^10:2^16");
   config.n = parse_sizes("--n", text("n"), largest_n);
   config.d = parse_sizes("--d", text("d"), 4096);
@@ -144,32 +140,21 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   config.k = parse_laws("--k", text("k"));
   config.rows = parse_integer("--rows", text("rows"), 1, 1 << 20);
   config.draws = parse_integer("--draws", text("draws"), 1, 1 << 20);
-  config.seed = static_cast<std::uint64_t>(parse_integer("--seed", text("seed"), 0, INT64_MAX));
   config.row_sigma = choose("--row-sigma", text("row-sigma"), {RowSigma::natural, RowSigma::fixed});
   config.weights = choose("--weights", text("weights"), {Weights::identity, Weights::gaussian, Weights::product});
   config.self = choose("--self", text("self"), {SelfKey::exclude, SelfKey::include});
   config.input = text("input");
-  if (!text("heads").empty()) {
-    for (auto const& head : split_list("--heads", text("heads"))) {
-      auto const number = parse_integer("--heads", head, 0, 1 << 20);
-      if (std::find(config.heads.begin(), config.heads.end(), number) != config.heads.end())
-        throw UsageError("--heads", text("heads"), "names head " + head + " twice");
-      config.heads.push_back(number);
-    }
-  }
+  config.heads = parse_heads(text("heads"));
   config.mask = choose("--mask", text("mask"), {Mask::none, Mask::causal});
   config.epsilon = parse_epsilons(text("epsilon"));
   config.count_above = parse_laws("--count-above", text("count-above"));
   config.output_error = parse_switch("--output-error", text("output-error"));
   config.hold = parse_integer("--hold", text("hold"), 0, (std::int64_t{1} << 30) - 1);
-  config.block = parse_block(text("block"));
   config.keys = choose("--keys", text("keys"), {KeyStorage::automatic, KeyStorage::resident, KeyStorage::streamed});
   config.path = choose("--path", text("path"), {KernelPath::automatic, KernelPath::fused, KernelPath::blas_tile});
   using enum MergeStrategy;
   config.merge = choose("--merge", text("merge"), {automatic, root, owner, tree, threshold});
-  config.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, 256));
   check_together(config, values);
-  config.config_text = as_config(values);
   return config;
 }
 

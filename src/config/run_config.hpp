@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/law.hpp"
+#include "config/measure_options.hpp"
 #include "config/merge_strategy.hpp"
 
 namespace asymptop {
@@ -27,13 +28,9 @@ char const* name_of(KeyStorage value);
 char const* name_of(KernelPath value);
 
 /// A threshold on p as given (`1/n`, `1e-3`) and its law.
-struct RunConfig {
-  std::string output = "results.h5";
-  bool force = false;
+struct RunConfig : MeasureOptions {
   bool resume = false;
-  bool dry_run = false;
   bool output_error = true;
-  std::string json;  ///< file of the tidy records, `-` for stdout, empty for none
 
   std::vector<std::int64_t> n;
   std::vector<std::int64_t> d;
@@ -43,7 +40,6 @@ struct RunConfig {
   std::vector<Law> k;
   std::int64_t rows = 64;
   std::int64_t draws = 32;
-  std::uint64_t seed = 1;
   RowSigma row_sigma = RowSigma::natural;
   Weights weights = Weights::identity;
   SelfKey self = SelfKey::exclude;
@@ -52,15 +48,10 @@ struct RunConfig {
   Mask mask = Mask::none;
   std::vector<double> epsilon;
   std::vector<Law> count_above;
-  std::int64_t block = 4096;
   std::int64_t hold = 0;  ///< largest k whose keys are held; larger ones are counted at thresholds. 0: as memory allows
   KeyStorage keys = KeyStorage::automatic;
   KernelPath path = KernelPath::automatic;
   MergeStrategy merge = MergeStrategy::automatic;
-  int threads = 0;
-
-  std::string command_line;
-  std::string config_text;  ///< the options in force, as a config file
 };
 
 /// Parses `asymptop study` options. Returns nothing after --help was printed. Throws UsageError.

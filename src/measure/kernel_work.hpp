@@ -44,9 +44,6 @@ class ScoreWork : public KernelWork {
   BenchAnswer answer(std::vector<int> const& asked) override;
 };
 
-/// Bound of |v| for synthetic values.
-inline constexpr double largest_normal = 6.8;
-
 /// Attention outputs of the owned rows from merged sums (owned rows, d + 1), fixed point.
 std::vector<std::vector<double>> outputs_of(std::vector<std::int64_t> const& sums, std::size_t d, FixedPoint const& factor);
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <utility>
 
@@ -14,19 +15,20 @@ enum class Phase { generate, score, select, merge, exposed, evaluate, refine, au
 inline constexpr std::array<char const*, 11> phase_names = {"generate", "score", "select", "merge", "exposed",   "evaluate",
                                                             "refine",   "audit", "attend", "total", "first_pass"};
 
-class PhaseTimes {
+template <class PhaseOf, std::size_t count>
+class PhaseTimesOf {
  public:
   using Clock = std::chrono::steady_clock;
   void start() { mark_ = Clock::now(); }
   /// Adds the time since the last start or stop to a phase.
-  void stop(Phase phase) {
+  void stop(PhaseOf phase) {
     auto const now = Clock::now();
     seconds_[static_cast<std::size_t>(phase)] += std::chrono::duration<double>(now - mark_).count();
     mark_ = now;
   }
-  void add(Phase phase, double seconds) { seconds_[static_cast<std::size_t>(phase)] += seconds; }
-  double seconds(Phase phase) const { return seconds_[static_cast<std::size_t>(phase)]; }
-  std::array<double, phase_names.size()> const& seconds() const { return seconds_; }
+  void add(PhaseOf phase, double seconds) { seconds_[static_cast<std::size_t>(phase)] += seconds; }
+  double seconds(PhaseOf phase) const { return seconds_[static_cast<std::size_t>(phase)]; }
+  std::array<double, count> const& seconds() const { return seconds_; }
 
   /// What is done between the steps of a pass over the keys, so that other work's messages keep moving. It has phases of its own.
   void set_between_steps(std::function<void()> work) { between_steps_ = std::move(work); }
@@ -42,9 +44,10 @@ class PhaseTimes {
 
  private:
   Clock::time_point mark_ = Clock::now();
-  std::array<double, phase_names.size()> seconds_{};
+  std::array<double, count> seconds_{};
   std::function<void()> between_steps_;
   double seconds_between_ = 0.0;
 };
+using PhaseTimes = PhaseTimesOf<Phase, phase_names.size()>;
 
 }  // namespace asymptop

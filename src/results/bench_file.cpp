@@ -1,9 +1,7 @@
 #include "results/bench_file.hpp"
 
 #include <cmath>
-#include <filesystem>
 
-#include "config/errors.hpp"
 #include "h5/h5.hpp"
 #include "results/whole_file.hpp"
 
@@ -93,9 +91,6 @@ void write_bench_file(std::string const& output, Provenance const& provenance, s
   });
 }
 
-void check_bench_output(std::string const& output, bool force) {
-  check_writable(output);
-  if (std::filesystem::exists(output) && !force) throw UsageError("--output", output, "is there already; use --force to replace it");
-}
+void check_bench_output(std::string const& output, bool force) { check_new_file("--output", output, force); }
 
 }  // namespace asymptop

@@ -11,7 +11,10 @@
 namespace asymptop {
 namespace {
 
-std::set<std::string> const not_data = {"seconds_total", "seconds_pass", "keys", "merge", "path", "phase", "phase_seconds"};
+std::set<std::string> const not_data = {"seconds_total", "seconds_pass", "keys", "merge", "path", "phase", "phase_seconds",
+                                        // of attend
+                                        "ranks", "threads", "exact_seconds", "top_k_seconds", "exact_gflops", "top_k_gflops",
+                                        "peak_bytes_per_rank", "bytes_sent", "residual", "tolerance"};
 
 /// An attribute's value as comparable text.
 std::string attribute_text(hid_t object, std::string const& name) {

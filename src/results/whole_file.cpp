@@ -26,6 +26,15 @@ void sync_path(std::string const& path) {
 
 }  // namespace
 
+void publish_file(std::string const& part, std::string const& path) {
+  sync_path(part);
+  std::error_code error;
+  fs::rename(part, path, error);
+  if (error) throw RunError("cannot rename " + part + " to " + path + ": " + error.message());
+  auto const folder = fs::path(path).parent_path();
+  sync_path(folder.empty() ? "." : folder.string());
+}
+
 void write_whole(std::string const& path, std::function<void(hid_t)> const& fill) {
   char host[256] = {};
   gethostname(host, sizeof host - 1);
@@ -35,12 +44,7 @@ void write_whole(std::string const& path, std::function<void(hid_t)> const& fill
     fill(static_cast<hid_t>(file));
     h5::check(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush " + part);
     file.close("close " + part);
-    sync_path(part);
-    std::error_code error;
-    fs::rename(part, path, error);
-    if (error) throw RunError("cannot rename " + part + " to " + path + ": " + error.message());
-    auto const folder = fs::path(path).parent_path();
-    sync_path(folder.empty() ? "." : folder.string());
+    publish_file(part, path);
   } catch (...) {
     std::error_code ignored;
     fs::remove(part, ignored);
@@ -54,13 +58,18 @@ void write_provenance(hid_t file, Provenance const& provenance) {
   for (auto const& [name, value] : provenance.numbers) h5::write_attribute(file, name, value);
 }
 
-void check_writable(std::string const& output) {
+void check_writable(std::string const& output, std::string const& option) {
   fs::path const path(output);
   auto const folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
-  if (!fs::is_directory(folder)) throw UsageError("--output", output, "is in a folder that does not exist");
-  if (fs::is_directory(path)) throw UsageError("--output", output, "is a folder");
+  if (!fs::is_directory(folder)) throw UsageError(option, output, "is in a folder that does not exist");
+  if (fs::is_directory(path)) throw UsageError(option, output, "is a folder");
   if (access(folder.c_str(), W_OK) != 0 || (fs::exists(path) && access(path.c_str(), W_OK) != 0))
-    throw UsageError("--output", output, "cannot be written");
+    throw UsageError(option, output, "cannot be written");
+}
+
+void check_new_file(std::string const& option, std::string const& path, bool force) {
+  check_writable(path, option);
+  if (fs::exists(path) && !force) throw UsageError(option, path, "is there already; use --force to replace it");
 }
 
 }  // namespace asymptop

@@ -75,6 +75,46 @@ TEST(SoftmaxTree, AnySplitGivesTheSameBits) {
   }
 }
 
+TEST(SoftmaxTree, AnyOrderGivesTheSameBits) {
+  Random random(83);
+  for (std::int64_t const leaves : {1, 2, 5, 16, 63, 200}) {
+    auto const scores = random.normals(static_cast<std::size_t>(leaves), 5.0), values = random.normals(static_cast<std::size_t>(leaves));
+    auto whole = run_of_leaves(scores, values, 0, leaves);
+    whole.finish(1);
+    for (int trial = 0; trial < 20; ++trial) {
+      // Shards in any order; trial 0: single leaves.
+      std::vector<std::int64_t> cuts{0, leaves};
+      for (auto i = trial == 0 ? leaves : random.integer(0, 8); i > 0; --i) cuts.push_back(trial == 0 ? i : random.integer(0, leaves));
+      std::sort(cuts.begin(), cuts.end());
+      std::vector<std::size_t> order;
+      for (std::size_t i = 0; i + 1 < cuts.size(); ++i) order.push_back(i);
+      std::shuffle(order.begin(), order.end(), random.engine());
+      SoftmaxRun merged;
+      for (auto const i : order) merged.push(run_of_leaves(scores, values, cuts[i], cuts[i + 1]), 1);
+      merged.finish(1);
+      ASSERT_EQ(merged.nodes().size(), 1u);
+      ASSERT_EQ(merged.nodes()[0].max, whole.nodes()[0].max);
+      ASSERT_EQ(merged.nodes()[0].weight, whole.nodes()[0].weight) << leaves;
+      ASSERT_EQ(*merged.values(0, 1), *whole.values(0, 1)) << leaves;
+    }
+  }
+}
+
+TEST(SoftmaxTree, WrappedOrderHoldsFewNodes) {
+  // A ring brings leaves r ... n - 1 first and then 0 ... r - 1: two runs without gaps.
+  constexpr std::int64_t leaves = 1000;
+  float const zero = 0.0f;
+  for (std::int64_t const first : {1, 333, 512, 999}) {
+    SoftmaxRun run;
+    for (std::int64_t i = 0; i < leaves; ++i) {
+      run.push({(first + i) % leaves, 0, 0.0f, 1.0f}, &zero, 1);
+      ASSERT_LE(run.nodes().size(), 2u * 2u * 10u);
+    }
+    run.finish(1);
+    EXPECT_EQ(run.nodes()[0].weight, static_cast<float>(leaves));
+  }
+}
+
 TEST(SoftmaxTree, EmptySubtreesWeighNothing) {
   float const zero = 0.0f, value = 3.0f;
   SoftmaxRun run;
@@ -90,18 +130,22 @@ struct Shape {
   int rows, n, d, leaf;
 };
 
-/// Outputs (rows, d) and the nodes' bits, for keys added in pieces.
+/// Outputs (rows, d) for keys added in pieces, the first piece being number `begin` and those before it coming last.
 std::vector<float> attend(Shape const& s, std::vector<float> const& q, std::vector<float> const& k, std::vector<float> const& v,
-                          std::vector<std::int64_t> const& limits, int threads, int piece) {
+                          std::vector<std::int64_t> const& limits, int threads, int piece, int begin = 0, float sigma = 1.0f) {
   std::vector<float> packed(packed_size(s.n, s.d));
   pack_keys(k.data(), s.n, s.d, packed.data());
   PackedQueries const queries(q.data(), s.rows, s.d);
-  FusedAttention<Space> attention(queries, threads, s.leaf, 0, limits);
-  for (int first = 0; first < s.n; first += piece)
+  FusedAttention<Space> attention(queries, threads, s.leaf, 0, limits, sigma);
+  int const pieces = (s.n + piece - 1) / piece;
+  for (int i = 0; i < pieces; ++i) {
+    int const first = (begin + i) % pieces * piece;
     attention.add(Space(), packed.data() + static_cast<std::ptrdiff_t>(first) * s.d, v.data() + static_cast<std::ptrdiff_t>(first) * s.d,
-                  static_cast<LocalIndex>(first), std::min(piece, s.n - first));
+                  first, std::min(piece, s.n - first));
+  }
   std::vector<float> out;
   for (int row = 0; row < s.rows; ++row) {
+    EXPECT_EQ(attention.seen(row), limits[static_cast<std::size_t>(row)]);
     auto run = attention.run(row);
     run.finish(attention.columns());
     for (int c = 0; c < s.d; ++c) out.push_back(run.values(0, attention.columns())[c] / run.nodes()[0].weight);
@@ -126,7 +170,9 @@ void expect_attention(Random& random, Shape const& s, double sigma, std::string 
           << what << ", row " << row;
   }
   for (int const threads : {1, 2, 5}) {
-    for (int const piece : {s.leaf, 4 * s.leaf, s.n + s.leaf}) ASSERT_EQ(attend(s, q, k, v, limits, threads, piece), once) << what;
+    for (int const piece : {s.leaf, 4 * s.leaf, s.n + s.leaf}) {
+      for (int const begin : {0, 1, 7}) ASSERT_EQ(attend(s, q, k, v, limits, threads, piece, begin), once) << what;
+    }
   }
 }
 
@@ -137,6 +183,18 @@ TEST(FusedAttention, AgainstFp64AndForAnySplit) {
     for (double const sigma : {0.5, 4.0, 20.0})
       expect_attention(random, s, sigma, "n " + std::to_string(s.n) + " d " + std::to_string(s.d));
   }
+}
+
+TEST(FusedAttention, SigmaScalesTheScores) {
+  Random random(84);
+  Shape const s{14, 700, 24, 128};
+  auto const q = random.normals(static_cast<std::size_t>(s.rows * s.d), 0.2), k = random.normals(static_cast<std::size_t>(s.n * s.d)),
+             v = random.normals(static_cast<std::size_t>(s.n * s.d));
+  std::vector<std::int64_t> const limits(static_cast<std::size_t>(s.rows), s.n);
+  // Powers of two: queries scaled beforehand make the same scores to the bit.
+  std::vector<float> scaled;
+  for (float const x : q) scaled.push_back(4.0f * x);
+  EXPECT_EQ(attend(s, q, k, v, limits, 2, s.n, 0, 4.0f), attend(s, scaled, k, v, limits, 2, s.n));
 }
 
 TEST(FusedAttention, EqualScoresAndCollapsedRows) {

@@ -7,7 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "config/attend_config.hpp"
+#include "input/philox_normal.hpp"
 #include "measure/draw.hpp"
+#include "measure/full_attention.hpp"
 #include "plan/plan.hpp"
 
 namespace asymptop {
@@ -87,6 +90,22 @@ TEST_F(Labels, OfAStudyNameTheirComponentAndStep) {
   }
   EXPECT_EQ(views().count("Asymptop::shard::keys"), 1u);
 }
+
+#ifndef KOKKOS_ENABLE_CUDA
+TEST_F(Labels, OfFullAttentionToo) {
+  std::vector<char const*> const argv{"attend", "--n", "300", "--d", "8", "--k", "3,20", "--block", "64", "--spectral"};
+  auto const config = parse_attend_options(static_cast<int>(argv.size()), argv.data(), false).value();
+  auto const plan = plan_attend(config, {}, {});
+  Communicator const comm(MPI_COMM_WORLD);
+  RingSequence sequence(comm, plan.cases[0], config.block, nullptr, largest_normal);
+  auto const draw = run_attend_draw(config, sequence, 0, {});
+  EXPECT_EQ(verdict_reason(draw.residuals), "");
+  for (auto const& label : kernels()) EXPECT_TRUE(is_ours_or_kokkos(label)) << "kernel '" << label << "'";
+  for (auto const& label : views()) EXPECT_TRUE(is_ours_or_kokkos(label)) << "View '" << label << "'";
+  for (char const* name : {"attend::fused_attention", "attend::winners", "attend::difference_rows", "attend::multiply_transposed"})
+    EXPECT_EQ(kernels().count(std::string("Asymptop::") + name), 1u) << name << " was not run";
+}
+#endif
 
 TEST_F(Labels, WrongOnesAreSeen) {
   for (char const* label :

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -126,34 +127,63 @@ TEST(SortCandidates, AgainstAStandardSort) {
   }
 }
 
+/// The heads of all lists against a sort, their scores offered in bursts that come in the given order.
+void expect_best(std::vector<std::vector<float>> const& lists, int keep, int burst, std::vector<std::size_t> const& bursts,
+                 KeyOrder order) {
+  auto const n = lists[0].size();
+  RowHeads heads(static_cast<int>(lists.size()), keep, burst, std::max(keep / 2, 64), order);
+  for (auto const b : bursts) {
+    auto const first = b * static_cast<std::size_t>(burst);
+    int const count = static_cast<int>(std::min(n - first, static_cast<std::size_t>(burst)));
+    for (std::size_t row = 0; row < lists.size(); ++row) {
+      // What lies past the scores must not be taken.
+      std::vector<float> piece(lists[row].begin() + static_cast<std::ptrdiff_t>(first),
+                               lists[row].begin() + static_cast<std::ptrdiff_t>(first) + count);
+      piece.resize(piece.size() + static_cast<std::size_t>(simd::width), 1e38f);
+      heads.add(static_cast<int>(row), piece.data(), count, static_cast<LocalIndex>(first));
+    }
+  }
+  for (std::size_t row = 0; row < lists.size(); ++row) {
+    heads.prune(static_cast<int>(row));
+    std::vector<PackedCandidate> expected, found;
+    for (std::size_t j = 0; j < n; ++j) expected.push_back(pack(lists[row][j], static_cast<LocalIndex>(j)));
+    std::sort(expected.begin(), expected.end(), std::greater<>());
+    expected.resize(std::min(n, static_cast<std::size_t>(keep)));
+    for (int i = 0; i < heads.size(static_cast<int>(row)); ++i)
+      found.push_back(pack(heads.scores(static_cast<int>(row))[i], static_cast<LocalIndex>(heads.indices(static_cast<int>(row))[i])));
+    std::sort(found.begin(), found.end(), std::greater<>());
+    ASSERT_EQ(found, expected) << "n " << n << " keep " << keep << " burst " << burst << " list " << row;
+  }
+}
+
+std::vector<std::size_t> bursts_of(std::size_t n, int burst) {
+  std::vector<std::size_t> bursts((n + static_cast<std::size_t>(burst) - 1) / static_cast<std::size_t>(burst));
+  std::iota(bursts.begin(), bursts.end(), std::size_t{0});
+  return bursts;
+}
+
 TEST(RowHeads, KeepTheBestOfAStream) {
   Random random(73);
   for (std::size_t const n : {1, 5, 16, 100, 3000, 30011}) {
     auto const lists = adversaries(n, random);
     for (int const keep : {1, 3, 1000, 4000}) {
+      for (int const burst : {16, 512}) expect_best(lists, keep, burst, bursts_of(n, burst), KeyOrder::ascending);
+    }
+  }
+}
+
+TEST(RowHeads, KeepTheBestInAnyOrder) {
+  Random random(74);
+  for (std::size_t const n : {1, 5, 100, 3000, 30011}) {
+    auto const lists = adversaries(n, random);
+    for (int const keep : {1, 3, 1000, 4000}) {
       for (int const burst : {16, 512}) {
-        RowHeads heads(static_cast<int>(lists.size()), keep, burst);
-        for (std::size_t first = 0; first < n; first += static_cast<std::size_t>(burst)) {
-          int const count = static_cast<int>(std::min(n - first, static_cast<std::size_t>(burst)));
-          for (std::size_t row = 0; row < lists.size(); ++row) {
-            // What lies past the scores must not be taken.
-            std::vector<float> piece(lists[row].begin() + static_cast<std::ptrdiff_t>(first),
-                                     lists[row].begin() + static_cast<std::ptrdiff_t>(first) + count);
-            piece.resize(piece.size() + static_cast<std::size_t>(simd::width), 1e38f);
-            heads.add(static_cast<int>(row), piece.data(), count, static_cast<LocalIndex>(first));
-          }
-        }
-        for (std::size_t row = 0; row < lists.size(); ++row) {
-          heads.prune(static_cast<int>(row));
-          std::vector<PackedCandidate> expected, found;
-          for (std::size_t j = 0; j < n; ++j) expected.push_back(pack(lists[row][j], static_cast<LocalIndex>(j)));
-          std::sort(expected.begin(), expected.end(), std::greater<>());
-          expected.resize(std::min(n, static_cast<std::size_t>(keep)));
-          for (int i = 0; i < heads.size(static_cast<int>(row)); ++i)
-            found.push_back(pack(heads.scores(static_cast<int>(row))[i], static_cast<LocalIndex>(heads.indices(static_cast<int>(row))[i])));
-          std::sort(found.begin(), found.end(), std::greater<>());
-          ASSERT_EQ(found, expected) << "n " << n << " keep " << keep << " burst " << burst << " list " << row;
-        }
+        // As a ring brings them, from the middle on; and shuffled.
+        auto bursts = bursts_of(n, burst);
+        std::rotate(bursts.begin(), bursts.begin() + static_cast<std::ptrdiff_t>(bursts.size() / 2), bursts.end());
+        expect_best(lists, keep, burst, bursts, KeyOrder::any);
+        std::shuffle(bursts.begin(), bursts.end(), random.engine());
+        expect_best(lists, keep, burst, bursts, KeyOrder::any);
       }
     }
   }

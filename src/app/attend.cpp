@@ -1,0 +1,121 @@
+// asymptop attend: options -> plan -> every draw of every case -> results file, outputs, table and records.
+#include <iostream>
+#include <map>
+#include <memory>
+
+#include "app/commands.hpp"
+#include "app/input.hpp"
+#include "app/machine.hpp"
+#include "app/together.hpp"
+#include "config/errors.hpp"
+#include "measure/peak_memory.hpp"
+#include "results/attend_file.hpp"
+#include "results/whole_file.hpp"
+
+namespace asymptop {
+
+#ifndef KOKKOS_ENABLE_CUDA
+namespace {
+
+class Attend {
+ public:
+  Attend(Communicator const& comm, AttendConfig const& config, Input const& input, AttendPlan const& plan, Machine const& machine)
+      : comm_(comm), config_(config), input_(input), plan_(plan), machine_(machine) {
+    // Before anything is written: a bad value in a file ends the run.
+    for (auto const& item : plan.cases) {
+      bool const scan = input.file != nullptr && largest_value_.count({item.head, item.n}) == 0;
+      if (scan) largest_value_[{item.head, item.n}] = scan_together(comm, *input.file, item.head, item.n, config.block).largest_value;
+    }
+  }
+
+  /// Returns the exit code.
+  int run() {
+    print(describe(plan_, config_, machine_) + "\n" + attend_table_heading());
+    provenance_ =
+        collect_provenance(comm_, {"attend", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads}, {});
+    if (!config_.save_output.empty()) outputs_ = std::make_unique<OutputFile>(comm_, config_.save_output);
+    for (auto const& item : plan_.cases) measure(item);
+    if (outputs_) outputs_->close();
+    finish();
+    bool valid = true;
+    for (auto const& c : cases_) valid = valid && c.verdict_reason().empty();
+    return valid ? 0 : 1;
+  }
+
+ private:
+  void print(std::string const& text) const {
+    if (comm_.is_root()) (config_.json == "-" ? std::cerr : std::cout) << text << std::flush;
+  }
+
+  void measure(AttendCase const& item) {
+    reset_peak_memory();
+    MeasuredAttention measured{item, {}, machine_.ranks, machine_.threads};
+    auto const* file = input_.file.get();
+    RingSequence sequence(comm_, item, config_.block, file, file == nullptr ? largest_normal : largest_value_.at({item.head, item.n}));
+    for (std::int64_t draw = 0; draw < config_.draws; ++draw) {
+      SaveOutputs save;
+      if (outputs_) {
+        save = [&](ExactAttention const* exact, TopKAttention const* top_k) { outputs_->write(sequence, draw, exact, top_k); };
+      }
+      measured.draws.push_back(run_attend_draw(config_, sequence, draw, save));
+    }
+    measured.peak_bytes_per_rank = comm_.max(peak_memory());
+    print(attend_table_rows(measured));
+    cases_.push_back(std::move(measured));
+    // After every case: a run that is ended loses the case in flight only.
+    if (comm_.is_root()) write_attend_file(config_.output, provenance_, cases_);
+  }
+
+  void finish() const {
+    if (!comm_.is_root()) return;
+    RecordList records;
+    for (auto const& c : cases_) {
+      for (auto& record : attend_records(c)) records.add(std::move(record));
+    }
+    if (!config_.json.empty()) records.write(config_.json);
+    print("results: " + config_.output + "\n");
+  }
+
+  Communicator const& comm_;
+  AttendConfig const& config_;
+  Input const& input_;
+  AttendPlan const& plan_;
+  Machine const& machine_;
+  Provenance provenance_;
+  std::unique_ptr<OutputFile> outputs_;
+  std::vector<MeasuredAttention> cases_;
+  std::map<std::pair<std::int64_t, std::int64_t>, double> largest_value_;  ///< |v| of a head's first n rows
+};
+
+}  // namespace
+
+int run_attend(Communicator const& comm, int argc, char const* const* argv) {
+  auto config = parse_attend_options(argc, argv, comm.is_root());
+  if (!config) return 0;
+  config->command_line = "asymptop";
+  for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
+
+  auto const machine = describe_machine(comm);
+  auto const input = open_input(config->input);
+  auto const plan = plan_attend(*config, input.shape, machine);
+  if (config->dry_run) {
+    if (comm.is_root()) std::cout << describe(plan, *config, machine);
+    return 0;
+  }
+  check_on_root(comm, [&] {
+    check_new_file("--output", config->output, config->force);
+    check_records_path(config->json);
+    if (config->save_output.empty()) return;
+    check_new_file("--save-output", config->save_output, config->force);
+    if (!h5::shared_files_possible())
+      throw UsageError("--save-output", config->save_output, "needs a parallel HDF5, which this build lacks");
+  });
+  return Attend(comm, *config, input, plan, machine).run();
+}
+#else
+int run_attend(Communicator const&, int, char const* const*) {
+  throw UsageError("command", "attend", "needs the host kernels, which a build for devices lacks");
+}
+#endif
+
+}  // namespace asymptop

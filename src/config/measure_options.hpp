@@ -1,0 +1,23 @@
+// Options that every command that measures has.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace asymptop {
+
+/// What such a command is told beside what it measures.
+struct MeasureOptions {
+  std::string output;
+  bool force = false;
+  bool dry_run = false;
+  std::string json;  ///< file of the tidy records, `-` for stdout, empty for none
+  std::uint64_t seed = 1;
+  std::int64_t block = 4096;
+  int threads = 0;
+
+  std::string command_line;
+  std::string config_text;  ///< the options in force, as a config file
+};
+
+}  // namespace asymptop

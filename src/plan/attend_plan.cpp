@@ -1,0 +1,154 @@
+#include "plan/attend_plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <sstream>
+
+#include "config/errors.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Share of a rank's memory that a case may take.
+constexpr double whole_share = 0.9;
+
+/// Bytes of one rank at the case's peak.
+double estimate_bytes(AttendCase const& c, AttendConfig const& config, Machine const& machine) {
+  double const n = static_cast<double>(c.n), d = static_cast<double>(c.d), ranks = machine.ranks;
+  double const block = static_cast<double>(config.block), rows = std::min(n, std::ceil(n / block / ranks) * block + block);
+  double const matrix = rows * d * 4.0, buffers = 1.0 + std::min(2.0, ranks - 1.0);
+  double const heads = static_cast<double>(c.k.size());
+  // Queries; keys and values, and room for those that arrive; outputs; a row's sums, a few nodes of each as a rule.
+  double bytes = 9e7 + matrix * (1.0 + 2.0 * buffers + 1.0 + heads);
+  if (config.wants(BenchKernel::exact_attention)) bytes += rows * (4.0 * d * 4.0 + 200.0);
+  if (!c.k.empty()) bytes += std::max(selection_budget(matrix), selection_bytes_per_row(c.k.back())) + rows * heads * 64.0;
+  if (config.spectral) bytes += rows * heads * (4.0 * buffers + 60.0);
+  return bytes;
+}
+
+std::string reason_to_skip(AttendCase const& c, Machine const& machine) {
+  double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
+  if (share <= 0.0 || c.bytes_per_rank <= whole_share * share) return "";
+  return "it needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
+         " are available; lower --n or --k, or use more nodes";
+}
+
+/// A sigma law of synthetic input, or a head of a tensor file.
+struct Source {
+  std::int64_t law = -1, head = -1;
+};
+
+AttendCase make_case(AttendConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, Source source, Mask mask) {
+  AttendCase c;
+  c.n = n;
+  c.d = d;
+  c.head = source.head;
+  c.scale = input.scale > 0.0 ? input.scale : 1.0 / std::sqrt(static_cast<double>(d));
+  c.sigma_law = "measured";
+  c.mask = mask;
+  if (source.law >= 0) {
+    auto const& law = config.sigma[static_cast<std::size_t>(source.law)];
+    c.sigma_law = law.text();
+    c.sigma = law(n);
+    if (c.sigma > 1000.0)
+      throw UsageError("--sigma", c.sigma_law, "is over 1000 at n = " + std::to_string(n) + ", more than fp32 logits can bear");
+  }
+  if (config.wants(BenchKernel::top_k_attention)) {
+    for (auto const& k : config.k) {
+      auto const rank = rank_at(k, n);
+      c.k_law.push_back(k.text());
+      c.k_of_law.push_back(rank.k);
+      c.k_clipped = c.k_clipped || rank.clipped;
+    }
+  }
+  c.k = c.k_of_law;
+  std::sort(c.k.begin(), c.k.end());
+  c.k.erase(std::unique(c.k.begin(), c.k.end()), c.k.end());
+  std::ostringstream id;
+  id << "n" << n << "-d" << d << (source.law >= 0 ? "-law" : "-head") << (source.law >= 0 ? source.law + 1 : source.head) << "-"
+     << (mask == Mask::causal ? "causal" : "full");
+  c.id = id.str();
+  return c;
+}
+
+std::vector<Source> sources_of(AttendConfig const& config, InputShape const& input) {
+  std::vector<Source> sources;
+  if (input.n == 0) {
+    for (std::size_t law = 0; law < config.sigma.size(); ++law) sources.push_back({static_cast<std::int64_t>(law), -1});
+    return sources;
+  }
+  for (auto const n : config.n) {
+    if (n > input.n) throw UsageError("--n", std::to_string(n), "is more than the " + std::to_string(input.n) + " rows of " + input.name);
+  }
+  for (auto const head : config.heads) {
+    if (head >= input.heads)
+      throw UsageError("--heads", std::to_string(head), "is no head of " + input.name + ", which has " + std::to_string(input.heads));
+    sources.push_back({-1, head});
+  }
+  for (std::int64_t head = 0; config.heads.empty() && head < input.heads; ++head) sources.push_back({-1, head});
+  return sources;
+}
+
+}  // namespace
+
+double AttendCase::visible_pairs() const {
+  double const rows = static_cast<double>(n);
+  return mask == Mask::causal ? rows * (rows + 1.0) / 2.0 : rows * rows;
+}
+
+double AttendCase::top_k_flops() const {
+  if (k.empty()) return 0.0;
+  double const rows = static_cast<double>(n), most = static_cast<double>(k.back());
+  double const kept = mask == Mask::causal ? most * (most + 1.0) / 2.0 + (rows - most) * most : rows * most;
+  return 2.0 * static_cast<double>(d) * (visible_pairs() + kept);
+}
+
+double selection_budget(double shard_bytes) { return std::max(6.4e7, 4.0 * shard_bytes); }
+
+double selection_bytes_per_row(std::int64_t keep) {
+  double const k = static_cast<double>(keep);
+  return (k + std::max(k / 2.0, 512.0) + 528.0) * 8.0 + 16.0 * k + 256.0;
+}
+
+AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Machine const& machine) {
+  AttendPlan plan;
+  auto const sources = sources_of(config, input);
+  for (auto const d : input.n > 0 ? std::vector{input.d} : config.d) {
+    for (auto const n : config.n) {
+      for (auto const& source : sources) {
+        for (auto const mask : config.mask) {
+          auto c = make_case(config, input, n, d, source, mask);
+          c.bytes_per_rank = estimate_bytes(c, config, machine);
+          auto const reason = reason_to_skip(c, machine);
+          if (reason.empty()) {
+            plan.cases.push_back(std::move(c));
+          } else {
+            plan.skips.push_back({c.id, reason});
+          }
+        }
+      }
+    }
+  }
+  if (plan.cases.empty()) throw UsageError("nothing to measure: " + plan.skips.front().what + ": " + plan.skips.front().reason);
+  return plan;
+}
+
+std::string describe(AttendPlan const& plan, AttendConfig const& config, Machine const& machine) {
+  std::ostringstream out;
+  out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draw(s) each\n";
+  char line[256];
+  std::snprintf(line, sizeof line, "%-28s %10s %5s %-16s %-7s %12s %12s\n", "case", "n", "d", "sigma law", "mask", "bytes/rank", "Gflop");
+  out << line;
+  for (auto const& c : plan.cases) {
+    double const flops = (config.wants(BenchKernel::exact_attention) ? c.exact_flops() : 0.0) + c.top_k_flops();
+    std::snprintf(line, sizeof line, "%-28s %10lld %5lld %-16.16s %-7s %12s %12.4g%s\n", c.id.c_str(), static_cast<long long>(c.n),
+                  static_cast<long long>(c.d), c.sigma_law.c_str(), name_of(c.mask), bytes_text(c.bytes_per_rank).c_str(), flops / 1e9,
+                  c.k_clipped ? "  (k clipped to n)" : "");
+    out << line;
+  }
+  for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
+  return out.str();
+}
+
+}  // namespace asymptop
