@@ -186,12 +186,12 @@ class Study {
 }  // namespace
 
 int run_study(Communicator const& comm, int argc, char const* const* argv) {
-  auto config = parse_study_options(argc, argv, comm.is_root());
+  auto config = together(comm, [&] { return parse_study_options(argc, argv, comm.is_root()); });
   if (!config) return 0;
   config->command_line = "asymptop";
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
 
-  auto const input = open_input(config->input);
+  auto const input = together(comm, [&] { return open_input(config->input); });
   auto const machine = describe_machine(comm);
   auto const plan = plan_study(*config, input.shape, machine);
   if (config->dry_run) {

@@ -32,12 +32,6 @@ std::string date_utc() {
   return text;
 }
 
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return name;
-}
-
 /// The cores that this process may use, as `0,1`.
 std::string allowed_cores() {
   cpu_set_t set;
@@ -80,6 +74,12 @@ std::string kokkos_version() {
 }
 
 }  // namespace
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
 
 std::string version_text() { return std::string("asymptop ") + build_info::version + " (" + build_info::git_hash + ")"; }
 
