@@ -93,6 +93,8 @@ Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, 
     auto const host = line.substr(line.find(' ') + 1, line.rfind(' ') - line.find(' ') - 1);
     if (seen.insert(host).second) hosts.append(hosts.empty() ? "" : ",").append(host);
   }
+  comm.broadcast(hosts);
+  comm.broadcast(layout);
   Provenance provenance;
   provenance.texts = {{"kind", run.kind},
                       {"version", build_info::version},

@@ -16,7 +16,7 @@ from command_line import assert_equal, binary, study
 from hosts import Hosts, eventually, processes_in, why_not
 
 # A death is seen after the first case, of a second at most, and within the second, which would take minutes.
-FIRST = ["--d", "16", "--rows", "64", "--draws", "40", "--keys", "streamed", "--k", "64", "--n"]
+FIRST = ["--d", "16", "--rows", "64", "--draws", "4", "--keys", "streamed", "--k", "64", "--n"]
 SECONDS_TO_END = 15.0
 
 
