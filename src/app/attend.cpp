@@ -90,13 +90,13 @@ class Attend {
 }  // namespace
 
 int run_attend(Communicator const& comm, int argc, char const* const* argv) {
-  auto config = parse_attend_options(argc, argv, comm.is_root());
+  auto config = together(comm, [&] { return parse_attend_options(argc, argv, comm.is_root()); });
   if (!config) return 0;
   config->command_line = "asymptop";
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
 
   auto const machine = describe_machine(comm);
-  auto const input = open_input(config->input);
+  auto const input = together(comm, [&] { return open_input(config->input); });
   auto const plan = plan_attend(*config, input.shape, machine);
   if (config->dry_run) {
     if (comm.is_root()) std::cout << describe(plan, *config, machine);

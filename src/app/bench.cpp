@@ -108,7 +108,7 @@ class Bench {
 }  // namespace
 
 int run_bench_with(std::vector<BenchPath> const& paths, Communicator const& comm, int argc, char const* const* argv) {
-  auto config = parse_bench_options(argc, argv, comm.is_root());
+  auto config = together(comm, [&] { return parse_bench_options(argc, argv, comm.is_root()); });
   if (!config) return 0;
   config->command_line = "asymptop";
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];

@@ -79,9 +79,10 @@ Machine describe_machine(Communicator const& comm) {
   Machine machine;
   machine.ranks = comm.size();
   machine.ranks_on_node = static_cast<int>(comm.max(static_cast<std::int64_t>(ranks_on_node(comm))));
-  machine.threads = is_host_space<StudySpace> ? StudySpace().concurrency() : 1;
+  // Plans must agree, also where nodes differ.
+  machine.threads = static_cast<int>(comm.min(static_cast<std::int64_t>(is_host_space<StudySpace> ? StudySpace().concurrency() : 1)));
   machine.fused = is_host_space<StudySpace> && simd::width > 4;
-  machine.tiles_per_step = tiles_per_step(StudySpace());
+  machine.tiles_per_step = static_cast<int>(comm.max(static_cast<std::int64_t>(tiles_per_step(StudySpace()))));
   machine.network = measure_network(comm);
   machine.memory_bytes = -comm.max(-available_memory());
   return machine;

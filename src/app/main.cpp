@@ -1,5 +1,6 @@
 // asymptop COMMAND [options]: start MPI and Kokkos, run one subcommand, turn exceptions into messages and exit codes.
 #include <mpi.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #ifdef _OPENMP
@@ -8,13 +9,20 @@
 
 #include <Kokkos_Core.hpp>
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <iostream>
+#include <mutex>
 #include <new>
+#include <optional>
 #include <string>
+#include <thread>
 
 #include "app/commands.hpp"
 #include "app/machine.hpp"
+#include "comm/peer_watch.hpp"
 #include "config/attend_config.hpp"
 #include "config/bench_config.hpp"
 #include "config/errors.hpp"
@@ -63,6 +71,7 @@ int threads_option(int argc, char** argv) {
 /// Settings that libraries read when they are loaded: made, then the program starts again in its place. A barrier that spins for
 /// long costs a whole time slice when another program wants the core (seen: 17 s instead of 0.6).
 void settle_environment(char** argv) {
+  prctl(PR_SET_NAME, "asymptop");  // started again it would be called "exe"
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "1000", 1);
   setenv("OMP_PROC_BIND", "false", 0);  // binding is the launcher's business
@@ -89,28 +98,67 @@ int run_command(Communicator const& comm, int argc, char** argv) {
   throw UsageError("command", command, "is none of: study, attend, bench, compare, merge, info; see asymptop --help");
 }
 
-/// Usage errors are found by all ranks alike, or told to all: rank 0 prints. Other errors may be one rank's own: it prints and
-/// ends all ranks.
-int guarded(Communicator const& comm, int argc, char** argv) {
-  auto const fail = [&](std::string const& message) {
-    std::cerr << "asymptop: rank " << comm.rank() << ": " << message << std::endl;
-    MPI_Abort(comm.get(), 1);
-    return 1;
-  };
-  int code = 2;
+int world_rank = 0;
+
+/// One line that names the rank and its host, in one piece: other ranks may be writing too. Then all ranks end.
+[[noreturn]] void end_all_ranks(std::string const& message) {
+  std::cerr << "asymptop: rank " + std::to_string(world_rank) + " on " + host_name() + ": " + message + "\n" << std::flush;
+  alarm(5);  // should MPI be stuck
+  MPI_Abort(MPI_COMM_WORLD, 1);
+  _exit(1);
+}
+
+/// Where an exception goes that nothing catches: the stack still stands then. Unwinding it could wait for other ranks, in the destructor
+/// of a file that all have open, say.
+[[noreturn]] void end_with_exception() {
   try {
-    try {
-      code = run_command(comm, argc, argv);
-    } catch (UsageError const& error) {
-      if (comm.is_root()) std::cerr << "asymptop: " << error.what() << std::endl;
-    }
-    // Rank 0 may have done a command's work alone: all ranks leave with its code.
-    return static_cast<int>(comm.max(static_cast<std::int64_t>(code)));
+    if (auto const error = std::current_exception()) std::rethrow_exception(error);
   } catch (std::bad_alloc const&) {
-    return fail("out of memory; lower --n, --rows or k, or use more nodes");
+    end_all_ranks("out of memory; lower --n, --rows or k, or use more nodes");
   } catch (std::exception const& error) {
-    return fail(error.what());
+    end_all_ranks(error.what());
+  } catch (...) {
   }
+  end_all_ranks("ended by an unknown error");
+}
+
+/// For what a rank may wait for in vain: unless this object goes away in time, all ranks end.
+class Deadline {
+ public:
+  explicit Deadline(std::string message)
+      : thread_([this, message = std::move(message)] {
+          std::unique_lock lock(mutex_);
+          if (!wake_.wait_for(lock, std::chrono::seconds(5), [this] { return met_; })) end_all_ranks(message);
+        }) {}
+  ~Deadline() {
+    {
+      std::lock_guard const lock(mutex_);
+      met_ = true;
+    }
+    wake_.notify_one();
+    thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool met_ = false;
+  std::thread thread_;
+};
+
+/// Usage errors are found by all ranks alike, or told to all: rank 0 prints. Other errors may be one rank's own and are not caught: see
+/// end_with_exception. `leaving`: a communicator on which nothing else happens than that all ranks meet in the end.
+int guarded(Communicator const& comm, Communicator const& leaving, int argc, char** argv) {
+  std::int64_t code = 2;
+  std::optional<Deadline> deadline;
+  try {
+    code = run_command(comm, argc, argv);
+  } catch (UsageError const& error) {
+    if (comm.is_root()) std::cerr << std::string("asymptop: ") + error.what() + "\n" << std::flush;
+    deadline.emplace(error.what());  // should the others have found nothing wrong, they will not come
+  }
+  // Rank 0 may have done a command's work alone: all ranks leave with its code.
+  return static_cast<int>(leaving.max(code));
 }
 
 }  // namespace
@@ -121,16 +169,21 @@ int main(int argc, char** argv) {
   asymptop::settle_environment(argv);
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+  MPI_Comm_rank(MPI_COMM_WORLD, &asymptop::world_rank);
+  std::set_terminate(asymptop::end_with_exception);
   int code = 0;
   {
-    asymptop::Communicator const comm(MPI_COMM_WORLD);
+    asymptop::Communicator const comm(MPI_COMM_WORLD), leaving(MPI_COMM_WORLD);
+    int const on_node = asymptop::ranks_on_node(comm);
+    std::optional<asymptop::PeerWatch> watch;
+    if (on_node < comm.size()) watch.emplace(asymptop::end_all_ranks);
     asymptop::h5::silence();
     openblas_set_num_threads(1);  // tiles are spread over threads by Kokkos; a BLAS of many threads would change bits
 #ifdef _OPENMP
-    omp_set_num_threads(asymptop::choose_threads(asymptop::threads_option(argc, argv), asymptop::ranks_on_node(comm)));
+    omp_set_num_threads(asymptop::choose_threads(asymptop::threads_option(argc, argv), on_node));
 #endif
     Kokkos::initialize();
-    code = asymptop::guarded(comm, argc, argv);
+    code = asymptop::guarded(comm, leaving, argc, argv);
     Kokkos::finalize();
   }
   MPI_Finalize();

@@ -1,8 +1,9 @@
 // asymptop study: options -> plan -> measure each group of cases -> case files -> one results file.
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
-#include <optional>
+#include <nlohmann/json.hpp>
 
 #include "app/commands.hpp"
 #include "app/input.hpp"
@@ -43,28 +44,33 @@ class Study {
  public:
   Study(Communicator const& comm, RunConfig const& config, Input const& input, StudyPlan const& plan, Machine const& machine)
       : comm_(comm),
-        channels_(comm),
+        team_index_(plan.team_of(comm.rank())),
+        team_(comm.split(static_cast<int>(team_index_))),
+        channels_(team_),
         config_(config),
         input_(input),
         plan_(plan),
-        machine_(machine),
-        scans_(scan_heads(comm, input, plan, config)) {}
+        scans_(scan_heads(comm, input, plan, config)),
+        provenance_(
+            collect_provenance(comm, {"study", config.command_line, config.config_text, config.seed, config.block, machine.threads}, {})) {
+    provenance_.integers.emplace_back("groups", static_cast<std::int64_t>(plan.teams.size()));
+  }
 
-  /// Measures every group that is not finished yet. Returns the exit code.
+  /// Measures every group of this rank's team that is not finished yet. Returns the exit code.
   int run() {
     prepare_output();
-    double total = 0.0, done = 0.0;
-    for (auto const& group : plan_.groups) total += group.seconds;
-    Progress progress(comm_.is_root(), total);
+    double done = 0.0;
+    Progress progress(comm_.is_root(), plan_.teams[team_index_].seconds);
     print(table_heading());
     int exit_code = 0;
     for (std::size_t i = 0; i < plan_.groups.size(); ++i) {
       auto const& group = plan_.groups[i];
-      if (!keep(group, progress)) exit_code = std::max(exit_code, measure(group, scans_[i], progress, done));
+      if (group.team != team_index_) continue;
+      if (!keep(i, progress)) exit_code = std::max(exit_code, measure(i, progress, done));
       done += group.seconds;
     }
     progress.clear();
-    comm_.barrier();
+    collect();
     finish();
     return static_cast<int>(comm_.max(static_cast<std::int64_t>(exit_code)));
   }
@@ -97,52 +103,73 @@ class Study {
   }
 
   /// With --resume: when all cases of the group are finished, they enter the table and the records as if measured now.
-  bool keep(GroupPlan const& group, Progress& progress) {
+  bool keep(std::size_t index, Progress& progress) {
+    auto const& group = plan_.groups[index];
     std::int64_t all = config_.resume ? 1 : 0;
     std::vector<StudyCase> cases;
     std::vector<double> rates;
-    for (std::size_t law = 0; law < group.cases.size() && comm_.is_root() && all == 1; ++law) {
+    for (std::size_t law = 0; law < group.cases.size() && team_.is_root() && all == 1; ++law) {
       cases.push_back(start_case(group, law));
       auto const sgemm = load_finished(case_path(config_.output, cases.back().plan().id), cases.back());
       rates.push_back(sgemm.value_or(0.0));
       if (!sgemm) all = 0;
     }
-    if (comm_.min(all) == 0) return false;
+    if (team_.min(all) == 0) return false;
     progress.clear();
-    for (std::size_t i = 0; i < cases.size(); ++i) {
-      records_.add(cases[i]);
-      print(table_rows(cases[i], rates[i]));
-    }
+    for (std::size_t i = 0; i < cases.size(); ++i) tell(index, cases[i], rates[i]);
     return true;
   }
 
-  int measure(GroupPlan const& group, TensorScan const& scan, Progress& progress, double done) {
+  int measure(std::size_t index, Progress& progress, double done) {
+    auto const& group = plan_.groups[index];
     auto const begin = PhaseTimes::Clock::now();
-    double const sgemm = sgemm_rate(comm_, group, config_);
-    auto const provenance =
-        collect_provenance(comm_, {"study", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads},
-                           {{"sgemm_gflops", sgemm}});
-    auto tensors = make_shard(comm_, group, config_);
-    StudySetup const setup{&comm_, &channels_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scan, &tensors};
+    double const sgemm = sgemm_rate(team_, group, config_);
+    provenance_.numbers = {{"sgemm_gflops", sgemm}};
+    auto tensors = make_shard(team_, group, config_);
+    StudySetup const setup{&team_, &channels_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scans_[index], &tensors};
     std::vector<StudyCase> cases;
     for (std::size_t law = 0; law < group.cases.size(); ++law) cases.push_back(start_case(group, law));
     for (std::int64_t draw = 0; draw < config_.draws; ++draw) {
       progress.update(done + group.seconds * static_cast<double>(draw) / static_cast<double>(config_.draws),
                       "n = " + std::to_string(group.n) + ", draw " + std::to_string(draw + 1) + " of " + std::to_string(config_.draws));
       auto const result = run_draw(setup, group, draw);
-      for (std::size_t law = 0; law < cases.size() && comm_.is_root(); ++law) append(cases[law], result, law);
+      for (std::size_t law = 0; law < cases.size() && team_.is_root(); ++law) append(cases[law], result, law);
     }
-    if (!comm_.is_root()) return 0;
+    if (!team_.is_root()) return 0;
     progress.clear();
     int exit_code = 0;
     for (auto& item : cases) {
       item.seconds_total = std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count();
-      write_case(config_.output, provenance, item);
-      records_.add(item);
-      print(table_rows(item, sgemm));
+      write_case(config_.output, provenance_, item);
+      tell(index, item, sgemm);
       if (!item.verdict_reason().empty()) exit_code = 1;
     }
     return exit_code;
+  }
+
+  /// A finished case: rank 0 shows its own at once; those of other teams follow in the end.
+  void tell(std::size_t index, StudyCase const& item, double sgemm) {
+    auto& group = told_[index];
+    auto const rows = table_rows(item, sgemm);
+    print(rows);
+    group.table += rows;
+    for (auto& record : record_lines(item)) group.records.push_back(std::move(record));
+  }
+
+  /// Brings what other teams have to tell to rank 0, which shows it. No team goes on before all are done.
+  void collect() {
+    nlohmann::json mine = nlohmann::json::array();
+    if (!comm_.is_root()) {
+      for (auto const& [index, group] : told_) mine.push_back({index, group.table, group.records});
+    }
+    std::map<std::size_t, Told> others;
+    for (auto const& text : comm_.gather(mine.dump())) {
+      for (auto const& group : nlohmann::json::parse(text))
+        others[group[0].get<std::size_t>()] = {group[1].get<std::string>(), group[2].get<std::vector<std::string>>()};
+    }
+    for (auto const& [index, group] : others) print(group.table);
+    told_.merge(others);
+    comm_.barrier();
   }
 
   static void append(StudyCase& item, DrawResult const& result, std::size_t law) {
@@ -169,29 +196,41 @@ class Study {
       for (auto const& item : group.cases) paths.push_back(case_path(config_.output, item.id));
     }
     merge_cases(config_.output, paths);
-    if (!config_.json.empty()) records_.write(config_.json);
+    RecordList records;
+    for (auto const& [index, group] : told_) {
+      for (auto const& record : group.records) records.add(record);
+    }
+    if (!config_.json.empty()) records.write(config_.json);
     print("results: " + config_.output + "\n");
   }
 
+  /// What the table and the records say of a group of cases.
+  struct Told {
+    std::string table;
+    std::vector<std::string> records;
+  };
+
   Communicator const& comm_;
+  std::size_t team_index_;
+  Communicator team_;
   BatchChannels channels_;
   RunConfig const& config_;
   Input const& input_;
   StudyPlan const& plan_;
-  Machine const& machine_;
   std::vector<TensorScan> scans_;
-  RecordList records_;
+  Provenance provenance_;
+  std::map<std::size_t, Told> told_;  ///< per group of the plan
 };
 
 }  // namespace
 
 int run_study(Communicator const& comm, int argc, char const* const* argv) {
-  auto config = parse_study_options(argc, argv, comm.is_root());
+  auto config = together(comm, [&] { return parse_study_options(argc, argv, comm.is_root()); });
   if (!config) return 0;
   config->command_line = "asymptop";
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
 
-  auto const input = open_input(config->input);
+  auto const input = together(comm, [&] { return open_input(config->input); });
   auto const machine = describe_machine(comm);
   auto const plan = plan_study(*config, input.shape, machine);
   if (config->dry_run) {
@@ -206,8 +245,7 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
     auto& out = config->json == "-" ? std::cerr : std::cout;
     out << describe(plan, *config, machine) << std::flush;
   }
-  Study study(comm, *config, input, plan, machine);
-  return study.run();
+  return Study(comm, *config, input, plan, machine).run();
 }
 
 }  // namespace asymptop

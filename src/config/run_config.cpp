@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <charconv>
 #include <cmath>
 #include <iostream>
 
@@ -72,6 +73,8 @@ po::options_description study_options() {
       "merge", text("auto"),
       "how ranks agree on the k largest: auto (fastest by estimate) | root (all lists to rank 0) | owner (lists to the rank that owns "
       "the row) | tree (pairwise) | threshold (owners find each row's k-th score first); the results are the same")(
+      "groups", text("auto"),
+      "auto | G: share the heads of tensor input out among G groups of ranks, each of which splits its heads' keys over its ranks")(
       "threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
   return options;
 }
@@ -79,6 +82,16 @@ po::options_description study_options() {
 bool parse_switch(std::string const& option, std::string const& text) {
   if (text != "on" && text != "off") throw UsageError(option, text, "is neither on nor off");
   return text == "on";
+}
+
+/// 0 for `auto`.
+int parse_groups(std::string const& text) {
+  if (text == "auto") return 0;
+  int groups = 0;
+  auto const* end = text.data() + text.size();
+  auto const [stop, error] = std::from_chars(text.data(), end, groups);
+  if (error != std::errc() || stop != end || groups < 1) throw UsageError("--groups", text, "is neither auto nor a number from 1");
+  return groups;
 }
 
 std::vector<double> parse_epsilons(std::string const& list) {
@@ -154,6 +167,7 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   config.path = choose("--path", text("path"), {KernelPath::automatic, KernelPath::fused, KernelPath::blas_tile});
   using enum MergeStrategy;
   config.merge = choose("--merge", text("merge"), {automatic, root, owner, tree, threshold});
+  config.groups = parse_groups(text("groups"));
   check_together(config, values);
   return config;
 }

@@ -52,6 +52,7 @@ struct RunConfig : MeasureOptions {
   KeyStorage keys = KeyStorage::automatic;
   KernelPath path = KernelPath::automatic;
   MergeStrategy merge = MergeStrategy::automatic;
+  int groups = 0;  ///< teams of ranks among which heads are shared out; 0: as the plan finds fastest
 };
 
 /// Parses `asymptop study` options. Returns nothing after --help was printed. Throws UsageError.

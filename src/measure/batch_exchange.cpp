@@ -1,4 +1,5 @@
-// What rank owners and the second pass tell each other: segments and probes out, sums and answers back.
+// What rank owners and the second pass tell each other: segments and probes out, sums and answers back. Device data are staged here,
+// through to_host and to_device: MPI is given host memory alone, so it need not know of devices.
 #include <algorithm>
 
 #include "comm/collectives.hpp"

@@ -23,7 +23,7 @@ constexpr std::int64_t most_held = (std::int64_t{1} << 30) - 1;
 constexpr double largest_usable_sigma = 1000.0;
 
 /// Rates for the estimate of time, per core: measured once on a 2023 server core, good to a factor of two.
-constexpr double normals_per_second = 1.5e9, flops_per_second = 1e11, scores_per_second = 1.2e9;
+constexpr double normals_per_second = 1.5e9, flops_per_second = 1e11, scores_per_second = 1.2e9, read_per_second = 2.5e8;
 
 /// Every law's k, and a grid of two points per octave up to the largest.
 std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
@@ -92,23 +92,41 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   }
 }
 
-void settle_merge(GroupPlan& group, RunConfig const& config, Machine const& machine) {
-  double const rows = group.rows_per_batch, keep = static_cast<double>(group.held) + 1.0;
-  group.merge = choose_merge(config.merge, {machine.ranks, rows, keep, static_cast<double>(group.n)}, machine.network);
+MergeShape merge_shape(GroupPlan const& group, int ranks) {
+  return {ranks, static_cast<double>(group.rows_per_batch), static_cast<double>(group.held) + 1.0, static_cast<double>(group.n)};
 }
 
-void estimate_cost(GroupPlan& group, RunConfig const& config, Machine const& machine) {
+/// Seconds that a rank of several spends on the messages of a batch: the global selection, and its part of every row's profile and sums
+/// of attention, which goes to the row's owner however many ranks there are.
+double message_seconds(GroupPlan const& group, RunConfig const& config, Network const& network, int ranks) {
+  if (ranks == 1) return 0.0;
+  auto const shape = merge_shape(group, ranks);
+  double const laws = static_cast<double>(group.cases.size()), segments = static_cast<double>(group.k.size()) + 1.0;
+  double const sums = config.output_error ? laws * segments * static_cast<double>(group.d + 1) : 0.0;
+  double const bytes = shape.rows * 8.0 * (3.0 * 20.0 * group.bins_per_unit + sums) * (ranks - 1) / ranks;
+  constexpr double calls = 30.0;  // collective ones
+  return estimate_merge(choose_merge(config.merge, shape, network), shape, network).seconds + calls * std::log2(ranks) * network.latency +
+         (network.bandwidth > 0.0 ? bytes / network.bandwidth : 0.0);
+}
+
+/// Seconds that so many ranks take for the group. The rank with the largest share of the keys, in whole blocks, counts.
+double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine const& machine, int ranks) {
   double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), m = static_cast<double>(config.rows);
   double const draws = static_cast<double>(config.draws), laws = static_cast<double>(group.cases.size());
+  double const block = static_cast<double>(config.block), keys = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block);
   double const batches = std::ceil(m / group.rows_per_batch), passes = 2.0;
-  group.flops = draws * m * n * d * 2.0 * (passes + (config.output_error ? laws : 0.0));
-  double const tensors = config.output_error ? 2.0 : 1.0;
-  double const normals = config.input.empty() ? draws * n * d * tensors * (group.resident ? 1.0 : passes * batches) : 0.0;
-  double const scores = draws * m * n * (passes + (config.output_error ? laws : 0.0));
-  double const cores = static_cast<double>(machine.ranks) * machine.threads;
-  constexpr double seconds_per_draw = 0.01;  // messages, allocations, evaluation: what small n cost
-  group.seconds = draws * batches * seconds_per_draw +
-                  (normals / normals_per_second + group.flops / flops_per_second + scores / scores_per_second) / cores;
+  double const products = draws * m * keys * (passes + (config.output_error ? laws : 0.0));
+  double const tensors = keys * d * (config.output_error ? 2.0 : 1.0);
+  double const input = config.input.empty() ? draws * tensors * (group.resident ? 1.0 : passes * batches) / normals_per_second
+                                            : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
+  constexpr double seconds_per_batch = 0.01;  // allocations, evaluation: what small n cost
+  return draws * batches * (seconds_per_batch + message_seconds(group, config, machine.network, ranks)) +
+         (input + products * (2.0 * d / flops_per_second + 1.0 / scores_per_second)) / machine.threads;
+}
+
+double estimate_flops(GroupPlan const& group, RunConfig const& config) {
+  double const passes = 2.0 + (config.output_error ? static_cast<double>(group.cases.size()) : 0.0);
+  return static_cast<double>(config.draws * config.rows) * static_cast<double>(group.n * group.d) * 2.0 * passes;
 }
 
 std::string case_id(GroupPlan const& group, std::size_t law, bool tensors) {
@@ -180,6 +198,77 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Inpu
   return "";
 }
 
+std::vector<std::int64_t> heads_of(RunConfig const& config, InputShape const& input) {
+  if (input.n == 0) return {-1};
+  auto heads = config.heads;
+  for (std::int64_t head = 0; config.heads.empty() && head < input.heads; ++head) heads.push_back(head);
+  for (auto const head : heads) {
+    if (head >= input.heads)
+      throw UsageError("--heads", std::to_string(head), "is not a head of " + input.name + ", which has " + std::to_string(input.heads));
+  }
+  return heads;
+}
+
+/// The plan for so many teams of neighbouring ranks, equal but for one rank. Heads, all of the same shapes, go one by one to the team
+/// that would be done with them first.
+StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine const& machine, std::vector<std::int64_t> const& heads,
+                     std::vector<GroupPlan> shapes, int teams) {
+  StudyPlan plan;
+  auto smallest = machine;
+  smallest.ranks = machine.ranks / teams;
+  std::vector<std::string> reasons;
+  for (auto& shape : shapes) {
+    reasons.push_back(reason_to_skip(shape, config, input, smallest));
+    if (!reasons.back().empty()) continue;
+    choose_path(shape, config, smallest);
+    choose_storage(shape, config, smallest);
+    shape.flops = estimate_flops(shape, config);
+  }
+  std::vector<std::vector<double>> seconds;  // per team and shape
+  std::vector<double> per_head;
+  for (int t = 0; t < teams; ++t) {
+    int const first = static_cast<int>(std::int64_t{machine.ranks} * t / teams),
+              end = static_cast<int>(std::int64_t{machine.ranks} * (t + 1) / teams);
+    plan.teams.push_back({first, end - first, 0.0});
+    auto& of_team = seconds.emplace_back();
+    per_head.push_back(0.0);
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      of_team.push_back(reasons[i].empty() ? estimate_seconds(shapes[i], config, machine, end - first) : 0.0);
+      per_head.back() += of_team.back();
+    }
+  }
+  for (auto const head : heads) {
+    std::size_t team = 0;
+    for (std::size_t t = 1; t < plan.teams.size(); ++t) {
+      if (plan.teams[t].seconds + per_head[t] < plan.teams[team].seconds + per_head[team]) team = t;
+    }
+    plan.teams[team].seconds += per_head[team];
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      auto const& shape = shapes[i];
+      if (!reasons[i].empty()) {
+        plan.skips.push_back(
+            {"n = " + std::to_string(shape.n) + ", d = " + std::to_string(shape.d) + (input.n > 0 ? ", head " + std::to_string(head) : ""),
+             reasons[i]});
+        continue;
+      }
+      auto& group = plan.groups.emplace_back(shape);
+      group.head = head;
+      if (input.n > 0) group.cases.front().id = case_id(group, 0, true);
+      group.merge = choose_merge(config.merge, merge_shape(group, plan.teams[team].ranks), machine.network);
+      group.seconds = seconds[team][i];
+      group.team = team;
+    }
+  }
+  return plan;
+}
+
+/// Whether two plans of the same study measure the same cases and hold the same k, so that their results are the same bytes.
+bool holds_the_same(StudyPlan const& a, StudyPlan const& b) {
+  return std::equal(a.groups.begin(), a.groups.end(), b.groups.begin(), b.groups.end(), [](GroupPlan const& x, GroupPlan const& y) {
+    return x.n == y.n && x.d == y.d && x.head == y.head && x.held == y.held;
+  });
+}
+
 }  // namespace
 
 std::string bytes_text(double bytes) {
@@ -188,37 +277,37 @@ std::string bytes_text(double bytes) {
   return text;
 }
 
+std::size_t StudyPlan::team_of(int rank) const {
+  std::size_t team = 0;
+  while (team + 1 < teams.size() && teams[team + 1].first_rank <= rank) ++team;
+  return team;
+}
+
+double StudyPlan::seconds() const {
+  double longest = 0.0;
+  for (auto const& team : teams) longest = std::max(longest, team.seconds);
+  return longest;
+}
+
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine) {
-  StudyPlan plan;
-  bool const tensors = input.n > 0;
-  std::vector<std::int64_t> heads{-1};
-  if (tensors) {
-    heads = config.heads;
-    if (heads.empty()) {
-      for (std::int64_t head = 0; head < input.heads; ++head) heads.push_back(head);
-    }
-    for (auto const head : heads) {
-      if (head >= input.heads)
-        throw UsageError("--heads", std::to_string(head), "is not a head of " + input.name + ", which has " + std::to_string(input.heads));
-    }
+  auto const heads = heads_of(config, input);
+  std::vector<GroupPlan> shapes;
+  for (auto const d : input.n > 0 ? std::vector<std::int64_t>{input.d} : config.d) {
+    for (auto const n : config.n) shapes.push_back(make_group(config, input, n, d, heads.front()));
   }
-  auto const dimensions = tensors ? std::vector<std::int64_t>{input.d} : config.d;
-  for (auto const head : heads) {
-    for (auto const d : dimensions) {
-      for (auto const n : config.n) {
-        auto group = make_group(config, input, n, d, head);
-        auto const reason = reason_to_skip(group, config, input, machine);
-        if (!reason.empty()) {
-          plan.skips.push_back(
-              {"n = " + std::to_string(n) + ", d = " + std::to_string(d) + (tensors ? ", head " + std::to_string(head) : ""), reason});
-          continue;
-        }
-        choose_path(group, config, machine);
-        choose_storage(group, config, machine);
-        settle_merge(group, config, machine);
-        estimate_cost(group, config, machine);
-        plan.groups.push_back(std::move(group));
-      }
+  auto const most = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(machine.ranks), heads.size()));
+  if (config.groups > most) {
+    throw UsageError(
+        "--groups", std::to_string(config.groups),
+        "is more than there are " + std::string(most == machine.ranks ? "ranks" : "heads") + " (" + std::to_string(most) + ")");
+  }
+  auto plan = plan_teams(config, input, machine, heads, shapes, std::max(1, config.groups));
+  for (int teams = 2; config.groups == 0 && teams <= most; ++teams) {
+    try {
+      auto other = plan_teams(config, input, machine, heads, shapes, teams);
+      if (other.seconds() < plan.seconds() && holds_the_same(other, plan)) plan = std::move(other);
+    } catch (UsageError const&) {
+      break;  // it does not fit into memory, and more teams need more of it
     }
   }
   if (plan.groups.empty())
@@ -228,13 +317,13 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
 
 std::string describe(StudyPlan const& plan, RunConfig const& config, Machine const& machine) {
   std::ostringstream out;
-  double seconds = 0.0;
   std::size_t cases = 0;
   out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draws x " << config.rows
       << " rows\n";
+  if (plan.teams.size() > 1) out << "Heads are shared out among " << plan.teams.size() << " groups of ranks\n";
   char line[256];
-  std::snprintf(line, sizeof line, "%14s %5s %5s  %-9s %-9s %12s %12s %9s  %s\n", "n", "d", "head", "keys", "merge", "bytes/rank", "Gflop",
-                "~seconds", "k, sigma");
+  std::snprintf(line, sizeof line, "%14s %5s %5s %9s  %-9s %-9s %12s %12s %9s  %s\n", "n", "d", "head", "ranks", "keys", "merge",
+                "bytes/rank", "Gflop", "~seconds", "k, sigma");
   out << line;
   for (auto const& group : plan.groups) {
     std::string laws;
@@ -243,15 +332,17 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
     if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
     for (std::size_t i = 0; i < group.cases.size(); ++i) laws += (i == 0 ? "; sigma = " : ", ") + group.cases[i].sigma_law;
     auto const head = group.head < 0 ? std::string("-") : std::to_string(group.head);
-    std::snprintf(line, sizeof line, "%14lld %5lld %5s  %-9s %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n),
-                  static_cast<long long>(group.d), head.c_str(), group.resident ? "resident" : "streamed", name_of(group.merge),
-                  bytes_text(group.bytes_per_rank).c_str(), group.flops / 1e9, group.seconds);
+    auto const& team = plan.teams[group.team];
+    auto ranks = std::to_string(team.first_rank);
+    if (team.ranks > 1) ranks += "-" + std::to_string(team.first_rank + team.ranks - 1);
+    std::snprintf(line, sizeof line, "%14lld %5lld %5s %9s  %-9s %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n),
+                  static_cast<long long>(group.d), head.c_str(), ranks.c_str(), group.resident ? "resident" : "streamed",
+                  name_of(group.merge), bytes_text(group.bytes_per_rank).c_str(), group.flops / 1e9, group.seconds);
     out << line << laws << "\n";
-    seconds += group.seconds;
     cases += group.cases.size();
   }
   for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
-  std::snprintf(line, sizeof line, "%zu case(s), about %.3g s\n", cases, seconds);
+  std::snprintf(line, sizeof line, "%zu case(s), about %.3g s\n", cases, plan.seconds());
   out << line;
   return out.str();
 }

@@ -58,6 +58,14 @@ struct GroupPlan {
   double bytes_per_rank = 0.0;  ///< estimated peak
   double flops = 0.0;           ///< of all draws, scores and outputs
   double seconds = 0.0;         ///< rough estimate
+  std::size_t team = 0;         ///< whose ranks measure it
+};
+
+/// Ranks that measure their cases apart from the others: heads are shared out among teams, keys among the ranks of a team.
+struct Team {
+  int first_rank = 0;
+  int ranks = 1;
+  double seconds = 0.0;  ///< rough estimate of all its cases
 };
 
 struct Skip {
@@ -68,9 +76,15 @@ struct Skip {
 struct StudyPlan {
   std::vector<GroupPlan> groups;
   std::vector<Skip> skips;
+  std::vector<Team> teams;
+
+  std::size_t team_of(int rank) const;
+  /// Until the last team is done.
+  double seconds() const;
 };
 
-/// Throws UsageError for a law that fails at some n, and for a group that does not fit into memory.
+/// Throws UsageError for a law that fails at some n, and for a group that does not fit into memory. --groups auto: as many teams as
+/// take the least time by the estimates, of those that leave what is held as it is.
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine);
 
 /// `512 MB`, `3.20 GB`.

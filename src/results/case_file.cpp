@@ -123,7 +123,7 @@ std::string options_of_case(std::string const& config_text) {
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     auto const name = line.substr(0, line.find(" = "));
-    if (name != "n" && name != "d" && name != "heads" && name != "keys" && name != "merge") kept += line + "\n";
+    if (name != "n" && name != "d" && name != "heads" && name != "keys" && name != "merge" && name != "groups") kept += line + "\n";
   }
   return kept;
 }

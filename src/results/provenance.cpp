@@ -32,12 +32,6 @@ std::string date_utc() {
   return text;
 }
 
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return name;
-}
-
 /// The cores that this process may use, as `0,1`.
 std::string allowed_cores() {
   cpu_set_t set;
@@ -81,6 +75,12 @@ std::string kokkos_version() {
 
 }  // namespace
 
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
 std::string version_text() { return std::string("asymptop ") + build_info::version + " (" + build_info::git_hash + ")"; }
 
 Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, std::vector<std::pair<std::string, double>> numbers) {
@@ -93,6 +93,8 @@ Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, 
     auto const host = line.substr(line.find(' ') + 1, line.rfind(' ') - line.find(' ') - 1);
     if (seen.insert(host).second) hosts.append(hosts.empty() ? "" : ",").append(host);
   }
+  comm.broadcast(hosts);
+  comm.broadcast(layout);
   Provenance provenance;
   provenance.texts = {{"kind", run.kind},
                       {"version", build_info::version},

@@ -26,8 +26,11 @@ struct RunIdentity {
   int threads = 1;
 };
 
-/// Collective. Complete on rank 0. `numbers`: yardsticks measured in the run.
+/// Collective; complete on all ranks. `numbers`: yardsticks measured in the run.
 Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, std::vector<std::pair<std::string, double>> numbers);
+
+/// The name of the machine that this process runs on.
+std::string host_name();
 
 /// `asymptop 0.1.0 (hash)`.
 std::string version_text();

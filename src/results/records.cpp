@@ -65,7 +65,8 @@ std::vector<Record> records_of(StudyCase const& c) {
   return records;
 }
 
-void RecordList::add(StudyCase const& c) {
+std::vector<std::string> record_lines(StudyCase const& c) {
+  std::vector<std::string> lines;
   for (auto const& record : records_of(c)) {
     nlohmann::ordered_json json;
     json["n"] = c.group->n;
@@ -81,8 +82,9 @@ void RecordList::add(StudyCase const& c) {
     json["rows"] = c.config->rows * c.config->draws;
     json["draws"] = c.config->draws;
     json["verdict"] = c.verdict();
-    lines_.push_back(json.dump());
+    lines.push_back(json.dump());
   }
+  return lines;
 }
 
 void RecordList::write(std::string const& path) const {

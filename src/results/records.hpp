@@ -19,10 +19,12 @@ struct Record {
 
 std::vector<Record> records_of(StudyCase const& study_case);
 
-/// Collects cases as they finish and renders the JSON array.
+/// The records of a case as JSON objects, one a line.
+std::vector<std::string> record_lines(StudyCase const& study_case);
+
+/// Collects records and renders the JSON array.
 class RecordList {
  public:
-  void add(StudyCase const& study_case);
   void add(std::string record) { lines_.push_back(std::move(record)); }
   /// Writes to a file, or to stdout for `-`. Throws RunError.
   void write(std::string const& path) const;

@@ -36,9 +36,7 @@ void publish_file(std::string const& part, std::string const& path) {
 }
 
 void write_whole(std::string const& path, std::function<void(hid_t)> const& fill) {
-  char host[256] = {};
-  gethostname(host, sizeof host - 1);
-  std::string const part = path + "." + host + "." + std::to_string(getpid()) + ".part";
+  std::string const part = path + "." + host_name() + "." + std::to_string(getpid()) + ".part";
   try {
     auto file = h5::create_file(part);
     fill(static_cast<hid_t>(file));

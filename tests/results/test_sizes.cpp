@@ -230,5 +230,81 @@ TEST(Plan, MoreMemoryThanTheMachineHasIsRefused) {
   EXPECT_NO_THROW(plan_study(parse({"--n", "2^30", "--k", "64", "--keys", "streamed"}), {}, machine));
 }
 
+/// A plan for tensors of so many heads.
+StudyPlan plan_heads(int ranks, std::int64_t heads, std::vector<std::string> options, double memory = 0.0) {
+  Machine machine;
+  machine.ranks = ranks;
+  machine.ranks_on_node = 1;
+  machine.memory_bytes = memory;
+  machine.network = {2e-5, 1e-6, 1e9, 1e8};
+  InputShape const input{1 << 24, 64, heads, 0.0, "tensors.h5"};
+  options.insert(options.end(), {"--input", "tensors.h5"});
+  return plan_study(parse(options), input, machine);
+}
+
+std::vector<int> ranks_of_teams(StudyPlan const& plan) {
+  std::vector<int> ranks;
+  for (auto const& team : plan.teams) ranks.push_back(team.ranks);
+  return ranks;
+}
+
+TEST(Plan, TeamsPartitionRanksAndHeads) {
+  for (int const ranks : {1, 2, 3, 4, 6, 7}) {
+    for (int teams = 1; teams <= std::min(ranks, 5); ++teams) {
+      auto const plan = plan_heads(ranks, 5, {"--n", "2^16,2^20", "--groups", std::to_string(teams)});
+      ASSERT_EQ(plan.teams.size(), static_cast<std::size_t>(teams));
+      ASSERT_EQ(plan.groups.size(), 10u);
+      int next = 0;
+      for (std::size_t t = 0; t < plan.teams.size(); ++t) {
+        EXPECT_EQ(plan.teams[t].first_rank, next);
+        EXPECT_GE(plan.teams[t].ranks, ranks / teams);
+        EXPECT_LE(plan.teams[t].ranks, ranks / teams + 1);
+        for (int r = 0; r < plan.teams[t].ranks; ++r) EXPECT_EQ(plan.team_of(next++), t);
+      }
+      EXPECT_EQ(next, ranks);
+      double slowest = 0.0;
+      for (std::size_t t = 0; t < plan.teams.size(); ++t) {
+        double seconds = 0.0;
+        for (auto const& group : plan.groups) seconds += group.team == t ? group.seconds : 0.0;
+        EXPECT_NEAR(seconds, plan.teams[t].seconds, 1e-9 * seconds);
+        slowest = std::max(slowest, seconds);
+      }
+      EXPECT_NEAR(plan.seconds(), slowest, 1e-9 * slowest);
+      for (std::size_t i = 0; i < 10; i += 2) EXPECT_EQ(plan.groups[i].team, plan.groups[i + 1].team);  // a head stays in one team
+    }
+  }
+}
+
+TEST(Plan, TeamsAreChosenByTime) {
+  // Heads that divide evenly need no messages at all.
+  EXPECT_EQ(ranks_of_teams(plan_heads(4, 8, {"--n", "2^20"})), (std::vector<int>{1, 1, 1, 1}));
+  EXPECT_EQ(ranks_of_teams(plan_heads(6, 3, {"--n", "2^20"})), (std::vector<int>{2, 2, 2}));
+  // Four teams of six ranks would wait for the two that have one rank, three for the one that has two heads.
+  EXPECT_EQ(ranks_of_teams(plan_heads(6, 4, {"--n", "2^24"})), (std::vector<int>{3, 3}));
+  // One head, or none: all ranks share its keys.
+  EXPECT_EQ(ranks_of_teams(plan_heads(6, 1, {"--n", "2^20"})), std::vector<int>{6});
+  EXPECT_EQ(ranks_of_teams(plan_study(parse({"--n", "2^20"}), {}, {})), std::vector<int>{1});
+}
+
+TEST(Plan, TeamsMustFitIntoMemory) {
+  std::vector<std::string> const options{"--n", "2^24", "--keys", "resident", "--k", "64"};
+  // All keys and values of a head are 8.6 GB.
+  EXPECT_EQ(plan_heads(4, 4, options, 16e9).teams.size(), 4u);
+  EXPECT_EQ(plan_heads(4, 4, options, 7e9).teams.size(), 2u);
+  EXPECT_EQ(plan_heads(4, 4, options, 3e9).teams.size(), 1u);
+  EXPECT_THROW(plan_heads(4, 4, options, 1e9), UsageError);
+}
+
+TEST(Plan, TeamsLeaveWhatIsHeldAsItIs) {
+  // Heads of 2^24 candidates for 64 rows fill this memory; what is held decides about bytes, so it may not depend on the split.
+  std::vector<std::string> options{"--n", "2^24", "--keys", "streamed", "--k", "n", "--output-error", "off"};
+  for (double memory = 2e9; memory < 40e9; memory *= 1.3) {
+    auto const chosen = plan_heads(4, 4, options, memory);
+    auto one = options;
+    one.insert(one.end(), {"--groups", "1"});
+    EXPECT_EQ(chosen.groups[0].held, plan_heads(4, 4, one, memory).groups[0].held) << memory;
+  }
+}
+
 }  // namespace
 }  // namespace asymptop
