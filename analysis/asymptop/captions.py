@@ -45,6 +45,28 @@ SHARE_BELOW_AGAINST_N = _text("""
     itself: entries sum to 1, so at most 1/ε of the n can exceed ε, for any σ. For ε = 1/n this bound says nothing.
 """)
 
+SPEED_UP = _text("""
+    Work per time on p ranks as a multiple of one rank's in the same run. Bars are quartiles of single rounds, in which
+    every count of ranks was timed once, so that a slow moment of the machine meets all alike.
+""")
+EFFICIENCY = _text("""
+    Speed-up over the number of ranks: T₁/(p Tₚ) where n is fixed, T₁/Tₚ where n grows with p. T₁ is the median
+    time of one rank in the same run, not of the fastest serial program.
+""")
+PHASES = _text("""
+    Means over ranks of the seconds in each phase, as a share of one rank's time T₁ (times p where n is fixed): at
+    ideal scaling the height stays 1, and what is above is the price of p ranks. In “merge” ranks also wait for the
+    slowest. Where scores are made within another phase its name says so. The dash is the slowest rank's time.
+""")
+MODEL = _text("""
+    Time against ranks: measured medians with quartiles, the model fitted to all counts, and, as open circles, what
+    the model says of the largest count when it is fitted to the smaller ones alone.
+""")
+PROJECTION = _text("""
+    A projection, not measured: the fitted model at sizes and counts of ranks far beyond the data. The shaded counts
+    were measured, at smaller n. Its assumptions are listed beside it.
+""")
+
 BARS = "Markers are means over draws with one standard error."
 BAND = "Lines are medians over heads with the band from 10% to 90% of heads."
 EXPECTED = "Dashed lines are what i.i.d. Gaussian logits give at finite n, averaged over the measured σ of every row."

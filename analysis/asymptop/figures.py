@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from matplotlib import pyplot as plt
@@ -57,14 +58,17 @@ def _write_files(plot: Plot, folder: Path) -> None:
 def render(series: Sequence[Series], folder: Path | None = None) -> tuple[RenderedFigure, ...]:
     """Draw every figure that the data allow; with a folder, write PNG, PDF and the data as CSV there too."""
     panels = group_panels(series)
-    if not panels:
-        return ()
+    return render_plots([partial(build, panels) for build in BUILDERS], folder) if panels else ()
+
+
+def render_plots(builders: Sequence[Callable[[], Plot | None]], folder: Path | None) -> tuple[RenderedFigure, ...]:
+    """One after the other; a builder without data gives None."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     rendered = []
     with plt.rc_context(STYLE):
-        for build in BUILDERS:
-            plot = build(panels)
+        for build in builders:
+            plot = build()
             if plot is None:
                 continue
             if folder is not None:

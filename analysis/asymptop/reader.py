@@ -176,7 +176,7 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _attribute(node: h5py.Group, name: str, kind: type, where: str) -> str | int | float:
+def read_attribute(node: h5py.Group, name: str, kind: type, where: str) -> str | int | float:
     if name not in node.attrs:
         raise ResultsError(f"{where}: attribute '{name}' is missing")
     value = node.attrs[name]
@@ -196,7 +196,7 @@ def _attribute(node: h5py.Group, name: str, kind: type, where: str) -> str | int
 
 
 def _attributes(node: h5py.Group, names: dict[type, tuple[str, ...] | list[str]], where: str) -> dict:
-    return {name: _attribute(node, name, kind, where) for kind, group in names.items() for name in group}
+    return {name: read_attribute(node, name, kind, where) for kind, group in names.items() for name in group}
 
 
 def _dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
@@ -298,10 +298,10 @@ def _read_case(group: h5py.Group, where: str) -> Case:
 
 
 def _read_root(file: h5py.File, path: Path) -> Results:
-    version = _attribute(file, "schema_version", int, str(path))
+    version = read_attribute(file, "schema_version", int, str(path))
     if version != SCHEMA_VERSION:
         raise ResultsError(f"{path}: schema_version is {version}, this reader knows {SCHEMA_VERSION}")
-    kind = _attribute(file, "kind", str, str(path))
+    kind = read_attribute(file, "kind", str, str(path))
     if kind != "study":
         raise ResultsError(f"{path}: kind is '{kind}', expected 'study'")
     provenance = _attributes(file, {str: ROOT_TEXT, float: ROOT_NUMBERS}, str(path))

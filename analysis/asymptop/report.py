@@ -64,7 +64,7 @@ dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
-def _figures_section(figures: Sequence[RenderedFigure]) -> str:
+def figures_section(figures: Sequence[RenderedFigure]) -> str:
     parts = ['<h2 id="figures">Figures</h2>']
     if not figures:
         parts.append("<p>No VALID case to draw.</p>")
@@ -96,17 +96,22 @@ def build_report(
         summary_section(results, series, judgements),
         f"<nav>{links}</nav>",
         verdict_section(judgements),
-        _figures_section(figures),
+        figures_section(figures),
         fits_section(series),
         checks_section(results.cases),
         provenance_section(results),
     )
+    return page(results.path.name, sections)
+
+
+def page(name: str, sections: Sequence[str]) -> str:
+    """A page that needs nothing else; `name` is escaped here, the sections are HTML."""
     body = "\n".join(sections)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>Asymptop: {escape(results.path.name)}</title>\n<style>{CSS}</style>\n</head>\n"
+        f"<title>Asymptop: {escape(name)}</title>\n<style>{CSS}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
@@ -118,8 +123,11 @@ def write_report(
     judgements: Sequence[Judgement],
     figures: Sequence[RenderedFigure],
 ) -> None:
+    write_page(path, build_report(results, series, judgements, figures))
+
+
+def write_page(path: Path, text: str) -> None:
     """Write beside the target and rename, so that a failure leaves an older report whole."""
-    text = build_report(results, series, judgements, figures)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_text(text, encoding="utf-8")

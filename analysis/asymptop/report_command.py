@@ -1,4 +1,4 @@
-"""`report`: the verdict table on stdout, report.html, and the figures as files on request."""
+"""`report`: the verdict table on stdout, report.html, the figures as files on request; of a benchmark, its scaling."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from .bench_reader import kind_of
 from .claims import judge
 from .figures import render
 from .reader import ResultsError, open_results
 from .report import write_report
+from .scaling_command import write_scaling
+from .scaling_report import Target
 from .series import group_series
 from .verdict_table import print_verdicts
 
@@ -20,7 +23,7 @@ EXIT_USAGE = 2
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("report", help="judge the claims and write report.html")
-    parser.add_argument("results", type=Path, help="results file of a study")
+    parser.add_argument("results", type=Path, help="results file of a study, or of a benchmark with --scaling")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: %(default)s")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="also write each figure as PNG, PDF and CSV here")
     parser.set_defaults(run=run)
@@ -28,6 +31,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     try:
+        if kind_of(arguments.results) == "bench":
+            write_scaling([arguments.results], Target(), arguments.output, arguments.figures)
+            print(f"report: {arguments.output}")
+            return EXIT_OK
         with open_results(arguments.results) as results:
             series = group_series(results.cases)
             judgements = judge(series)

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <map>
+#include <memory>
 
 #include "app/commands.hpp"
 #include "app/machine.hpp"
@@ -15,22 +17,36 @@
 namespace asymptop {
 namespace {
 
+/// The first ranks of the run, and what their cores can do. Ranks after them hold the rest, and no one uses that.
+struct FirstRanks {
+  FirstRanks(Communicator const& all, int ranks, int threads)
+      : comm(all.split(all.rank() < ranks ? 0 : 1)), yardsticks(comm, threads), take_part(all.rank() < ranks) {}
+  Communicator comm;
+  Yardsticks yardsticks;
+  bool take_part;
+};
+
 class Bench {
  public:
   Bench(Communicator const& comm, BenchConfig const& config, BenchPlan const& plan, Machine const& machine,
         std::vector<BenchPath> const& paths)
-      : comm_(comm), config_(config), plan_(plan), machine_(machine), paths_(paths), yardsticks_(comm, machine.threads) {}
+      : comm_(comm), config_(config), plan_(plan), machine_(machine), paths_(paths) {
+    for (auto const& item : plan.cases) {
+      auto& place = ranks_[item.ranks];
+      if (place == nullptr) place = std::make_unique<FirstRanks>(comm, item.ranks, machine.threads);
+    }
+  }
 
   /// Returns the exit code.
   int run() {
     print_machine();
     measure_yardsticks();
-    print("\n" + bench_table_heading());
-    for (auto const& item : plan_.cases) measure(item);
+    print("\n" + bench_table_heading(config_.scaling));
+    for (auto const& group : plan_.groups) measure(group);
     finish();
-    bool valid = true;
-    for (auto const& c : cases_) valid = valid && c.result.reason().empty();
-    return valid ? 0 : 1;
+    std::int64_t invalid = 0;  // rank 0 took part in all and knows
+    for (auto const& c : cases_) invalid += c.result.reason().empty() ? 0 : 1;
+    return comm_.max(invalid) == 0 ? 0 : 1;
   }
 
  private:
@@ -45,6 +61,16 @@ class Bench {
           "run       " + std::to_string(machine_.ranks) + " rank(s) x " + std::to_string(machine_.threads) + " thread(s), " +
           std::to_string(config_.samples) + " samples, block " + std::to_string(config_.block) + ", seed " + std::to_string(config_.seed) +
           "\n");
+    if (config_.scaling != Scaling::none) {
+      std::string counts;
+      for (auto const& [ranks, first] : ranks_) counts += (counts.empty() ? "" : ", ") + std::to_string(ranks);
+      print("scaling   " + std::string(name_of(config_.scaling)) + ", on the first " + counts +
+            " rank(s) of the run while the others sleep\n");
+    }
+    for (auto const& group : plan_.groups) {
+      if (!group.together)
+        print("in order  " + group.id + ": memory does not hold all counts of ranks at once, so samples do not take turns\n");
+    }
     for (auto const& skip : plan_.skips) print("skipped   " + skip.what + ": " + skip.reason + "\n");
     for (auto const& item : plan_.cases) {
       if (item.k_clipped) print("clipped   k = " + item.k_law + " to n = " + std::to_string(item.n) + " in " + item.id + "\n");
@@ -52,42 +78,86 @@ class Bench {
   }
 
   void measure_yardsticks() {
-    double const fma = yardsticks_.fma_gflops();
-    bandwidth_ = yardsticks_.read_bandwidth();
-    char line[160];
-    std::snprintf(line, sizeof line, "fma       fp32 multiply-adds from registers: %.4g GFLOP/s\nread      memory: %.4g GB/s\n", fma,
-                  bandwidth_);
-    print(line);
-    for (auto const& item : plan_.cases) {
-      auto const m = static_cast<int>(item.m), d = static_cast<int>(item.d);
-      if (!yardsticks_.knows_sgemm(m, d)) print(sgemm_line(m, d, yardsticks_.sgemm(m, d)));
+    for (auto const& [count, first] : ranks_) {
+      if (first->take_part) print(yardstick_lines(*first, count));
+      comm_.sleeping_barrier();
     }
+    auto& most = ranks_.rbegin()->second->yardsticks;
+    bool const here = ranks_.rbegin()->second->take_part;
     provenance_ =
         collect_provenance(comm_, {"bench", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads},
-                           {{"fma_gflops", fma}, {"read_bandwidth", bandwidth_}});
+                           {{"fma_gflops", here ? most.fma_gflops() : 0.0}, {"read_bandwidth", here ? bandwidth_.rbegin()->second : 0.0}});
     if (comm_.is_root()) provenance_.texts.emplace_back("cpu", cpu_name());
   }
 
-  void measure(BenchCase const& item) {
-    MeasuredCase c;
-    c.item = item;
-    c.read_bandwidth = bandwidth_;
-    // Where memory is read, its rate just before and just after the case.
-    if (item.resident) c.read_bandwidth = yardsticks_.read_bandwidth();
-    c.result = run_bench_case(comm_, item, config_, path_of(paths_, item));
-    c.sgemm = yardsticks_.sgemm(static_cast<int>(item.m), static_cast<int>(item.d));
-    c.fma_gflops = yardsticks_.fma_gflops();
-    if (item.resident) c.read_bandwidth = std::max(c.read_bandwidth, yardsticks_.read_bandwidth());
-    c.ranks = machine_.ranks;
-    c.threads = machine_.threads;
-    print(bench_table_row(c));
-    cases_.push_back(std::move(c));
-    // After every case: a run that is ended loses the case in flight only.
-    if (comm_.is_root()) write_bench_file(config_.output, provenance_, cases_);
+  /// Collective over the ranks that take part.
+  std::string yardstick_lines(FirstRanks& first, int count) {
+    auto& yardsticks = first.yardsticks;
+    double const fma = yardsticks.fma_gflops(), bandwidth = bandwidth_[count] = yardsticks.read_bandwidth();
+    char line[160];
+    std::snprintf(line, sizeof line, "fma       fp32 multiply-adds from registers: %.4g GFLOP/s\nread      memory: %.4g GB/s\n", fma,
+                  bandwidth);
+    std::string text = config_.scaling == Scaling::none ? "" : "on " + std::to_string(count) + " rank(s):\n";
+    text += line;
+    for (auto const& item : plan_.cases) {
+      auto const m = static_cast<int>(item.m), d = static_cast<int>(item.d);
+      if (item.ranks == count && m > 0 && !yardsticks.knows_sgemm(m, d)) text += sgemm_line(m, d, yardsticks.sgemm(m, d));
+    }
+    return text;
+  }
+
+  /// Of the group's counts of ranks, where memory is read; what was measured at the start otherwise.
+  std::map<int, double> read_bandwidths(BenchGroup const& group) const {
+    std::map<int, double> rates = bandwidth_;
+    for (auto i = group.first; i < group.end; ++i) {
+      auto const& item = plan_.cases[i];
+      if (!item.resident) continue;
+      auto const& first = *ranks_.at(item.ranks);
+      if (first.take_part) rates[item.ranks] = first.yardsticks.read_bandwidth();
+      comm_.sleeping_barrier();
+    }
+    return rates;
+  }
+
+  void measure(BenchGroup const& group) {
+    std::vector<BenchTurn> turns;
+    for (auto i = group.first; i < group.end; ++i) turns.push_back({&plan_.cases[i], &ranks_.at(plan_.cases[i].ranks)->comm});
+    // The rate of memory just before and just after the samples: on shared machines it moves.
+    auto const before = read_bandwidths(group);
+    auto results = run_bench_turns(comm_, turns, group.together, config_, path_of(paths_, plan_.cases[group.first]));
+    auto const after = read_bandwidths(group);
+    if (!comm_.is_root()) return;
+    auto const one_rank_seconds = results.front().seconds;
+    auto const first = cases_.size();
+    for (std::size_t i = 0; i < turns.size(); ++i) {
+      auto const& item = *turns[i].item;
+      auto& yardsticks = ranks_.at(item.ranks)->yardsticks;
+      MeasuredCase c;
+      c.item = item;
+      c.result = std::move(results[i]);
+      if (item.m > 0) c.sgemm = yardsticks.sgemm(static_cast<int>(item.m), static_cast<int>(item.d));
+      c.fma_gflops = yardsticks.fma_gflops();
+      c.read_bandwidth = std::max(before.at(item.ranks), after.at(item.ranks));
+      c.threads = machine_.threads;
+      if (config_.scaling != Scaling::none) {
+        c.scaling = config_.scaling;
+        c.scaling_id = group.id;
+        c.in_rounds = group.together;
+        c.one_rank_seconds = one_rank_seconds;
+      }
+      print(bench_table_row(c));
+      cases_.push_back(std::move(c));
+    }
+    // After every group: a run that is ended loses the cases in flight only.
+    auto const begin = PhaseTimes::Clock::now();
+    write_bench_file(config_.output, provenance_, cases_);
+    double const seconds = std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count();
+    for (auto i = first; i < cases_.size(); ++i) cases_[i].write_seconds = seconds;
   }
 
   void finish() const {
     if (!comm_.is_root()) return;
+    write_bench_file(config_.output, provenance_, cases_);  // now with the time that writing took
     RecordList records;
     for (auto const& c : cases_) records.add(bench_record(c));
     if (!config_.json.empty()) records.write(config_.json);
@@ -99,10 +169,10 @@ class Bench {
   BenchPlan const& plan_;
   Machine const& machine_;
   std::vector<BenchPath> const& paths_;
-  Yardsticks yardsticks_;
-  double bandwidth_ = 0.0;  ///< of reading memory at the start, GB/s
+  std::map<int, std::unique_ptr<FirstRanks>> ranks_;  ///< by their count
+  std::map<int, double> bandwidth_;                   ///< by the same: of reading memory at the start, GB/s
   Provenance provenance_;
-  std::vector<MeasuredCase> cases_;
+  std::vector<MeasuredCase> cases_;  ///< on rank 0
 };
 
 }  // namespace

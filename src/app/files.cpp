@@ -31,7 +31,11 @@ std::string bench_summary(hid_t group) {
   char text[160];
   std::snprintf(text, sizeof text, "median %.4g s, %.4g GFLOP/s, %.1f%% of sgemm", h5::read_double_attribute(group, "median_seconds"),
                 h5::read_double_attribute(group, "gflops"), 100.0 * h5::read_double_attribute(group, "share_of_sgemm"));
-  return text;
+  if (!h5::has_attribute(group, "efficiency")) return text;
+  char more[80];
+  std::snprintf(more, sizeof more, ", efficiency on %lld rank(s) %.1f%%", static_cast<long long>(h5::read_int_attribute(group, "ranks")),
+                100.0 * h5::read_double_attribute(group, "efficiency"));
+  return std::string(text) + more;
 }
 
 std::string attend_summary(hid_t group) {

@@ -1,5 +1,8 @@
 #include "comm/communicator.hpp"
 
+#include <chrono>
+#include <thread>
+
 #include "comm/collectives.hpp"
 #include "config/errors.hpp"
 
@@ -79,6 +82,15 @@ void Communicator::count_sent(std::size_t messages, std::size_t bytes) const {
 }
 
 void Communicator::barrier() const { check_mpi(MPI_Barrier(comm_), "MPI_Barrier"); }
+void Communicator::sleeping_barrier() const {
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Ibarrier(comm_, &request), "MPI_Ibarrier");
+  for (int arrived = 0;;) {
+    check_mpi(MPI_Test(&request, &arrived, MPI_STATUS_IGNORE), "MPI_Test");
+    if (arrived != 0) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
 void Communicator::broadcast(std::vector<float>& values, int root) const {
   values = finish(asymptop::broadcast(*this, std::move(values), root));
 }

@@ -73,6 +73,8 @@ class Communicator {
   void count_rounds(int rounds) const { traffic_.rounds += size_ > 1 ? rounds : 0; }
 
   void barrier() const;
+  /// A barrier whose waiting ranks sleep, a millisecond at a time, and leave their cores to others.
+  void sleeping_barrier() const;
   void broadcast(std::vector<float>& values, int root = 0) const;         ///< sizes must agree
   void broadcast(std::vector<std::int64_t>& values, int root = 0) const;  ///< sizes must agree
   void broadcast(std::string& text, int root = 0) const;

@@ -12,15 +12,23 @@
 
 namespace asymptop {
 
-enum class BenchKernel { score, profile, top_k, exact_attention, top_k_attention };
+enum class BenchKernel { score, profile, top_k, exact_attention, top_k_attention, normals };
+/// What `all` means: attention, and not the numbers that it is tried on.
 inline constexpr BenchKernel all_bench_kernels[] = {BenchKernel::score, BenchKernel::profile, BenchKernel::top_k,
                                                     BenchKernel::exact_attention, BenchKernel::top_k_attention};
 
 char const* name_of(BenchKernel value);
 /// Whether the kernel selects, so that k is one of its axes.
-inline bool takes_k(BenchKernel kernel) { return kernel != BenchKernel::score && kernel != BenchKernel::exact_attention; }
+inline bool takes_k(BenchKernel kernel) {
+  return kernel == BenchKernel::profile || kernel == BenchKernel::top_k || kernel == BenchKernel::top_k_attention;
+}
 /// Whether the kernel reads values.
 inline bool takes_values(BenchKernel kernel) { return kernel == BenchKernel::exact_attention || kernel == BenchKernel::top_k_attention; }
+
+/// How a case grows with the ranks that measure it: not at all, or as many keys for each rank; `none`: all ranks measure each case.
+enum class Scaling { none, strong, weak };
+
+char const* name_of(Scaling value);
 
 struct BenchConfig : MeasureOptions {
   std::vector<BenchKernel> kernel;
@@ -29,6 +37,8 @@ struct BenchConfig : MeasureOptions {
   std::vector<KeyStorage> keys;   ///< resident and streamed only
   std::vector<std::string> path;  ///< names as given; `auto` and `all` are resolved by the plan
   std::vector<MergeStrategy> merge;
+  Scaling scaling = Scaling::none;
+  std::vector<std::int64_t> rank_counts;  ///< ascending; empty: the plan's choice
   std::int64_t samples = 10;
 };
 

@@ -102,17 +102,22 @@ class TiledExactAttention final : public KernelWork {
     Kokkos::deep_copy(space_, sums_, 0);
     auto const attend = [&](TileRange const& tile, int padded, Matrix<Space, float> const& scores, KeyTile const&) {
       auto const values = tensors_.values(tile.first_key, tile.keys, padded);
+      phases_.stop(Phase::generate);
       TileRange const all{0, tile.rows, tile.first_key, padded};
       add_head_and_weigh_tail(space_, segments_, scores, values, batch_.limit(), all, batch_.shard_begin(), 1.0f, factor_, weights_, sums_);
       weigh_values(space_, weights_, values, products_, padded, tiles_.blas);
       add_tail(space_, weights_, products_, tile.rows, padded, tiles_.blas, segments_.used, factor_, sums_);
       space_.fence();
+      phases_.stop(Phase::attend);
     };
     batch_.for_each_tile(tensors_, phases_, attend);
+    phases_.start();
     auto const host = to_host(sums_);
     std::vector<std::int64_t> tail;
     for (int row = 0; row < rows(); ++row) tail.insert(tail.end(), &host(row, 1, 0), &host(row, 1, 0) + d() + 1);
-    outputs_ = outputs_of(finish(merge_profile(problem_.comm, tail, all_owners(), d() + 1)), d(), factor_);
+    auto const merged = finish(merge_profile(problem_.comm, tail, all_owners(), d() + 1));
+    phases_.stop(Phase::merge);
+    outputs_ = outputs_of(merged, d(), factor_);
   }
 
   BenchAnswer answer(std::vector<int> const& asked) override {

@@ -17,7 +17,7 @@ QueryRows bench_queries(BenchCase const& item, BenchConfig const& bench, TensorO
   group.d = item.d;
   DrawIdentity const identity{&config, &group, 0};
   origin = tensor_origin(identity, nullptr);
-  return make_queries(identity, nullptr, nullptr);
+  return item.m > 0 ? make_queries(identity, nullptr, nullptr) : QueryRows{};
 }
 
 }  // namespace
@@ -36,11 +36,12 @@ std::vector<BenchPath> const& bench_paths() {
   static std::vector<BenchPath> const paths = [] {
     std::vector<BenchPath> all;
 #ifndef KOKKOS_ENABLE_CUDA
+    all.push_back({normals, "packed", make_packed_normals});
     // A processor without fused multiply-adds in vectors runs the fused kernels, but slowly: there is BLAS alone.
     if constexpr (simd::width > 4) {
       // Screening wins where 8-bit products are an instruction.
       if constexpr (simd::has_dot4)
-        all = {{top_k, "screened", make_screened_selection}, {top_k_attention, "screened", make_screened_selection}};
+        all.insert(all.end(), {{top_k, "screened", make_screened_selection}, {top_k_attention, "screened", make_screened_selection}});
       all.insert(all.end(), {{score, "fused", make_fused_score},
                              {profile, "fused", make_fused_selection},
                              {top_k, "fused", make_fused_selection},
@@ -54,7 +55,8 @@ std::vector<BenchPath> const& bench_paths() {
                            {profile, "blas-tile", make_tiled_selection},
                            {top_k, "blas-tile", make_tiled_selection},
                            {exact_attention, "blas-tile", make_tiled_exact_attention},
-                           {top_k_attention, "blas-tile", make_tiled_selection}});
+                           {top_k_attention, "blas-tile", make_tiled_selection},
+                           {normals, "rows", make_normal_rows}});
     return all;
   }();
   return paths;

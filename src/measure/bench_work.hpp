@@ -11,6 +11,7 @@
 #include "core/candidate.hpp"
 #include "measure/draw.hpp"
 #include "measure/queries.hpp"
+#include "measure/timing.hpp"
 #include "plan/bench_plan.hpp"
 #include "shard/partition.hpp"
 #include "shard/shard_tensors.hpp"
@@ -48,6 +49,9 @@ struct BenchAnswer {
   /// Of `score`: scores of every row asked for with the shard's keys from first_key on, (rows, keys).
   LocalIndex first_key = 0;
   std::vector<float> scores;
+
+  /// Of `normals`: the shard's rows from first_key on, (keys, d).
+  std::vector<float> normals;
 };
 
 /// What the global selection of a run cost this rank.
@@ -62,6 +66,10 @@ class BenchWork {
   virtual ~BenchWork() = default;
   /// The timed work: this rank's shard and the merge over ranks. Runs many times and starts from the inputs each time.
   virtual void run() = 0;
+  /// Seconds of its phases on this rank, all runs so far added up.
+  virtual PhaseTimes const& phases() const = 0;
+  /// Whether scores are a phase of their own; otherwise they are made in the pass that selects or attends.
+  virtual bool scores_apart() const = 0;
   /// The result of the last run for `rows` (ascending). Not timed.
   virtual BenchAnswer answer(std::vector<int> const& rows) = 0;
   /// Of the last run; nothing where the kernel does not select.

@@ -20,9 +20,14 @@ class FusedScore final : public ScoreWork {
   explicit FusedScore(BenchProblem const& problem) : ScoreWork(problem, true) {}
   void run() override {
     for_each_step(tensors_, rows(), [&](LocalIndex const first, int const count) {
-      score_strips(space_, batch_.packed_queries(), tensors_.packed_keys(first, count), count);
+      phases_.start();
+      auto const* packed = tensors_.packed_keys(first, count);
+      phases_.stop(Phase::generate);
+      score_strips(space_, batch_.packed_queries(), packed, count);
+      phases_.stop(Phase::score);
     });
   }
+  bool scores_apart() const override { return true; }
 };
 
 class FusedSelector final : public Selector {
@@ -48,12 +53,17 @@ class FusedExactAttention final : public KernelWork {
   void run() override {
     attention_.clear();
     for_each_step(tensors_, rows(), [&](LocalIndex const first, int const count) {
+      phases_.start();
       auto const* packed = tensors_.packed_keys(first, count);
       auto const values = tensors_.values(first, count, count);
+      phases_.stop(Phase::generate);
       attention_.add(space_, packed, values.data(), first, count);
+      phases_.stop(Phase::attend);
     });
+    phases_.start();
     auto const merged = merge_attention(
         problem_.comm, [&](int row) -> SoftmaxRun const& { return attention_.run(row); }, all_owners(), attention_.columns());
+    phases_.stop(Phase::merge);
     outputs_.clear();
     for (auto const& run : merged) {
       auto& output = outputs_.emplace_back();

@@ -17,6 +17,8 @@ class KernelWork : public BenchWork {
  public:
   /// packed: keys as the fused kernels read them.
   KernelWork(BenchProblem const& problem, bool packed);
+  PhaseTimes const& phases() const override { return phases_; }
+  bool scores_apart() const override { return !tensors_.packed(); }
 
  protected:
   using Space = StudySpace;
@@ -58,11 +60,13 @@ using SelectorMaker = std::function<std::unique_ptr<Selector>(RowBatch<StudySpac
 /// The work of top-k, profile or top-k attention, as the problem says, with a path's selector. packed: how it wants the keys.
 std::unique_ptr<BenchWork> make_selection_work(BenchProblem const& problem, SelectorMaker const& maker, bool packed);
 
+std::unique_ptr<BenchWork> make_normal_rows(BenchProblem const& problem);
 std::unique_ptr<BenchWork> make_tiled_score(BenchProblem const& problem);
 std::unique_ptr<BenchWork> make_tiled_selection(BenchProblem const& problem);
 std::unique_ptr<BenchWork> make_tiled_exact_attention(BenchProblem const& problem);
 
 // Host kernels: not in a build whose studies run on a device.
+std::unique_ptr<BenchWork> make_packed_normals(BenchProblem const& problem);
 std::unique_ptr<BenchWork> make_fused_score(BenchProblem const& problem);
 std::unique_ptr<BenchWork> make_fused_selection(BenchProblem const& problem);
 /// Top-k and top-k attention; screening has no profile.

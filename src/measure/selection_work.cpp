@@ -63,10 +63,12 @@ class Selection : public KernelWork {
   template <class MergeMore>
   void select_and_merge(std::size_t more_bytes_per_row, MergeMore const& merge_more) {
     auto const shard_rows = selector_->select(batch_, tensors_, phases_);
+    phases_.start();
     auto const& comm = problem_.comm;
     std::vector<int> all(static_cast<std::size_t>(rows()));
     for (int row = 0; row < rows(); ++row) all[static_cast<std::size_t>(row)] = row;
     lists_ = sorted_lists(shard_rows.head, all);
+    phases_.stop(Phase::select);
     heads_.assign(static_cast<std::size_t>(problem_.owned().size()), {});
     auto const merge = problem_.item.merge;
     auto const bytes = merge_memory(merge, comm.size(), keep_) + more_bytes_per_row * static_cast<std::size_t>(comm.size());
@@ -87,6 +89,7 @@ class Selection : public KernelWork {
         if (owner[i] == comm.rank()) heads_[own_index(together[i])] = std::move(merged[mine++]);
       }
     }
+    phases_.stop(Phase::merge);
   }
   void select_and_merge() {
     select_and_merge(0, [](ShardRows const&, std::vector<int> const&, std::vector<int> const&) {});
@@ -169,7 +172,9 @@ class TopKAttention final : public TopK {
 
   void run() override {
     TopK::run();
+    phases_.start();
     auto const winners = find_winners();
+    phases_.stop(Phase::merge);
     Kokkos::deep_copy(space_, sums_, 0);
     auto const count = static_cast<std::int64_t>(winners.candidates.extent(0));
     // Streamed values are made in pieces of bounded size.
@@ -181,9 +186,12 @@ class TopKAttention final : public TopK {
       add_winners(space_, winners, begin, end, values, !problem_.item.resident, 1.0f, factor_, sums_);
     }
     space_.fence();
+    phases_.stop(Phase::attend);
     auto const host = to_host(sums_);
     std::vector<std::int64_t> const mine(host.data(), host.data() + host.size());
-    outputs_ = outputs_of(finish(merge_profile(problem_.comm, mine, all_owners(), d() + 1)), d(), factor_);
+    auto const merged = finish(merge_profile(problem_.comm, mine, all_owners(), d() + 1));
+    phases_.stop(Phase::merge);
+    outputs_ = outputs_of(merged, d(), factor_);
   }
 
   BenchAnswer answer(std::vector<int> const& asked) override {

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "config/option_values.hpp"
 
 namespace asymptop {
 namespace {
@@ -15,7 +16,7 @@ constexpr double whole_share = 0.9;
 
 /// Bytes of one rank at the case's peak, as the portable path needs them; others need less.
 double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine const& machine) {
-  double const n = static_cast<double>(c.n), d = static_cast<double>(c.d), m = static_cast<double>(c.m), ranks = machine.ranks;
+  double const n = static_cast<double>(c.n), d = static_cast<double>(c.d), m = static_cast<double>(c.m), ranks = c.ranks;
   double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
   double const shard = std::min(n, std::ceil(n / block / ranks) * block);
   double const tensors = (takes_values(c.kernel) ? 2.0 : 1.0) * (c.resident ? shard + tile : tile) * d * 4.0;
@@ -32,11 +33,15 @@ double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine con
   return bytes;
 }
 
+/// Ranks of the case that share a node, at most.
+int ranks_on_node(BenchCase const& c, Machine const& machine) { return std::max(1, std::min(c.ranks, machine.ranks_on_node)); }
+
 /// Why a case cannot be measured; empty when it can.
 std::string reason_to_skip(BenchCase const& c, Machine const& machine) {
-  if (c.n / machine.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
+  if (c.n > largest_n) return "n = " + std::to_string(c.n) + " is over 2^48";
+  if (c.n / c.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
   if (c.k >= (std::int64_t{1} << 30)) return "k = " + std::to_string(c.k) + " is over 2^30, the most candidates a row may hold";
-  double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
+  double const share = machine.memory_bytes / ranks_on_node(c, machine);
   if (share <= 0.0 || c.bytes_per_rank <= whole_share * share) return "";
   return "it needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
          " are available; lower --n, --m or --k, use more nodes" + (c.resident ? ", or use --keys streamed" : "");
@@ -49,18 +54,51 @@ std::string sizes_text(BenchCase const& c) {
   return text + (c.resident ? ", resident" : ", streamed");
 }
 
-std::string id_of(BenchCase const& c) {
+/// The merge that all cases with more than one rank have, or `auto` where it differs.
+std::string merges_text(std::vector<BenchCase> const& cases) {
+  auto const merge = cases.back().merge;
+  auto const same = [&](BenchCase const& c) { return c.ranks == 1 || c.merge == merge; };
+  return name_of(std::all_of(cases.begin(), cases.end(), same) ? merge : MergeStrategy::automatic);
+}
+
+/// Of a group's cases: n and k are those of one rank, and k of all too where it grows.
+std::string id_of(std::vector<BenchCase> const& cases, Scaling scaling) {
+  auto const& c = cases.front();
   std::ostringstream id;
   id << name_of(c.kernel) << "-" << c.path << "-n" << c.n << "-d" << c.d << "-m" << c.m;
-  if (c.k > 0) id << "-k" << c.k << "-" << name_of(c.merge);
+  if (c.k > 0) id << "-k" << c.k;
+  if (cases.back().k != c.k) id << "-" << cases.back().k;
+  if (c.k > 0) id << "-" << merges_text(cases);
   id << (c.resident ? "-resident" : "-streamed");
+  if (scaling != Scaling::none) id << "-" << name_of(scaling);
   return id.str();
+}
+
+/// Ranks that measure each case.
+std::vector<int> counts_of_ranks(BenchConfig const& config, Machine const& machine) {
+  if (config.scaling == Scaling::none) return {machine.ranks};
+  std::vector<int> counts;
+  for (auto const count : config.rank_counts) {
+    if (count > machine.ranks)
+      throw UsageError("--rank-counts", std::to_string(count), "is more than the run's " + std::to_string(machine.ranks) + " rank(s)");
+    counts.push_back(static_cast<int>(count));
+  }
+  if (!counts.empty()) return counts;
+  for (int count = 1; count < machine.ranks; count *= 2) counts.push_back(count);
+  counts.push_back(machine.ranks);
+  return counts;
+}
+
+bool fit_together(std::vector<BenchCase> const& cases, Machine const& machine) {
+  double bytes = 0.0;
+  for (auto const& c : cases) bytes += c.bytes_per_rank * ranks_on_node(c, machine);
+  return cases.size() == 1 || machine.memory_bytes <= 0.0 || bytes <= whole_share * machine.memory_bytes;
 }
 
 class Planner {
  public:
   Planner(BenchConfig const& config, PathsOf const& paths_of, Machine const& machine)
-      : config_(config), paths_of_(paths_of), machine_(machine) {
+      : config_(config), paths_of_(paths_of), machine_(machine), counts_(counts_of_ranks(config, machine)) {
     check_paths();
   }
 
@@ -68,7 +106,7 @@ class Planner {
     for (auto const kernel : config_.kernel) {
       for (auto const& path : paths_for(kernel)) {
         for (auto const d : config_.d) {
-          for (auto const m : config_.m) {
+          for (auto const m : kernel == BenchKernel::normals ? std::vector<std::int64_t>{0} : config_.m) {
             for (auto const n : config_.n) add_at(kernel, path, n, d, m);
           }
         }
@@ -82,7 +120,9 @@ class Planner {
   /// Every name must be one that some kernel has.
   void check_paths() const {
     std::vector<std::string> known{"auto", "all"};
-    for (auto const kernel : all_bench_kernels) {
+    std::vector<BenchKernel> kernels(std::begin(all_bench_kernels), std::end(all_bench_kernels));
+    kernels.push_back(BenchKernel::normals);
+    for (auto const kernel : kernels) {
       for (auto const& path : paths_of_(kernel)) {
         if (std::find(known.begin(), known.end(), path) == known.end()) known.push_back(path);
       }
@@ -115,7 +155,7 @@ class Planner {
   }
 
   void add_at(BenchKernel kernel, std::string const& path, std::int64_t n, std::int64_t d, std::int64_t m) {
-    for (auto const storage : config_.keys) {
+    for (auto const storage : kernel == BenchKernel::normals ? std::vector{KeyStorage::streamed} : config_.keys) {
       BenchCase c;
       c.kernel = kernel;
       c.path = path;
@@ -124,48 +164,66 @@ class Planner {
       c.m = m;
       c.resident = storage == KeyStorage::resident;
       if (!takes_k(kernel)) {
-        add(c);
+        add(c, nullptr);
         continue;
       }
       for (auto const& law : config_.k) {
-        auto const rank = rank_at(law, n);
-        c.k = rank.k;
-        c.k_law = law.text();
-        c.k_clipped = rank.clipped;
-        add_merges(c);
+        for (auto const merge : config_.merge) {
+          c.merge = merge;
+          add(c, &law);
+        }
       }
     }
   }
 
-  void add_merges(BenchCase c) {
+  /// k at the case's n, and the merge that `auto` stands for on its ranks.
+  void set_selection(BenchCase& c, Law const& law) const {
+    auto const rank = rank_at(law, c.n);
+    c.k = rank.k;
+    c.k_law = law.text();
+    c.k_clipped = rank.clipped;
     // A profile keeps one candidate more, for the errors at k.
     double const keep = static_cast<double>(c.k + (c.kernel == BenchKernel::profile ? 1 : 0));
-    MergeShape const shape{machine_.ranks, static_cast<double>(c.m), keep, static_cast<double>(c.n)};
-    for (auto const merge : config_.merge) {
-      c.merge = choose_merge(merge, shape, machine_.network);
-      c.merge_estimate = estimate_merge(c.merge, shape, machine_.network);
-      add(c);
-    }
+    MergeShape const shape{c.ranks, static_cast<double>(c.m), keep, static_cast<double>(c.n)};
+    c.merge = choose_merge(c.merge, shape, machine_.network);
+    c.merge_estimate = estimate_merge(c.merge, shape, machine_.network);
   }
 
-  void add(BenchCase c) {
-    c.id = id_of(c);
-    c.bytes_per_rank = estimate_bytes(c, config_, machine_);
-    auto reason = reason_to_skip(c, machine_);
-    for (auto const& other : plan_.cases) {
-      if (other.id != c.id) continue;
-      reason = other.k_law == c.k_law ? "auto takes what is named too" : "it is the same case as k = " + other.k_law;
+  /// The case on every count of ranks. law: of k.
+  void add(BenchCase const& on_one_rank, Law const* law) {
+    bool const scales = config_.scaling != Scaling::none;
+    std::vector<BenchCase> cases;
+    std::string reason;
+    for (int const ranks : counts_) {
+      auto& c = cases.emplace_back(on_one_rank);
+      c.ranks = ranks;
+      if (config_.scaling == Scaling::weak) c.n = c.n > largest_n / ranks ? largest_n + 1 : c.n * ranks;
+      if (law != nullptr) set_selection(c, *law);
+      c.bytes_per_rank = estimate_bytes(c, config_, machine_);
+      auto const why = reason_to_skip(c, machine_);
+      if (reason.empty() && !why.empty()) reason = (scales ? "on " + std::to_string(ranks) + " rank(s): " : std::string()) + why;
     }
-    if (reason.empty()) {
+    BenchGroup group{id_of(cases, config_.scaling), plan_.cases.size(), plan_.cases.size() + cases.size(), fit_together(cases, machine_)};
+    for (auto const& other : plan_.groups) {
+      if (other.id != group.id) continue;
+      auto const& same = plan_.cases[other.first];
+      reason = same.k_law == cases.front().k_law ? "auto takes what is named too" : "it is the same case as k = " + same.k_law;
+    }
+    if (!reason.empty()) {
+      plan_.skips.push_back({sizes_text(cases.front()), reason});
+      return;
+    }
+    for (auto& c : cases) {
+      c.id = group.id + (scales ? "-ranks" + std::to_string(c.ranks) : "");
       plan_.cases.push_back(std::move(c));
-    } else {
-      plan_.skips.push_back({sizes_text(c), reason});
     }
+    plan_.groups.push_back(std::move(group));
   }
 
   BenchConfig const& config_;
   PathsOf const& paths_of_;
   Machine const& machine_;
+  std::vector<int> counts_;
   BenchPlan plan_;
 };
 
@@ -192,21 +250,25 @@ std::string describe(BenchPlan const& plan, BenchConfig const& config, Machine c
   std::ostringstream out;
   out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.samples << " samples each\n";
   char line[256];
-  std::snprintf(line, sizeof line, "%-15s %-10s %14s %5s %6s %10s  %-8s %12s %12s  %-9s %9s %9s\n", "kernel", "path", "n", "d", "m", "k",
-                "keys", "bytes/rank", "Gflop", "merge", "~merge s", "~sent MB");
+  std::snprintf(line, sizeof line, "%-15s %-10s %14s %5s %6s %10s  %-8s %6s %12s %12s  %-9s %9s %9s\n", "kernel", "path", "n", "d", "m",
+                "k", "keys", "ranks", "bytes/rank", "Gflop", "merge", "~merge s", "~sent MB");
   out << line;
-  for (auto const& c : plan.cases) {
-    auto const k = c.k > 0 ? std::to_string(c.k) : std::string("-");
-    std::snprintf(line, sizeof line, "%-15s %-10s %14lld %5lld %6lld %10s  %-8s %12s %12.4g", name_of(c.kernel), c.path.c_str(),
-                  static_cast<long long>(c.n), static_cast<long long>(c.d), static_cast<long long>(c.m), k.c_str(),
-                  c.resident ? "resident" : "streamed", bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9);
-    out << line;
-    if (c.k > 0) {
-      std::snprintf(line, sizeof line, "  %-9s %9.2g %9.3g%s", name_of(c.merge), c.merge_estimate.seconds, c.merge_estimate.bytes / 1e6,
-                    c.k_clipped ? "  (k clipped to n)" : "");
+  for (auto const& group : plan.groups) {
+    for (auto i = group.first; i < group.end; ++i) {
+      auto const& c = plan.cases[i];
+      auto const k = c.k > 0 ? std::to_string(c.k) : std::string("-");
+      std::snprintf(line, sizeof line, "%-15s %-10s %14lld %5lld %6lld %10s  %-8s %6d %12s %12.4g", name_of(c.kernel), c.path.c_str(),
+                    static_cast<long long>(c.n), static_cast<long long>(c.d), static_cast<long long>(c.m), k.c_str(),
+                    c.resident ? "resident" : "streamed", c.ranks, bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9);
       out << line;
+      if (c.k > 0) {
+        std::snprintf(line, sizeof line, "  %-9s %9.2g %9.3g%s", name_of(c.merge), c.merge_estimate.seconds, c.merge_estimate.bytes / 1e6,
+                      c.k_clipped ? "  (k clipped to n)" : "");
+        out << line;
+      }
+      out << "\n";
     }
-    out << "\n";
+    if (!group.together) out << "  counts of ranks one after the other: memory does not hold all at once\n";
   }
   for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
   return out.str();

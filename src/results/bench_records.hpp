@@ -13,8 +13,8 @@ std::string bench_record(MeasuredCase const& item);
 /// Line of the yardstick that cases of one m and d are held against.
 std::string sgemm_line(int m, int d, SgemmRates const& rates);
 
-std::string bench_table_heading();
-/// A row; a second one with the reason when the case is INVALID.
+std::string bench_table_heading(Scaling scaling);
+/// A row; with scaling, a second one with its phases; another with the reason when the case is INVALID.
 std::string bench_table_row(MeasuredCase const& item);
 
 }  // namespace asymptop

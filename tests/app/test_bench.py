@@ -26,7 +26,7 @@ MORE_KEYS = MERGE_KEYS | {
 }
 KERNELS = ["score", "profile", "top-k", "exact-attention", "top-k-attention"]
 OPTIONS = ["kernel", "n", "d", "m", "k", "keys", "path", "samples", "threads", "seed", "block"]
-OPTIONS += ["merge", "force", "json", "config", "output", "dry-run"]
+OPTIONS += ["merge", "force", "json", "config", "output", "dry-run", "scaling", "rank-counts"]
 WITH_K = {"profile", "top-k", "top-k-attention"}
 SIZE = ["--n", "1000", "--d", "8", "--m", "1,6", "--k", "10,2000", "--block", "64", "--samples", "4"]
 
@@ -158,6 +158,19 @@ def test_json_on_standard_output(tmp_path: Path) -> None:
     config.write_text("kernel = top-k\nn = 500\nd = 8\nm = 3\nk = 5\nsamples = 3\nblock = 64\n")
     outcome = bench(tmp_path, "--config", str(config), "--force", "--m", "2", "--json", "-")
     assert [(r["kernel"], r["n"], r["m"], r["k"]) for r in json.loads(outcome.stdout)] == [("top-k", 500, 2, 5)]
+
+
+def test_normals(tmp_path: Path) -> None:
+    outcome = bench(tmp_path, "--kernel", "normals", "--path", "all", *SIZE, "--json", "-", ranks=2)
+    records = json.loads(outcome.stdout)
+    assert {r["path"] for r in records} >= {"rows"}
+    assert len(records) == len({r["path"] for r in records}), "m, k and keys are no axes of it"
+    for r in records:
+        assert (r["kernel"], r["m"], r["k"], r["verdict"]) == ("normals", 0, None, "VALID")
+        expected = 1e9 * r["median_seconds"] * r["ranks"] * r["threads"] / (r["n"] * r["d"])
+        assert r["nanoseconds_per_normal"] == pytest.approx(expected, rel=1e-12)
+        assert r["gflops"] is r["sgemm_gflops"] is r["share_of_sgemm"] is None
+    assert outcome.stderr.count("ns of a core per number") == len(records)
 
 
 def test_dry_run_and_help(tmp_path: Path) -> None:

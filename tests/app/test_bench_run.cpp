@@ -12,6 +12,7 @@
 #include "h5/h5.hpp"
 #include "measure/bench_run.hpp"
 #include "measure/yardsticks.hpp"
+#include "results/bench_file.hpp"
 
 namespace asymptop {
 namespace {
@@ -42,6 +43,8 @@ class BrokenWork final : public BenchWork {
  public:
   explicit BrokenWork(BenchProblem const& problem) : right_(path_of(bench_paths(), problem.item).make(problem)) {}
   void run() override { right_->run(); }
+  PhaseTimes const& phases() const override { return right_->phases(); }
+  bool scores_apart() const override { return right_->scores_apart(); }
   BenchAnswer answer(std::vector<int> const& rows) override {
     auto answer = right_->answer(rows);
     damage(answer);
@@ -181,6 +184,142 @@ TEST(BenchRun, StrategiesGiveTheSameAnswers) {
           EXPECT_EQ(row.profile, same.profile) << what;
         }
       }
+    }
+  }
+}
+
+/// Counts of ranks 1 .. all as turns of one case.
+std::vector<BenchResult> turns_of(BenchCase const& item, bool together, std::vector<BenchCase>& cases) {
+  cases.assign(static_cast<std::size_t>(world().size()), item);
+  std::vector<std::unique_ptr<Communicator>> ranks;
+  std::vector<BenchTurn> turns;
+  for (int p = 1; p <= world().size(); ++p) {
+    auto& c = cases[static_cast<std::size_t>(p - 1)];
+    c.ranks = p;
+    ranks.emplace_back(new Communicator(world().split(world().rank() < p ? 0 : 1)));
+    turns.push_back({&c, ranks.back().get()});
+  }
+  BenchConfig config;
+  config.block = 64;
+  config.samples = 3;
+  return run_bench_turns(world(), turns, together, config, path_of(bench_paths(), item));
+}
+
+TEST(BenchRun, EachCountOfRanksTakesItsTurn) {
+  for (auto const kernel : all_bench_kernels) {
+    for (bool const together : {true, false}) {
+      std::vector<BenchCase> cases;
+      auto const results = turns_of(make_case(kernel, 3000, 8, 5, 7), together, cases);
+      ASSERT_EQ(results.size(), cases.size());
+      for (std::size_t i = 0; i < results.size(); ++i) {
+        auto const& result = results[i];
+        if (world().rank() >= cases[i].ranks) {
+          EXPECT_TRUE(result.seconds.empty()) << "rank " << world().rank() << " sleeps";
+          continue;
+        }
+        EXPECT_EQ(result.reason(), "") << name_of(kernel) << " on " << cases[i].ranks;
+        EXPECT_EQ(result.seconds.size(), 3u);
+        EXPECT_EQ(result.imbalance.size(), 3u);
+        EXPECT_GT(result.peak_bytes_per_rank, 1e6);
+        EXPECT_GE(result.peak_bytes, result.peak_bytes_per_rank);
+        ASSERT_EQ(result.phase_seconds.size(), 3u);
+        for (std::size_t s = 0; s < 3; ++s) {
+          ASSERT_EQ(result.phase_seconds[s].size(), result.phases.size());
+          EXPECT_GE(result.imbalance[s], -1e-9);
+          double means = 0.0;
+          for (auto const& phase : result.phase_seconds[s]) {
+            EXPECT_LE(phase.min, phase.mean + 1e-12);
+            EXPECT_LE(phase.mean, phase.max + 1e-12);
+            EXPECT_GE(phase.min, -1e-6);
+            means += phase.mean;
+          }
+          // Phases and what lies between them make up a rank's time, which is at most the slowest one's.
+          EXPECT_LE(means, result.seconds[s] + 1e-9);
+          EXPECT_GT(means, 0.0);
+        }
+      }
+    }
+  }
+}
+
+TEST(BenchRun, PhasesSayWhereScoresAreMade) {
+  auto const names_of = [](BenchKernel kernel, std::string const& path) {
+    auto item = make_case(kernel, 500, 8, 3, 4);
+    item.path = path;
+    BenchConfig config;
+    config.block = 64;
+    config.samples = 3;
+    return run_bench_case(world(), item, config, path_of(bench_paths(), item)).phases;
+  };
+  using Names = std::vector<std::string>;
+  using enum BenchKernel;
+  EXPECT_EQ(names_of(score, "blas-tile"), (Names{"generate", "score", "other"}));
+  EXPECT_EQ(names_of(profile, "blas-tile"), (Names{"generate", "score", "select", "merge", "other"}));
+  EXPECT_EQ(names_of(exact_attention, "blas-tile"), (Names{"generate", "score", "attend", "merge", "other"}));
+  EXPECT_EQ(names_of(top_k_attention, "blas-tile"), (Names{"generate", "score", "select", "attend", "merge", "other"}));
+  if (paths_of(bench_paths())(exact_attention).front() != "fused") GTEST_SKIP() << "no fused paths on this processor";
+  EXPECT_EQ(names_of(score, "fused"), (Names{"generate", "score", "other"}));
+  EXPECT_EQ(names_of(top_k, "screened"), (Names{"generate", "score+select", "merge", "other"}));
+  EXPECT_EQ(names_of(exact_attention, "fused"), (Names{"generate", "score+attend", "merge", "other"}));
+  EXPECT_EQ(names_of(top_k_attention, "fused"), (Names{"generate", "score+select", "attend", "merge", "other"}));
+}
+
+MeasuredCase scaled(Scaling scaling, int ranks, std::vector<double> const& one, std::vector<double> const& seconds) {
+  MeasuredCase c;
+  c.scaling = scaling;
+  c.item.ranks = ranks;
+  c.in_rounds = true;
+  c.one_rank_seconds = one;
+  c.result.seconds = seconds;
+  return c;
+}
+
+TEST(BenchFile, EfficiencyIsHeldAgainstOneRank) {
+  std::vector<double> const one{4.0, 8.0, 6.0}, two{2.0, 4.0, 5.0};
+  auto const strong = scaled(Scaling::strong, 2, one, two);
+  EXPECT_EQ(strong.efficiency(), 6.0 / (2 * 4.0));
+  EXPECT_EQ(strong.speed_up(), 6.0 / 4.0);
+  // Rounds: 1, 1 and 0.6.
+  EXPECT_NEAR(strong.efficiency_iqr(), 0.2, 1e-12);
+  auto const weak = scaled(Scaling::weak, 2, one, two);
+  EXPECT_EQ(weak.efficiency(), 6.0 / 4.0);
+  EXPECT_EQ(weak.speed_up(), 2 * 6.0 / 4.0);
+  EXPECT_TRUE(std::isnan(scaled(Scaling::none, 2, one, two).efficiency()));
+  auto in_order = strong;
+  in_order.in_rounds = false;
+  EXPECT_TRUE(std::isnan(in_order.efficiency_iqr()));
+  EXPECT_EQ(in_order.efficiency(), strong.efficiency());
+}
+
+TEST(BenchFile, ScalingRunsAreNeighboursOfOneId) {
+  std::vector<MeasuredCase> cases(6);
+  for (std::size_t i : {0, 1, 2, 4, 5}) {
+    cases[i].scaling = Scaling::weak;
+    cases[i].scaling_id = i < 2 ? "a" : "b";
+  }
+  auto const runs = scaling_runs(cases);
+  ASSERT_EQ(runs.size(), 3u);
+  EXPECT_EQ(runs[0].end, 2u);
+  EXPECT_EQ(runs[1].first, 2u);
+  EXPECT_EQ(runs[1].end, 3u);
+  EXPECT_EQ(runs[2].first, 4u);
+}
+
+TEST(BenchRun, NormalsAreThoseOfTheScalarGenerator) {
+  for (auto const& path : paths_of(bench_paths())(BenchKernel::normals)) {
+    // Fewer keys than a group, than a step, and more than one step on each rank.
+    for (std::int64_t const n : {1, 65, 3000, 150000}) {
+      auto item = make_case(BenchKernel::normals, n, 5, 0, 0, false);
+      item.path = path;
+      auto const result = result_of(item);
+      EXPECT_EQ(result.reason(), "") << path << ", n = " << n;
+      EXPECT_EQ(result.phases, (std::vector<std::string>{"generate", "other"}));
+      auto const wrong = result_of(item, [](BenchAnswer& a) {
+        if (!a.normals.empty()) a.normals.back() += 1e-6f;
+      });
+      EXPECT_NE(wrong.reason().find("normals"), std::string::npos) << path << ", n = " << n;
+      auto const short_of_some = result_of(item, [](BenchAnswer& a) { a.normals.clear(); });
+      EXPECT_NE(short_of_some.reason().find("keys_covered"), std::string::npos);
     }
   }
 }

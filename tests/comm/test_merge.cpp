@@ -5,9 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
+#include <ctime>
 #include <functional>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "comm/communicator.hpp"
@@ -185,6 +188,19 @@ TEST(Communicator, SplitsIntoCommunicatorsOfTheirOwn) {
   EXPECT_EQ(part.size(), (comm.size() + (comm.rank() % 2 == 0 ? 1 : 0)) / 2);
   EXPECT_EQ(part.rank(), comm.rank() / 2);
   EXPECT_EQ(part.max(static_cast<std::int64_t>(comm.rank())), 2 * part.size() - 2 + comm.rank() % 2);
+}
+
+TEST(Communicator, SleepingBarrierWaitsForAllAndBurnsNoCore) {
+  Communicator const comm(MPI_COMM_WORLD);
+  auto const processor_seconds = [] { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; };
+  constexpr auto late = std::chrono::milliseconds(500);
+  comm.barrier();
+  auto const begin = std::chrono::steady_clock::now();
+  double const used = processor_seconds();
+  if (comm.is_root()) std::this_thread::sleep_for(late);
+  comm.sleeping_barrier();
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, late);
+  EXPECT_LT(processor_seconds() - used, 0.25) << "a rank that spins uses a core all the while";
 }
 
 TEST(Communicator, CountsOverMpiIntAreRefused) {

@@ -96,6 +96,12 @@ TEST(BenchOptions, Refused) {
            {{"--samples", "x"}, {"--samples", "x"}},
            {{"--block", "100"}, {"--block", "100"}},
            {{"--threads", "-1"}, {"--threads", "-1"}},
+           {{"--scaling", "up"}, {"--scaling", "up", "strong", "weak"}},
+           {{"--rank-counts", "1,2"}, {"--rank-counts", "1,2", "--scaling"}},
+           {{"--scaling", "weak", "--rank-counts", "2"}, {"--rank-counts", "2", "1"}},
+           {{"--scaling", "weak", "--rank-counts", "0"}, {"--rank-counts", "0"}},
+           {{"--scaling", "strong", "--rank-counts", "1,x"}, {"--rank-counts", "x"}},
+           {{"--scaling", "strong", "--rank-counts", "1,2"}, {"--rank-counts", "2", "1 rank"}},
            {{"--rows", "4"}, {"--rows", "bench --help"}},
            {{"stray"}, {"stray"}},
            {{"-o", ""}, {"--output"}},
@@ -167,6 +173,80 @@ TEST(BenchPlan, MoreMemoryThanTheMachineHasIsSkipped) {
   EXPECT_NE(some.skips[0].reason.find("GB"), std::string::npos) << some.skips[0].reason;
   auto const line = refusal({"--kernel", "score", "--n", "2^30"}, machine);
   EXPECT_NE(line.find("streamed"), std::string::npos) << line;
+}
+
+std::vector<int> ranks_of(BenchPlan const& plan, BenchGroup const& group) {
+  std::vector<int> ranks;
+  for (auto i = group.first; i < group.end; ++i) ranks.push_back(plan.cases[i].ranks);
+  return ranks;
+}
+
+TEST(BenchPlan, WithoutScalingAllRanksMeasureEachCase) {
+  Machine machine;
+  machine.ranks = 6;
+  auto const all = plan({"--n", "64,128", "--k", "4"}, machine);
+  ASSERT_EQ(all.groups.size(), all.cases.size());
+  for (auto const& group : all.groups) {
+    EXPECT_EQ(ranks_of(all, group), (std::vector<int>{6}));
+    EXPECT_EQ(all.cases[group.first].id, group.id);
+  }
+}
+
+TEST(BenchPlan, ScalingMeasuresEachCaseOnSeveralCountsOfRanks) {
+  Machine machine;
+  machine.ranks = machine.ranks_on_node = 6;
+  std::vector<std::string> const options{"--kernel", "top-k", "--n", "64,128", "--k", "4,n^0.5"};
+  auto const with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), options.begin(), options.end());
+    return plan(more, machine);
+  };
+  auto const strong = with({"--scaling", "strong"});
+  ASSERT_EQ(strong.groups.size(), 4u);
+  for (auto const& group : strong.groups) {
+    EXPECT_EQ(ranks_of(strong, group), (std::vector<int>{1, 2, 4, 6})) << "powers of two, and all";
+    EXPECT_TRUE(group.together);
+    for (auto i = group.first; i < group.end; ++i) {
+      EXPECT_EQ(strong.cases[i].n, strong.cases[group.first].n);
+      EXPECT_EQ(strong.cases[i].id, group.id + "-ranks" + std::to_string(strong.cases[i].ranks));
+    }
+  }
+  auto const weak = with({"--scaling", "weak", "--rank-counts", "1,4"});
+  ASSERT_EQ(weak.groups.size(), 4u);
+  EXPECT_EQ(ranks_of(weak, weak.groups[3]), (std::vector<int>{1, 4}));
+  auto const& last = weak.cases[weak.groups[3].end - 1];
+  EXPECT_EQ(last.n, 512) << "128 for each of four ranks";
+  EXPECT_EQ(last.k, 23) << "the law at the n of the case";
+  for (std::size_t i = 0; i < weak.cases.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) EXPECT_NE(weak.cases[i].id, weak.cases[j].id);
+  }
+  // Laws that meet on one rank alone are studies apart; those that meet everywhere are one.
+  EXPECT_EQ(plan({"--kernel", "top-k", "--n", "64", "--k", "8,n^0.5", "--scaling", "weak"}, machine).groups.size(), 2u);
+  EXPECT_EQ(plan({"--kernel", "top-k", "--n", "64", "--k", "8,n^0.5", "--scaling", "strong"}, machine).groups.size(), 1u);
+}
+
+TEST(BenchPlan, CountsOfRanksThatMemoryDoesNotHoldAtOnceFollowOneAnother) {
+  Machine machine;
+  machine.ranks = machine.ranks_on_node = 2;
+  machine.memory_bytes = 1.2e9;
+  // 0.5 GB of keys for either count.
+  std::vector<std::string> const options{"--kernel", "score", "--d", "64", "--n", "2^21", "--scaling", "strong"};
+  auto const close = plan(options, machine);
+  ASSERT_EQ(close.groups.size(), 1u);
+  EXPECT_FALSE(close.groups[0].together);
+  EXPECT_NE(describe(close, parse(options), machine).find("one after the other"), std::string::npos);
+  machine.memory_bytes = 4e9;
+  EXPECT_TRUE(plan(options, machine).groups[0].together);
+  machine.memory_bytes = 3e8;
+  auto const line = refusal(options, machine);
+  EXPECT_NE(line.find("on 1 rank"), std::string::npos) << line;
+}
+
+TEST(BenchPlan, WeakScalingBeyondTheLargestContextIsSkipped) {
+  Machine machine;
+  machine.ranks = 1 << 18;
+  machine.ranks_on_node = 1;
+  auto const line = refusal({"--kernel", "score", "--n", "2^31", "--scaling", "weak", "--keys", "streamed"}, machine);
+  EXPECT_NE(line.find("2^48"), std::string::npos) << line;
 }
 
 TEST(BenchPlan, Flops) {
