@@ -7,6 +7,7 @@
 // finish(sum_over_ranks(comm, 3)) is the same as a blocking call. There is one thread; a task runs only inside advance().
 #pragma once
 
+#include <chrono>
 #include <coroutine>
 #include <cstdint>
 #include <exception>
@@ -128,6 +129,19 @@ T finish(Task<T> task) {
   while (!task.advance()) {
   }
   return task.take();
+}
+
+/// The same, and adds the seconds in which no task could go on: what is not hidden behind work.
+template <class T>
+T finish(Task<T> task, double& exposed_seconds) {
+  using Clock = std::chrono::steady_clock;
+  for (auto begin = Clock::now(), end = begin;; begin = end) {
+    auto const steps = task_steps;
+    bool const done = task.advance();
+    end = Clock::now();
+    if (task_steps == steps) exposed_seconds += std::chrono::duration<double>(end - begin).count();
+    if (done) return task.take();
+  }
 }
 
 }  // namespace asymptop

@@ -26,11 +26,13 @@ std::vector<NamedPhase> phases_of(BenchKernel kernel, bool scores_apart) {
   return phases;
 }
 
-MergeResult merge_result(Communicator const& comm, std::vector<double> const& seconds, Traffic const& sent) {
+MergeResult merge_result(Communicator const& comm, std::vector<double> const& seconds, std::vector<double> const& exposed,
+                         Traffic const& sent) {
   MergeResult merge;
   std::vector<std::int64_t> sums{sent.bytes, sent.messages};
   comm.sum(sums);
   merge.seconds = sample_statistics(seconds).median;
+  merge.exposed_seconds = sample_statistics(exposed).median;
   merge.bytes = sums[0];
   merge.messages = sums[1];
   merge.bytes_per_rank = comm.max(sent.bytes);
@@ -76,6 +78,7 @@ class Measurement {
     }
     phase_seconds.push_back(over_ranks(comm, other));
     merge_seconds_.push_back(comm.max(work_->merge_cost().seconds));
+    exposed_seconds_.push_back(comm.max(work_->merge_cost().exposed_seconds));
     auto const busy = over_ranks(comm, seconds - waiting);
     result_.imbalance.push_back(busy.max / busy.mean - 1.0);
   }
@@ -85,7 +88,7 @@ class Measurement {
     auto const& comm = problem_->comm;
     result_.peak_bytes = comm.sum(resident + added_bytes_);
     result_.peak_bytes_per_rank = comm.max(resident + added_bytes_);
-    result_.merge = merge_result(comm, merge_seconds_, work_->merge_cost().sent);
+    result_.merge = merge_result(comm, merge_seconds_, exposed_seconds_, work_->merge_cost().sent);
     result_.checked_rows = rows_to_check(problem_->item.m, problem_->item.n);
     result_.residuals = check_answer(*problem_, result_.checked_rows, work_->answer(result_.checked_rows));
     return std::move(result_);
@@ -106,7 +109,7 @@ class Measurement {
   std::unique_ptr<BenchProblem> problem_;
   std::unique_ptr<BenchWork> work_;
   std::vector<NamedPhase> phases_;
-  std::vector<double> merge_seconds_;
+  std::vector<double> merge_seconds_, exposed_seconds_;
   BenchResult result_;
 };
 

@@ -56,7 +56,8 @@ struct BenchAnswer {
 
 /// What the global selection of a run cost this rank.
 struct MergeCost {
-  double seconds = 0.0;  ///< from when all ranks had their candidates
+  double seconds = 0.0;          ///< from when all ranks had their candidates
+  double exposed_seconds = 0.0;  ///< of the run, blocked: waiting for other ranks' candidates, then for messages
   Traffic sent;
 };
 

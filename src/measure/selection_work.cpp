@@ -72,15 +72,17 @@ class Selection : public KernelWork {
     heads_.assign(static_cast<std::size_t>(problem_.owned().size()), {});
     auto const merge = problem_.item.merge;
     auto const bytes = merge_memory(merge, comm.size(), keep_) + more_bytes_per_row * static_cast<std::size_t>(comm.size());
+    auto const selected = PhaseTimes::Clock::now();
     comm.barrier();  // waiting for a slower rank's candidates is no part of what a merge costs
     merge_cost_ = {};
+    merge_cost_.exposed_seconds = std::chrono::duration<double>(PhaseTimes::Clock::now() - selected).count();
     for (auto const& together : merge_groups(rows(), comm.size(), bytes)) {
       auto const owner = row_owners(together, rows(), comm.size());
       std::vector<std::vector<PackedCandidate>> lists;
       for (int const row : together) lists.push_back(lists_[static_cast<std::size_t>(row)]);
       auto const before = comm.traffic();
       auto const begin = PhaseTimes::Clock::now();
-      auto merged = finish(merge_top_k(comm, merge, std::move(lists), owner, problem_.shard_begin, keep_));
+      auto merged = finish(merge_top_k(comm, merge, std::move(lists), owner, problem_.shard_begin, keep_), merge_cost_.exposed_seconds);
       merge_cost_.seconds += std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count();
       merge_cost_.sent += comm.traffic() - before;
       merge_more(shard_rows, together, owner);

@@ -25,6 +25,7 @@ void write_attributes(hid_t group, MeasuredCase const& c) {
   text("keys", c.item.resident ? "resident" : "streamed");
   text("merge", c.item.k > 0 ? name_of(c.item.merge) : "");
   number("merge_seconds", c.result.merge.seconds);
+  number("merge_exposed_seconds", c.result.merge.exposed_seconds);
   integer("merge_bytes", c.result.merge.bytes);
   integer("merge_bytes_per_rank", c.result.merge.bytes_per_rank);
   integer("merge_messages", c.result.merge.messages);

@@ -73,6 +73,7 @@ std::string bench_record(MeasuredCase const& c) {
   json["share_of_bandwidth"] = number(c.gigabytes_per_second() / c.read_bandwidth);
   json["merge"] = c.item.k > 0 ? Json(name_of(c.item.merge)) : Json(nullptr);
   json["merge_seconds"] = c.result.merge.seconds;
+  json["merge_exposed_seconds"] = c.result.merge.exposed_seconds;
   json["merge_bytes"] = c.result.merge.bytes;
   json["merge_bytes_per_rank"] = c.result.merge.bytes_per_rank;
   json["merge_messages"] = c.result.merge.messages;

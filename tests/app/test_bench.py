@@ -15,7 +15,8 @@ from test_bad_input import check_refused
 # Those of the interface first and in its order, then what else there is.
 KEYS = ["kernel", "n", "d", "m", "k", "ranks", "threads", "keys", "path", "median_seconds", "iqr_seconds"]
 KEYS += ["gflops", "sgemm_gflops", "share_of_sgemm", "peak_bytes", "verdict"]
-MERGE_KEYS = {"merge", "merge_seconds", "merge_bytes", "merge_bytes_per_rank", "merge_messages", "merge_rounds"}
+MERGE_KEYS = {"merge", "merge_seconds", "merge_exposed_seconds", "merge_bytes", "merge_bytes_per_rank"}
+MERGE_KEYS |= {"merge_messages", "merge_rounds"}
 MORE_KEYS = MERGE_KEYS | {
     "samples",
     "sgemm_default_gflops",
