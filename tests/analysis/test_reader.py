@@ -86,7 +86,7 @@ def _no_cases(file: h5py.File) -> None:
 
 
 def _wrong_kind(file: h5py.File) -> None:
-    file.attrs["kind"] = "bench"
+    file.attrs["kind"] = "attend"
 
 
 def _new_schema(file: h5py.File) -> None:
@@ -106,9 +106,17 @@ FAULTS: tuple[tuple[Callable[[h5py.File], None], str], ...] = (
     (_draws_disagree, "'draw' has 3 entries but draws = 4"),
     (_k_of_law_not_in_k, "'k_of_law' holds 200, which is not in 'k'"),
     (_no_cases, "no cases"),
-    (_wrong_kind, "kind is 'bench'"),
+    (_wrong_kind, "kind is 'attend'"),
     (_new_schema, "schema_version is 2, this reader knows 1"),
 )
+
+
+def test_a_benchmark_is_no_study(results_file: Path) -> None:
+    """`report` hands benchmarks to a reader of their own; that of studies refuses them."""
+    with h5py.File(results_file, "r+") as file:
+        file.attrs["kind"] = "bench"
+    with pytest.raises(ResultsError, match="kind is 'bench'"):
+        open_results(results_file)
 
 
 @pytest.mark.parametrize(("spoil", "message"), FAULTS, ids=[f.__name__.strip("_") for f, _ in FAULTS])
