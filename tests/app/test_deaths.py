@@ -122,6 +122,23 @@ def test_exception(hosts: Hosts, tensors: Path, tmp_path: Path) -> None:
     assert "asymptop: rank 2 on h3: HDF5: cannot read K of " in said
 
 
+# On rank 2 files end at 64 KiB, as on a full disk.
+SMALL_DISK = """if [ $OMPI_COMM_WORLD_RANK = 2 ]; then trap '' XFSZ; ulimit -f 64; fi; exec "$@\""""
+
+
+def test_failed_write(hosts: Hosts, tmp_path: Path) -> None:
+    """A file that all ranks have open, and that only all together can close, on a disk that is full for one."""
+    words = [binary(), "attend", "--n", "8192", "--d", "64", "--k", "64", "--block", "512"]
+    words += ["-o", tmp_path / "r.h5", "--save-output", tmp_path / "out.h5"]
+    job = hosts.mpirun(dict.fromkeys(hosts.names, 1), ["bash", "-c", SMALL_DISK, "-", *words])
+    said = job.communicate(timeout=SECONDS_TO_END)[1]
+    assert job.returncode == 1, said
+    assert "asymptop: rank 2 on h3: HDF5: cannot write" in said
+    assert eventually(lambda: not hosts.left_over(), 5.0), hosts.left_over()
+    assert not (tmp_path / "r.h5").exists()
+    assert not (tmp_path / "out.h5").exists()
+
+
 def test_damaged_on_one_host(hosts: Hosts, tensors: Path, tmp_path: Path) -> None:
     """Found before anything is written, by one rank, and told by all."""
     damaged = tmp_path / "damaged.h5"

@@ -1,4 +1,4 @@
-"""Studies across hosts, made of namespaces: the bytes of one rank, over TCP, with latency too; nothing is left."""
+"""Runs across hosts, made of namespaces: the bytes of one rank, over TCP, with latency too; nothing is left."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 
 import h5py
 import pytest
-from command_line import ROOT, assert_equal, binary, study
+from command_line import ROOT, assert_equal, asymptop, binary, study
 from hosts import Hosts, eventually, processes_in, why_not
 
 ROWS, DRAWS, LARGEST_K = 32, 2, 2000
 STUDY = ["--n", "700,20000", "--d", "16", "--block", "512", "--k", f"64,n^0.5,{LARGEST_K}", "--sigma", "1,log(n)"]
 STUDY += ["--rows", str(ROWS), "--draws", str(DRAWS), "--merge", "owner"]
+ATTEND = ["--n", "3000", "--d", "16", "--block", "128", "--k", "64", "--mask", "causal"]
 
 
 @pytest.fixture
@@ -27,19 +28,23 @@ def hosts() -> Iterator[Hosts]:
     assert processes_in(list(four.networks.values())) == {}
 
 
+def run(hosts: Hosts, ranks: dict[str, int], *words: str | Path) -> None:
+    job = hosts.mpirun(ranks, [binary(), *words])
+    stdout, stderr = job.communicate(timeout=60.0)
+    assert job.returncode == 0, stdout + stderr
+    assert hosts.left_over() == {}
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study(tmp_path_factory.mktemp("alone") / "alone.h5", STUDY)
 
 
 def study_on(hosts: Hosts, ranks: dict[str, int], output: Path) -> Path:
-    job = hosts.mpirun(ranks, [binary(), "study", *STUDY, "-o", output])
-    stdout, stderr = job.communicate(timeout=60.0)
-    assert job.returncode == 0, stdout + stderr
+    run(hosts, ranks, "study", *STUDY, "-o", output)
     with h5py.File(output) as file:
         assert file.attrs["host_names"] == ",".join(ranks)
         assert file.attrs["ranks"] == sum(ranks.values())
-    assert hosts.left_over() == {}
     return output
 
 
@@ -63,6 +68,22 @@ def test_same_bytes(hosts: Hosts, alone: Path, tmp_path: Path) -> None:
     assert_same_files(alone, study_on(hosts, {"h1": 2, "h2": 2, "h3": 1, "h4": 1}, tmp_path / "hosts.h5"))
     # Candidates go to the owner of their row: from at least four of six ranks to another host.
     assert data_bytes(hosts) - before > DRAWS * ROWS * 4 * LARGEST_K * 8
+
+
+def test_full_attention(hosts: Hosts, tmp_path: Path) -> None:
+    """Keys and values travel round a ring, outputs are written by all hosts at once; two hosts are 0.5 ms away."""
+    alone = asymptop("attend", *ATTEND, "--save-output", "a.out.h5", "-o", "a.h5", cwd=tmp_path)
+    assert alone.code == 0, str(alone)
+    hosts.slow_data(["h2", "h4"], 0.5)
+    b, b_output = tmp_path / "b.h5", tmp_path / "b.out.h5"
+    run(hosts, {"h1": 2, "h2": 1, "h3": 1, "h4": 1}, "attend", *ATTEND, "--save-output", b_output, "-o", b)
+    assert_equal(tmp_path / "a.h5", b)
+    with h5py.File(tmp_path / "a.out.h5") as expected, h5py.File(b_output) as got:
+        names: list[str] = []
+        expected.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        assert len(names) == 3
+        for name in names:
+            assert got[name][()].tobytes() == expected[name][()].tobytes(), name
 
 
 CONNECT = """
