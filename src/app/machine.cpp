@@ -69,9 +69,9 @@ int choose_threads(int option, int ranks_on_node) {
 int ranks_on_node(Communicator const& comm) {
   MPI_Comm node = MPI_COMM_NULL;
   int ranks = 1;
-  if (MPI_Comm_split_type(comm.get(), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node) != MPI_SUCCESS) return 1;
-  MPI_Comm_size(node, &ranks);
-  MPI_Comm_free(&node);
+  check_mpi(MPI_Comm_split_type(comm.get(), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node), "MPI_Comm_split_type");
+  check_mpi(MPI_Comm_size(node, &ranks), "MPI_Comm_size");
+  check_mpi(MPI_Comm_free(&node), "MPI_Comm_free");
   return ranks;
 }
 

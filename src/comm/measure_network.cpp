@@ -13,7 +13,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int repetitions = 5;
+constexpr int repetitions = 3;
 
 /// Seconds of some work that all ranks do at once.
 template <class Work>

@@ -82,7 +82,7 @@ TEST(Passes, LookAfterMessagesBetweenSteps) {
   Communicator const alone = Communicator(MPI_COMM_WORLD).split(Communicator(MPI_COMM_WORLD).rank());
   for (auto const* path : {"fused", "blas-tile"}) {
     if (std::string(path) == "fused" && simd::width <= 4) continue;
-    auto const config = config_of({"--path", path}, "70000", "3");
+    auto const config = config_of({"--path", path, "--keys", "streamed"}, "70000", "3");
     Machine machine;
     machine.fused = true;
     auto const group = plan_study(config, {}, machine).groups[0];
