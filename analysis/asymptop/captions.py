@@ -34,6 +34,11 @@ K_EPSILON_AGAINST_N = _text("""
     Smallest k whose tail mass is at most ε. A line parallel to the grey k = n needs a fixed share of the context,
     however small ε; a flat line needs a fixed number of keys.
 """)
+MEASURED_AND_SIMULATED = _text("""
+    Points: measured over keys, mean and standard error over draws. Lines and bands: rows of independent Gaussian logits
+    simulated without keys, their mean and the reach of 10 to 90% of single rows. Where points sit on the line, the keys
+    of the study behave as independent ones do.
+""")
 EFFECTIVE_ENTRIES_AGAINST_N = _text("""
     Four ways to count the entries that carry a row. Rows collapse to O(1) entries where a line is flat; where it
     runs like n the row stays spread out, whatever the k law. The measures differ: a few heavy entries lower the

@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure as Canvas
 
-from . import figure_entries, figure_errors
+from . import figure_entries, figure_errors, figure_simulated
 from .figure_style import STYLE
 from .plot_data import Plot
 from .series import Series, group_panels
@@ -55,10 +55,18 @@ def _write_files(plot: Plot, folder: Path) -> None:
         writer.writerows(plot.records)
 
 
-def render(series: Sequence[Series], folder: Path | None = None) -> tuple[RenderedFigure, ...]:
-    """Draw every figure that the data allow; with a folder, write PNG, PDF and the data as CSV there too."""
+def render(
+    series: Sequence[Series], folder: Path | None = None, simulated: Sequence[Series] = ()
+) -> tuple[RenderedFigure, ...]:
+    """Draw every figure that the data allow; with a folder, write PNG, PDF and the data as CSV there too.
+
+    simulated: rows without keys, to be drawn beside the measured ones.
+    """
     panels = group_panels(series)
-    return render_plots([partial(build, panels) for build in BUILDERS], folder) if panels else ()
+    plots = [partial(build, panels) for build in BUILDERS]
+    if simulated:
+        plots += [partial(build, panels, group_panels(simulated)) for build in figure_simulated.BUILDERS]
+    return render_plots(plots, folder) if panels else ()
 
 
 def render_plots(builders: Sequence[Callable[[], Plot | None]], folder: Path | None) -> tuple[RenderedFigure, ...]:

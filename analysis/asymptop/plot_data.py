@@ -119,7 +119,9 @@ def positive(values: Array) -> Array:
     return np.where(values > 0, values, np.nan)
 
 
-def draw_curve(axes: Axes, curve: Curve, colour: str, marker: str, logarithmic: bool = True) -> None:
+def draw_curve(
+    axes: Axes, curve: Curve, colour: str, marker: str, logarithmic: bool = True, joined: bool = True
+) -> None:
     """Markers with bars of one standard error on the dashed expectation, or joined where nothing is expected;
     over heads, the median and its band."""
     prepare = positive if logarithmic else np.asarray
@@ -140,7 +142,7 @@ def draw_curve(axes: Axes, curve: Curve, colour: str, marker: str, logarithmic: 
         axes.errorbar(
             curve.x,
             value,
-            linestyle="none" if np.isfinite(curve.expected).all() else "-",
+            linestyle="none" if not joined or np.isfinite(curve.expected).all() else "-",
             yerr=[np.nan_to_num(low), np.nan_to_num(curve.high - curve.value)],
             color=colour,
             marker=marker,

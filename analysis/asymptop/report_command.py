@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .bench_reader import kind_of
 from .claims import judge
+from .figure_simulated import simulated_series
 from .figures import render
 from .reader import ResultsError, open_results
 from .report import write_report
@@ -26,6 +27,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("results", type=Path, help="results file of a study, or of a benchmark with --scaling")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: %(default)s")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="also write each figure as PNG, PDF and CSV here")
+    parser.add_argument(
+        "--simulated",
+        type=Path,
+        metavar="FILE",
+        help="file of asymptop simulate: its rows as a band beside measured keys",
+    )
     parser.set_defaults(run=run)
 
 
@@ -35,10 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
             write_scaling([arguments.results], Target(), arguments.output, arguments.figures)
             print(f"report: {arguments.output}")
             return EXIT_OK
-        with open_results(arguments.results) as results:
+        with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
             series = group_series(results.cases)
             judgements = judge(series)
-            figures = render(series, arguments.figures)
+            figures = render(series, arguments.figures, simulated)
             write_report(arguments.output, results, series, judgements, figures)
     except ResultsError as error:
         print(f"asymptop report: {error}", file=sys.stderr)

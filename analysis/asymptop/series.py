@@ -22,6 +22,10 @@ _IDENTITY = {
     "seed": "seed",
 }
 
+# Inputs whose rows have logits of known law: measured over keys, or simulated without them.
+SIMULATED = "simulated"
+_SYNTHETIC = ("gaussian", SIMULATED)
+
 
 @dataclass(frozen=True, eq=False)
 class Series:
@@ -39,7 +43,7 @@ class Series:
 
     @property
     def synthetic(self) -> bool:
-        return self.first.input == "gaussian"
+        return self.first.input in _SYNTHETIC
 
     @property
     def predictable(self) -> bool:
@@ -74,9 +78,11 @@ class Series:
 
 def _title(identity: dict[str, str | int], varying: set[str], plain: bool) -> str:
     parts = []
-    if identity["input"] == "gaussian":
+    if identity["input"] in _SYNTHETIC:
         law = str(identity["sigma_law"])
         parts.append(f"σ = {law}" if plain else f"σ = {laws.to_tex(law)}")
+        if "input" in varying and identity["input"] == SIMULATED:
+            parts.append(SIMULATED)
     else:
         parts.append(str(identity["input"]))
         if int(identity["head"]) >= 0:

@@ -1,5 +1,4 @@
 // asymptop study: options -> plan -> measure each group of cases -> case files -> one results file.
-#include <filesystem>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -81,16 +80,7 @@ class Study {
   }
 
   void prepare_output() const {
-    check_on_root(comm_, [&] {
-      std::filesystem::path const folder = config_.output + ".cases";
-      std::error_code error;
-      if (config_.force) {
-        std::filesystem::remove_all(folder, error);
-        std::filesystem::remove(config_.output, error);
-      }
-      std::filesystem::create_directories(folder, error);
-      if (error) throw UsageError("--output", config_.output, "cannot be written: " + error.message());
-    });
+    check_on_root(comm_, [&] { start_output(config_.output, config_.force); });
   }
 
   StudyCase start_case(GroupPlan const& group, std::size_t law) const {
@@ -173,18 +163,7 @@ class Study {
   }
 
   static void append(StudyCase& item, DrawResult const& result, std::size_t law) {
-    auto const join = [](auto& to, auto const& from) { to.insert(to.end(), from.begin(), from.end()); };
-    auto& to = item.data;
-    auto const& from = result.cases[law];
-    for (auto const member :
-         {&CaseData::row_n, &CaseData::row_position, &CaseData::k_epsilon, &CaseData::count_p_above, &CaseData::k_counted})
-      join(to.*member, from.*member);
-    for (auto const member : {&CaseData::sigma_i, &CaseData::logit_mean, &CaseData::logit_std, &CaseData::logit_max, &CaseData::log_sum_exp,
-                              &CaseData::entropy_nats, &CaseData::sum_p_squared, &CaseData::p_max, &CaseData::participation_ratio,
-                              &CaseData::k_counted_bound, &CaseData::tail_mass, &CaseData::row_l2_error, &CaseData::row_linf_error,
-                              &CaseData::output_error, &CaseData::output_error_relative}) {
-      join(to.*member, from.*member);
-    }
+    item.data.append(result.cases[law]);
     for (std::size_t i = 0; i < check_names.size(); ++i) item.checks.note(static_cast<Check>(i), result.checks[law].worst[i]);
     item.phase_seconds.push_back(result.phase_seconds);
   }

@@ -37,6 +37,17 @@ constexpr char const* introduction =
     "\n"
     "A law is one expression in n: 400, 4*n^0.5, log(n)^2, 2*sqrt(log(n)). LAWS and LISTs are comma-separated.\n";
 
+constexpr char const* simulate_introduction =
+    "asymptop simulate: the numbers of a study for rows of independent N(0, sigma^2) logits, without keys, for n up to 2^62.\n"
+    "\n"
+    "The largest scores of a row are drawn one by one, the others as order statistics with blocks of keys between them whose sums have\n"
+    "their exact conditional means and covariances, so a row takes about a millisecond at any n. Up to n = 4096 a row is exact.\n"
+    "It agrees with `study --row-sigma fixed` and has the same results file; every row of a draw is independent.\n"
+    "\n"
+    "  asymptop simulate --n 2^10:2^60:4 --sigma 1,2,'2*sqrt(log(n))' --k 64,n^0.5 -o simulated.h5\n"
+    "\n"
+    "A law is one expression in n: 400, 4*n^0.5, log(n)^2, 2*sqrt(log(n)). LAWS and LISTs are comma-separated.\n";
+
 po::options_description study_options() {
   po::options_description options("Options", 118, 80);
   auto text = [](char const* fallback) { return po::value<std::string>()->default_value(fallback); };
@@ -76,6 +87,22 @@ po::options_description study_options() {
       "groups", text("auto"),
       "auto | G: share the heads of tensor input out among G groups of ranks, each of which splits its heads' keys over its ranks")(
       "threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
+  return options;
+}
+
+/// Those of a study that mean something for rows without keys.
+po::options_description simulate_options() {
+  po::options_description options("Options", 118, 80);
+  options.add_options()("n", po::value<std::string>()->default_value(""),
+                        "context lengths: 4096 | 4096,50000 | 2^10:2^60 (doubling) | 2^10:2^60:4 (factor 4); 1 to 2^62")(
+      "d", po::value<std::string>()->default_value("64"), "head dimensions, which --R takes for the logit scale");
+  auto const shared = study_options();
+  for (auto const* name : {"help", "config", "output", "force", "resume", "json", "dry-run", "sigma", "R", "scale", "k", "rows", "draws",
+                           "seed", "epsilon", "count-above", "threads"}) {
+    for (auto const& option : shared.options()) {
+      if (option->long_name() == name) options.add(option);
+    }
+  }
   return options;
 }
 
@@ -125,23 +152,13 @@ void check_together(RunConfig const& config, po::variables_map const& values) {
   }
 }
 
-}  // namespace
-
-std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, bool print_help) {
-  auto const options = study_options();
-  auto const values = read_options("study", argc, argv, options);
-  if (values.count("help") != 0) {
-    if (print_help)
-      std::cout << introduction << "\n"
-                << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written).\n";
-    return std::nullopt;
-  }
+RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   auto const text = [&](char const* name) { return values[name].as<std::string>(); };
   RunConfig config;
   static_cast<MeasureOptions&>(config) = parse_measure_options(values);
   config.resume = values["resume"].as<bool>();
   if (text("n").empty()) throw UsageError("--n is needed: context lengths such as 2^10:2^16");
-  config.n = parse_sizes("--n", text("n"), largest_n);
+  config.n = parse_sizes("--n", text("n"), most_n);
   config.d = parse_sizes("--d", text("d"), 4096);
   config.sigma_from_R = !text("R").empty();
   config.sigma = config.sigma_from_R ? parse_laws("--R", text("R")) : parse_laws("--sigma", text("sigma"));
@@ -169,6 +186,38 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   config.merge = choose("--merge", text("merge"), {automatic, root, owner, tree, threshold});
   config.groups = parse_groups(text("groups"));
   check_together(config, values);
+  return config;
+}
+
+/// True after printing, when --help was given.
+bool help_printed(po::variables_map const& values, po::options_description const& options, char const* text, bool print_help) {
+  if (values.count("help") == 0) return false;
+  if (print_help)
+    std::cout << text << "\n" << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written).\n";
+  return true;
+}
+
+}  // namespace
+
+std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, bool print_help) {
+  auto const options = study_options();
+  auto const values = read_options("study", argc, argv, options);
+  if (help_printed(values, options, introduction, print_help)) return std::nullopt;
+  return config_of(values, largest_n);
+}
+
+std::optional<RunConfig> parse_simulate_options(int argc, char const* const* argv, bool print_help) {
+  auto const options = simulate_options();
+  auto values = read_options("simulate", argc, argv, options);
+  if (help_printed(values, options, simulate_introduction, print_help)) return std::nullopt;
+  auto const text = as_config(values);
+  // A study's other options at their defaults.
+  char const* const name = "simulate";
+  po::store(po::parse_command_line(1, &name, study_options()), values);
+  auto config = config_of(values, largest_simulated_n);
+  config.output_error = false;
+  config.row_sigma = RowSigma::fixed;
+  config.config_text = text;
   return config;
 }
 

@@ -27,7 +27,10 @@ char const* name_of(Mask value);
 char const* name_of(KeyStorage value);
 char const* name_of(KernelPath value);
 
-/// A threshold on p as given (`1/n`, `1e-3`) and its law.
+/// Context lengths of simulated rows go up to here.
+inline constexpr std::int64_t largest_simulated_n = std::int64_t{1} << 62;
+
+/// Of a study, and of a simulation of one.
 struct RunConfig : MeasureOptions {
   bool resume = false;
   bool output_error = true;
@@ -57,5 +60,9 @@ struct RunConfig : MeasureOptions {
 
 /// Parses `asymptop study` options. Returns nothing after --help was printed. Throws UsageError.
 std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, bool print_help);
+
+/// Parses `asymptop simulate` options, those of a study that mean something without keys. Returns nothing after --help was printed.
+/// Throws UsageError.
+std::optional<RunConfig> parse_simulate_options(int argc, char const* const* argv, bool print_help);
 
 }  // namespace asymptop

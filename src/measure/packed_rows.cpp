@@ -1,5 +1,6 @@
 #include "measure/packed_rows.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace asymptop {
@@ -27,19 +28,26 @@ void visit_fields(Metrics& metrics, Scalar const& scalar, PerAxis const& per_axi
   per_axis(metrics.k_counted_bound, &CaseData::k_counted_bound);
 }
 
+void pack_row(RowMetrics const& metrics, std::vector<double>& packed) {
+  visit_fields(
+      metrics, [&](double value, auto) { packed.push_back(value); },
+      [&](std::vector<double> const& values, auto) { packed.insert(packed.end(), values.begin(), values.end()); },
+      [&](std::vector<std::int64_t> const& values, auto) {
+        for (auto const value : values) packed.push_back(static_cast<double>(value));
+      });
+}
+
 }  // namespace
 
 std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law) {
   std::vector<double> packed;
-  for (auto const& row : rows) {
-    auto const& metrics = row.evaluation.laws[law];
-    visit_fields(
-        metrics, [&](double value, auto) { packed.push_back(value); },
-        [&](std::vector<double> const& values, auto) { packed.insert(packed.end(), values.begin(), values.end()); },
-        [&](std::vector<std::int64_t> const& values, auto) {
-          for (auto const value : values) packed.push_back(static_cast<double>(value));
-        });
-  }
+  for (auto const& row : rows) pack_row(row.evaluation.laws[law], packed);
+  return packed;
+}
+
+std::vector<double> pack_rows(std::vector<RowMetrics> const& rows) {
+  std::vector<double> packed;
+  for (auto const& metrics : rows) pack_row(metrics, packed);
   return packed;
 }
 
@@ -66,7 +74,7 @@ std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, Gr
           for (std::size_t j = 0; j < values.size(); ++j) (data.*member).push_back(next());
         },
         [&](std::vector<std::int64_t> const& values, auto member) {
-          for (std::size_t j = 0; j < values.size(); ++j) (data.*member).push_back(static_cast<std::int64_t>(next()));
+          for (std::size_t j = 0; j < values.size(); ++j) (data.*member).push_back(std::min(static_cast<std::int64_t>(next()), group.n));
         });
   }
   return bad;

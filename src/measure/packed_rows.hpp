@@ -10,8 +10,10 @@
 
 namespace asymptop {
 
-/// The numbers of finished rows under one law as doubles. Counts stay exact: they are below 2^53.
+/// The numbers of finished rows under one law as doubles. Counts below 2^53 stay exact; larger ones, which only simulated rows have, are
+/// rounded.
 std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law);
+std::vector<double> pack_rows(std::vector<RowMetrics> const& rows);
 
 /// Appends gathered rows to the case. Returns how many of the values are not finite.
 std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, GroupPlan const& group, RunConfig const& config,

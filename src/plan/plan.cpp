@@ -140,43 +140,17 @@ std::string case_id(GroupPlan const& group, std::size_t law, bool tensors) {
   return id.str();
 }
 
-GroupPlan make_group(RunConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, std::int64_t head) {
-  GroupPlan group;
-  group.n = n;
-  group.d = d;
-  group.head = head;
-  group.scale = config.scale.value_or(input.scale > 0.0 ? input.scale : 1.0 / std::sqrt(static_cast<double>(d)));
-  bool const tensors = input.n > 0;
-  double largest_sigma = 1.0;
-  if (tensors) {
-    group.cases.push_back({case_id(group, 0, true), "measured", 1.0, 0.0});
-  } else {
-    largest_sigma = 0.0;
-    for (std::size_t law = 0; law < config.sigma.size(); ++law) {
-      double const value = config.sigma[law](n), sigma = config.sigma_from_R ? value * group.scale : value;
-      group.cases.push_back({case_id(group, law, false), config.sigma[law].text(), sigma, sigma / group.scale});
-      largest_sigma = std::max(largest_sigma, sigma);
-    }
-  }
+/// Bins of the rows' profiles.
+void choose_bins(GroupPlan& group, RunConfig const& config) {
+  double largest_sigma = 0.0;
+  for (auto const& item : group.cases) largest_sigma = std::max(largest_sigma, item.sigma);
   group.bins_per_unit = std::exp2(std::ceil(std::log2(std::max(32.0 * largest_sigma, 16.0))));
   if (largest_sigma > largest_usable_sigma) {
     std::ostringstream value;
     value << largest_sigma;
     throw UsageError(config.sigma_from_R ? "--R" : "--sigma", value.str(),
-                     "is the largest sigma at n = " + std::to_string(n) + "; fp32 logits can be profiled up to sigma = 1000");
+                     "is the largest sigma at n = " + std::to_string(group.n) + "; fp32 logits can be profiled up to sigma = 1000");
   }
-  for (auto const& law : config.k) {
-    auto const rank = rank_at(law, n);
-    group.k_of_law.push_back(rank.k);
-    group.k_clipped = group.k_clipped || rank.clipped;
-  }
-  group.k = k_axis(group.k_of_law);
-  group.held = std::min(config.hold > 0 ? config.hold : most_held, group.k.back());
-  for (auto const& law : config.count_above) {
-    double const threshold = law(n);
-    group.threshold.push_back(threshold);
-  }
-  return group;
 }
 
 /// Why a group cannot be measured; empty when it can.
@@ -289,11 +263,43 @@ double StudyPlan::seconds() const {
   return longest;
 }
 
+GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, std::int64_t head) {
+  GroupPlan group;
+  group.n = n;
+  group.d = d;
+  group.head = head;
+  group.scale = config.scale.value_or(input.scale > 0.0 ? input.scale : 1.0 / std::sqrt(static_cast<double>(d)));
+  bool const tensors = input.n > 0;
+  if (tensors) {
+    group.cases.push_back({case_id(group, 0, true), "measured", 1.0, 0.0});
+  } else {
+    for (std::size_t law = 0; law < config.sigma.size(); ++law) {
+      double const value = config.sigma[law](n), sigma = config.sigma_from_R ? value * group.scale : value;
+      group.cases.push_back({case_id(group, law, false), config.sigma[law].text(), sigma, sigma / group.scale});
+    }
+  }
+  for (auto const& law : config.k) {
+    auto const rank = rank_at(law, n);
+    group.k_of_law.push_back(rank.k);
+    group.k_clipped = group.k_clipped || rank.clipped;
+  }
+  group.k = k_axis(group.k_of_law);
+  group.held = std::min(config.hold > 0 ? config.hold : most_held, group.k.back());
+  for (auto const& law : config.count_above) {
+    double const threshold = law(n);
+    group.threshold.push_back(threshold);
+  }
+  return group;
+}
+
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine) {
   auto const heads = heads_of(config, input);
   std::vector<GroupPlan> shapes;
   for (auto const d : input.n > 0 ? std::vector<std::int64_t>{input.d} : config.d) {
-    for (auto const n : config.n) shapes.push_back(make_group(config, input, n, d, heads.front()));
+    for (auto const n : config.n) {
+      shapes.push_back(plan_axes(config, input, n, d, heads.front()));
+      choose_bins(shapes.back(), config);
+    }
   }
   auto const most = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(machine.ranks), heads.size()));
   if (config.groups > most) {
@@ -315,6 +321,15 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
   return plan;
 }
 
+std::string laws_text(GroupPlan const& group) {
+  std::string laws;
+  for (std::size_t i = 0; i < group.k_of_law.size(); ++i) laws += (i == 0 ? "k = " : ", ") + std::to_string(group.k_of_law[i]);
+  if (group.k_clipped) laws += " (clipped to n)";
+  if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
+  for (std::size_t i = 0; i < group.cases.size(); ++i) laws += (i == 0 ? "; sigma = " : ", ") + group.cases[i].sigma_law;
+  return laws;
+}
+
 std::string describe(StudyPlan const& plan, RunConfig const& config, Machine const& machine) {
   std::ostringstream out;
   std::size_t cases = 0;
@@ -326,11 +341,6 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
                 "bytes/rank", "Gflop", "~seconds", "k, sigma");
   out << line;
   for (auto const& group : plan.groups) {
-    std::string laws;
-    for (std::size_t i = 0; i < group.k_of_law.size(); ++i) laws += (i == 0 ? "k = " : ", ") + std::to_string(group.k_of_law[i]);
-    if (group.k_clipped) laws += " (clipped to n)";
-    if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
-    for (std::size_t i = 0; i < group.cases.size(); ++i) laws += (i == 0 ? "; sigma = " : ", ") + group.cases[i].sigma_law;
     auto const head = group.head < 0 ? std::string("-") : std::to_string(group.head);
     auto const& team = plan.teams[group.team];
     auto ranks = std::to_string(team.first_rank);
@@ -338,7 +348,7 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
     std::snprintf(line, sizeof line, "%14lld %5lld %5s %9s  %-9s %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n),
                   static_cast<long long>(group.d), head.c_str(), ranks.c_str(), group.resident ? "resident" : "streamed",
                   name_of(group.merge), bytes_text(group.bytes_per_rank).c_str(), group.flops / 1e9, group.seconds);
-    out << line << laws << "\n";
+    out << line << laws_text(group) << "\n";
     cases += group.cases.size();
   }
   for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";

@@ -48,6 +48,7 @@ struct GroupPlan {
   std::vector<std::int64_t> k;    ///< every law's k and a log grid, ascending, from 1
   std::int64_t held = 0;          ///< largest k that is found by rank; larger ones by counts above thresholds
   std::vector<double> threshold;  ///< --count-above at n
+  bool simulated = false;         ///< rows of order statistics, without keys
   bool resident = false;
   bool fused = false;  ///< the kernel path
   MergeStrategy merge = MergeStrategy::owner;
@@ -83,12 +84,18 @@ struct StudyPlan {
   double seconds() const;
 };
 
+/// The axes of one group, its laws evaluated at n; nothing of how it is measured. Throws UsageError for a law that fails at n.
+GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, std::int64_t head);
+
 /// Throws UsageError for a law that fails at some n, and for a group that does not fit into memory. --groups auto: as many teams as
 /// take the least time by the estimates, of those that leave what is held as it is.
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine);
 
 /// `512 MB`, `3.20 GB`.
 std::string bytes_text(double bytes);
+
+/// `k = 64, 1024; sigma = 1, 2`.
+std::string laws_text(GroupPlan const& group);
 
 /// The plan as a person reads it.
 std::string describe(StudyPlan const& plan, RunConfig const& config, Machine const& machine);

@@ -50,15 +50,15 @@ void write_attributes(hid_t group, StudyCase const& c) {
   integer("k_held", c.group->held);
   text("verdict", c.verdict());
   text("verdict_reason", c.verdict_reason());
-  text("keys", c.group->resident ? "resident" : "streamed");
-  text("merge", name_of(c.group->merge));
-  text("path", c.group->fused ? "fused" : "blas-tile");
+  bool const simulated = c.group->simulated;
+  text("keys", simulated ? "none" : c.group->resident ? "resident" : "streamed");
+  text("merge", simulated ? "none" : name_of(c.group->merge));
+  text("path", simulated ? "order-statistics" : c.group->fused ? "fused" : "blas-tile");
   double pass = 0.0;
   for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
   number("seconds_total", c.seconds_total);
   number("seconds_pass", pass);
-  double const scores = static_cast<double>(config.draws) * static_cast<double>(config.rows) * static_cast<double>(c.group->n);
-  number("gflop", 2.0 * scores * static_cast<double>(c.group->d) / 1e9);
+  number("gflop", c.score_flops() / 1e9);
 }
 
 void write_scales(hid_t group, StudyCase const& c) {
@@ -225,6 +225,17 @@ void merge_cases(std::string const& output, std::vector<std::string> const& path
       }
     }
   });
+}
+
+void start_output(std::string const& output, bool force) {
+  fs::path const folder = output + ".cases";
+  std::error_code error;
+  if (force) {
+    fs::remove_all(folder, error);
+    fs::remove(output, error);
+  }
+  fs::create_directories(folder, error);
+  if (error) throw UsageError("--output", output, "cannot be written: " + error.message());
 }
 
 void check_output(std::string const& output, bool force, bool resume) {

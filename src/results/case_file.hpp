@@ -26,4 +26,7 @@ void merge_cases(std::string const& output, std::vector<std::string> const& path
 /// Throws UsageError when results may not be written to `output`.
 void check_output(std::string const& output, bool force, bool resume);
 
+/// Makes the folder of case files; with force, after removing what is there. Throws UsageError.
+void start_output(std::string const& output, bool force);
+
 }  // namespace asymptop

@@ -133,8 +133,6 @@ std::string table_rows(StudyCase const& c, double sgemm) {
   auto const& ks = c.group->k;
   double pass = 0.0;
   for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
-  double const flops =
-      2.0 * static_cast<double>(c.config->draws * c.config->rows) * static_cast<double>(c.group->n) * static_cast<double>(c.group->d);
   for (std::size_t law = 0; law < c.config->k.size(); ++law) {
     auto const column = static_cast<std::size_t>(std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin());
     auto const tail = estimate(c.data.tail_mass, draws, ks.size(), column);
@@ -142,12 +140,14 @@ std::string table_rows(StudyCase const& c, double sgemm) {
                  linf = estimate(c.data.row_linf_error, draws, ks.size(), column).mean;
     double const out = c.data.output_error_relative.empty() ? NAN : estimate(c.data.output_error_relative, draws, ks.size(), column).mean;
     auto const sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
+    auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / pass / 1e9, 3),
+               yardstick = digits(c.group->simulated ? NAN : sgemm, 3);
     char line[256];
-    std::snprintf(line, sizeof line, "%12lld %5lld %-18.18s %9.4g  %-12.12s %9lld %10s %10s %10s %10s %10s %7.3g %7.3g %s\n",
+    std::snprintf(line, sizeof line, "%12lld %5lld %-18.18s %9.4g  %-12.12s %9lld %10s %10s %10s %10s %10s %7s %7s %s\n",
                   static_cast<long long>(c.group->n), static_cast<long long>(c.group->d), sigma_law.c_str(), c.sigma(),
                   c.config->k[law].text().c_str(), static_cast<long long>(ks[column]), digits(tail.mean).c_str(),
-                  digits(tail.standard_error, 2).c_str(), digits(l2).c_str(), digits(linf).c_str(), digits(out).c_str(), flops / pass / 1e9,
-                  sgemm, c.verdict());
+                  digits(tail.standard_error, 2).c_str(), digits(l2).c_str(), digits(linf).c_str(), digits(out).c_str(), rate.c_str(),
+                  yardstick.c_str(), c.verdict());
     rows += line;
   }
   if (!c.verdict_reason().empty()) rows += "             INVALID: " + c.verdict_reason() + "\n";

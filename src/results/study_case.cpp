@@ -6,6 +6,11 @@
 
 namespace asymptop {
 
+double StudyCase::score_flops() const {
+  if (group->simulated) return 0.0;
+  return 2.0 * static_cast<double>(config->draws * config->rows) * static_cast<double>(group->n) * static_cast<double>(group->d);
+}
+
 double StudyCase::largest_logit() const {
   double largest = 0.0;
   for (std::size_t i = 0; i < data.logit_max.size(); ++i)

@@ -1,4 +1,4 @@
-"""Synthetic studies with rows of equal sigma against independently simulated means over i.i.d. Gaussian logits."""
+"""Studies with rows of equal sigma, and `simulate`, against independently simulated means over Gaussian logits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import hypot
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, study
+from command_line import ROOT, asymptop
 
 COPY = Path(__file__).with_name("iid_gaussian_rows_4096.csv")
 FULL = ROOT.parent / "shared" / "reference" / "iid_gaussian_rows.csv"
@@ -43,22 +43,31 @@ def reference(path: Path, log2_n: int) -> dict[Cell, Estimate]:
         }
 
 
-def measure(folder: Path, log2_n: int, wanted: dict[Cell, Estimate], draws: int, rows: int) -> dict[Cell, Estimate]:
-    """One study that has every cell of the reference."""
-
-    def parameters(*metrics: str) -> str:
-        return ",".join(sorted({cell.parameter for cell in wanted if cell.metric in metrics}))
-
-    records = folder / "records.json"
-    size = ["--draws", str(draws), "--rows", str(rows), "--seed", "7", "--row-sigma", "fixed", "--output-error", "off"]
-    axes = ["--n", f"2^{log2_n}", "--sigma", ",".join(dict.fromkeys(cell.sigma_law for cell in wanted))]
-    asked = ["--k", parameters("tail_mass", "row_l2_error", "row_linf_error"), "--epsilon", parameters("k_epsilon")]
-    asked += ["--count-above", parameters("count_p_above")]
-    study(folder / "results.h5", [*axes, *asked, *size, "--json", records])
+def cells_of(command: str, folder: Path, arguments: list[str]) -> dict[Cell, Estimate]:
+    """Every cell that a study with rows of equal sigma, or `simulate`, has for these options."""
+    fixed = ["--row-sigma", "fixed", "--output-error", "off"] if command == "study" else []
+    records = folder / f"{command}.json"
+    outcome = asymptop(command, *arguments, *fixed, "--json", records, "--force", "-o", folder / f"{command}.h5")
+    assert outcome.code == 0, str(outcome)
     return {
         Cell(r["sigma_law"], r["metric"], r["parameter"]): Estimate(r["mean"], r["standard_error"])
         for r in json.loads(records.read_text())
     }
+
+
+def measure(
+    folder: Path, log2_n: int, wanted: dict[Cell, Estimate], draws: int, rows: int, command: str = "study"
+) -> dict[Cell, Estimate]:
+    """One run that has every cell of the reference."""
+
+    def parameters(*metrics: str) -> str:
+        return ",".join(sorted({cell.parameter for cell in wanted if cell.metric in metrics}))
+
+    size = ["--draws", str(draws), "--rows", str(rows), "--seed", "7"]
+    axes = ["--n", f"2^{log2_n}", "--sigma", ",".join(dict.fromkeys(cell.sigma_law for cell in wanted))]
+    asked = ["--k", parameters("tail_mass", "row_l2_error", "row_linf_error"), "--epsilon", parameters("k_epsilon")]
+    asked += ["--count-above", parameters("count_p_above")]
+    return cells_of(command, folder, [*axes, *asked, *size])
 
 
 def check_agreement(measured: dict[Cell, Estimate], wanted: dict[Cell, Estimate]) -> None:
@@ -86,3 +95,15 @@ def test_agrees_with_copied_values(tmp_path: Path) -> None:
 def test_agrees_with_full_table(log2_n: int, draws: int, rows: int, tmp_path: Path) -> None:
     wanted = reference(FULL, log2_n)
     check_agreement(measure(tmp_path, log2_n, wanted, draws, rows), wanted)
+
+
+def test_simulated_rows_agree_with_copied_values(tmp_path: Path) -> None:
+    wanted = reference(COPY, 12)
+    check_agreement(measure(tmp_path, 12, wanted, draws=64, rows=64, command="simulate"), wanted)
+
+
+@pytest.mark.skipif(not FULL.is_file(), reason="the full reference table is not beside this checkout")
+@pytest.mark.parametrize("log2_n", [12, 16, 20])
+def test_simulated_rows_agree_with_full_table(log2_n: int, tmp_path: Path) -> None:
+    wanted = reference(FULL, log2_n)
+    check_agreement(measure(tmp_path, log2_n, wanted, draws=64, rows=48, command="simulate"), wanted)

@@ -1,0 +1,162 @@
+// asymptop simulate: options -> plan -> simulate each group of cases -> case files -> one results file, as a study's.
+#include <algorithm>
+#include <iostream>
+
+#include "app/commands.hpp"
+#include "app/machine.hpp"
+#include "app/progress.hpp"
+#include "app/together.hpp"
+#include "measure/simulation.hpp"
+#include "plan/simulation_plan.hpp"
+#include "results/case_file.hpp"
+#include "results/records.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Rows between two gathers: enough to share out, few enough to hold and to show progress by.
+constexpr std::int64_t rows_per_gather = 2048;
+
+class Simulation {
+ public:
+  Simulation(Communicator const& comm, RunConfig const& config, StudyPlan const& plan, Machine const& machine)
+      : comm_(comm), config_(config), plan_(plan) {
+    // Without keys there is no sgemm to stand beside.
+    provenance_ = collect_provenance(comm, {"study", config.command_line, config.config_text, config.seed, config.block, machine.threads},
+                                     {{"sgemm_gflops", 0.0}});
+    provenance_.integers.emplace_back("groups", 1);
+  }
+
+  /// Returns the exit code.
+  int run() {
+    check_on_root(comm_, [&] { start_output(config_.output, config_.force); });
+    double total = 0.0, done = 0.0;
+    for (auto const& group : plan_.groups) total += group.seconds;
+    Progress progress(comm_.is_root(), total);
+    print(table_heading());
+    int exit_code = 0;
+    for (auto const& group : plan_.groups) {
+      if (!keep(group, progress)) exit_code = std::max(exit_code, simulate(group, progress, done));
+      done += group.seconds;
+    }
+    progress.clear();
+    finish();
+    return static_cast<int>(comm_.max(static_cast<std::int64_t>(exit_code)));
+  }
+
+ private:
+  using Clock = PhaseTimes::Clock;
+
+  void print(std::string const& text) const {
+    if (comm_.is_root()) (config_.json == "-" ? std::cerr : std::cout) << text << std::flush;
+  }
+
+  std::vector<StudyCase> start_cases(GroupPlan const& group) const {
+    std::vector<StudyCase> cases(group.cases.size());
+    for (std::size_t law = 0; law < cases.size(); ++law) {
+      cases[law].config = &config_;
+      cases[law].group = &group;
+      cases[law].law = law;
+      cases[law].input = "simulated";
+    }
+    return cases;
+  }
+
+  /// With --resume: when all cases of the group are finished, they enter the table and the records as if simulated now.
+  bool keep(GroupPlan const& group, Progress& progress) {
+    auto cases = start_cases(group);
+    std::int64_t all = config_.resume ? 1 : 0;
+    for (auto& item : cases) {
+      if (comm_.is_root() && all == 1 && !load_finished(case_path(config_.output, item.plan().id), item)) all = 0;
+    }
+    if (comm_.min(all) == 0) return false;
+    progress.clear();
+    if (comm_.is_root()) tell(cases);
+    return true;
+  }
+
+  void tell(std::vector<StudyCase> const& cases) {
+    for (auto const& item : cases) {
+      for (auto& record : record_lines(item)) records_.add(std::move(record));
+      print(table_rows(item, 0.0));
+    }
+  }
+
+  int simulate(GroupPlan const& group, Progress& progress, double done) {
+    auto const begin = Clock::now();
+    auto const ranks = drawn_ranks(group.n, group.k);
+    auto cases = start_cases(group);
+    auto const step = std::max<std::int64_t>(1, rows_per_gather / config_.rows);
+    for (std::int64_t first = 0; first < config_.draws; first += step) {
+      progress.update(done + group.seconds * static_cast<double>(first) / static_cast<double>(config_.draws),
+                      "n = " + std::to_string(group.n) + ", draw " + std::to_string(first + 1) + " of " + std::to_string(config_.draws));
+      auto const end = std::min(config_.draws, first + step);
+      auto const start = Clock::now();
+      auto result = simulate_draws(comm_, config_, group, ranks, first, end);
+      double const seconds = comm_.max(std::chrono::duration<double>(Clock::now() - start).count());
+      for (std::size_t law = 0; law < cases.size() && comm_.is_root(); ++law)
+        append(cases[law], result.cases[law], result.checks[law], end - first, seconds);
+    }
+    if (!comm_.is_root()) return 0;
+    progress.clear();
+    int exit_code = 0;
+    for (auto& item : cases) {
+      item.seconds_total = std::chrono::duration<double>(Clock::now() - begin).count();
+      write_case(config_.output, provenance_, item);
+      if (!item.verdict_reason().empty()) exit_code = 1;
+    }
+    tell(cases);
+    return exit_code;
+  }
+
+  /// `seconds` for all laws of `draws` draws, which were made side by side.
+  static void append(StudyCase& item, CaseData const& data, CheckResiduals const& checks, std::int64_t draws, double seconds) {
+    item.data.append(data);
+    for (std::size_t i = 0; i < check_names.size(); ++i) item.checks.note(static_cast<Check>(i), checks.worst[i]);
+    std::array<double, phase_names.size()> times{};
+    for (auto const phase : {Phase::generate, Phase::first_pass, Phase::total})
+      times[static_cast<std::size_t>(phase)] = seconds / static_cast<double>(draws);
+    item.phase_seconds.insert(item.phase_seconds.end(), static_cast<std::size_t>(draws), times);
+  }
+
+  void finish() const {
+    if (!comm_.is_root()) return;
+    std::vector<std::string> paths;
+    for (auto const& group : plan_.groups) {
+      for (auto const& item : group.cases) paths.push_back(case_path(config_.output, item.id));
+    }
+    merge_cases(config_.output, paths);
+    if (!config_.json.empty()) records_.write(config_.json);
+    print("results: " + config_.output + "\n");
+  }
+
+  Communicator const& comm_;
+  RunConfig const& config_;
+  StudyPlan const& plan_;
+  Provenance provenance_;
+  RecordList records_;
+};
+
+}  // namespace
+
+int run_simulate(Communicator const& comm, int argc, char const* const* argv) {
+  auto config = parse_simulate_options(argc, argv, comm.is_root());
+  if (!config) return 0;
+  config->command_line = "asymptop";
+  for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
+
+  auto const machine = describe_machine(comm);
+  auto const plan = plan_simulation(*config);
+  if (config->dry_run) {
+    if (comm.is_root()) std::cout << describe_simulation(plan, *config, machine);
+    return 0;
+  }
+  check_on_root(comm, [&] {
+    check_output(config->output, config->force, config->resume);
+    check_records_path(config->json);
+  });
+  if (comm.is_root()) (config->json == "-" ? std::cerr : std::cout) << describe_simulation(plan, *config, machine) << std::flush;
+  return Simulation(comm, *config, plan, machine).run();
+}
+
+}  // namespace asymptop
