@@ -94,7 +94,8 @@ RankAt rank_at(Law const& law, std::int64_t n) {
   if (value < 0.5)
     throw UsageError(law.option(), law.text(),
                      "gives k = " + std::to_string(value) + " at n = " + std::to_string(n) + "; k must be at least 0.5, which rounds to 1");
-  if (value >= static_cast<double>(n) + 0.5) return {n, true};
+  // From 2^53 on, n and its neighbours are one double.
+  if (value >= static_cast<double>(n) + 0.5) return {n, value > static_cast<double>(n)};
   return {std::llround(value), false};
 }
 

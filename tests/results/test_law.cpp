@@ -87,6 +87,13 @@ TEST(RankAt, RoundsToNearestAndClipsToN) {
     EXPECT_EQ(rank.k, c.k) << c.text << " at " << c.n;
     EXPECT_EQ(rank.clipped, c.clipped) << c.text << " at " << c.n;
   }
+  // Where n and its neighbours are one double.
+  for (std::int64_t const n : {std::int64_t{1} << 60, (std::int64_t{1} << 60) + 1, (std::int64_t{1} << 62) - 1, std::int64_t{1} << 62}) {
+    EXPECT_EQ(rank_at(Law("--k", "n"), n).k, n);
+    EXPECT_FALSE(rank_at(Law("--k", "n"), n).clipped) << n;
+    EXPECT_EQ(rank_at(Law("--k", "2*n"), n).k, n);
+    EXPECT_TRUE(rank_at(Law("--k", "2*n"), n).clipped) << n;
+  }
   EXPECT_NE(message_of([] { rank_at(Law("--k", "0.49"), 100); }), "");
   EXPECT_NE(message_of([] { rank_at(Law("--k", "40/n"), 100); }), "");
   EXPECT_EQ(message_of([] { rank_at(Law("--k", "40/n"), 80); }), "");
