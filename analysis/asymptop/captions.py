@@ -39,6 +39,25 @@ MEASURED_AND_SIMULATED = _text("""
     simulated without keys, their mean and the reach of 10 to 90% of single rows. Where points sit on the line, the keys
     of the study behave as independent ones do.
 """)
+NEEDED_KEYS = _text("""
+    Left: the smallest k whose tail mass is at most ε (points: measured, ±1 SE; lines: i.i.d. Gaussian logits at finite
+    n; dotted: n Φc(σ + Φ⁻¹(ε)) at constant σ), with the exponent fitted over all n and its 95% interval. A line
+    parallel to k = n needs a fixed share of the context. Right: the same exponents against c, for every ε, with the
+    limit 1 − c²/2 of the random energy model and, dashed, the slope that i.i.d. Gaussian logits have over these n:
+    finite size lifts every exponent above its limit, more for smaller ε.
+""")
+NEEDED_KEYS_BY_NORM = _text("""
+    Keys that bring each norm of the error down to ε, row by row, interpolated between the stored k (exact for the tail
+    mass). A row of panels is one ε. The norms disagree by orders of magnitude: an ℓ2 error of 0.1 needs few keys where
+    the tail mass needs most of the context.
+""")
+PHASE_DIAGRAM = _text("""
+    Is k = n^C enough at σ = c·√(log n)? Colour is the slope of log τ_k against log n over the upper half of the
+    measured n: blue falls (the tail mass vanishes), red grows. Discs are measured, white where the 95% interval of the
+    slope holds 0; the field behind them is what i.i.d. Gaussian logits give at the same n. Dashed: where that slope is
+    0. Solid: the boundary C = 1 − c²/2 as n grows. Between the two lines the tail mass still moves the wrong way at
+    these n: the finite-size bias that fits of small studies mistake for an answer.
+""")
 EFFECTIVE_ENTRIES_AGAINST_N = _text("""
     Four ways to count the entries that carry a row. Rows collapse to O(1) entries where a line is flat; where it
     runs like n the row stays spread out, whatever the k law. The measures differ: a few heavy entries lower the

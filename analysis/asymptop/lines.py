@@ -116,8 +116,8 @@ def _threshold_line(text: str) -> Line:
 
 
 def at_epsilons(series: Series) -> list[Line]:
-    return [_epsilon_line(epsilon) for epsilon in series.epsilons]
+    return [epsilon_line(epsilon) for epsilon in series.epsilons]
 
 
-def _epsilon_line(epsilon: float) -> Line:
+def epsilon_line(epsilon: float) -> Line:
     return Line(f"ε = {epsilon:g}", math.nan, lambda case: epsilon, lambda n: epsilon)

@@ -25,9 +25,10 @@ from make_results import Study, write_results
 
 SIZES = (256, 1024, 4096, 16384)
 OF_THE_LIST = (
-    "A-tv A-l2 A-linf A-fro A-spec A-out A-crit A-below A-rate B-tv B-l2 B-linf B-fro B-out C-conc C-sparse "
-    "D-collapse-pr D-collapse-entropy D-collapse-count D-collapse-pmax D-keps D-iden S-log"
-).split()
+    *("A-tv", "A-l2", "A-linf", "A-fro", "A-spec", "A-out", "A-crit", "A-below", "A-rate"),
+    *("B-tv", "B-l2", "B-linf", "B-fro", "B-out", "C-conc", "C-sparse", "D-collapse-pr", "D-collapse-entropy"),
+    *("D-collapse-count", "D-collapse-pmax", "D-keps", "D-iden", "E-dyn", "E-table", "S-log"),
+)
 
 
 def judged(path: Path, claims=CLAIMS) -> dict[str, Judgement]:
