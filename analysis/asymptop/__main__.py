@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 # One module per command, each with add_parser(subparsers) and run(arguments) -> exit code.
 COMMAND_MODULES = ("convert", "report_command", "scaling_command")
+COMMAND_MODULES = ("convert", "report_command", "advise")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .claims_budgets import BUDGETS
 from .claims_entries import COLLAPSE, CONCENTRATION, IDENTITIES, SCALING
 from .claims_errors import ENOUGH, PHASE_TRANSITION, TOO_FEW
 from .regimes import constant_gaussian, constant_sigma
@@ -23,6 +24,7 @@ CLAIMS: tuple[Claim, ...] = (
     *CONCENTRATION,
     *COLLAPSE,
     *IDENTITIES,
+    *BUDGETS,
     *SCALING,
 )
 

@@ -1,4 +1,4 @@
-"""Keys needed for an error: interpolation between stored k, exponents of planted laws, and the phase diagram's signs."""
+"""Keys needed for an error: interpolation between stored k, exponents of planted laws, signs of the phase diagram."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from asymptop import predictions
 from asymptop.error_curve import error_curve, needed_keys
 from asymptop.figure_needed_keys import _spread, needed_keys_against_n, needed_keys_by_norm
 from asymptop.figure_phase import expected_slope, measured_slopes, phase_diagram
-from asymptop.needed_keys import all_keys_needed, keys_needed
+from asymptop.needed_keys import all_keys_needed
 from asymptop.quantities import FROBENIUS_OVER_N, K_EPSILON, ROW_L2_ERROR, TAIL_MASS
 from asymptop.reader import open_results
 from asymptop.series import group_panels, group_series

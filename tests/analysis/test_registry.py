@@ -27,7 +27,7 @@ SIZES = (256, 1024, 4096, 16384)
 OF_THE_LIST = (
     *("A-tv", "A-l2", "A-linf", "A-fro", "A-spec", "A-out", "A-crit", "A-below", "A-rate"),
     *("B-tv", "B-l2", "B-linf", "B-fro", "B-out", "C-conc", "C-sparse", "D-collapse-pr", "D-collapse-entropy"),
-    *("D-collapse-count", "D-collapse-pmax", "D-keps", "D-iden", "E-dyn", "E-table", "S-log"),
+    *("D-collapse-count", "D-collapse-pmax", "D-keps", "D-iden", "E-dyn-l2", "E-table", "S-log"),
 )
 
 
