@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -92,6 +93,12 @@ class Comparison:
 
 def equal_cost(lengths: Array, exponent: float, fixed_k: float, cost: str) -> float:
     """alpha with sum w min(alpha n^C, n) = sum w min(K, n), w = 1 or n: monotone in alpha, found by bisection."""
+    return _equal_cost(tuple(float(n) for n in lengths), exponent, fixed_k, cost)
+
+
+@lru_cache(maxsize=4096)
+def _equal_cost(sizes: tuple[float, ...], exponent: float, fixed_k: float, cost: str) -> float:
+    lengths = np.array(sizes)
     weights = np.ones_like(lengths) if cost == "k" else lengths
     target = float(np.sum(weights * np.minimum(fixed_k, lengths)))
 
@@ -136,15 +143,21 @@ def _keys_at(n: int, length: int, k: Array) -> Array:
     return k if n == length else np.exp(np.log(k) * np.log(n) / np.log(length))
 
 
-def _resampled(curve: ErrorCurve, k: Array, resamples: int, generator: np.random.Generator) -> Array:
+@lru_cache(maxsize=64)
+def _counts(position: int, draws: int) -> Array:
+    """(resample, draw): how often each draw of the n at `position` is picked, the same for every norm and law."""
+    generator = np.random.default_rng([_SEED, position])
+    return generator.multinomial(draws, np.full(draws, 1.0 / draws), size=RESAMPLES).astype(float)
+
+
+def _resampled(curve: ErrorCurve, k: Array, position: int) -> Array:
     """(1 + resamples, k): the mean over draws, then bootstrapped means, stretched for few draws."""
     values = curve.at(k)
     mean = values.mean(axis=0)
     draws = len(values)
     if draws < 2:
-        return np.concatenate([mean[None], np.full((resamples, len(mean)), np.nan)])
-    counts = generator.multinomial(draws, np.full(draws, 1.0 / draws), size=resamples)
-    means = counts @ values / draws
+        return np.concatenate([mean[None], np.full((RESAMPLES, len(mean)), np.nan)])
+    means = _counts(position, draws) @ values / draws
     stretched = mean + small_sample_stretch(draws) * (means - mean)
     return np.concatenate([mean[None], np.maximum(stretched, 0.0)])
 
@@ -153,12 +166,10 @@ def _errors(curves: Sequence[ErrorCurve], places: Sequence[_Place], lengths: Arr
     """(1 + resamples, C): the mean error over the lengths. `k` is (length, C)."""
     total = np.zeros((1 + RESAMPLES, k.shape[1]))
     for index, place in enumerate(places):
-        # One generator per measured n: lengths that share a neighbour share its draws.
         parts = []
         for position in sorted({place.first, place.second}):
-            generator = np.random.default_rng([_SEED, position])
             wanted = np.minimum(_keys_at(curves[position].n, int(lengths[index]), k[index]), curves[position].n)
-            parts.append(_resampled(curves[position], wanted, RESAMPLES, generator))
+            parts.append(_resampled(curves[position], wanted, position))
         if len(parts) == 1:
             total += parts[0]
             continue

@@ -100,12 +100,26 @@ FORMULA = "Dotted lines are n Φc(σ + Φ⁻¹(ε)) averaged over rows, drawn wh
 INVALID = "Crosses are INVALID cases, which enter no fit."
 
 VERDICTS_EXPLAINED = _text("""
-    An exponent is the slope of log error against log n, by weighted least squares; its 95% interval is a bootstrap
-    over draws. A claim that an error is O(n^e) is SUPPORTED when the fit over all n, the fit without the smallest n
-    and the slope between the two largest n (column “largest n”) all reach e or fall faster. It is CONTRADICTED when
-    they lie above e by more than 5% of it and, where i.i.d. Gaussian logits describe the data, the exponent
-    corrected for their finite-size behaviour does too. Otherwise it is UNDECIDED. “Claimed” is what the source
-    says, “i.i.d. limit” what independent Gaussian logits give as n grows.
+    An exponent is the slope of log error against log n (or log log n), by weighted least squares; its 95% interval is a
+    bootstrap over draws. A claim that an error is O(n^e) is SUPPORTED when the fit over all n, the fit without the
+    smallest n and the slope between the two largest n (column “largest n”) all reach e or fall faster, or when they are
+    slower by just what finite size does: i.i.d. Gaussian logits fit the means at every n within 3% or 3 standard
+    errors, and tend to e. It is CONTRADICTED when the fits lie above e by more than 5% of it and, where i.i.d. Gaussian
+    logits describe the data, the exponent corrected for their finite-size behaviour does too. Otherwise it is
+    UNDECIDED. “Claimed” is what the source says, “i.i.d. limit” what independent Gaussian logits give as n grows.
+    Beside each test: the largest n held out of the fit, and whether an offset or a power of log n describes the data
+    better.
+""")
+
+PRACTICE = _text("""
+    First know your σ, the standard deviation of a row's logits: python3 -m asymptop weights FILE prints it for every
+    head of a model. At a fixed σ a row spreads out as n grows, so that a fixed tail mass needs a fixed share of the
+    keys; k = n^C with C < 1 is enough only while σ grows like √(log n). python3 -m asymptop advise FILE finds the best
+    law for your own lengths at the cost of a fixed k.
+""")
+PRACTICE_EXPECTED = _text("""
+    Laws that keep the mean tail mass at ε over these n, for i.i.d. Gaussian logits of a fixed σ. The share of the keys
+    and exp(entropy) are those at both ends. A law is for these n: beyond them its exponent tends to 1.
 """)
 
 FITS_EXPLAINED = _text("""

@@ -11,6 +11,7 @@ from .figure_simulated import simulated_series
 from .attend_file import read_attend
 from .claims import CLAIMS, judge
 from .claims_file import ClaimsError, read_claims
+from .extra_p import write_extra_p
 from .figures import render
 from .reader import ResultsError, open_results
 from .report import write_report
@@ -37,6 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims_file.py)")
     parser.add_argument("--attend", type=Path, metavar="FILE", help="file of asymptop attend --spectral, for A-spec")
+    parser.add_argument("--extra-p", type=Path, metavar="FILE", help="also export the means in Extra-P's text format")
     parser.set_defaults(run=run)
 
 
@@ -53,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
             judgements = judge((*series, *norms), claims)
             figures = render(series, arguments.figures, simulated)
             write_report(arguments.output, results, series, judgements, figures)
+            if arguments.extra_p is not None:
+                write_extra_p(arguments.extra_p, series)
     except (ResultsError, ClaimsError) as error:
         print(f"asymptop report: {error}", file=sys.stderr)
         return EXIT_USAGE

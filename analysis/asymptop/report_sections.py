@@ -108,7 +108,7 @@ def _claim_block(judgement: Judgement) -> str:
         row = [prose(cell) for cell in cells(claim.id, finding)]
         row[-1] = badge(finding.verdict.value)
         rows.append([*row[1:3], *row[4:], prose(finding.match or ("" if finding.fitted_name else finding.sentence))])
-    headings = (*HEADINGS[1:3], *HEADINGS[4:], "measured against prediction")
+    headings = (*HEADINGS[1:3], *HEADINGS[4:], "prediction, held-out n, alternatives")
     open_now = " open" if len(rows) <= 3 else ""
     details = (
         f"<details{open_now}><summary>{len(rows)} test{'s' if len(rows) != 1 else ''}, by regime and k law</summary>"
@@ -117,7 +117,8 @@ def _claim_block(judgement: Judgement) -> str:
         else ""
     )
     return (
-        f'<section class="claim"><h3>{escape(claim.id)} {badge(judgement.verdict.value)}</h3>'
+        f'<section class="claim" id="claim-{escape(claim.id)}">'
+        f"<h3>{escape(claim.id)} {badge(judgement.verdict.value)}</h3>"
         f'<p>{prose(claim.sentence)} <span class="muted">({escape(claim.source)}; {escape(claim.regime)}; '
         f"norm: {escape(claim.norm)})</span></p>"
         f'<p class="formula">{prose(claim.formula)}</p>'
@@ -125,23 +126,10 @@ def _claim_block(judgement: Judgement) -> str:
     )
 
 
-def verdict_section(judgements: Sequence[Judgement]) -> str:
-    overview = table(
-        ("claim", "verdict", "norm", "regime", "in words"),
-        [
-            (
-                f"<b>{escape(j.claim.id)}</b>",
-                badge(j.verdict.value),
-                escape(j.claim.norm),
-                escape(j.claim.regime),
-                prose(j.sentence),
-            )
-            for j in judgements
-        ],
-    )
+def claims_section(judgements: Sequence[Judgement]) -> str:
     explanation = f'<p class="muted">{prose(VERDICTS_EXPLAINED)}</p>'
     blocks = "\n".join(_claim_block(j) for j in judgements)
-    return f'<h2 id="claims">Claims and verdicts</h2>{overview}{explanation}{blocks}'
+    return f'<h2 id="claims">Claims and verdicts</h2>{explanation}{blocks}'
 
 
 def _slope_words(slope: Slope) -> str:
