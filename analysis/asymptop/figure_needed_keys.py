@@ -231,15 +231,15 @@ def _draw_exponent_panel(place: Axes, series: Sequence[Series], epsilons: Sequen
     entries = _exponents_against_c(place, series, epsilons)
     entries += [
         proxy("limit $1 - c^2/2$", color=INK, linewidth=2.0),
-        proxy("expected at these $n$", **EXPECTED),
+        proxy("expected here", **EXPECTED),
     ]
     place.axvline(np.sqrt(2.0), color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)), zorder=1)
-    place.text(np.sqrt(2.0) + 0.02, 0.98, r"$\sqrt{2}$", color=MUTED, fontsize=8.5, va="top")
+    place.text(np.sqrt(2.0) + 0.02, 0.03, r"$\sqrt{2}$", color=MUTED, fontsize=8.5, va="bottom")
     place.set_ylim(-0.05, 1.06)
     place.set_xlabel(r"$c$ in $\sigma = c\,\sqrt{\log n}$ (constant $\sigma$ at 0)")
     place.set_ylabel(r"fitted exponent $C$ in $k_\varepsilon = \alpha\,n^C$")
     place.set_title("The exponent falls with $c$, and with $n$ to the limit", loc="left", color=INK)
-    place.legend(handles=entries, loc="lower left", fontsize=8)
+    place.legend(handles=entries, loc="upper right", fontsize=7.5, borderaxespad=0.0, handlelength=1.3)
 
 
 def needed_keys_by_norm(panels: Sequence[Panel]) -> Plot | None:

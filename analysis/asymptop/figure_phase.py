@@ -99,7 +99,7 @@ def phase_diagram(panels: Sequence[Panel]) -> Plot | None:
         return None
     low, high = min(p.n_range[0] for p in points), max(p.n_range[1] for p in points)
     figure, place = plt.subplots(figsize=(7.4, 5.0), layout="constrained")
-    plot = Plot("phase_diagram", "When are n^C keys enough?", captions.PHASE_DIAGRAM, figure, COLUMNS)
+    plot = Plot("phase_diagram", "Where n^C keys are enough", captions.PHASE_DIAGRAM, figure, COLUMNS)
     reach = max(p.c for p in points)
     c = np.linspace(0.05, max(1.6, reach + 0.12), 64)
     exponents = np.linspace(0.02, 0.98, 49)
@@ -139,22 +139,14 @@ def _draw_boundaries(place: Axes, c: Array, exponents: Array, field: Array) -> N
     x = np.linspace(0.0, np.sqrt(2.0), 200)
     (line,) = place.plot(x, 1.0 - x**2 / 2.0, color=INK, linewidth=2.4, zorder=3, solid_capstyle="butt")
     line.set_path_effects([patheffects.withStroke(linewidth=4.4, foreground="white", alpha=0.7)])
-    at = 0.5
-    height = 1.0 - at**2 / 2.0
-    place.text(
-        at + 0.015,
-        height + 0.015,
-        "$C = 1 - c^2/2$",
-        color=INK,
-        fontsize=10,
-        path_effects=_HALO,
-        ha="left",
-        va="bottom",
-    )
+    # Between two rows of discs.
+    height = 0.25
+    at = np.sqrt(2.0 * (1.0 - height))
+    words = {"color": INK, "fontsize": 10, "path_effects": _HALO, "va": "center", "zorder": 5}
+    place.text(at - 0.03, height, "$C = 1 - c^2/2$", ha="right", **words)
     place.axvline(np.sqrt(2.0), color=INK, linewidth=0.6, linestyle=(0, (1, 2)), zorder=2)
-    words = {"color": INK, "fontsize": 10, "path_effects": _HALO, "ha": "center", "va": "center", "zorder": 5}
-    place.text(0.36, 0.25, "not enough:\nthe tail mass grows to 1", **words)
-    place.text(0.5 * (np.sqrt(2.0) + c[-1]), 0.47, "enough:\nit vanishes", **words)
+    place.text(c[0] + 0.03 * (c[-1] - c[0]), 0.05, "not enough: the tail mass grows to 1", ha="left", **words)
+    place.text(0.5 * (np.sqrt(2.0) + c[-1]), 0.45, "enough:\nit vanishes", ha="center", **words)
 
 
 def _draw_points(place: Axes, points: Sequence[PhasePoint], norm: TwoSlopeNorm) -> None:

@@ -74,7 +74,7 @@ def limit_of(series: Series) -> float | None:
     if not series.predictable or kind not in ("constant", "sqrt_log", "log"):
         return None
     if kind == "sqrt_log":
-        return max(0.0, predictions.critical_exponent(series.regime.coefficient))
+        return max(0.0, round(predictions.critical_exponent(series.regime.coefficient), 9))
     return 1.0 if kind == "constant" else 0.0
 
 

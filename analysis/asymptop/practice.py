@@ -31,7 +31,8 @@ class MeasuredLaw:
 
 
 def _law(prefactor: float, exponent: float) -> str:
-    return f"{prefactor:.3g}·n^{exponent:.3g}"
+    power = f"{exponent:.3f}".rstrip("0").rstrip(".")
+    return f"{prefactor:.3g}·n" if power == "1" else f"{prefactor:.3g}·n^{power}"
 
 
 def measured_laws(series: Sequence[Series]) -> list[MeasuredLaw]:

@@ -85,7 +85,7 @@ def _figures(figures: Sequence[tuple[int, RenderedFigure]]) -> str:
         parts.append(
             f'<figure id="{escape(figure.name)}">'
             f'<img alt="{title}" style="width: {width}" src="data:image/svg+xml;base64,{image}">'
-            f"<figcaption><b>Figure {number}. {title}.</b> {prose(figure.caption)}</figcaption></figure>"
+            f"<figcaption><b>Figure {number}. {prose(figure.title)}.</b> {prose(figure.caption)}</figcaption></figure>"
         )
     return "\n".join(parts)
 

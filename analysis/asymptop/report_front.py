@@ -40,7 +40,7 @@ def verdict_table(judgements: Sequence[Judgement]) -> str:
             f'<a href="#claim-{escape(j.claim.id)}"><b>{escape(j.claim.id)}</b></a>',
             badge(j.verdict.value),
             *(_cell(j, phase) for phase in phases),
-            f"{prose(j.claim.sentence)}<br><span class='muted'>{prose(j.sentence)}</span>",
+            f"{prose(j.claim.sentence)}<br><span class='muted'>{prose(j.brief)}</span>",
         )
         for j in judgements
     ]
@@ -54,7 +54,7 @@ def practice_section(series: Sequence[Series]) -> str:
     parts = [f'<h2 id="practice">What to use in practice</h2><p>{prose(PRACTICE)} {prose(norm_words(series))}</p>']
     measured = measured_laws(series)
     if measured:
-        headings = ("regime", "tail mass ε", "k = α n^C", "C", "k at the largest n", "C as n grows")
+        headings = ("regime", "tail mass ε", "law of k", "its exponent C", "k at the largest n", "C as n grows")
         rows = [
             (
                 prose(one.series.title),
@@ -66,7 +66,7 @@ def practice_section(series: Sequence[Series]) -> str:
             )
             for one in measured
         ]
-        parts.append(f"<h3>Measured here</h3>{table(headings, rows, {'C', 'k at the largest n'})}")
+        parts.append(f"<h3>Measured here</h3>{table(headings, rows, {'its exponent C', 'k at the largest n'})}")
     expected = expected_laws()
     low, high = expected[0].sizes
     reach = f"{power_of_two(low)} to {power_of_two(high)}"

@@ -132,13 +132,36 @@ class Judgement:
         return tuple(p for p in PHASES if any(f.phase == p for f in self.findings))
 
     @property
+    def brief(self) -> str:
+        """The verdict in one line: how many tests say so, and the clearest number."""
+        if self.verdict is Verdict.NOT_TESTED:
+            return self.sentence
+        tested = [f for f in self.findings if f.verdict is not Verdict.NOT_TESTED]
+        example = self._example(tested)
+        doing = {Verdict.SUPPORTED: "support", Verdict.CONTRADICTED: "contradict", Verdict.UNDECIDED: "leave open"}
+        many = self.counts[self.verdict]
+        text = f"{many} of {len(tested)} tests {doing[self.verdict]}{'s' if many == 1 else ''} it"
+        text = text.replace("leave opens", "leaves open")
+        if not np.isfinite(example.fitted):
+            return f"{text}."
+        where = ", ".join(part for part in (example.regime, example.parameter) if part)
+        number = f"{example.fitted_name} {example.fitted:.3g}"
+        if example.fitted_name.startswith("residual"):
+            return f"{text}: {number} at worst ({where})."
+        return f"{text}: {number} where it says {example.claimed:.3g} ({where})."
+
+    def _example(self, tested: Sequence[Finding]) -> Finding:
+        """The finding that says the verdict most clearly."""
+        agreeing = [f for f in tested if f.verdict is self.verdict]
+        return (min if self.verdict is Verdict.UNDECIDED else max)(agreeing, key=_clarity)
+
+    @property
     def sentence(self) -> str:
         """The verdict in words: how many tests say so, and the one that says it most clearly."""
         if self.verdict is Verdict.NOT_TESTED:
             return self.reason_untested or next((f.sentence for f in self.findings), "The file has no data for it.")
         tested = [f for f in self.findings if f.verdict is not Verdict.NOT_TESTED]
-        agreeing = [f for f in tested if f.verdict is self.verdict]
-        example = (min if self.verdict is Verdict.UNDECIDED else max)(agreeing, key=_clarity)
+        example = self._example(tested)
         counts = ", ".join(
             f"{verdict.lower()} in {self.counts[verdict]}"
             for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.UNDECIDED)
