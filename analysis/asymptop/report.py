@@ -67,11 +67,6 @@ dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
-def figures_section(figures: Sequence[RenderedFigure]) -> str:
-    parts = ['<h2 id="figures">Figures</h2>']
-    if not figures:
-        parts.append("<p>No VALID case to draw.</p>")
-    for number, figure in enumerate(figures, start=1):
 # Figures that belong on the first page, before the details.
 FRONT = ("needed_keys_against_n", "phase_diagram")
 
@@ -95,8 +90,9 @@ def _front_figures(figures: Sequence[tuple[int, RenderedFigure]]) -> str:
     return f'<h2 id="keys">How many keys are needed</h2>{_figures(front)}' if front else ""
 
 
-def _figures_section(figures: Sequence[tuple[int, RenderedFigure]]) -> str:
-    rest = [(number, figure) for number, figure in figures if figure.name not in FRONT]
+def figures_section(figures: Sequence[RenderedFigure]) -> str:
+    """All figures but those of the first page, numbered with them."""
+    rest = [(number, figure) for number, figure in enumerate(figures, start=1) if figure.name not in FRONT]
     body = _figures(rest) if figures else "<p>No VALID case to draw.</p>"
     return f'<h2 id="figures">Figures</h2>{body}'
 
@@ -120,13 +116,11 @@ def build_report(
     sections = (
         summary_section(results, series, judgements),
         f"<nav>{links}</nav>",
-        verdict_section(judgements),
-        figures_section(figures),
         verdict_table(judgements),
         _front_figures(numbered),
         practice_section(series),
         claims_section(judgements),
-        _figures_section(numbered),
+        figures_section(figures),
         fits_section(series),
         checks_section(results.cases),
         provenance_section(results),

@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from .bench_reader import kind_of
-from .figure_simulated import simulated_series
 from .attend_file import read_attend
+from .bench_reader import kind_of
 from .claims import CLAIMS, judge
 from .claims_file import ClaimsError, read_claims
 from .extra_p import write_extra_p
+from .figure_simulated import simulated_series
 from .figures import render
 from .reader import ResultsError, open_results
 from .report import write_report
