@@ -39,6 +39,25 @@ MEASURED_AND_SIMULATED = _text("""
     simulated without keys, their mean and the reach of 10 to 90% of single rows. Where points sit on the line, the keys
     of the study behave as independent ones do.
 """)
+NEEDED_KEYS = _text("""
+    Left: the smallest k whose tail mass is at most ε (points: measured, ±1 SE; lines: i.i.d. Gaussian logits at finite
+    n; dotted: n Φc(σ + Φ⁻¹(ε)) at constant σ), with the exponent fitted over all n and its 95% interval. A line
+    parallel to k = n needs a fixed share of the context. Right: the same exponents against c, for every ε, with the
+    limit 1 − c²/2 of the random energy model and, dashed, the slope that i.i.d. Gaussian logits have over these n:
+    finite size lifts every exponent above its limit, more for smaller ε.
+""")
+NEEDED_KEYS_BY_NORM = _text("""
+    Keys that bring each norm of the error down to ε, row by row, interpolated between the stored k (exact for the tail
+    mass). A row of panels is one ε. The norms disagree by orders of magnitude: an ℓ2 error of 0.1 needs few keys where
+    the tail mass needs most of the context.
+""")
+PHASE_DIAGRAM = _text("""
+    Is k = n^C enough at σ = c·√(log n)? Colour is the slope of log τ_k against log n over the upper half of the
+    measured n: blue falls (the tail mass vanishes), red grows. Discs are measured, white where the 95% interval of the
+    slope holds 0; the field behind them is what i.i.d. Gaussian logits give at the same n. Dashed: where that slope is
+    0. Solid: the boundary C = 1 − c²/2 as n grows. Between the two lines the tail mass still moves the wrong way at
+    these n: the finite-size bias that fits of small studies mistake for an answer.
+""")
 EFFECTIVE_ENTRIES_AGAINST_N = _text("""
     Four ways to count the entries that carry a row. Rows collapse to O(1) entries where a line is flat; where it
     runs like n the row stays spread out, whatever the k law. The measures differ: a few heavy entries lower the
@@ -81,12 +100,26 @@ FORMULA = "Dotted lines are n Φc(σ + Φ⁻¹(ε)) averaged over rows, drawn wh
 INVALID = "Crosses are INVALID cases, which enter no fit."
 
 VERDICTS_EXPLAINED = _text("""
-    An exponent is the slope of log error against log n, by weighted least squares; its 95% interval is a bootstrap
-    over draws. A claim that an error is O(n^e) is SUPPORTED when the fit over all n, the fit without the smallest n
-    and the slope between the two largest n (column “largest n”) all reach e or fall faster. It is CONTRADICTED when
-    they lie above e by more than 5% of it and, where i.i.d. Gaussian logits describe the data, the exponent
-    corrected for their finite-size behaviour does too. Otherwise it is UNDECIDED. “Claimed” is what the source
-    says, “i.i.d. limit” what independent Gaussian logits give as n grows.
+    An exponent is the slope of log error against log n (or log log n), by weighted least squares; its 95% interval is a
+    bootstrap over draws. A claim that an error is O(n^e) is SUPPORTED when the fit over all n, the fit without the
+    smallest n and the slope between the two largest n (column “largest n”) all reach e or fall faster, or when they are
+    slower by just what finite size does: i.i.d. Gaussian logits fit the means at every n within 3% or 3 standard
+    errors, and tend to e. It is CONTRADICTED when the fits lie above e by more than 5% of it and, where i.i.d. Gaussian
+    logits describe the data, the exponent corrected for their finite-size behaviour does too. Otherwise it is
+    UNDECIDED. “Claimed” is what the source says, “i.i.d. limit” what independent Gaussian logits give as n grows.
+    Beside each test: the largest n held out of the fit, and whether an offset or a power of log n describes the data
+    better.
+""")
+
+PRACTICE = _text("""
+    First know your σ, the standard deviation of a row's logits: python3 -m asymptop weights FILE prints it for every
+    head of a model. At a fixed σ a row spreads out as n grows, so that a fixed tail mass needs a fixed share of the
+    keys; k = n^C with C < 1 is enough only while σ grows like √(log n). python3 -m asymptop advise FILE finds the best
+    law for your own lengths at the cost of a fixed k.
+""")
+PRACTICE_EXPECTED = _text("""
+    Laws that keep the mean tail mass at ε over these n, for i.i.d. Gaussian logits of a fixed σ. The share of the keys
+    and exp(entropy) are those at both ends. A law is for these n: beyond them its exponent tends to 1.
 """)
 
 FITS_EXPLAINED = _text("""

@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure as Canvas
 
-from . import figure_entries, figure_errors, figure_simulated
+from . import figure_entries, figure_errors, figure_needed_keys, figure_phase, figure_simulated
 from .figure_style import STYLE
 from .plot_data import Plot
 from .series import Series, group_panels
@@ -28,11 +28,14 @@ class RenderedFigure:
 
 
 BUILDERS = (
+    figure_needed_keys.needed_keys_against_n,
+    figure_phase.phase_diagram,
     figure_errors.tail_mass_against_n,
     figure_errors.row_l2_error_against_n,
     figure_errors.row_linf_error_against_n,
     figure_errors.output_error_against_n,
     figure_entries.k_epsilon_against_n,
+    figure_needed_keys.needed_keys_by_norm,
     figure_errors.tail_mass_against_k,
     figure_errors.row_l2_error_against_k,
     figure_entries.effective_entries_against_n,

@@ -21,7 +21,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
-from scipy.special import ndtr, ndtri
+from scipy.special import log_ndtr, ndtr, ndtri
 from scipy.stats import qmc
 
 from .statistics import Array
@@ -46,7 +46,7 @@ _GAMMAS = _gammas()
 class Profile:
     """Sampled rows at one (n, sigma): weights are in units of the mean weight sum, n e^{sigma^2/2}."""
 
-    n: int
+    n: float
     sigma: float
     floor: Array  # (sample,) smallest drawn score
     top: Array  # (sample, TOP) weights of the largest keys
@@ -54,14 +54,19 @@ class Profile:
     squares: Array  # (sample,) sum of squared weights
 
 
+def _square_below(n: float, sigma: float, score: Array) -> Array:
+    """Sum of squared weights of all keys below a score; exp(sigma^2) alone would overflow for large n."""
+    return np.exp(sigma**2 - np.log(n) + log_ndtr(score - 2.0 * sigma))
+
+
 @lru_cache(maxsize=256)
-def profile(n: int, sigma: float) -> Profile:
-    top_count = min(TOP, n)
+def profile(n: float, sigma: float) -> Profile:
+    top_count = int(min(TOP, n))
     scores = -ndtri(np.minimum(_GAMMAS[:, :top_count] / n, 1.0 - 1e-12))
     floor = scores[:, -1]
     top = np.exp(sigma * scores - sigma**2 / 2.0) / n
     total = top.sum(axis=1) + ndtr(floor - sigma)
-    squares = np.square(top).sum(axis=1) + np.exp(sigma**2) / n * ndtr(floor - 2.0 * sigma)
+    squares = np.square(top).sum(axis=1) + _square_below(n, sigma, floor)
     return Profile(n, sigma, floor, top, total, squares)
 
 
@@ -73,7 +78,7 @@ def _tail(row: Profile, k: int) -> tuple[Array, Array, Array]:
         share = (k - count) / (row.n - count) if row.n > count else 1.0
         score = -ndtri(above_floor + share * (1.0 - above_floor))
         weight = ndtr(score - row.sigma)
-        square = np.exp(row.sigma**2) / row.n * ndtr(score - 2.0 * row.sigma)
+        square = _square_below(row.n, row.sigma, score)
         largest = np.exp(row.sigma * score - row.sigma**2 / 2.0) / row.n
         return weight, square, largest
     below, below_square, _ = _tail(row, count)
@@ -120,6 +125,16 @@ def k_epsilon(row: Profile, epsilon: float) -> float:
     reached = tails <= target[:, None]
     few = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, count)
     return float(np.mean(np.where(target >= bulk_weight, few, bulk)))
+
+
+def largest_score(row: Profile) -> float:
+    """Mean of the largest of n standard normals."""
+    return float(np.mean(-ndtri(_GAMMAS[:, 0] / row.n)))
+
+
+def output_error_relative(row: Profile, k: int) -> float:
+    """‖(p - p_hat)V‖ / ‖pV‖ for values that do not depend on the keys: the values' scale cancels."""
+    return float(np.mean(np.sqrt(_row_l2_squared(row, k) * np.square(row.total) / row.squares)))
 
 
 def participation_ratio(row: Profile) -> float:

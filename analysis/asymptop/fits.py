@@ -37,6 +37,11 @@ class Point:
         return spread if self.power == 1.0 else spread * self.power * inner ** (self.power - 1.0) if inner > 0 else 0.0
 
 
+    def near_one(self, share: float) -> bool:
+        """Whether a ratio is 1 within `share` or 3 standard errors."""
+        return abs(self.mean - 1.0) <= max(share, 3.0 * self.error if np.isfinite(self.error) else 0.0)
+
+
 @dataclass(frozen=True)
 class Slope:
     n_low: int
@@ -46,8 +51,23 @@ class Slope:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """The largest n against the fit of all smaller ones: log(measured / predicted), with its bootstrap interval."""
+
+    n: int
+    predicted: float
+    measured: float
+    deviation: Interval
+
+    @property
+    def missed(self) -> bool:
+        return not self.deviation.contains(0.0)
+
+
+@dataclass(frozen=True)
 class PowerFit:
-    """value = prefactor * n^exponent over the points used; slopes between neighbours; the fit less its smallest n."""
+    """value = prefactor * x^exponent over the points used, x being n or log n (`scale`); slopes between neighbours;
+    the fit less its smallest n; how the fit less its largest n predicts that one."""
 
     exponent: float
     prefactor: float
@@ -57,6 +77,8 @@ class PowerFit:
     bend: Slope | None
     used: tuple[Point, ...]
     excluded: tuple[Point, ...]
+    held_out: HeldOut | None = None
+    scale: str = "n"
 
     @property
     def last_slope(self) -> Slope:
@@ -67,11 +89,18 @@ class PowerFit:
         """Whether the local slope changes with n beyond its noise: then no single exponent describes the data."""
         if self.bend is None or self.bend.interval.contains(0.0):
             return False
-        return 2.0 * abs(self.bend.value) * float(np.log(self.bend.n_high / self.bend.n_low)) > _SMALLEST_BEND
+        low, high = abscissa((self.bend.n_low, self.bend.n_high), self.scale)
+        return 2.0 * abs(self.bend.value) * float(high - low) > _SMALLEST_BEND
 
 
 class FitError(ValueError):
     """Too few usable points."""
+
+
+def abscissa(sizes: Sequence[int], scale: str) -> Array:
+    """log n, or log log n where the exponent is one of log n."""
+    log_n = np.log([float(n) for n in sizes])
+    return log_n if scale == "n" else np.log(log_n)
 
 
 def usable_points(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
@@ -130,42 +159,63 @@ def _inverse_variances(points: Sequence[Point]) -> Array:
     return 1.0 / np.maximum(relative, _SMALLEST_RELATIVE_ERROR) ** 2
 
 
-def _weighted_slope(points: Sequence[Point], logs: Array, samples: Array, weights: Array) -> Slope:
-    log_n = np.log([float(p.n) for p in points])
-    coefficients = _slope_weights(log_n, weights)
+def _weighted_slope(points: Sequence[Point], x: Array, logs: Array, samples: Array, weights: Array) -> Slope:
+    coefficients = _slope_weights(x, weights)
     value = float(coefficients @ logs)
     return Slope(points[0].n, points[-1].n, value, _percentile_interval(samples @ coefficients, value))
 
 
-def _bend(points: Sequence[Point], logs: Array, samples: Array, weights: Array) -> Slope | None:
+def _bend(points: Sequence[Point], x: Array, logs: Array, samples: Array, weights: Array) -> Slope | None:
     if len({p.n for p in points}) < 3:
         return None
-    coefficients = _bend_weights(np.log([float(p.n) for p in points]), weights)
+    coefficients = _bend_weights(x, weights)
     value = float(coefficients @ logs)
     return Slope(points[0].n, points[-1].n, value, _percentile_interval(samples @ coefficients, value))
 
 
-def fit_power(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = SEED) -> PowerFit:
-    """Fit log(mean) against log(n). Raises FitError with fewer than two usable n."""
+def _hold_out(points: Sequence[Point], x: Array, logs: Array, samples: Array, weights: Array) -> HeldOut | None:
+    """Three n at least: two for the fit, and the largest, which it has not seen."""
+    seen = [i for i, p in enumerate(points) if p.n < points[-1].n]
+    if len({points[i].n for i in seen}) < 2:
+        return None
+    slope = _slope_weights(x[seen], weights[seen])
+    level = weights[seen] / np.sum(weights[seen])
+    line = level + slope * (x[-1] - float(level @ x[seen]))
+    predicted = float(line @ logs[seen])
+    deviation = float(logs[-1]) - predicted
+    interval = _percentile_interval(samples[:, -1] - samples[:, seen] @ line, deviation)
+    return HeldOut(points[-1].n, float(np.exp(predicted)), float(np.exp(logs[-1])), interval)
+
+
+def fit_power(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = SEED, scale: str = "n") -> PowerFit:
+    """Fit log(mean) against log(n), or against log(log n) for scale "log n". Raises FitError below two usable n."""
     used, excluded = usable_points(points)
     if len({p.n for p in used}) < 2:
         raise FitError(f"{len(used)} usable n; a slope needs two")
+    x = abscissa([p.n for p in used], scale)
     logs = np.array([p.power * np.log(np.mean(p.draw_values)) for p in used])
     samples = _resampled_logs(used, resamples, seed)
     weights = _inverse_variances(used)
-    overall = _weighted_slope(used, logs, samples, weights)
+    overall = _weighted_slope(used, x, logs, samples, weights)
     local = []
     for left, right in zip(range(len(used)), range(1, len(used)), strict=False):
         if used[right].n > used[left].n:
             pair = slice(left, right + 1)
-            local.append(_weighted_slope(used[pair], logs[pair], samples[:, pair], np.ones(2)))
+            local.append(_weighted_slope(used[pair], x[pair], logs[pair], samples[:, pair], np.ones(2)))
     rest = [i for i, p in enumerate(used) if p.n > used[0].n]
     without = None
     if len({used[i].n for i in rest}) >= 2:
-        without = _weighted_slope([used[i] for i in rest], logs[rest], samples[:, rest], weights[rest])
-    log_n = np.log([float(p.n) for p in used])
-    prefactor = float(np.exp(np.sum(weights * (logs - overall.value * log_n)) / np.sum(weights)))
-    bend = _bend(used, logs, samples, weights)
+        without = _weighted_slope([used[i] for i in rest], x[rest], logs[rest], samples[:, rest], weights[rest])
+    prefactor = float(np.exp(np.sum(weights * (logs - overall.value * x)) / np.sum(weights)))
     return PowerFit(
-        overall.value, prefactor, overall.interval, tuple(local), without, bend, tuple(used), tuple(excluded)
+        overall.value,
+        prefactor,
+        overall.interval,
+        tuple(local),
+        without,
+        _bend(used, x, logs, samples, weights),
+        tuple(used),
+        tuple(excluded),
+        _hold_out(used, x, logs, samples, weights),
+        scale,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 _PROBES = tuple(2.0**e for e in (8, 14, 20, 26, 32, 40))
@@ -50,6 +51,27 @@ class Regime:
             "measured": "σ as measured",
         }.get(self.kind, "another law of σ")
 
+    @property
+    def phase(self) -> str:
+        """The regime as far as it decides a claim: c√(log n) freezes at c = √2."""
+        if self.kind != "sqrt_log":
+            return self.kind
+        if math.isclose(self.coefficient, math.sqrt(2.0), rel_tol=1e-3):
+            return "critical"
+        return "below" if self.coefficient < math.sqrt(2.0) else "above"
+
+
+# Phases in the order of growing sigma, with the words for a column of a table.
+PHASES = {
+    "constant": "constant σ",
+    "below": "c√(log n), c < √2",
+    "critical": "c = √2",
+    "above": "c√(log n), c > √2",
+    "log": "c·log n",
+    "measured": "real σ",
+    "other": "other σ",
+}
+
 
 def _parse(law: str) -> ast.expr:
     try:
@@ -58,27 +80,35 @@ def _parse(law: str) -> ast.expr:
         raise LawError(f"'{law}' is not a law in n") from error
 
 
-def _value(node: ast.expr, n: float) -> float:
+def _value(node: ast.expr, names: Mapping[str, float], functions: Mapping[str, Callable]) -> float:
     match node:
         case ast.Constant(value=int() | float() as number):
             return float(number)
-        case ast.Name(id="n"):
-            return n
+        case ast.Name(id=name) if name in names:
+            return names[name]
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, n)
+            return -_value(operand, names, functions)
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _value(operand, n)
+            return _value(operand, names, functions)
         case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATORS:
-            return _OPERATORS[type(operator)](_value(left, n), _value(right, n))
-        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
-            return _FUNCTIONS[name](_value(argument, n))
-    raise LawError("a law may hold n, numbers, + - * / ^, parentheses, log and sqrt only")
+            return _OPERATORS[type(operator)](_value(left, names, functions), _value(right, names, functions))
+        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in functions:
+            return functions[name](_value(argument, names, functions))
+    allowed = f"{', '.join(names)}, numbers, + - * / ^, parentheses, {' and '.join(functions)}"
+    raise LawError(f"a law may hold {allowed} only")
+
+
+def formula(text: str, names: Sequence[str], functions: Mapping[str, Callable]) -> Callable[..., float]:
+    """A function of the names, in their order, from an expression in them. Raises LawError now, not when called."""
+    node = _parse(text)
+    _value(node, {name: 0.5 for name in names}, functions)
+    return lambda *values: _value(node, dict(zip(names, values, strict=True)), functions)
 
 
 def evaluate(law: str, n: float) -> float:
     """Value of the law at n. Raises LawError."""
     try:
-        value = _value(_parse(law), float(n))
+        value = _value(_parse(law), {"n": float(n)}, _FUNCTIONS)
     except (ArithmeticError, ValueError) as error:
         raise error if isinstance(error, LawError) else LawError(f"'{law}' has no value at n = {n:g}") from error
     if isinstance(value, complex) or not math.isfinite(value):

@@ -73,6 +73,11 @@ def frobenius_over_n(n: ArrayLike, k: ArrayLike, sigma: ArrayLike) -> Array:
     return row_l2_error(n, k, sigma) / np.sqrt(np.asarray(n, dtype=float))
 
 
+def output_error_relative(n: ArrayLike, k: ArrayLike, sigma: ArrayLike) -> Array:
+    """‖(p - p_hat)V‖ / ‖pV‖ for values independent of the keys: row_l2_error / sqrt(sum p^2)."""
+    return row_l2_error(n, k, sigma) / np.sqrt(sum_p_squared(n, sigma))
+
+
 # Limits of d log(error) / d log(n) for k = alpha n^C, 0 < C < 1, and constant sigma.
 
 
@@ -100,6 +105,70 @@ def frobenius_exponent(c: float) -> float:
 def critical_exponent(coefficient: float) -> float:
     """k = n^C suffices for tau_k -> 0 iff C exceeds this; coefficient = c < sqrt 2."""
     return 1.0 - coefficient**2 / 2.0
+
+
+def entropy_exponent(coefficient: float) -> float:
+    """exp(entropy) ~ n^e: the critical exponent, 0 above the freezing point."""
+    return max(0.0, critical_exponent(coefficient))
+
+
+def largest_entry_exponent(coefficient: float) -> float:
+    """p_max ~ n^e: the largest logit's weight sqrt(2) c against that of the sum, 1 + c^2/2."""
+    return -((1.0 - min(coefficient, np.sqrt(2.0)) / np.sqrt(2.0)) ** 2)
+
+
+def participation_exponent(coefficient: float) -> float:
+    """1 / sum p^2 ~ n^e: all entries make the sum up to c = 1/sqrt 2, the largest few beyond."""
+    if coefficient < np.sqrt(0.5):
+        return 1.0 - coefficient**2
+    return -2.0 * largest_entry_exponent(coefficient)
+
+
+def count_exponent(coefficient: float) -> float:
+    """#(p > 1/n) ~ n^e: z > c sqrt(log n)/2 below freezing, z > (sqrt 2 - 1/c) sqrt(log n) above."""
+    root = np.sqrt(2.0)
+    cut = coefficient / 2.0 if coefficient < root else root - 1.0 / coefficient
+    return 1.0 - cut**2 / 2.0
+
+
+def largest_weight_limit(coefficient: float) -> float:
+    """sum p^2 as n grows: 0 below c = sqrt 2, 1 - sqrt 2 / c above."""
+    return max(0.0, 1.0 - np.sqrt(2.0) / coefficient)
+
+
+def tail_exponent(coefficient: float, c: float) -> float:
+    """tau_k for k = n^c at sigma = coefficient sqrt(log n), every phase."""
+    if coefficient >= np.sqrt(2.0):
+        return float(tail_exponent_frozen(coefficient, c))
+    return float(tail_exponent_above_critical(coefficient, c)) if c > critical_exponent(coefficient) else 0.0
+
+
+def rate_coefficient(c: float) -> float:
+    """sigma = this sqrt(log n) and above make tau_k fall like n^-c for k = n^c."""
+    return float(np.sqrt(2.0) * (1.0 + np.sqrt(1.0 - c)))
+
+
+# k = (log n)^a, a < 1: powers of log n that the errors go with. The k kept logits are close to each other at constant
+# sigma, and have weights j^-b, b = c / sqrt 2, at c sqrt(log n).
+
+
+def slow_tail_mass_power(a: float, coefficient: float | None) -> float:
+    """`coefficient` is None at constant sigma."""
+    frozen = coefficient is not None and coefficient > np.sqrt(2.0)
+    return a * (1.0 - coefficient / np.sqrt(2.0)) if frozen else 0.0
+
+
+def slow_row_l2_power(a: float, coefficient: float | None) -> float:
+    if coefficient is None:
+        return -a / 2.0
+    b = coefficient / np.sqrt(2.0)
+    return a * (1.0 - b) if b > 1.0 else -a * min(0.5, 1.0 - b)
+
+
+def slow_row_linf_power(a: float, coefficient: float | None) -> float:
+    if coefficient is None:
+        return -a
+    return -a * abs(1.0 - coefficient / np.sqrt(2.0))
 
 
 def tail_exponent_above_critical(coefficient: float, c: float) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr
 
 from . import finite_size, laws
 from .finite_size import Profile
@@ -19,6 +20,8 @@ from .series import Series
 from .statistics import Array, mean_over_rows
 
 Parameter = int | float | str | None
+# Fewer expected entries than this say nothing about a quantile.
+_FEWEST_COUNTED = 1.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,24 @@ def _share_above(case: Case, threshold: Parameter) -> Array:
     return mean_over_rows(counts / np.maximum(keys, 1))
 
 
+def _largest_score(case: Case, _: Parameter) -> Array:
+    def scores() -> Array:
+        centred = case.values("logit_max").astype(float) - case.values("logit_mean")
+        return mean_over_rows(centred / case.values("sigma_i"))
+
+    return case.kept("largest_score", scores)
+
+
+def _exceedance(case: Case, threshold: Parameter) -> Array:
+    """Entries with p > t over what normal logits of each row's own mean, sigma and log-sum-exp give."""
+    column = case.threshold.index(str(threshold))
+    cut = np.log(case.threshold_value[column]) + case.values("log_sum_exp") - case.values("logit_mean")
+    expected = mean_over_rows(case.values("row_n") * ndtr(-cut / case.values("sigma_i")))
+    if np.mean(expected) < _FEWEST_COUNTED:
+        return np.full(case.draws, np.nan)
+    return mean_over_rows(case.values("count_p_above")[:, :, column]) / np.mean(expected)
+
+
 TAIL_MASS = Quantity(
     "tail_mass",
     "tail mass",
@@ -102,12 +123,20 @@ FROBENIUS_OVER_N = Quantity(
     power=0.5,
     dataset="row_l2_error",
 )
+SPECTRAL_OVER_N = Quantity(
+    "spectral_error",
+    "spectral norm / n",
+    r"\Vert A-\hat A\Vert_2/n",
+    "(1/n) spectral",
+    _at_k("spectral_error"),
+)
 OUTPUT_ERROR = Quantity(
     "output_error_relative",
     "relative output error",
     r"\Vert (p-\hat p)V\Vert_2/\Vert pV\Vert_2",
     "relative output ℓ2",
     _at_k("output_error_relative"),
+    lambda row, k, n: finite_size.output_error_relative(row, int(k)),
 )
 K_EPSILON = Quantity(
     "k_epsilon",
@@ -134,6 +163,31 @@ EFFECTIVE_ENTRIES = Quantity(
     lambda row, _, n: finite_size.exp_entropy(row),
     dataset="entropy_nats",
 )
+SUM_P_SQUARED = Quantity(
+    "sum_p_squared",
+    "sum of squared p",
+    r"\Sigma\,p^2",
+    "",
+    _plain("sum_p_squared"),
+    lambda row, _, n: finite_size.sum_p_squared(row),
+)
+LARGEST_SCORE = Quantity(
+    "largest_score",
+    "largest logit over σ",
+    r"\max_j s_{ij}/\sigma_i",
+    "",
+    _largest_score,
+    lambda row, _, n: finite_size.largest_score(row),
+    dataset="logit_max",
+)
+EXCEEDANCE = Quantity(
+    "exceedance_over_normal",
+    "logits beyond a quantile, over a normal's",
+    "",
+    "",
+    _exceedance,
+    dataset="count_p_above",
+)
 P_MAX = Quantity("p_max", "largest entry", r"p_{\max}", "", _plain("p_max"), lambda row, _, n: finite_size.p_max(row))
 COUNT_P_ABOVE = Quantity(
     "count_p_above",
@@ -152,7 +206,7 @@ def has_parameter(case: Case, quantity: Quantity, parameter: Parameter) -> bool:
     """Whether this case measured the quantity at this k law, epsilon or threshold."""
     if not quantity.present(case):
         return False
-    if quantity in (COUNT_P_ABOVE, SHARE_ABOVE):
+    if quantity in (COUNT_P_ABOVE, SHARE_ABOVE, EXCEEDANCE):
         return parameter in case.threshold
     if quantity is K_EPSILON:
         return bool(np.any(case.epsilon == parameter))

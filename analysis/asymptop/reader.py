@@ -221,15 +221,25 @@ def _scale(group: h5py.Group, name: str, where: str) -> NDArray | tuple[str, ...
     return tuple(_text(v) for v in values) if is_text else values
 
 
-def _check_dimensions(data: h5py.Dataset, names: tuple[str, ...], lengths: dict[str, int], where: str) -> None:
+def _check_dimensions(
+    data_name: str,
+    data: h5py.Dataset,
+    names: tuple[str, ...],
+    lengths: dict[str, int],
+    scales: dict[str, h5py.Dataset],
+    where: str,
+) -> None:
     expected = tuple(lengths[name] for name in names)
-    what = f"'{Path(data.name).name}'"
+    what = f"'{data_name}'"
     if data.shape != expected:
         raise ResultsError(f"{where}: dataset {what} has shape {data.shape}, expected {expected} ({', '.join(names)})")
     if data.dtype.kind not in "iuf":
         raise ResultsError(f"{where}: dataset {what} has type {data.dtype}, expected numbers")
     for axis, name in enumerate(names):
         try:
+            # Identity, not names: HDF5 finds the name of a scale by searching the whole file.
+            if any(scale.id == scales[name].id for scale in data.dims[axis].values()):
+                continue
             attached = [Path(scale.name).name for scale in data.dims[axis].values()]
         except (RuntimeError, KeyError) as error:
             raise ResultsError(f"{where}: dimension {axis} of {what} has a scale that cannot be followed") from error
@@ -255,16 +265,17 @@ def _read_case(group: h5py.Group, where: str) -> Case:
         raise ResultsError(f"{where}: n, draws and rows must be at least 1")
     scales = {name: _scale(group, name, where) for name in NUMBER_SCALES + TEXT_SCALES}
     lengths = {name: len(values) for name, values in scales.items()}
+    held = {name: group[name] for name in scales}
     for name, attribute in (("draw", "draws"), ("row", "rows")):
         if lengths[name] != attributes[attribute]:
             raise ResultsError(
                 f"{where}: '{name}' has {lengths[name]} entries but {attribute} = {attributes[attribute]}"
             )
     for name, dimensions in DATA.items():
-        _check_dimensions(_dataset(group, name, where), dimensions, lengths, where)
+        _check_dimensions(name, _dataset(group, name, where), dimensions, lengths, held, where)
     for name, dimensions in OPTIONAL_DATA.items():
         if name in group:
-            _check_dimensions(_dataset(group, name, where), dimensions, lengths, where)
+            _check_dimensions(name, _dataset(group, name, where), dimensions, lengths, held, where)
     same = {
         name: attributes[name]
         for name in (

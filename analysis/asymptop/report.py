@@ -10,13 +10,14 @@ from pathlib import Path
 
 from .figures import RenderedFigure
 from .reader import Results
+from .report_front import practice_section, verdict_table
 from .report_sections import (
     checks_section,
+    claims_section,
     fits_section,
     prose,
     provenance_section,
     summary_section,
-    verdict_section,
 )
 from .series import Series
 from .verdicts import Judgement
@@ -41,7 +42,9 @@ nav a:hover { text-decoration: underline; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .86rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .38rem .7rem .38rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td:first-child { white-space: nowrap; }
+td:first-child { white-space: nowrap; } td a { color: var(--accent); text-decoration: none; }
+.verdicts td:not(:first-child):not(:last-child) { text-align: center; } .verdicts td:last-child { min-width: 24rem; }
+.verdicts th { vertical-align: bottom; }
 th { color: var(--muted); font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap; }
 sup { line-height: 0; font-size: .72em; }
 .verdict { display: inline-block; padding: .1rem .55rem; border-radius: 1rem; font-weight: 650; font-size: .76rem;
@@ -64,27 +67,45 @@ dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
-def figures_section(figures: Sequence[RenderedFigure]) -> str:
-    parts = ['<h2 id="figures">Figures</h2>']
-    if not figures:
-        parts.append("<p>No VALID case to draw.</p>")
-    for number, figure in enumerate(figures, start=1):
+# Figures that belong on the first page, before the details.
+FRONT = ("needed_keys_against_n", "phase_diagram")
+
+
+def _figures(figures: Sequence[tuple[int, RenderedFigure]]) -> str:
+    parts = []
+    for number, figure in figures:
         image = base64.b64encode(figure.svg.encode("utf-8")).decode("ascii")
         width = f"{figure.width * PIXELS_PER_INCH:.0f}px"
         title = escape(figure.title)
         parts.append(
             f'<figure id="{escape(figure.name)}">'
             f'<img alt="{title}" style="width: {width}" src="data:image/svg+xml;base64,{image}">'
-            f"<figcaption><b>Figure {number}. {title}.</b> {prose(figure.caption)}</figcaption></figure>"
+            f"<figcaption><b>Figure {number}. {prose(figure.title)}.</b> {prose(figure.caption)}</figcaption></figure>"
         )
     return "\n".join(parts)
+
+
+def _front_figures(figures: Sequence[tuple[int, RenderedFigure]]) -> str:
+    front = [(number, figure) for number, figure in figures if figure.name in FRONT]
+    return f'<h2 id="keys">How many keys are needed</h2>{_figures(front)}' if front else ""
+
+
+def figures_section(figures: Sequence[RenderedFigure]) -> str:
+    """All figures but those of the first page, numbered with them."""
+    rest = [(number, figure) for number, figure in enumerate(figures, start=1) if figure.name not in FRONT]
+    body = _figures(rest) if figures else "<p>No VALID case to draw.</p>"
+    return f'<h2 id="figures">Figures</h2>{body}'
 
 
 def build_report(
     results: Results, series: Sequence[Series], judgements: Sequence[Judgement], figures: Sequence[RenderedFigure]
 ) -> str:
     """The page as text. Everything that comes from the file is escaped."""
+    numbered = list(enumerate(figures, start=1))
     contents = (
+        ("verdicts", "Verdicts"),
+        *((("keys", "Keys needed"),) if any(f.name in FRONT for f in figures) else ()),
+        ("practice", "In practice"),
         ("claims", "Claims"),
         ("figures", "Figures"),
         ("fits", "Fitted exponents"),
@@ -95,7 +116,10 @@ def build_report(
     sections = (
         summary_section(results, series, judgements),
         f"<nav>{links}</nav>",
-        verdict_section(judgements),
+        verdict_table(judgements),
+        _front_figures(numbered),
+        practice_section(series),
+        claims_section(judgements),
         figures_section(figures),
         fits_section(series),
         checks_section(results.cases),

@@ -6,8 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from .attend_file import read_attend
 from .bench_reader import kind_of
-from .claims import judge
+from .claims import CLAIMS, judge
+from .claims_file import ClaimsError, read_claims
+from .extra_p import write_extra_p
 from .figure_simulated import simulated_series
 from .figures import render
 from .reader import ResultsError, open_results
@@ -33,6 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="file of asymptop simulate: its rows as a band beside measured keys",
     )
+    parser.add_argument("--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims_file.py)")
+    parser.add_argument("--attend", type=Path, metavar="FILE", help="file of asymptop attend --spectral, for A-spec")
+    parser.add_argument("--extra-p", type=Path, metavar="FILE", help="also export the means in Extra-P's text format")
     parser.set_defaults(run=run)
 
 
@@ -42,12 +48,16 @@ def run(arguments: argparse.Namespace) -> int:
             write_scaling([arguments.results], Target(), arguments.output, arguments.figures)
             print(f"report: {arguments.output}")
             return EXIT_OK
+        claims = CLAIMS if arguments.claims is None else (*CLAIMS, *read_claims(arguments.claims))
         with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
             series = group_series(results.cases)
-            judgements = judge(series)
+            norms = read_attend(arguments.attend) if arguments.attend is not None else ()
+            judgements = judge((*series, *norms), claims)
             figures = render(series, arguments.figures, simulated)
             write_report(arguments.output, results, series, judgements, figures)
-    except ResultsError as error:
+            if arguments.extra_p is not None:
+                write_extra_p(arguments.extra_p, series)
+    except (ResultsError, ClaimsError) as error:
         print(f"asymptop report: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:

@@ -25,13 +25,15 @@ from .series import Series
 from .verdict_table import HEADINGS, cells, short
 from .verdicts import Judgement, Verdict
 
+_FEW_CLAIMS = 8
 _NUMERIC = {"fitted", "95% interval", "claimed", "i.i.d. limit", "largest n", "draws", "rows"}
 
 
 def prose(text: str) -> str:
     """Escaped text with powers set as superscripts."""
     return re.sub(
-        r"\^\+?(\([^()]*\)|[-−]?\w+(?:\.\d+)?)", lambda m: f"<sup>{m[1].replace('-', '−')}</sup>", escape(text)
+        r"\^\+?(\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|[-−]?\w+(?:\.\d+)?)",
+        lambda m: f"<sup>{m[1].replace('-', '−')}</sup>", escape(text)
     )
 
 
@@ -55,18 +57,21 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _headline(judgements: Sequence[Judgement]) -> str:
-    """The verdicts in one or two sentences."""
+    """The verdicts in one sentence: by name where they are few."""
     parts = []
     for verdict, words in (
-        (Verdict.CONTRADICTED, "contradicts"),
-        (Verdict.SUPPORTED, "supports"),
-        (Verdict.UNDECIDED, "leaves open"),
-        (Verdict.NOT_TESTED, "does not test"),
+        (Verdict.CONTRADICTED, "contradict"),
+        (Verdict.SUPPORTED, "support"),
+        (Verdict.UNDECIDED, "leave open"),
+        (Verdict.NOT_TESTED, "do not test"),
     ):
         names = [j.claim.id for j in judgements if j.verdict is verdict]
         if names:
-            parts.append(f"{words} {_listed(names)}")
-    return f"The data {_listed(parts)}." if parts else "No claim is registered."
+            parts.append(f"{words} {_listed(names) if len(judgements) <= _FEW_CLAIMS else len(names)}")
+    if not parts:
+        return "No claim is registered."
+    among = f"Of {len(judgements)} claims the data" if len(judgements) > _FEW_CLAIMS else "The data"
+    return f"{among} {_listed(parts)}."
 
 
 def _striking_number(judgements: Sequence[Judgement]) -> str:
@@ -108,7 +113,7 @@ def _claim_block(judgement: Judgement) -> str:
         row = [prose(cell) for cell in cells(claim.id, finding)]
         row[-1] = badge(finding.verdict.value)
         rows.append([*row[1:3], *row[4:], prose(finding.match or ("" if finding.fitted_name else finding.sentence))])
-    headings = (*HEADINGS[1:3], *HEADINGS[4:], "measured against prediction")
+    headings = (*HEADINGS[1:3], *HEADINGS[4:], "prediction, held-out n, alternatives")
     open_now = " open" if len(rows) <= 3 else ""
     details = (
         f"<details{open_now}><summary>{len(rows)} test{'s' if len(rows) != 1 else ''}, by regime and k law</summary>"
@@ -117,31 +122,20 @@ def _claim_block(judgement: Judgement) -> str:
         else ""
     )
     return (
-        f'<section class="claim"><h3>{escape(claim.id)} {badge(judgement.verdict.value)}</h3>'
+        f'<section class="claim" id="claim-{escape(claim.id)}">'
+        f"<h3>{escape(claim.id)} {badge(judgement.verdict.value)}</h3>"
         f'<p>{prose(claim.sentence)} <span class="muted">({escape(claim.source)}; {escape(claim.regime)}; '
         f"norm: {escape(claim.norm)})</span></p>"
+        f"<p>{prose(judgement.sentence)}</p>"
         f'<p class="formula">{prose(claim.formula)}</p>'
         f"{details}</section>"
     )
 
 
-def verdict_section(judgements: Sequence[Judgement]) -> str:
-    overview = table(
-        ("claim", "verdict", "norm", "regime", "in words"),
-        [
-            (
-                f"<b>{escape(j.claim.id)}</b>",
-                badge(j.verdict.value),
-                escape(j.claim.norm),
-                escape(j.claim.regime),
-                prose(j.sentence),
-            )
-            for j in judgements
-        ],
-    )
+def claims_section(judgements: Sequence[Judgement]) -> str:
     explanation = f'<p class="muted">{prose(VERDICTS_EXPLAINED)}</p>'
     blocks = "\n".join(_claim_block(j) for j in judgements)
-    return f'<h2 id="claims">Claims and verdicts</h2>{overview}{explanation}{blocks}'
+    return f'<h2 id="claims">Claims and verdicts</h2>{explanation}{blocks}'
 
 
 def _slope_words(slope: Slope) -> str:

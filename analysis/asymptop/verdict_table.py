@@ -80,5 +80,6 @@ def print_verdicts(judgements: Sequence[Judgement], stream: TextIO) -> None:
     for row in [HEADINGS, *rows]:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip(), file=stream)
     print(file=stream)
+    width = max(len(j.claim.id) for j in judgements) + 2
     for judgement in judgements:
-        print(f"{judgement.claim.id:<8}{judgement.verdict.value:<14}{judgement.sentence}", file=stream)
+        print(f"{judgement.claim.id:<{width}}{judgement.verdict.value:<14}{judgement.sentence}", file=stream)

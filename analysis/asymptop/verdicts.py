@@ -8,7 +8,10 @@ from enum import StrEnum
 
 import numpy as np
 
+from .fit_models import Comparison
 from .fits import PowerFit, Slope
+from .laws import PHASES, Regime
+from .lines import Line, power_laws
 from .quantities import Quantity
 from .series import Series
 from .statistics import Array, Interval
@@ -42,6 +45,8 @@ class Finding:
     rows: int = 0
     match: str = ""
     fit: PowerFit | None = None
+    phase: str = ""  # of laws.PHASES
+    comparison: Comparison | None = None
 
     @property
     def last_slope(self) -> Slope | None:
@@ -52,9 +57,12 @@ class Finding:
 class Claim:
     """A claim as its source makes it, and what decides it. Fields that a criterion does not use stay empty.
 
-    `applies` returns the reason why a series cannot test the claim, or nothing. `claimed_exponent` and
-    `limit_exponent` are functions of C in k = alpha n^C: what the source says, and what i.i.d. Gaussian logits
-    give as n grows. `closed_form(n, k or epsilon, sigma)` is the prediction, which broadcasts over sigma.
+    `applies` returns the reason why a series cannot test the claim, or nothing. `along` lists what is tested in a
+    series: one line per k law, epsilon or threshold, with the C of k = alpha n^C where there is one. `claimed_exponent`
+    and `limit_exponent` are functions of C: what the source says, and what i.i.d. Gaussian logits give as n grows.
+    `claimed_in_phase` and `limit_in_phase` take (C, regime) instead, where c of sigma = c sqrt(log n) matters too, and
+    return None where they say nothing. Exponents are powers of n, or of log n by `scale`.
+    `closed_form(n, k or epsilon or threshold, sigma)` is the prediction, which broadcasts over sigma.
     """
 
     id: str
@@ -67,10 +75,29 @@ class Claim:
     criterion: Callable[[Claim, Sequence[Series]], list[Finding]]
     applies: Callable[[Series], str] = lambda series: ""
     quantity: Quantity | None = None
+    upper_bound: Quantity | None = None
     claimed_exponent: Callable[[float], float] | None = None
     limit_exponent: Callable[[float], float] | None = None
     closed_form: Callable[[int, float, Array], Array] | None = None
     checks: tuple[str, ...] = ()
+    along: Callable[[Series], list[Line]] = power_laws
+    scale: str = "n"
+    claimed_in_phase: Callable[[float, Regime], float | None] | None = None
+    limit_in_phase: Callable[[float, Regime], float | None] | None = None
+    claimed_value: Callable[[Regime], float] | None = None
+    ratio_margin: float = 0.02
+    lines_needed: str = "k law of the form α n^C with 0 < C < 1"
+
+    def claimed(self, c: float, regime: Regime) -> float | None:
+        if self.claimed_in_phase is not None:
+            return self.claimed_in_phase(c, regime)
+        return None if self.claimed_exponent is None else self.claimed_exponent(c)
+
+    def limit(self, c: float, regime: Regime) -> float | None:
+        """The exponent of i.i.d. Gaussian logits as n grows, where the entry states it."""
+        if self.limit_in_phase is not None:
+            return self.limit_in_phase(c, regime)
+        return None if self.limit_exponent is None else self.limit_exponent(c)
 
 
 @dataclass(frozen=True)
@@ -95,14 +122,46 @@ class Judgement:
             return Verdict.CONTRADICTED
         return Verdict.SUPPORTED if self.counts[Verdict.SUPPORTED] == tested else Verdict.UNDECIDED
 
+    def in_phase(self, phase: str) -> Verdict | None:
+        """The verdict on the claim in one regime of sigma; None where nothing was tested."""
+        found = [f for f in self.findings if f.phase == phase]
+        return Judgement(self.claim, tuple(found)).verdict if found else None
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return tuple(p for p in PHASES if any(f.phase == p for f in self.findings))
+
+    @property
+    def brief(self) -> str:
+        """The verdict in one line: how many tests say so, and the clearest number."""
+        if self.verdict is Verdict.NOT_TESTED:
+            return self.sentence
+        tested = [f for f in self.findings if f.verdict is not Verdict.NOT_TESTED]
+        example = self._example(tested)
+        doing = {Verdict.SUPPORTED: "support", Verdict.CONTRADICTED: "contradict", Verdict.UNDECIDED: "leave open"}
+        many = self.counts[self.verdict]
+        text = f"{many} of {len(tested)} tests {doing[self.verdict]}{'s' if many == 1 else ''} it"
+        text = text.replace("leave opens", "leaves open")
+        if not np.isfinite(example.fitted):
+            return f"{text}."
+        where = ", ".join(part for part in (example.regime, example.parameter) if part)
+        number = f"{example.fitted_name} {example.fitted:.3g}"
+        if example.fitted_name.startswith("residual"):
+            return f"{text}: {number} at worst ({where})."
+        return f"{text}: {number} where it says {example.claimed:.3g} ({where})."
+
+    def _example(self, tested: Sequence[Finding]) -> Finding:
+        """The finding that says the verdict most clearly."""
+        agreeing = [f for f in tested if f.verdict is self.verdict]
+        return (min if self.verdict is Verdict.UNDECIDED else max)(agreeing, key=_clarity)
+
     @property
     def sentence(self) -> str:
         """The verdict in words: how many tests say so, and the one that says it most clearly."""
         if self.verdict is Verdict.NOT_TESTED:
             return self.reason_untested or next((f.sentence for f in self.findings), "The file has no data for it.")
         tested = [f for f in self.findings if f.verdict is not Verdict.NOT_TESTED]
-        agreeing = [f for f in tested if f.verdict is self.verdict]
-        example = (min if self.verdict is Verdict.UNDECIDED else max)(agreeing, key=_clarity)
+        example = self._example(tested)
         counts = ", ".join(
             f"{verdict.lower()} in {self.counts[verdict]}"
             for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.UNDECIDED)

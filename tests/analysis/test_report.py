@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 from asymptop import __main__ as command_line
+from asymptop.claims import CLAIMS
+from asymptop.quantities import TAIL_MASS
+from asymptop.reader import open_results
+from asymptop.report_sections import prose
 from make_results import Study, write_results
 
 FIGURES = {
+    "needed_keys_against_n", "needed_keys_by_norm",
     "tail_mass_against_n", "row_l2_error_against_n", "row_linf_error_against_n", "k_epsilon_against_n",
     "tail_mass_against_k", "row_l2_error_against_k", "effective_entries_against_n", "share_below_against_n",
 }  # fmt: skip
@@ -34,6 +39,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 def test_sections(made: tuple[str, Path]) -> None:
     text, _ = made
     for heading in (
+        "Verdicts",
+        "How many keys are needed",
+        "What to use in practice",
         "Claims and verdicts",
         "Figures",
         "Fitted exponents and local slopes",
@@ -41,7 +49,7 @@ def test_sections(made: tuple[str, Path]) -> None:
         "How this was measured",
     ):
         assert f">{heading}</h2>" in text
-    for anchor in re.findall(r'href="#(\w+)"', text):
+    for anchor in re.findall(r'href="#([\w-]+)"', text):
         assert f'id="{anchor}"' in text
     for claim in ("A-tv", "A-l2", "A-linf", "A-fro", "D-keps", "D-iden"):
         assert f">{claim}" in text
@@ -108,3 +116,50 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: pytest.Capture
     path = write_results(tmp_path / "results.h5", Study(n=(256,)))
     assert command_line.main(["report", str(path), "-o", str(tmp_path / "absent" / "report.html")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_first_page_comes_first(made: tuple[str, Path]) -> None:
+    text, _ = made
+    places = [text.index(f'id="{name}"') for name in ("verdicts", "keys", "practice", "claims", "figures", "fits")]
+    assert places == sorted(places)
+    front = text[places[0] : places[1]]
+    assert front.count("<tr>") == len(CLAIMS) + 1
+    for claim in CLAIMS:
+        assert f'href="#claim-{claim.id}"' in front
+        assert prose(claim.sentence) in front
+    assert re.search(r'<span class="verdict [A-Z]+" title="[A-Z ]+: \d+ of \d+ tests">', front)
+    # Laws for a fixed sigma, and those that were measured here.
+    practice = text[places[2] : places[3]]
+    assert "2·√(log n)" in practice or "2*sqrt(log(n))" in practice
+    assert "so that σ = " in practice
+
+
+def test_extra_p(tmp_path: Path) -> None:
+    """Read back as Extra-P does: points, then a data line per point for every metric of every region."""
+    study = Study(n=(256, 1024, 4096), sigma=("1", "2"), k=("n^0.5", "64", "4096"), draws=3)
+    path = write_results(tmp_path / "r.h5", study)
+    target = tmp_path / "extra_p.txt"
+    arguments = ["report", str(path), "-o", str(tmp_path / "report.html"), "--extra-p", str(target)]
+    assert command_line.main(arguments) == 0
+    regions: dict[str, dict[str, list[list[float]]]] = {}
+    region, metric, points = "", "", []
+    for line in target.read_text(encoding="utf-8").splitlines():
+        field, _, value = line.partition(" ")
+        if field == "POINTS":
+            points = [float(n) for n in value.split()]
+        elif field == "REGION":
+            region = value
+        elif field == "METRIC":
+            metric = value
+        elif field == "DATA":
+            regions.setdefault(region, {}).setdefault(metric, []).append([float(v) for v in value.split()])
+        else:
+            assert field in ("#", "PARAMETER")
+    assert points == [256.0, 1024.0, 4096.0]
+    assert set(regions) == {"sigma=1", "sigma=2"}
+    with open_results(path) as results:
+        case = next(c for c in results.cases if c.n == 1024 and c.sigma == 2.0)
+        assert regions["sigma=2"]["tail_mass k=n^0.5"][1] == TAIL_MASS.draw_values(case, 32).tolist()
+    for metrics in regions.values():
+        assert all(len(rows) == 3 and {len(row) for row in rows} == {3} for rows in metrics.values())
+        assert "tail_mass k=4096" not in metrics  # the error is 0 at n = 4096

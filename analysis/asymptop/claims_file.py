@@ -1,0 +1,175 @@
+"""A user's own claims, from a TOML file: `report --claims FILE`. Nothing in it is executed.
+
+    [[claim]]
+    id = "X-half"
+    sentence = "The l2 error of a row falls like k^(-1/2)."
+    source = "our draft, lemma 3"
+    quantity = "row_l2_error"
+    sense = "equal"                 # at most | at least | equal
+    exponent = "-C/2"               # of n (or of log n), in C of k = a n^C and c of sigma = c sqrt(log n)
+    phases = ["constant"]           # default: all
+
+Optional: norm, formula, prediction, along, scale = "log n", limit (the exponent of i.i.d. Gaussian logits as n grows),
+and for sense = "ratio" closed_form in n, sigma and k, epsilon or t (functions sqrt, log, exp, Phi, Phi_inv).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from . import laws, lines, quantities
+from .claims import CLAIMS
+from .criteria import does_not_vanish, has_exponent, vanishes_like_power
+from .criteria_values import ratio_tends_to_one
+from .regimes import phase, unmasked
+from .verdicts import Claim
+
+SENSES = {
+    "at most": vanishes_like_power,
+    "at least": does_not_vanish,
+    "equal": has_exponent,
+    "ratio": ratio_tends_to_one,
+}
+ALONG = {
+    "power laws": lines.power_laws,
+    "slow laws": lines.slow_laws,
+    "epsilons": lines.at_epsilons,
+    "thresholds": lines.at_thresholds(lambda _: True),
+    "itself": lines.itself,
+}
+QUANTITIES = {
+    value.name: value
+    for value in vars(quantities).values()
+    if isinstance(value, quantities.Quantity) and value.name != "spectral_error"
+}
+_NEEDED = ("id", "sentence", "quantity", "sense")
+_OPTIONAL = (
+    "source",
+    "formula",
+    "norm",
+    "prediction",
+    "along",
+    "scale",
+    "exponent",
+    "limit",
+    "closed_form",
+    "phases",
+)
+_SCALARS = {"sqrt": np.sqrt, "log": np.log}
+_ARRAYS = {**_SCALARS, "exp": np.exp, "Phi": ndtr, "Phi_inv": ndtri}
+
+
+class ClaimsError(Exception):
+    """A claims file that cannot be used, in one line: the claim, the key, the value, and what is allowed."""
+
+
+def _choice(entry: Mapping, key: str, allowed: Mapping | tuple, default: str, where: str) -> str:
+    value = entry.get(key, default)
+    if value not in allowed:
+        raise ClaimsError(f"{where}: {key} is '{value}', allowed are {', '.join(allowed)}")
+    return value
+
+
+def _formula(entry: Mapping, key: str, names: tuple[str, ...], functions: Mapping, where: str) -> Callable | None:
+    if key not in entry:
+        return None
+    try:
+        return laws.formula(str(entry[key]), names, functions)
+    except laws.LawError as error:
+        raise ClaimsError(f"{where}: {key} is '{entry[key]}': {error}") from error
+
+
+def _default_along(quantity: quantities.Quantity) -> str:
+    if quantity is quantities.K_EPSILON:
+        return "epsilons"
+    if quantity in (quantities.COUNT_P_ABOVE, quantities.SHARE_ABOVE, quantities.EXCEEDANCE):
+        return "thresholds"
+    return "power laws" if quantity in (*quantities.ERRORS, quantities.OUTPUT_ERROR) else "itself"
+
+
+def _in_regime(function: Callable | None) -> Callable | None:
+    """A formula in C and c as a function of (C, regime)."""
+    if function is None:
+        return None
+    return lambda c, regime: float(function(c, regime.coefficient))
+
+
+def _closed_form(entry: Mapping, where: str) -> Callable | None:
+    names = ("n", "sigma", "k", "epsilon", "t")
+    function = _formula(entry, "closed_form", names, _ARRAYS, where)
+    if function is None:
+        return None
+
+    def values(n: int, parameter: object, sigma: np.ndarray) -> np.ndarray:
+        number = laws.evaluate(parameter, n) if isinstance(parameter, str) else float(parameter or 0.0)
+        return np.broadcast_to(function(float(n), sigma, number, number, number), sigma.shape)
+
+    return values
+
+
+def _claim(entry: Mapping, where: str) -> Claim:
+    for key in _NEEDED:
+        if not isinstance(entry.get(key), str) or not entry[key]:
+            raise ClaimsError(f"{where}: {key} is missing")
+    unknown = set(entry) - set(_NEEDED) - set(_OPTIONAL)
+    if unknown:
+        raise ClaimsError(f"{where}: unknown key '{min(unknown)}', allowed are {', '.join((*_NEEDED, *_OPTIONAL))}")
+    where = f"{where} ({entry['id']})"
+    quantity = QUANTITIES[_choice(entry, "quantity", QUANTITIES, "", where)]
+    sense = _choice(entry, "sense", SENSES, "", where)
+    along = ALONG[_choice(entry, "along", ALONG, _default_along(quantity), where)]
+    scale = _choice(entry, "scale", ("n", "log n"), "n", where)
+    wanted = entry.get("phases", [])
+    if not isinstance(wanted, list) or set(wanted) - set(laws.PHASES):
+        raise ClaimsError(f"{where}: phases is {wanted!r}, allowed is a list of {', '.join(laws.PHASES)}")
+    exponent = _formula(entry, "exponent", ("C", "c"), _SCALARS, where)
+    limit = _formula(entry, "limit", ("C", "c"), _SCALARS, where)
+    form = _closed_form(entry, where)
+    if sense == "ratio" and form is None:
+        raise ClaimsError(f'{where}: closed_form is missing; sense = "ratio" needs it')
+    if sense != "ratio" and exponent is None:
+        raise ClaimsError(f'{where}: exponent is missing; sense = "{sense}" needs it')
+    return Claim(
+        id=entry["id"],
+        source=entry.get("source", "claims file"),
+        sentence=entry["sentence"],
+        formula=entry.get("formula", f"{entry['quantity']}: {sense} {scale}^({entry.get('exponent', '…')})"),
+        regime=", ".join(laws.PHASES[p] for p in wanted) or "all",
+        norm=entry.get("norm", quantity.norm or quantity.words),
+        prediction=entry.get("prediction", entry.get("closed_form", entry.get("exponent", ""))),
+        criterion=SENSES[sense],
+        applies=phase(*wanted, fixed="c" in str(entry.get("exponent", ""))) if wanted else unmasked,
+        quantity=quantity,
+        along=along,
+        scale=scale,
+        claimed_in_phase=_in_regime(exponent),
+        limit_in_phase=_in_regime(limit),
+        closed_form=form,
+        ratio_margin=0.02,
+    )
+
+
+def read_claims(path: Path) -> tuple[Claim, ...]:
+    """The claims of a file, in its order. Raises ClaimsError."""
+    try:
+        with path.open("rb") as stream:
+            document = tomllib.load(stream)
+    except OSError as error:
+        raise ClaimsError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ClaimsError(f"{path}: not a TOML file ({error})") from error
+    entries = document.get("claim")
+    if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
+        raise ClaimsError(f"{path}: there is no [[claim]]")
+    claims = [_claim(entry, f"{path}: claim {i}") for i, entry in enumerate(entries, start=1)]
+    taken = {claim.id for claim in CLAIMS}
+    for claim in claims:
+        if claim.id in taken:
+            raise ClaimsError(f"{path}: id '{claim.id}' is taken by another claim")
+        taken.add(claim.id)
+    return tuple(claims)
