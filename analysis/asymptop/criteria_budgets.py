@@ -106,7 +106,7 @@ def reproduces_table(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """
     findings = []
     for one in series:
-        if not one.cases or claim.applies(one) or len(one.cases) < MINIMUM_POINTS:
+        if len(one.cases) < MINIMUM_POINTS or claim.applies(one) or not claim.quantity.present(one.first):
             continue
         fixed = fixed_k_for(one, ROW_L2_ERROR, TABLE_FIXED)
         if fixed is None:

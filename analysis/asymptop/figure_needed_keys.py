@@ -36,7 +36,7 @@ COLUMNS = (
 )
 _HALO = [patheffects.withStroke(linewidth=2.6, foreground="white")]
 _LABEL_GAP = 0.056  # of the axis, between labels at the lines' ends
-_MOST_LINES = 9
+_MOST_LINES = 12
 
 
 def _synthetic(panels: Sequence[Panel]) -> list[Series]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from . import finite_size
 from .expectations import sigma_at
@@ -61,7 +62,8 @@ class ExpectedLaw:
     entries: tuple[float, float]
 
 
-def expected_laws(low: int = 2**10, high: int = 2**20) -> list[ExpectedLaw]:
+@lru_cache(maxsize=4)
+def expected_laws(low: int = 2**10, high: int = 2**20) -> tuple[ExpectedLaw, ...]:
     """Laws that keep the mean tail mass at epsilon from `low` to `high` for i.i.d. Gaussian logits of a fixed sigma."""
     sizes = [round(low * (high / low) ** (i / 4.0)) for i in range(5)]
     found = []
@@ -79,7 +81,7 @@ def expected_laws(low: int = 2**10, high: int = 2**20) -> list[ExpectedLaw]:
                     tuple(finite_size.exp_entropy(finite_size.profile(float(p.n), sigma)) for p in ends),
                 )
             )
-    return found
+    return tuple(found)
 
 
 def norm_words(series: Sequence[Series]) -> str:
