@@ -26,6 +26,9 @@ struct FirstRanks {
   bool take_part;
 };
 
+/// Keys and values of a case that must come from memory, in bytes.
+constexpr double beyond_caches = 128.0 * 1024.0 * 1024.0;
+
 class Bench {
  public:
   Bench(Communicator const& comm, BenchConfig const& config, BenchPlan const& plan, Machine const& machine,
@@ -106,12 +109,12 @@ class Bench {
     return text;
   }
 
-  /// Of the group's counts of ranks, where memory is read; what was measured at the start otherwise.
+  /// Of the group's counts of ranks, where more is read than caches hold; what was measured at the start otherwise.
   std::map<int, double> read_bandwidths(BenchGroup const& group) const {
     std::map<int, double> rates = bandwidth_;
     for (auto i = group.first; i < group.end; ++i) {
       auto const& item = plan_.cases[i];
-      if (!item.resident) continue;
+      if (item.bytes_read() < beyond_caches) continue;
       auto const& first = *ranks_.at(item.ranks);
       if (first.take_part) rates[item.ranks] = first.yardsticks.read_bandwidth();
       comm_.sleeping_barrier();
