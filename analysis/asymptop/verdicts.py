@@ -148,6 +148,9 @@ class Judgement:
         number = f"{example.fitted_name} {example.fitted:.3g}"
         if example.fitted_name.startswith("residual"):
             return f"{text}: {number} at worst ({where})."
+        if self.verdict is Verdict.SUPPORTED:
+            # The measured number may still be on its way to the claimed one, or ahead of a bound.
+            return f"{text}: {number} at these n, {example.claimed:.3g} claimed as n grows ({where})."
         return f"{text}: {number} where it says {example.claimed:.3g} ({where})."
 
     def _example(self, tested: Sequence[Finding]) -> Finding:
