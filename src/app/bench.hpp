@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
-#include "measure/bench_work.hpp"
+#include "measure/bench/bench_work.hpp"
 
 namespace asymptop {
 

@@ -28,7 +28,7 @@
 #include "config/errors.hpp"
 #include "config/run_config.hpp"
 #include "h5/h5.hpp"
-#include "measure/yardsticks.hpp"
+#include "measure/bench/yardsticks.hpp"
 #include "results/provenance.hpp"
 
 extern "C" void openblas_set_num_threads(int);

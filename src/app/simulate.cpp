@@ -6,7 +6,7 @@
 #include "app/machine.hpp"
 #include "app/progress.hpp"
 #include "app/together.hpp"
-#include "measure/simulation.hpp"
+#include "measure/simulate/simulation.hpp"
 #include "plan/simulation_plan.hpp"
 #include "results/case_file.hpp"
 #include "results/records.hpp"

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <memory>
 
-#include "measure/batch_pipeline.hpp"
 #include "measure/packed_rows.hpp"
+#include "measure/study/batch_pipeline.hpp"
 
 namespace asymptop {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "measure/case_data.hpp"
-#include "measure/row_owner.hpp"
+#include "measure/study/row_owner.hpp"
 #include "plan/plan.hpp"
 
 namespace asymptop {

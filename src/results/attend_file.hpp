@@ -6,7 +6,7 @@
 
 #include "config/attend_config.hpp"
 #include "h5/shared_file.hpp"
-#include "measure/full_attention.hpp"
+#include "measure/attend/full_attention.hpp"
 #include "plan/attend_plan.hpp"
 #include "results/provenance.hpp"
 #include "results/records.hpp"

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "measure/bench_run.hpp"
-#include "measure/yardsticks.hpp"
+#include "measure/bench/bench_run.hpp"
+#include "measure/bench/yardsticks.hpp"
 #include "results/provenance.hpp"
 
 namespace asymptop {

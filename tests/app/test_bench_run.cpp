@@ -10,8 +10,8 @@
 
 #include "app/bench.hpp"
 #include "h5/h5.hpp"
-#include "measure/bench_run.hpp"
-#include "measure/yardsticks.hpp"
+#include "measure/bench/bench_run.hpp"
+#include "measure/bench/yardsticks.hpp"
 #include "results/bench_file.hpp"
 
 namespace asymptop {

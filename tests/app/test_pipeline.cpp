@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "core/simd.hpp"
-#include "measure/batch_pipeline.hpp"
 #include "measure/draw.hpp"
+#include "measure/study/batch_pipeline.hpp"
 
 namespace asymptop {
 namespace {

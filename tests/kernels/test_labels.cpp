@@ -9,8 +9,8 @@
 
 #include "config/attend_config.hpp"
 #include "input/philox_normal.hpp"
+#include "measure/attend/full_attention.hpp"
 #include "measure/draw.hpp"
-#include "measure/full_attention.hpp"
 #include "plan/plan.hpp"
 
 namespace asymptop {

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "measure/order_statistics.hpp"
-#include "measure/simulated_row.hpp"
+#include "measure/simulate/order_statistics.hpp"
+#include "measure/simulate/simulated_row.hpp"
 #include "reference/attention_row.hpp"
 #include "support/random.hpp"
 

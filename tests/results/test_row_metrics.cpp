@@ -14,7 +14,7 @@ namespace {
 
 using test::Random;
 
-/// Rounds that a study allows (most_rounds of measure/batch_run.hpp).
+/// Rounds that a study allows (most_rounds of measure/study/batch_run.hpp).
 constexpr int most_rounds = 24;
 
 /// A row of softmax weights from the definitions, in extended precision: small tails are sums of themselves.

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "measure/row_owner.hpp"
+#include "measure/study/row_owner.hpp"
 #include "reference/attention_row.hpp"
 #include "support/random.hpp"
 #include "support/row_problem.hpp"

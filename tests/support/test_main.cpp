@@ -5,7 +5,7 @@
 #include <Kokkos_Core.hpp>
 #include <cstdlib>
 
-#include "measure/yardsticks.hpp"
+#include "measure/bench/yardsticks.hpp"
 
 extern "C" void openblas_set_num_threads(int);
 

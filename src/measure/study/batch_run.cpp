@@ -1,0 +1,121 @@
+#include "measure/study/batch_run.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "comm/collectives.hpp"
+#include "comm/merge_profile.hpp"
+#include "comm/merge_top_k.hpp"
+#include "measure/row_lists.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Most rounds of narrowing before a quantile counts as unsettled.
+constexpr int most_rounds = 24;
+
+}  // namespace
+
+Task<std::vector<OwnedRow>> BatchRun::run(std::vector<CheckResiduals>& checks) {
+  co_await profile_and_merge();
+  co_await prepare_second_pass();
+  for (int round = 0; co_await open_anywhere() && round < most_rounds; ++round) {
+    co_await load_probes();
+    co_await turn_;
+    second_pass(space_, batch_, tensors_, work_, round > 0, phases_);
+    phases_.start();
+    if (round == 0) co_await take_sums(checks);
+    co_await take_answers();
+  }
+  check_rows(checks);
+  co_return std::move(rows_);
+}
+
+std::vector<int> BatchRun::all_owners() const {
+  std::vector<int> rows(queries_.rows());
+  std::iota(rows.begin(), rows.end(), 0);
+  return row_owners(rows, batch_.rows(), comm_.size());
+}
+
+std::vector<double> BatchRun::thresholds_of(int row) const {
+  auto const visible = queries_.visible[static_cast<std::size_t>(row)];
+  if (visible == group_.n) return group_.threshold;
+  std::vector<double> values;
+  for (auto const& law : setup_.config->count_above) values.push_back(law(visible));
+  return values;
+}
+
+Task<void> BatchRun::profile_and_merge() {
+  auto const wanted = static_cast<GlobalIndex>(group_.held) + 1;
+  auto const keep = static_cast<std::size_t>(std::min(wanted, group_.n));
+  int const local_keep = static_cast<int>(std::clamp<GlobalIndex>(shard_.size(), 1, static_cast<GlobalIndex>(keep)));
+  co_await turn_;
+  auto const begin = PhaseTimes::Clock::now();
+  double const between = phases_.seconds_between_steps();
+  auto const state = first_pass(space_, batch_, tensors_, local_keep, phases_);
+  phases_.start();
+  phases_.add(Phase::first_pass,
+              std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count() - (phases_.seconds_between_steps() - between));
+  double const messages = phases_.seconds(Phase::merge) + phases_.seconds(Phase::exposed);
+  std::vector<GlobalIndex> shard_begin;
+  for (int r = 0; r < comm_.size(); ++r) shard_begin.push_back(key_shard(group_.n, setup_.config->block, r, comm_.size()).begin);
+  auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3, ranks = static_cast<std::size_t>(comm_.size());
+  for (auto const& rows : merge_groups(batch_.rows(), comm_.size(), merge_memory(group_.merge, comm_.size(), keep) + 16 * bins * ranks)) {
+    auto const owner = row_owners(rows, batch_.rows(), comm_.size());
+    auto merging = merge_top_k(comm_, group_.merge, sorted_lists(state.head, rows), owner, shard_begin, keep);
+    auto const heads = co_await merging;
+    std::vector<std::int64_t> profile;
+    for (int const row : rows) {
+      auto const* row_moments = &state.moments(row, 0, 0);
+      profile.insert(profile.end(), row_moments, row_moments + bins);
+    }
+    auto summing = merge_profile(comm_, std::move(profile), owner, bins);
+    auto const merged = co_await summing;
+    phases_.stop(Phase::merge);
+    std::size_t mine = 0;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (owner[i] != comm_.rank()) continue;
+      rows_.push_back(evaluate(rows[i], heads[mine], &merged[mine * bins]));
+      ++mine;
+    }
+    phases_.stop(Phase::evaluate);
+  }
+  std::sort(rows_.begin(), rows_.end(), [](OwnedRow const& a, OwnedRow const& b) { return a.row < b.row; });
+  // The profile and top-k are whole now; what their messages cost this rank since the pass is part of them.
+  phases_.add(Phase::first_pass, phases_.seconds(Phase::merge) + phases_.seconds(Phase::exposed) - messages);
+}
+
+OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const {
+  RowBins bins{batch_.grid(), batch_.first_bins()[static_cast<std::size_t>(row)], {}};
+  for (int b = 0; b < batch_.grid().count; ++b) bins.bins.push_back({moments[3 * b], moments[3 * b + 1], moments[3 * b + 2]});
+  return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.visible[static_cast<std::size_t>(row)]);
+}
+
+Task<bool> BatchRun::open_anywhere() {
+  std::vector<std::int64_t> most{first_round_ ? 1 : 0};
+  for (auto const& row : rows_) most[0] = std::max(most[0], static_cast<std::int64_t>(row.evaluation.open.size()));
+  first_round_ = false;
+  phases_.stop(Phase::evaluate);
+  auto reducing = all_reduce(comm_, std::move(most), MPI_MAX);
+  auto const of_any = co_await reducing;
+  probes_per_row_ = static_cast<std::size_t>(of_any[0]);
+  co_return probes_per_row_ > 0;
+}
+
+void BatchRun::check_rows(std::vector<CheckResiduals>& checks) const {
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    auto const& row = rows_[i];
+    double const above = static_cast<double>(edges_[2 * i] - row.above_edge),
+                 equal = static_cast<double>(row.equal_edge - edges_[2 * i + 1]);
+    for (auto& check : checks) {
+      check.note(Check::keys_seen, std::fabs(static_cast<double>(row.evaluation.keys_seen - row.visible)));
+      check.note(Check::score_range, row.evaluation.in_range ? 0.0 : 1.0);
+      check.note(Check::top_k_count, std::max(std::fabs(above), equal));
+      check.note(Check::quantiles_settled, static_cast<double>(row.evaluation.open.size()));
+      check.note(Check::sum_p, row.evaluation.worst_sum_p);
+      check.note(Check::identity_kl, row.evaluation.worst_identity_kl);
+    }
+  }
+}
+
+}  // namespace asymptop
