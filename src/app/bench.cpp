@@ -98,9 +98,15 @@ class Bench {
     auto& yardsticks = first.yardsticks;
     double const fma = yardsticks.fma_gflops(), bandwidth = bandwidth_[count] = yardsticks.read_bandwidth();
     char line[160];
-    std::snprintf(line, sizeof line, "fma       fp32 multiply-adds from registers: %.4g GFLOP/s\nread      memory: %.4g GB/s\n", fma,
-                  bandwidth);
     std::string text = config_.scaling == Scaling::none ? "" : "on " + std::to_string(count) + " rank(s):\n";
+    std::snprintf(line, sizeof line, "fma       fp32 multiply-adds from registers: %.4g GFLOP/s", fma);
+    text += line;
+    if (count > 1) {
+      auto const single = yardsticks.fma_of_ranks();
+      std::snprintf(line, sizeof line, "; a rank's least / mean / most: %.4g / %.4g / %.4g", single.min, single.mean, single.max);
+      text += line;
+    }
+    std::snprintf(line, sizeof line, "\nread      memory: %.4g GB/s\n", bandwidth);
     text += line;
     for (auto const& item : plan_.cases) {
       auto const m = static_cast<int>(item.m), d = static_cast<int>(item.d);

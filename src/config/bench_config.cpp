@@ -65,7 +65,7 @@ constexpr char const* introduction =
     "\n"
     "--scaling measures each case on several counts p of ranks within the run: ranks 0 to p - 1 work, so the launcher's mapping decides\n"
     "where they sit, and the others sleep. Samples of the counts take turns where memory holds all of them at once. Efficiency is held\n"
-    "against the median time T1 of one rank in the same run: strong T1 / (p Tp), weak T1 / Tp.\n"
+    "against the time T1 of one rank in the same run: strong T1 / (p Tp), weak T1 / Tp, the median over rounds of turns.\n"
     "\n"
     "Keys, values and queries are standard normal, queries divided by sqrt(d). LISTs are comma-separated; every combination is a\n"
     "case, and those that cannot be are skipped with a reason. A law is one expression in n: 1024, 4*n^0.5, log(n)^2.\n";

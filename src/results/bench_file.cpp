@@ -136,8 +136,7 @@ void write_scaling(hid_t group, std::vector<MeasuredCase> const& cases, ScalingR
   numbers("median_seconds", "s", "median wall time of the slowest rank", [](auto const& c) { return c.result.statistics().median; });
   numbers("iqr_seconds", "s", "interquartile range of the wall time", [](auto const& c) { return c.result.statistics().iqr; });
   numbers("speed_up", "1", "work per time as a multiple of one rank's", [](auto const& c) { return c.speed_up(); });
-  numbers("efficiency", "1", one.scaling == Scaling::strong ? "T1 / (p Tp), medians" : "T1 / Tp, medians",
-          [](auto const& c) { return c.efficiency(); });
+  numbers("efficiency", "1", one.scaling == Scaling::strong ? "T1 / (p Tp)" : "T1 / Tp", [](auto const& c) { return c.efficiency(); });
   numbers("efficiency_iqr", "1", "interquartile range of the efficiency over rounds", [](auto const& c) { return c.efficiency_iqr(); });
   numbers("load_imbalance", "1", "max / mean - 1 over ranks of the time outside the merge, median",
           [](auto const& c) { return c.load_imbalance(); });
@@ -160,17 +159,22 @@ void write_scaling(hid_t group, std::vector<MeasuredCase> const& cases, ScalingR
 
 double MeasuredCase::efficiency() const {
   if (scaling == Scaling::none) return std::nan("");
+  if (in_rounds) return quantile(efficiency_of_rounds(), 0.5);
   double const ratio = quantile(one_rank_seconds, 0.5) / result.statistics().median;
   return scaling == Scaling::strong ? ratio / item.ranks : ratio;
 }
 
-double MeasuredCase::efficiency_iqr() const {
-  if (scaling == Scaling::none || !in_rounds) return std::nan("");
+std::vector<double> MeasuredCase::efficiency_of_rounds() const {
   std::vector<double> rounds;
   for (std::size_t i = 0; i < result.seconds.size(); ++i) {
     rounds.push_back(one_rank_seconds[i] / result.seconds[i] / (scaling == Scaling::strong ? item.ranks : 1));
   }
-  return sample_statistics(rounds).iqr;
+  return rounds;
+}
+
+double MeasuredCase::efficiency_iqr() const {
+  if (scaling == Scaling::none || !in_rounds) return std::nan("");
+  return sample_statistics(efficiency_of_rounds()).iqr;
 }
 
 std::vector<OverRanks> MeasuredCase::phase_medians() const {

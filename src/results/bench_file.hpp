@@ -34,9 +34,10 @@ struct MeasuredCase {
   double share_of_sgemm() const { return gflops() / sgemm.best; }
   /// GB/s of keys and values read; NaN where they are streamed.
   double gigabytes_per_second() const;
-  /// Median time of one rank over the ranks' median time: T1 / (p Tp) for a fixed problem, T1 / Tp for one that grows with p. NaN
-  /// without scaling.
+  /// T1 / (p Tp) for a fixed problem, T1 / Tp for one that grows with p, where T1 is the time of one rank in the same run: the median
+  /// over rounds where samples took turns, else the ratio of medians. NaN without scaling.
   double efficiency() const;
+  std::vector<double> efficiency_of_rounds() const;
   /// Interquartile range of the efficiencies of single rounds; NaN where samples did not take turns.
   double efficiency_iqr() const;
   /// Work per time as a multiple of one rank's.

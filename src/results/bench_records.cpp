@@ -108,8 +108,7 @@ std::string bench_table_heading(Scaling scaling) {
     std::snprintf(line, sizeof line, scaling_format, "kernel", "path", "n", "d", "m", "k", "keys", "merge", "r x t", "median s", "IQR s",
                   "speed-up", "effic %", "imbal %", "GFLOP/s", "% sgemm", "verdict");
     auto const formula = scaling == Scaling::strong ? "T1 / (p Tp)" : "T1 / Tp";
-    return "efficiency is " + std::string(formula) +
-           ", T1 the median time of one rank in this run; under each case: least / mean / most\n" +
+    return "efficiency is " + std::string(formula) + ", T1 the time of one rank in the same round; under each case: least / mean / most\n" +
            "seconds over its ranks in each phase, medians; in merge, ranks wait for the slowest\n\n" + line;
   }
   std::snprintf(line, sizeof line, row_format, "kernel", "path", "n", "d", "m", "k", "keys", "r x t", "median s", "IQR s", "GFLOP/s",

@@ -40,10 +40,6 @@ MergeResult merge_result(Communicator const& comm, std::vector<double> const& se
   return merge;
 }
 
-OverRanks over_ranks(Communicator const& comm, double mine) {
-  return {-comm.max(-mine), comm.sum(mine) / static_cast<double>(comm.size()), comm.max(mine)};
-}
-
 /// A case as one of the ranks that measure it sees it.
 class Measurement {
  public:

@@ -6,6 +6,7 @@
 
 #include "measure/bench/bench_check.hpp"
 #include "measure/bench/bench_work.hpp"
+#include "measure/bench/over_ranks.hpp"
 #include "measure/sample_statistics.hpp"
 
 namespace asymptop {
@@ -14,11 +15,6 @@ namespace asymptop {
 struct MergeResult {
   double seconds = 0.0, exposed_seconds = 0.0;                           ///< the slowest rank's, median over samples
   std::int64_t bytes = 0, bytes_per_rank = 0, messages = 0, rounds = 0;  ///< sent by all and by the busiest; of all; of the rank with most
-};
-
-/// A number that each rank has its own of.
-struct OverRanks {
-  double min, mean, max;
 };
 
 /// What was measured. The same on all ranks that took part.

@@ -33,14 +33,20 @@ constexpr int lanes = vector_bytes / 4;
 
 constexpr int samples = 5;
 
-/// Runs work(thread) on every thread of every rank at once; seconds of the slowest rank.
+/// Runs work(thread) on every thread of every rank at once; seconds of this rank.
 template <class Work>
-double timed_on_all(Communicator const& comm, int threads, Work const& work) {
+double timed_together(Communicator const& comm, int threads, Work const& work) {
   comm.barrier();
   auto const begin = std::chrono::steady_clock::now();
   Kokkos::parallel_for("Asymptop::measure::yardstick", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Static>>(0, threads), work);
   Host().fence();
-  return comm.max(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// The same; seconds of the slowest rank.
+template <class Work>
+double timed_on_all(Communicator const& comm, int threads, Work const& work) {
+  return comm.max(timed_together(comm, threads, work));
 }
 
 /// Independent chains: enough to fill two pipes of five cycles' latency.
@@ -150,8 +156,14 @@ double Yardsticks::fma_gflops() {
   auto const work = [&](int const t) { sink[static_cast<std::size_t>(t) * 16] = multiply_add(rounds, static_cast<float>(t)); };
   timed_on_all(comm_, threads_, work);
   rounds = std::max<std::int64_t>(1, static_cast<std::int64_t>(1e4 * 0.02 / timed_on_all(comm_, threads_, work)));
-  double const flops = 2.0 * chains * lanes * static_cast<double>(rounds) * threads_ * comm_.size();
-  for (int s = 0; s < samples; ++s) fma_ = std::max(fma_, flops / timed_on_all(comm_, threads_, work) / 1e9);
+  double const flops = 2.0 * chains * lanes * static_cast<double>(rounds) * threads_;
+  for (int s = 0; s < samples; ++s) {
+    auto const rates = over_ranks(comm_, flops / timed_together(comm_, threads_, work) / 1e9);
+    double const all = rates.mean * comm_.size();
+    if (all <= fma_) continue;
+    fma_ = all;
+    fma_of_ranks_ = rates;
+  }
   return fma_;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
+#include "measure/bench/over_ranks.hpp"
 
 namespace asymptop {
 
@@ -34,8 +35,13 @@ class Yardsticks {
   /// process for each thread of each rank, all at once. Each shape is measured once a run.
   SgemmRates const& sgemm(int m, int d);
   bool knows_sgemm(int m, int d) const { return sgemm_.count({m, d}) != 0; }
-  /// fp32 multiply-adds from registers: the best of a few samples, in GFLOP/s.
+  /// fp32 multiply-adds from registers: the best of a few samples, in GFLOP/s. All ranks work at once, each at its own pace.
   double fma_gflops();
+  /// The same of single ranks in that sample: on shared machines cores differ. Least, mean and most.
+  OverRanks fma_of_ranks() {
+    fma_gflops();
+    return fma_of_ranks_;
+  }
   /// Reading memory well beyond the caches: the best of a few samples, in GB/s. Measured at every call: on shared machines it moves.
   double read_bandwidth() const;
 
@@ -47,6 +53,7 @@ class Yardsticks {
   int threads_;
   std::map<std::pair<int, int>, SgemmRates> sgemm_;
   double fma_ = 0.0;
+  OverRanks fma_of_ranks_{};
 };
 
 /// The child's side. Returns false when the arguments are not those of a child; else the program has nothing more to do.
