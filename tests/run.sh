@@ -20,7 +20,7 @@ status=0
 say 'ctest'
 ctest --test-dir build/release --output-on-failure --no-tests=error || status=1
 say 'pytest'
-build/venv/bin/python -m pytest -q -p no:cacheprovider tests || status=1
+build/venv/bin/python -m pytest -q -p no:cacheprovider -n 2 --dist loadfile tests || status=1
 say 'ruff'
 build/venv/bin/ruff check --no-cache --config analysis/pyproject.toml analysis tests || status=1
 [ $status = 0 ] && say 'all tests passed' || say 'TESTS FAILED'
