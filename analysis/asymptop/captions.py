@@ -69,6 +69,20 @@ SHARE_BELOW_AGAINST_N = _text("""
     itself: entries sum to 1, so at most 1/ε of the n can exceed ε, for any σ. For ε = 1/n this bound says nothing.
 """)
 
+PRECISION_AGAINST_N = _text("""
+    How far a row in narrow formats is from the same row in fp64: the mean over rows of max(x/x₆₄, x₆₄/x) − 1, which is
+    the relative error where it is small and the factor where it is large, ±1 SE over draws. exp(entropy) and tail mass
+    are those of p/Σp. Line styles are orders of the sum: solid one after another, dashed in blocks, dotted in pairs.
+    An ∞ at the top: in some rows nothing is left, so that the factor is infinite. Errors below the axis are not shown.
+""")
+PRECISION_EXPLAINED = _text("""
+    Rows of independent N(0, σ²) logits, made in fp64 and turned into weights p stage by stage, each result rounded
+    correctly to the stage's format (logits, differences to the largest, exponentials, their sum Z, stored p; a format
+    alone is that of all stages, stages not named are fp64). fp8 is OCP E4M3, saturating, without scale factors, which
+    fp8 kernels usually have. Emulated arithmetic: what a given kernel does may differ, above all in the order of its
+    sums and in the width of its accumulators.
+""")
+
 SPEED_UP = _text("""
     Work per time on p ranks as a multiple of one rank's in the same run. Bars are quartiles of single rounds, in which
     every count of ranks was timed once, so that a slow moment of the machine meets all alike.

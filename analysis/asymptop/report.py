@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -67,11 +68,20 @@ dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
+@dataclass(frozen=True)
+class Section:
+    """A further section of the page, already HTML."""
+
+    anchor: str
+    title: str
+    body: str
+
+
 # Figures that belong on the first page, before the details.
 FRONT = ("needed_keys_against_n", "phase_diagram")
 
 
-def _figures(figures: Sequence[tuple[int, RenderedFigure]]) -> str:
+def figure_blocks(figures: Sequence[tuple[int, RenderedFigure]]) -> str:
     parts = []
     for number, figure in figures:
         image = base64.b64encode(figure.svg.encode("utf-8")).decode("ascii")
@@ -87,18 +97,22 @@ def _figures(figures: Sequence[tuple[int, RenderedFigure]]) -> str:
 
 def _front_figures(figures: Sequence[tuple[int, RenderedFigure]]) -> str:
     front = [(number, figure) for number, figure in figures if figure.name in FRONT]
-    return f'<h2 id="keys">How many keys are needed</h2>{_figures(front)}' if front else ""
+    return f'<h2 id="keys">How many keys are needed</h2>{figure_blocks(front)}' if front else ""
 
 
 def figures_section(figures: Sequence[RenderedFigure]) -> str:
     """All figures but those of the first page, numbered with them."""
     rest = [(number, figure) for number, figure in enumerate(figures, start=1) if figure.name not in FRONT]
-    body = _figures(rest) if figures else "<p>No VALID case to draw.</p>"
+    body = figure_blocks(rest) if figures else "<p>No VALID case to draw.</p>"
     return f'<h2 id="figures">Figures</h2>{body}'
 
 
 def build_report(
-    results: Results, series: Sequence[Series], judgements: Sequence[Judgement], figures: Sequence[RenderedFigure]
+    results: Results,
+    series: Sequence[Series],
+    judgements: Sequence[Judgement],
+    figures: Sequence[RenderedFigure],
+    more: Sequence[Section] = (),
 ) -> str:
     """The page as text. Everything that comes from the file is escaped."""
     numbered = list(enumerate(figures, start=1))
@@ -108,6 +122,7 @@ def build_report(
         ("practice", "In practice"),
         ("claims", "Claims"),
         ("figures", "Figures"),
+        *((section.anchor, section.title) for section in more),
         ("fits", "Fitted exponents"),
         ("checks", "Self-checks"),
         ("measured", "How this was measured"),
@@ -121,6 +136,7 @@ def build_report(
         practice_section(series),
         claims_section(judgements),
         figures_section(figures),
+        *(section.body for section in more),
         fits_section(series),
         checks_section(results.cases),
         provenance_section(results),
@@ -146,8 +162,9 @@ def write_report(
     series: Sequence[Series],
     judgements: Sequence[Judgement],
     figures: Sequence[RenderedFigure],
+    more: Sequence[Section] = (),
 ) -> None:
-    write_page(path, build_report(results, series, judgements, figures))
+    write_page(path, build_report(results, series, judgements, figures, more))
 
 
 def write_page(path: Path, text: str) -> None:

@@ -13,8 +13,10 @@ from .claims_file import ClaimsError, read_claims
 from .extra_p import write_extra_p
 from .figure_simulated import simulated_series
 from .figures import render
+from .precision_file import KIND, PrecisionResults, read_precision
+from .precision_report import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from .reader import ResultsError, open_results
-from .report import write_report
+from .report import Section, write_report
 from .scaling_command import write_scaling
 from .scaling_report import Target
 from .series import group_series
@@ -27,7 +29,9 @@ EXIT_USAGE = 2
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("report", help="judge the claims and write report.html")
-    parser.add_argument("results", type=Path, help="results file of a study, or of a benchmark with --scaling")
+    parser.add_argument(
+        "results", type=Path, help="results file of a study, of asymptop precision, or of a benchmark with --scaling"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: %(default)s")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="also write each figure as PNG, PDF and CSV here")
     parser.add_argument(
@@ -38,23 +42,39 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims_file.py)")
     parser.add_argument("--attend", type=Path, metavar="FILE", help="file of asymptop attend --spectral, for A-spec")
+    parser.add_argument(
+        "--precision", type=Path, metavar="FILE", help="file of asymptop precision: a section on arithmetic"
+    )
     parser.add_argument("--extra-p", type=Path, metavar="FILE", help="also export the means in Extra-P's text format")
     parser.set_defaults(run=run)
 
 
+def _precision(results: PrecisionResults | None, folder: Path | None, number: int) -> tuple[Section, ...]:
+    """The section on arithmetic, whose first figure has that number; nothing without a file."""
+    if results is None:
+        return ()
+    return (Section(ANCHOR, TITLE, precision_section(results, render_precision(results, folder), number)),)
+
+
 def run(arguments: argparse.Namespace) -> int:
     try:
+        if kind_of(arguments.results) == KIND:
+            write_precision_report(arguments.output, read_precision(arguments.results), arguments.figures)
+            print(f"report: {arguments.output}")
+            return EXIT_OK
         if kind_of(arguments.results) == "bench":
             write_scaling([arguments.results], Target(), arguments.output, arguments.figures)
             print(f"report: {arguments.output}")
             return EXIT_OK
         claims = CLAIMS if arguments.claims is None else (*CLAIMS, *read_claims(arguments.claims))
+        arithmetic = read_precision(arguments.precision) if arguments.precision is not None else None
         with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
             series = group_series(results.cases)
             norms = read_attend(arguments.attend) if arguments.attend is not None else ()
             judgements = judge((*series, *norms), claims)
             figures = render(series, arguments.figures, simulated)
-            write_report(arguments.output, results, series, judgements, figures)
+            more = _precision(arithmetic, arguments.figures, len(figures) + 1)
+            write_report(arguments.output, results, series, judgements, figures, more)
             if arguments.extra_p is not None:
                 write_extra_p(arguments.extra_p, series)
     except (ResultsError, ClaimsError) as error:

@@ -94,6 +94,33 @@ KOKKOS_FORCEINLINE_FUNCTION float log_fp32(float x) {
   return f + y + 0.693359375f * e;
 }
 
+/// log(x) of a positive normal fp64 number, relative error below 1e-15 of max(|log x|, 2^-53).
+KOKKOS_FORCEINLINE_FUNCTION double log_fp64(double x) {
+  auto bits = bit_cast<std::int64_t>(x);
+  // As in log_fp32: mantissa in [sqrt(1/2), sqrt(2)).
+  std::int64_t const shifted = bits - 0x3fe6a09e667f3bcd;
+  std::int64_t const exponent = shifted >> 52;
+  bits = (shifted & 0x000fffffffffffff) + 0x3fe6a09e667f3bcd;
+  double const f = bit_cast<double>(bits) - 1.0;
+  double const z = f * f;
+  double p = 1.01875663804580931796e-4;
+  p = p * f + 4.97494994976747001425e-1;
+  p = p * f + 4.70579119878881725854;
+  p = p * f + 1.44989225341610930846e1;
+  p = p * f + 1.79368678507819816313e1;
+  p = p * f + 7.70838733755885391666;
+  double q = f + 1.12873587189167450590e1;
+  q = q * f + 4.52279145837532221105e1;
+  q = q * f + 8.29875266912776603211e1;
+  q = q * f + 7.11544750618563894466e1;
+  q = q * f + 2.31251620126765340583e1;
+  double const e = static_cast<double>(exponent);
+  double y = f * (z * p / q);
+  y = y - 2.121944400546905827679e-4 * e;
+  y = y - 0.5 * z;
+  return f + y + 0.693359375 * e;
+}
+
 /// sin and cos of 2 pi t for |t| <= 1/2 (t in turns), absolute error below 1e-7.
 KOKKOS_FORCEINLINE_FUNCTION void sincos_turns(float t, float& sine, float& cosine) {
   float const quarter = round_to_integer(t * 4.0f);

@@ -10,6 +10,8 @@ int run_study(Communicator const& comm, int argc, char const* const* argv);
 /// 0 all valid, 1 a case INVALID.
 int run_simulate(Communicator const& comm, int argc, char const* const* argv);
 /// 0 all valid, 1 a case INVALID.
+int run_precision(Communicator const& comm, int argc, char const* const* argv);
+/// 0 all valid, 1 a case INVALID.
 int run_bench(Communicator const& comm, int argc, char const* const* argv);
 /// 0 all valid, 1 a case INVALID.
 int run_attend(Communicator const& comm, int argc, char const* const* argv);

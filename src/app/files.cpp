@@ -102,7 +102,7 @@ int run_info(Communicator const& comm, int argc, char const* const* argv) {
   if (!h5::has_attribute(file, "schema_version") || !h5::has_link(file, "cases"))
     throw UsageError("info", arguments[0], "is not a results file");
   auto const kind = h5::read_text_attribute(file, "kind");
-  auto const summary = kind == "bench" ? bench_summary : kind == "attend" ? attend_summary : study_summary;
+  auto const summary = kind == "bench" ? bench_summary : kind == "attend" ? attend_summary : study_summary;  // also of precision
   std::cout << "kind: " << kind << "\n";
   for (auto const* name : {"version", "git_hash", "date_utc", "command_line", "host_names", "execution_space", "blas_kernel"}) {
     std::cout << name << ": " << h5::read_text_attribute(file, name) << "\n";

@@ -26,6 +26,7 @@
 #include "config/attend_config.hpp"
 #include "config/bench_config.hpp"
 #include "config/errors.hpp"
+#include "config/precision_config.hpp"
 #include "config/run_config.hpp"
 #include "h5/h5.hpp"
 #include "measure/bench/yardsticks.hpp"
@@ -44,6 +45,7 @@ constexpr char const* usage =
     "  study     measure error of top-k attention, k_epsilon and effective entries over context lengths n; writes HDF5\n"
     "  attend    full attention: all n rows over n keys, exact and top-k, on a ring of ranks; norms of their difference; writes HDF5\n"
     "  simulate  the same numbers for rows of independent Gaussian logits without keys, n up to 2^62, in seconds; writes HDF5\n"
+    "  precision what bf16, fp16 and fp8 do to softmax, stage by stage: sum p, tail mass, effective entries; writes HDF5\n"
     "  bench     time the kernels on this machine and check their results; writes HDF5\n"
     "  compare   do two results files hold the same data?\n"
     "  merge     join case files into one results file\n"
@@ -63,6 +65,7 @@ int threads_option(int argc, char** argv) {
     if (command == "study") return threads_of(parse_study_options(argc - 1, argv + 1, false));
     if (command == "attend") return threads_of(parse_attend_options(argc - 1, argv + 1, false));
     if (command == "simulate") return threads_of(parse_simulate_options(argc - 1, argv + 1, false));
+    if (command == "precision") return threads_of(parse_precision_options(argc - 1, argv + 1, false));
     if (command == "bench") return threads_of(parse_bench_options(argc - 1, argv + 1, false));
     return 0;
   } catch (std::exception const&) {
@@ -94,11 +97,12 @@ int run_command(Communicator const& comm, int argc, char** argv) {
   if (command == "study") return run_study(comm, argc - 1, argv + 1);
   if (command == "attend") return run_attend(comm, argc - 1, argv + 1);
   if (command == "simulate") return run_simulate(comm, argc - 1, argv + 1);
+  if (command == "precision") return run_precision(comm, argc - 1, argv + 1);
   if (command == "bench") return run_bench(comm, argc - 1, argv + 1);
   if (command == "compare") return run_compare(comm, argc - 1, argv + 1);
   if (command == "merge") return run_merge(comm, argc - 1, argv + 1);
   if (command == "info") return run_info(comm, argc - 1, argv + 1);
-  throw UsageError("command", command, "is none of: study, attend, simulate, bench, compare, merge, info; see asymptop --help");
+  throw UsageError("command", command, "is none of: study, attend, simulate, precision, bench, compare, merge, info; see asymptop --help");
 }
 
 int world_rank = 0;

@@ -21,16 +21,15 @@ std::string shortest(double value) {
   return {text, end};
 }
 
-/// `1/n` stays as given; a plain number takes its shortest form, so that 1e-3 and 0.001 are one parameter.
+nlohmann::json number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr); }
+
+}  // namespace
+
 std::string parameter_text(std::string const& law) {
   double value = 0.0;
   auto const [end, error] = std::from_chars(law.data(), law.data() + law.size(), value);
   return error == std::errc() && end == law.data() + law.size() ? shortest(value) : law;
 }
-
-nlohmann::json number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr); }
-
-}  // namespace
 
 std::vector<Record> records_of(StudyCase const& c) {
   std::vector<Record> records;

@@ -52,6 +52,26 @@ TEST(Math, ExpFp64OverItsRange) {
   EXPECT_LT(worst, 1e-15);
 }
 
+TEST(Math, LogFp64OverItsRange) {
+  double worst = 0.0;
+  auto const visit = [&](double x) {
+    long double const reference = std::log(static_cast<long double>(x)), scale = std::max(std::fabs(reference), 0x1p-53L);
+    worst = std::max(worst, static_cast<double>(std::fabs(static_cast<long double>(log_fp64(x)) - reference) / scale));
+  };
+  for (int exponent = -1022; exponent < 1024; ++exponent) {
+    for (int i = 0; i < 300; ++i) visit(std::ldexp(1.0 + i / 300.0, exponent));
+  }
+  for (int i = -200000; i <= 200000; ++i) visit(1.0 + 2.5e-6 * i);
+  for (int power = 1; power < 53; ++power) {
+    visit(1.0 + std::ldexp(1.0, -power));
+    visit(1.0 - std::ldexp(1.0, -power));
+  }
+  Random random(7);
+  for (int i = 0; i < 200000; ++i) visit(std::exp(random.uniform(-40.0, 0.0)));
+  EXPECT_LT(worst, 1e-15);
+  EXPECT_EQ(log_fp64(1.0), 0.0);
+}
+
 TEST(Math, ExpFp64AtItsEdges) {
   EXPECT_EQ(exp_fp64(0.0), 1.0);
   EXPECT_GT(exp_fp64(-700.0), 0.0);

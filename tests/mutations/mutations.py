@@ -19,6 +19,12 @@ ATTEND = (2, "attend --kernel exact-attention --n 6000 --d 16 --mask causal --bl
 STUDY_SMALL_K = (1, "study --n 100000 --d 32 --sigma 1 --k 8 --rows 16 --draws 1 --threads 1")
 BENCH_GATHERED = (1, BENCH + "--kernel top-k-attention --path fused --keys streamed")
 
+PRECISION = (
+    2,
+    "precision --n 100000 --k 64,n^0.5,n/4 --precision 'bf16; bf16:pairwise; fp16,sum=fp32' --rows 2 --draws 1 "
+    "--threads 1",
+)
+
 
 @dataclass(frozen=True)
 class Mutation:
@@ -196,5 +202,27 @@ MUTATIONS = (
         "double const spacing = 1.05 * stream.exponential() / left;",
         (),
         ("test_order_statistics",),
+    ),
+    Mutation(
+        "rounded down", "numbers are cut off at a format's last place",
+        "kernels/core/rounding.hpp",
+        "    double const y = (capped + power) - power;\n",
+        "    double y = (capped + power) - power;\n"
+        "    if (y > capped) y -= std::numeric_limits<double>::epsilon() * power;\n",
+        (PRECISION,),
+    ),
+    Mutation(
+        "last place kept", "a sum in a narrow format goes on in the last place of its first binades",
+        "kernels/core/rounded_sum.hpp",
+        "    if (next < binade.end) {\n",
+        "    if (next < 2.0 * binade.end) {\n",
+        (PRECISION,),
+    ),
+    Mutation(
+        "ties of p", "of equal p some are left out of the k largest",
+        "src/measure/precision/largest_entries.cpp",
+        "      ties -= row[i] == entries.value ? 1 : 0;\n",
+        "      ties -= 1;\n",
+        (PRECISION,),
     ),
 )
