@@ -88,7 +88,7 @@ class Study {
     item.config = &config_;
     item.group = &group;
     item.law = law;
-    item.input = input_.file == nullptr ? "gaussian" : input_.shape.name;
+    item.input = input_.file == nullptr ? name_of(group.input) : input_.shape.name;
     return item;
   }
 

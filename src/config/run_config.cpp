@@ -59,8 +59,15 @@ po::options_description study_options() {
       "json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr")(
       "dry-run", po::bool_switch(), "print the plan; measure and write nothing")(
       "n", text(""), "context lengths: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48")(
-      "d", text("64"), "head dimensions, 1 to 4096 (synthetic input)")("sigma", text("1"), "standard deviation of the logits, laws in n")(
-      "R", text(""), "instead of --sigma: laws for R = B^2 |W|_F; sigma = scale * R for Gaussian input")(
+      "d", text("64"), "head dimensions, 1 to 4096 (synthetic input)")(
+      "inputs", text(""),
+      "what rows of synthetic keys and queries are distributed as [gaussian]: gaussian | uniform (bounded by sqrt(3)) | rademacher | "
+      "sphere "
+      "(norm sqrt(d)) | student:NU | ar1:RHO (correlated in time) | clusters:COUNT[:SPREAD] | needle:STRENGTH (a key planted for each "
+      "query, its logit STRENGTH sigma_i over sqrt(2 log n) sigma_i); all but student with NU <= 2 have unit variance; "
+      "src/measure/README.md has the formulas")("sigma", text("1"), "standard deviation of the logits, laws in n")(
+      "R", text(""),
+      "instead of --sigma: laws for R = B^2 |W|_F; sigma = scale * R / B^2 with B the largest coordinate, 1 where there is none")(
       "scale", po::value<double>(), "logit scale [1/sqrt(d)]")("k", text("64,n^0.5,n^0.75"),
                                                                "keys kept by top-k attention, laws in n; rounded, clipped to n")(
       "rows", text("64"), "query rows per draw")("draws", text("32"),
@@ -141,12 +148,18 @@ void check_together(RunConfig const& config, po::variables_map const& values) {
   if (config.force && config.resume) throw UsageError("--force and --resume exclude one another");
   if (given("R") && given("sigma")) throw UsageError("--R and --sigma exclude one another");
   if (!config.input.empty()) {
-    for (auto const* name : {"d", "sigma", "R", "row-sigma", "weights", "self"}) {
+    for (auto const* name : {"d", "inputs", "sigma", "R", "row-sigma", "weights", "self"}) {
       if (given(name))
         throw UsageError("--" + std::string(name), values[name].as<std::string>(),
                          "applies to synthetic input, not to --input (sigma is measured, a query keeps its own key)");
     }
   } else {
+    for (auto const& input : config.inputs) {
+      if (input.is(Distribution::needle) && config.self == SelfKey::include)
+        throw UsageError("--self", "include", "leaves no place for a query's planted key; --inputs " + name_of(input) + " needs exclude");
+      if (input.is(Distribution::student) && input.parameter <= 2.0 && config.row_sigma == RowSigma::natural)
+        throw UsageError("--inputs", name_of(input), "has no variance, so no natural spread of sigma; it needs --row-sigma fixed");
+    }
     if (config.mask == Mask::causal) throw UsageError("--mask", "causal", "needs --input: synthetic queries have no position");
     if (!config.heads.empty()) throw UsageError("--heads needs --input");
   }
@@ -160,6 +173,7 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   if (text("n").empty()) throw UsageError("--n is needed: context lengths such as 2^10:2^16");
   config.n = parse_sizes("--n", text("n"), most_n);
   config.d = parse_sizes("--d", text("d"), 4096);
+  if (!text("inputs").empty()) config.inputs = parse_inputs(text("inputs"));
   config.sigma_from_R = !text("R").empty();
   config.sigma = config.sigma_from_R ? parse_laws("--R", text("R")) : parse_laws("--sigma", text("sigma"));
   if (values.count("scale") != 0) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "config/input_list.hpp"
 #include "config/law.hpp"
 #include "config/measure_options.hpp"
 #include "config/merge_strategy.hpp"
@@ -37,7 +38,8 @@ struct RunConfig : MeasureOptions {
 
   std::vector<std::int64_t> n;
   std::vector<std::int64_t> d;
-  std::vector<Law> sigma;  ///< sigma laws; made from R laws when --R is given
+  std::vector<InputKind> inputs = {InputKind{}};  ///< of synthetic keys and queries
+  std::vector<Law> sigma;                         ///< sigma laws; made from R laws when --R is given
   bool sigma_from_R = false;
   std::optional<double> scale;  ///< logit scale; 1/sqrt(d) unless set
   std::vector<Law> k;

@@ -34,7 +34,8 @@ void write_attributes(hid_t group, StudyCase const& c) {
   integer("d", c.group->d);
   text("sigma_law", c.plan().sigma_law);
   number("sigma", c.sigma());
-  number("R", c.sigma() / c.group->scale);
+  double const bound = c.group->input.coordinate_bound(c.group->d);
+  number("R", c.sigma() / c.group->scale * (bound * bound));
   number("scale", c.group->scale);
   integer("draws", config.draws);
   integer("rows", config.rows);
@@ -123,7 +124,8 @@ std::string options_of_case(std::string const& config_text) {
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     auto const name = line.substr(0, line.find(" = "));
-    if (name != "n" && name != "d" && name != "heads" && name != "keys" && name != "merge" && name != "groups") kept += line + "\n";
+    if (name != "n" && name != "d" && name != "inputs" && name != "heads" && name != "keys" && name != "merge" && name != "groups")
+      kept += line + "\n";
   }
   return kept;
 }

@@ -70,6 +70,7 @@ std::vector<std::string> record_lines(StudyCase const& c) {
     nlohmann::ordered_json json;
     json["n"] = c.group->n;
     json["d"] = c.group->d;
+    json["input"] = c.input;
     json["sigma_law"] = c.plan().sigma_law;
     json["sigma"] = c.sigma();
     if (c.group->head >= 0) json["head"] = c.group->head;
@@ -138,7 +139,8 @@ std::string table_rows(StudyCase const& c, double sgemm) {
     double const l2 = estimate(c.data.row_l2_error, draws, ks.size(), column).mean,
                  linf = estimate(c.data.row_linf_error, draws, ks.size(), column).mean;
     double const out = c.data.output_error_relative.empty() ? NAN : estimate(c.data.output_error_relative, draws, ks.size(), column).mean;
-    auto const sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
+    auto sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
+    if (!c.group->input.is(Distribution::gaussian)) sigma_law = c.input + " " + sigma_law;
     auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / pass / 1e9, 3),
                yardstick = digits(c.group->simulated ? NAN : sgemm, 3);
     char line[256];

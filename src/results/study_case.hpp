@@ -17,7 +17,7 @@ struct StudyCase {
   RunConfig const* config = nullptr;
   GroupPlan const* group = nullptr;
   std::size_t law = 0;  ///< which of the group's cases
-  std::string input;    ///< `gaussian`, `simulated` or the tensor file's name
+  std::string input;    ///< name_of(InputKind), `simulated` or the tensor file's name
   CaseData data;
   CheckResiduals checks;
   std::vector<std::array<double, phase_names.size()>> phase_seconds;  ///< per draw
