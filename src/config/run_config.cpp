@@ -72,6 +72,11 @@ po::options_description study_options() {
                                                                "keys kept by top-k attention, laws in n; rounded, clipped to n")(
       "rows", text("64"), "query rows per draw")("draws", text("32"),
                                                  "independent draws of keys and queries: the replicates of every standard error")(
+      "target-se", text(""),
+      "e.g. 1%: go on after --draws until the standard error of every mean is at most so much of it, and say which are not")(
+      "target-metrics", text(""), "metrics that --target-se counts, e.g. tail_mass,k_epsilon [all]")(
+      "max-time", text(""),
+      "e.g. 30m, 90s, 2h: add no draws for --target-se after that time; cases get shares of it as they are expected to take")(
       "seed", text("1"), "seed of all draws")("row-sigma", text("natural"),
                                               "natural: each row's sigma varies with its query | fixed: every row at exactly sigma")(
       "weights", text("identity"), "W: identity | gaussian (d x d) | product (W_Q W_K^T of Gaussian factors)")(
@@ -104,8 +109,9 @@ po::options_description simulate_options() {
                         "context lengths: 4096 | 4096,50000 | 2^10:2^60 (doubling) | 2^10:2^60:4 (factor 4); 1 to 2^62")(
       "d", po::value<std::string>()->default_value("64"), "head dimensions, which --R takes for the logit scale");
   auto const shared = study_options();
-  for (auto const* name : {"help", "config", "output", "force", "resume", "json", "dry-run", "sigma", "R", "scale", "k", "rows", "draws",
-                           "seed", "epsilon", "count-above", "threads"}) {
+  for (auto const* name :
+       {"help", "config", "output", "force",     "resume",         "json",     "dry-run", "sigma",   "R",           "scale",
+        "k",    "rows",   "draws",  "target-se", "target-metrics", "max-time", "seed",    "epsilon", "count-above", "threads"}) {
     for (auto const& option : shared.options()) {
       if (option->long_name() == name) options.add(option);
     }
@@ -139,6 +145,57 @@ std::vector<double> parse_epsilons(std::string const& list) {
     values.push_back(value);
   }
   return values;
+}
+
+/// `1%` or `0.01`.
+double parse_share(std::string const& option, std::string const& text) {
+  double value = 0.0;
+  auto const* end = text.data() + text.size();
+  auto const [stop, error] = std::from_chars(text.data(), end, value);
+  bool const percent = stop + 1 == end && *stop == '%';
+  if (percent) value /= 100.0;
+  if (error != std::errc() || (stop != end && !percent) || !(value > 0.0 && value < 1.0))
+    throw UsageError(option, text, "is neither a percentage, such as 1%, nor a number between 0 and 1");
+  return value;
+}
+
+/// `90s`, `30m`, `2h`, or a number of seconds.
+double parse_duration(std::string const& option, std::string const& text) {
+  double value = 0.0;
+  auto const* end = text.data() + text.size();
+  auto const [stop, error] = std::from_chars(text.data(), end, value);
+  std::string const unit(stop, end);
+  double const seconds = unit == "h" ? 3600.0 : unit == "m" ? 60.0 : unit.empty() || unit == "s" ? 1.0 : 0.0;
+  if (error != std::errc() || !(value * seconds > 0.0 && value * seconds < 1e9))
+    throw UsageError(option, text, "is no time such as 90s, 30m or 2h");
+  return value * seconds;
+}
+
+/// Metrics of records.
+std::vector<std::string> parse_metrics(std::string const& option, std::string const& list) {
+  static std::vector<std::string> const known = {"tail_mass",     "row_l2_error",        "row_linf_error", "output_error_relative",
+                                                 "output_error",  "k_epsilon",           "count_p_above",  "entropy_nats",
+                                                 "sum_p_squared", "participation_ratio", "p_max"};
+  auto const names = split_list(option, list);
+  for (auto const& name : names) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    std::string allowed;
+    for (auto const& metric : known) allowed += (allowed.empty() ? "" : ", ") + metric;
+    throw UsageError(option, name, "is none of: " + allowed);
+  }
+  return names;
+}
+
+void check_target(RunConfig const& config) {
+  if (config.target_se <= 0.0) {
+    if (!config.target_metrics.empty()) throw UsageError("--target-metrics needs --target-se");
+    if (config.max_seconds > 0.0) throw UsageError("--max-time needs --target-se");
+    return;
+  }
+  if (config.draws < 2) throw UsageError("--draws", std::to_string(config.draws), "has no standard error for --target-se; use 2 or more");
+  for (auto const& metric : config.target_metrics) {
+    if (!config.output_error && metric.rfind("output_error", 0) == 0) throw UsageError("--target-metrics", metric, "is not measured");
+  }
 }
 
 void check_together(RunConfig const& config, po::variables_map const& values) {
@@ -199,6 +256,9 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   using enum MergeStrategy;
   config.merge = choose("--merge", text("merge"), {automatic, root, owner, tree, threshold});
   config.groups = parse_groups(text("groups"));
+  if (!text("target-se").empty()) config.target_se = parse_share("--target-se", text("target-se"));
+  if (!text("target-metrics").empty()) config.target_metrics = parse_metrics("--target-metrics", text("target-metrics"));
+  if (!text("max-time").empty()) config.max_seconds = parse_duration("--max-time", text("max-time"));
   check_together(config, values);
   return config;
 }
@@ -217,7 +277,9 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   auto const options = study_options();
   auto const values = read_options("study", argc, argv, options);
   if (help_printed(values, options, introduction, print_help)) return std::nullopt;
-  return config_of(values, largest_n);
+  auto config = config_of(values, largest_n);
+  check_target(config);
+  return config;
 }
 
 std::optional<RunConfig> parse_simulate_options(int argc, char const* const* argv, bool print_help) {
@@ -232,6 +294,7 @@ std::optional<RunConfig> parse_simulate_options(int argc, char const* const* arg
   config.output_error = false;
   config.row_sigma = RowSigma::fixed;
   config.config_text = text;
+  check_target(config);
   return config;
 }
 

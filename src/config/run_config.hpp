@@ -44,7 +44,10 @@ struct RunConfig : MeasureOptions {
   std::optional<double> scale;  ///< logit scale; 1/sqrt(d) unless set
   std::vector<Law> k;
   std::int64_t rows = 64;
-  std::int64_t draws = 32;
+  std::int64_t draws = 32;                  ///< the least, with a target
+  double target_se = 0.0;                   ///< standard error over mean that draws are added for; 0: none
+  std::vector<std::string> target_metrics;  ///< whose errors count; empty: all
+  double max_seconds = 0.0;                 ///< after which no draws are added; 0: no limit
   RowSigma row_sigma = RowSigma::natural;
   Weights weights = Weights::identity;
   SelfKey self = SelfKey::exclude;

@@ -24,6 +24,8 @@ struct StudyCase {
   double seconds_total = 0.0;
 
   CasePlan const& plan() const { return group->cases[law]; }
+  /// Draws that were done.
+  std::int64_t draws() const { return static_cast<std::int64_t>(data.row_n.size()) / config->rows; }
   /// Of one pass over all keys; none are made for simulated rows.
   double score_flops() const;
   /// Largest |logit| of any row, for the tolerances.
