@@ -115,8 +115,8 @@ MUTATIONS = (
     Mutation(
         "shifted shard", "every rank but the first makes the keys one further on",
         "src/shard/shard_tensors.hpp",
-        "fill_normal_packed(space_, origin_.keys, shard_.begin + first, count, d_, out);",
-        "fill_normal_packed(space_, origin_.keys, shard_.begin + first + (shard_.begin > 0 ? 1 : 0), count, d_, out);",
+        "fill_input_packed(space_, source_, shard_.begin + first, count, d_, out);",
+        "fill_input_packed(space_, source_, shard_.begin + first + (shard_.begin > 0 ? 1 : 0), count, d_, out);",
         (STUDY_FUSED,),
     ),
     Mutation(
