@@ -66,9 +66,15 @@ struct InputSource {
 };
 
 /// Uniform on [-sqrt(3), sqrt(3)]: variance 1 - 2^-64.
-KOKKOS_FORCEINLINE_FUNCTION float uniform_value(std::uint32_t w) { return (signed_float(w) + 0.5f) * 8.0654899e-10f; }  // sqrt(3) / 2^31
+template <class Float, class Word>
+KOKKOS_FORCEINLINE_FUNCTION Float uniform_value(Word w) {
+  return (signed_float(w) + 0.5f) * 8.0654899e-10f;  // sqrt(3) / 2^31
+}
 
-KOKKOS_FORCEINLINE_FUNCTION float rademacher_value(std::uint32_t w) { return bit_cast<float>((w & 0x80000000u) | 0x3f800000u); }
+template <class Float, class Word>
+KOKKOS_FORCEINLINE_FUNCTION Float rademacher_value(Word w) {
+  return bit_cast<Float>((w & 0x80000000u) | 0x3f800000u);
+}
 
 /// Student's t from a pair of normals: with r^2 = x^2 + y^2, an exponential variable of mean 2, and x / r the cosine of a uniform angle,
 ///   t = (x / r) sqrt(nu expm1(r^2 / nu))
@@ -118,7 +124,8 @@ KOKKOS_INLINE_FUNCTION void input_quad(InputSource<Space> const& source, std::ui
     case Distribution::rademacher: {
       std::uint32_t w[4];
       philox_words(source.stream, row, l, w[0], w[1], w[2], w[3]);
-      for (int c = 0; c < 4; ++c) x[c] = source.distribution == Distribution::uniform ? uniform_value(w[c]) : rademacher_value(w[c]);
+      for (int c = 0; c < 4; ++c)
+        x[c] = source.distribution == Distribution::uniform ? uniform_value<float>(w[c]) : rademacher_value<float>(w[c]);
       return;
     }
     case Distribution::ar1:

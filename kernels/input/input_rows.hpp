@@ -18,24 +18,56 @@ inline void normal_rows(RoundKeys const& keys, Stream stream, std::uint64_t firs
     row_normals(keys, stream, first + static_cast<std::uint64_t>(j), std::min(packed_keys, count - j), d, out + std::int64_t{j} * d);
 }
 
-template <class Space>
-void uniform_rows(InputSource<Space> const& source, std::uint64_t first, int count, int d, float* out) {
+/// Values of the words of a row's groups [begin, begin + count) at out + q * stride + group, q < 4.
+template <bool uniform>
+void word_values(Stream stream, std::uint64_t row, int begin, int count, int stride, float* out) {
+  for (int l = begin; l < begin + count; ++l) {
+    std::uint32_t w[4];
+    philox_words(stream, row, static_cast<std::uint32_t>(l), w[0], w[1], w[2], w[3]);
+    for (int q = 0; q < 4; ++q) out[q * stride + l] = uniform ? uniform_value<float>(w[q]) : rademacher_value<float>(w[q]);
+  }
+}
+
+#if !defined(__CUDACC__)
+inline namespace ASYMPTOP_LANES_NAME {
+
+/// The same of groups [begin, begin + lane_count) at once.
+template <bool uniform>
+ASYMPTOP_LANES_INLINE void word_lanes(RoundKeys const& keys, std::uint64_t row, int begin, int stride, float* out) {
+  PhiloxLanes state;
+  for (int h = 0; h < 2; ++h) {
+    WideLanes group{};
+    for (int l = 0; l < lane_count / 2; ++l) group[l] = static_cast<std::uint64_t>(begin + 2 * l + h);
+    state.c0[h] = WideLanes{} + (row & 0xffffffffu);
+    state.c1[h] = WideLanes{} + (row >> 32);
+    state.c2[h] = group;
+    state.c3[h] = WideLanes{};
+  }
+  ASYMPTOP_LANES_UNROLL(9)
+  for (int r = 0; r < 9; ++r) state.round(keys.k0[r], keys.k1[r]);
+  WordLanes words[4];
+  state.last_round(keys.k0[9], keys.k1[9], words);
+  for (int q = 0; q < 4; ++q) {
+    FloatLanes const x = uniform ? uniform_value<FloatLanes>(words[q]) : rademacher_value<FloatLanes>(words[q]);
+    memcpy(out + q * stride + begin, &x, sizeof x);
+  }
+}
+
+}  // namespace ASYMPTOP_LANES_NAME
+#endif
+
+template <bool uniform>
+void word_rows(RoundKeys const& keys, Stream stream, std::uint64_t first, int count, int d, float* out) {
   int const stride = normal_stride(d);
   // Whole quads, whose last columns may be past the row's.
   std::vector<float> quads(static_cast<std::size_t>(4 * stride));
-  float *x0 = quads.data(), *x1 = x0 + stride, *x2 = x1 + stride, *x3 = x2 + stride;
-  bool const uniform = source.distribution == Distribution::uniform;
   for (int j = 0; j < count; ++j) {
     auto const row = first + static_cast<std::uint64_t>(j);
-#pragma omp simd
-    for (int l = 0; l < stride; ++l) {
-      std::uint32_t w0, w1, w2, w3;
-      philox_words(source.stream, row, static_cast<std::uint32_t>(l), w0, w1, w2, w3);
-      x0[l] = uniform ? uniform_value(w0) : rademacher_value(w0);
-      x1[l] = uniform ? uniform_value(w1) : rademacher_value(w1);
-      x2[l] = uniform ? uniform_value(w2) : rademacher_value(w2);
-      x3[l] = uniform ? uniform_value(w3) : rademacher_value(w3);
-    }
+    int done = 0;
+#if !defined(__CUDACC__)
+    for (; done + lane_count <= stride; done += lane_count) word_lanes<uniform>(keys, row, done, stride, quads.data());
+#endif
+    word_values<uniform>(stream, row, done, stride - done, stride, quads.data());
     std::copy_n(quads.data(), d, out + std::int64_t{j} * d);
   }
 }
@@ -88,8 +120,9 @@ template <class Space>
 void make_rows(InputSource<Space> const& source, RoundKeys const& keys, std::uint64_t first, int count, int d, float* out) {
   switch (source.distribution) {
     case Distribution::uniform:
+      return word_rows<true>(keys, source.stream, first, count, d, out);
     case Distribution::rademacher:
-      return uniform_rows(source, first, count, d, out);
+      return word_rows<false>(keys, source.stream, first, count, d, out);
     case Distribution::student:
       return student_rows(source, keys, first, count, d, out);
     case Distribution::ar1: {

@@ -73,6 +73,7 @@ void fill_input_packed(Space const& space, InputSource<Space> const& source, Glo
                            pack_keys(made.data(), here, d, packed + begin * d);
                          });
   }
+  if (source.planted.extent(0) == 0) return;
   auto const planted = source.planted;
   auto const planted_rows = source.planted_rows;
   Kokkos::parallel_for("Asymptop::input::plant_packed", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(planted.extent(0))),

@@ -225,4 +225,12 @@ MUTATIONS = (
         "      ties -= 1;\n",
         (PRECISION,),
     ),
+    Mutation(
+        "longer memory", "an AR(1) sequence whose rows between two others lean on them too much",
+        "kernels/input/ar1_levels.hpp",
+        "power / (1.0 + square)",
+        "power / (1.0 + 0.9 * square)",
+        (),
+        ("test_inputs",),
+    ),
 )
