@@ -12,7 +12,17 @@
 namespace asymptop {
 
 /// What a synthetic tensor is for; part of its random stream.
-enum class Tensor : std::uint32_t { keys = 1, values = 2, queries = 3, weights_q = 4, weights_k = 5, positions = 6, start = 7 };
+enum class Tensor : std::uint32_t {
+  keys = 1,
+  values = 2,
+  queries = 3,
+  weights_q = 4,
+  weights_k = 5,
+  positions = 6,
+  start = 7,
+  centres = 8,
+  needles = 9
+};
 
 /// A Philox4x32-10 key: one stream of random numbers per tensor.
 struct Stream {

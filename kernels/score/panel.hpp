@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/pack_keys.hpp"
 #include "core/simd.hpp"
 #include "core/types.hpp"
 
@@ -30,18 +31,6 @@ inline constexpr int score_strip = 512;
 struct alignas(64) ScoreStrip {
   float at[panel_rows * score_strip];
 };
-
-/// Packs rows [0, count) of a row-major (count, d) matrix as whole groups; what is past them in the last group becomes 0.
-inline void pack_keys(float const* rows, std::int64_t count, int d, float* packed) {
-  for (std::int64_t g = 0; g < count; g += key_group) {
-    float* out = packed + g * d;
-    auto const keys = count - g < key_group ? count - g : std::int64_t{key_group};
-    for (int c = 0; c < d; ++c) {
-      for (std::int64_t l = 0; l < keys; ++l) out[c * key_group + l] = rows[(g + l) * d + c];
-      for (std::int64_t l = keys; l < key_group; ++l) out[c * key_group + l] = 0.0f;
-    }
-  }
-}
 
 /// A batch of query rows cut into panels of nearly equal size. Within a panel: [column][row].
 struct PackedQueries {

@@ -9,6 +9,7 @@
 #include "measure/simulate/simulation.hpp"
 #include "plan/simulation_plan.hpp"
 #include "results/case_file.hpp"
+#include "results/draw_target.hpp"
 #include "results/records.hpp"
 
 namespace asymptop {
@@ -79,6 +80,7 @@ class Simulation {
     for (auto const& item : cases) {
       for (auto& record : record_lines(item)) records_.add(std::move(record));
       print(table_rows(item, 0.0));
+      missed_ += missed_line(item);
     }
   }
 
@@ -87,15 +89,20 @@ class Simulation {
     auto const ranks = drawn_ranks(group.n, group.k);
     auto cases = start_cases(group);
     auto const step = std::max<std::int64_t>(1, rows_per_gather / config_.rows);
-    for (std::int64_t first = 0; first < config_.draws; first += step) {
-      progress.update(done + group.seconds * static_cast<double>(first) / static_cast<double>(config_.draws),
-                      "n = " + std::to_string(group.n) + ", draw " + std::to_string(first + 1) + " of " + std::to_string(config_.draws));
-      auto const end = std::min(config_.draws, first + step);
+    double to_come = 0.0;
+    for (auto const& other : plan_.groups) to_come += &other >= &group ? other.seconds : 0.0;
+    target_.start(group.seconds, to_come);
+    auto goal = config_.draws;
+    for (std::int64_t first = 0, end = 0; first < goal; first = end) {
+      progress.update(done + group.seconds * static_cast<double>(first) / static_cast<double>(goal),
+                      "n = " + std::to_string(group.n) + ", draw " + std::to_string(first + 1) + " of " + std::to_string(goal));
+      end = std::min(goal, first + step);
       auto const start = Clock::now();
       auto result = simulate_draws(comm_, config_, group, ranks, first, end);
       double const seconds = comm_.max(std::chrono::duration<double>(Clock::now() - start).count());
       for (std::size_t law = 0; law < cases.size() && comm_.is_root(); ++law)
         append(cases[law], result.cases[law], result.checks[law], end - first, seconds);
+      goal = target_.goal(comm_, cases, end, goal, most_draws(group, config_));
     }
     if (!comm_.is_root()) return 0;
     progress.clear();
@@ -127,6 +134,7 @@ class Simulation {
     }
     merge_cases(config_.output, paths);
     if (!config_.json.empty()) records_.write(config_.json);
+    print(missed_);
     print("results: " + config_.output + "\n");
   }
 
@@ -135,6 +143,8 @@ class Simulation {
   StudyPlan const& plan_;
   Provenance provenance_;
   RecordList records_;
+  std::string missed_;  ///< cases that did not meet their target
+  DrawTarget target_{config_};
 };
 
 }  // namespace

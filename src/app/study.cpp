@@ -12,6 +12,7 @@
 #include "config/errors.hpp"
 #include "measure/draw.hpp"
 #include "results/case_file.hpp"
+#include "results/draw_target.hpp"
 #include "results/records.hpp"
 
 namespace asymptop {
@@ -88,7 +89,7 @@ class Study {
     item.config = &config_;
     item.group = &group;
     item.law = law;
-    item.input = input_.file == nullptr ? "gaussian" : input_.shape.name;
+    item.input = input_.file == nullptr ? name_of(group.input) : input_.shape.name;
     return item;
   }
 
@@ -119,11 +120,14 @@ class Study {
     StudySetup const setup{&team_, &channels_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scans_[index], &tensors};
     std::vector<StudyCase> cases;
     for (std::size_t law = 0; law < group.cases.size(); ++law) cases.push_back(start_case(group, law));
-    for (std::int64_t draw = 0; draw < config_.draws; ++draw) {
-      progress.update(done + group.seconds * static_cast<double>(draw) / static_cast<double>(config_.draws),
-                      "n = " + std::to_string(group.n) + ", draw " + std::to_string(draw + 1) + " of " + std::to_string(config_.draws));
+    start_target(index);
+    auto goal = config_.draws;
+    for (std::int64_t draw = 0; draw < goal; ++draw) {
+      progress.update(done + group.seconds * static_cast<double>(draw) / static_cast<double>(goal),
+                      "n = " + std::to_string(group.n) + ", draw " + std::to_string(draw + 1) + " of " + std::to_string(goal));
       auto const result = run_draw(setup, group, draw);
       for (std::size_t law = 0; law < cases.size() && team_.is_root(); ++law) append(cases[law], result, law);
+      goal = target_.goal(team_, cases, draw + 1, goal, most_draws(group, config_));
     }
     if (!team_.is_root()) return 0;
     progress.clear();
@@ -137,6 +141,14 @@ class Study {
     return exit_code;
   }
 
+  /// Time for more draws goes to the groups that are still to come as their estimates do.
+  void start_target(std::size_t index) {
+    double to_come = 0.0;
+    for (std::size_t i = index; i < plan_.groups.size(); ++i)
+      to_come += plan_.groups[i].team == team_index_ ? plan_.groups[i].seconds : 0.0;
+    target_.start(plan_.groups[index].seconds, to_come);
+  }
+
   /// A finished case: rank 0 shows its own at once; those of other teams follow in the end.
   void tell(std::size_t index, StudyCase const& item, double sgemm) {
     auto& group = told_[index];
@@ -144,18 +156,20 @@ class Study {
     print(rows);
     group.table += rows;
     for (auto& record : record_lines(item)) group.records.push_back(std::move(record));
+    group.missed += missed_line(item);
   }
 
   /// Brings what other teams have to tell to rank 0, which shows it. No team goes on before all are done.
   void collect() {
     nlohmann::json mine = nlohmann::json::array();
     if (!comm_.is_root()) {
-      for (auto const& [index, group] : told_) mine.push_back({index, group.table, group.records});
+      for (auto const& [index, group] : told_) mine.push_back({index, group.table, group.records, group.missed});
     }
     std::map<std::size_t, Told> others;
     for (auto const& text : comm_.gather(mine.dump())) {
       for (auto const& group : nlohmann::json::parse(text))
-        others[group[0].get<std::size_t>()] = {group[1].get<std::string>(), group[2].get<std::vector<std::string>>()};
+        others[group[0].get<std::size_t>()] = {group[1].get<std::string>(), group[2].get<std::vector<std::string>>(),
+                                               group[3].get<std::string>()};
     }
     for (auto const& [index, group] : others) print(group.table);
     told_.merge(others);
@@ -180,6 +194,7 @@ class Study {
       for (auto const& record : group.records) records.add(record);
     }
     if (!config_.json.empty()) records.write(config_.json);
+    for (auto const& [index, group] : told_) print(group.missed);
     print("results: " + config_.output + "\n");
   }
 
@@ -187,6 +202,7 @@ class Study {
   struct Told {
     std::string table;
     std::vector<std::string> records;
+    std::string missed;
   };
 
   Communicator const& comm_;
@@ -199,6 +215,7 @@ class Study {
   std::vector<TensorScan> scans_;
   Provenance provenance_;
   std::map<std::size_t, Told> told_;  ///< per group of the plan
+  DrawTarget target_{config_};
 };
 
 }  // namespace

@@ -59,12 +59,24 @@ po::options_description study_options() {
       "json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr")(
       "dry-run", po::bool_switch(), "print the plan; measure and write nothing")(
       "n", text(""), "context lengths: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48")(
-      "d", text("64"), "head dimensions, 1 to 4096 (synthetic input)")("sigma", text("1"), "standard deviation of the logits, laws in n")(
-      "R", text(""), "instead of --sigma: laws for R = B^2 |W|_F; sigma = scale * R for Gaussian input")(
+      "d", text("64"), "head dimensions, 1 to 4096 (synthetic input)")(
+      "inputs", text(""),
+      "what rows of synthetic keys and queries are distributed as [gaussian]: gaussian | uniform (bounded by sqrt(3)) | rademacher | "
+      "sphere "
+      "(norm sqrt(d)) | student:NU | ar1:RHO (correlated in time) | clusters:COUNT[:SPREAD] | needle:STRENGTH (a key planted for each "
+      "query, its logit STRENGTH sigma_i over sqrt(2 log n) sigma_i); all but student with NU <= 2 have unit variance; "
+      "src/measure/README.md has the formulas")("sigma", text("1"), "standard deviation of the logits, laws in n")(
+      "R", text(""),
+      "instead of --sigma: laws for R = B^2 |W|_F; sigma = scale * R / B^2 with B the largest coordinate, 1 where there is none")(
       "scale", po::value<double>(), "logit scale [1/sqrt(d)]")("k", text("64,n^0.5,n^0.75"),
                                                                "keys kept by top-k attention, laws in n; rounded, clipped to n")(
       "rows", text("64"), "query rows per draw")("draws", text("32"),
                                                  "independent draws of keys and queries: the replicates of every standard error")(
+      "target-se", text(""),
+      "e.g. 1%: go on after --draws until the standard error of every mean is at most so much of it, and say which are not")(
+      "target-metrics", text(""), "metrics that --target-se counts, e.g. tail_mass,k_epsilon [all]")(
+      "max-time", text(""),
+      "e.g. 30m, 90s, 2h: add no draws for --target-se after that time; cases get shares of it as they are expected to take")(
       "seed", text("1"), "seed of all draws")("row-sigma", text("natural"),
                                               "natural: each row's sigma varies with its query | fixed: every row at exactly sigma")(
       "weights", text("identity"), "W: identity | gaussian (d x d) | product (W_Q W_K^T of Gaussian factors)")(
@@ -97,8 +109,9 @@ po::options_description simulate_options() {
                         "context lengths: 4096 | 4096,50000 | 2^10:2^60 (doubling) | 2^10:2^60:4 (factor 4); 1 to 2^62")(
       "d", po::value<std::string>()->default_value("64"), "head dimensions, which --R takes for the logit scale");
   auto const shared = study_options();
-  for (auto const* name : {"help", "config", "output", "force", "resume", "json", "dry-run", "sigma", "R", "scale", "k", "rows", "draws",
-                           "seed", "epsilon", "count-above", "threads"}) {
+  for (auto const* name :
+       {"help", "config", "output", "force",     "resume",         "json",     "dry-run", "sigma",   "R",           "scale",
+        "k",    "rows",   "draws",  "target-se", "target-metrics", "max-time", "seed",    "epsilon", "count-above", "threads"}) {
     for (auto const& option : shared.options()) {
       if (option->long_name() == name) options.add(option);
     }
@@ -134,6 +147,57 @@ std::vector<double> parse_epsilons(std::string const& list) {
   return values;
 }
 
+/// `1%` or `0.01`.
+double parse_share(std::string const& option, std::string const& text) {
+  double value = 0.0;
+  auto const* end = text.data() + text.size();
+  auto const [stop, error] = std::from_chars(text.data(), end, value);
+  bool const percent = stop + 1 == end && *stop == '%';
+  if (percent) value /= 100.0;
+  if (error != std::errc() || (stop != end && !percent) || !(value > 0.0 && value < 1.0))
+    throw UsageError(option, text, "is neither a percentage, such as 1%, nor a number between 0 and 1");
+  return value;
+}
+
+/// `90s`, `30m`, `2h`, or a number of seconds.
+double parse_duration(std::string const& option, std::string const& text) {
+  double value = 0.0;
+  auto const* end = text.data() + text.size();
+  auto const [stop, error] = std::from_chars(text.data(), end, value);
+  std::string const unit(stop, end);
+  double const seconds = unit == "h" ? 3600.0 : unit == "m" ? 60.0 : unit.empty() || unit == "s" ? 1.0 : 0.0;
+  if (error != std::errc() || !(value * seconds > 0.0 && value * seconds < 1e9))
+    throw UsageError(option, text, "is no time such as 90s, 30m or 2h");
+  return value * seconds;
+}
+
+/// Metrics of records.
+std::vector<std::string> parse_metrics(std::string const& option, std::string const& list) {
+  static std::vector<std::string> const known = {"tail_mass",     "row_l2_error",        "row_linf_error", "output_error_relative",
+                                                 "output_error",  "k_epsilon",           "count_p_above",  "entropy_nats",
+                                                 "sum_p_squared", "participation_ratio", "p_max"};
+  auto const names = split_list(option, list);
+  for (auto const& name : names) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    std::string allowed;
+    for (auto const& metric : known) allowed += (allowed.empty() ? "" : ", ") + metric;
+    throw UsageError(option, name, "is none of: " + allowed);
+  }
+  return names;
+}
+
+void check_target(RunConfig const& config) {
+  if (config.target_se <= 0.0) {
+    if (!config.target_metrics.empty()) throw UsageError("--target-metrics needs --target-se");
+    if (config.max_seconds > 0.0) throw UsageError("--max-time needs --target-se");
+    return;
+  }
+  if (config.draws < 2) throw UsageError("--draws", std::to_string(config.draws), "has no standard error for --target-se; use 2 or more");
+  for (auto const& metric : config.target_metrics) {
+    if (!config.output_error && metric.rfind("output_error", 0) == 0) throw UsageError("--target-metrics", metric, "is not measured");
+  }
+}
+
 void check_together(RunConfig const& config, po::variables_map const& values) {
   if (config.hold > 0 && config.output_error)
     throw UsageError("--hold", std::to_string(config.hold), "needs --output-error off: the output at a larger k is not measured");
@@ -141,12 +205,18 @@ void check_together(RunConfig const& config, po::variables_map const& values) {
   if (config.force && config.resume) throw UsageError("--force and --resume exclude one another");
   if (given("R") && given("sigma")) throw UsageError("--R and --sigma exclude one another");
   if (!config.input.empty()) {
-    for (auto const* name : {"d", "sigma", "R", "row-sigma", "weights", "self"}) {
+    for (auto const* name : {"d", "inputs", "sigma", "R", "row-sigma", "weights", "self"}) {
       if (given(name))
         throw UsageError("--" + std::string(name), values[name].as<std::string>(),
                          "applies to synthetic input, not to --input (sigma is measured, a query keeps its own key)");
     }
   } else {
+    for (auto const& input : config.inputs) {
+      if (input.is(Distribution::needle) && config.self == SelfKey::include)
+        throw UsageError("--self", "include", "leaves no place for a query's planted key; --inputs " + name_of(input) + " needs exclude");
+      if (input.is(Distribution::student) && input.parameter <= 2.0 && config.row_sigma == RowSigma::natural)
+        throw UsageError("--inputs", name_of(input), "has no variance, so no natural spread of sigma; it needs --row-sigma fixed");
+    }
     if (config.mask == Mask::causal) throw UsageError("--mask", "causal", "needs --input: synthetic queries have no position");
     if (!config.heads.empty()) throw UsageError("--heads needs --input");
   }
@@ -160,6 +230,7 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   if (text("n").empty()) throw UsageError("--n is needed: context lengths such as 2^10:2^16");
   config.n = parse_sizes("--n", text("n"), most_n);
   config.d = parse_sizes("--d", text("d"), 4096);
+  if (!text("inputs").empty()) config.inputs = parse_inputs(text("inputs"));
   config.sigma_from_R = !text("R").empty();
   config.sigma = config.sigma_from_R ? parse_laws("--R", text("R")) : parse_laws("--sigma", text("sigma"));
   if (values.count("scale") != 0) {
@@ -185,6 +256,9 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   using enum MergeStrategy;
   config.merge = choose("--merge", text("merge"), {automatic, root, owner, tree, threshold});
   config.groups = parse_groups(text("groups"));
+  if (!text("target-se").empty()) config.target_se = parse_share("--target-se", text("target-se"));
+  if (!text("target-metrics").empty()) config.target_metrics = parse_metrics("--target-metrics", text("target-metrics"));
+  if (!text("max-time").empty()) config.max_seconds = parse_duration("--max-time", text("max-time"));
   check_together(config, values);
   return config;
 }
@@ -203,7 +277,9 @@ std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, 
   auto const options = study_options();
   auto const values = read_options("study", argc, argv, options);
   if (help_printed(values, options, introduction, print_help)) return std::nullopt;
-  return config_of(values, largest_n);
+  auto config = config_of(values, largest_n);
+  check_target(config);
+  return config;
 }
 
 std::optional<RunConfig> parse_simulate_options(int argc, char const* const* argv, bool print_help) {
@@ -218,6 +294,7 @@ std::optional<RunConfig> parse_simulate_options(int argc, char const* const* arg
   config.output_error = false;
   config.row_sigma = RowSigma::fixed;
   config.config_text = text;
+  check_target(config);
   return config;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "config/input_list.hpp"
 #include "config/law.hpp"
 #include "config/measure_options.hpp"
 #include "config/merge_strategy.hpp"
@@ -37,12 +38,16 @@ struct RunConfig : MeasureOptions {
 
   std::vector<std::int64_t> n;
   std::vector<std::int64_t> d;
-  std::vector<Law> sigma;  ///< sigma laws; made from R laws when --R is given
+  std::vector<InputKind> inputs = {InputKind{}};  ///< of synthetic keys and queries
+  std::vector<Law> sigma;                         ///< sigma laws; made from R laws when --R is given
   bool sigma_from_R = false;
   std::optional<double> scale;  ///< logit scale; 1/sqrt(d) unless set
   std::vector<Law> k;
   std::int64_t rows = 64;
-  std::int64_t draws = 32;
+  std::int64_t draws = 32;                  ///< the least, with a target
+  double target_se = 0.0;                   ///< standard error over mean that draws are added for; 0: none
+  std::vector<std::string> target_metrics;  ///< whose errors count; empty: all
+  double max_seconds = 0.0;                 ///< after which no draws are added; 0: no limit
   RowSigma row_sigma = RowSigma::natural;
   Weights weights = Weights::identity;
   SelfKey self = SelfKey::exclude;

@@ -43,7 +43,11 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
   if (comm.is_root()) queries = make_queries(identity, setup.file, setup.scan);
   auto& tensors = *setup.tensors;
   phases.start();
-  tensors.load(tensor_origin(identity, setup.file));
+  auto origin = tensor_origin(identity, setup.file);
+  plant_needles(comm, identity, queries, origin);
+  tensors.load(origin);
+  bool const unbounded = origin.input.is(Distribution::student);
+  bound_scores(comm, origin, unbounded ? tensors.largest_key_norm() : 0.0, queries);
   phases.stop(Phase::generate);
   phases.add(Phase::first_pass, phases.seconds(Phase::generate));
 

@@ -3,15 +3,15 @@
 #include <cblas.h>
 
 #include <cmath>
+#include <numeric>
 #include <unordered_map>
 
+#include "input/input_row.hpp"
 #include "input/normal_rows.hpp"
+#include "measure/draw_input.hpp"
 
 namespace asymptop {
 namespace {
-
-/// A standard normal stays within this many deviations: 2e-21 of chance per key, 5e-7 over 2^48 keys.
-constexpr double normal_bound = 9.5;
 
 Stream stream_of(DrawIdentity const& identity, Tensor tensor) {
   return tensor_stream(identity.config->seed, static_cast<std::uint64_t>(identity.draw), identity.group->n, identity.group->d, tensor);
@@ -61,6 +61,11 @@ std::vector<std::int64_t> distinct_positions(Stream stream, GlobalIndex begin, G
   return chosen;
 }
 
+/// Rows that queries are made of: as the keys are, but independent of each other, and with nothing planted in them.
+InputKind query_kind(InputKind const& keys, bool own_key) {
+  return keys.is(Distribution::needle) || (keys.is(Distribution::ar1) && !own_key) ? InputKind{} : keys;
+}
+
 QueryRows synthetic_queries(DrawIdentity const& identity) {
   auto const& config = *identity.config;
   int const d = static_cast<int>(identity.group->d);
@@ -71,13 +76,16 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
   bool const own_key = config.self == SelfKey::include;
   std::vector<std::int64_t> positions(static_cast<std::size_t>(config.rows), -1);
   if (own_key) positions = distinct_positions(stream_of(identity, Tensor::positions), 0, identity.group->n, 0, config.rows);
-  auto const stream = stream_of(identity, own_key ? Tensor::keys : Tensor::queries);
+  auto const& kind = identity.group->input;
+  auto const tables = draw_tables(kind, stream_of(identity, Tensor::centres), d);
+  InputSource<Kokkos::DefaultHostExecutionSpace> const source(query_kind(kind, own_key),
+                                                              stream_of(identity, own_key ? Tensor::keys : Tensor::queries), tables, d);
   QueryRows rows;
   std::vector<float> x(static_cast<std::size_t>(d));
   std::vector<double> q(static_cast<std::size_t>(d));
   for (std::int64_t i = 0; i < config.rows; ++i) {
     auto const position = positions[static_cast<std::size_t>(i)];
-    normal_row(stream, static_cast<std::uint64_t>(own_key ? position : i), d, x.data());
+    input_row(source, static_cast<std::uint64_t>(own_key ? position : i), d, x.data());
     for (int c = 0; c < d; ++c) {
       q[static_cast<std::size_t>(c)] = weights.empty() ? static_cast<double>(x[static_cast<std::size_t>(c)]) : 0.0;
     }
@@ -86,18 +94,20 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
         q[static_cast<std::size_t>(c)] +=
             static_cast<double>(x[static_cast<std::size_t>(r)]) * weights[static_cast<std::size_t>(r * d + c)];
     }
-    double length = 0.0;
-    for (auto const value : q) length += value * value;
-    length = std::sqrt(length);
-    double const divisor = config.row_sigma == RowSigma::fixed ? length : norm;
-    for (auto const value : q) rows.q.push_back(static_cast<float>(value / divisor));
-    double const unit = length / divisor;
-    double const bound = unit * (own_key ? std::sqrt(static_cast<double>(d)) + normal_bound : normal_bound);
+    double const deviation = score_deviation(kind, tables, q), divisor = config.row_sigma == RowSigma::fixed ? deviation : norm;
+    for (auto& value : q) {
+      value /= divisor;
+      rows.q.push_back(static_cast<float>(value));
+    }
+    double const unit = deviation / divisor;
+    ScaledQuery scaled{q, unit, std::nullopt};
+    if (own_key) scaled.own_score = std::inner_product(q.begin(), q.end(), x.begin(), 0.0);
+    auto const [low, high] = score_bounds(kind, tables, scaled, identity.group->n);
     rows.position.push_back(position);
     rows.visible.push_back(identity.group->n);
     rows.sigma_unit.push_back(static_cast<float>(unit));
-    rows.low.push_back(static_cast<float>(-bound));
-    rows.high.push_back(static_cast<float>(bound));
+    rows.low.push_back(static_cast<float>(low));
+    rows.high.push_back(static_cast<float>(high));
   }
   return rows;
 }
@@ -133,7 +143,38 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorFile const& file, T
 }  // namespace
 
 TensorOrigin tensor_origin(DrawIdentity const& identity, TensorFile const* file) {
-  return {stream_of(identity, Tensor::keys), stream_of(identity, Tensor::values), file, identity.group->head};
+  auto const& group = *identity.group;
+  return {stream_of(identity, Tensor::keys),
+          stream_of(identity, Tensor::values),
+          file,
+          group.head,
+          group.input,
+          draw_tables(group.input, stream_of(identity, Tensor::centres), static_cast<int>(group.d))};
+}
+
+void plant_needles(Communicator const& comm, DrawIdentity const& identity, QueryRows const& queries, TensorOrigin& origin) {
+  if (!origin.input.is(Distribution::needle)) return;
+  auto const rows = identity.config->rows;
+  auto const positions = distinct_positions(stream_of(identity, Tensor::needles), 0, identity.group->n, 0, rows);
+  if (comm.is_root()) {
+    plant_keys(origin.input, origin.keys, positions, queries, identity.group->n, origin.tables);
+  } else {
+    origin.tables.planted = positions;
+    origin.tables.planted_rows.resize(static_cast<std::size_t>(rows * identity.group->d));
+  }
+  comm.broadcast(origin.tables.planted_rows);
+}
+
+void bound_scores(Communicator const& comm, TensorOrigin const& origin, double key_norm, QueryRows& queries) {
+  if (!origin.input.is(Distribution::student)) return;
+  double const largest = comm.max(key_norm) * (1.0 + 1e-6);
+  auto const d = queries.rows() == 0 ? 0 : queries.q.size() / queries.rows();
+  for (std::size_t i = 0; i < queries.rows(); ++i) {
+    auto const* q = &queries.q[i * d];
+    double const norm = std::sqrt(std::inner_product(q, q + d, q, 0.0));
+    queries.low[i] = static_cast<float>(-norm * largest);
+    queries.high[i] = static_cast<float>(norm * largest);
+  }
 }
 
 QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, TensorScan const* scan) {

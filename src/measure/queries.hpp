@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "comm/communicator.hpp"
 #include "config/run_config.hpp"
 #include "plan/plan.hpp"
 #include "shard/shard_tensors.hpp"
@@ -34,6 +35,13 @@ TensorOrigin tensor_origin(DrawIdentity const& identity, TensorFile const* file)
 ///   synthetic: q = W^T x / ‖W‖_F, so that the root mean square of ‖q‖ is 1 (or ‖q‖ = 1 with --row-sigma fixed)
 ///   tensors:   q = scale * Q[position], positions drawn from the second half of the prefix, disjoint over draws
 QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, TensorScan const* scan);
+
+/// Needle input: plants a key for each query, which rank 0 has, at a place that the draw alone decides. Collective.
+void plant_needles(Communicator const& comm, DrawIdentity const& identity, QueryRows const& queries, TensorOrigin& origin);
+
+/// Input without a useful bound of its own: scores of the queries, which rank 0 has, stay within ‖q‖ times the largest norm of any rank's
+/// keys. Collective.
+void bound_scores(Communicator const& comm, TensorOrigin const& origin, double key_norm, QueryRows& queries);
 
 /// Rows [begin, end) of all.
 QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end);

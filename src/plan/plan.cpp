@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "plan/input_plan.hpp"
 
 namespace asymptop {
 namespace {
@@ -51,7 +52,7 @@ double estimate_bytes(GroupPlan const& group, RunConfig const& config, Machine c
   // Fused: heads with room to grow, and a step of keys; tiled: candidate buffers and two matrices of scores.
   double const candidates =
       rows * 8.0 * (group.fused ? keep + std::max(keep / 2.0, 2048.0) + 512.0 : keep + std::max(keep / 4.0, 1024.0) + 8.0 * tile);
-  double const bins = rows * 20.0 * group.bins_per_unit * 32.0;
+  double const bins = rows * 20.0 * group.bins_per_unit * score_span(group);
   double const scores = group.fused ? 8192.0 * d * 4.0 : rows * tile * 4.0 * 2.0;
   double const laws = static_cast<double>(group.cases.size()), segments = static_cast<double>(group.k.size()) + 1.0;
   double const sums = config.output_error ? 2.0 * rows * laws * segments * (d + 1.0) * 8.0 : 0.0;
@@ -116,7 +117,7 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
   double const block = static_cast<double>(config.block), keys = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block);
   double const batches = std::ceil(m / group.rows_per_batch), passes = 2.0;
   double const products = draws * m * keys * (passes + (config.output_error ? laws : 0.0));
-  double const tensors = keys * d * (config.output_error ? 2.0 : 1.0);
+  double const tensors = keys * d * (cost_of_input(group.input) + (config.output_error ? 1.0 : 0.0));
   double const input = config.input.empty() ? draws * tensors * (group.resident ? 1.0 : passes * batches) / normals_per_second
                                             : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
   constexpr double seconds_per_batch = 0.01;  // allocations, evaluation: what small n cost
@@ -132,6 +133,11 @@ double estimate_flops(GroupPlan const& group, RunConfig const& config) {
 std::string case_id(GroupPlan const& group, std::size_t law, bool tensors) {
   std::ostringstream id;
   id << "n" << group.n << "-d" << group.d;
+  if (!group.input.is(Distribution::gaussian)) {
+    auto name = name_of(group.input);
+    std::replace(name.begin(), name.end(), ':', '-');
+    id << "-" << name;
+  }
   if (tensors) {
     id << "-head" << group.head;
   } else {
@@ -164,6 +170,8 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Inpu
              std::to_string(second_half) + "; lower --rows or --draws";
     }
   }
+  auto const of_input = reason_to_skip_input(group, config);
+  if (!of_input.empty()) return of_input;
   if (config.self == SelfKey::include && config.rows > group.n)
     return "a draw's " + std::to_string(config.rows) + " rows must be among its " + std::to_string(group.n) + " keys";
   if (group.n / machine.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
@@ -220,9 +228,10 @@ StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine c
     for (std::size_t i = 0; i < shapes.size(); ++i) {
       auto const& shape = shapes[i];
       if (!reasons[i].empty()) {
-        plan.skips.push_back(
-            {"n = " + std::to_string(shape.n) + ", d = " + std::to_string(shape.d) + (input.n > 0 ? ", head " + std::to_string(head) : ""),
-             reasons[i]});
+        plan.skips.push_back({"n = " + std::to_string(shape.n) + ", d = " + std::to_string(shape.d) +
+                                  (input.n > 0 ? ", head " + std::to_string(head) : "") +
+                                  (shape.input.is(Distribution::gaussian) ? "" : ", " + name_of(shape.input)),
+                              reasons[i]});
         continue;
       }
       auto& group = plan.groups.emplace_back(shape);
@@ -239,7 +248,7 @@ StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine c
 /// Whether two plans of the same study measure the same cases and hold the same k, so that their results are the same bytes.
 bool holds_the_same(StudyPlan const& a, StudyPlan const& b) {
   return std::equal(a.groups.begin(), a.groups.end(), b.groups.begin(), b.groups.end(), [](GroupPlan const& x, GroupPlan const& y) {
-    return x.n == y.n && x.d == y.d && x.head == y.head && x.held == y.held;
+    return x.n == y.n && x.d == y.d && x.input == y.input && x.head == y.head && x.held == y.held;
   });
 }
 
@@ -263,8 +272,10 @@ double StudyPlan::seconds() const {
   return longest;
 }
 
-GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, std::int64_t head) {
+GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, std::int64_t head,
+                    InputKind const& kind) {
   GroupPlan group;
+  group.input = kind;
   group.n = n;
   group.d = d;
   group.head = head;
@@ -274,8 +285,10 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64
     group.cases.push_back({case_id(group, 0, true), "measured", 1.0, 0.0});
   } else {
     for (std::size_t law = 0; law < config.sigma.size(); ++law) {
-      double const value = config.sigma[law](n), sigma = config.sigma_from_R ? value * group.scale : value;
-      group.cases.push_back({case_id(group, law, false), config.sigma[law].text(), sigma, sigma / group.scale});
+      // R = B^2 ‖W‖_F, and sigma = scale ‖W‖_F.
+      double const bound = kind.coordinate_bound(d), value = config.sigma[law](n),
+                   sigma = config.sigma_from_R ? value * group.scale / (bound * bound) : value;
+      group.cases.push_back({case_id(group, law, false), config.sigma[law].text(), sigma, sigma / group.scale * (bound * bound)});
     }
   }
   for (auto const& law : config.k) {
@@ -295,10 +308,12 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine) {
   auto const heads = heads_of(config, input);
   std::vector<GroupPlan> shapes;
-  for (auto const d : input.n > 0 ? std::vector<std::int64_t>{input.d} : config.d) {
-    for (auto const n : config.n) {
-      shapes.push_back(plan_axes(config, input, n, d, heads.front()));
-      choose_bins(shapes.back(), config);
+  for (auto const& kind : config.inputs) {
+    for (auto const d : input.n > 0 ? std::vector<std::int64_t>{input.d} : config.d) {
+      for (auto const n : config.n) {
+        shapes.push_back(plan_axes(config, input, n, d, heads.front(), kind));
+        choose_bins(shapes.back(), config);
+      }
     }
   }
   auto const most = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(machine.ranks), heads.size()));
@@ -327,14 +342,15 @@ std::string laws_text(GroupPlan const& group) {
   if (group.k_clipped) laws += " (clipped to n)";
   if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
   for (std::size_t i = 0; i < group.cases.size(); ++i) laws += (i == 0 ? "; sigma = " : ", ") + group.cases[i].sigma_law;
+  if (!group.input.is(Distribution::gaussian)) laws += "; " + name_of(group.input);
   return laws;
 }
 
 std::string describe(StudyPlan const& plan, RunConfig const& config, Machine const& machine) {
   std::ostringstream out;
   std::size_t cases = 0;
-  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draws x " << config.rows
-      << " rows\n";
+  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.target_se > 0.0 ? "at least " : "")
+      << config.draws << " draws x " << config.rows << " rows\n";
   if (plan.teams.size() > 1) out << "Heads are shared out among " << plan.teams.size() << " groups of ranks\n";
   char line[256];
   std::snprintf(line, sizeof line, "%14s %5s %5s %9s  %-9s %-9s %12s %12s %9s  %s\n", "n", "d", "head", "ranks", "keys", "merge",

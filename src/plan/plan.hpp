@@ -30,6 +30,9 @@ struct InputShape {
   std::string name;
 };
 
+/// How many times wider than planned a row's bins may be.
+inline constexpr int coarsest_bins = 32;
+
 /// One case: one group of the results file.
 struct CasePlan {
   std::string id;
@@ -40,6 +43,7 @@ struct CasePlan {
 
 /// Cases that share keys, scores and selection: everything but the sigma law.
 struct GroupPlan {
+  InputKind input;  ///< of synthetic keys and queries
   std::int64_t n = 0, d = 0, head = -1;
   double scale = 0.0;
   std::vector<CasePlan> cases;
@@ -85,7 +89,8 @@ struct StudyPlan {
 };
 
 /// The axes of one group, its laws evaluated at n; nothing of how it is measured. Throws UsageError for a law that fails at n.
-GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, std::int64_t head);
+GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, std::int64_t head,
+                    InputKind const& kind = {});
 
 /// Throws UsageError for a law that fails at some n, and for a group that does not fit into memory. --groups auto: as many teams as
 /// take the least time by the estimates, of those that leave what is held as it is.

@@ -45,8 +45,8 @@ std::string describe_simulation(StudyPlan const& plan, RunConfig const& config, 
   std::ostringstream out;
   double seconds = 0.0;
   std::size_t cases = 0;
-  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draws x " << config.rows
-      << " rows, simulated\n";
+  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.target_se > 0.0 ? "at least " : "")
+      << config.draws << " draws x " << config.rows << " rows, simulated\n";
   char line[256];
   std::snprintf(line, sizeof line, "%20s %5s %9s  %s\n", "n", "d", "~seconds", "k, sigma");
   out << line;

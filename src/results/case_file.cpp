@@ -6,6 +6,7 @@
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "results/draw_target.hpp"
 #include "results/whole_file.hpp"
 
 namespace asymptop {
@@ -34,9 +35,10 @@ void write_attributes(hid_t group, StudyCase const& c) {
   integer("d", c.group->d);
   text("sigma_law", c.plan().sigma_law);
   number("sigma", c.sigma());
-  number("R", c.sigma() / c.group->scale);
+  double const bound = c.group->input.coordinate_bound(c.group->d);
+  number("R", c.sigma() / c.group->scale * (bound * bound));
   number("scale", c.group->scale);
-  integer("draws", config.draws);
+  integer("draws", c.draws());
   integer("rows", config.rows);
   integer("seed", static_cast<std::int64_t>(config.seed));
   integer("block", config.block);
@@ -48,6 +50,10 @@ void write_attributes(hid_t group, StudyCase const& c) {
   text("mask", name_of(config.mask));
   integer("k_clipped", c.group->k_clipped ? 1 : 0);
   integer("k_held", c.group->held);
+  if (config.target_se > 0.0) {
+    number("target_se", config.target_se);
+    text("target_missed", joined(missed_targets(c)));
+  }
   text("verdict", c.verdict());
   text("verdict_reason", c.verdict_reason());
   bool const simulated = c.group->simulated;
@@ -63,7 +69,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
 
 void write_scales(hid_t group, StudyCase const& c) {
   auto const& config = *c.config;
-  h5::write_scale(group, "draw", count_up(static_cast<std::size_t>(config.draws)), "1", "independent draw of keys and queries");
+  h5::write_scale(group, "draw", count_up(static_cast<std::size_t>(c.draws())), "1", "independent draw of keys and queries");
   h5::write_scale(group, "row", count_up(static_cast<std::size_t>(config.rows)), "1", "query row within a draw");
   h5::write_scale(group, "k", c.group->k, "keys", "keys kept by top-k attention");
   h5::write_scale(group, "epsilon", config.epsilon, "1", "tail mass allowed in k_epsilon");
@@ -76,7 +82,7 @@ void write_scales(hid_t group, StudyCase const& c) {
 
 void write_data(hid_t group, StudyCase const& c) {
   auto const& data = c.data;
-  h5::Dimension const draw{"draw", static_cast<std::size_t>(c.config->draws)}, row{"row", static_cast<std::size_t>(c.config->rows)};
+  h5::Dimension const draw{"draw", static_cast<std::size_t>(c.draws())}, row{"row", static_cast<std::size_t>(c.config->rows)};
   h5::Dimension const k{"k", c.group->k.size()}, epsilon{"epsilon", c.config->epsilon.size()},
       threshold{"threshold", c.config->count_above.size()};
   auto const put = [&](char const* name, std::vector<h5::Dimension> const& dimensions, auto const& values, char const* units,
@@ -123,7 +129,9 @@ std::string options_of_case(std::string const& config_text) {
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     auto const name = line.substr(0, line.find(" = "));
-    if (name != "n" && name != "d" && name != "heads" && name != "keys" && name != "merge" && name != "groups") kept += line + "\n";
+    if (name != "n" && name != "d" && name != "inputs" && name != "max-time" && name != "heads" && name != "keys" && name != "merge" &&
+        name != "groups")
+      kept += line + "\n";
   }
   return kept;
 }
@@ -159,7 +167,9 @@ double load_case(std::string const& path, StudyCase& study_case) {
     data.k_counted = integers("k_counted");
     data.k_counted_bound = numbers("k_counted_bound");
   }
-  auto const rows = static_cast<std::size_t>(study_case.config->rows * study_case.config->draws), k = study_case.group->k.size();
+  // With a target there may be more draws than asked for.
+  auto const asked = study_case.config->draws, draws = study_case.config->target_se > 0.0 ? std::max(asked, study_case.draws()) : asked;
+  auto const rows = static_cast<std::size_t>(study_case.config->rows * draws), k = study_case.group->k.size();
   bool const whole = data.row_n.size() == rows && data.p_max.size() == rows && data.tail_mass.size() == rows * k &&
                      data.row_linf_error.size() == rows * k && data.output_error.empty() != study_case.config->output_error &&
                      data.k_epsilon.size() == rows * study_case.config->epsilon.size() &&

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "config/errors.hpp"
+#include "results/draw_target.hpp"
 
 namespace asymptop {
 namespace {
@@ -33,7 +34,7 @@ std::string parameter_text(std::string const& law) {
 
 std::vector<Record> records_of(StudyCase const& c) {
   std::vector<Record> records;
-  auto const draws = static_cast<std::size_t>(c.config->draws);
+  auto const draws = static_cast<std::size_t>(c.draws());
   auto const& ks = c.group->k;
   auto const per_row = [&](char const* metric, std::vector<double> const& values) {
     records.push_back({metric, "", "", estimate(values, draws, 1, 0)});
@@ -70,6 +71,7 @@ std::vector<std::string> record_lines(StudyCase const& c) {
     nlohmann::ordered_json json;
     json["n"] = c.group->n;
     json["d"] = c.group->d;
+    json["input"] = c.input;
     json["sigma_law"] = c.plan().sigma_law;
     json["sigma"] = c.sigma();
     if (c.group->head >= 0) json["head"] = c.group->head;
@@ -78,8 +80,8 @@ std::vector<std::string> record_lines(StudyCase const& c) {
     json["k_law"] = record.k_law.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(record.k_law);
     json["mean"] = number(record.value.mean);
     json["standard_error"] = number(record.value.standard_error);
-    json["rows"] = c.config->rows * c.config->draws;
-    json["draws"] = c.config->draws;
+    json["rows"] = c.config->rows * c.draws();
+    json["draws"] = c.draws();
     json["verdict"] = c.verdict();
     lines.push_back(json.dump());
   }
@@ -124,11 +126,20 @@ std::string digits(double value, int count = 4) {
   return std::isfinite(value) ? text : "-";
 }
 
+/// With a target: how many draws it took, or whose errors are over it.
+std::string target_line(StudyCase const& c) {
+  if (c.config->target_se <= 0.0) return "";
+  auto const missed = missed_targets(c);
+  auto const line = "             " + std::to_string(c.draws()) + " draws; ";
+  if (missed.empty()) return line + "standard errors are within " + digits(100.0 * c.config->target_se) + "%\n";
+  return line + "standard errors over " + digits(100.0 * c.config->target_se) + "%: " + joined(missed) + "\n";
+}
+
 }  // namespace
 
 std::string table_rows(StudyCase const& c, double sgemm) {
   std::string rows;
-  auto const draws = static_cast<std::size_t>(c.config->draws);
+  auto const draws = static_cast<std::size_t>(c.draws());
   auto const& ks = c.group->k;
   double pass = 0.0;
   for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
@@ -138,7 +149,8 @@ std::string table_rows(StudyCase const& c, double sgemm) {
     double const l2 = estimate(c.data.row_l2_error, draws, ks.size(), column).mean,
                  linf = estimate(c.data.row_linf_error, draws, ks.size(), column).mean;
     double const out = c.data.output_error_relative.empty() ? NAN : estimate(c.data.output_error_relative, draws, ks.size(), column).mean;
-    auto const sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
+    auto sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
+    if (!c.group->input.is(Distribution::gaussian)) sigma_law = c.input + " " + sigma_law;
     auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / pass / 1e9, 3),
                yardstick = digits(c.group->simulated ? NAN : sgemm, 3);
     char line[256];
@@ -149,6 +161,7 @@ std::string table_rows(StudyCase const& c, double sgemm) {
                   yardstick.c_str(), c.verdict());
     rows += line;
   }
+  rows += target_line(c);
   if (!c.verdict_reason().empty()) rows += "             INVALID: " + c.verdict_reason() + "\n";
   return rows;
 }

@@ -8,7 +8,7 @@ namespace asymptop {
 
 double StudyCase::score_flops() const {
   if (group->simulated) return 0.0;
-  return 2.0 * static_cast<double>(config->draws * config->rows) * static_cast<double>(group->n) * static_cast<double>(group->d);
+  return 2.0 * static_cast<double>(draws() * config->rows) * static_cast<double>(group->n) * static_cast<double>(group->d);
 }
 
 double StudyCase::largest_logit() const {

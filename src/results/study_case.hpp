@@ -17,13 +17,15 @@ struct StudyCase {
   RunConfig const* config = nullptr;
   GroupPlan const* group = nullptr;
   std::size_t law = 0;  ///< which of the group's cases
-  std::string input;    ///< `gaussian`, `simulated` or the tensor file's name
+  std::string input;    ///< name_of(InputKind), `simulated` or the tensor file's name
   CaseData data;
   CheckResiduals checks;
   std::vector<std::array<double, phase_names.size()>> phase_seconds;  ///< per draw
   double seconds_total = 0.0;
 
   CasePlan const& plan() const { return group->cases[law]; }
+  /// Draws that were done.
+  std::int64_t draws() const { return static_cast<std::int64_t>(data.row_n.size()) / config->rows; }
   /// Of one pass over all keys; none are made for simulated rows.
   double score_flops() const;
   /// Largest |logit| of any row, for the tolerances.

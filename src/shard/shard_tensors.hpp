@@ -7,9 +7,8 @@
 #include <vector>
 
 #include "core/types.hpp"
-#include "input/normal_packed.hpp"
+#include "input/input_tile.hpp"
 #include "input/normal_rows.hpp"
-#include "input/normal_tile.hpp"
 #include "score/panel.hpp"
 #include "score/quantised.hpp"
 #include "shard/huge_pages.hpp"
@@ -24,6 +23,8 @@ struct TensorOrigin {
   Stream values{};
   TensorFile const* file = nullptr;
   std::int64_t head = 0;
+  InputKind input;  ///< of the keys; values are normal
+  InputTables tables;
 };
 
 template <class Space>
@@ -40,6 +41,7 @@ class ShardTensors {
   /// Turns to the tensors of another draw. Memory is kept: pages that are touched once cost more than the numbers in them.
   void load(TensorOrigin const& origin) {
     origin_ = origin;
+    source_ = InputSource<Space>(origin.input, origin.keys, origin.tables, d_);
     values_loaded_ = quantised_loaded_ = false;
     if (resident_ && packed_) fill_packed(0, shard_.size(), keys_.data());
     if (resident_ && !packed_) fill(Tensor::keys, 0, shard_.size(), static_cast<GlobalIndex>(rows_), keys_);
@@ -109,6 +111,9 @@ class ShardTensors {
     return values_;
   }
 
+  /// Largest 2-norm of the shard's synthetic keys, which are made anew.
+  double largest_key_norm() const { return largest_row_norm(space_, source_, shard_.begin, shard_.size(), d_); }
+
   /// Values of the synthetic keys `which` [begin, end), in that order, made anew. Valid until the next call.
   Matrix<Space, float> gather_values(Vector<Space, PackedCandidate> const& which, std::int64_t begin, std::int64_t end) {
     auto const rows = static_cast<std::size_t>(end - begin);
@@ -147,7 +152,7 @@ class ShardTensors {
   void fill_packed(GlobalIndex first, GlobalIndex count, float* out) {
     if constexpr (is_host_space<Space>) {
       if (origin_.file == nullptr) {
-        fill_normal_packed(space_, origin_.keys, shard_.begin + first, count, d_, out);
+        fill_input_packed(space_, source_, shard_.begin + first, count, d_, out);
         space_.fence();
         return;
       }
@@ -164,15 +169,18 @@ class ShardTensors {
   /// Shard rows [first, first + count) into `out`, zeros after them.
   void fill(Tensor tensor, GlobalIndex first, GlobalIndex count, GlobalIndex padded, Matrix<Space, float> const& out) {
     if (origin_.file == nullptr) {
-      auto const stream = tensor == Tensor::keys ? origin_.keys : origin_.values;
       // In pieces, so that a kernel's index stays an int.
       constexpr GlobalIndex piece = GlobalIndex{1} << 20;
       for (GlobalIndex done = 0; done < padded; done += piece) {
         auto const rows = std::min(piece, padded - done), real = std::clamp<GlobalIndex>(count - done, 0, rows);
-        auto const part =
+        Matrix<Space, float> const part =
             Kokkos::subview(out, std::make_pair(static_cast<std::size_t>(done), static_cast<std::size_t>(done + rows)), Kokkos::ALL);
-        fill_normal(space_, stream, shard_.begin + first + done, static_cast<int>(real), static_cast<int>(rows),
-                    Matrix<Space, float>(part));
+        auto const begin = shard_.begin + first + done;
+        if (tensor == Tensor::keys) {
+          fill_input(space_, source_, begin, static_cast<int>(real), static_cast<int>(rows), part);
+        } else {
+          fill_normal(space_, origin_.values, begin, static_cast<int>(real), static_cast<int>(rows), part);
+        }
       }
       space_.fence();
       return;
@@ -191,6 +199,7 @@ class ShardTensors {
 
   Space space_;
   TensorOrigin origin_{};
+  InputSource<Space> source_;
   Range shard_;
   int d_;
   bool resident_, packed_;

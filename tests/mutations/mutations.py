@@ -115,8 +115,8 @@ MUTATIONS = (
     Mutation(
         "shifted shard", "every rank but the first makes the keys one further on",
         "src/shard/shard_tensors.hpp",
-        "fill_normal_packed(space_, origin_.keys, shard_.begin + first, count, d_, out);",
-        "fill_normal_packed(space_, origin_.keys, shard_.begin + first + (shard_.begin > 0 ? 1 : 0), count, d_, out);",
+        "fill_input_packed(space_, source_, shard_.begin + first, count, d_, out);",
+        "fill_input_packed(space_, source_, shard_.begin + first + (shard_.begin > 0 ? 1 : 0), count, d_, out);",
         (STUDY_FUSED,),
     ),
     Mutation(
@@ -224,5 +224,13 @@ MUTATIONS = (
         "      ties -= row[i] == entries.value ? 1 : 0;\n",
         "      ties -= 1;\n",
         (PRECISION,),
+    ),
+    Mutation(
+        "longer memory", "an AR(1) sequence whose rows between two others lean on them too much",
+        "kernels/input/ar1_levels.hpp",
+        "power / (1.0 + square)",
+        "power / (1.0 + 0.9 * square)",
+        (),
+        ("test_inputs",),
     ),
 )

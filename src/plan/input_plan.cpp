@@ -1,0 +1,55 @@
+#include "plan/input_plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace asymptop {
+namespace {
+
+/// What a coordinate of Student's t, among so many, exceeds with a chance of about 1%; at most the largest that is made.
+double largest_student(InputKind const& kind, double count) {
+  double const nu = kind.parameter, unit = nu > 2.0 ? std::sqrt((nu - 2.0) / nu) : 1.0;
+  return unit * std::sqrt(nu) * std::min(std::pow(100.0 * count, 1.0 / nu), std::exp(66.0 * std::log(2.0) / (2.0 * nu)));
+}
+
+}  // namespace
+
+double score_span(GroupPlan const& group) {
+  double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), parameter = group.input.parameter;
+  constexpr double normal = 32.0;
+  if (group.input.is(Distribution::needle)) return normal + 2.0 * (std::sqrt(2.0 * std::log(n)) + parameter);
+  if (group.input.is(Distribution::clusters)) return normal + 2.0 * std::sqrt(d);
+  if (group.input.is(Distribution::student)) return std::min(normal + 4.0 * std::pow(n * d, 1.0 / parameter), 1e6 / group.bins_per_unit);
+  return normal;
+}
+
+double cost_of_input(InputKind const& kind) {
+  switch (kind.distribution) {
+    case Distribution::gaussian:
+    case Distribution::needle:
+      return 1.0;
+    case Distribution::uniform:
+    case Distribution::rademacher:
+      return 8.0;
+    case Distribution::student:
+      return 20.0;  // twice: once for the largest norm
+    default:
+      return 4.0;
+  }
+}
+
+std::string reason_to_skip_input(GroupPlan const& group, RunConfig const& config) {
+  if (group.input.is(Distribution::needle) && config.rows > group.n)
+    return "the needles of a draw's " + std::to_string(config.rows) + " rows must be among its " + std::to_string(group.n) + " keys";
+  if (group.input.is(Distribution::student)) {
+    double const n = static_cast<double>(group.n), d = static_cast<double>(group.d);
+    double const largest = largest_student(group.input, n * d * static_cast<double>(config.draws)),
+                 widest = 9e5 * coarsest_bins / group.bins_per_unit / 2.0;
+    if (largest > widest)
+      return "its largest keys may reach " + std::to_string(largest) + " and scores can be profiled up to " + std::to_string(widest) +
+             "; raise NU or lower --n, --draws or --sigma";
+  }
+  return "";
+}
+
+}  // namespace asymptop

@@ -1,0 +1,20 @@
+// What the plan has to know of synthetic inputs.
+#pragma once
+
+#include <string>
+
+#include "config/run_config.hpp"
+#include "plan/plan.hpp"
+
+namespace asymptop {
+
+/// Units of sigma_i that a row's scores may span, which its bins cover; for Student's t about what the largest of n d numbers makes likely.
+double score_span(GroupPlan const& group);
+
+/// How much longer than normals the numbers of an input take.
+double cost_of_input(InputKind const& kind);
+
+/// Why the group's input cannot be measured at its size; empty when it can.
+std::string reason_to_skip_input(GroupPlan const& group, RunConfig const& config);
+
+}  // namespace asymptop
