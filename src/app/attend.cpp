@@ -96,7 +96,7 @@ int run_attend(Communicator const& comm, int argc, char const* const* argv) {
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
 
   auto const machine = describe_machine(comm);
-  auto const input = together(comm, [&] { return open_input(config->input); });
+  auto const input = open_input(comm, config->input);
   auto const plan = plan_attend(*config, input.shape, machine);
   if (config->dry_run) {
     if (comm.is_root()) std::cout << describe(plan, *config, machine);

@@ -5,10 +5,11 @@
 
 namespace asymptop {
 
-Input open_input(std::string const& path) {
+Input open_input(Communicator const& comm, std::string const& path) {
   Input input;
   if (path.empty()) return input;
-  input.file = std::make_unique<TensorFile>(path);
+  check_on_root(comm, [&] { try_tensor_file(path); });
+  input.file = together(comm, [&] { return std::make_unique<TensorFile>(path); });
   input.shape = {input.file->n(), input.file->d(), input.file->heads(), input.file->scale().value_or(0.0), input.file->name()};
   return input;
 }

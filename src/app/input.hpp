@@ -16,7 +16,8 @@ struct Input {
   InputShape shape;
 };
 
-Input open_input(std::string const& path);
+/// Collective. Throws UsageError on all ranks.
+Input open_input(Communicator const& comm, std::string const& path);
 
 /// Every rank looks at its own part of the head; a bad value found by any of them ends the run with its place. Collective.
 TensorScan scan_together(Communicator const& comm, TensorFile const& file, std::int64_t head, std::int64_t n, std::int64_t block);

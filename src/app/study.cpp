@@ -226,7 +226,7 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
   config->command_line = "asymptop";
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
 
-  auto const input = together(comm, [&] { return open_input(config->input); });
+  auto const input = open_input(comm, config->input);
   auto const machine = describe_machine(comm);
   auto const plan = plan_study(*config, input.shape, machine);
   if (config->dry_run) {

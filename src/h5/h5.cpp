@@ -289,6 +289,25 @@ void copy_datasets(hid_t from, hid_t to) {
   }
 }
 
+namespace {
+
+/// Elements of a shape that is read from a file: refused where the file cannot hold them, before memory is asked for.
+std::size_t element_count(hid_t dataset, std::vector<hsize_t> const& shape, std::string const& name) {
+  Handle const file(H5Iget_file_id(dataset), H5Fclose, "find the file of " + name);
+  hsize_t bytes = 0;
+  check(H5Fget_filesize(file, &bytes), "read the size of the file of " + name);
+  // Compression makes a byte of at most some 1030, and all that is read takes 8 bytes in memory or a pointer.
+  hsize_t const most = bytes * 1030;
+  hsize_t elements = 1;
+  for (auto const length : shape) {
+    if (length != 0 && elements > most / length) throw RunError("HDF5: dataset " + name + " claims more elements than its file can hold");
+    elements *= length;
+  }
+  return static_cast<std::size_t>(elements);
+}
+
+}  // namespace
+
 AnyData read_dataset(hid_t group, std::string const& name) {
   Handle const dataset(H5Dopen2(group, name.c_str(), H5P_DEFAULT), H5Dclose, "open dataset " + name);
   Handle const space(H5Dget_space(dataset), H5Sclose, "read the shape of " + name);
@@ -296,8 +315,7 @@ AnyData read_dataset(hid_t group, std::string const& name) {
   AnyData data;
   data.shape.resize(static_cast<std::size_t>(std::max(0, H5Sget_simple_extent_ndims(space))));
   check(H5Sget_simple_extent_dims(space, data.shape.data(), nullptr), "read the shape of " + name);
-  std::size_t elements = 1;
-  for (auto const length : data.shape) elements *= length;
+  auto const elements = element_count(dataset, data.shape, name);
   switch (H5Tget_class(type)) {
     case H5T_FLOAT:
       data.numbers.resize(elements);

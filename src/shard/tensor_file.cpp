@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "config/errors.hpp"
+#include "h5/trial.hpp"
 
 namespace asymptop {
 namespace {
@@ -16,6 +17,7 @@ std::string shape_text(std::vector<hsize_t> const& shape) {
 }
 
 constexpr GlobalIndex scan_rows = 4096;
+constexpr hsize_t largest_heads = 1 << 16, largest_keys = hsize_t{1} << 48;
 
 /// Position of the first value that is not finite, or -1.
 std::ptrdiff_t first_bad(std::vector<float> const& values, std::size_t count) {
@@ -80,6 +82,10 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
         "--input", path_,
         "has a dataset " + name + " of shape " + shape_text(shape) + "; it must be (n, d) or (heads, n, d), none zero, d at most 4096");
   }
+  if (shape[0] > (rank == 3 ? largest_heads : largest_keys) || shape[static_cast<std::size_t>(rank) - 2] > largest_keys) {
+    throw UsageError("--input", path_,
+                     "has a dataset " + name + " of shape " + shape_text(shape) + "; there may be 65536 heads of 2^48 rows");
+  }
   result.has_heads = rank == 3;
   if (rank == 3) result.heads = static_cast<std::int64_t>(shape[0]);
   result.n = static_cast<std::int64_t>(shape[shape.size() - 2]);
@@ -98,6 +104,23 @@ void TensorFile::read(Dataset const& dataset, std::int64_t head, GlobalIndex beg
   h5::check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr), "select rows of " + dataset.name);
   h5::Handle const memory(H5Screate_simple(2, count.data() + (dataset.has_heads ? 1 : 0), nullptr), H5Sclose, "make a memory space");
   h5::check(H5Dread(dataset.handle, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, out), "read " + dataset.name + " of " + path_);
+}
+
+void try_tensor_file(std::string const& path) {
+  auto const read_ends = [&] {
+    TensorFile const file(path);
+    auto const rows = std::min<std::int64_t>(file.n(), 64);
+    std::vector<float> out(static_cast<std::size_t>(rows * file.d()));
+    for (auto const head : {std::int64_t{0}, file.heads() - 1}) {
+      for (auto const begin : {std::int64_t{0}, file.n() - rows}) {
+        file.read_queries(head, begin, rows, out.data());
+        file.read_keys(head, begin, rows, out.data());
+        file.read_values(head, begin, rows, out.data());
+      }
+    }
+  };
+  if (!h5::ends_in_child(read_ends))
+    throw UsageError("--input", path, "is a damaged HDF5 file: the HDF5 library does not survive reading it");
 }
 
 TensorScan scan_head(TensorFile const& file, std::int64_t head, GlobalIndex begin, GlobalIndex end) {

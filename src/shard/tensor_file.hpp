@@ -51,6 +51,10 @@ class TensorFile {
   std::optional<double> scale_;
 };
 
+/// Throws UsageError when libhdf5 does not survive opening the file and reading the ends of its tensors, which is tried in a child process.
+/// Says nothing about other faults: TensorFile finds them.
+void try_tensor_file(std::string const& path);
+
 /// What a look at every value of a head finds out.
 struct TensorScan {
   std::vector<float> centre;   ///< (d): mean of the first keys, a point near the keys' middle

@@ -1,0 +1,60 @@
+#include "h5/trial.hpp"
+
+#include <hdf5.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+
+#include "config/errors.hpp"
+
+namespace asymptop::h5 {
+namespace {
+
+constexpr rlim_t processor_seconds = 60, more_address_space = rlim_t{16} << 30;
+
+rlim_t address_space_in_use() {
+  unsigned long long pages = 0;
+  if (auto* file = std::fopen("/proc/self/statm", "r")) {
+    if (std::fscanf(file, "%llu", &pages) != 1) pages = 0;
+    std::fclose(file);
+  }
+  return static_cast<rlim_t>(pages) * static_cast<rlim_t>(sysconf(_SC_PAGESIZE));
+}
+
+[[noreturn]] void be_the_child(std::function<void()> const& read) {
+  for (int const signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM, SIGTERM, SIGUSR1, SIGXCPU}) std::signal(signal, SIG_DFL);
+  auto const lower = [](auto resource, rlim_t value) {
+    rlimit limit{};
+    getrlimit(resource, &limit);
+    limit.rlim_cur = limit.rlim_max < value ? limit.rlim_max : value;
+    setrlimit(resource, &limit);
+  };
+  lower(RLIMIT_CORE, 0);
+  lower(RLIMIT_CPU, processor_seconds);
+  lower(RLIMIT_AS, address_space_in_use() + more_address_space);
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  try {
+    read();
+  } catch (std::exception const&) {  // the parent will meet it too, and report it
+  }
+  _exit(0);
+}
+
+}  // namespace
+
+bool ends_in_child(std::function<void()> const& read) {
+  pid_t const child = fork();
+  if (child < 0) throw RunError("cannot start a process to try a file in");
+  if (child == 0) be_the_child(read);
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) throw RunError("lost the process that tries a file");
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+}  // namespace asymptop::h5
