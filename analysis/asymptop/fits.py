@@ -173,6 +173,25 @@ def _bend(points: Sequence[Point], x: Array, logs: Array, samples: Array, weight
     return Slope(points[0].n, points[-1].n, value, _percentile_interval(samples @ coefficients, value))
 
 
+def fit_power_and_root(points: Sequence[Point], accuracy: float) -> Slope | None:
+    """The exponent e of a n^e exp(b sqrt(log n)), b free: what the data say of e where sqrt(log n) may correct it.
+
+    `accuracy` is a relative error of the means that no draw shows; it widens the interval. None below four n.
+    """
+    used, _ = usable_points(points)
+    if len({p.n for p in used}) < 4:
+        return None
+    x = np.log([float(p.n) for p in used])
+    root = np.sqrt(_inverse_variances(used))[:, None]
+    design = np.stack([np.ones_like(x), x, np.sqrt(x)], axis=1)
+    coefficients = (np.linalg.pinv(design * root) * root.T)[1]
+    logs = np.array([p.power * np.log(np.mean(p.draw_values)) for p in used])
+    value = float(coefficients @ logs)
+    interval = _percentile_interval(_resampled_logs(used, RESAMPLES, SEED) @ coefficients, value)
+    blur = accuracy * float(np.sum(np.abs(coefficients)))
+    return Slope(used[0].n, used[-1].n, value, Interval(interval.low - blur, interval.high + blur))
+
+
 def _hold_out(points: Sequence[Point], x: Array, logs: Array, samples: Array, weights: Array) -> HeldOut | None:
     """Three n at least: two for the fit, and the largest, which it has not seen."""
     seen = [i for i, p in enumerate(points) if p.n < points[-1].n]

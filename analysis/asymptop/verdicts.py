@@ -47,6 +47,8 @@ class Finding:
     fit: PowerFit | None = None
     phase: str = ""  # of laws.PHASES
     comparison: Comparison | None = None
+    corrected: Slope | None = None  # the exponent with the known finite-size correction divided out
+    says: str = ""  # what the claim says of the fitted number, where it is more than the number
 
     @property
     def last_slope(self) -> Slope | None:
@@ -148,10 +150,9 @@ class Judgement:
         number = f"{example.fitted_name} {example.fitted:.3g}"
         if example.fitted_name.startswith("residual"):
             return f"{text}: {number} at worst ({where})."
-        if self.verdict is Verdict.SUPPORTED:
-            # The measured number may still be on its way to the claimed one, or ahead of a bound.
-            return f"{text}: {number} at these n, {example.claimed:.3g} claimed as n grows ({where})."
-        return f"{text}: {number} where it says {example.claimed:.3g} ({where})."
+        claimed = example.says or f"{example.claimed:.3g}"
+        limit = "" if example.fit is None or example.limit is None else f", i.i.d. limit {example.limit:.3g}"
+        return f"{text}: {number} at these n, claimed {claimed}{limit} ({where})."
 
     def _example(self, tested: Sequence[Finding]) -> Finding:
         """The finding that says the verdict most clearly."""

@@ -13,11 +13,11 @@ from asymptop.attend_file import read_attend
 from asymptop.claims import CLAIMS, judge
 from asymptop.claims_file import ClaimsError, read_claims
 from asymptop.decisions import decide_at_least, decide_equal, decide_sign
-from asymptop.expectations import far_exponent
+from asymptop.expectations import far_exponent, far_values
 from asymptop.fit_models import compare_models
 from asymptop.fits import Point, fit_power
-from asymptop.lines import itself, power_laws, slow_laws
-from asymptop.quantities import EFFECTIVE_ENTRIES, LARGEST_SCORE, P_MAX, PARTICIPATION_RATIO
+from asymptop.lines import Line, itself, power_laws, slow_laws
+from asymptop.quantities import EFFECTIVE_ENTRIES, LARGEST_SCORE, P_MAX, PARTICIPATION_RATIO, TAIL_MASS
 from asymptop.reader import ResultsError, open_results
 from asymptop.series import group_series
 from asymptop.verdicts import Judgement, Verdict
@@ -236,10 +236,20 @@ def test_exponents_of_entries_are_the_limits_of_the_expectations(c: float) -> No
         (PARTICIPATION_RATIO, predictions.participation_exponent),
         (P_MAX, predictions.largest_entry_exponent),
     ):
-        found, _ = far_exponent(quantity, line, regime, "n")
-        assert found == pytest.approx(exponent(c), abs=0.06), quantity.name
-    slope, doubt = far_exponent(LARGEST_SCORE, line, regime, "log n")
+        found, doubt = far_exponent(far_values(quantity, line, regime), "n")
+        assert found == pytest.approx(exponent(c), abs=0.003 + doubt), quantity.name
+        assert doubt < 0.01
+    slope, doubt = far_exponent(far_values(LARGEST_SCORE, line, regime), "log n")
     assert slope == pytest.approx(0.5, abs=0.01 + doubt)
+
+
+@pytest.mark.parametrize(("c", "exponent"), [(1.0, 0.75), (1.2, 0.5), (2.0, 0.5), (3.0, 0.9)])
+def test_tail_exponents_are_the_limits_of_the_expectations(c: float, exponent: float) -> None:
+    law = f"n^{exponent}"
+    line = Line(law, exponent, lambda case: None, lambda n: round(n**exponent), law)
+    found, doubt = far_exponent(far_values(TAIL_MASS, line, laws.Regime("sqrt_log", c)), "n")
+    assert found == pytest.approx(predictions.tail_exponent(c, exponent), abs=0.002)
+    assert doubt < 0.01
 
 
 def test_expectations_far_beyond_the_data() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import ROOT, asymptop
 
-COPY = Path(__file__).with_name("iid_gaussian_rows_4096.csv")
+COPY = ROOT / "analysis" / "asymptop" / "iid_gaussian_rows_4096.csv"
 FULL = ROOT.parent / "shared" / "reference" / "iid_gaussian_rows.csv"
 
 
