@@ -85,6 +85,9 @@ def _match(claim: Claim, series: Series, line: Line, fit: PowerFit, expected: Ex
     if expected is None:
         return ""
     text = f"finite-n expectation off the measured means by at most {expected.worst_gap:.1%}"
+    if expected.limit is not None:
+        base = "n" if fit.scale == "n" else "(log n)"
+        text = f"{base}^{number(expected.limit)} as n grows, {text}"
     gap = _closed_form_gap(claim, series, line, fit.used)
     return text if gap is None else f"{claim.prediction} off by at most {gap:.1%}, {text}"
 

@@ -59,8 +59,8 @@ def _mirrored(slope: Slope) -> Slope:
 
 @dataclass(frozen=True)
 class Correction:
-    """What i.i.d. Gaussian logits say of a line. `slope` is the exponent fitted to measured over expected, plus the
-    limit; `free` the same with a free exp(b sqrt(log n)) beside it. `explains`: measured and expected means agree at
+    """What i.i.d. Gaussian logits say of a line. `limit` +- `doubt` is their exponent as n grows, `slope` the exponent fitted
+    to measured over expected, plus the limit; `free` the same with a free exp(b sqrt(log n)) beside it. `explains`: measured and expected means agree at
     every n. `log_end` is the logarithm of expected / x^claimed at the farthest n over that at the largest measured n;
     `log_peak` and `log_dip` its largest and smallest value on the way. `close_at` is the n from which the local slope
     of the expectation stays within CLOSE of its limit.
@@ -75,7 +75,9 @@ class Correction:
     log_peak: float = 0.0
     log_dip: float = 0.0
     close_at: float | None = None
-    mirrored: bool = False  # of the inverse of what was measured
+    limit: float = float("nan")
+    doubt: float = 0.0
+    mirrored: bool = False  # of the inverse of what was measured; `limit` never is
 
     @property
     def shown(self) -> Slope:
@@ -104,17 +106,17 @@ def margin(claimed: float, scale: str = "n") -> float:
     return min(EXPONENT_MARGIN * abs(claimed), SMALLEST_MARGIN[scale]) if claimed else SMALLEST_MARGIN[scale]
 
 
-def _side(interval: Interval, claimed: float, scale: str) -> str:
+def _side(interval: Interval, claimed: float, scale: str, room: float = 0.0) -> str:
     """Where an exponent's interval lies: clearly above the claimed one (slower), at or below it (reached), or open.
 
     An interval that holds the claimed exponent must be narrow to reach it; one that lies above by less than the
     margin is open: too close to contradict, and never support. An exponent of 0 has no "above by a little": what
-    stays within the margin of it reaches it.
+    stays within the margin of it reaches it. `room` widens what an interval that holds the claimed one may reach to.
     """
     limit = claimed + margin(claimed, scale)
     if interval.low > limit:
         return "slower"
-    return "reached" if interval.low <= (claimed or limit) and interval.high <= limit else "open"
+    return "reached" if interval.low <= (claimed or limit) and interval.high <= max(limit, claimed + room) else "open"
 
 
 def _carried(fit: PowerFit) -> float:
@@ -147,12 +149,20 @@ def _by_correction(correction: Correction, base: str, what: str) -> str:
     )
 
 
+def _tends(correction: Correction, base: str) -> str:
+    """What decides against a claim where the limit is not the claimed one."""
+    return (
+        f"i.i.d. Gaussian logits, which fit at every n ({correction.fit_words}), tend to "
+        f"{base}^{number(correction.limit)}; with their finite-size behaviour divided out and the exponent left free, "
+        f"{base}^{number(correction.shown.value)} (95%: {span(correction.shown.interval)})"
+    )
+
+
 def _open_at_these_n(correction: Correction, base: str, what: str, limit: str) -> str:
     """Why a claim is open though the limit is known: what was measured, what fits it, and how far away the limit is."""
     return (
         f"{what} at these n. I.i.d. Gaussian logits fit at every n ({correction.fit_words}) and tend to "
-        f"{base}^{number(correction.shown.value)}{limit}, but {correction.distance_words}, so that these n do not "
-        "decide"
+        f"{base}^{number(correction.limit)}{limit}, but {correction.distance_words}, so that these n do not decide"
     )
 
 
@@ -166,13 +176,16 @@ def decide_power(
 
     whole, last = side(fit.interval), side(fit.last_slope.interval)
     rest = whole if fit.without_smallest is None else side(fit.without_smallest.interval)
-    limit = None if correction is None else side(correction.slope.interval)
+    room = SMALLEST_MARGIN[fit.scale]
+    limit = None if correction is None else _side(correction.slope.interval, claimed, fit.scale, room)
     explained = correction is not None and correction.explains
     close = claimed + (0.0 if claimed else margin(claimed, fit.scale))
     base = "n" if fit.scale == "n" else "(log n)"
     if whole == rest == "reached" and fit.last_slope.interval.low <= close and limit != "slower":
         if limit is None and _bends_away(fit, claimed):
             return Verdict.UNDECIDED, "reached over this range, yet the local slopes leave the claimed exponent"
+        if limit == "open" and explained:
+            return Verdict.UNDECIDED, f"reached over this range, yet {_tends(correction, base)}, too near to decide"
         return Verdict.SUPPORTED, ""
     if limit == "reached" and explained:
         bounded = correction.log_peak <= np.log(BOUNDED_FACTOR)
@@ -202,7 +215,7 @@ def decide_power(
     if limit == "slower" and explained:
         if whole == rest == "reached" and not fit.bends:
             return Verdict.UNDECIDED, "reached over this range, yet i.i.d. Gaussian logits, which fit, tend elsewhere"
-        return Verdict.CONTRADICTED, "the fit alone is open; finite-size behaviour, which fits the data, decides"
+        return Verdict.CONTRADICTED, f"the fit alone is open; {_tends(correction, base)}"
     if "open" in (whole, rest) and fit.interval.low > claimed:
         near = f"{slower} by less than {margin(claimed, fit.scale):.2g}, too close to contradict"
         return Verdict.UNDECIDED, near if claimed else f"{slower}, but not clearly"
@@ -261,6 +274,8 @@ def decide_equal(fit: PowerFit, claimed: float, correction: Correction | None = 
     explained = correction is not None and correction.explains
     base = "n" if fit.scale == "n" else "(log n)"
     raw = sides == ["on", "on"] and last != "off"
+    if explained and limit == "on" and abs(correction.limit - claimed) > reach + correction.doubt:
+        return Verdict.UNDECIDED, f"{_tends(correction, base)}, too near to decide"
     if raw and limit in (None, "on"):
         if limit is None and _leaves(fit, claimed, reach):
             return Verdict.UNDECIDED, "held over this range, yet the local slopes leave the claimed exponent"
@@ -272,9 +287,7 @@ def decide_equal(fit: PowerFit, claimed: float, correction: Correction | None = 
     if explained and limit == "off":
         if raw and not fit.bends:
             return Verdict.UNDECIDED, "held over this range, yet i.i.d. Gaussian logits, which fit, tend elsewhere"
-        tends = f"i.i.d. Gaussian logits, which fit at every n ({correction.fit_words}), tend to"
-        value = f"{base}^{number(correction.slope.value)} (95%: {span(correction.slope.interval)})"
-        return Verdict.CONTRADICTED, f"{tends} {value}"
+        return Verdict.CONTRADICTED, _tends(correction, base)
     if sides == ["off", "off"] and last == "off" and limit in (None, "off"):
         nearer = abs(fit.last_slope.value - claimed) < abs(fit.local_slopes[0].value - claimed)
         if limit is None and fit.bends and nearer:

@@ -113,6 +113,8 @@ class Expectation:
             peak,
             dip,
             self._close_at(self.limit),
+            self.limit,
+            self.doubt,
         )
 
 

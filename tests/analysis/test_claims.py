@@ -174,7 +174,7 @@ def test_finite_size_guards() -> None:
     assert decide_power(_fit([-0.5, -0.5, -0.5]), -0.5, corrected)[0] is Verdict.SUPPORTED
     assert decide_power(_fit([-0.8, -0.8, -0.8]), -0.5, None)[0] is Verdict.SUPPORTED
     # A correction that fits at every n supports a claim while it is small, and while no factor grows beside the power.
-    known = replace(corrected, explains=True, chi_square=3.0, points=5)
+    known = replace(corrected, explains=True, chi_square=3.0, points=5, limit=-0.5)
     assert decide_power(_fit([-0.40, -0.42, -0.44]), -0.5, known)[0] is Verdict.SUPPORTED
     far = decide_power(_fit([-0.2, -0.2, -0.2]), -0.5, known)
     assert far[0] is Verdict.UNDECIDED
