@@ -85,7 +85,7 @@ def _match(claim: Claim, series: Series, line: Line, fit: PowerFit, expected: Ex
     if expected is None:
         return ""
     text = f"finite-n expectation off the measured means by at most {expected.worst_gap:.1%}"
-    if expected.limit is not None:
+    if expected.known:
         base = "n" if fit.scale == "n" else "(log n)"
         text = f"{base}^{number(expected.limit)} as n grows, {text}"
     gap = _closed_form_gap(claim, series, line, fit.used)
@@ -147,7 +147,7 @@ def _judge(claim: Claim, series: Series, line: Line, decide: Decision, says: Cal
         fit.exponent,
         fit.interval,
         claimed,
-        stated if expected is None else expected.limit,
+        stated if expected is None else expected.limit if expected.known else None,
         (fit.used[0].n, fit.used[-1].n),
         series.draws,
         series.rows,
@@ -206,11 +206,11 @@ def has_exponent(claim: Claim, series: Sequence[Series]) -> list[Finding]:
 
 def _by_sign(claim: Claim, series: Series, line: Line, falls: bool) -> Decision:
     def decide(fit: PowerFit, _: float, __: Correction | None) -> tuple[Verdict, str]:
-        known = expectation(claim.quantity, series, line, fit.used, None, claim.scale)
+        stated = claim.limit(line.exponent, series.regime) if series.predictable else None
+        known = expectation(claim.quantity, series, line, fit.used, stated, claim.scale)
         if known is None or not known.explains:
             return decide_sign(fit, falls, None)
-        correction = known.correction(0.0)
-        return decide_sign(fit, falls, known.slope, None if correction is None else correction.log_end)
+        return decide_sign(fit, falls, known.slope, known.correction(0.0))
 
     return decide
 

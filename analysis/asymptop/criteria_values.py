@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .criteria import MINIMUM_POINTS, testable
-from .decisions import RATIO_MARGIN, TRUSTED_SHARE, decide_ratio, decide_sign, power_of_two
+from .decisions import RATIO_MARGIN, TRUSTED_SHARE, decide_ratio, decide_sign, number, power_of_two
 from .expectations import Expectation, expectation, far_limit
 from .fits import FitError, Point, fit_power
 from .lines import Line
@@ -140,7 +140,7 @@ def _decide_value(claim: Claim, series: Series, line: Line, last: Estimate, clai
         return Verdict.SUPPORTED, "", match
     if claimed == 0.0:
         verdict, why = _decide_zero(expected, measured)
-        return verdict, why or "it falls all the way", match
+        return verdict, why, match
     near = max(TRUSTED_SHARE * abs(claimed), _SMALLEST_VALUE)
     if abs(last.mean - claimed) <= near and doubt <= near:
         return Verdict.SUPPORTED, f"off by what finite size does: {fits} {value}", match
@@ -153,8 +153,8 @@ def _decide_zero(expected: Expectation, measured: Sequence[Point]) -> tuple[Verd
         fit = fit_power(measured)
     except FitError:
         return Verdict.UNDECIDED, "too few n with a mean above zero"
-    correction = expected.correction(0.0)
-    return decide_sign(fit, True, expected.slope, None if correction is None else correction.log_end)
+    verdict, why = decide_sign(fit, True, expected.slope, expected.correction(0.0))
+    return verdict, why or f"it falls like n^{number(fit.exponent)} at these n, and so far beyond them"
 
 
 def tends_to_value(claim: Claim, series: Sequence[Series]) -> list[Finding]:

@@ -35,6 +35,8 @@ BOUNDED_FACTOR = 3.0
 # A local slope this close to its limit has reached it; expectations go to n = 2^FARTHEST.
 CLOSE = 0.05
 FARTHEST = 960
+# A smaller exponent is none; what falls by this factor beyond the data falls on.
+_NO_EXPONENT, _GONE = 5e-4, 100.0
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -59,11 +61,11 @@ def _mirrored(slope: Slope) -> Slope:
 
 @dataclass(frozen=True)
 class Correction:
-    """What i.i.d. Gaussian logits say of a line. `limit` +- `doubt` is their exponent as n grows, `slope` the exponent fitted
-    to measured over expected, plus the limit; `free` the same with a free exp(b sqrt(log n)) beside it. `explains`: measured and expected means agree at
-    every n. `log_end` is the logarithm of expected / x^claimed at the farthest n over that at the largest measured n;
-    `log_peak` and `log_dip` its largest and smallest value on the way. `close_at` is the n from which the local slope
-    of the expectation stays within CLOSE of its limit.
+    """What i.i.d. Gaussian logits say of a line. `limit` +- `doubt` is their exponent as n grows, `slope` the exponent
+    fitted to measured over expected, plus the limit; `free` the same with a free exp(b sqrt(log n)) beside it.
+    `explains`: measured and expected means agree at every n. `log_end` is the logarithm of expected / x^claimed at the
+    farthest n over that at the largest measured n; `log_peak` and `log_dip` its largest and smallest value on the way.
+    `close_at` is the n from which the local slope of the expectation stays within CLOSE of its limit.
     """
 
     slope: Slope
@@ -158,12 +160,17 @@ def _tends(correction: Correction, base: str) -> str:
     )
 
 
-def _open_at_these_n(correction: Correction, base: str, what: str, limit: str) -> str:
+def _open_at_these_n(correction: Correction, base: str, what: str) -> str:
     """Why a claim is open though the limit is known: what was measured, what fits it, and how far away the limit is."""
-    return (
+    text = (
         f"{what} at these n. I.i.d. Gaussian logits fit at every n ({correction.fit_words}) and tend to "
-        f"{base}^{number(correction.limit)}{limit}, but {correction.distance_words}, so that these n do not decide"
+        f"{base}^{number(correction.limit)}"
     )
+    if correction.log_peak > np.log(BOUNDED_FACTOR) and correction.log_end == correction.log_peak:
+        size = correction.log_end / np.log(10.0)
+        text += f" times a factor that keeps growing (by 10^{size:.1f} from here to n = 2^{FARTHEST})"
+        return f"{text}, so that a constant is not enough; {correction.distance_words}"
+    return f"{text}, but {correction.distance_words}: these n do not decide"
 
 
 def decide_power(
@@ -191,11 +198,7 @@ def decide_power(
         bounded = correction.log_peak <= np.log(BOUNDED_FACTOR)
         if bounded and correction.trusted(fit, claimed):
             return Verdict.SUPPORTED, _by_correction(correction, base, f"{slower} over this range")
-        factor = ""
-        if correction.log_end > np.log(BOUNDED_FACTOR):
-            size = correction.log_end / np.log(10.0)
-            factor = f" times a factor that keeps growing (by 10^{size:.1f} up to n = 2^{FARTHEST})"
-        return Verdict.UNDECIDED, _open_at_these_n(correction, base, slower, factor)
+        return Verdict.UNDECIDED, _open_at_these_n(correction, base, slower)
     if whole == rest == "slower" and last != "reached" and fit.last_slope.value > claimed:
         if limit == "slower":
             return Verdict.CONTRADICTED, ""
@@ -283,7 +286,7 @@ def decide_equal(fit: PowerFit, claimed: float, correction: Correction | None = 
     if explained and limit == "on":
         if correction.trusted(fit, claimed):
             return Verdict.SUPPORTED, _by_correction(correction, base, "off over this range")
-        return Verdict.UNDECIDED, _open_at_these_n(correction, base, "another slope", "")
+        return Verdict.UNDECIDED, _open_at_these_n(correction, base, "another slope")
     if explained and limit == "off":
         if raw and not fit.bends:
             return Verdict.UNDECIDED, "held over this range, yet i.i.d. Gaussian logits, which fit, tend elsewhere"
@@ -299,31 +302,38 @@ def decide_equal(fit: PowerFit, claimed: float, correction: Correction | None = 
 
 
 def decide_sign(
-    fit: PowerFit, falls: bool, expected_slope: float | None, log_end: float | None = None
+    fit: PowerFit, falls: bool, expected_slope: float | None, far: Correction | None = None
 ) -> tuple[Verdict, str]:
     """Verdict on "tends to 0" (`falls`) or "does not": by the sign of the fit and of the slope at the largest n.
 
-    `expected_slope` and `log_end` (Correction) where i.i.d. Gaussian logits fit the data: what they do at the largest
-    n, and far beyond.
+    `expected_slope` and `far` where i.i.d. Gaussian logits fit the data: what they do at the largest n, and beyond.
     """
     rest = fit if fit.without_smallest is None else fit.without_smallest
     intervals = (fit.interval, rest.interval, fit.last_slope.interval)
     if expected_slope is not None and expected_slope * fit.last_slope.value > 0:
         intervals = intervals[:2]  # the slope at the largest n has the sign that its expectation has
     falling, rising = all(i.high < 0 for i in intervals), all(i.low > 0 for i in intervals)
+    ends = "" if far is None else _end(far)
     if (falling if falls else rising) and fit.last_slope.value * (-1 if falls else 1) > 0:
-        if log_end is not None and (log_end > -np.log(BOUNDED_FACTOR)) == falls:
-            ends = "level off" if falls else "vanish"
-            return Verdict.UNDECIDED, f"so at these n, yet i.i.d. Gaussian logits, which fit, {ends} far beyond them"
+        if ends == ("levels off" if falls else "vanishes"):
+            return Verdict.UNDECIDED, f"so at these n, yet the expectation of i.i.d. Gaussian logits, which fit, {ends}"
         return Verdict.SUPPORTED, ""
     if rising if falls else falling:
-        same = expected_slope is not None and np.sign(expected_slope) == np.sign(fit.last_slope.value)
-        if same and (log_end is None or (log_end < -np.log(BOUNDED_FACTOR)) == falls):
+        if ends and ends != ("levels off" if falls else "vanishes"):
             return Verdict.UNDECIDED, "i.i.d. Gaussian logits have this sign at these n, and the other one in the limit"
         return Verdict.CONTRADICTED, ""
     if not falls and fit.last_slope.interval.high >= 0 and fit.used[-1].mean > 0.9:
         return Verdict.SUPPORTED, "all of the row's weight is lost"
     return Verdict.UNDECIDED, "the slopes change sign or their intervals hold 0"
+
+
+def _end(far: Correction) -> str:
+    """What the expectation does as n grows: by the sign of its exponent, by its far values where that is 0."""
+    if far.limit < -far.doubt - _NO_EXPONENT:
+        return "vanishes"
+    if far.limit - far.doubt >= -_NO_EXPONENT:
+        return "vanishes" if far.log_end < -np.log(_GONE) else "levels off"
+    return "is not known"
 
 
 def decide_ratio(deviations: Sequence[float], last: Interval, reach: float = RATIO_MARGIN) -> tuple[Verdict, str]:

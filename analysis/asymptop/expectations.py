@@ -50,6 +50,11 @@ class Expectation:
     far: tuple[float, ...] | None
 
     @property
+    def known(self) -> bool:
+        """Whether there is an exponent in the limit, and it is known well enough to say so."""
+        return self.limit is not None and self.doubt <= _MOST_DOUBT
+
+    @property
     def worst_gap(self) -> float:
         return max(abs(p.mean - 1.0) for p in self.ratios)
 
@@ -106,7 +111,7 @@ class Expectation:
         return Correction(
             self._slope(self.limit),
             self._free(self.limit),
-            self.explains and self.doubt <= _MOST_DOUBT,
+            self.explains and self.known,
             self.chi_square,
             len(self.ratios),
             end,

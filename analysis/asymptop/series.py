@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import laws
 from .reader import Case, ResultsError
@@ -24,6 +24,7 @@ _IDENTITY = {
 
 # Inputs whose rows have logits of known law: measured over keys, or simulated without them.
 SIMULATED = "simulated"
+SIMULATED_MARK = f", {SIMULATED}"
 _SYNTHETIC = ("gaussian", SIMULATED)
 
 
@@ -91,6 +92,11 @@ def _title(identity: dict[str, str | int], varying: set[str], plain: bool) -> st
         if name in varying:
             parts.append(f"{_IDENTITY[name]} = {identity[name]}")
     return ", ".join(parts)
+
+
+def marked_simulated(series: Sequence[Series]) -> tuple[Series, ...]:
+    """Simulated series under a title that tells them from measured ones of the same law."""
+    return tuple(s if s.title.endswith(SIMULATED_MARK) else replace(s, title=s.title + SIMULATED_MARK) for s in series)
 
 
 def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:

@@ -13,7 +13,7 @@ from .fits import PowerFit, Slope
 from .laws import PHASES, Regime
 from .lines import Line, power_laws
 from .quantities import Quantity
-from .series import Series
+from .series import SIMULATED_MARK, Series
 from .statistics import Array, Interval
 
 NO_INTERVAL = Interval(float("nan"), float("nan"))
@@ -116,13 +116,29 @@ class Judgement:
         object.__setattr__(self, "counts", counts)
 
     @property
+    def settled(self) -> tuple[Finding, ...]:
+        """UNDECIDED at its n, and decided for the same law of sigma and of k by rows simulated to larger n."""
+        return tuple(f for f in self.findings if f.verdict is Verdict.UNDECIDED and self._decided_beyond(f))
+
+    def _decided_beyond(self, finding: Finding) -> bool:
+        decided = (Verdict.SUPPORTED, Verdict.CONTRADICTED)
+        return finding.n_range is not None and any(
+            other.verdict in decided
+            and other.regime == finding.regime + SIMULATED_MARK
+            and other.parameter == finding.parameter
+            and other.n_range[1] > finding.n_range[1]
+            for other in self.findings
+        )
+
+    @property
     def verdict(self) -> Verdict:
         tested = sum(self.counts[v] for v in Verdict if v is not Verdict.NOT_TESTED)
         if not tested:
             return Verdict.NOT_TESTED
         if self.counts[Verdict.CONTRADICTED]:
             return Verdict.CONTRADICTED
-        return Verdict.SUPPORTED if self.counts[Verdict.SUPPORTED] == tested else Verdict.UNDECIDED
+        open_tests = self.counts[Verdict.UNDECIDED] - len(self.settled)
+        return Verdict.UNDECIDED if open_tests else Verdict.SUPPORTED
 
     def in_phase(self, phase: str) -> Verdict | None:
         """The verdict on the claim in one regime of sigma; None where nothing was tested."""
@@ -143,7 +159,7 @@ class Judgement:
         doing = {Verdict.SUPPORTED: "support", Verdict.CONTRADICTED: "contradict", Verdict.UNDECIDED: "leave open"}
         many = self.counts[self.verdict]
         text = f"{many} of {len(tested)} tests {doing[self.verdict]}{'s' if many == 1 else ''} it"
-        text = text.replace("leave opens", "leaves open")
+        text = text.replace("leave open it", "leave it open").replace("leave opens it", "leaves it open")
         if not np.isfinite(example.fitted):
             return f"{text}."
         where = ", ".join(part for part in (example.regime, example.parameter) if part)
@@ -157,7 +173,7 @@ class Judgement:
     def _example(self, tested: Sequence[Finding]) -> Finding:
         """The finding that says the verdict most clearly."""
         agreeing = [f for f in tested if f.verdict is self.verdict]
-        return (min if self.verdict is Verdict.UNDECIDED else max)(agreeing, key=_clarity)
+        return max(agreeing, key=_clarity)
 
     @property
     def sentence(self) -> str:
@@ -171,7 +187,9 @@ class Judgement:
             for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.UNDECIDED)
             if self.counts[verdict]
         )
-        return f"{counts.capitalize()} of {len(tested)} tests. {example.sentence}"
+        settled = len(self.settled)
+        beyond = f", {settled} of them decided by rows simulated to larger n" if settled else ""
+        return f"{counts.capitalize()} of {len(tested)} tests{beyond}. {example.sentence}"
 
 
 def _clarity(finding: Finding) -> float:
