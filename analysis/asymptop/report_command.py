@@ -17,6 +17,7 @@ from .precision_file import KIND, PrecisionResults, read_precision
 from .precision_report import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from .reader import ResultsError, open_results
 from .report import Section, write_report
+from .report_inputs import judge_inputs, primary
 from .scaling_command import write_scaling
 from .scaling_report import Target
 from .series import group_series, marked_simulated
@@ -71,10 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
         with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
             series = group_series(results.cases)
             norms = read_attend(arguments.attend) if arguments.attend is not None else ()
-            judgements = judge((*series, *marked_simulated(simulated), *norms), claims)
+            judgements = judge((*primary(series), *marked_simulated(simulated), *norms), claims)
+            inputs = judge_inputs(series, claims)
             figures = render(series, arguments.figures, simulated)
             more = _precision(arithmetic, arguments.figures, len(figures) + 1)
-            write_report(arguments.output, results, series, judgements, figures, more)
+            write_report(arguments.output, results, series, judgements, figures, more, inputs)
             if arguments.extra_p is not None:
                 write_extra_p(arguments.extra_p, series)
     except (ResultsError, ClaimsError) as error:
