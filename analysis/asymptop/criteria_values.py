@@ -118,9 +118,13 @@ def _decide_value(claim: Claim, series: Series, line: Line, last: Estimate, clai
     there = low >= -reach and high <= reach
     measured = line.points(series, claim.quantity)
     expected = expectation(claim.quantity, series, line, measured, None, "n")
-    if expected is None or expected.far is None:
-        if there:
+    if there:
+        far_off = expected is not None and expected.explains and expected.far is not None
+        if not far_off or abs(far_limit(expected.far)[0] - claimed) <= reach + _SMALLEST_VALUE:
             return Verdict.SUPPORTED, "", ""
+    if claimed == 0.0:
+        return *_decide_zero(expected, measured), ""
+    if expected is None or expected.far is None:
         inside = low <= reach and high >= -reach
         why = "the interval holds the limit and more" if inside else "finite size is not known here"
         return Verdict.UNDECIDED, why, ""
@@ -131,30 +135,25 @@ def _decide_value(claim: Claim, series: Series, line: Line, last: Estimate, clai
     value = f"{limit:.3g} ± {doubt:.1g}"
     apart = abs(limit - claimed) > doubt + max(reach, _SMALLEST_VALUE)
     if not expected.explains:
-        if there:
-            return Verdict.SUPPORTED, "", match
         return Verdict.UNDECIDED, "the limit is not reached at these n, and finite size does not explain why", match
     if apart:
         return Verdict.CONTRADICTED, f"{fits} {value}", match
-    if there:
-        return Verdict.SUPPORTED, "", match
-    if claimed == 0.0:
-        verdict, why = _decide_zero(expected, measured)
-        return verdict, why, match
     near = max(TRUSTED_SHARE * abs(claimed), _SMALLEST_VALUE)
     if abs(last.mean - claimed) <= near and doubt <= near:
         return Verdict.SUPPORTED, f"off by what finite size does: {fits} {value}", match
     return Verdict.UNDECIDED, f"not there at these n. {fits[0].upper()}{fits[1:]} {value}, but slowly", match
 
 
-def _decide_zero(expected: Expectation, measured: Sequence[Point]) -> tuple[Verdict, str]:
+def _decide_zero(expected: Expectation | None, measured: Sequence[Point]) -> tuple[Verdict, str]:
     """Verdict on a limit of 0, by the fall."""
     try:
         fit = fit_power(measured)
     except FitError:
         return Verdict.UNDECIDED, "too few n with a mean above zero"
-    verdict, why = decide_sign(fit, True, expected.slope, expected.correction(0.0))
-    return verdict, why or f"it falls like n^{number(fit.exponent)} at these n, and so far beyond them"
+    known = expected if expected is not None and expected.explains else None
+    far = None if known is None or known.far is None else known.correction(0.0)
+    verdict, why = decide_sign(fit, True, None if known is None else known.slope, far)
+    return verdict, why or f"it falls like n^{number(fit.exponent)} at these n"
 
 
 def tends_to_value(claim: Claim, series: Sequence[Series]) -> list[Finding]:

@@ -117,16 +117,18 @@ class Judgement:
 
     @property
     def settled(self) -> tuple[Finding, ...]:
-        """UNDECIDED at its n, and decided for the same law of sigma and of k by rows simulated to larger n."""
-        return tuple(f for f in self.findings if f.verdict is Verdict.UNDECIDED and self._decided_beyond(f))
+        """UNDECIDED, yet decided elsewhere for the same law of sigma and of k: measured rows by those simulated to
+        larger n, simulated rows by measured ones."""
+        return tuple(f for f in self.findings if f.verdict is Verdict.UNDECIDED and self._decided_elsewhere(f))
 
-    def _decided_beyond(self, finding: Finding) -> bool:
+    def _decided_elsewhere(self, finding: Finding) -> bool:
         decided = (Verdict.SUPPORTED, Verdict.CONTRADICTED)
+        simulated = finding.regime.endswith(SIMULATED_MARK)
+        twin = finding.regime.removesuffix(SIMULATED_MARK) if simulated else finding.regime + SIMULATED_MARK
         return finding.n_range is not None and any(
             other.verdict in decided
-            and other.regime == finding.regime + SIMULATED_MARK
-            and other.parameter == finding.parameter
-            and other.n_range[1] > finding.n_range[1]
+            and (other.regime, other.parameter) == (twin, finding.parameter)
+            and (simulated or other.n_range[1] > finding.n_range[1])
             for other in self.findings
         )
 
@@ -187,8 +189,8 @@ class Judgement:
             for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.UNDECIDED)
             if self.counts[verdict]
         )
-        settled = len(self.settled)
-        beyond = f", {settled} of them decided by rows simulated to larger n" if settled else ""
+        settled = sum(not f.regime.endswith(SIMULATED_MARK) for f in self.settled)
+        beyond = f" ({settled} decided by rows simulated to larger n)" if settled else ""
         return f"{counts.capitalize()} of {len(tested)} tests{beyond}. {example.sentence}"
 
 
