@@ -122,9 +122,10 @@ def _decide_value(claim: Claim, series: Series, line: Line, last: Estimate, clai
         far_off = expected is not None and expected.explains and expected.far is not None
         if not far_off or abs(far_limit(expected.far)[0] - claimed) <= reach + _SMALLEST_VALUE:
             return Verdict.SUPPORTED, "", ""
-    if claimed == 0.0:
+    known = expected is not None and expected.far is not None
+    if claimed == 0.0 and not (known and expected.explains):
         return *_decide_zero(expected, measured), ""
-    if expected is None or expected.far is None:
+    if not known:
         inside = low <= reach and high >= -reach
         why = "the interval holds the limit and more" if inside else "finite size is not known here"
         return Verdict.UNDECIDED, why, ""
@@ -138,6 +139,8 @@ def _decide_value(claim: Claim, series: Series, line: Line, last: Estimate, clai
         return Verdict.UNDECIDED, "the limit is not reached at these n, and finite size does not explain why", match
     if apart:
         return Verdict.CONTRADICTED, f"{fits} {value}", match
+    if claimed == 0.0:
+        return *_decide_zero(expected, measured), match
     near = max(TRUSTED_SHARE * abs(claimed), _SMALLEST_VALUE)
     if abs(last.mean - claimed) <= near and doubt <= near:
         return Verdict.SUPPORTED, f"off by what finite size does: {fits} {value}", match

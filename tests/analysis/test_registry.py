@@ -167,6 +167,14 @@ value = 0.5
 phases = ["above"]
 
 [[claim]]
+id = "X-freeze-zero"
+sentence = "Planted."
+quantity = "sum_p_squared"
+sense = "tends to"
+value = 0
+phases = ["above"]
+
+[[claim]]
 id = "X-vanishes"
 sentence = "Planted."
 quantity = "tail_mass"
@@ -196,6 +204,7 @@ def test_other_senses_and_chosen_laws(regimes_file: Path, tmp_path: Path) -> Non
     found = judged(regimes_file, read_claims(tmp_path / "own.toml"))
     assert found["X-freeze"].verdict is not Verdict.CONTRADICTED, found["X-freeze"].sentence
     assert found["X-freeze-false"].verdict is Verdict.CONTRADICTED, found["X-freeze-false"].sentence
+    assert found["X-freeze-zero"].verdict is Verdict.CONTRADICTED, found["X-freeze-zero"].sentence
     assert found["X-vanishes"].verdict is Verdict.SUPPORTED, found["X-vanishes"].sentence
     assert [f.parameter for f in found["X-vanishes"].findings] == ["n^0.5"]
     assert found["X-vanishes-false"].verdict is Verdict.CONTRADICTED, found["X-vanishes-false"].sentence
