@@ -124,8 +124,9 @@ VERDICTS_EXPLAINED = _text("""
     n at which the slope would come within 0.05 of its limit, and so does a factor that keeps growing beside the power.
     It is CONTRADICTED when the fits exclude e and, where i.i.d. Gaussian logits describe the data, the corrected
     exponent does too. “Claimed” is what the source says, “i.i.d. limit” what independent Gaussian logits give as n
-    grows, computed out to n = 2^960. An UNDECIDED test counts as decided where rows simulated to larger n decide it. Beside
-    each test: the largest n held out of the fit, and whether an offset or a power of log n describes the data better.
+    grows, computed out to n = 2^960. An UNDECIDED test counts as decided where rows simulated to larger n decide it.
+    Beside each test: the largest n held out of the fit, and whether an offset or a power of log n describes the data
+    better.
 """)
 
 INPUTS = _text("""
