@@ -319,7 +319,8 @@ def decide_sign(
             return Verdict.UNDECIDED, f"so at these n, yet the expectation of i.i.d. Gaussian logits, which fit, {ends}"
         return Verdict.SUPPORTED, ""
     if rising if falls else falling:
-        if ends and ends != ("levels off" if falls else "vanishes"):
+        same = expected_slope is not None and expected_slope * fit.last_slope.value > 0
+        if (same and not ends) or (ends and ends != ("levels off" if falls else "vanishes")):
             return Verdict.UNDECIDED, "i.i.d. Gaussian logits have this sign at these n, and the other one in the limit"
         return Verdict.CONTRADICTED, ""
     if not falls and fit.last_slope.interval.high >= 0 and fit.used[-1].mean > 0.9:
