@@ -115,14 +115,24 @@ INVALID = "Crosses are INVALID cases, which enter no fit."
 
 VERDICTS_EXPLAINED = _text("""
     An exponent is the slope of log error against log n (or log log n), by weighted least squares; its 95% interval is a
-    bootstrap over draws. A claim that an error is O(n^e) is SUPPORTED when the fit over all n, the fit without the
-    smallest n and the slope between the two largest n (column “largest n”) all reach e or fall faster, or when they are
-    slower by just what finite size does: i.i.d. Gaussian logits fit the means at every n within 3% or 3 standard
-    errors, and tend to e. It is CONTRADICTED when the fits lie above e by more than 5% of it and, where i.i.d. Gaussian
-    logits describe the data, the exponent corrected for their finite-size behaviour does too. Otherwise it is
-    UNDECIDED. “Claimed” is what the source says, “i.i.d. limit” what independent Gaussian logits give as n grows.
+    bootstrap over draws, widened by the misfit where the line bends. A claim that an error is O(n^e) is SUPPORTED when
+    the fit over all n, the fit without the smallest n and the slope between the two largest n (column “largest n”) all
+    reach e or fall faster. A claim of an exponent needs intervals that hold it and no other. Where the slopes are not
+    there, the known finite-size correction can carry them over at most 0.1, or a third of e: i.i.d. Gaussian logits
+    must fit the means at every n within 3% or 3 standard errors, and column “corrected”, the exponent fitted with their
+    finite-size behaviour divided out, must hold the claim. A larger correction leaves it UNDECIDED at these n, with the
+    n at which the slope would come within 0.05 of its limit, and so does a factor that keeps growing beside the power.
+    It is CONTRADICTED when the fits exclude e and, where i.i.d. Gaussian logits describe the data, the corrected
+    exponent does too. “Claimed” is what the source says, “i.i.d. limit” what independent Gaussian logits give as n
+    grows, computed out to n = 2^960. An UNDECIDED test counts as decided where rows simulated to larger n decide it.
     Beside each test: the largest n held out of the fit, and whether an offset or a power of log n describes the data
     better.
+""")
+
+INPUTS = _text("""
+    The same claims for every input of the file, each column from the series of that input alone: ✓ supported,
+    ✗ contradicted, ? undecided, – not tested; hover for the numbers. The verdicts above are those of Gaussian input.
+    Where i.i.d. Gaussian logits fit another input's means at every n, their finite-size correction is used for it too.
 """)
 
 PRACTICE = _text("""
@@ -137,10 +147,10 @@ PRACTICE_EXPECTED = _text("""
 """)
 
 FITS_EXPLAINED = _text("""
-    Exponents of n with bootstrap intervals over draws (2000 resamples, fixed seed), and local slopes between
-    neighbouring n with theirs. Finite-size bias is large in this problem: where the local slopes drift (“bends:
-    yes”) no single exponent describes the data, and the slope at the largest n says more than the fit. Zeros and k
-    = n enter no fit.
+    Exponents of n with bootstrap intervals over draws (2000 resamples, fixed seed; widened by the misfit where the line
+    bends), and local slopes between neighbouring n with theirs. Finite-size bias is large in this problem: where the
+    local slopes drift (“bends: yes”) no single exponent describes the data, and the slope at the largest n says more
+    than the fit. Zeros and k = n enter no fit.
 """)
 
 REPLICATES_EXPLAINED = _text("""

@@ -5,16 +5,19 @@
     sentence = "The l2 error of a row falls like k^(-1/2)."
     source = "our draft, lemma 3"
     quantity = "row_l2_error"
-    sense = "equal"                 # at most | at least | equal
+    sense = "equal"                 # at most | at least | equal | vanishes | tends to | ratio
     exponent = "-C/2"               # of n (or of log n), in C of k = a n^C and c of sigma = c sqrt(log n)
     phases = ["constant"]           # default: all
 
-Optional: norm, formula, prediction, along, scale = "log n", limit (the exponent of i.i.d. Gaussian logits as n grows),
-and for sense = "ratio" closed_form in n, sigma and k, epsilon or t (functions sqrt, log, exp, Phi, Phi_inv).
+Optional: norm, formula, prediction, along, scale = "log n", k and sigma (lists of laws: these alone), limit (the
+exponent of i.i.d. Gaussian logits as n grows, where the entry knows it; it is checked). sense = "tends to" takes value
+in c, sense = "ratio" closed_form in n, sigma and k, epsilon or t (functions sqrt, log, exp, Phi, Phi_inv).
+At constant sigma c is sigma itself.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,16 +27,27 @@ from scipy.special import ndtr, ndtri
 
 from . import laws, lines, quantities
 from .claims import CLAIMS
-from .criteria import does_not_vanish, has_exponent, vanishes_like_power
-from .criteria_values import ratio_tends_to_one
+from .criteria import does_not_vanish, has_exponent, vanishes, vanishes_like_power
+from .criteria_values import ratio_tends_to_one, tends_to_value
 from .regimes import phase, unmasked
+from .series import Series
 from .verdicts import Claim
 
 SENSES = {
     "at most": vanishes_like_power,
     "at least": does_not_vanish,
     "equal": has_exponent,
+    "vanishes": vanishes,
+    "tends to": tends_to_value,
     "ratio": ratio_tends_to_one,
+}
+# The key that a sense cannot do without.
+NEEDED_BY = {
+    "at most": "exponent",
+    "at least": "exponent",
+    "equal": "exponent",
+    "tends to": "value",
+    "ratio": "closed_form",
 }
 ALONG = {
     "power laws": lines.power_laws,
@@ -58,9 +72,12 @@ _OPTIONAL = (
     "exponent",
     "limit",
     "closed_form",
+    "value",
     "phases",
+    "k",
+    "sigma",
 )
-_SCALARS = {"sqrt": np.sqrt, "log": np.log}
+_SCALARS = {"sqrt": np.sqrt, "log": np.log, "abs": np.abs}
 _ARRAYS = {**_SCALARS, "exp": np.exp, "Phi": ndtr, "Phi_inv": ndtri}
 
 
@@ -99,6 +116,38 @@ def _in_regime(function: Callable | None) -> Callable | None:
     return lambda c, regime: float(function(c, regime.coefficient))
 
 
+def _laws(entry: Mapping, key: str, where: str) -> tuple[str, ...]:
+    """The laws of a key, one or a list; none where it is absent."""
+    texts = entry.get(key, [])
+    texts = [texts] if isinstance(texts, str | int | float) else texts
+    try:
+        for text in texts:
+            laws.evaluate(str(text), 2.0**20)
+    except (laws.LawError, TypeError) as error:
+        raise ClaimsError(f"{where}: {key} is {texts!r}, allowed is a law in n or a list of them") from error
+    return tuple(str(text) for text in texts)
+
+
+def _is_one_of(law: str, wanted: tuple[str, ...]) -> bool:
+    return not wanted or any(laws.same(law, other) for other in wanted)
+
+
+def _with_sigma(applies: Callable, wanted: tuple[str, ...]) -> Callable:
+    def only(series: Series) -> str:
+        if not _is_one_of(str(series.identity["sigma_law"]), wanted):
+            return f"its σ is not {' or '.join(wanted)}"
+        return applies(series)
+
+    return only if wanted else applies
+
+
+def _with_k(along: Callable, wanted: tuple[str, ...]) -> Callable:
+    """Of the k laws of a series those that are wanted, power laws or not."""
+    if not wanted:
+        return along
+    return lambda series: [line for line in lines.every_law(series) if _is_one_of(line.law, wanted)]
+
+
 def _closed_form(entry: Mapping, where: str) -> Callable | None:
     names = ("n", "sigma", "k", "epsilon", "t")
     function = _formula(entry, "closed_form", names, _ARRAYS, where)
@@ -112,6 +161,21 @@ def _closed_form(entry: Mapping, where: str) -> Callable | None:
     return values
 
 
+def _default_formula(entry: Mapping, sense: str, scale: str) -> str:
+    if sense == "vanishes":
+        return f"{entry['quantity']} → 0"
+    if sense == "tends to":
+        return f"{entry['quantity']} → {entry['value']}"
+    if sense == "ratio":
+        return f"{entry['quantity']} / ({entry['closed_form']}) → 1"
+    return f"{entry['quantity']}: {sense} {scale}^({entry['exponent']})"
+
+
+def _mentions_c(entry: Mapping) -> bool:
+    """Whether a number of the claim depends on c of sigma = c sqrt(log n)."""
+    return any(re.search(r"\bc\b", entry.get(key, "")) is not None for key in ("exponent", "limit", "value"))
+
+
 def _claim(entry: Mapping, where: str) -> Claim:
     for key in _NEEDED:
         if not isinstance(entry.get(key), str) or not entry[key]:
@@ -120,6 +184,7 @@ def _claim(entry: Mapping, where: str) -> Claim:
     if unknown:
         raise ClaimsError(f"{where}: unknown key '{min(unknown)}', allowed are {', '.join((*_NEEDED, *_OPTIONAL))}")
     where = f"{where} ({entry['id']})"
+    entry = {key: str(value) if isinstance(value, int | float) else value for key, value in entry.items()}
     quantity = QUANTITIES[_choice(entry, "quantity", QUANTITIES, "", where)]
     sense = _choice(entry, "sense", SENSES, "", where)
     along = ALONG[_choice(entry, "along", ALONG, _default_along(quantity), where)]
@@ -130,26 +195,28 @@ def _claim(entry: Mapping, where: str) -> Claim:
     exponent = _formula(entry, "exponent", ("C", "c"), _SCALARS, where)
     limit = _formula(entry, "limit", ("C", "c"), _SCALARS, where)
     form = _closed_form(entry, where)
-    if sense == "ratio" and form is None:
-        raise ClaimsError(f'{where}: closed_form is missing; sense = "ratio" needs it')
-    if sense != "ratio" and exponent is None:
-        raise ClaimsError(f'{where}: exponent is missing; sense = "{sense}" needs it')
+    value = _formula(entry, "value", ("c",), _SCALARS, where)
+    needed = NEEDED_BY.get(sense)
+    if needed is not None and needed not in entry:
+        raise ClaimsError(f'{where}: {needed} is missing; sense = "{sense}" needs it')
+    k_laws, sigma_laws = _laws(entry, "k", where), _laws(entry, "sigma", where)
     return Claim(
         id=entry["id"],
         source=entry.get("source", "claims file"),
         sentence=entry["sentence"],
-        formula=entry.get("formula", f"{entry['quantity']}: {sense} {scale}^({entry.get('exponent', '…')})"),
+        formula=entry.get("formula", _default_formula(entry, sense, scale)),
         regime=", ".join(laws.PHASES[p] for p in wanted) or "all",
         norm=entry.get("norm", quantity.norm or quantity.words),
-        prediction=entry.get("prediction", entry.get("closed_form", entry.get("exponent", ""))),
+        prediction=entry.get("prediction", entry.get(needed or "", "")),
         criterion=SENSES[sense],
-        applies=phase(*wanted, fixed="c" in str(entry.get("exponent", ""))) if wanted else unmasked,
+        applies=_with_sigma(phase(*wanted, fixed=_mentions_c(entry)) if wanted else unmasked, sigma_laws),
         quantity=quantity,
-        along=along,
+        along=_with_k(along, k_laws),
         scale=scale,
         claimed_in_phase=_in_regime(exponent),
         limit_in_phase=_in_regime(limit),
         closed_form=form,
+        claimed_value=None if value is None else lambda regime: float(value(regime.coefficient)),
         ratio_margin=0.02,
     )
 

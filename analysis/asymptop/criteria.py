@@ -12,6 +12,7 @@ import numpy as np
 from .decisions import (
     EXPONENT_MARGIN,
     RATIO_MARGIN,
+    Correction,
     decide_at_least,
     decide_equal,
     decide_power,
@@ -23,7 +24,7 @@ from .decisions import (
 )
 from .expectations import Expectation, expectation
 from .fit_models import Comparison, compare_models
-from .fits import FitError, Point, PowerFit, Slope, fit_power
+from .fits import FitError, Point, PowerFit, fit_power
 from .lines import Line
 from .series import Series
 from .verdicts import Claim, Finding, Verdict
@@ -48,7 +49,7 @@ MINIMUM_POINTS = 3
 # k = n^C this close to the critical exponent decides nothing.
 BOUNDARY = 0.02
 
-Decision = Callable[[PowerFit, float, "Slope | None", bool], tuple[Verdict, str]]
+Decision = Callable[[PowerFit, float, "Correction | None"], tuple[Verdict, str]]
 
 
 def testable(claim: Claim, series: Sequence[Series]) -> Iterator[tuple[Series, Line]]:
@@ -84,6 +85,9 @@ def _match(claim: Claim, series: Series, line: Line, fit: PowerFit, expected: Ex
     if expected is None:
         return ""
     text = f"finite-n expectation off the measured means by at most {expected.worst_gap:.1%}"
+    if expected.known:
+        base = "n" if fit.scale == "n" else "(log n)"
+        text = f"{base}^{number(expected.limit)} as n grows, {text}"
     gap = _closed_form_gap(claim, series, line, fit.used)
     return text if gap is None else f"{claim.prediction} off by at most {gap:.1%}, {text}"
 
@@ -129,9 +133,8 @@ def _judge(claim: Claim, series: Series, line: Line, decide: Decision, says: Cal
         return too_few(claim, series, line, 0 if fit is None else len({p.n for p in fit.used}))
     stated = claim.limit(line.exponent, series.regime) if series.predictable else None
     expected = expectation(claim.quantity, series, line, fit.used, stated, claim.scale)
-    corrected = None if expected is None else expected.corrected(claim.scale)
-    explained = expected is not None and expected.explains and stated is not None
-    verdict, why = decide(fit, claimed, corrected, explained)
+    correction = None if expected is None else expected.correction(claimed)
+    verdict, why = decide(fit, claimed, correction)
     match = _match(claim, series, line, fit, expected)
     comparison = compare_models(fit.used)
     return Finding(
@@ -144,7 +147,7 @@ def _judge(claim: Claim, series: Series, line: Line, decide: Decision, says: Cal
         fit.exponent,
         fit.interval,
         claimed,
-        stated if expected is None else expected.limit,
+        stated if expected is None else expected.limit if expected.known else None,
         (fit.used[0].n, fit.used[-1].n),
         series.draws,
         series.rows,
@@ -152,6 +155,8 @@ def _judge(claim: Claim, series: Series, line: Line, decide: Decision, says: Cal
         fit,
         series.regime.phase,
         comparison,
+        None if correction is None or not correction.explains else correction.slope,
+        says(claimed),
     )
 
 
@@ -159,7 +164,7 @@ def _all(claim: Claim, series: Sequence[Series], decide: Decision, words: str) -
     base = "n" if claim.scale == "n" else "(log n)"
 
     def says(claimed: float) -> str:
-        return f"{words}{base}^{number(claimed)}" if claimed or not words else f"{words}a constant"
+        return f"{words} {base}^{number(claimed)}".strip() if claimed else f"{words} a constant".strip()
 
     found = [_judge(claim, one, line, decide, says) for one, line in testable(claim, series)]
     return [f for f in found if f is not None]
@@ -167,7 +172,7 @@ def _all(claim: Claim, series: Sequence[Series], decide: Decision, words: str) -
 
 def vanishes_like_power(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """The quantity is O(n^e), e = claimed(C): the error along k = alpha n^C, as the source states it."""
-    return _all(claim, series, decide_power, "")
+    return _all(claim, series, decide_power, "at most")
 
 
 def vanishes_by_bound(claim: Claim, series: Sequence[Series]) -> list[Finding]:
@@ -186,12 +191,12 @@ def vanishes_by_bound(claim: Claim, series: Sequence[Series]) -> list[Finding]:
 
 def is_at_most(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """The quantity grows like n^e at most; e = 0: it stays bounded."""
-    return _all(claim, series, decide_power, "at most ")
+    return _all(claim, series, decide_power, "at most")
 
 
 def does_not_vanish(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """The quantity falls like x^e at most; e = 0: it stays of order 1 or grows."""
-    return _all(claim, series, decide_at_least, "at least ")
+    return _all(claim, series, decide_at_least, "at least")
 
 
 def has_exponent(claim: Claim, series: Sequence[Series]) -> list[Finding]:
@@ -200,9 +205,12 @@ def has_exponent(claim: Claim, series: Sequence[Series]) -> list[Finding]:
 
 
 def _by_sign(claim: Claim, series: Series, line: Line, falls: bool) -> Decision:
-    def decide(fit: PowerFit, _: float, __: Slope | None, explained: bool) -> tuple[Verdict, str]:
-        known = expectation(claim.quantity, series, line, fit.used, None, claim.scale)
-        return decide_sign(fit, falls, known.slope if known is not None and explained else None)
+    def decide(fit: PowerFit, _: float, __: Correction | None) -> tuple[Verdict, str]:
+        stated = claim.limit(line.exponent, series.regime) if series.predictable else None
+        known = expectation(claim.quantity, series, line, fit.used, stated, claim.scale)
+        if known is None or not known.explains:
+            return decide_sign(fit, falls, None)
+        return decide_sign(fit, falls, known.slope, known.correction(0.0))
 
     return decide
 
@@ -218,3 +226,13 @@ def vanishes_where_predicted(claim: Claim, series: Sequence[Series]) -> list[Fin
         finding = _judge(claim, one, line, _by_sign(claim, one, line, claimed < 0), lambda _, words=words: words)
         findings.append(finding)
     return findings
+
+
+def vanishes(claim: Claim, series: Sequence[Series]) -> list[Finding]:
+    """The quantity tends to 0, at whatever rate."""
+    found = [
+        _judge(replace(claim, claimed_exponent=lambda _: 0.0, claimed_in_phase=None), one, line,
+               _by_sign(claim, one, line, True), lambda _: _SIGNS[True])
+        for one, line in testable(claim, series)
+    ]  # fmt: skip
+    return [f for f in found if f is not None]

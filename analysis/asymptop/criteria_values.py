@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from .criteria import MINIMUM_POINTS, testable
-from .decisions import RATIO_MARGIN, decide_ratio, decide_sign, power_of_two
-from .expectations import EXPLAINED_MARGIN, expected_at
-from .fits import FitError, fit_power
+from .decisions import RATIO_MARGIN, TRUSTED_SHARE, decide_ratio, decide_sign, number, power_of_two
+from .expectations import Expectation, expectation, far_limit
+from .fits import FitError, Point, fit_power
 from .lines import Line
 from .quantities import expected_draw_values
 from .reader import Case
@@ -17,9 +17,8 @@ from .series import Series
 from .statistics import Array, Estimate, Interval, estimate
 from .verdicts import Claim, Finding, Verdict
 
-_FAR = (2.0**20, 2.0**40, 2.0**60)
-# The expectation at 2^60 keys must come this close to a limit that the data have not reached.
-_FAR_MARGIN = 0.10
+# A limit is told from others to within this.
+_SMALLEST_VALUE = 0.005
 
 
 def _case_at(series: Series, n: int) -> Case:
@@ -112,32 +111,52 @@ def ratio_tends_to_one(claim: Claim, series: Sequence[Series]) -> list[Finding]:
 
 
 def _decide_value(claim: Claim, series: Series, line: Line, last: Estimate, claimed: float) -> tuple[Verdict, str, str]:
-    """(verdict, why, match). What the data have not reached counts when the expectation that fits them does."""
+    """(verdict, why, match). What the data have not reached counts while it is near, and the expectation that fits
+    them tends there."""
     reach = max(RATIO_MARGIN * abs(claimed), 1e-12)
     low, high = last.interval.low - claimed, last.interval.high - claimed
-    if low >= -reach and high <= reach:
-        return Verdict.SUPPORTED, "", ""
-    case = series.cases[-1]
-    expected = expected_draw_values(case, claim.quantity, line.parameter_of(case)) if series.predictable else None
-    if expected is None:
+    there = low >= -reach and high <= reach
+    measured = line.points(series, claim.quantity)
+    expected = expectation(claim.quantity, series, line, measured, None, "n")
+    if there:
+        far_off = expected is not None and expected.explains and expected.far is not None
+        if not far_off or abs(far_limit(expected.far)[0] - claimed) <= reach + _SMALLEST_VALUE:
+            return Verdict.SUPPORTED, "", ""
+    known = expected is not None and expected.far is not None
+    if claimed == 0.0 and not (known and expected.explains):
+        return *_decide_zero(expected, measured), ""
+    if not known:
         inside = low <= reach and high >= -reach
-        return (
-            Verdict.UNDECIDED,
-            "the interval holds the limit and more" if inside else "finite size is not known here",
-            "",
-        )
-    ratio = estimate(claim.quantity.draw_values(case, line.parameter_of(case)) / expected)
-    match = f"finite-n expectation off by {abs(ratio.mean - 1.0):.1%} at n = {power_of_two(case.n)}"
-    explained = abs(ratio.mean - 1.0) <= max(EXPLAINED_MARGIN, ratio.interval.half_width)
-    far = [expected_at(claim.quantity, line, series.regime, n) for n in _FAR]
-    if not explained or any(v is None for v in far):
+        why = "the interval holds the limit and more" if inside else "finite size is not known here"
+        return Verdict.UNDECIDED, why, ""
+    match = f"finite-n expectation off the measured means by at most {expected.worst_gap:.1%}"
+    limit, doubt = far_limit(expected.far)
+    fit_words = f"χ² = {expected.chi_square:.3g} for {len(measured)} n"
+    fits = f"i.i.d. Gaussian logits, which fit at every n ({fit_words}), tend to"
+    value = f"{limit:.3g} ± {doubt:.1g}"
+    apart = abs(limit - claimed) > doubt + max(reach, _SMALLEST_VALUE)
+    if not expected.explains:
         return Verdict.UNDECIDED, "the limit is not reached at these n, and finite size does not explain why", match
-    gaps = [abs(v - claimed) for v in far]
-    if gaps[0] >= gaps[1] >= gaps[2] and gaps[2] <= _FAR_MARGIN * max(abs(claimed), 0.1):
-        return Verdict.SUPPORTED, "off by what finite size does to i.i.d. Gaussian logits, which tend to it", match
-    if gaps[2] > gaps[0] and gaps[2] > _FAR_MARGIN:
-        return Verdict.CONTRADICTED, "i.i.d. Gaussian logits, which fit the data, tend elsewhere", match
-    return Verdict.UNDECIDED, f"the expectation, which fits the data, is still {gaps[2]:.2g} off at n = 2^60", match
+    if apart:
+        return Verdict.CONTRADICTED, f"{fits} {value}", match
+    if claimed == 0.0:
+        return *_decide_zero(expected, measured), match
+    near = max(TRUSTED_SHARE * abs(claimed), _SMALLEST_VALUE)
+    if abs(last.mean - claimed) <= near and doubt <= near:
+        return Verdict.SUPPORTED, f"off by what finite size does: {fits} {value}", match
+    return Verdict.UNDECIDED, f"not there at these n. {fits[0].upper()}{fits[1:]} {value}, but slowly", match
+
+
+def _decide_zero(expected: Expectation | None, measured: Sequence[Point]) -> tuple[Verdict, str]:
+    """Verdict on a limit of 0, by the fall."""
+    try:
+        fit = fit_power(measured)
+    except FitError:
+        return Verdict.UNDECIDED, "too few n with a mean above zero"
+    known = expected if expected is not None and expected.explains else None
+    far = None if known is None or known.far is None else known.correction(0.0)
+    verdict, why = decide_sign(fit, True, None if known is None else known.slope, far)
+    return verdict, why or f"it falls like n^{number(fit.exponent)} at these n"
 
 
 def tends_to_value(claim: Claim, series: Sequence[Series]) -> list[Finding]:

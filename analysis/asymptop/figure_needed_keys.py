@@ -40,7 +40,10 @@ _MOST_LINES = 12
 
 
 def _synthetic(panels: Sequence[Panel]) -> list[Series]:
-    return [s for p in panels for s in p.members if s.cases and s.synthetic]
+    """Series under a law of sigma: those of Gaussian input, or of the first input where there are none."""
+    found = [s for p in panels for s in p.members if s.cases and s.synthetic]
+    gaussian = [s for s in found if s.gaussian]
+    return gaussian or [s for s in found if s.first.input == found[0].first.input]
 
 
 def _shades(series: Sequence[Series]) -> list:
@@ -94,7 +97,7 @@ def _fit_words(one: KeysNeeded) -> str:
     if half_width < 5e-4:
         return f"$C$ = {one.fit.exponent:.3f}"
     digits = 2 if half_width > 9.5e-3 else 3
-    return f"$C$ = {one.fit.exponent:.{digits}f} ± {half_width:.{digits}f}"
+    return f"$C$ = {one.fit.exponent:.{digits}f} ± {half_width:.{digits}f}".replace("-", "−")
 
 
 def _label_ends(place: Axes, lines: Sequence[tuple[KeysNeeded, object]]) -> None:

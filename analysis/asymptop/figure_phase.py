@@ -92,7 +92,10 @@ def _field(c: Array, exponents: Array, low: float, high: float) -> Array:
 def phase_diagram(panels: Sequence[Panel]) -> Plot | None:
     """Needs three series of sigma = c sqrt(log n) that i.i.d. Gaussian logits describe."""
     series = [
-        s for p in panels for s in p.members if s.regime.kind == "sqrt_log" and s.predictable and len(s.cases) >= 2
+        s
+        for p in panels
+        for s in p.members
+        if s.regime.kind == "sqrt_log" and s.predictable and s.gaussian and len(s.cases) >= 2
     ]
     if len(series) < _FEWEST_SERIES:
         return None

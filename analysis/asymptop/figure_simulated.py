@@ -58,7 +58,7 @@ def _pairs(measured: Sequence[Panel], simulated: Sequence[Panel]) -> list[Pair]:
     found = []
     for panel in simulated:
         law = panel.first.identity["sigma_law"]
-        partner = next((p for p in measured if p.first.synthetic and p.first.identity["sigma_law"] == law), None)
+        partner = next((p for p in measured if p.first.gaussian and p.first.identity["sigma_law"] == law), None)
         found.append(Pair(panel.title, panel, partner))
     return found
 

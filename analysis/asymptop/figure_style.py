@@ -16,7 +16,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 # Okabe and Ito's palette without its yellow, which fades on white, and with an indigo; apart in grey as well.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#4D4D4D")
+PALETTE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#4D4D4D"),
+    *("#882255", "#999933", "#6B4C3B", "#88CCAA"),
+)
 MARKERS = ("o", "s", "^", "D", "v", "<", ">", "p")
 _COARSE, _FINE = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 INK = "#222222"

@@ -82,6 +82,8 @@ def render_plots(builders: Sequence[Callable[[], Plot | None]], folder: Path | N
             plot = build()
             if plot is None:
                 continue
+            plot.canvas.draw_without_rendering()  # lays the figure out, once for all formats
+            plot.canvas.set_layout_engine("none")
             if folder is not None:
                 _write_files(plot, folder)
             rendered.append(

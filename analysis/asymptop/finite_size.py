@@ -10,6 +10,8 @@ With Gamma_j the sum of j unit exponentials, the j-th largest of n normals is Ph
 exponentials are fixed: the same for every n and sigma, so that ratios and slopes are smooth. Accurate to
 about 1% for n >= 1000 and sigma up to 2 sqrt(log n), to 5% at sigma = log n, where rare rows carry the means; not for
 the last few k below n (tests/analysis compares with simulated rows).
+
+Everything is kept as a logarithm, so that n reaches 2^1000 and sigma log n: there weights span thousands of decades.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import log_ndtr, ndtr, ndtri_exp
 from scipy.stats import qmc
 
 from .statistics import Array
@@ -40,154 +42,205 @@ def _gammas() -> Array:
 
 
 _GAMMAS = _gammas()
+_LOG_GAMMAS = np.log(_GAMMAS)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Sampled rows at one (n, sigma): weights are in units of the mean weight sum, n e^{sigma^2/2}."""
+    """Sampled rows at one (n, sigma). Weights are in units of the mean weight sum, n e^{sigma^2/2}, as logarithms."""
 
     n: float
     sigma: float
     floor: Array  # (sample,) smallest drawn score
-    top: Array  # (sample, TOP) weights of the largest keys
+    top: Array  # (sample, TOP) log weights of the largest keys
     total: Array  # (sample,)
-    squares: Array  # (sample,) sum of squared weights
+    squares: Array  # (sample,) log of the sum of squared weights
+
+    @property
+    def log_n(self) -> float:
+        return float(np.log(self.n))
 
 
-def _square_below(n: float, sigma: float, score: Array) -> Array:
-    """Sum of squared weights of all keys below a score; exp(sigma^2) alone would overflow for large n."""
-    return np.exp(sigma**2 - np.log(n) + log_ndtr(score - 2.0 * sigma))
+def _log_sum(logs: Array) -> Array:
+    """log of the sum of exponentials over the last axis; scipy's is several times slower on small arrays."""
+    highest = logs.max(axis=-1)
+    shift = np.where(np.isfinite(highest), highest, 0.0)
+    with np.errstate(divide="ignore"):
+        return shift + np.log(np.exp(logs - shift[..., None]).sum(axis=-1))
 
 
-@lru_cache(maxsize=256)
-def profile(n: float, sigma: float) -> Profile:
-    top_count = int(min(TOP, n))
-    scores = -ndtri(np.minimum(_GAMMAS[:, :top_count] / n, 1.0 - 1e-12))
-    floor = scores[:, -1]
-    top = np.exp(sigma * scores - sigma**2 / 2.0) / n
-    total = top.sum(axis=1) + ndtr(floor - sigma)
-    squares = np.square(top).sum(axis=1) + _square_below(n, sigma, floor)
-    return Profile(n, sigma, floor, top, total, squares)
+def _log_difference(high: Array, low: Array) -> Array:
+    """log(e^high - e^low), -inf where they are equal."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(low < high, high + np.log(-np.expm1(np.minimum(low - high, 0.0))), -np.inf)
 
 
-def _tail(row: Profile, k: int) -> tuple[Array, Array, Array]:
-    """(weight, squared weight, largest weight) of the keys past the k largest, per sample."""
-    count = row.top.shape[1]
-    if k >= count:
-        above_floor = ndtr(-row.floor)
-        share = (k - count) / (row.n - count) if row.n > count else 1.0
-        score = -ndtri(above_floor + share * (1.0 - above_floor))
-        weight = ndtr(score - row.sigma)
-        square = _square_below(row.n, row.sigma, score)
-        largest = np.exp(row.sigma * score - row.sigma**2 / 2.0) / row.n
-        return weight, square, largest
-    below, below_square, _ = _tail(row, count)
-    return (
-        row.top[:, k:].sum(axis=1) + below,
-        np.square(row.top[:, k:]).sum(axis=1) + below_square,
-        row.top[:, k],
+def _log_between(low: Array, high: Array) -> Array:
+    """log(Phi(high) - Phi(low)), from the side on which both are small."""
+    right = low > 0
+    return np.where(
+        right, _log_difference(log_ndtr(-low), log_ndtr(-high)), _log_difference(log_ndtr(high), log_ndtr(low))
     )
 
 
-def tail_mass(row: Profile, k: int) -> float:
-    return float(np.mean(_tail(row, k)[0] / row.total))
+def _square_unit(n: float, sigma: float) -> float:
+    """log of the mean sum of squared weights."""
+    return sigma**2 - float(np.log(n))
+
+
+@lru_cache(maxsize=512)
+def profile(n: float, sigma: float) -> Profile:
+    count = int(min(TOP, n))
+    scores = -ndtri_exp(np.minimum(_LOG_GAMMAS[:, :count] - np.log(n), np.log1p(-1e-12)))
+    floor = scores[:, -1]
+    top = sigma * scores - sigma**2 / 2.0 - np.log(n)
+    total = np.logaddexp(_log_sum(top), log_ndtr(floor - sigma))
+    below = _square_unit(n, sigma) + log_ndtr(floor - 2.0 * sigma)
+    return Profile(n, sigma, floor, top, total, np.logaddexp(_log_sum(2.0 * top), below))
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Logs of (sample,) sums over the k largest keys and over the rest, of weights and squared weights."""
+
+    head: Array
+    tail: Array
+    head_squares: Array
+    tail_squares: Array
+    largest_left: Array
+
+
+def _split(row: Profile, k: int) -> _Split:
+    count, sigma, unit = row.top.shape[1], row.sigma, _square_unit(row.n, row.sigma)
+    score = row.floor
+    if k > count:
+        above = ndtr(-row.floor)
+        share = float((k - count) / (row.n - count)) if row.n > count else 1.0
+        with np.errstate(divide="ignore"):
+            score = -ndtri_exp(np.minimum(np.log(above + share * (1.0 - above)), 0.0))
+    kept = row.top[:, : min(k, count)]
+    head, head_squares = _log_sum(kept), _log_sum(2.0 * kept)
+    tail, tail_squares = log_ndtr(score - sigma), unit + log_ndtr(score - 2.0 * sigma)
+    largest = sigma * score - sigma**2 / 2.0 - row.log_n
+    if k > count:
+        head = np.logaddexp(head, _log_between(score - sigma, row.floor - sigma))
+        between = _log_between(score - 2.0 * sigma, row.floor - 2.0 * sigma)
+        head_squares = np.logaddexp(head_squares, unit + between)
+    elif k < count:
+        left = row.top[:, k:]
+        tail = np.logaddexp(tail, _log_sum(left))
+        tail_squares = np.logaddexp(tail_squares, _log_sum(2.0 * left))
+        largest = left[:, 0]
+    return _Split(head, tail, head_squares, tail_squares, largest)
+
+
+def _mean(logs: Array, log: bool) -> float:
+    """The mean over samples, from their logarithms; its own logarithm on request, where it may be below 1e-308."""
+    mean = float(_log_sum(logs)) - float(np.log(len(logs)))
+    return mean if log else float(np.exp(mean))
+
+
+def tail_mass(row: Profile, k: int, log: bool = False) -> float:
+    return _mean(_split(row, k).tail - row.total, log)
 
 
 def _row_l2_squared(row: Profile, k: int) -> Array:
-    weight, square, _ = _tail(row, k)
-    odds = weight / (row.total - weight)
-    return (np.square(odds) * (row.squares - square) + square) / np.square(row.total)
+    """In the units of the weights: divided by the squared total it is the squared error."""
+    parts = _split(row, k)
+    return np.logaddexp(2.0 * (parts.tail - parts.head) + parts.head_squares, parts.tail_squares)
 
 
-def row_l2_error(row: Profile, k: int) -> float:
-    return float(np.mean(np.sqrt(_row_l2_squared(row, k))))
+def row_l2_error(row: Profile, k: int, log: bool = False) -> float:
+    return _mean(0.5 * _row_l2_squared(row, k) - row.total, log)
 
 
-def row_l2_squared(row: Profile, k: int) -> float:
-    return float(np.mean(_row_l2_squared(row, k)))
+def row_l2_squared(row: Profile, k: int, log: bool = False) -> float:
+    return _mean(_row_l2_squared(row, k) - 2.0 * row.total, log)
 
 
-def row_linf_error(row: Profile, k: int) -> float:
-    weight, _, largest = _tail(row, k)
-    odds = weight / (row.total - weight)
-    return float(np.mean(np.maximum(row.top[:, 0] * odds, largest) / row.total)) if k < row.n else 0.0
+def row_linf_error(row: Profile, k: int, log: bool = False) -> float:
+    parts = _split(row, k)
+    return _mean(np.maximum(row.top[:, 0] + parts.tail - parts.head, parts.largest_left) - row.total, log)
 
 
-def k_epsilon(row: Profile, epsilon: float) -> float:
+def k_epsilon(row: Profile, epsilon: float, log: bool = False) -> float:
     """Smallest k with tail_mass <= epsilon, per sample: from the drawn keys where few suffice, else from the bulk."""
-    count = row.top.shape[1]
-    bulk_weight = ndtr(row.floor - row.sigma)
-    target = epsilon * row.total
-    with np.errstate(divide="ignore"):
-        score = row.sigma + ndtri(np.minimum(target, bulk_weight))
-    bulk = row.n * ndtr(-np.minimum(score, row.floor))
-    tails = row.total[:, None] - np.cumsum(row.top, axis=1)
+    bulk_weight = log_ndtr(row.floor - row.sigma)
+    target = np.log(epsilon) + row.total
+    score = row.sigma + ndtri_exp(np.minimum(target, bulk_weight))
+    bulk = row.log_n + log_ndtr(-np.minimum(score, row.floor))
+    # Tails past the first 1, 2, ... drawn keys, summed from the small end.
+    ends = np.concatenate([bulk_weight[:, None], row.top[:, :0:-1]], axis=1)
+    tails = np.logaddexp.accumulate(ends, axis=1)[:, ::-1]
     reached = tails <= target[:, None]
-    few = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, count)
-    return float(np.mean(np.where(target >= bulk_weight, few, bulk)))
+    few = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, row.top.shape[1])
+    return _mean(np.where(target >= bulk_weight, np.log(few), bulk), log)
 
 
-def largest_score(row: Profile) -> float:
+def largest_score(row: Profile, log: bool = False) -> float:
     """Mean of the largest of n standard normals."""
-    return float(np.mean(-ndtri(_GAMMAS[:, 0] / row.n)))
+    mean = float(np.mean(-ndtri_exp(_LOG_GAMMAS[:, 0] - row.log_n)))
+    return float(np.log(mean)) if log else mean
 
 
-def output_error_relative(row: Profile, k: int) -> float:
+def output_error_relative(row: Profile, k: int, log: bool = False) -> float:
     """‖(p - p_hat)V‖ / ‖pV‖ for values that do not depend on the keys: the values' scale cancels."""
-    return float(np.mean(np.sqrt(_row_l2_squared(row, k) * np.square(row.total) / row.squares)))
+    return _mean(0.5 * (_row_l2_squared(row, k) - row.squares), log)
 
 
-def participation_ratio(row: Profile) -> float:
-    return float(np.mean(np.square(row.total) / row.squares))
+def participation_ratio(row: Profile, log: bool = False) -> float:
+    return _mean(2.0 * row.total - row.squares, log)
 
 
-def sum_p_squared(row: Profile) -> float:
-    return float(np.mean(row.squares / np.square(row.total)))
+def sum_p_squared(row: Profile, log: bool = False) -> float:
+    return _mean(row.squares - 2.0 * row.total, log)
 
 
-def p_max(row: Profile) -> float:
-    return float(np.mean(row.top[:, 0] / row.total))
+def p_max(row: Profile, log: bool = False) -> float:
+    return _mean(row.top[:, 0] - row.total, log)
 
 
 def _entropy(row: Profile) -> Array:
     """log(sum w) - sum w log w / sum w, with w = n e^{sigma^2/2} times the stored weight."""
-    sigma, unit = row.sigma, np.log(row.n) + row.sigma**2 / 2.0
+    sigma, unit = row.sigma, row.log_n + row.sigma**2 / 2.0
     shifted = row.floor - sigma
-    density = np.exp(-np.square(shifted) / 2.0) / np.sqrt(2.0 * np.pi)
-    score_sum = sigma * (sigma * ndtr(shifted) - density)
-    score_sum = score_sum + np.sum(row.top * (np.log(row.top) + unit), axis=1)
-    return np.log(row.total) + unit - score_sum / row.total
+    log_density = -np.square(shifted) / 2.0 - 0.5 * np.log(2.0 * np.pi)
+    bulk = sigma * (sigma * np.exp(log_ndtr(shifted) - row.total) - np.exp(log_density - row.total))
+    drawn = np.sum(np.exp(row.top - row.total[:, None]) * (row.top + unit), axis=1)
+    return row.total + unit - bulk - drawn
 
 
-def entropy_nats(row: Profile) -> float:
-    return float(np.mean(_entropy(row)))
+def entropy_nats(row: Profile, log: bool = False) -> float:
+    mean = float(np.mean(_entropy(row)))
+    return float(np.log(mean)) if log else mean
 
 
-def exp_entropy(row: Profile) -> float:
-    return float(np.mean(np.exp(_entropy(row))))
+def exp_entropy(row: Profile, log: bool = False) -> float:
+    return _mean(_entropy(row), log)
 
 
-def count_p_above(row: Profile, threshold: float) -> float:
+def count_p_above(row: Profile, threshold: float, log: bool = False) -> float:
     """Number of keys with p > threshold."""
-    cut = threshold * row.total
+    cut = np.log(threshold) + row.total
     drawn = np.sum(row.top > cut[:, None], axis=1)
-    score = (np.log(cut * row.n) + row.sigma**2 / 2.0) / row.sigma
+    score = (cut + row.log_n) / row.sigma + row.sigma / 2.0
     count = row.top.shape[1]
-    bulk = np.maximum(row.n * ndtr(-score), count)
-    return float(np.mean(np.where(drawn == count, bulk, drawn)))
+    bulk = np.maximum(row.log_n + log_ndtr(-score), np.log(count))
+    with np.errstate(divide="ignore"):
+        return _mean(np.where(drawn == count, bulk, np.log(drawn)), log)
 
 
-def draw_means(n: int, sigma_i: NDArray[np.float64], function: Callable[[Profile], float]) -> Array:
+def draw_means(n: int, sigma_i: NDArray[np.float64], log_function: Callable[[Profile], float]) -> Array:
     """Mean over the rows of each draw of an expectation at every row's own sigma_i.
 
-    `function` is evaluated at a few sigma between the smallest and the largest and interpolated in its logarithm
-    where it is positive, linearly in its value otherwise.
+    `log_function`, the logarithm of the expectation, is evaluated at a few sigma between the smallest and the largest
+    and interpolated; where it is -inf somewhere, the expectation itself is, linearly.
     """
     low, high = float(np.min(sigma_i)), float(np.max(sigma_i))
     if high - low <= 1e-6 * high:
-        return np.full(sigma_i.shape[0], function(profile(n, 0.5 * (low + high))))
+        return np.full(sigma_i.shape[0], np.exp(log_function(profile(n, 0.5 * (low + high)))))
     nodes = np.linspace(low, high, _NODES)
-    values = np.array([function(profile(n, s)) for s in nodes])
-    if np.all(values > 0):
-        return np.exp(CubicSpline(nodes, np.log(values))(sigma_i)).mean(axis=1)
-    return np.interp(sigma_i, nodes, values).mean(axis=1)
+    logs = np.array([log_function(profile(n, s)) for s in nodes])
+    if np.all(np.isfinite(logs)):
+        return np.exp(CubicSpline(nodes, logs)(sigma_i)).mean(axis=1)
+    return np.interp(sigma_i, nodes, np.exp(logs)).mean(axis=1)

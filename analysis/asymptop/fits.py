@@ -1,9 +1,9 @@
-"""Exponents: weighted least squares on log-log axes, intervals from a bootstrap over draws."""
+"""Exponents: weighted least squares on log-log axes, intervals from a bootstrap over draws, wider where lines bend."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -165,12 +165,51 @@ def _weighted_slope(points: Sequence[Point], x: Array, logs: Array, samples: Arr
     return Slope(points[0].n, points[-1].n, value, _percentile_interval(samples @ coefficients, value))
 
 
+def _misfit(points: Sequence[Point], x: Array, logs: Array, slope: float) -> float:
+    """sqrt(chi^2 per degree of freedom) of the straight line, at least 1: what its exponent's interval is widened by.
+
+    Where the local slopes drift, the exponent depends on how the points are weighed, and noise alone does not say how
+    much (the scale factor of the Particle Data Group).
+    """
+    weights = _inverse_variances(points)
+    spare = len(points) - 2
+    if spare < 1 or any(len(p.draw_values) < 2 for p in points):
+        return 1.0
+    residuals = logs - slope * x
+    residuals = residuals - np.sum(weights * residuals) / np.sum(weights)
+    return float(np.sqrt(max(1.0, np.sum(weights * np.square(residuals)) / spare)))
+
+
+def _widened(slope: Slope, factor: float) -> Slope:
+    low, high = (slope.value + factor * (end - slope.value) for end in (slope.interval.low, slope.interval.high))
+    return replace(slope, interval=Interval(low, high))
+
+
 def _bend(points: Sequence[Point], x: Array, logs: Array, samples: Array, weights: Array) -> Slope | None:
     if len({p.n for p in points}) < 3:
         return None
     coefficients = _bend_weights(x, weights)
     value = float(coefficients @ logs)
     return Slope(points[0].n, points[-1].n, value, _percentile_interval(samples @ coefficients, value))
+
+
+def fit_power_and_root(points: Sequence[Point], accuracy: float) -> Slope | None:
+    """The exponent e of a n^e exp(b sqrt(log n)), b free: what the data say of e where sqrt(log n) may correct it.
+
+    `accuracy` is a relative error of the means that no draw shows; it widens the interval. None below four n.
+    """
+    used, _ = usable_points(points)
+    if len({p.n for p in used}) < 4:
+        return None
+    x = np.log([float(p.n) for p in used])
+    root = np.sqrt(_inverse_variances(used))[:, None]
+    design = np.stack([np.ones_like(x), x, np.sqrt(x)], axis=1)
+    coefficients = (np.linalg.pinv(design * root) * root.T)[1]
+    logs = np.array([p.power * np.log(np.mean(p.draw_values)) for p in used])
+    value = float(coefficients @ logs)
+    interval = _percentile_interval(_resampled_logs(used, RESAMPLES, SEED) @ coefficients, value)
+    blur = accuracy * float(np.sum(np.abs(coefficients)))
+    return Slope(used[0].n, used[-1].n, value, Interval(interval.low - blur, interval.high + blur))
 
 
 def _hold_out(points: Sequence[Point], x: Array, logs: Array, samples: Array, weights: Array) -> HeldOut | None:
@@ -197,6 +236,7 @@ def fit_power(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = S
     samples = _resampled_logs(used, resamples, seed)
     weights = _inverse_variances(used)
     overall = _weighted_slope(used, x, logs, samples, weights)
+    overall = _widened(overall, _misfit(used, x, logs, overall.value))
     local = []
     for left, right in zip(range(len(used)), range(1, len(used)), strict=False):
         if used[right].n > used[left].n:
@@ -205,7 +245,9 @@ def fit_power(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = S
     rest = [i for i, p in enumerate(used) if p.n > used[0].n]
     without = None
     if len({used[i].n for i in rest}) >= 2:
-        without = _weighted_slope([used[i] for i in rest], x[rest], logs[rest], samples[:, rest], weights[rest])
+        kept = [used[i] for i in rest]
+        without = _weighted_slope(kept, x[rest], logs[rest], samples[:, rest], weights[rest])
+        without = _widened(without, _misfit(kept, x[rest], logs[rest], without.value))
     prefactor = float(np.exp(np.sum(weights * (logs - overall.value * x)) / np.sum(weights)))
     return PowerFit(
         overall.value,

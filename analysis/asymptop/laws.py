@@ -136,6 +136,16 @@ def power_law(law: str) -> PowerLaw | None:
     return _power_of(law, list(_PROBES))
 
 
+def same(law: str, other: str) -> bool:
+    """Whether two texts are one law: 4*n^0.5 and n^(1/2)*4."""
+    if law.strip() == other.strip():
+        return True
+    try:
+        return all(math.isclose(evaluate(law, n), evaluate(other, n), rel_tol=1e-9) for n in _PROBES)
+    except LawError:
+        return False
+
+
 def regime_of(sigma_law: str, sigma: float, n: float) -> Regime:
     """Regime of a sigma law; sigma, its value at n, fixes the coefficient (a law of R differs by the scale)."""
     if sigma_law == "measured":

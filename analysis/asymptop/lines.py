@@ -74,6 +74,15 @@ def power_laws(series: Series) -> list[Line]:
     return found
 
 
+def every_law(series: Series) -> list[Line]:
+    """All k laws of a series; C is the exponent of those that are powers of n, else NaN."""
+    found = []
+    for law in series.k_laws:
+        power = laws.power_law(law)
+        found.append(_k_line(law, math.nan if power is None else power.exponent))
+    return found
+
+
 def _slowness(law: str) -> float | None:
     """The power of log n of a law that is o(log n), 0 for a constant; None for any other law."""
     power = laws.power_law(law)

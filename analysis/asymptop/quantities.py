@@ -31,7 +31,7 @@ class Quantity:
     symbol: str
     norm: str
     draw_values: Callable[[Case, Parameter], Array]
-    expected: Callable[[Profile, Parameter, int], float] | None = None
+    log_expected: Callable[[Profile, Parameter, float], float] | None = None
     power: float = 1.0
     dataset: str = ""
 
@@ -95,7 +95,7 @@ TAIL_MASS = Quantity(
     r"\tau_k",
     "total variation",
     _at_k("tail_mass"),
-    lambda row, k, n: finite_size.tail_mass(row, int(k)),
+    lambda row, k, n: finite_size.tail_mass(row, int(k), log=True),
 )
 ROW_L2_ERROR = Quantity(
     "row_l2_error",
@@ -103,7 +103,7 @@ ROW_L2_ERROR = Quantity(
     r"\Vert p-\hat p\Vert_2",
     "row ℓ2",
     _at_k("row_l2_error"),
-    lambda row, k, n: finite_size.row_l2_error(row, int(k)),
+    lambda row, k, n: finite_size.row_l2_error(row, int(k), log=True),
 )
 ROW_LINF_ERROR = Quantity(
     "row_linf_error",
@@ -111,7 +111,7 @@ ROW_LINF_ERROR = Quantity(
     r"\Vert p-\hat p\Vert_\infty",
     "row ℓ∞",
     _at_k("row_linf_error"),
-    lambda row, k, n: finite_size.row_linf_error(row, int(k)),
+    lambda row, k, n: finite_size.row_linf_error(row, int(k), log=True),
 )
 FROBENIUS_OVER_N = Quantity(
     "frobenius_over_n",
@@ -119,7 +119,7 @@ FROBENIUS_OVER_N = Quantity(
     r"\Vert A-\hat A\Vert_F/n",
     "(1/n) Frobenius",
     _mean_square_over_n,
-    lambda row, k, n: finite_size.row_l2_squared(row, int(k)) / n,
+    lambda row, k, n: finite_size.row_l2_squared(row, int(k), log=True) - float(np.log(n)),
     power=0.5,
     dataset="row_l2_error",
 )
@@ -136,7 +136,7 @@ OUTPUT_ERROR = Quantity(
     r"\Vert (p-\hat p)V\Vert_2/\Vert pV\Vert_2",
     "relative output ℓ2",
     _at_k("output_error_relative"),
-    lambda row, k, n: finite_size.output_error_relative(row, int(k)),
+    lambda row, k, n: finite_size.output_error_relative(row, int(k), log=True),
 )
 K_EPSILON = Quantity(
     "k_epsilon",
@@ -144,7 +144,7 @@ K_EPSILON = Quantity(
     r"k_\varepsilon",
     "total variation",
     _k_epsilon,
-    lambda row, epsilon, n: finite_size.k_epsilon(row, float(epsilon)),
+    lambda row, epsilon, n: finite_size.k_epsilon(row, float(epsilon), log=True),
 )
 PARTICIPATION_RATIO = Quantity(
     "participation_ratio",
@@ -152,7 +152,7 @@ PARTICIPATION_RATIO = Quantity(
     r"1/\Sigma\,p^2",
     "",
     _plain("participation_ratio"),
-    lambda row, _, n: finite_size.participation_ratio(row),
+    lambda row, _, n: finite_size.participation_ratio(row, log=True),
 )
 EFFECTIVE_ENTRIES = Quantity(
     "exp_entropy",
@@ -160,7 +160,7 @@ EFFECTIVE_ENTRIES = Quantity(
     r"\exp H(p)",
     "",
     _effective_entries,
-    lambda row, _, n: finite_size.exp_entropy(row),
+    lambda row, _, n: finite_size.exp_entropy(row, log=True),
     dataset="entropy_nats",
 )
 SUM_P_SQUARED = Quantity(
@@ -169,7 +169,7 @@ SUM_P_SQUARED = Quantity(
     r"\Sigma\,p^2",
     "",
     _plain("sum_p_squared"),
-    lambda row, _, n: finite_size.sum_p_squared(row),
+    lambda row, _, n: finite_size.sum_p_squared(row, log=True),
 )
 LARGEST_SCORE = Quantity(
     "largest_score",
@@ -177,7 +177,7 @@ LARGEST_SCORE = Quantity(
     r"\max_j s_{ij}/\sigma_i",
     "",
     _largest_score,
-    lambda row, _, n: finite_size.largest_score(row),
+    lambda row, _, n: finite_size.largest_score(row, log=True),
     dataset="logit_max",
 )
 EXCEEDANCE = Quantity(
@@ -188,14 +188,21 @@ EXCEEDANCE = Quantity(
     _exceedance,
     dataset="count_p_above",
 )
-P_MAX = Quantity("p_max", "largest entry", r"p_{\max}", "", _plain("p_max"), lambda row, _, n: finite_size.p_max(row))
+P_MAX = Quantity(
+    "p_max",
+    "largest entry",
+    r"p_{\max}",
+    "",
+    _plain("p_max"),
+    lambda row, _, n: finite_size.p_max(row, log=True),
+)
 COUNT_P_ABOVE = Quantity(
     "count_p_above",
     "entries above a threshold",
     r"\#\{p>t\}",
     "",
     _count_above,
-    lambda row, t, n: finite_size.count_p_above(row, laws.evaluate(str(t), n)),
+    lambda row, t, n: finite_size.count_p_above(row, laws.evaluate(str(t), n), log=True),
 )
 SHARE_ABOVE = Quantity("share_p_above", "share of entries above ε", "", "", _share_above, dataset="count_p_above")
 
@@ -238,12 +245,12 @@ def k_of_law(case: Case, law: str) -> int:
 
 def expected_draw_values(case: Case, quantity: Quantity, parameter: Parameter) -> Array | None:
     """Expectation over i.i.d. Gaussian logits at every row's own sigma_i, averaged per draw (before `power`)."""
-    expected = quantity.expected
-    if expected is None:
+    log_expected = quantity.log_expected
+    if log_expected is None:
         return None
 
     def compute() -> Array:
         sigma = case.values("sigma_i").astype(float)
-        return finite_size.draw_means(case.n, sigma, lambda row: expected(row, parameter, case.n))
+        return finite_size.draw_means(case.n, sigma, lambda row: log_expected(row, parameter, case.n))
 
     return case.kept((quantity.name, parameter, "expected"), compute)

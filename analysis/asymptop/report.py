@@ -12,6 +12,7 @@ from pathlib import Path
 from .figures import RenderedFigure
 from .reader import Results
 from .report_front import practice_section, verdict_table
+from .report_inputs import InputVerdicts, inputs_section
 from .report_sections import (
     checks_section,
     claims_section,
@@ -113,12 +114,14 @@ def build_report(
     judgements: Sequence[Judgement],
     figures: Sequence[RenderedFigure],
     more: Sequence[Section] = (),
+    inputs: Sequence[InputVerdicts] = (),
 ) -> str:
     """The page as text. Everything that comes from the file is escaped."""
     numbered = list(enumerate(figures, start=1))
     contents = (
         ("verdicts", "Verdicts"),
         *((("keys", "Keys needed"),) if any(f.name in FRONT for f in figures) else ()),
+        *((("inputs", "Inputs"),) if inputs else ()),
         ("practice", "In practice"),
         ("claims", "Claims"),
         ("figures", "Figures"),
@@ -133,6 +136,7 @@ def build_report(
         f"<nav>{links}</nav>",
         verdict_table(judgements),
         _front_figures(numbered),
+        inputs_section(inputs),
         practice_section(series),
         claims_section(judgements),
         figures_section(figures),
@@ -163,8 +167,9 @@ def write_report(
     judgements: Sequence[Judgement],
     figures: Sequence[RenderedFigure],
     more: Sequence[Section] = (),
+    inputs: Sequence[InputVerdicts] = (),
 ) -> None:
-    write_page(path, build_report(results, series, judgements, figures, more))
+    write_page(path, build_report(results, series, judgements, figures, more, inputs))
 
 
 def write_page(path: Path, text: str) -> None:

@@ -17,9 +17,10 @@ from .precision_file import KIND, PrecisionResults, read_precision
 from .precision_report import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from .reader import ResultsError, open_results
 from .report import Section, write_report
+from .report_inputs import judge_inputs, primary
 from .scaling_command import write_scaling
 from .scaling_report import Target
-from .series import group_series
+from .series import group_series, marked_simulated
 from .verdict_table import print_verdicts
 
 EXIT_OK = 0
@@ -38,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--simulated",
         type=Path,
         metavar="FILE",
-        help="file of asymptop simulate: its rows as a band beside measured keys",
+        help="file of asymptop simulate: its rows as a band beside measured keys, and claims tested on them too",
     )
     parser.add_argument("--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims_file.py)")
     parser.add_argument("--attend", type=Path, metavar="FILE", help="file of asymptop attend --spectral, for A-spec")
@@ -71,10 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
         with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
             series = group_series(results.cases)
             norms = read_attend(arguments.attend) if arguments.attend is not None else ()
-            judgements = judge((*series, *norms), claims)
+            judgements = judge((*primary(series), *marked_simulated(simulated), *norms), claims)
+            inputs = judge_inputs(series, claims)
             figures = render(series, arguments.figures, simulated)
             more = _precision(arithmetic, arguments.figures, len(figures) + 1)
-            write_report(arguments.output, results, series, judgements, figures, more)
+            write_report(arguments.output, results, series, judgements, figures, more, inputs)
             if arguments.extra_p is not None:
                 write_extra_p(arguments.extra_p, series)
     except (ResultsError, ClaimsError) as error:

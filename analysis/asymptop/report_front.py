@@ -9,16 +9,10 @@ from .captions import PRACTICE, PRACTICE_EXPECTED
 from .decisions import power_of_two
 from .laws import PHASES
 from .practice import expected_laws, measured_laws, norm_words
+from .report_inputs import mark
 from .report_sections import badge, prose, table
 from .series import Series
-from .verdicts import Judgement, Verdict
-
-_MARKS = {
-    Verdict.SUPPORTED: "✓",
-    Verdict.CONTRADICTED: "✗",
-    Verdict.UNDECIDED: "?",
-    Verdict.NOT_TESTED: "–",
-}
+from .verdicts import Judgement
 
 
 def _cell(judgement: Judgement, phase: str) -> str:
@@ -29,7 +23,7 @@ def _cell(judgement: Judgement, phase: str) -> str:
     tests = [f for f in judgement.findings if f.phase == phase]
     count = sum(f.verdict is verdict for f in tests)
     words = f"{verdict.value}: {count} of {len(tests)} tests"
-    return f'<span class="verdict {verdict.value.split()[0]}" title="{escape(words)}">{_MARKS[verdict]}</span>'
+    return mark(verdict, words)
 
 
 def verdict_table(judgements: Sequence[Judgement]) -> str:

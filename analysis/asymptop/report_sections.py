@@ -26,7 +26,7 @@ from .verdict_table import HEADINGS, cells, short
 from .verdicts import Judgement, Verdict
 
 _FEW_CLAIMS = 8
-_NUMERIC = {"fitted", "95% interval", "claimed", "i.i.d. limit", "largest n", "draws", "rows"}
+_NUMERIC = {"fitted", "95% interval", "corrected", "claimed", "i.i.d. limit", "largest n", "draws", "rows"}
 
 
 def prose(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import laws
 from .reader import Case, ResultsError
@@ -22,9 +22,12 @@ _IDENTITY = {
     "seed": "seed",
 }
 
-# Inputs whose rows have logits of known law: measured over keys, or simulated without them.
+# Inputs whose rows have Gaussian logits: measured over keys, or simulated without them.
 SIMULATED = "simulated"
-_SYNTHETIC = ("gaussian", SIMULATED)
+SIMULATED_MARK = f", {SIMULATED}"
+GAUSSIAN_INPUTS = ("gaussian", SIMULATED)
+# The law of sigma of tensors from a file.
+_MEASURED = "measured"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +46,19 @@ class Series:
 
     @property
     def synthetic(self) -> bool:
-        return self.first.input in _SYNTHETIC
+        """Whether sigma follows a law: made keys of any distribution, or simulated rows; not tensors from a file."""
+        return self.first.sigma_law != _MEASURED
+
+    @property
+    def gaussian(self) -> bool:
+        return self.first.input in GAUSSIAN_INPUTS
 
     @property
     def predictable(self) -> bool:
-        """Whether i.i.d. Gaussian logits describe the rows: the query is not among the keys, nothing is masked."""
+        """Whether i.i.d. Gaussian logits may describe the rows: the query is not among the keys, nothing is masked.
+
+        Those of other inputs are only nearly Gaussian, or not at all: the expectation is used where it fits.
+        """
         return self.synthetic and self.first.mask == "none" and self.first.self_key == "exclude"
 
     @property
@@ -78,11 +89,11 @@ class Series:
 
 def _title(identity: dict[str, str | int], varying: set[str], plain: bool) -> str:
     parts = []
-    if identity["input"] in _SYNTHETIC:
+    if identity["sigma_law"] != _MEASURED:
         law = str(identity["sigma_law"])
         parts.append(f"σ = {law}" if plain else f"σ = {laws.to_tex(law)}")
-        if "input" in varying and identity["input"] == SIMULATED:
-            parts.append(SIMULATED)
+        if identity["input"] not in GAUSSIAN_INPUTS or ("input" in varying and identity["input"] == SIMULATED):
+            parts.append(str(identity["input"]))
     else:
         parts.append(str(identity["input"]))
         if int(identity["head"]) >= 0:
@@ -91,6 +102,11 @@ def _title(identity: dict[str, str | int], varying: set[str], plain: bool) -> st
         if name in varying:
             parts.append(f"{_IDENTITY[name]} = {identity[name]}")
     return ", ".join(parts)
+
+
+def marked_simulated(series: Sequence[Series]) -> tuple[Series, ...]:
+    """Simulated series under a title that tells them from measured ones of the same law."""
+    return tuple(s if s.title.endswith(SIMULATED_MARK) else replace(s, title=s.title + SIMULATED_MARK) for s in series)
 
 
 def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:

@@ -17,6 +17,7 @@ HEADINGS = (
     "norm",
     "fitted",
     "95% interval",
+    "corrected",
     "claimed",
     "i.i.d. limit",
     "largest n",
@@ -40,6 +41,14 @@ def interval_words(finding: Finding) -> str:
     return f"[{short(finding.interval.low)}, {short(finding.interval.high)}]"
 
 
+def corrected_words(finding: Finding) -> str:
+    """The exponent with the known finite-size behaviour divided out, and its interval."""
+    slope = finding.corrected
+    if slope is None:
+        return "–"
+    return f"{short(slope.value)} [{short(slope.interval.low)}, {short(slope.interval.high)}]"
+
+
 def n_words(finding: Finding) -> str:
     if finding.n_range is None:
         return "–"
@@ -57,6 +66,7 @@ def cells(claim_id: str, finding: Finding) -> tuple[str, ...]:
         finding.norm,
         short(finding.fitted),
         interval_words(finding),
+        corrected_words(finding),
         short(finding.claimed),
         short(finding.limit),
         short(None if last is None else last.value),

@@ -13,7 +13,7 @@ from .fits import PowerFit, Slope
 from .laws import PHASES, Regime
 from .lines import Line, power_laws
 from .quantities import Quantity
-from .series import Series
+from .series import SIMULATED_MARK, Series
 from .statistics import Array, Interval
 
 NO_INTERVAL = Interval(float("nan"), float("nan"))
@@ -47,6 +47,8 @@ class Finding:
     fit: PowerFit | None = None
     phase: str = ""  # of laws.PHASES
     comparison: Comparison | None = None
+    corrected: Slope | None = None  # the exponent with the known finite-size correction divided out
+    says: str = ""  # what the claim says of the fitted number, where it is more than the number
 
     @property
     def last_slope(self) -> Slope | None:
@@ -114,13 +116,31 @@ class Judgement:
         object.__setattr__(self, "counts", counts)
 
     @property
+    def settled(self) -> tuple[Finding, ...]:
+        """UNDECIDED, yet decided elsewhere for the same law of sigma and of k: measured rows by those simulated to
+        larger n, simulated rows by measured ones."""
+        return tuple(f for f in self.findings if f.verdict is Verdict.UNDECIDED and self._decided_elsewhere(f))
+
+    def _decided_elsewhere(self, finding: Finding) -> bool:
+        decided = (Verdict.SUPPORTED, Verdict.CONTRADICTED)
+        simulated = finding.regime.endswith(SIMULATED_MARK)
+        twin = finding.regime.removesuffix(SIMULATED_MARK) if simulated else finding.regime + SIMULATED_MARK
+        return finding.n_range is not None and any(
+            other.verdict in decided
+            and (other.regime, other.parameter) == (twin, finding.parameter)
+            and (simulated or other.n_range[1] > finding.n_range[1])
+            for other in self.findings
+        )
+
+    @property
     def verdict(self) -> Verdict:
         tested = sum(self.counts[v] for v in Verdict if v is not Verdict.NOT_TESTED)
         if not tested:
             return Verdict.NOT_TESTED
         if self.counts[Verdict.CONTRADICTED]:
             return Verdict.CONTRADICTED
-        return Verdict.SUPPORTED if self.counts[Verdict.SUPPORTED] == tested else Verdict.UNDECIDED
+        open_tests = self.counts[Verdict.UNDECIDED] - len(self.settled)
+        return Verdict.UNDECIDED if open_tests else Verdict.SUPPORTED
 
     def in_phase(self, phase: str) -> Verdict | None:
         """The verdict on the claim in one regime of sigma; None where nothing was tested."""
@@ -141,22 +161,21 @@ class Judgement:
         doing = {Verdict.SUPPORTED: "support", Verdict.CONTRADICTED: "contradict", Verdict.UNDECIDED: "leave open"}
         many = self.counts[self.verdict]
         text = f"{many} of {len(tested)} tests {doing[self.verdict]}{'s' if many == 1 else ''} it"
-        text = text.replace("leave opens", "leaves open")
+        text = text.replace("leave open it", "leave it open").replace("leave opens it", "leaves it open")
         if not np.isfinite(example.fitted):
             return f"{text}."
         where = ", ".join(part for part in (example.regime, example.parameter) if part)
         number = f"{example.fitted_name} {example.fitted:.3g}"
         if example.fitted_name.startswith("residual"):
             return f"{text}: {number} at worst ({where})."
-        if self.verdict is Verdict.SUPPORTED:
-            # The measured number may still be on its way to the claimed one, or ahead of a bound.
-            return f"{text}: {number} at these n, {example.claimed:.3g} claimed as n grows ({where})."
-        return f"{text}: {number} where it says {example.claimed:.3g} ({where})."
+        claimed = example.says or f"{example.claimed:.3g}"
+        limit = "" if example.fit is None or example.limit is None else f", i.i.d. limit {example.limit:.3g}"
+        return f"{text}: {number} at these n, claimed {claimed}{limit} ({where})."
 
     def _example(self, tested: Sequence[Finding]) -> Finding:
         """The finding that says the verdict most clearly."""
         agreeing = [f for f in tested if f.verdict is self.verdict]
-        return (min if self.verdict is Verdict.UNDECIDED else max)(agreeing, key=_clarity)
+        return max(agreeing, key=_clarity)
 
     @property
     def sentence(self) -> str:
@@ -170,7 +189,9 @@ class Judgement:
             for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.UNDECIDED)
             if self.counts[verdict]
         )
-        return f"{counts.capitalize()} of {len(tested)} tests. {example.sentence}"
+        settled = sum(not f.regime.endswith(SIMULATED_MARK) for f in self.settled)
+        beyond = f" ({settled} decided by rows simulated to larger n)" if settled else ""
+        return f"{counts.capitalize()} of {len(tested)} tests{beyond}. {example.sentence}"
 
 
 def _clarity(finding: Finding) -> float:

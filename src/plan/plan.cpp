@@ -26,6 +26,13 @@ constexpr double largest_usable_sigma = 1000.0;
 /// Rates for the estimate of time, per core: measured once on a 2023 server core, good to a factor of two.
 constexpr double normals_per_second = 1.5e9, flops_per_second = 1e11, scores_per_second = 1.2e9, read_per_second = 2.5e8;
 
+/// Seconds of a core for what a row costs beside its products, measured there too: for each bin of its profile and sigma law; for each
+/// candidate it holds, sorting, and the errors of each law; and to fetch a winner's values for the output error, once and per law.
+constexpr double seconds_per_bin = 1e-8, seconds_to_sort = 2.4e-8, seconds_per_error = 1.9e-8, seconds_to_fetch = 4e-8,
+                 seconds_per_value = 6e-10, seconds_per_law = 2e-5;
+/// A profile spans about so many standard deviations of the widest law.
+constexpr double profile_width = 20.0;
+
 /// Every law's k, and a grid of two points per octave up to the largest.
 std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
   auto axis = of_laws;
@@ -110,6 +117,14 @@ double message_seconds(GroupPlan const& group, RunConfig const& config, Network 
          (network.bandwidth > 0.0 ? bytes / network.bandwidth : 0.0);
 }
 
+/// Seconds of a core, at the row's owner, that follow the passes over the keys: bins and held candidates become errors, for every law.
+double row_seconds(GroupPlan const& group, RunConfig const& config) {
+  double const laws = static_cast<double>(group.cases.size()), held = static_cast<double>(group.held), d = static_cast<double>(group.d);
+  double const output = config.output_error ? seconds_to_fetch + laws * d * seconds_per_value : 0.0;
+  return laws * (seconds_per_law + profile_width * group.bins_per_unit * seconds_per_bin) +
+         held * (seconds_to_sort + laws * seconds_per_error + output);
+}
+
 /// Seconds that so many ranks take for the group. The rank with the largest share of the keys, in whole blocks, counts.
 double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine const& machine, int ranks) {
   double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), m = static_cast<double>(config.rows);
@@ -120,9 +135,10 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
   double const tensors = keys * d * (cost_of_input(group.input) + (config.output_error ? 1.0 : 0.0));
   double const input = config.input.empty() ? draws * tensors * (group.resident ? 1.0 : passes * batches) / normals_per_second
                                             : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
-  constexpr double seconds_per_batch = 0.01;  // allocations, evaluation: what small n cost
+  constexpr double seconds_per_batch = 0.002;  // allocations: what small n cost
   return draws * batches * (seconds_per_batch + message_seconds(group, config, machine.network, ranks)) +
-         (input + products * (2.0 * d / flops_per_second + 1.0 / scores_per_second)) / machine.threads;
+         (input + products * (2.0 * d / flops_per_second + 1.0 / scores_per_second) + draws * m * row_seconds(group, config) / ranks) /
+             machine.threads;
 }
 
 double estimate_flops(GroupPlan const& group, RunConfig const& config) {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from asymptop.claims import CLAIMS, constant_sigma, judge
 from asymptop.criteria import decide_power, decide_ratio, vanishes_like_power
+from asymptop.decisions import Correction
 from asymptop.fits import Point, Slope, fit_power
 from asymptop.quantities import ROW_L2_ERROR
 from asymptop.reader import open_results
@@ -159,8 +161,8 @@ def _fit(slopes: list[float], noise: float = 0.001):
 
 
 def test_finite_size_guards() -> None:
-    corrected = Slope(1, 2, -0.5, Interval(-0.51, -0.49))
-    away = Slope(1, 2, 0.0, Interval(-0.01, 0.01))
+    corrected = Correction(Slope(1, 2, -0.5, Interval(-0.51, -0.49)))
+    away = Correction(Slope(1, 2, 0.0, Interval(-0.01, 0.01)))
     assert decide_power(_fit([-0.2, -0.2, -0.2]), -0.5, None)[0] is Verdict.CONTRADICTED
     assert decide_power(_fit([-0.2, -0.2, -0.2]), -0.5, away)[0] is Verdict.CONTRADICTED
     # The known correction leads to the claimed exponent, or the local slopes are on their way to it.
@@ -171,6 +173,23 @@ def test_finite_size_guards() -> None:
     assert decide_power(_fit([-0.5, -0.5, -0.5]), -0.5, away)[0] is Verdict.UNDECIDED
     assert decide_power(_fit([-0.5, -0.5, -0.5]), -0.5, corrected)[0] is Verdict.SUPPORTED
     assert decide_power(_fit([-0.8, -0.8, -0.8]), -0.5, None)[0] is Verdict.SUPPORTED
+    # A correction that fits at every n supports a claim while it is small, and while no factor grows beside the power.
+    known = replace(corrected, explains=True, chi_square=3.0, points=5, limit=-0.5)
+    assert decide_power(_fit([-0.40, -0.42, -0.44]), -0.5, known)[0] is Verdict.SUPPORTED
+    far = decide_power(_fit([-0.2, -0.2, -0.2]), -0.5, known)
+    assert far[0] is Verdict.UNDECIDED
+    assert "n^-0.500" in far[1]
+    assert "these n do not decide" in far[1]
+    growing = decide_power(_fit([-0.40, -0.42, -0.44]), -0.5, replace(known, log_end=9.0, log_peak=9.0))
+    assert growing[0] is Verdict.UNDECIDED
+    assert "keeps growing" in growing[1]
+    # Slopes far from the limit count where the data know it without being told the correction.
+    free = Slope(1, 2, -0.5, Interval(-0.53, -0.47))
+    assert decide_power(_fit([-0.2, -0.2, -0.2]), -0.5, replace(known, free=free))[0] is Verdict.SUPPORTED
+    # A fit that reaches the claim while the logits that describe it tend elsewhere.
+    elsewhere = replace(away, explains=True)
+    assert decide_power(_fit([-0.55, -0.55, -0.55]), -0.5, elsewhere)[0] is Verdict.UNDECIDED
+    assert decide_power(_fit([-0.60, -0.56, -0.52]), -0.5, elsewhere)[0] is Verdict.CONTRADICTED
     # Slower by less than the margin, and known to be: neither contradicted nor supported.
     assert decide_power(_fit([-0.49, -0.49, -0.49]), -0.5, None)[0] is Verdict.UNDECIDED
     assert decide_power(_fit([-0.55, -0.55, -0.55, -0.49]), -0.5, None)[0] is Verdict.UNDECIDED

@@ -154,8 +154,8 @@ def test_rows_are_expected_at_their_own_sigma() -> None:
     sigma = 1.0 + 0.3 * generator.random((3, 40))
 
     def expected(row: finite_size.Profile) -> float:
-        return finite_size.row_l2_error(row, 100)
+        return finite_size.row_l2_error(row, 100, log=True)
 
     found = finite_size.draw_means(4096, sigma, expected)
-    direct = [np.mean([expected(finite_size.profile(4096, float(s))) for s in draw]) for draw in sigma]
+    direct = [np.mean([np.exp(expected(finite_size.profile(4096, float(s)))) for s in draw]) for draw in sigma]
     np.testing.assert_allclose(found, direct, rtol=1e-4)

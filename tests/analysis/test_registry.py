@@ -13,11 +13,11 @@ from asymptop.attend_file import read_attend
 from asymptop.claims import CLAIMS, judge
 from asymptop.claims_file import ClaimsError, read_claims
 from asymptop.decisions import decide_at_least, decide_equal, decide_sign
-from asymptop.expectations import far_exponent
+from asymptop.expectations import far_exponent, far_values
 from asymptop.fit_models import compare_models
 from asymptop.fits import Point, fit_power
-from asymptop.lines import itself, power_laws, slow_laws
-from asymptop.quantities import EFFECTIVE_ENTRIES, LARGEST_SCORE, P_MAX, PARTICIPATION_RATIO
+from asymptop.lines import Line, itself, power_laws, slow_laws
+from asymptop.quantities import EFFECTIVE_ENTRIES, LARGEST_SCORE, P_MAX, PARTICIPATION_RATIO, TAIL_MASS
 from asymptop.reader import ResultsError, open_results
 from asymptop.series import group_series
 from asymptop.verdicts import Judgement, Verdict
@@ -37,7 +37,7 @@ def judged(path: Path, claims=CLAIMS) -> dict[str, Judgement]:
 
 
 @pytest.fixture(scope="module")
-def regimes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Judgement]:
+def regimes_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = Study(
         n=SIZES,
         sigma=("1", "0.5*sqrt(log(n))", "2*sqrt(log(n))", "log(n)"),
@@ -46,7 +46,12 @@ def regimes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Judgement]:
         row_sigma="fixed",
         output_errors=True,
     )
-    return judged(write_results(tmp_path_factory.mktemp("regimes") / "r.h5", study))
+    return write_results(tmp_path_factory.mktemp("regimes") / "r.h5", study)
+
+
+@pytest.fixture(scope="module")
+def regimes(regimes_file: Path) -> dict[str, Judgement]:
+    return judged(regimes_file)
 
 
 def test_every_claim_of_the_list_has_an_entry() -> None:
@@ -91,6 +96,121 @@ def test_never_against_the_theory_of_the_data(regimes: dict[str, Judgement]) -> 
 def test_natural_rows_have_no_one_c(tmp_path: Path) -> None:
     path = write_results(tmp_path / "r.h5", Study(n=SIZES, sigma=("sqrt(log(n))",)))
     assert "--row-sigma fixed" in judged(path)["A-below"].sentence
+
+
+# (quantity, sigma law, k law, exponent of i.i.d. Gaussian logits as n grows)
+PLANTED = (
+    ("row_l2_error", "1", "n^0.5", -0.25),
+    ("frobenius_over_n", "1", "n^0.5", -0.75),
+    ("row_linf_error", "1", "n^0.5", -0.5),
+    ("participation_ratio", "1", "", 1.0),
+    ("k_epsilon", "1", "", 1.0),
+    ("exp_entropy", "0.5*sqrt(log(n))", "", 0.875),
+    ("participation_ratio", "0.5*sqrt(log(n))", "", 0.75),
+    ("p_max", "0.5*sqrt(log(n))", "", predictions.largest_entry_exponent(0.5)),
+    ("tail_mass", "2*sqrt(log(n))", "n^0.5", predictions.tail_exponent(2.0, 0.5)),
+    ("p_max", "2*sqrt(log(n))", "", 0.0),
+)
+# How far from the limit a claim is planted, and whether it then is true.
+SHIFTS = {
+    "equal": {0.0: True, -0.1: False, 0.1: False},
+    "at most": {0.1: True, -0.1: False},
+    "at least": {-0.1: True, 0.1: False},
+}
+
+
+def test_planted_exponents_are_never_decided_wrongly(regimes_file: Path, tmp_path: Path) -> None:
+    """True claims and ones that are off by 0.1, along every kind of line, with few n and draws."""
+    text, truth = "", {}
+    for quantity, sigma, k, exponent in PLANTED:
+        for sense, shifts in SHIFTS.items():
+            for shift, true in shifts.items():
+                name = f"X-{quantity}-{sigma}-{sense}-{shift}"
+                truth[name] = true
+                text += f'[[claim]]\nid = "{name}"\nsentence = "Planted."\nquantity = "{quantity}"\nsense = "{sense}"\n'
+                text += f"exponent = {exponent + shift}\nsigma = \"{sigma}\"\n" + (f'k = "{k}"\n' if k else "")
+    (tmp_path / "planted.toml").write_text(text, encoding="utf-8")
+    found = judged(regimes_file, read_claims(tmp_path / "planted.toml"))
+    wrong = {True: Verdict.CONTRADICTED, False: Verdict.SUPPORTED}
+    assert set(found) == set(truth)
+    for name, true in truth.items():
+        assert found[name].verdict is not wrong[true], found[name].sentence
+    decided = sum(j.verdict in wrong.values() for j in found.values())
+    assert decided >= 0.7 * len(truth), decided
+
+
+def test_a_claim_of_the_slope_at_these_n(regimes_file: Path, tmp_path: Path) -> None:
+    """The finite-size slope itself, claimed as the exponent, is not supported; nor is a limit that a claim asserts."""
+    entry = '[[claim]]\nid = "X-finite"\nsentence = "Planted."\nquantity = "row_linf_error"\nsense = "equal"\n'
+    entry += 'k = "n^0.5"\nsigma = "1"\n'
+    (tmp_path / "own.toml").write_text(entry + "exponent = -0.345\nlimit = -0.345\n", encoding="utf-8")
+    found = judged(regimes_file, read_claims(tmp_path / "own.toml"))["X-finite"]
+    assert found.verdict is Verdict.CONTRADICTED, found.sentence
+    assert found.findings[0].limit == pytest.approx(-0.5, abs=0.01)
+
+
+OTHER_SENSES = """
+[[claim]]
+id = "X-freeze"
+sentence = "Planted."
+quantity = "sum_p_squared"
+sense = "tends to"
+value = "1 - sqrt(2)/c"
+phases = ["above"]
+
+[[claim]]
+id = "X-freeze-false"
+sentence = "Planted."
+quantity = "sum_p_squared"
+sense = "tends to"
+value = 0.5
+phases = ["above"]
+
+[[claim]]
+id = "X-freeze-zero"
+sentence = "Planted."
+quantity = "sum_p_squared"
+sense = "tends to"
+value = 0
+phases = ["above"]
+
+[[claim]]
+id = "X-vanishes"
+sentence = "Planted."
+quantity = "tail_mass"
+sense = "vanishes"
+k = ["n^0.5"]
+sigma = ["sqrt(log(n))*2"]
+
+[[claim]]
+id = "X-vanishes-false"
+sentence = "Planted."
+quantity = "tail_mass"
+sense = "vanishes"
+k = ["n^(1/2)", "sqrt(log(n))"]
+phases = ["constant"]
+
+[[claim]]
+id = "X-absent"
+sentence = "Planted."
+quantity = "tail_mass"
+sense = "vanishes"
+sigma = "7"
+"""
+
+
+def test_other_senses_and_chosen_laws(regimes_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(OTHER_SENSES, encoding="utf-8")
+    found = judged(regimes_file, read_claims(tmp_path / "own.toml"))
+    assert found["X-freeze"].verdict is not Verdict.CONTRADICTED, found["X-freeze"].sentence
+    assert found["X-freeze-false"].verdict is Verdict.CONTRADICTED, found["X-freeze-false"].sentence
+    assert found["X-freeze-zero"].verdict is Verdict.CONTRADICTED, found["X-freeze-zero"].sentence
+    assert found["X-vanishes"].verdict is Verdict.SUPPORTED, found["X-vanishes"].sentence
+    assert [f.parameter for f in found["X-vanishes"].findings] == ["n^0.5"]
+    assert found["X-vanishes-false"].verdict is Verdict.CONTRADICTED, found["X-vanishes-false"].sentence
+    assert {f.parameter for f in found["X-vanishes-false"].findings} == {"n^0.5", "sqrt(log(n))"}
+    assert found["X-absent"].verdict is Verdict.NOT_TESTED
+    assert "its σ is not 7" in found["X-absent"].sentence
 
 
 OWN = """
@@ -154,6 +274,9 @@ def test_own_claims_planted_true_and_false(tmp_path: Path) -> None:
         (OWN.replace('limit = "-C/2"', "colour = 1"), "unknown key 'colour'"),
         (OWN.replace('["constant"]', '["hot"]'), "phases is ['hot']"),
         (OWN.replace('exponent = "-C"\n', ""), "exponent is missing"),
+        (OTHER_SENSES.replace("value = 0.5", ""), "value is missing"),
+        (OTHER_SENSES.replace('"sqrt(log(n))*2"', '"hot"'), "sigma is ['hot'], allowed is a law in n"),
+        (OTHER_SENSES.replace('k = ["n^0.5"]', "k = [[1]]"), "k is [[1]], allowed is a law in n"),
     ],
 )
 def test_bad_claims_files(tmp_path: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,10 +359,20 @@ def test_exponents_of_entries_are_the_limits_of_the_expectations(c: float) -> No
         (PARTICIPATION_RATIO, predictions.participation_exponent),
         (P_MAX, predictions.largest_entry_exponent),
     ):
-        found, _ = far_exponent(quantity, line, regime, "n")
-        assert found == pytest.approx(exponent(c), abs=0.06), quantity.name
-    slope, doubt = far_exponent(LARGEST_SCORE, line, regime, "log n")
+        found, doubt = far_exponent(far_values(quantity, line, regime), "n")
+        assert found == pytest.approx(exponent(c), abs=0.003 + doubt), quantity.name
+        assert doubt < 0.01
+    slope, doubt = far_exponent(far_values(LARGEST_SCORE, line, regime), "log n")
     assert slope == pytest.approx(0.5, abs=0.01 + doubt)
+
+
+@pytest.mark.parametrize(("c", "exponent"), [(1.0, 0.75), (1.2, 0.5), (2.0, 0.5), (3.0, 0.9)])
+def test_tail_exponents_are_the_limits_of_the_expectations(c: float, exponent: float) -> None:
+    law = f"n^{exponent}"
+    line = Line(law, exponent, lambda case: None, lambda n: round(n**exponent), law)
+    found, doubt = far_exponent(far_values(TAIL_MASS, line, laws.Regime("sqrt_log", c)), "n")
+    assert found == pytest.approx(predictions.tail_exponent(c, exponent), abs=0.002)
+    assert doubt < 0.01
 
 
 def test_expectations_far_beyond_the_data() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import csv
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
+import h5py
 import pytest
 from asymptop import __main__ as command_line
 from asymptop.claims import CLAIMS
 from asymptop.quantities import TAIL_MASS
 from asymptop.reader import open_results
+from asymptop.report_inputs import judge_inputs, primary
 from asymptop.report_sections import prose
+from asymptop.series import group_series
 from make_results import Study, write_results
 
 FIGURES = {
@@ -34,6 +38,67 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     arguments = ["report", str(path), "-o", str(folder / "report.html"), "--figures", str(folder / "figures")]
     assert command_line.main(arguments) == 0
     return (folder / "report.html").read_text(encoding="utf-8"), folder / "figures"
+
+
+class _Balance(HTMLParser):
+    """Every element that needs an end tag has one, in order; ids are unique."""
+
+    VOID = ("meta", "img", "br", "link", "hr")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name == "id" and value in self.ids:
+                self.faults.append(f"id {value} twice")
+            if name == "id":
+                self.ids.add(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> at {self.getpos()}")
+
+
+def balance(text: str) -> list[str]:
+    parser = _Balance()
+    parser.feed(text)
+    return parser.faults + parser.open
+
+
+def test_the_page_is_well_formed(made: tuple[str, Path]) -> None:
+    assert balance(made[0]) == []
+    assert balance("<p><b>x</p></b>")  # the check itself
+    assert "NaN" not in made[0].replace("nan", "NaN").split("<h2")[1]
+
+
+def test_claims_by_input(tmp_path: Path) -> None:
+    """Two inputs in one file: a column each, and the verdicts are those of Gaussian keys."""
+    study = Study(n=(256, 1024, 4096), sigma=("1", "2"), k=("n^0.5",), draws=4, row_sigma="fixed")
+    path = write_results(tmp_path / "results.h5", study)
+    with h5py.File(path, "r+") as file:
+        for group in file["cases"].values():
+            if group.attrs["sigma_law"] in ("2", b"2"):
+                group.attrs["input"] = "student:3"
+    assert command_line.main(["report", str(path), "-o", str(tmp_path / "report.html")]) == 0
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert balance(text) == []
+    section = text.split('id="inputs"')[1].split("<h2")[0]
+    assert re.search(r"<th *>gaussian</th><th *>student:3</th>", section)
+    assert section.count("<tr>") == len(CLAIMS) + 1
+    with open_results(path) as results:
+        series = group_series(results.cases)
+        assert [s.title for s in series] == ["σ = 1", "σ = 2, student:3"]
+        assert [s.first.input for s in primary(series)] == ["gaussian"]
+        columns = judge_inputs(series, CLAIMS)
+    assert [c.name for c in columns] == ["gaussian", "student:3"]
+    tails = [{f.regime for f in j.findings} for c in columns for j in c.judgements if j.claim.id == "A-tv"]
+    assert tails == [{"σ = 1"}, {"σ = 2, student:3"}]
 
 
 def test_sections(made: tuple[str, Path]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 from command_line import ROOT, asymptop
 
-COPY = Path(__file__).with_name("iid_gaussian_rows_4096.csv")
+COPY = ROOT / "analysis" / "asymptop" / "iid_gaussian_rows_4096.csv"
 FULL = ROOT.parent / "shared" / "reference" / "iid_gaussian_rows.csv"
 
 
@@ -100,6 +102,10 @@ def test_agrees_with_full_table(log2_n: int, draws: int, rows: int, tmp_path: Pa
 def test_simulated_rows_agree_with_copied_values(tmp_path: Path) -> None:
     wanted = reference(COPY, 12)
     check_agreement(measure(tmp_path, 12, wanted, draws=64, rows=64, command="simulate"), wanted)
+    command = [sys.executable, "-m", "asymptop", "validate", tmp_path / "simulate.h5"]
+    outcome = subprocess.run(command, cwd=ROOT / "analysis", capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "reference: 76 cells" in outcome.stdout
 
 
 @pytest.mark.skipif(not FULL.is_file(), reason="the full reference table is not beside this checkout")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,20 @@ def test_dry_run(tmp_path: Path) -> None:
     assert "n = 200" in skipped[1]
     assert "100 keys" in skipped[1]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_plan_counts_what_rows_cost(tmp_path: Path) -> None:
+    """At the same n, rows and draws: many laws of sigma and large heads take far longer than the products."""
+
+    def seconds(sigma: str, k: str) -> float:
+        plan = ran(tmp_path, "--dry-run", "--n", "2^16", "--sigma", sigma, "--k", k).stdout
+        return float(re.search(r"about ([\d.e+-]+) s", plan)[1])
+
+    laws = "1,2,3,4,5,6,7,8"
+    small, large = seconds("1", "64"), seconds(laws, "n^0.95")
+    assert large > 5.0 * small
+    assert seconds("1", "n^0.95") < large
+    assert seconds(laws, "64") < large
 
 
 def test_skips_are_not_failures(tmp_path: Path) -> None:
