@@ -125,6 +125,24 @@ def test_stop_and_resume(
     assert_undisturbed(output, undisturbed)
 
 
+def test_resume_with_a_target(start: Callable[..., Run], tmp_path: Path) -> None:
+    """Where the run looks whether its draws are enough depends on the draws alone, also when another run made them."""
+    options = ["--n", "4096", "--k", "8", "--block", "256", "--rows", "16", "--draws", "4", "--threads", "1"]
+    options += ["--target-se", "1.5%", "--target-metrics", "tail_mass"]
+    whole = study(tmp_path / "whole.h5", options)
+    run = start(tmp_path / "r.h5", 1, *options, "--checkpoint-minutes", "0")
+    for stops in range(3):
+        run.wait_for("*.checkpoint")
+        time.sleep(0.05 * stops)
+        run.process.send_signal(signal.SIGUSR1)
+        assert (outcome := run.finish()).code in (0, 75), str(outcome)
+        run = start(tmp_path / "r.h5", 1, *options, "--checkpoint-minutes", "0", "--resume")
+    assert (outcome := run.finish()).code == 0, str(outcome)
+    assert_equal(tmp_path / "r.h5", whole)
+    with h5py.File(whole) as file:
+        assert file["cases/n4096-d64-law1"].attrs["draws"] > 8
+
+
 def test_stop_between_cases_of_teams(start: Callable[..., Run], tmp_path: Path) -> None:
     """Two ranks study heads of their own; one is asked, both stop."""
     rows = ["--n", "4096", "--k", "8", "--rows", "32", "--draws", "32", "--block", "256", "--groups", "2"]
