@@ -128,7 +128,7 @@ def test_stop_and_resume(
 def test_resume_with_a_target(start: Callable[..., Run], tmp_path: Path) -> None:
     """Where the run looks whether its draws are enough depends on the draws alone, also when another run made them."""
     options = ["--n", "4096", "--k", "8", "--block", "256", "--rows", "16", "--draws", "4", "--threads", "1"]
-    options += ["--target-se", "1.5%", "--target-metrics", "tail_mass"]
+    options += ["--sigma", "2", "--target-se", "4%", "--target-metrics", "p_max"]
     whole = study(tmp_path / "whole.h5", options)
     run = start(tmp_path / "r.h5", 1, *options, "--checkpoint-minutes", "0")
     for stops in range(3):
