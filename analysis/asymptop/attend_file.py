@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from .reader import Case, ResultsError
+from .reader import Case, ResultsError, open_file
 from .series import Series, group_series
 
 SPECTRAL = "spectral_error"
@@ -57,7 +57,7 @@ def _case(group: h5py.Group, where: str) -> Case | None:
 def read_attend(path: Path) -> tuple[Series, ...]:
     """Raises ResultsError in one line."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_file(path) as file:
             kind = file.attrs.get("kind", "")
             if kind != "attend":
                 raise ResultsError(f"{path}: kind is '{kind}', expected 'attend'")

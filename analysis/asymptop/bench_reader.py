@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .reader import ROOT_TEXT, SCHEMA_VERSION, ResultsError, read_attribute
+from .reader import ROOT_TEXT, SCHEMA_VERSION, ResultsError, open_file, read_attribute
 from .statistics import Array
 
 TEXT = ("scaling", "kernel", "path", "keys", "k_law", "merge")
@@ -76,9 +76,9 @@ def size_words(n: int) -> str:
 def kind_of(path: Path) -> str:
     """`study`, `bench`, or nothing where the file does not say."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_file(path) as file:
             return str(file.attrs.get("kind", ""))
-    except OSError:
+    except (ResultsError, OSError):
         return ""
 
 
@@ -150,13 +150,7 @@ def _read_study(file: h5py.File, group: h5py.Group, where: str) -> ScalingStudy:
 def read_bench(path: str | Path) -> BenchResults:
     """The scaling studies of a benchmark file. Raises ResultsError, also where there is none."""
     path = Path(path)
-    if not path.is_file():
-        raise ResultsError(f"{path}: no such file")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ResultsError(f"{path}: not a readable HDF5 file") from error
-    with file:
+    with open_file(path) as file:
         where = str(path)
         version = read_attribute(file, "schema_version", int, where)
         if version != SCHEMA_VERSION:

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .reader import ROOT_TEXT, SCHEMA_VERSION, ResultsError, read_attribute
+from .reader import ROOT_TEXT, SCHEMA_VERSION, ResultsError, open_file, read_attribute
 from .statistics import Array
 
 KIND = "precision"
@@ -122,7 +122,7 @@ def _read_case(group: h5py.Group, where: str) -> PrecisionCase:
 def read_precision(path: Path) -> PrecisionResults:
     """Raises ResultsError in one line."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_file(path) as file:
             kind = str(file.attrs.get("kind", ""))
             if kind != KIND:
                 raise ResultsError(f"{path}: kind is '{kind}', expected '{KIND}'")

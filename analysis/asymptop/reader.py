@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from .seal import SealError, check_seal
 from .statistics import Array, mean_over_rows
 
 SCHEMA_VERSION = 1
@@ -328,17 +329,28 @@ def _read_root(file: h5py.File, path: Path) -> Results:
     return Results(path, provenance, tuple(cases), file)
 
 
-def open_results(path: str | Path) -> Results:
-    """Open and check a results file. Raises ResultsError."""
-    path = Path(path)
+def open_file(path: Path) -> h5py.File:
+    """Open an HDF5 file, unless it has a seal that is broken. Raises ResultsError."""
     if not path.is_file():
         raise ResultsError(f"{path}: no such file")
     try:
-        file = h5py.File(path, "r")
+        check_seal(path)
+        return h5py.File(path, "r", locking=False)  # results never change once they have their name
+    except SealError as error:
+        raise ResultsError(str(error)) from error
     except OSError as error:
         raise ResultsError(f"{path}: not a readable HDF5 file") from error
+
+
+def open_results(path: str | Path) -> Results:
+    """Open and check a results file. Raises ResultsError."""
+    path = Path(path)
+    file = open_file(path)
     try:
         return _read_root(file, path)
+    except (OSError, KeyError, RuntimeError) as error:  # h5py's, of what HDF5 cannot follow
+        file.close()
+        raise ResultsError(f"{path}: is damaged ({str(error).strip()})") from error
     except Exception:
         file.close()
         raise

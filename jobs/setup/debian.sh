@@ -100,7 +100,7 @@ make_environment() {
 }
 
 install_packages g++ cmake ninja-build pkg-config git ca-certificates openmpi-bin libopenmpi-dev libopenblas-pthread-dev \
-  libboost-program-options-dev libhdf5-openmpi-dev libmuparser-dev librandom123-dev libgtest-dev nlohmann-json3-dev xz-utils iproute2
+  libboost-program-options-dev libhdf5-openmpi-dev libssl-dev libmuparser-dev librandom123-dev libgtest-dev nlohmann-json3-dev xz-utils iproute2
 if kokkos_is_present; then say "using the Kokkos already on this machine"; else build_kokkos; fi
 make_environment
 say "ready"

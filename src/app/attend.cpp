@@ -5,7 +5,9 @@
 
 #include "app/commands.hpp"
 #include "app/input.hpp"
+#include "app/launch.hpp"
 #include "app/machine.hpp"
+#include "app/stop.hpp"
 #include "app/together.hpp"
 #include "config/errors.hpp"
 #include "measure/peak_memory.hpp"
@@ -34,7 +36,13 @@ class Attend {
     provenance_ =
         collect_provenance(comm_, {"attend", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads}, {});
     if (!config_.save_output.empty()) outputs_ = std::make_unique<OutputFile>(comm_, config_.save_output);
-    for (auto const& item : plan_.cases) measure(item);
+    for (auto const& item : plan_.cases) {
+      if (stop_wanted(comm_)) {
+        print(stopped_line(cases_.size(), plan_.cases.size(), cases_.empty() ? "" : ", in " + config_.output));
+        return exit_stopped;
+      }
+      measure(item);
+    }
     if (outputs_) outputs_->close();
     finish();
     bool valid = true;
@@ -102,6 +110,7 @@ int run_attend(Communicator const& comm, int argc, char const* const* argv) {
     if (comm.is_root()) std::cout << describe(plan, *config, machine);
     return 0;
   }
+  check_launch(comm, machine);
   check_on_root(comm, [&] {
     check_new_file("--output", config->output, config->force);
     check_records_path(config->json);

@@ -8,7 +8,9 @@
 #include <memory>
 
 #include "app/commands.hpp"
+#include "app/launch.hpp"
 #include "app/machine.hpp"
+#include "app/stop.hpp"
 #include "app/together.hpp"
 #include "config/errors.hpp"
 #include "results/bench_records.hpp"
@@ -45,7 +47,13 @@ class Bench {
     print_machine();
     measure_yardsticks();
     print("\n" + bench_table_heading(config_.scaling));
-    for (auto const& group : plan_.groups) measure(group);
+    for (auto const& group : plan_.groups) {
+      if (stop_wanted(comm_)) {
+        print(stopped_line(cases_.size(), plan_.cases.size(), cases_.empty() ? "" : ", in " + config_.output));
+        return exit_stopped;
+      }
+      measure(group);
+    }
     finish();
     std::int64_t invalid = 0;  // rank 0 took part in all and knows
     for (auto const& c : cases_) invalid += c.result.reason().empty() ? 0 : 1;
@@ -60,8 +68,8 @@ class Bench {
   void print_machine() const {
     auto const available = bytes_text(machine_.memory_bytes);
     print(version_text() + "\ncommand   " + config_.command_line + "\n" + "machine   " + cpu_name() + ", " +
-          std::to_string(allowed_cores()) + " core(s) allowed, " + available + " available, execution space " + StudySpace::name() + "\n" +
-          "run       " + std::to_string(machine_.ranks) + " rank(s) x " + std::to_string(machine_.threads) + " thread(s), " +
+          std::to_string(allowed_core_count()) + " core(s) allowed, " + available + " available, execution space " + StudySpace::name() +
+          "\n" + "run       " + std::to_string(machine_.ranks) + " rank(s) x " + std::to_string(machine_.threads) + " thread(s), " +
           std::to_string(config_.samples) + " samples, block " + std::to_string(config_.block) + ", seed " + std::to_string(config_.seed) +
           "\n");
     if (config_.scaling != Scaling::none) {
@@ -198,6 +206,7 @@ int run_bench_with(std::vector<BenchPath> const& paths, Communicator const& comm
     if (comm.is_root()) std::cout << describe(plan, *config, machine);
     return 0;
   }
+  check_launch(comm, machine);
   check_on_root(comm, [&] {
     check_bench_output(config->output, config->force);
     check_records_path(config->json);

@@ -9,11 +9,18 @@
 #include "h5/h5.hpp"
 #include "results/case_file.hpp"
 #include "results/compare.hpp"
+#include "results/seal.hpp"
 
 namespace asymptop {
 namespace {
 
 std::vector<std::string> words(int argc, char const* const* argv) { return {argv + 1, argv + argc}; }
+
+/// Throws UsageError unless the file can be read and is as it was written.
+void check_file(char const* command, std::string const& path) {
+  if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError(command, path, "is not a readable HDF5 file");
+  if (check_seal(path) == Seal::broken) throw UsageError(command, path, "is damaged: its checksum is not that of its bytes");
+}
 
 bool help_wanted(Communicator const& comm, std::vector<std::string> const& arguments, char const* text) {
   if (arguments.empty() || (arguments[0] != "--help" && arguments[0] != "-h")) return false;
@@ -53,9 +60,7 @@ int run_compare(Communicator const& comm, int argc, char const* const* argv) {
     return 0;
   if (arguments.size() != 2) throw UsageError("compare takes two results files: asymptop compare A.h5 B.h5");
   if (!comm.is_root()) return 0;
-  for (auto const& path : arguments) {
-    if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError("compare", path, "is not a readable HDF5 file");
-  }
+  for (auto const& path : arguments) check_file("compare", path);
   auto const difference = first_difference(arguments[0], arguments[1]);
   std::cout << (difference.empty() ? "equal" : difference) << "\n";
   return difference.empty() ? 0 : 1;
@@ -79,10 +84,8 @@ int run_merge(Communicator const& comm, int argc, char const* const* argv) {
   }
   if (output.empty() || inputs.empty())
     throw UsageError("merge takes an output and at least one file: asymptop merge -o RESULTS.h5 CASE.h5...");
-  for (auto const& path : inputs) {
-    if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError("merge", path, "is not a readable HDF5 file");
-  }
   if (comm.is_root()) {
+    for (auto const& path : inputs) check_file("merge", path);
     check_output(output, false, false);
     merge_cases(output, inputs);
     std::cout << "results: " << output << "\n";
@@ -92,15 +95,20 @@ int run_merge(Communicator const& comm, int argc, char const* const* argv) {
 
 int run_info(Communicator const& comm, int argc, char const* const* argv) {
   auto const arguments = words(argc, argv);
-  if (help_wanted(comm, arguments,
-                  "asymptop info RESULTS.h5\n\nPrints where a results file comes from and its cases with their verdicts.\n"))
+  if (help_wanted(
+          comm, arguments,
+          "asymptop info [--verify] RESULTS.h5\n\nPrints where a results file comes from and its cases with their verdicts. A file whose "
+          "bytes are not those of its checksum is refused; with --verify one without a checksum is, too.\n"))
     return 0;
-  if (arguments.size() != 1) throw UsageError("info takes one results file: asymptop info RESULTS.h5");
+  bool const verify = !arguments.empty() && arguments[0] == "--verify";
+  if (arguments.size() != (verify ? 2u : 1u)) throw UsageError("info takes one results file: asymptop info [--verify] RESULTS.h5");
   if (!comm.is_root()) return 0;
-  if (H5Fis_hdf5(arguments[0].c_str()) <= 0) throw UsageError("info", arguments[0], "is not a readable HDF5 file");
-  auto const file = h5::open_file(arguments[0]);
-  if (!h5::has_attribute(file, "schema_version") || !h5::has_link(file, "cases"))
-    throw UsageError("info", arguments[0], "is not a results file");
+  auto const& path = arguments.back();
+  check_file("info", path);
+  if (verify && check_seal(path) == Seal::none)
+    throw UsageError("info", path, "has no checksum: written by an older version, or changed by another program since");
+  auto const file = h5::open_file(path);
+  if (!h5::has_attribute(file, "schema_version") || !h5::has_link(file, "cases")) throw UsageError("info", path, "is not a results file");
   auto const kind = h5::read_text_attribute(file, "kind");
   auto const summary = kind == "bench" ? bench_summary : kind == "attend" ? attend_summary : study_summary;  // also of precision
   std::cout << "kind: " << kind << "\n";

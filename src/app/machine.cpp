@@ -1,6 +1,5 @@
 #include "app/machine.hpp"
 
-#include <sched.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include "comm/measure_network.hpp"
 #include "core/simd.hpp"
 #include "measure/draw.hpp"
+#include "results/provenance.hpp"
 #include "score/score_tile.hpp"
 
 namespace asymptop {
@@ -39,11 +39,9 @@ double available_memory() {
 
 }  // namespace
 
-int allowed_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  return std::max(1, CPU_COUNT(&set));
+int allowed_core_count() {
+  auto const cores = allowed_cores().size();
+  return cores > 0 ? static_cast<int>(cores) : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 std::string cpu_name() {
@@ -61,7 +59,7 @@ int choose_threads(int option, int ranks_on_node) {
     int const threads = std::atoi(text);
     if (threads > 0) return threads;
   }
-  int const cores = allowed_cores(), all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  int const cores = allowed_core_count(), all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   // Bound ranks have their cores to themselves; unbound ones share the node.
   return cores < all ? cores : std::max(1, cores / ranks_on_node);
 }

@@ -12,7 +12,7 @@ namespace asymptop {
 int choose_threads(int option, int ranks_on_node);
 
 /// Cores that this rank may use.
-int allowed_cores();
+int allowed_core_count();
 
 /// The processor's own name.
 std::string cpu_name();

@@ -22,6 +22,7 @@
 
 #include "app/commands.hpp"
 #include "app/machine.hpp"
+#include "app/stop.hpp"
 #include "comm/peer_watch.hpp"
 #include "config/attend_config.hpp"
 #include "config/bench_config.hpp"
@@ -77,11 +78,19 @@ int threads_option(int argc, char** argv) {
 /// long costs a whole time slice when another program wants the core (seen: 17 s instead of 0.6).
 void settle_environment(char** argv) {
   prctl(PR_SET_NAME, "asymptop");  // started again it would be called "exe"
+  // A file is written under a name of its own and read when it is whole; some file systems refuse locks.
+  setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "1000", 1);
   setenv("OMP_PROC_BIND", "false", 0);  // binding is the launcher's business
   setenv("KOKKOS_DISABLE_WARNINGS", "1", 0);
   execv("/proc/self/exe", argv);  // returns only if it cannot: then things are as they were, and still right
+}
+
+/// Commands that may take long end at a boundary when they are asked to.
+bool can_stop(int argc, char** argv) {
+  std::string const command = argc > 1 ? argv[1] : "";
+  return command == "study" || command == "attend" || command == "simulate" || command == "bench";
 }
 
 int run_command(Communicator const& comm, int argc, char** argv) {
@@ -173,7 +182,10 @@ int guarded(Communicator const& comm, Communicator const& leaving, int argc, cha
 
 int main(int argc, char** argv) {
   if (asymptop::run_as_sgemm_child(argc, argv)) return 0;
+  bool const can_stop = asymptop::can_stop(argc, argv);
+  if (can_stop) asymptop::hold_stop_signals();
   asymptop::settle_environment(argv);
+  if (can_stop) asymptop::listen_for_stop();
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
   MPI_Comm_rank(MPI_COMM_WORLD, &asymptop::world_rank);

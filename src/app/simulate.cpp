@@ -2,9 +2,12 @@
 #include <algorithm>
 #include <iostream>
 
+#include "app/checkpoints.hpp"
 #include "app/commands.hpp"
+#include "app/launch.hpp"
 #include "app/machine.hpp"
 #include "app/progress.hpp"
+#include "app/stop.hpp"
 #include "app/together.hpp"
 #include "measure/simulate/simulation.hpp"
 #include "plan/simulation_plan.hpp"
@@ -30,19 +33,27 @@ class Simulation {
 
   /// Returns the exit code.
   int run() {
-    check_on_root(comm_, [&] { start_output(config_.output, config_.force); });
+    check_on_root(comm_, [&] { begin_output(config_); });
     double total = 0.0, done = 0.0;
     for (auto const& group : plan_.groups) total += group.seconds;
     Progress progress(comm_.is_root(), total);
     print(table_heading());
     int exit_code = 0;
     for (auto const& group : plan_.groups) {
-      if (!keep(group, progress)) exit_code = std::max(exit_code, simulate(group, progress, done));
+      exit_code = std::max(exit_code, run_group(group, progress, done));
+      if (exit_code == exit_stopped) break;
       done += group.seconds;
     }
     progress.clear();
+    exit_code = static_cast<int>(comm_.max(static_cast<std::int64_t>(exit_code)));
+    if (exit_code == exit_stopped) {
+      std::size_t cases = 0;
+      for (auto const& group : plan_.groups) cases += group.cases.size();
+      print(stopped_line(cases_finished_, cases, stopped_in(draws_in_work_, std::max(config_.draws, draws_wanted_))));
+      return exit_code;
+    }
     finish();
-    return static_cast<int>(comm_.max(static_cast<std::int64_t>(exit_code)));
+    return exit_code;
   }
 
  private:
@@ -63,17 +74,19 @@ class Simulation {
     return cases;
   }
 
-  /// With --resume: when all cases of the group are finished, they enter the table and the records as if simulated now.
-  bool keep(GroupPlan const& group, Progress& progress) {
+  /// With --resume, finished cases enter the table and the records as if simulated now. Returns the exit code; exit_stopped when the group
+  /// is not finished.
+  int run_group(GroupPlan const& group, Progress& progress, double done) {
     auto cases = start_cases(group);
-    std::int64_t all = config_.resume ? 1 : 0;
-    for (auto& item : cases) {
-      if (comm_.is_root() && all == 1 && !load_finished(case_path(config_.output, item.plan().id), item)) all = 0;
-    }
-    if (comm_.min(all) == 0) return false;
+    Resumed resumed;
+    if (config_.resume && comm_.is_root()) resumed = resume_cases(config_.output, provenance_, cases);
+    for (auto const& line : resumed.said) std::cerr << "asymptop: " + line + "\n" << std::flush;
+    if (comm_.max(static_cast<std::int64_t>(resumed.finished ? 1 : 0)) == 0)
+      return simulate(group, cases, comm_.max(resumed.draws), progress, done);
     progress.clear();
     if (comm_.is_root()) tell(cases);
-    return true;
+    cases_finished_ += cases.size();
+    return 0;
   }
 
   void tell(std::vector<StudyCase> const& cases) {
@@ -84,16 +97,24 @@ class Simulation {
     }
   }
 
-  int simulate(GroupPlan const& group, Progress& progress, double done) {
-    auto const begin = Clock::now();
+  /// The draws from `begin` on.
+  int simulate(GroupPlan const& group, std::vector<StudyCase>& cases, std::int64_t begin, Progress& progress, double done) {
+    Checkpoints checkpoints(config_, provenance_);
+    checkpoints.start(cases);
     auto const ranks = drawn_ranks(group.n, group.k);
-    auto cases = start_cases(group);
     auto const step = std::max<std::int64_t>(1, rows_per_gather / config_.rows);
     double to_come = 0.0;
     for (auto const& other : plan_.groups) to_come += &other >= &group ? other.seconds : 0.0;
     target_.start(group.seconds, to_come);
-    auto goal = config_.draws;
-    for (std::int64_t first = 0, end = 0; first < goal; first = end) {
+    auto const most = most_draws(group, config_);
+    auto goal = comm_.max(comm_.is_root() ? goal_after(cases, most) : 0);
+    for (std::int64_t first = begin, end = 0; first < goal; first = end) {
+      if (stop_wanted(comm_)) {
+        if (comm_.is_root()) checkpoints.write(cases);
+        draws_in_work_ = first;
+        draws_wanted_ = goal;
+        return exit_stopped;
+      }
       progress.update(done + group.seconds * static_cast<double>(first) / static_cast<double>(goal),
                       "n = " + std::to_string(group.n) + ", draw " + std::to_string(first + 1) + " of " + std::to_string(goal));
       end = std::min(goal, first + step);
@@ -102,17 +123,19 @@ class Simulation {
       double const seconds = comm_.max(std::chrono::duration<double>(Clock::now() - start).count());
       for (std::size_t law = 0; law < cases.size() && comm_.is_root(); ++law)
         append(cases[law], result.cases[law], result.checks[law], end - first, seconds);
-      goal = target_.goal(comm_, cases, end, goal, most_draws(group, config_));
+      goal = target_.goal(comm_, cases, end, goal, most);
+      if (comm_.is_root() && end < goal) checkpoints.added(cases);
     }
     if (!comm_.is_root()) return 0;
     progress.clear();
     int exit_code = 0;
     for (auto& item : cases) {
-      item.seconds_total = std::chrono::duration<double>(Clock::now() - begin).count();
+      item.seconds_total = checkpoints.seconds_total();
       write_case(config_.output, provenance_, item);
       if (!item.verdict_reason().empty()) exit_code = 1;
     }
     tell(cases);
+    cases_finished_ += cases.size();
     return exit_code;
   }
 
@@ -145,6 +168,8 @@ class Simulation {
   RecordList records_;
   std::string missed_;  ///< cases that did not meet their target
   DrawTarget target_{config_};
+  std::size_t cases_finished_ = 0;
+  std::int64_t draws_in_work_ = 0, draws_wanted_ = 0;  ///< of a group that was left unfinished
 };
 
 }  // namespace
@@ -161,6 +186,7 @@ int run_simulate(Communicator const& comm, int argc, char const* const* argv) {
     if (comm.is_root()) std::cout << describe_simulation(plan, *config, machine);
     return 0;
   }
+  check_launch(comm, machine);
   check_on_root(comm, [&] {
     check_output(config->output, config->force, config->resume);
     check_records_path(config->json);

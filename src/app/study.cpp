@@ -4,10 +4,13 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "app/checkpoints.hpp"
 #include "app/commands.hpp"
 #include "app/input.hpp"
+#include "app/launch.hpp"
 #include "app/machine.hpp"
 #include "app/progress.hpp"
+#include "app/stop.hpp"
 #include "app/together.hpp"
 #include "config/errors.hpp"
 #include "measure/draw.hpp"
@@ -47,6 +50,7 @@ class Study {
         team_index_(plan.team_of(comm.rank())),
         team_(comm.split(static_cast<int>(team_index_))),
         channels_(team_),
+        stop_(comm, team_),
         config_(config),
         input_(input),
         plan_(plan),
@@ -63,14 +67,19 @@ class Study {
     Progress progress(comm_.is_root(), plan_.teams[team_index_].seconds);
     print(table_heading());
     int exit_code = 0;
-    for (std::size_t i = 0; i < plan_.groups.size(); ++i) {
+    for (std::size_t i = 0; i < plan_.groups.size() && exit_code != exit_stopped; ++i) {
       auto const& group = plan_.groups[i];
       if (group.team != team_index_) continue;
-      if (!keep(i, progress)) exit_code = std::max(exit_code, measure(i, progress, done));
+      exit_code = std::max(exit_code, run_group(i, progress, done));
       done += group.seconds;
     }
     progress.clear();
+    bool const stopped = stop_.leave(exit_code == exit_stopped);
     collect();
+    if (stopped) {
+      tell_stopped();
+      return exit_stopped;
+    }
     finish();
     return static_cast<int>(comm_.max(static_cast<std::int64_t>(exit_code)));
   }
@@ -81,7 +90,7 @@ class Study {
   }
 
   void prepare_output() const {
-    check_on_root(comm_, [&] { start_output(config_.output, config_.force); });
+    check_on_root(comm_, [&] { begin_output(config_); });
   }
 
   StudyCase start_case(GroupPlan const& group, std::size_t law) const {
@@ -93,47 +102,58 @@ class Study {
     return item;
   }
 
-  /// With --resume: when all cases of the group are finished, they enter the table and the records as if measured now.
-  bool keep(std::size_t index, Progress& progress) {
-    auto const& group = plan_.groups[index];
-    std::int64_t all = config_.resume ? 1 : 0;
+  std::vector<StudyCase> start_cases(GroupPlan const& group) const {
     std::vector<StudyCase> cases;
-    std::vector<double> rates;
-    for (std::size_t law = 0; law < group.cases.size() && team_.is_root() && all == 1; ++law) {
-      cases.push_back(start_case(group, law));
-      auto const sgemm = load_finished(case_path(config_.output, cases.back().plan().id), cases.back());
-      rates.push_back(sgemm.value_or(0.0));
-      if (!sgemm) all = 0;
-    }
-    if (team_.min(all) == 0) return false;
-    progress.clear();
-    for (std::size_t i = 0; i < cases.size(); ++i) tell(index, cases[i], rates[i]);
-    return true;
+    for (std::size_t law = 0; law < group.cases.size(); ++law) cases.push_back(start_case(group, law));
+    return cases;
   }
 
-  int measure(std::size_t index, Progress& progress, double done) {
+  /// With --resume, finished cases enter the table and the records as if measured now. Returns the exit code; exit_stopped when the group
+  /// is not finished.
+  int run_group(std::size_t index, Progress& progress, double done) {
+    auto cases = start_cases(plan_.groups[index]);
+    Resumed resumed;
+    if (config_.resume && team_.is_root()) resumed = resume_cases(config_.output, provenance_, cases);
+    for (auto const& line : resumed.said) std::cerr << "asymptop: " + line + "\n" << std::flush;
+    if (team_.max(static_cast<std::int64_t>(resumed.finished ? 1 : 0)) == 0)
+      return measure(index, cases, team_.max(resumed.draws), progress, done);
+    progress.clear();
+    for (std::size_t i = 0; i < cases.size() && team_.is_root(); ++i) tell(index, cases[i], resumed.sgemm_gflops[i]);
+    return 0;
+  }
+
+  /// The draws from `first` on.
+  int measure(std::size_t index, std::vector<StudyCase>& cases, std::int64_t first, Progress& progress, double done) {
     auto const& group = plan_.groups[index];
-    auto const begin = PhaseTimes::Clock::now();
+    if (stop_.wanted()) return exit_stopped;
+    Checkpoints checkpoints(config_, provenance_);
+    checkpoints.start(cases);
     double const sgemm = sgemm_rate(team_, group, config_);
     provenance_.numbers = {{"sgemm_gflops", sgemm}};
     auto tensors = make_shard(team_, group, config_);
     StudySetup const setup{&team_, &channels_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scans_[index], &tensors};
-    std::vector<StudyCase> cases;
-    for (std::size_t law = 0; law < group.cases.size(); ++law) cases.push_back(start_case(group, law));
     start_target(index);
-    auto goal = config_.draws;
-    for (std::int64_t draw = 0; draw < goal; ++draw) {
+    auto const most = most_draws(group, config_);
+    auto goal = team_.max(team_.is_root() ? goal_after(cases, most) : 0);
+    for (auto draw = first; draw < goal; ++draw) {
       progress.update(done + group.seconds * static_cast<double>(draw) / static_cast<double>(goal),
                       "n = " + std::to_string(group.n) + ", draw " + std::to_string(draw + 1) + " of " + std::to_string(goal));
       auto const result = run_draw(setup, group, draw);
       for (std::size_t law = 0; law < cases.size() && team_.is_root(); ++law) append(cases[law], result, law);
-      goal = target_.goal(team_, cases, draw + 1, goal, most_draws(group, config_));
+      goal = target_.goal(team_, cases, draw + 1, goal, most);
+      if (draw + 1 == goal) break;
+      if (team_.is_root()) checkpoints.added(cases);
+      if (!stop_.wanted()) continue;
+      if (team_.is_root()) checkpoints.write(cases);
+      draws_in_work_ = draw + 1;
+      draws_wanted_ = goal;
+      return exit_stopped;
     }
     if (!team_.is_root()) return 0;
     progress.clear();
     int exit_code = 0;
     for (auto& item : cases) {
-      item.seconds_total = std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count();
+      item.seconds_total = checkpoints.seconds_total();
       write_case(config_.output, provenance_, item);
       tell(index, item, sgemm);
       if (!item.verdict_reason().empty()) exit_code = 1;
@@ -182,6 +202,14 @@ class Study {
     item.phase_seconds.push_back(result.phase_seconds);
   }
 
+  void tell_stopped() const {
+    std::size_t cases = 0, finished = 0;
+    for (auto const& group : plan_.groups) cases += group.cases.size();
+    for (auto const& [index, group] : told_) finished += plan_.groups[index].cases.size();
+    auto const most = comm_.max(draws_in_work_), wanted = std::max(config_.draws, comm_.max(draws_wanted_));
+    print(stopped_line(finished, cases, stopped_in(most, wanted)));
+  }
+
   void finish() const {
     if (!comm_.is_root()) return;
     std::vector<std::string> paths;
@@ -209,12 +237,14 @@ class Study {
   std::size_t team_index_;
   Communicator team_;
   BatchChannels channels_;
+  TeamStop stop_;
   RunConfig const& config_;
   Input const& input_;
   StudyPlan const& plan_;
   std::vector<TensorScan> scans_;
   Provenance provenance_;
-  std::map<std::size_t, Told> told_;  ///< per group of the plan
+  std::map<std::size_t, Told> told_;                   ///< per group of the plan
+  std::int64_t draws_in_work_ = 0, draws_wanted_ = 0;  ///< of a group that was left unfinished
   DrawTarget target_{config_};
 };
 
@@ -233,6 +263,7 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
     if (comm.is_root()) std::cout << describe(plan, *config, machine);
     return 0;
   }
+  check_launch(comm, machine);
   check_on_root(comm, [&] {
     check_output(config->output, config->force, config->resume);
     check_records_path(config->json);

@@ -56,6 +56,8 @@ po::options_description study_options() {
       "output,o", text("results.h5"), "results file; case files go to FILE.cases/ beside it")(
       "force", po::bool_switch(), "replace existing results")("resume", po::bool_switch(),
                                                               "continue existing results: keep complete valid cases, run the rest")(
+      "checkpoint-minutes", po::value<double>()->default_value(5.0),
+      "how often the draws so far of the cases in work are written down, for --resume; 0: after every draw")(
       "json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr")(
       "dry-run", po::bool_switch(), "print the plan; measure and write nothing")(
       "n", text(""), "context lengths: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48")(
@@ -110,8 +112,9 @@ po::options_description simulate_options() {
       "d", po::value<std::string>()->default_value("64"), "head dimensions, which --R takes for the logit scale");
   auto const shared = study_options();
   for (auto const* name :
-       {"help", "config", "output", "force",     "resume",         "json",     "dry-run", "sigma",   "R",           "scale",
-        "k",    "rows",   "draws",  "target-se", "target-metrics", "max-time", "seed",    "epsilon", "count-above", "threads"}) {
+       {"help",    "config",      "output", "force", "resume", "checkpoint-minutes", "json",           "dry-run",  "sigma",
+        "R",       "scale",       "k",      "rows",  "draws",  "target-se",          "target-metrics", "max-time", "seed",
+        "epsilon", "count-above", "threads"}) {
     for (auto const& option : shared.options()) {
       if (option->long_name() == name) options.add(option);
     }
@@ -227,6 +230,9 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   RunConfig config;
   static_cast<MeasureOptions&>(config) = parse_measure_options(values);
   config.resume = values["resume"].as<bool>();
+  config.checkpoint_minutes = values["checkpoint-minutes"].as<double>();
+  if (!(config.checkpoint_minutes >= 0.0))
+    throw UsageError("--checkpoint-minutes", std::to_string(config.checkpoint_minutes), "is not a number from 0");
   if (text("n").empty()) throw UsageError("--n is needed: context lengths such as 2^10:2^16");
   config.n = parse_sizes("--n", text("n"), most_n);
   config.d = parse_sizes("--d", text("d"), 4096);
@@ -267,7 +273,10 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
 bool help_printed(po::variables_map const& values, po::options_description const& options, char const* text, bool print_help) {
   if (values.count("help") == 0) return false;
   if (print_help)
-    std::cout << text << "\n" << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written).\n";
+    std::cout << text << "\n"
+              << options
+              << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written),\n75 stopped on request "
+                 "(SIGUSR1, SIGTERM): --resume continues.\n";
   return true;
 }
 

@@ -34,6 +34,7 @@ inline constexpr std::int64_t largest_simulated_n = std::int64_t{1} << 62;
 /// Of a study, and of a simulation of one.
 struct RunConfig : MeasureOptions {
   bool resume = false;
+  double checkpoint_minutes = 5.0;  ///< between checkpoints of the cases in work; 0: after every draw
   bool output_error = true;
 
   std::vector<std::int64_t> n;

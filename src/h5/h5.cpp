@@ -36,6 +36,21 @@ Handle open_attribute(hid_t object, std::string const& name) {
   return {H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, "open attribute " + name};
 }
 
+/// What the system said, as HDF5 keeps it on its stack of errors: `: No space left on device`; empty where the error is HDF5's own.
+std::string cause() {
+  std::string text;
+  auto const visit = [](unsigned, H5E_error2_t const* error, void* data) -> herr_t {
+    std::string const said(error->desc == nullptr ? "" : error->desc), mark = "error message = '";
+    auto const begin = said.find(mark);
+    if (begin == std::string::npos) return 0;
+    auto const from = begin + mark.size();
+    *static_cast<std::string*>(data) = ": " + said.substr(from, said.find('\'', from) - from);
+    return 1;
+  };
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit, &text);
+  return text;
+}
+
 /// Reading an array into one number would run over its end.
 void check_scalar_number(hid_t object, std::string const& name) {
   auto const attribute = open_attribute(object, name);
@@ -64,6 +79,7 @@ Handle creation_properties(std::vector<hsize_t> const& shape) {
     check(H5Pset_chunk(properties, static_cast<int>(chunk.size()), chunk.data()), "set chunks");
     check(H5Pset_shuffle(properties), "set shuffle");
     check(H5Pset_deflate(properties, tuning.deflate_level), "set deflate");
+    check(H5Pset_fletcher32(properties), "set check sums");
   }
   return properties;
 }
@@ -109,7 +125,7 @@ void write_dataset_of(hid_t group, std::string const& name, hid_t type, std::vec
 }  // namespace
 
 Handle::Handle(hid_t id, Close close, std::string const& action) : id_(id), close_(close) {
-  if (id < 0) throw RunError("HDF5: cannot " + action);
+  if (id < 0) throw RunError("HDF5: cannot " + action + cause());
 }
 
 void Handle::reset() noexcept {
@@ -121,7 +137,7 @@ void Handle::close(std::string const& action) {
 }
 
 void check(herr_t status, std::string const& action) {
-  if (status < 0) throw RunError("HDF5: cannot " + action);
+  if (status < 0) throw RunError("HDF5: cannot " + action + cause());
 }
 
 void silence() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
@@ -131,7 +147,7 @@ Handle open_file(std::string const& path) { return {H5Fopen(path.c_str(), H5F_AC
 Handle create_file(std::string const& path) {
   Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make file properties");
   check(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST), "set library version bounds");
-  return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create " + path};
+  return {H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access), H5Fclose, "create " + path};
 }
 
 Handle open_group(hid_t parent, std::string const& name) {

@@ -1,12 +1,16 @@
 #include "results/case_file.hpp"
 
+#include <cerrno>
 #include <cmath>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
-#include <sstream>
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "results/case_fields.hpp"
 #include "results/draw_target.hpp"
+#include "results/seal.hpp"
 #include "results/whole_file.hpp"
 
 namespace asymptop {
@@ -59,7 +63,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
   bool const simulated = c.group->simulated;
   text("keys", simulated ? "none" : c.group->resident ? "resident" : "streamed");
   text("merge", simulated ? "none" : name_of(c.group->merge));
-  text("path", simulated ? "order-statistics" : c.group->fused ? "fused" : "blas-tile");
+  text("path", c.path());
   double pass = 0.0;
   for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
   number("seconds_total", c.seconds_total);
@@ -82,37 +86,17 @@ void write_scales(hid_t group, StudyCase const& c) {
 
 void write_data(hid_t group, StudyCase const& c) {
   auto const& data = c.data;
-  h5::Dimension const draw{"draw", static_cast<std::size_t>(c.draws())}, row{"row", static_cast<std::size_t>(c.config->rows)};
-  h5::Dimension const k{"k", c.group->k.size()}, epsilon{"epsilon", c.config->epsilon.size()},
+  h5::Dimension const draw{"draw", static_cast<std::size_t>(c.draws())}, row{"row", static_cast<std::size_t>(c.config->rows)},
       threshold{"threshold", c.config->count_above.size()};
   auto const put = [&](char const* name, std::vector<h5::Dimension> const& dimensions, auto const& values, char const* units,
                        char const* long_name) { h5::write_dataset(group, name, dimensions, values, units, long_name); };
   put("k_of_law", {{"k_law", c.config->k.size()}}, c.group->k_of_law, "keys", "k of each law at n, rounded and clipped to n");
   put("threshold_value", {threshold}, c.group->threshold, "1", "value of each threshold at n");
-  put("row_n", {draw, row}, data.row_n, "keys", "keys that the row sees");
-  put("row_position", {draw, row}, data.row_position, "1", "position of the query in the sequence, -1 when not in it");
-  put("sigma_i", {draw, row}, data.sigma_i, "1", "standard deviation of the row's logits over keys");
-  put("logit_mean", {draw, row}, data.logit_mean, "1", "mean of the row's logits");
-  put("logit_std", {draw, row}, data.logit_std, "1", "sample standard deviation of the row's logits");
-  put("logit_max", {draw, row}, data.logit_max, "1", "largest logit of the row");
-  put("log_sum_exp", {draw, row}, data.log_sum_exp, "1", "log of the sum of exp(logit)");
-  put("entropy_nats", {draw, row}, data.entropy_nats, "nat", "entropy of p");
-  put("sum_p_squared", {draw, row}, data.sum_p_squared, "1", "sum of p^2");
-  put("p_max", {draw, row}, data.p_max, "1", "largest p");
-  put("participation_ratio", {draw, row}, data.participation_ratio, "keys", "1 / sum of p^2");
-  if (c.group->by_thresholds()) {
-    put("k_counted", {draw, row, k}, data.k_counted, "keys", "keys that the errors at k are those of: k itself up to k_held");
-    put("k_counted_bound", {draw, row, k}, data.k_counted_bound, "1", "bound on |tail_mass at k - tail_mass at k_counted|");
-  }
-  put("tail_mass", {draw, row, k}, data.tail_mass, "1", "1 - sum of the k largest p");
-  put("row_l2_error", {draw, row, k}, data.row_l2_error, "1", "2-norm of p - p_hat");
-  put("row_linf_error", {draw, row, k}, data.row_linf_error, "1", "maximum norm of p - p_hat");
-  if (!data.output_error.empty()) {
-    put("output_error", {draw, row, k}, data.output_error, "1", "2-norm of (p - p_hat) V");
-    put("output_error_relative", {draw, row, k}, data.output_error_relative, "1", "2-norm of (p - p_hat) V over that of p V");
-  }
-  put("k_epsilon", {draw, row, epsilon}, data.k_epsilon, "keys", "smallest k with tail_mass <= epsilon");
-  put("count_p_above", {draw, row, threshold}, data.count_p_above, "keys", "entries with p > threshold");
+  visit_case_fields(c, [&](char const* name, h5::Dimension const& axis, auto member, char const* units, char const* long_name) {
+    std::vector<h5::Dimension> dimensions{draw, row};
+    if (!axis.scale.empty()) dimensions.push_back(axis);
+    put(name, dimensions, data.*member, units, long_name);
+  });
   auto const tolerance = check_tolerances(c.group->d, c.largest_logit());
   put("check_residual", {{"check", check_names.size()}}, std::vector<double>(c.checks.worst.begin(), c.checks.worst.end()), "1",
       "worst residual over draws");
@@ -123,75 +107,8 @@ void write_data(hid_t group, StudyCase const& c) {
   put("phase_seconds", {draw, {"phase", phase_names.size()}}, seconds, "s", "wall time of the slowest rank");
 }
 
-/// The options that a case's numbers depend on.
-std::string options_of_case(std::string const& config_text) {
-  std::istringstream in(config_text);
-  std::string kept;
-  for (std::string line; std::getline(in, line);) {
-    auto const name = line.substr(0, line.find(" = "));
-    if (name != "n" && name != "d" && name != "inputs" && name != "max-time" && name != "heads" && name != "keys" && name != "merge" &&
-        name != "groups")
-      kept += line + "\n";
-  }
-  return kept;
-}
-
-/// Fills data, checks and timings. Throws RunError where something is missing or of another size.
-double load_case(std::string const& path, StudyCase& study_case) {
-  auto const file = h5::open_file(path);
-  auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
-  auto& data = study_case.data;
-  auto const integers = [&](char const* name) { return h5::read_dataset(group, name).integers; };
-  auto const numbers = [&](char const* name) { return h5::read_dataset(group, name).numbers; };
-  data.row_n = integers("row_n");
-  data.row_position = integers("row_position");
-  data.sigma_i = numbers("sigma_i");
-  data.logit_mean = numbers("logit_mean");
-  data.logit_std = numbers("logit_std");
-  data.logit_max = numbers("logit_max");
-  data.log_sum_exp = numbers("log_sum_exp");
-  data.entropy_nats = numbers("entropy_nats");
-  data.sum_p_squared = numbers("sum_p_squared");
-  data.p_max = numbers("p_max");
-  data.participation_ratio = numbers("participation_ratio");
-  data.tail_mass = numbers("tail_mass");
-  data.row_l2_error = numbers("row_l2_error");
-  data.row_linf_error = numbers("row_linf_error");
-  if (h5::has_link(group, "output_error")) {
-    data.output_error = numbers("output_error");
-    data.output_error_relative = numbers("output_error_relative");
-  }
-  data.k_epsilon = integers("k_epsilon");
-  data.count_p_above = integers("count_p_above");
-  if (h5::has_link(group, "k_counted")) {
-    data.k_counted = integers("k_counted");
-    data.k_counted_bound = numbers("k_counted_bound");
-  }
-  // With a target there may be more draws than asked for.
-  auto const asked = study_case.config->draws, draws = study_case.config->target_se > 0.0 ? std::max(asked, study_case.draws()) : asked;
-  auto const rows = static_cast<std::size_t>(study_case.config->rows * draws), k = study_case.group->k.size();
-  bool const whole = data.row_n.size() == rows && data.p_max.size() == rows && data.tail_mass.size() == rows * k &&
-                     data.row_linf_error.size() == rows * k && data.output_error.empty() != study_case.config->output_error &&
-                     data.k_epsilon.size() == rows * study_case.config->epsilon.size() &&
-                     data.count_p_above.size() == rows * study_case.config->count_above.size();
-  if (!whole) throw RunError(path + " is not whole");
-  auto const residuals = numbers("check_residual"), seconds = numbers("phase_seconds");
-  if (residuals.size() != check_names.size() || seconds.size() % phase_names.size() != 0)
-    throw RunError(path + " was written by another version; use --force");
-  for (std::size_t i = 0; i < residuals.size(); ++i) study_case.checks.worst[i] = residuals[i];
-  for (std::size_t i = 0; i < seconds.size(); i += phase_names.size()) {
-    auto& draw = study_case.phase_seconds.emplace_back();
-    std::copy_n(seconds.begin() + static_cast<std::ptrdiff_t>(i), phase_names.size(), draw.begin());
-  }
-  return h5::read_double_attribute(file, "sgemm_gflops");
-}
-
-}  // namespace
-
-std::string case_path(std::string const& output, std::string const& id) { return output + ".cases/" + id + ".h5"; }
-
-void write_case(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
-  write_whole(case_path(output, study_case.plan().id), [&](hid_t file) {
+void write_case_file(std::string const& path, Provenance const& provenance, StudyCase const& study_case) {
+  write_whole(path, [&](hid_t file) {
     write_provenance(file, provenance);
     auto const cases = h5::create_group(file, "cases");
     auto const group = h5::create_group(cases, study_case.plan().id);
@@ -201,20 +118,23 @@ void write_case(std::string const& output, Provenance const& provenance, StudyCa
   });
 }
 
-std::optional<double> load_finished(std::string const& path, StudyCase& study_case) {
-  try {
-    if (!fs::exists(path)) return std::nullopt;
-    auto const file = h5::open_file(path);
-    auto const options = options_of_case(h5::read_text_attribute(file, "config_text"));
-    if (h5::read_int_attribute(file, "schema_version") != 1 || options != options_of_case(study_case.config->config_text))
-      return std::nullopt;
-    auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
-    if (h5::read_text_attribute(group, "verdict") != "VALID") return std::nullopt;
-    for (auto const& name : h5::group_members(group)) h5::read_dataset(group, name);
-    return load_case(path, study_case);
-  } catch (RunError const&) {
-    return std::nullopt;  // damaged: measured again
+}  // namespace
+
+std::string case_path(std::string const& output, std::string const& id) { return output + ".cases/" + id + ".h5"; }
+
+std::string checkpoint_path(std::string const& output, std::string const& id) { return output + ".cases/" + id + ".checkpoint"; }
+
+void write_case(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
+  write_case_file(case_path(output, study_case.plan().id), provenance, study_case);
+  std::error_code none_there;
+  fs::remove(checkpoint_path(output, study_case.plan().id), none_there);
+}
+
+void write_checkpoint(std::string const& output, Provenance provenance, StudyCase const& study_case) {
+  for (auto& [name, value] : provenance.texts) {
+    if (name == "kind") value = checkpoint_kind;
   }
+  write_case_file(checkpoint_path(output, study_case.plan().id), provenance, study_case);
 }
 
 void merge_cases(std::string const& output, std::vector<std::string> const& paths) {
@@ -222,10 +142,11 @@ void merge_cases(std::string const& output, std::vector<std::string> const& path
     auto const cases = h5::create_group(file, "cases");
     bool first = true;
     for (auto const& path : paths) {
-      auto const in = h5::open_file(path);
+      auto const in = open_sealed(path);
       if (std::exchange(first, false)) h5::copy_attributes(in, file);
       if (h5::read_text_attribute(in, "kind") != h5::read_text_attribute(file, "kind"))
         throw RunError(path + " is of another kind than the files before it");
+      if (h5::read_text_attribute(in, "kind") == checkpoint_kind) throw RunError(path + " is a checkpoint: its case is not finished");
       auto const in_cases = h5::open_group(in, "cases");
       for (auto const& id : h5::group_members(in_cases)) {
         if (h5::has_link(cases, id)) throw RunError("case " + id + " of " + path + " is already in " + output);
@@ -237,7 +158,7 @@ void merge_cases(std::string const& output, std::vector<std::string> const& path
   });
 }
 
-void start_output(std::string const& output, bool force) {
+std::vector<std::string> start_output(std::string const& output, bool force) {
   fs::path const folder = output + ".cases";
   std::error_code error;
   if (force) {
@@ -246,6 +167,19 @@ void start_output(std::string const& output, bool force) {
   }
   fs::create_directories(folder, error);
   if (error) throw UsageError("--output", output, "cannot be written: " + error.message());
+  // Opening and filling a file is the only sure test: not hours later, when the first case is finished.
+  auto const probe = part_name((folder / "writable").string());
+  auto* const file = std::fopen(probe.c_str(), "w");
+  bool const written = file != nullptr && std::fputs(std::string(4096, ' ').c_str(), file) >= 0 && std::fflush(file) == 0;
+  std::string const cause = written ? "" : std::strerror(errno);
+  if (file != nullptr) std::fclose(file);
+  fs::remove(probe, error);
+  if (!written) throw UsageError("--output", output, "cannot be written: " + folder.string() + ": " + cause);
+  auto discarded = discard_parts(folder.string(), "");
+  fs::path const path(output);
+  auto const beside = path.parent_path().empty() ? fs::path(".") : path.parent_path();
+  for (auto& part : discard_parts(beside.string(), path.filename().string() + ".")) discarded.push_back(std::move(part));
+  return discarded;
 }
 
 void check_output(std::string const& output, bool force, bool resume) {

@@ -62,6 +62,20 @@ std::int64_t draws_wanted(std::vector<StudyCase> const& cases, std::int64_t most
   return std::min(std::max(done + 1, static_cast<std::int64_t>(needed)), std::max(done, most));
 }
 
+std::int64_t goal_after(std::vector<StudyCase> cases, std::int64_t most) {
+  auto const& config = *cases.front().config;
+  auto goal = config.draws;
+  auto const whole = cases;
+  while (config.target_se > 0.0 && goal <= whole.front().draws()) {
+    cases = whole;
+    for (auto& item : cases) item.keep_draws(goal);
+    auto const next = draws_wanted(cases, most);
+    if (next <= goal) break;
+    goal = next;
+  }
+  return goal;
+}
+
 void DrawTarget::start(double estimate, double to_come) {
   double const left = std::max(0.0, config_.max_seconds - seconds());
   deadline_ = seconds() + left * (to_come > 0.0 ? std::min(1.0, estimate / to_come) : 1.0);

@@ -26,6 +26,9 @@ std::string joined(std::vector<std::string> const& texts);
 /// many as the worst error asks for, at most twice those done. It depends on results alone.
 std::int64_t draws_wanted(std::vector<StudyCase> const& cases, std::int64_t most);
 
+/// The number of draws that a run wants which has come so far: --draws, or what it has decided since, which follows from the draws alone.
+std::int64_t goal_after(std::vector<StudyCase> cases, std::int64_t most);
+
 /// Decides, on rank 0 for all, how many draws of a group there are. --max-time is shared out among the groups that are still to come as
 /// their estimated times are.
 class DrawTarget {

@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <filesystem>
 
 #include "config/errors.hpp"
@@ -10,7 +8,7 @@ namespace asymptop {
 namespace fs = std::filesystem;
 
 OutputFile::OutputFile(Communicator const& comm, std::string path) : comm_(comm), path_(std::move(path)) {
-  part_ = path_ + "." + std::to_string(getpid()) + ".part";
+  part_ = part_name(path_);
   comm.broadcast(part_);
   file_ = h5::create_shared_file(part_, comm.get());
 }

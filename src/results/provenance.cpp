@@ -1,16 +1,20 @@
 #include "results/provenance.hpp"
 
 #include <hdf5.h>
+#include <link.h>
 #include <mpi.h>
 #include <sched.h>
 #include <unistd.h>
 
 #include <Kokkos_Core.hpp>
+#include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
+#include "core/simd.hpp"
 #include "measure/draw.hpp"
 #include "results/build_info.hpp"
 
@@ -30,18 +34,6 @@ std::string date_utc() {
   char text[32];
   std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
   return text;
-}
-
-/// The cores that this process may use, as `0,1`.
-std::string allowed_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return "unknown";
-  std::string cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &set)) cores += (cores.empty() ? "" : ",") + std::to_string(core);
-  }
-  return cores;
 }
 
 std::string slurm_variables() {
@@ -75,17 +67,56 @@ std::string kokkos_version() {
 
 }  // namespace
 
+std::vector<int> allowed_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> cores;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &set)) cores.push_back(core);
+  }
+  return cores;
+}
+
 std::string host_name() {
   char name[256] = {};
   gethostname(name, sizeof name - 1);
   return name;
 }
 
+std::string build_id() {
+  auto const visit = [](dl_phdr_info* object, std::size_t, void* data) {
+    for (int i = 0; i < object->dlpi_phnum; ++i) {
+      auto const& header = object->dlpi_phdr[i];
+      if (header.p_type != PT_NOTE) continue;
+      auto const* note = reinterpret_cast<char const*>(object->dlpi_addr + header.p_vaddr);
+      for (auto const* end = note + header.p_memsz; note + sizeof(ElfW(Nhdr)) <= end;) {
+        ElfW(Nhdr) head;
+        std::memcpy(&head, note, sizeof head);
+        auto const* content = note + sizeof head + (head.n_namesz + 3u) / 4u * 4u;
+        for (ElfW(Word) byte = 0; head.n_type == NT_GNU_BUILD_ID && byte < head.n_descsz; ++byte) {
+          char text[3];
+          std::snprintf(text, sizeof text, "%02x", static_cast<unsigned char>(content[byte]));
+          *static_cast<std::string*>(data) += text;
+        }
+        note = content + (head.n_descsz + 3u) / 4u * 4u;
+      }
+    }
+    return 1;  // the program is the first object, libraries follow
+  };
+  std::string id;
+  dl_iterate_phdr(visit, &id);
+  return id.empty() ? "unknown" : id;
+}
+
 std::string version_text() { return std::string("asymptop ") + build_info::version + " (" + build_info::git_hash + ")"; }
 
 Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, std::vector<std::pair<std::string, double>> numbers) {
   std::ostringstream mine;
-  mine << comm.rank() << " " << host_name() << " " << allowed_cores();
+  mine << comm.rank() << " " << host_name() << " ";
+  auto const cores = allowed_cores();
+  for (std::size_t i = 0; i < cores.size(); ++i) mine << (i == 0 ? "" : ",") << cores[i];
+  if (cores.empty()) mine << "unknown";
   std::string hosts, layout;
   std::set<std::string> seen;
   for (auto const& line : comm.gather(mine.str())) {
@@ -107,6 +138,8 @@ Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, 
                       {"compile_options", build_info::compile_options},
                       {"kokkos_version", kokkos_version()},
                       {"execution_space", StudySpace::name()},
+                      {"build_id", build_id()},
+                      {"simd", simd::name},
                       {"blas", openblas_get_config()},
                       {"blas_kernel", openblas_get_corename()},
                       {"mpi_version", mpi_version()},

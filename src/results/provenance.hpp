@@ -29,8 +29,14 @@ struct RunIdentity {
 /// Collective; complete on all ranks. `numbers`: yardsticks measured in the run.
 Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, std::vector<std::pair<std::string, double>> numbers);
 
+/// The cores that this process may use, ascending; empty where the system does not say.
+std::vector<int> allowed_cores();
+
 /// The name of the machine that this process runs on.
 std::string host_name();
+
+/// The linker's name of this program: programs of one name are the same, byte for byte.
+std::string build_id();
 
 /// `asymptop 0.1.0 (hash)`.
 std::string version_text();

@@ -4,7 +4,18 @@
 #include <cmath>
 #include <sstream>
 
+#include "results/case_fields.hpp"
+
 namespace asymptop {
+
+void StudyCase::keep_draws(std::int64_t count) {
+  auto const had = static_cast<std::size_t>(draws()), kept = static_cast<std::size_t>(count);
+  if (had == 0) return;
+  visit_case_fields(*this, [&](char const*, h5::Dimension const&, auto member, char const*, char const*) {
+    (data.*member).resize((data.*member).size() / had * kept);
+  });
+  phase_seconds.resize(kept);
+}
 
 double StudyCase::score_flops() const {
   if (group->simulated) return 0.0;

@@ -1,4 +1,4 @@
-// A finished case as it is stored: its plan, its numbers, its verdict.
+// A case as it is stored, finished or up to some draw: its plan, its numbers, its verdict.
 #pragma once
 
 #include <array>
@@ -24,8 +24,10 @@ struct StudyCase {
   double seconds_total = 0.0;
 
   CasePlan const& plan() const { return group->cases[law]; }
-  /// Draws that were done.
+  /// Draws that were done, so far.
   std::int64_t draws() const { return static_cast<std::int64_t>(data.row_n.size()) / config->rows; }
+  /// Keeps the first ones. Residuals stay the worst of all: draws that are measured again have the same.
+  void keep_draws(std::int64_t count);
   /// Of one pass over all keys; none are made for simulated rows.
   double score_flops() const;
   /// Largest |logit| of any row, for the tolerances.
@@ -33,6 +35,8 @@ struct StudyCase {
   /// Empty when valid; else the checks that failed, with residual and tolerance.
   std::string verdict_reason() const;
   char const* verdict() const { return verdict_reason().empty() ? "VALID" : "INVALID"; }
+  /// Which kernels make its numbers.
+  char const* path() const { return group->simulated ? "order-statistics" : group->fused ? "fused" : "blas-tile"; }
   /// For tensors: the root mean square of sigma_i; else the law's value.
   double sigma() const;
 };

@@ -4,11 +4,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <random>
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "results/seal.hpp"
 
 namespace asymptop {
 namespace fs = std::filesystem;
@@ -35,18 +38,43 @@ void publish_file(std::string const& part, std::string const& path) {
   sync_path(folder.empty() ? "." : folder.string());
 }
 
+std::string part_name(std::string const& path) {
+  return path + "." + host_name() + "." + std::to_string(getpid()) + "." + std::to_string(std::random_device()() % 1000000u) + ".part";
+}
+
+std::vector<std::string> discard_parts(std::string const& folder, std::string const& prefix) {
+  std::vector<std::string> discarded;
+  std::error_code error;
+  for (auto const& entry : fs::directory_iterator(folder, error)) {
+    auto const name = entry.path().filename().string();
+    // <file>.<host>.<process>.<number>.part, and a host's name may have dots of its own.
+    auto const last = name.rfind('.'), number = name.rfind('.', last - 1), process = name.rfind('.', number - 1);
+    if (!name.starts_with(prefix) || !name.ends_with(".part") || number == std::string::npos || process == std::string::npos) continue;
+    int id = 0;
+    std::from_chars(name.data() + process + 1, name.data() + number, id);
+    bool const ours = ("." + name.substr(0, process)).ends_with("." + host_name());
+    if (!ours || id <= 0) continue;
+    // A process that has ended but that no one has asked about yet has no program any more.
+    bool const runs = !fs::read_symlink("/proc/" + std::to_string(id) + "/exe", error).empty();
+    if (runs || error != std::errc::no_such_file_or_directory) continue;
+    if (fs::remove(entry.path(), error)) discarded.push_back(entry.path().string());
+  }
+  return discarded;
+}
+
 void write_whole(std::string const& path, std::function<void(hid_t)> const& fill) {
-  std::string const part = path + "." + host_name() + "." + std::to_string(getpid()) + ".part";
+  auto const part = part_name(path);
   try {
     auto file = h5::create_file(part);
     fill(static_cast<hid_t>(file));
     h5::check(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush " + part);
     file.close("close " + part);
+    seal_file(part);
     publish_file(part, path);
-  } catch (...) {
+  } catch (RunError const& error) {
     std::error_code ignored;
     fs::remove(part, ignored);
-    throw;
+    throw RunError(path + ": " + error.what());
   }
 }
 

@@ -5,13 +5,22 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "results/provenance.hpp"
 
 namespace asymptop {
 
-/// A file that appears whole or not at all: written under a name that no other process uses, closed, synced, renamed. Throws RunError.
+/// A file that appears whole or not at all: written under a name that no other attempt uses, closed, sealed (seal.hpp), synced, renamed.
+/// Throws RunError.
 void write_whole(std::string const& path, std::function<void(hid_t)> const& fill);
+
+/// Such a name: `PATH.<host>.<process>.<number>.part`.
+std::string part_name(std::string const& path);
+
+/// Removes files of such names, of PATHs that begin with `prefix`, that processes of this host have left behind in a folder, and returns
+/// where they were. Other hosts' processes may still write theirs.
+std::vector<std::string> discard_parts(std::string const& folder, std::string const& prefix);
 
 /// The last step of that: a closed file is synced and takes its name.
 void publish_file(std::string const& part, std::string const& path);

@@ -1,0 +1,56 @@
+// A run that is asked to stop: SIGUSR1 or SIGTERM, delivered to any of its ranks, ends it at the next boundary of all.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.hpp"
+
+namespace asymptop {
+
+/// Stopped on request; --resume continues where the command has it.
+inline constexpr int exit_stopped = 75;
+
+/// The two signals wait, also while the program starts again in its place, until it listens.
+void hold_stop_signals();
+
+/// From now on they ask for a stop and do nothing else.
+void listen_for_stop();
+
+/// Whether any rank has been asked. Collective: a small reduction.
+bool stop_wanted(Communicator const& comm);
+
+/// The line that says so; `more` follows after the count of cases.
+std::string stopped_line(std::size_t finished, std::size_t cases, std::string const& more);
+
+/// What follows for a command that --resume continues.
+std::string stopped_in(std::int64_t draw, std::int64_t draws);
+
+/// A stop of teams of ranks that work apart and meet in the end only: their first ranks tell one another. Each sends every other one
+/// message, when it leaves its work, and receives as many.
+class TeamStop {
+ public:
+  /// Collective over all.
+  TeamStop(Communicator const& all, Communicator const& team);
+  TeamStop(TeamStop const&) = delete;
+  TeamStop& operator=(TeamStop const&) = delete;
+  /// Whether any rank of this team has been asked, or another team has left early. Collective over the team.
+  bool wanted();
+  /// This team does nothing more: it has finished, or left early. Returns whether any team left early. Collective over all.
+  bool leave(bool early);
+
+ private:
+  void hear();
+
+  Communicator const& team_;
+  Communicator channel_;     ///< of all ranks, for these messages alone
+  std::vector<int> others_;  ///< first ranks of the other teams; on other ranks empty
+  std::size_t heard_ = 0;    ///< of others_
+  bool early_ = false;       ///< one of those that were heard left early
+};
+
+}  // namespace asymptop

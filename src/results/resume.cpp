@@ -1,0 +1,147 @@
+#include "results/resume.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <sstream>
+
+#include "config/errors.hpp"
+#include "h5/h5.hpp"
+#include "results/case_fields.hpp"
+#include "results/case_file.hpp"
+#include "results/seal.hpp"
+
+namespace asymptop {
+namespace fs = std::filesystem;
+namespace {
+
+/// The options that a case's numbers depend on.
+std::string options_of_case(std::string const& config_text) {
+  std::istringstream in(config_text);
+  std::string kept;
+  for (std::string line; std::getline(in, line);) {
+    auto const name = line.substr(0, line.find(" = "));
+    if (name != "n" && name != "d" && name != "inputs" && name != "max-time" && name != "heads" && name != "keys" && name != "merge" &&
+        name != "groups")
+      kept += line + "\n";
+  }
+  return kept;
+}
+
+std::string text_of(Provenance const& provenance, std::string const& name) {
+  auto const found = std::find_if(provenance.texts.begin(), provenance.texts.end(), [&](auto const& entry) { return entry.first == name; });
+  return found == provenance.texts.end() ? "" : found->second;
+}
+
+/// Throws RunError, with the reason, unless the file's numbers are those that this run would measure.
+void check_origin(hid_t file, hid_t group, Provenance const& provenance, StudyCase const& c, bool checkpoint) {
+  if (h5::read_int_attribute(file, "schema_version") != 1) throw RunError("it has another schema version");
+  if (h5::read_text_attribute(file, "kind") != (checkpoint ? checkpoint_kind : "study")) throw RunError("it is of another kind");
+  if (options_of_case(h5::read_text_attribute(file, "config_text")) != options_of_case(c.config->config_text))
+    throw RunError("it was made with other options");
+  if (h5::read_text_attribute(group, "id") != c.plan().id) throw RunError("it holds another case");
+  if (!checkpoint) {
+    if (h5::read_text_attribute(group, "verdict") != "VALID")
+      throw RunError("it is not VALID: " + h5::read_text_attribute(group, "verdict_reason"));
+    return;
+  }
+  for (auto const* name : {"build_id", "simd", "blas_kernel", "execution_space"}) {
+    if (h5::read_text_attribute(file, name) != text_of(provenance, name))
+      throw RunError("it was made by another build or on another kind of CPU (" + std::string(name) + ")");
+  }
+  if (h5::read_int_attribute(group, "k_held") != c.group->held) throw RunError("it holds another k_held");
+  if (h5::read_text_attribute(group, "path") != c.path()) throw RunError("it was made on another kernel path");
+}
+
+/// Fills data, checks and timings of the draws that the file holds. Throws RunError where something is missing or of another size.
+double load_case(hid_t file, hid_t group, StudyCase& c) {
+  auto const check = [](std::vector<hsize_t> const& shape, std::vector<hsize_t> const& expected, char const* name) {
+    if (shape != expected) throw RunError(std::string(name) + " is of another size");
+  };
+  auto const read = [&](char const* name, std::vector<hsize_t> const& expected, std::vector<double>& numbers) {
+    auto data = h5::read_dataset(group, name);
+    check(data.shape, expected, name);
+    numbers = std::move(data.numbers);
+    hsize_t size = 1;
+    for (auto const length : expected) size *= length;
+    if (numbers.size() != size) throw RunError(std::string(name) + " is of another type");
+  };
+  auto const draws = static_cast<hsize_t>(h5::read_int_attribute(group, "draws")), rows = static_cast<hsize_t>(c.config->rows);
+  visit_case_fields(c, [&](char const* name, h5::Dimension const& axis, auto member, char const*, char const*) {
+    std::vector<hsize_t> shape{draws, rows};
+    if (!axis.scale.empty()) shape.push_back(axis.length);
+    auto& values = c.data.*member;
+    if constexpr (std::is_same_v<decltype(values), std::vector<double>&>) {
+      read(name, shape, values);
+    } else {
+      auto data = h5::read_dataset(group, name);
+      check(data.shape, shape, name);
+      values = std::move(data.integers);
+      if (values.size() != draws * rows * axis.length) throw RunError(std::string(name) + " is of another type");
+    }
+  });
+  for (auto const& [name, expected] : {std::pair{"k", c.group->k}, {"k_of_law", c.group->k_of_law}}) {
+    if (h5::read_dataset(group, name).integers != expected) throw RunError(std::string(name) + " differs from that of the plan");
+  }
+  std::vector<double> residuals, seconds;
+  read("check_residual", {check_names.size()}, residuals);
+  read("phase_seconds", {draws, phase_names.size()}, seconds);
+  std::copy(residuals.begin(), residuals.end(), c.checks.worst.begin());
+  for (std::size_t i = 0; i < seconds.size(); i += phase_names.size())
+    std::copy_n(seconds.begin() + static_cast<std::ptrdiff_t>(i), phase_names.size(), c.phase_seconds.emplace_back().begin());
+  c.seconds_total = h5::read_double_attribute(group, "seconds_total");
+  return h5::read_double_attribute(file, "sgemm_gflops");
+}
+
+struct Found {
+  std::optional<double> sgemm_gflops;  ///< of a file that was taken
+  std::string refused;                 ///< why one that is there was not
+};
+
+/// Fills the case from the file, or leaves it as it is.
+Found find_case(std::string const& path, Provenance const& provenance, StudyCase& c, bool checkpoint) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return {};
+  try {
+    if (check_seal(path) != Seal::whole) throw RunError("its checksum is not that of its bytes");
+    auto const file = h5::open_file(path);
+    auto const group = h5::open_group(file, "cases/" + c.plan().id);
+    check_origin(file, group, provenance, c, checkpoint);
+    auto found = c;
+    auto const sgemm = load_case(file, group, found);
+    // With a target there may be more draws than asked for.
+    auto const asked = c.config->draws;
+    bool const most = c.config->target_se > 0.0 || found.draws() <= asked;
+    if (!most || (!checkpoint && found.draws() < asked)) throw RunError("it has another number of draws");
+    c = std::move(found);
+    return {sgemm, ""};
+  } catch (RunError const& refused) {
+    return {std::nullopt, path + " is not taken over: " + refused.what()};
+  }
+}
+
+}  // namespace
+
+Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases) {
+  Resumed resumed;
+  resumed.finished = true;
+  resumed.draws = std::numeric_limits<std::int64_t>::max();
+  for (auto& item : cases) {
+    auto const& id = item.plan().id;
+    auto found = find_case(case_path(output, id), provenance, item, false);
+    if (!found.sgemm_gflops) {
+      resumed.finished = false;
+      auto const checkpoint = find_case(checkpoint_path(output, id), provenance, item, true);
+      for (auto const& refused : {found.refused, checkpoint.refused}) {
+        if (!refused.empty()) resumed.said.push_back(refused);
+      }
+    }
+    resumed.sgemm_gflops.push_back(found.sgemm_gflops.value_or(0.0));
+    resumed.draws = std::min(resumed.draws, item.draws());
+  }
+  for (auto& item : cases) item.keep_draws(resumed.draws);
+  return resumed;
+}
+
+}  // namespace asymptop

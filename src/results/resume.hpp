@@ -1,0 +1,25 @@
+// What --resume takes over from an earlier run: finished cases, and the draws so far of those that were in work.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "results/provenance.hpp"
+#include "results/study_case.hpp"
+
+namespace asymptop {
+
+struct Resumed {
+  bool finished = false;             ///< every case of the group is complete and VALID
+  std::int64_t draws = 0;            ///< of every case
+  std::vector<double> sgemm_gflops;  ///< per case: of the run that finished it
+  std::vector<std::string> said;     ///< files that are there but were not taken: one line each, with the reason
+};
+
+/// The cases of one group, whose plans are set: fills their data, checks and timings. A finished case is taken when its seal, its schema,
+/// its verdict and the sizes of all its datasets are in order and it was made with the same options (other n, d or heads in the lists, and
+/// how keys are held, make no difference). A checkpoint in addition must come from the same build, on the same kind of CPU: what is
+/// continued must not be of two kinds.
+Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases);
+
+}  // namespace asymptop

@@ -1,0 +1,303 @@
+"""Stopping on request, checkpoints, and going on from them: the bytes of a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from command_line import SETTINGS, Outcome, assert_equal, asymptop, binary, study
+
+# Two groups of two cases, a second or two on one rank; several draws of each.
+AXES = ["--n", "4096,8192", "--sigma", "1,2", "--k", "8,64", "--block", "256"]
+OPTIONS = [*AXES, "--rows", "16", "--draws", "24", "--threads", "1"]
+CASES = ["n4096-d64-law1", "n4096-d64-law2", "n8192-d64-law1", "n8192-d64-law2"]
+
+
+class Run:
+    """A study that runs beside the test, under mpirun when it has several ranks."""
+
+    def __init__(self, output: Path, ranks: int, *options: str, command: str = "study") -> None:
+        self.cases = output.with_name(output.name + ".cases")
+        launcher = ["mpirun", "--bind-to", "none", "-n", str(ranks)] if ranks > 1 else []
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        self.process = subprocess.Popen(
+            [*launcher, str(binary()), command, *options, "-o", str(output)],
+            env=environment | SETTINGS | {"OMP_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for(self, pattern: str) -> None:
+        """Until a file of the folder of cases has such a name, or the run is over."""
+        deadline = time.monotonic() + 60.0
+        while not list(self.cases.glob(pattern)) and self.process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+
+    def ranks(self) -> list[int]:
+        """Process ids of the ranks, of mpirun's children or the process itself."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        found = [int(word) for word in listed if Path(f"/proc/{word}/comm").read_text().strip() == "asymptop"]
+        return found or [self.process.pid]
+
+    def finish(self) -> Outcome:
+        stdout, stderr = self.process.communicate(timeout=60.0)
+        return Outcome(self.process.returncode, stdout, stderr)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def begin(*arguments: object, **options: object) -> Run:
+        runs.append(Run(*arguments, **options))  # type: ignore[arg-type]
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return study(tmp_path_factory.mktemp("undisturbed") / "r.h5", OPTIONS)
+
+
+def values(path: Path) -> dict[str, bytes]:
+    """The bytes of every dataset that is data: timings aside."""
+    found: dict[str, bytes] = {}
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and not name.endswith("phase_seconds"):
+            found[name] = repr(item[()].tolist()).encode() if item.dtype.kind == "O" else item[()].tobytes()
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def assert_undisturbed(output: Path, undisturbed: Path) -> None:
+    assert_equal(output, undisturbed)
+    assert values(output) == values(undisturbed)
+    names = sorted(path.name for path in output.with_name(output.name + ".cases").iterdir())
+    assert names == [f"{case}.h5" for case in CASES]
+
+
+@pytest.mark.parametrize(
+    ("how", "ranks", "whom"),
+    [(signal.SIGUSR1, 2, "mpirun"), (signal.SIGTERM, 2, "last rank"), (signal.SIGUSR1, 1, "last rank")],
+    ids=["USR1 to mpirun", "TERM to a rank", "USR1 alone"],
+)
+def test_stop_and_resume(
+    how: signal.Signals, ranks: int, whom: str, start: Callable[..., Run], undisturbed: Path, tmp_path: Path
+) -> None:
+    """Within the first draws; then again on another number of ranks, until all is done."""
+    output = tmp_path / "r.h5"
+    run = start(output, ranks, *OPTIONS, "--checkpoint-minutes", "0")
+    run.wait_for("*.checkpoint")
+    os.kill(run.process.pid if whom == "mpirun" else run.ranks()[-1], how)
+    outcome = run.finish()
+    assert outcome.code == 75, str(outcome)
+    (line,) = [line for line in outcome.stdout.splitlines() if line.startswith("stopped on request")]
+    assert line.startswith("stopped on request: 0 of 4 cases finished, draw ")
+    assert line.endswith(" of 24 of the next; --resume continues")
+    assert not output.exists()
+    assert sorted(path.name for path in run.cases.iterdir()) == [f"{case}.checkpoint" for case in CASES[:2]]
+    drawn = int(line.split("draw ")[1].split()[0])
+    with h5py.File(run.cases / f"{CASES[0]}.checkpoint") as file:
+        assert file["cases"][CASES[0]].attrs["draws"] == drawn
+        assert 0 < drawn < 24
+    resumed = asymptop("study", *OPTIONS, "--resume", "-o", output, ranks=3 - ranks)
+    assert resumed.code == 0, str(resumed)
+    assert "not taken over" not in resumed.stderr
+    assert_undisturbed(output, undisturbed)
+
+
+def test_resume_with_a_target(start: Callable[..., Run], tmp_path: Path) -> None:
+    """Where the run looks whether its draws are enough depends on the draws alone, also when another run made them."""
+    options = ["--n", "4096", "--k", "8", "--block", "256", "--rows", "16", "--draws", "4", "--threads", "1"]
+    options += ["--sigma", "2", "--target-se", "4%", "--target-metrics", "p_max"]
+    whole = study(tmp_path / "whole.h5", options)
+    run = start(tmp_path / "r.h5", 1, *options, "--checkpoint-minutes", "0")
+    for stops in range(3):
+        run.wait_for("*.checkpoint")
+        time.sleep(0.05 * stops)
+        run.process.send_signal(signal.SIGUSR1)
+        assert (outcome := run.finish()).code in (0, 75), str(outcome)
+        run = start(tmp_path / "r.h5", 1, *options, "--checkpoint-minutes", "0", "--resume")
+    assert (outcome := run.finish()).code == 0, str(outcome)
+    assert_equal(tmp_path / "r.h5", whole)
+    with h5py.File(whole) as file:
+        assert file["cases/n4096-d64-law1"].attrs["draws"] > 8
+
+
+def test_stop_between_cases_of_teams(start: Callable[..., Run], tmp_path: Path) -> None:
+    """Two ranks study heads of their own; one is asked, both stop."""
+    rows = ["--n", "4096", "--k", "8", "--rows", "32", "--draws", "32", "--block", "256", "--groups", "2"]
+    with h5py.File(tmp_path / "tensors.h5", "w") as file:
+        for i, name in enumerate("QKV"):
+            file[name] = np.random.default_rng(i).standard_normal((6, 4096, 32), dtype="f4")
+    options = ["--input", str(tmp_path / "tensors.h5"), *rows, "--threads", "1"]
+    whole = study(tmp_path / "whole.h5", options, ranks=2)
+    run = start(tmp_path / "r.h5", 2, *options, "--checkpoint-minutes", "0")
+    run.wait_for("*")
+    os.kill(run.ranks()[-1], signal.SIGUSR1)
+    outcome = run.finish()
+    assert outcome.code == 75, str(outcome)
+    assert "of 6 cases finished" in outcome.stdout
+    resumed = asymptop("study", *options, "--resume", "-o", tmp_path / "r.h5", ranks=2)
+    assert resumed.code == 0, str(resumed)
+    assert_equal(tmp_path / "r.h5", whole)
+
+
+def test_simulation_stops(start: Callable[..., Run], tmp_path: Path) -> None:
+    options = ["--n", "2^13,2^14", "--k", "8", "--rows", "700", "--draws", "4", "--threads", "1"]
+    whole = asymptop("simulate", *options, "-o", tmp_path / "whole.h5")
+    assert whole.code == 0, str(whole)
+    run = start(tmp_path / "r.h5", 1, *options, "--checkpoint-minutes", "0", command="simulate")
+    run.wait_for("*.checkpoint")
+    run.process.send_signal(signal.SIGTERM)
+    outcome = run.finish()
+    assert outcome.code == 75, str(outcome)
+    resumed = asymptop("simulate", *options, "--resume", "-o", tmp_path / "r.h5")
+    assert resumed.code == 0, str(resumed)
+    assert_equal(tmp_path / "r.h5", tmp_path / "whole.h5")
+
+
+def test_attend_and_bench_stop_between_cases(start: Callable[..., Run], tmp_path: Path) -> None:
+    """What is finished is in the results file."""
+    for command, axes in [
+        ("attend", ["--n", "512,1024,2048,8192", "--d", "32", "--k", "8", "--draws", "2"]),
+        ("bench", ["--kernel", "score", "--n", "2^12,2^13,2^16", "--m", "64", "--samples", "10"]),
+    ]:
+        output = tmp_path / f"{command}.h5"
+        run = start(output, 1, *axes, "--threads", "1", command=command)
+        deadline = time.monotonic() + 60.0
+        while not output.exists() and run.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        run.process.send_signal(signal.SIGUSR1)
+        outcome = run.finish()
+        assert outcome.code == 75, str(outcome)
+        assert "stopped on request: " in outcome.stdout
+        assert asymptop("info", "--verify", output).code == 0
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a study that was stopped with checkpoints of its first two cases. Not to be changed."""
+    output = tmp_path_factory.mktemp("stopped") / "r.h5"
+    run = Run(output, 1, *OPTIONS, "--checkpoint-minutes", "0")
+    run.wait_for("*.checkpoint")
+    run.process.send_signal(signal.SIGUSR1)
+    assert run.finish().code == 75
+    return output
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 8
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def swap(path: Path) -> None:
+    """A whole and sealed checkpoint, but of the other case."""
+    path.write_bytes((path.parent / f"{CASES[1]}.checkpoint").read_bytes())
+
+
+SPOIL = {"flip": (flip, "checksum"), "cut": (cut, "checksum"), "swap": (swap, f"cases/{CASES[0]}")}
+
+
+@pytest.mark.parametrize("how", SPOIL)
+def test_spoilt_checkpoint(how: str, stopped: Path, undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped.with_name("r.h5.cases"), tmp_path / "r.h5.cases")
+    spoil, why = SPOIL[how]
+    spoil(tmp_path / "r.h5.cases" / f"{CASES[0]}.checkpoint")
+    outcome = asymptop("study", *OPTIONS, "--resume", "-o", tmp_path / "r.h5")
+    assert outcome.code == 0, str(outcome)
+    (line,) = [line for line in outcome.stderr.splitlines() if "not taken over" in line]
+    assert f"{CASES[0]}.checkpoint is not taken over: " in line
+    assert why in line
+    assert_undisturbed(tmp_path / "r.h5", undisturbed)
+
+
+@pytest.mark.parametrize("other", [["--seed", "7"], ["--draws", "25"], ["--path", "blas-tile"]], ids=" ".join)
+def test_checkpoint_of_other_options(other: list[str], stopped: Path, tmp_path: Path) -> None:
+    shutil.copytree(stopped.with_name("r.h5.cases"), tmp_path / "r.h5.cases")
+    options = [*AXES, "--rows", "16", "--threads", "1", *(["--draws", "24"] if other[0] != "--draws" else []), *other]
+    outcome = asymptop("study", *options, "--resume", "-o", tmp_path / "r.h5")
+    assert outcome.code == 0, str(outcome)
+    assert sum("it was made with other options" in line for line in outcome.stderr.splitlines()) == 2
+    assert_equal(tmp_path / "r.h5", study(tmp_path / "fresh.h5", options))
+
+
+def test_checkpoints_are_no_results(stopped: Path, tmp_path: Path) -> None:
+    checkpoint = stopped.with_name("r.h5.cases") / f"{CASES[0]}.checkpoint"
+    outcome = asymptop("merge", "-o", tmp_path / "m.h5", checkpoint)
+    assert outcome.code == 1
+    assert "is a checkpoint" in outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_left_behind_parts(undisturbed: Path, tmp_path: Path) -> None:
+    """Those of dead processes of this host go, with a line; those of other hosts may be in work."""
+    shutil.copytree(undisturbed.with_name("r.h5.cases"), tmp_path / "r.h5.cases")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    host = os.uname().nodename
+    processes = {f"{host}.{dead.pid}": False, f"{host}.{os.getpid()}": True, "far.1": True}
+    names = {f"x.h5.{process}.1.part": stays for process, stays in processes.items()}
+    for name in names:
+        (tmp_path / "r.h5.cases" / name).write_text("half")
+    merged = tmp_path / f"r.h5.{host}.{dead.pid}.2.part"
+    merged.write_text("half")
+    outcome = asymptop("study", *OPTIONS, "--resume", "-o", tmp_path / "r.h5")
+    assert outcome.code == 0, str(outcome)
+    assert {name: (tmp_path / "r.h5.cases" / name).exists() for name in names} == names
+    assert not merged.exists()
+    for number in (1, 2):
+        assert f"{dead.pid}.{number}.part is discarded" in outcome.stderr
+
+
+def test_stop_while_starting(tmp_path: Path) -> None:
+    """From the first instant of main on: the program starts itself again once, and the request is kept."""
+    for delay in (0.03, 0.06, 0.1, 0.2):
+        run = Run(tmp_path / f"{delay}.h5", 1, *OPTIONS)
+        deadline = time.monotonic() + 30.0
+        while not catches_or_holds(Path(f"/proc/{run.process.pid}")) and time.monotonic() < deadline:
+            pass
+        time.sleep(delay)
+        run.process.send_signal(signal.SIGUSR1)
+        outcome = run.finish()
+        assert outcome.code == 75, str(outcome)
+
+
+def catches_or_holds(process: Path) -> bool:
+    """Not what Python does to a child before it becomes the program."""
+    bit = 1 << (signal.SIGUSR1 - 1)
+    lines = (process / "status").read_text().splitlines()
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigCgt", "SigBlk"))]
+    return (process / "exe").readlink().name == binary().name and any(mask & bit for mask in masks)
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "soon"])
+def test_bad_checkpoint_minutes(value: str, tmp_path: Path) -> None:
+    outcome = asymptop("study", *OPTIONS, f"--checkpoint-minutes={value}", cwd=tmp_path)
+    assert outcome.code == 2
+    assert "--checkpoint-minutes" in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
