@@ -111,6 +111,16 @@ class ShardTensors {
     return values_;
   }
 
+  /// The key of any row of the sequence by itself, apart from the tiles that passes see: d numbers. Host only.
+  void key_of_row(GlobalIndex row, float* out) const {
+    static_assert(is_host_space<Space>);
+    if (origin_.file != nullptr) {
+      origin_.file->read_keys(origin_.head, row, 1, out);
+    } else {
+      input_row(source_, static_cast<std::uint64_t>(row), d_, out);
+    }
+  }
+
   /// Largest 2-norm of the shard's synthetic keys, which are made anew.
   double largest_key_norm() const { return largest_row_norm(space_, source_, shard_.begin, shard_.size(), d_); }
 

@@ -277,18 +277,18 @@ MeasuredCase scaled(Scaling scaling, int ranks, std::vector<double> const& one, 
 TEST(BenchFile, EfficiencyIsHeldAgainstOneRank) {
   std::vector<double> const one{4.0, 8.0, 6.0}, two{2.0, 4.0, 5.0};
   auto const strong = scaled(Scaling::strong, 2, one, two);
-  EXPECT_EQ(strong.efficiency(), 6.0 / (2 * 4.0));
-  EXPECT_EQ(strong.speed_up(), 6.0 / 4.0);
   // Rounds: 1, 1 and 0.6.
+  EXPECT_EQ(strong.efficiency(), 1.0);
+  EXPECT_EQ(strong.speed_up(), 2.0);
   EXPECT_NEAR(strong.efficiency_iqr(), 0.2, 1e-12);
   auto const weak = scaled(Scaling::weak, 2, one, two);
-  EXPECT_EQ(weak.efficiency(), 6.0 / 4.0);
-  EXPECT_EQ(weak.speed_up(), 2 * 6.0 / 4.0);
+  EXPECT_EQ(weak.efficiency(), 2.0);
+  EXPECT_EQ(weak.speed_up(), 4.0);
   EXPECT_TRUE(std::isnan(scaled(Scaling::none, 2, one, two).efficiency()));
   auto in_order = strong;
   in_order.in_rounds = false;
   EXPECT_TRUE(std::isnan(in_order.efficiency_iqr()));
-  EXPECT_EQ(in_order.efficiency(), strong.efficiency());
+  EXPECT_EQ(in_order.efficiency(), 6.0 / (2 * 4.0)) << "medians";
 }
 
 TEST(BenchFile, ScalingRunsAreNeighboursOfOneId) {

@@ -1,6 +1,7 @@
 #include "measure/study/batch_run.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "comm/collectives.hpp"
@@ -102,9 +103,32 @@ Task<bool> BatchRun::open_anywhere() {
   co_return probes_per_row_ > 0;
 }
 
+void BatchRun::check_winners(OwnedRow const& row, std::vector<CheckResiduals>& checks) const {
+  if constexpr (is_host_space<Space>) {
+    // A file's rows are dear to read one by one.
+    if (setup_.file != nullptr && std::find(audited_.begin(), audited_.end(), row.row) == audited_.end()) return;
+    auto const d = static_cast<std::size_t>(group_.d), winners = row.boundaries.size();
+    float const* q = &queries_.q[static_cast<std::size_t>(row.row) * d];
+    std::vector<float> key(d);
+    for (auto const at : {std::size_t{0}, static_cast<std::size_t>(draw_) % winners, winners - 1}) {
+      tensors_.key_of_row(row.boundaries[at].index, key.data());
+      double score = 0.0, q_square = 0.0, key_square = 0.0;
+      for (std::size_t c = 0; c < d; ++c) {
+        double const a = static_cast<double>(q[c]), b = static_cast<double>(key[c]);
+        score += a * b;
+        q_square += a * a;
+        key_square += b * b;
+      }
+      double const scale = std::sqrt(q_square * key_square), error = std::fabs(score - static_cast<double>(row.boundaries[at].score));
+      for (auto& check : checks) check.note(Check::audit_scores, error == 0.0 ? 0.0 : error / scale);
+    }
+  }
+}
+
 void BatchRun::check_rows(std::vector<CheckResiduals>& checks) const {
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     auto const& row = rows_[i];
+    check_winners(row, checks);
     double const above = static_cast<double>(edges_[2 * i] - row.above_edge),
                  equal = static_cast<double>(row.equal_edge - edges_[2 * i + 1]);
     for (auto& check : checks) {

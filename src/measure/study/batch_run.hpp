@@ -91,6 +91,9 @@ class BatchRun {
   /// Answers of the probes come home; settled ones leave the list of open ones.
   Task<void> take_answers();
 
+  /// Winners of a row whose keys are made or read by themselves, in fp64: that keys, indices and scores belong together.
+  void check_winners(OwnedRow const& row, std::vector<CheckResiduals>& checks) const;
+
   /// What the rows themselves say of their correctness.
   void check_rows(std::vector<CheckResiduals>& checks) const;
 
