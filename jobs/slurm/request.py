@@ -147,8 +147,13 @@ def common_options(request: Request, name: str, run: RunFolder) -> list[str]:
         ("constraint", site.constraint),
     ]
     words = ["sbatch", "--parsable", f"--job-name={name}", *(f"--{key}={value}" for key, value in pairs if value)]
-    # Names of logs are relative, since Slurm reads % and \ in them.
     return [*words, f"--chdir={run.path}", "--open-mode=append"]
+
+
+def log_name(run: RunFolder, pattern: str) -> str:
+    """Slurm reads % in names; behind a backslash it reads nothing: then the scripts open their logs themselves."""
+    folder = str(run.path / "logs")
+    return "/dev/null" if "\\" in folder else f"{folder.replace('%', '%%')}/{pattern}"
 
 
 def minutes_asked(array: Array, request: Request) -> int:
@@ -169,7 +174,7 @@ def sbatch_words(array: Array, request: Request, run: RunFolder, job_name: str) 
         f"--time={minutes}",
         f"--signal=B:USR1@{min(request.signal_seconds, 60 * minutes - 1)}",
         "--requeue",
-        "--output=logs/%A_%a.log",
+        f"--output={log_name(run, '%A_%a.log')}",
     ]
     memory = request.memory
     if memory is None and request.node_bytes is not None:
@@ -195,6 +200,6 @@ def finish_words(request: Request, run: RunFolder, job_name: str, jobs: Sequence
         "--ntasks=1",
         "--time=60",
         "--requeue",
-        "--output=logs/finish-%j.log",
+        f"--output={log_name(run, 'finish-%j.log')}",
     ]
     return [*words, str(REPOSITORY / "jobs/slurm/finish.sh"), str(run.path)]

@@ -8,6 +8,9 @@
 set -uo pipefail
 run=$1 tasks=$2 index=${3:-${SLURM_ARRAY_TASK_ID:-0}}
 . "$run/site.sh" && . "$tasks/request.sh" || exit 1
+case ${SLURM_JOB_ID:+$run} in # Slurm cannot name such a log
+  *\\*) exec >>"$run/logs/${SLURM_ARRAY_JOB_ID}_$index.log" 2>&1 ;;
+esac
 say() { printf '%s %s\n' "$(date +%FT%T)" "$*"; }
 
 restart=${SLURM_RESTART_COUNT:-0}

@@ -76,9 +76,19 @@ def test_shows_and_submits_nothing(place: Path) -> None:
     assert options["--job-name"] == "my-run-r1-a01"
     assert "--requeue" in options
     assert re.fullmatch(r"\d+M", options["--mem"])
-    assert options["--output"] == "logs/%A_%a.log"
+    assert options["--output"] == "/dev/null", "Slurm cannot name a log behind a backslash"
     assert "afterany:JOBS" in finish[4] + finish[5] + finish[6]
     assert "12 case(s)" in text
+
+
+def test_percent_in_names(tmp_path: Path) -> None:
+    folder = tmp_path / "100%a"
+    folder.mkdir()
+    (folder / "my case.cfg").write_text(CASE)
+    (folder / "site.env").write_text(CLUSTER)
+    for command, name in zip(commands(submit(folder, "--site", "site.env", "-o", "r")), ("%A_%a", "finish-%j"), strict=True):
+        assert f"--output={tmp_path}/100%%a/r/logs/{name}.log" in command
+        assert f"--chdir={folder}/r" in command
 
 
 def test_everything_can_be_overruled(place: Path) -> None:
