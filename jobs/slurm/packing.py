@@ -43,6 +43,8 @@ class Unit:
 
     def options(self) -> list[str]:
         """Of the program; digits and commas alone."""
+        if not self.n:  # a command that is not split
+            return []
         words = ["--n", ",".join(map(str, self.n))]
         if self.heads:
             return [*words, "--heads", ",".join(map(str, self.heads))]

@@ -5,6 +5,7 @@ manifest.json             units, tasks, arrays, and what was submitted when
 site.sh                   the site's settings, for the job scripts
 tasks/ARRAY/              request.sh (the launcher's words) and INDEX.units (a unit a line: its name and options)
 attempts/*.jsonl          what each attempt at a task did, an event a line
+records/UNIT.json         tidy records of each unit that was run to its end
 logs/                     what jobs wrote
 results.h5.cases/         case files; results.h5 and report.html follow
 """

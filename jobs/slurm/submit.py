@@ -146,7 +146,7 @@ def show(arrays: Sequence[Array], request: Request, units: Sequence[Unit], run: 
 
 def write_run(run: RunFolder, case: Path, manifest: dict, site: Site) -> None:
     """What every job of the run reads."""
-    for name in ("tasks", "attempts", "logs"):
+    for name in ("tasks", "attempts", "logs", "records"):
         (run.path / name).mkdir(parents=True, exist_ok=True)
     shutil.copyfile(case, run.path / "case.cfg")
     values: dict[str, str | Sequence[str]] = {

@@ -54,13 +54,16 @@ ask_to_stop() {
 trap 'ask_to_stop USR1' USR1
 trap 'ask_to_stop TERM' TERM
 
+never_ran=99
+
 # Runs a unit and leaves its exit code in `code`. The first wait is cut short by a signal.
 run_unit() {
   local unit=$1 begin
   shift
   begin=$(date +%s)
   say "unit $unit: ${words[*]} $*"
-  "${launch[@]}" "$binary" "${words[@]}" "$@" &
+  rm -f "$run/records/$unit.json"
+  "${launch[@]}" "$binary" "${words[@]}" "$@" --json "$run/records/$unit.json" &
   child=$!
   wait "$child"
   code=$?
@@ -69,11 +72,13 @@ run_unit() {
     code=$?
   done
   child=
+  # A launcher that could not start the ranks may say that all is well.
+  [ "$code" = 0 ] && [ ! -e "$run/records/$unit.json" ] && code=$never_ran
   event '{"event": "unit", "unit": "%s", "start": %d, "end": %d, "exit": %d}\n' "$unit" "$begin" "$(date +%s)" "$code"
   say "unit $unit: exit $code"
 }
 
-# Whether Slurm took the job back. Not one that somebody cancelled.
+# Whether Slurm took the job back. One that is on its way out was cancelled, or is requeued already.
 requeued=false
 requeue() {
   [ -n "${SLURM_JOB_ID:-}" ] || return 0
@@ -83,7 +88,7 @@ requeue() {
   fi
   job_line=$(scontrol show job -o "$SLURM_JOB_ID" 2>/dev/null | head -n 1)
   case $(field JobState) in
-    RUNNING | COMPLETING | CONFIGURING) scontrol requeue "$SLURM_JOB_ID" && requeued=true ;;
+    RUNNING) scontrol requeue "$SLURM_JOB_ID" && requeued=true ;;
     *) say "not requeued: the job is $(field JobState)" ;;
   esac
 }
@@ -106,7 +111,8 @@ for i in "${!units[@]}"; do
   fi
   read -r -a options <<<"$options"
   run_unit "$unit" "${options[@]}"
-  if [ "$code" = 75 ] || { [ -n "$signal" ] && [ "$code" != 0 ]; }; then
+  # 138 and 143: ended by USR1 or TERM, which reached the program sooner than this script, or before it listened.
+  if [ "$code" = 75 ] || [ "$code" = 138 ] || [ "$code" = 143 ] || { [ -n "$signal" ] && [ "$code" != 0 ]; }; then
     stopped=true
   elif [ "$code" = 2 ]; then
     failed=true
@@ -119,12 +125,15 @@ for i in "${!units[@]}"; do
   $stopped && break
 done
 
+crash_mark=$run/attempts/$name.$job.crashed
 if $stopped; then
+  rm -f "$crash_mark"
   requeue
   finish 75
 elif $crashed; then
-  # Once more on its own: a node may have been at fault. Then it takes a person (--continue asks for more memory where it was killed).
-  [ "$restart" -lt 1 ] && requeue
+  # A node may have been at fault. After two in a row it takes a person; --continue asks for more memory where it was killed.
+  [ -e "$crash_mark" ] || requeue
+  touch "$crash_mark"
   finish 1
 fi
 if $failed; then finish 1; fi

@@ -21,7 +21,7 @@ from slurm_cluster import Cluster
 pytestmark = pytest.mark.skipif(not binary().is_file(), reason=f"no binary at {binary()}: build it or set ASYMPTOP_BINARY")
 
 # Four groups of some seconds each, in all; a stop meets one of them in work.
-LONG = ["--n", "2^11:2^14", "--d", "32", "--sigma", "1,2", "--k", "8,n^0.5", "--rows", "48", "--draws", "12", "--block", "256"]
+LONG = ["--n", "2^11:2^15", "--d", "32", "--sigma", "1,2", "--k", "8,n^0.5", "--rows", "48", "--draws", "24", "--block", "256"]
 SHORT = ["--n", "64,100,128,200", "--d", "8", "--sigma", "1,2", "--k", "8", "--rows", "4", "--draws", "2", "--block", "64"]
 SITE = """\
 LAUNCHER={launcher}
@@ -92,9 +92,9 @@ class Run:
         return [event for events in self.folder.attempts() for event in events if event["event"] == kind]
 
     def wait_until_in_work(self) -> None:
-        """Until a case is measured and others are not."""
+        """Until the first group of cases is measured; the others are not."""
         cases = self.folder.path / "results.h5.cases"
-        assert eventually(lambda: cases.is_dir() and any(cases.glob("*.h5")), 60.0), self.log()
+        assert eventually((cases / "n2048-d32-law2.h5").exists, 60.0), self.log()
 
     def wait(self) -> str:
         """Until all ended; the state of the last job."""
@@ -131,26 +131,26 @@ def test_sweep(cluster: Cluster, place: Path, alone: dict[str, Path], launcher: 
 STOPS = {
     # As before the time limit: the script alone is told.
     "usr1": ("scancel", "--batch", "--signal=USR1"),
-    # As on preemption with a grace time: the script and the ranks are told.
-    "term": ("scancel", "--full", "--signal=TERM"),
+    # A job that may push others aside: Slurm sends TERM, waits, and requeues.
+    "preempted": ("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "true"),
     "requeue": ("scontrol", "requeue"),
 }
 
 
-@pytest.mark.parametrize(("launcher", "stop"), [("srun", "usr1"), ("mpirun", "usr1"), ("srun", "term"), ("mpirun", "requeue")])
+@pytest.mark.parametrize(("launcher", "stop"), [("srun", "usr1"), ("mpirun", "usr1"), ("srun", "preempted"), ("mpirun", "requeue")])
 def test_stop_requeue_resume(cluster: Cluster, place: Path, alone: dict[str, Path], launcher: str, stop: str) -> None:
     run = start(cluster, place, "long", f"{stop} {launcher}", launcher)
     run.wait_until_in_work()
     kept = {path: path.stat().st_mtime_ns for path in (run.folder.path / "results.h5.cases").glob("*.h5")}
-    assert 0 < len(kept) < 8
-    cluster.client(*STOPS[stop], run.task)
+    assert 0 < len(kept) < 10
+    cluster.client(*STOPS[stop], *([run.task] if stop != "preempted" else []))
     assert eventually(lambda: cluster.state(run.task) == "PENDING", 30.0), run.log()
     assert cluster.state(run.finish) == "PENDING", "the merge waits for the requeued job"
     assert run.wait() == "COMPLETED", run.log()
     run.assert_same(alone["long"])
     assert [event["restart"] for event in run.events("start")] == [0, 1]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what was complete was measured again"
-    if stop != "requeue":
+    if stop == "usr1":
         assert [event["requeued"] for event in run.events("end")] == [True, False]
 
 

@@ -22,10 +22,11 @@ while [ "$1" != --unit ]; do shift; done
 plan=$(cat "$PLANS/$2" 2>/dev/null)
 case $plan in
   catch) trap 'exit 75' USR1; touch "$PLANS/running"; for i in {1..200}; do sleep 0.05; done; exit 9 ;;
-  deaf) trap '' USR1; touch "$PLANS/running"; sleep 0.6 ;;
+  deaf) trap '' USR1; touch "$PLANS/running"; sleep 0.6; for last; do :; done; echo '[]' >"$last" ;;
   die) touch "$PLANS/running"; for i in {1..200}; do sleep 0.05; done; exit 9 ;;
   kill) kill -KILL $$ ;;
-  *) exit "${plan:-0}" ;;
+  idle) exit 0 ;;
+  *) for last; do :; done; echo '[]' >"$last"; exit "${plan:-0}" ;;
 esac
 """
 SCONTROL = """#!/usr/bin/env bash
@@ -44,7 +45,7 @@ class Task:
         self.run = folder / "run of $HOME `x` 'q' \"d\" %a \\ ; & *"
         self.plans = folder / "plans"
         tools = folder / "tools"
-        for path in (self.run / "attempts", self.run / "tasks" / "r1-a01", self.plans, tools):
+        for path in (self.run / "attempts", self.run / "records", self.run / "logs", self.run / "tasks" / "r1-a01", self.plans, tools):
             path.mkdir(parents=True)
         for name, text in (("asymptop", PROGRAM), ("scontrol", SCONTROL)):
             (tools / name).write_text(text)
@@ -95,7 +96,8 @@ class Task:
                 time.sleep(0.01)
             process.send_signal(send)
         text, _ = process.communicate(timeout=20.0)
-        return process.returncode, text
+        assert text == "", "behind a backslash the script opens its log itself"
+        return process.returncode, (self.run / "logs/6_4.log").read_text()
 
     def ran(self) -> list[str]:
         """The units that were begun."""
@@ -121,7 +123,7 @@ def test_all_well(task: Task, tmp_path: Path) -> None:
     code, text = task.go()
     assert code == 0, text
     words = (task.plans / "seen").read_bytes().split(b"\0\n")[1].decode().split("\0")
-    assert words == [*COMMON, "--unit", "u2", "--n", "2,9"]
+    assert words == [*COMMON, "--unit", "u2", "--n", "2,9", "--json", f"{task.run}/records/u2.json"]
     assert not list(tmp_path.rglob("evil"))
     assert task.requeues() == 0
     events = task.events()
@@ -140,17 +142,18 @@ def test_shared_processors_are_said(task: Task) -> None:
     assert "warning: 1 rank(s) x 4 thread(s) share 1 processors" in task.go()[1]
 
 
-@pytest.mark.parametrize("code", [1, 2, 3, "kill"])
+@pytest.mark.parametrize("code", [1, 2, 3, "kill", "idle"])
 def test_a_failing_unit_does_not_stop_the_others(task: Task, code: int | str) -> None:
     task.plan(u2=code)
     assert task.go()[0] == 1
     assert task.ran() == ["u1", "u2", "u3"]
-    assert task.events()[2]["exit"] == (137 if code == "kill" else code)
+    # A launcher that starts nothing and says that all is well has not run the unit.
+    assert task.events()[2]["exit"] == {"kill": 137, "idle": 99}.get(code, code)
     # Bad usage stays bad; anything else is tried once more.
     assert task.requeues() == (0 if code == 2 else 1)
     assert task.go(restart=1)[0] == 1
     assert task.ran()[3:] == (["u1", "u3"] if code == 2 else ["u1", "u2", "u3"])
-    assert task.requeues() == (0 if code == 2 else 1)
+    assert task.requeues() == (0 if code == 2 else 1), "two in a row"
 
 
 @pytest.mark.parametrize("plan", ["catch", "die"])
@@ -201,8 +204,9 @@ def test_tries_are_counted(task: Task) -> None:
     assert "--continue" in text
 
 
-def test_cancelled_jobs_stay_cancelled(task: Task) -> None:
-    task.plan(u1="catch", state="CANCELLED")
+@pytest.mark.parametrize("state", ["CANCELLED", "COMPLETING", "PENDING"])
+def test_cancelled_jobs_stay_cancelled(task: Task, state: str) -> None:
+    task.plan(u1="catch", state=state)
     assert task.go(send=signal.SIGTERM)[0] == 75
     assert task.requeues() == 0
     assert task.events()[-1]["requeued"] is False

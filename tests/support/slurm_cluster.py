@@ -49,6 +49,7 @@ ReturnToService=2
 SlurmdTimeout={down}
 KillWait=5
 MaxArraySize=9
+Epilog={folder}/epilog
 JobAcctGatherType=jobacct_gather/none
 PartitionName=DEFAULT Nodes=ALL MaxTime=INFINITE State=UP
 PartitionName=usual Default=YES PriorityTier=1 GraceTime=10
@@ -113,6 +114,10 @@ class Cluster:
         for i, host in enumerate(self.hosts.names, start=1):
             lines += f"NodeName={host} NodeAddr=10.77.0.{i} CPUs={self._processors} RealMemory=4000 State=UNKNOWN\n"
         (self.folder / "slurm.conf").write_text(lines)
+        # This Slurm does not start a step whose files an earlier one, killed, has left behind.
+        epilog = self.folder / "epilog"
+        epilog.write_text("#!/bin/sh\nrm -rf /run/spmix_appdir_*_$SLURM_JOB_ID.*\n")
+        epilog.chmod(0o755)
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         self.client("munged", "--force", *(f"--{option}={munge / name}" for option, name in files.items()))
         self.client("slurmctld", "-c")
@@ -176,11 +181,16 @@ class Cluster:
 
     def wait(self, job: str, seconds: float) -> str:
         """The state in which the job ends. A requeued one is started again at once."""
-        deadline = time.monotonic() + seconds
+        deadline, waits_since = time.monotonic() + seconds, 0.0
         while (state := self.state(job)) in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"job {job} is still {state}")
             if state == "PENDING" and self.field(job, "Reason") == "BeginTime":
-                self.start_now(job)
+                waits_since = waits_since or time.monotonic()
+                # Sooner, nodes would take the job for the one that they were told to end.
+                if time.monotonic() > waits_since + 4.0:
+                    self.start_now(job)
+            else:
+                waits_since = 0.0
             time.sleep(0.1)
         return state
