@@ -88,7 +88,10 @@ requeue() {
   fi
   job_line=$(scontrol show job -o "$SLURM_JOB_ID" 2>/dev/null | head -n 1)
   case $(field JobState) in
-    RUNNING) scontrol requeue "$SLURM_JOB_ID" && requeued=true ;;
+    RUNNING)
+      scontrol requeue "$SLURM_JOB_ID"
+      case $? in 0 | 143) requeued=true ;; esac # it may itself be ended with the job
+      ;;
     *) say "not requeued: the job is $(field JobState)" ;;
   esac
 }
