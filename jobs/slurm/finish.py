@@ -43,7 +43,7 @@ def report(run: RunFolder) -> str:
             "no report: build/venv is not there (jobs/setup/debian.sh); python3 -m asymptop report makes it elsewhere"
         )
     page = run.path / "report.html"
-    words = [python, "-m", "asymptop", "report", run.results, "--output", page]
+    words = [python, "-m", "asymptop", "report", run.results, "--output", page, "--jobs", run.path]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "analysis")}
     outcome = subprocess.run(
         list(map(str, words)), env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True

@@ -1,28 +1,58 @@
 """Studies on a real Slurm of two nodes, made from nothing: arrays, the merge after them, and every way to end a job.
 
-All runs share one cluster and go on at the same time where they can. Each must end with the bytes of an undisturbed study.
+All runs share one cluster. Each must end with the bytes of an undisturbed study.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import slurm_cluster
-from command_line import assert_equal, asymptop, binary, study
+from command_line import asymptop, binary, study
 from conftest import ROOT
 from hosts import eventually, processes_in
 from slurm.run_folder import RunFolder
 from slurm_cluster import Cluster
 
-pytestmark = pytest.mark.skipif(not binary().is_file(), reason=f"no binary at {binary()}: build it or set ASYMPTOP_BINARY")
+pytestmark = pytest.mark.skipif(
+    not binary().is_file(), reason=f"no binary at {binary()}: build it or set ASYMPTOP_BINARY"
+)
 
 # Four groups of some seconds each, in all; a stop meets one of them in work.
-LONG = ["--n", "2^11:2^15", "--d", "32", "--sigma", "1,2", "--k", "8,n^0.5", "--rows", "48", "--draws", "24", "--block", "256"]
-SHORT = ["--n", "64,100,128,200", "--d", "8", "--sigma", "1,2", "--k", "8", "--rows", "4", "--draws", "2", "--block", "64"]
+LONG = [
+    "--n",
+    "2^11:2^15",
+    "--d",
+    "32",
+    "--sigma",
+    "1,2",
+    "--k",
+    "8,n^0.5",
+    "--rows",
+    "48",
+    "--draws",
+    "24",
+    "--block",
+    "256",
+]
+SHORT = [
+    "--n",
+    "64,100,128,200",
+    "--d",
+    "8",
+    "--sigma",
+    "1,2",
+    "--k",
+    "8",
+    "--rows",
+    "4",
+    "--draws",
+    "2",
+    "--block",
+    "64",
+]
 SITE = """\
 LAUNCHER={launcher}
 LAUNCHER_OPTIONS={options}
@@ -137,7 +167,9 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize(("launcher", "stop"), [("srun", "usr1"), ("mpirun", "usr1"), ("srun", "preempted"), ("mpirun", "requeue")])
+@pytest.mark.parametrize(
+    ("launcher", "stop"), [("srun", "usr1"), ("mpirun", "usr1"), ("srun", "preempted"), ("mpirun", "requeue")]
+)
 def test_stop_requeue_resume(cluster: Cluster, place: Path, alone: dict[str, Path], launcher: str, stop: str) -> None:
     run = start(cluster, place, "long", f"{stop} {launcher}", launcher)
     run.wait_until_in_work()
@@ -199,5 +231,3 @@ def test_tensors_and_bench(cluster: Cluster, place: Path) -> None:
     assert asymptop("info", run.folder.results).code == 0
     assert "1 done" in cluster.client(ROOT / "jobs/status", run.folder.path)
 
-
-_ = (os, time, assert_equal)

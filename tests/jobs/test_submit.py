@@ -86,7 +86,9 @@ def test_percent_in_names(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "my case.cfg").write_text(CASE)
     (folder / "site.env").write_text(CLUSTER)
-    for command, name in zip(commands(submit(folder, "--site", "site.env", "-o", "r")), ("%A_%a", "finish-%j"), strict=True):
+    for command, name in zip(
+        commands(submit(folder, "--site", "site.env", "-o", "r")), ("%A_%a", "finish-%j"), strict=True
+    ):
         assert f"--output={tmp_path}/100%%a/r/logs/{name}.log" in command
         assert f"--chdir={folder}/r" in command
 

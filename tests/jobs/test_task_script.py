@@ -45,7 +45,14 @@ class Task:
         self.run = folder / "run of $HOME `x` 'q' \"d\" %a \\ ; & *"
         self.plans = folder / "plans"
         tools = folder / "tools"
-        for path in (self.run / "attempts", self.run / "records", self.run / "logs", self.run / "tasks" / "r1-a01", self.plans, tools):
+        for path in (
+            self.run / "attempts",
+            self.run / "records",
+            self.run / "logs",
+            self.run / "tasks" / "r1-a01",
+            self.plans,
+            tools,
+        ):
             path.mkdir(parents=True)
         for name, text in (("asymptop", PROGRAM), ("scontrol", SCONTROL)):
             (tools / name).write_text(text)
