@@ -24,7 +24,7 @@ event() { printf "$@" >>"$attempt"; }
 job_line=
 [ -n "${SLURM_JOB_ID:-}" ] && job_line=$(scontrol show job -o "$SLURM_JOB_ID" 2>/dev/null | head -n 1)
 field() { local rest=${job_line#*" $1="}; [ "$rest" != "$job_line" ] && printf '%s' "${rest%% *}"; }
-seconds_of() { date -d "$(field "$1")" +%s 2>/dev/null || printf 0; }
+seconds_of() { local time; time=$(field "$1") && date -d "${time:-never}" +%s 2>/dev/null || printf 0; }
 
 start=$(date +%s)
 event '{"event": "start", "task": "%s", "job": "%s", "restart": %d, "submit": %d, "eligible": %d, "start": %d, "nodes": %d, "node_list": "%s", "ranks": %d, "threads": %d, "cpus": %d}\n' \
