@@ -62,6 +62,12 @@ class Run:
         return f"{job}_0"
 
     @property
+    def jobs(self) -> list[str]:
+        """All tasks, and the job after them."""
+        tasks = {array: len(list((self.folder.path / "tasks" / array).glob("*.units"))) for array in self.arrays}
+        return [*(f"{job}_{i}" for array, job in self.arrays.items() for i in range(tasks[array])), self.finish]
+
+    @property
     def cases(self) -> Path:
         return self.folder.path / "results.h5.cases"
 
@@ -73,10 +79,7 @@ class Run:
 
     def wait(self, seconds: float = 120.0) -> str:
         """Until all ended; the state of the last job."""
-        for array, job in self.arrays.items():
-            for index in range(len(list((self.folder.path / "tasks" / array).glob("*.units")))):
-                self.cluster.wait(f"{job}_{index}", seconds)
-        return self.cluster.wait(self.finish, seconds)
+        return self.cluster.wait_for(self.jobs, seconds)[self.finish]
 
     def status(self) -> str:
         return self.cluster.client(ROOT / "jobs/status", self.folder.path, check=False)

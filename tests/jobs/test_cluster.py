@@ -12,7 +12,7 @@ import pytest
 import slurm_cluster
 from cluster_run import LAUNCHERS, Run, write_case, write_sites
 from command_line import asymptop, binary, study
-from hosts import eventually, processes_in
+from hosts import processes_in
 from slurm_cluster import Cluster
 
 pytestmark = pytest.mark.skipif(
@@ -97,45 +97,83 @@ def test_sweep(cluster: Cluster, place: Path, alone: dict[str, Path], launcher: 
 STOPS = {
     # As before the time limit: the script alone is told.
     "usr1": ("scancel", "--batch", "--signal=USR1"),
+    "requeue": ("scontrol", "requeue"),
+    "scancel": ("scancel",),
     # A job that may push others aside: Slurm sends TERM, waits, and requeues.
     "preempted": ("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "true"),
-    "requeue": ("scontrol", "requeue"),
 }
+FIRST_CASES = ("n2048-d32-law1.h5", "n2048-d32-law2.h5")
 
 
-@pytest.mark.parametrize(
-    ("launcher", "stop"), [("srun", "usr1"), ("mpirun", "usr1"), ("srun", "preempted"), ("mpirun", "requeue")]
-)
-def test_stop_requeue_resume(cluster: Cluster, place: Path, alone: dict[str, Path], launcher: str, stop: str) -> None:
-    run = Run(cluster, place, "long", f"{stop} {launcher}", "--site", f"{launcher}.env")
-    run.wait_for_case("n2048-d32-law2.h5")
-    kept = {
-        run.cases / name: (run.cases / name).stat().st_mtime_ns for name in ("n2048-d32-law1.h5", "n2048-d32-law2.h5")
-    }
-    assert len(list(run.cases.glob("*.h5"))) < 10
-    cluster.client(*STOPS[stop], *([run.task] if stop != "preempted" else []))
-    assert eventually(lambda: cluster.state(run.task) == "PENDING", 30.0), run.log()
-    assert cluster.state(run.finish) == "PENDING", "the merge waits for the requeued job"
-    assert run.wait() == "COMPLETED", run.log()
-    assert run.difference(alone["long"]) == ""
-    assert [event["restart"] for event in run.events("start")] == [0, 1]
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what was complete was measured again"
-    if stop == "usr1":
-        assert [event["requeued"] for event in run.events("end")] == [True, False]
+class Stopped:
+    """A run that was stopped in its second group of cases, and what came of it."""
+
+    def __init__(self, cluster: Cluster, place: Path, launcher: str, stop: str) -> None:
+        self.run = Run(cluster, place, "long", f"{stop} {launcher}", "--site", f"{launcher}.env")
+        self._stop = stop
+        self.ends: dict[str, str] = {}
+
+    def hit(self) -> None:
+        self.run.wait_for_case(FIRST_CASES[-1])
+        self.kept = self.times()
+        assert len(list(self.run.cases.glob("*.h5"))) < 10
+        self.run.cluster.client(*STOPS[self._stop], *([self.run.task] if self._stop != "preempted" else []))
+
+    def times(self) -> list[int]:
+        return [(self.run.cases / name).stat().st_mtime_ns for name in FIRST_CASES]
 
 
-def test_cancelled_then_continued(cluster: Cluster, place: Path, alone: dict[str, Path]) -> None:
-    run = Run(cluster, place, "long", "scancel", "--site", "srun.env")
-    run.wait_for_case("n2048-d32-law2.h5")
-    cluster.client("scancel", run.task)
-    assert run.wait() == "FAILED", "the merge says that something is missing"
-    assert cluster.state(run.task) == "CANCELLED"
+@pytest.fixture(scope="module")
+def stopped(cluster: Cluster, place: Path) -> dict[tuple[str, str], Stopped]:
+    """Four runs at once, each stopped in its own way, then gone on with."""
+    kinds = [("srun", "usr1"), ("mpirun", "usr1"), ("mpirun", "requeue"), ("srun", "scancel")]
+    runs = {kind: Stopped(cluster, place, *kind) for kind in kinds}
+    for one in runs.values():
+        one.hit()
+    ends = cluster.wait_for([job for one in runs.values() for job in one.run.jobs], 120.0)
+    for one in runs.values():
+        one.ends = {job: ends[job] for job in one.run.jobs}
+    return runs
+
+
+def assert_requeued(one: Stopped, alone: Path) -> None:
+    """It went on with what was there, and the merge waited for it."""
+    assert set(one.ends.values()) == {"COMPLETED"}, one.run.log()
+    assert one.run.difference(alone) == ""
+    assert [event["restart"] for event in one.run.events("start")] == [0, 1]
+    assert one.times() == one.kept, "what was complete was measured again"
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_stop_before_the_limit(stopped: dict[tuple[str, str], Stopped], alone: dict[str, Path], launcher: str) -> None:
+    one = stopped[launcher, "usr1"]
+    assert_requeued(one, alone["long"])
+    assert [event["requeued"] for event in one.run.events("end")] == [True, False]
+    assert one.run.events("signal")[0]["signal"] == "USR1"
+
+
+def test_requeued_by_hand(stopped: dict[tuple[str, str], Stopped], alone: dict[str, Path]) -> None:
+    assert_requeued(stopped["mpirun", "requeue"], alone["long"])
+
+
+def test_cancelled_then_continued(stopped: dict[tuple[str, str], Stopped], alone: dict[str, Path]) -> None:
+    one = stopped["srun", "scancel"]
+    run = one.run
+    assert one.ends == {run.task: "CANCELLED", run.finish: "FAILED"}, "the last job says that something is missing"
     assert asymptop("compare", run.folder.results, alone["long"]).code == 1
     assert "1 failed" in run.status()
-    assert cluster.code == 1
+    assert run.cluster.code == 1
     run.submit_again()
     assert run.wait() == "COMPLETED", run.log()
     assert run.difference(alone["long"]) == ""
+    assert one.times() == one.kept
+
+
+def test_preempted(cluster: Cluster, place: Path, alone: dict[str, Path]) -> None:
+    one = Stopped(cluster, place, "srun", "preempted")
+    one.hit()
+    one.ends = cluster.wait_for(one.run.jobs, 120.0)
+    assert_requeued(one, alone["long"])
 
 
 def test_a_failing_case_does_not_stop_the_others(cluster: Cluster, place: Path, alone: dict[str, Path]) -> None:
@@ -156,9 +194,9 @@ def test_a_failing_case_does_not_stop_the_others(cluster: Cluster, place: Path, 
     assert run.difference(alone["short"]) == ""
 
 
-def test_a_benchmark_is_one_job(cluster: Cluster, place: Path) -> None:
-    (place / "bench.cfg").write_text("kernel = top-k\nscaling = strong\nn = 4096\nm = 8\nk = 8\nsamples = 3\n")
-    run = Run(cluster, place, "bench", "bench", "--site", "srun.env", "--command", "bench", "--time", "2:00")
+def test_other_commands_are_one_job(cluster: Cluster, place: Path) -> None:
+    write_case(place / "rows.cfg", ["--n", "2^10,2^40", "--k", "8", "--rows", "2", "--draws", "2"])
+    run = Run(cluster, place, "rows", "rows", "--site", "srun.env", "--command", "simulate", "--time", "2:00")
     assert run.wait() == "COMPLETED", run.log()
     assert asymptop("info", run.folder.results).code == 0
     assert "1 done" in run.status()

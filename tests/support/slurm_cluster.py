@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -67,7 +67,7 @@ def why_not() -> str:
 
 
 class Cluster:
-    def __init__(self, folder: Path, nodes: int = 2, processors: int = 4, seconds_until_down: int = 10) -> None:
+    def __init__(self, folder: Path, nodes: int = 2, processors: int = 8, seconds_until_down: int = 10) -> None:
         self.folder = folder
         self.hosts = Hosts(nodes)
         self._processors = processors
@@ -179,18 +179,25 @@ class Cluster:
         """A requeued job waits two minutes; not this one."""
         self.client("scontrol", "update", f"jobid={job}", "StartTime=now", check=False)
 
-    def wait(self, job: str, seconds: float) -> str:
-        """The state in which the job ends. A requeued one is started again at once."""
-        deadline, waits_since = time.monotonic() + seconds, 0.0
-        while (state := self.state(job)) in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"job {job} is still {state}")
-            if state == "PENDING" and self.field(job, "Reason") == "BeginTime":
-                waits_since = waits_since or time.monotonic()
-                # Sooner, nodes would take the job for the one that they were told to end.
-                if time.monotonic() > waits_since + 4.0:
-                    self.start_now(job)
-            else:
-                waits_since = 0.0
+    def wait_for(self, jobs: Collection[str], seconds: float) -> dict[str, str]:
+        """The states in which they end. Requeued ones are started again without delay."""
+        deadline = time.monotonic() + seconds
+        waits_since: dict[str, float] = {}
+        ends: dict[str, str] = {}
+        while missing := [job for job in jobs if job not in ends]:
+            assert time.monotonic() < deadline, f"{missing} have not ended"
+            for job in missing:
+                state = self.state(job)
+                if state not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"):
+                    ends[job] = state
+                elif state == "PENDING" and self.field(job, "Reason") == "BeginTime":
+                    # Sooner, nodes would take the job for the one that they were told to end.
+                    if time.monotonic() > waits_since.setdefault(job, time.monotonic()) + 4.0:
+                        self.start_now(job)
+                else:
+                    waits_since.pop(job, None)
             time.sleep(0.1)
-        return state
+        return ends
+
+    def wait(self, job: str, seconds: float) -> str:
+        return self.wait_for([job], seconds)[job]
