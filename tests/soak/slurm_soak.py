@@ -42,12 +42,15 @@ STUDY = [
     "--rows",
     "48",
     "--draws",
-    "48",
+    "72",
     "--block",
     "256",
 ]
+# Minutes are the least that a time limit can be: a study that takes longer than one.
+LONG_STUDY = ["300" if word == "72" else word for word in STUDY]
+LIMITS = {"time limit, warned": "45", "time limit, not warned": "1"}
 # Of an attempt, seconds after its start within which it is hit.
-HIT_WITHIN = 9.0
+HIT_WITHIN = 8.0
 
 
 def nodes_of(run: Run) -> list[str]:
@@ -148,6 +151,8 @@ def hit(run: Run, kind: str, delay: float) -> bool:
 def trial(cluster: Cluster, place: Path, number: int, rng: random.Random, alone: Path, tally: Counter[str]) -> str:
     """What went wrong; empty when all is well."""
     launcher = rng.choice(sorted(LAUNCHERS))
+    if number % 15 >= 13:
+        return limit_trial(cluster, place, number, launcher, alone.with_name("long-alone.h5"), tally)
     # Every kind comes first in turn.
     kinds = [list(HITS)[number % len(HITS)], *(rng.choice(list(HITS)) for _ in range(rng.randint(0, 2)))]
     name = f"trial {number}"
@@ -158,18 +163,30 @@ def trial(cluster: Cluster, place: Path, number: int, rng: random.Random, alone:
         if hit(run, kind, delay):
             tally[kind] += 1
             done.append(f"{kind} at {delay:.1f} s")
+    return see_through(run, alone, f"{name}, {launcher}: {', '.join(done) or 'not hit'}", tally)
+
+
+def limit_trial(cluster: Cluster, place: Path, number: int, launcher: str, alone: Path, tally: Counter[str]) -> str:
+    """A time limit that Slurm itself keeps, with a warning before it and without."""
+    kind = list(LIMITS)[number % 15 - 13]
+    words = ["--site", f"{launcher}.env", "--time", "1", "--signal-seconds", LIMITS[kind]]
+    run = Run(cluster, place, "long", f"trial {number}", *words)
+    tally[kind] += 1
+    return see_through(run, alone, f"trial {number}, {launcher}: {kind}", tally)
+
+
+def see_through(run: Run, alone: Path, said: str, tally: Counter[str]) -> str:
+    """To the end, submitting what is lost; what went wrong."""
     continued = 0
-    while (state := run.wait(180.0)) != "COMPLETED" and continued < 5:
+    while (state := run.wait(400.0)) != "COMPLETED" and continued < 5:
         if "nothing is left" in run.submit_again():
             break
         continued += 1
         tally["continued"] += 1
     difference = run.difference(alone)
-    said = (
-        f"{launcher}: {', '.join(done) or 'not hit'}; continued {continued} times; attempts {len(run.events('start'))}"
-    )
-    print(f"{name}: {'equal' if not difference else 'FAILED'}; {said}", flush=True)
-    return "" if not difference else f"{name}: {said}\n{state}\n{difference}"
+    said += f"; continued {continued} times; attempts {len(run.events('start'))}"
+    print(f"{said}: {'equal' if not difference else 'FAILED'}", flush=True)
+    return "" if not difference else f"{said}\n{state}\n{difference}"
 
 
 def main() -> int:
@@ -189,7 +206,10 @@ def main() -> int:
         (place / "slurm").mkdir(mode=0o700)
         write_sites(place)
         write_case(place / "study.cfg", STUDY)
+        write_case(place / "long.cfg", LONG_STUDY)
         alone = study(place / "alone.h5", ["--config", place / "study.cfg"])
+        if options.count > 13:
+            study(place / "long-alone.h5", ["--config", place / "long.cfg"])
         with Cluster(place / "slurm", 3) as cluster:
             networks = list(cluster.hosts.networks.values())
             for number in range(options.count):
