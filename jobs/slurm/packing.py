@@ -28,6 +28,7 @@ class Group:
     seconds: float
     bytes_per_rank: float
     cases: tuple[str, ...]
+    keys: str = "resident"  # or streamed: as planned for the node, whose memory a job does not get whole
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class Unit:
     seconds: float  # of the plan, without a safety factor
     bytes_per_rank: float
     cases: tuple[str, ...]
+    keys: str = "resident"
 
     def options(self) -> list[str]:
-        """Of the program; digits and commas alone."""
+        """Of the program; words without spaces."""
         if not self.n:  # a command that is not split
             return []
-        words = ["--n", ",".join(map(str, self.n))]
+        words = ["--keys", self.keys, "--n", ",".join(map(str, self.n))]
         if self.heads:
             return [*words, "--heads", ",".join(map(str, self.heads))]
         return [*words, "--d", str(self.d)]
@@ -57,6 +59,7 @@ class Limits:
 
     safety: float = 3.0
     target_seconds: float = 3600.0
+    warning_seconds: float = 150.0  # before a job's end, when it is told to stop; Slurm may be half a minute early
     max_seconds: int | None = None
     max_array_size: int = 1001
 
@@ -89,24 +92,24 @@ def _guess(seconds: float, limits: Limits) -> float:
 
 def make_units(groups: Iterable[Group], limits: Limits, first: int = 1) -> list[Unit]:
     """Neighbouring n of one d go together while they are done in time; then heads that have the same n do."""
-    lists: dict[tuple[int, int, int | None], list[Group]] = {}
-    for group in sorted(groups, key=lambda g: (g.nodes, g.d, -1 if g.head is None else g.head, g.n)):
-        lists.setdefault((group.nodes, group.d, group.head), []).append(group)
+    lists: dict[tuple[int, str, int, int | None], list[Group]] = {}
+    for group in sorted(groups, key=lambda g: (g.nodes, g.keys, g.d, -1 if g.head is None else g.head, g.n)):
+        lists.setdefault((group.nodes, group.keys, group.d, group.head), []).append(group)
     # Runs of n, and the heads that have them.
-    runs: dict[tuple[int, int, tuple[int, ...]], list[list[Group]]] = {}
-    for (nodes, d, _head), members in lists.items():
+    runs: dict[tuple[int, str, int, tuple[int, ...]], list[list[Group]]] = {}
+    for (nodes, keys, d, _head), members in lists.items():
         run: list[Group] = []
         for group in [*members, None]:
             full = run and (
                 group is None or _guess(sum(g.seconds for g in run) + group.seconds, limits) > limits.target_seconds
             )
             if full:
-                runs.setdefault((nodes, d, tuple(g.n for g in run)), []).append(run)
+                runs.setdefault((nodes, keys, d, tuple(g.n for g in run)), []).append(run)
                 run = []
             if group is not None:
                 run.append(group)
     units: list[Unit] = []
-    for (nodes, d, n), per_head in runs.items():
+    for (nodes, keys, d, n), per_head in runs.items():
         seconds = sum(group.seconds for group in per_head[0])
         room = (limits.target_seconds - SECONDS_PER_UNIT) / limits.safety
         together = max(1, min(len(per_head), int(room / seconds) if seconds > 0 else len(per_head)))
@@ -123,6 +126,7 @@ def make_units(groups: Iterable[Group], limits: Limits, first: int = 1) -> list[
                     seconds=sum(group.seconds for group in members),
                     bytes_per_rank=max(group.bytes_per_rank for group in members),
                     cases=tuple(case for group in members for case in group.cases),
+                    keys=keys,
                 )
             )
     return units
@@ -148,7 +152,8 @@ def minutes_of(task: Task, limits: Limits) -> int:
 
     What is not done by then goes on in the next attempt.
     """
-    minutes = math.ceil((SECONDS_PER_TASK + sum(_guess(unit.seconds, limits) for unit in task.units)) / 60.0)
+    seconds = SECONDS_PER_TASK + limits.warning_seconds + sum(_guess(unit.seconds, limits) for unit in task.units)
+    minutes = math.ceil(seconds / 60.0)
     rounded = next((step for step in MINUTES if step >= minutes), minutes)
     return rounded if limits.max_seconds is None else max(1, min(rounded, limits.max_seconds // 60))
 

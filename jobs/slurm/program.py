@@ -92,6 +92,7 @@ def groups_of(plan: Mapping[str, Any], nodes: int) -> list[Group]:
             seconds=group["seconds"],
             bytes_per_rank=group["bytes_per_rank"],
             cases=tuple(case["id"] for case in group["cases"]),
+            keys=group["keys"],
         )
         for group in plan["groups"]
         if group["fits"]

@@ -68,6 +68,7 @@ def request_of(site: Site, options: argparse.Namespace) -> Request:
     limits = Limits(
         safety=safety,
         target_seconds=parse_seconds("--target-time", options.target_time),
+        warning_seconds=parse_count("--signal-seconds", options.signal_seconds, high=65535) + 30.0,
         max_seconds=site.max_time,
         max_array_size=size or (scheduler.max_array_size() if site.scheduler == "slurm" else None) or 1001,
     )

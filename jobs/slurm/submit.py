@@ -37,7 +37,7 @@ OWN = (
     "--config",
     "--threads",
 )
-SPLIT = ("--n", "--d", "--heads")
+SPLIT = ("--n", "--d", "--heads", "--keys")
 # Named anew: jobs are given its full path.
 INPUT = "--input"
 OTHER_COMMANDS = ("bench", "attend", "simulate")
@@ -134,7 +134,7 @@ def show(arrays: Sequence[Array], request: Request, units: Sequence[Unit], run: 
     )
     for array in arrays:
         members = [unit for task in array.tasks for unit in task.units]
-        n = sorted({n for unit in members for n in unit.n}) or [0]
+        n = sorted({n for unit in members for n in unit.n}) or ["-"]
         memory = request.memory or min(array.bytes_per_rank * request.node.ranks, request.node_bytes or float("inf"))
         minutes = minutes_asked(array, request)
         sizes = f"{n[0]}" if len(n) == 1 else f"{n[0]}..{n[-1]}"
@@ -299,7 +299,7 @@ def planned_units(study: Study, request: Request, counts: Sequence[int]) -> tupl
     last = plans[max(plans)]
     for skip in last["skips"]:
         print(f"skipped: {skip['what']}: {skip['reason']}", file=sys.stderr)
-    if any(group["k_by_thresholds"] for plan in plans.values() for group in plan["groups"]):
+    if any(group["k_held_follows_memory"] for plan in plans.values() for group in plan["groups"]):
         print(
             "note: k_held follows from the memory of a rank here; give --hold for the same bytes on any nodes",
             file=sys.stderr,

@@ -45,7 +45,7 @@ fi
 
 child= signal=
 ask_to_stop() {
-  signal=$1
+  signal=$1 interrupted=true
   event '{"event": "signal", "signal": "%s", "time": %d}\n' "$1" "$(date +%s)"
   say "$1: asking the program to stop"
   # USR1 in both cases: launchers hand it on to the ranks, and end them on TERM.
@@ -56,7 +56,7 @@ trap 'ask_to_stop TERM' TERM
 
 never_ran=99
 
-# Runs a unit and leaves its exit code in `code`. The first wait is cut short by a signal.
+# Runs a unit and leaves its exit code in `code`. A signal cuts a wait short, and its code is not the unit's then.
 run_unit() {
   local unit=$1 begin
   shift
@@ -65,9 +65,9 @@ run_unit() {
   rm -f "$run/records/$unit.json"
   "${launch[@]}" "$binary" "${words[@]}" "$@" --json "$run/records/$unit.json" &
   child=$!
-  wait "$child"
-  code=$?
-  while kill -0 "$child" 2>/dev/null; do
+  interrupted=true
+  while $interrupted; do
+    interrupted=false
     wait "$child"
     code=$?
   done

@@ -20,7 +20,7 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
   json["merge"] = name_of(group.merge);
   json["k_of_law"] = group.k_of_law;
   json["k_held"] = group.held;
-  json["k_by_thresholds"] = group.by_thresholds();
+  json["k_held_follows_memory"] = group.by_thresholds() && (config.hold == 0 || group.held < config.hold);
   json["cases"] = nlohmann::ordered_json::array();
   for (auto const& item : group.cases) {
     nlohmann::ordered_json record;

@@ -20,13 +20,14 @@ def random_groups(rng: random.Random) -> list[Group]:
             rng.choice([1, 1, 1, 2, 8]),
             rng.choice([1e-3, 1.0, 50.0, 2000.0, 9e4]) * rng.random(),
             rng.random() * 4e10,
+            rng.choice(["resident", "streamed"]),
         )
         for n in sizes
         for d in ([64] if heads != [None] else rng.sample([16, 64, 128], rng.randint(1, 3)))
     ]
     return [
-        Group(n, d, head, nodes, seconds, size, tuple(f"n{n}-d{d}-{head}-law{i}" for i in range(2)))
-        for n, d, nodes, seconds, size in shapes
+        Group(n, d, head, nodes, seconds, size, tuple(f"n{n}-d{d}-{head}-law{i}" for i in range(2)), keys)
+        for n, d, nodes, seconds, size, keys in shapes
         for head in heads
     ]
 
@@ -57,6 +58,7 @@ def test_packing(trial: int, seed: int) -> None:
     for unit in units:
         members = [by_place[(n, unit.d, head)] for n in unit.n for head in unit.heads or (None,)]
         assert {group.nodes for group in members} == {unit.nodes}
+        assert {group.keys for group in members} == {unit.keys}
         assert unit.seconds == pytest.approx(sum(group.seconds for group in members))
         assert unit.bytes_per_rank == max(group.bytes_per_rank for group in members)
         assert len(members) == 1 or unit.seconds * limits.safety <= limits.target_seconds
@@ -93,14 +95,22 @@ def test_small_cases_are_packed() -> None:
 
 def test_options_of_a_unit() -> None:
     unit = Unit("u0001", (64, 128), 16, (), 1, 1.0, 1.0, ())
-    assert unit.options() == ["--n", "64,128", "--d", "16"]
-    assert dataclasses.replace(unit, heads=(0, 3)).options() == ["--n", "64,128", "--heads", "0,3"]
+    assert unit.options() == ["--keys", "resident", "--n", "64,128", "--d", "16"]
+    assert dataclasses.replace(unit, heads=(0, 3)).options()[2:] == ["--n", "64,128", "--heads", "0,3"]
 
 
 def plan(seconds: dict[int, float], fits: set[int]) -> dict:
     return {
         "groups": [
-            {"n": n, "d": 64, "seconds": s, "bytes_per_rank": 1e9, "fits": n in fits, "cases": [{"id": f"n{n}"}]}
+            {
+                "n": n,
+                "d": 64,
+                "seconds": s,
+                "bytes_per_rank": 1e9,
+                "fits": n in fits,
+                "keys": "resident",
+                "cases": [{"id": f"n{n}"}],
+            }
             for n, s in seconds.items()
         ]
     }

@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import SETTINGS, assert_equal, asymptop, binary, study
-from conftest import ROOT
+from command_line import ROOT, SETTINGS, assert_equal, asymptop, binary, study
 
 pytestmark = pytest.mark.skipif(
     not binary().is_file(), reason=f"no binary at {binary()}: build it or set ASYMPTOP_BINARY"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from command_line import ROOT
 from slurm.run_folder import shell_assignments
 
 # Says what it was given; then does what $PLANS/UNIT says. `catch` is a program that stops when asked.
