@@ -192,6 +192,9 @@ def see_through(run: Run, alone: Path, said: str, tally: Counter[str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Random ends of jobs on a real Slurm.")
     parser.add_argument("--count", type=int, default=30)
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first trial: parts of a soak may run at once"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if reason := slurm_cluster.why_not():
@@ -200,7 +203,7 @@ def main() -> int:
     tally: Counter[str] = Counter()
     failures = []
     begin = time.monotonic()
-    random.seed(options.seed)
+    random.seed(f"{options.seed} {options.first}")
     with tempfile.TemporaryDirectory(prefix="asymptop-soak-") as name:
         place = Path(name)
         (place / "slurm").mkdir(mode=0o700)
@@ -208,11 +211,11 @@ def main() -> int:
         write_case(place / "study.cfg", STUDY)
         write_case(place / "long.cfg", LONG_STUDY)
         alone = study(place / "alone.h5", ["--config", place / "study.cfg"])
-        if options.count > 13:
+        if any(number % 15 >= 13 for number in range(options.first, options.first + options.count)):
             study(place / "long-alone.h5", ["--config", place / "long.cfg"])
         with Cluster(place / "slurm", 3) as cluster:
             networks = list(cluster.hosts.networks.values())
-            for number in range(options.count):
+            for number in range(options.first, options.first + options.count):
                 rng = random.Random(f"{options.seed} {number}")
                 if trouble := trial(cluster, place, number, rng, alone, tally):
                     failures.append(trouble)
