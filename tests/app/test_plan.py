@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import h5py
+from case_files import make_invalid
 from command_line import asymptop
 
 SIZE = ("--n", "64,100", "--d", "8", "--sigma", "1,2", "--k", "4", "--rows", "4", "--draws", "2", "--block", "64")
@@ -74,8 +74,7 @@ def test_states_of_case_files(tmp_path: Path) -> None:
     }
     assert set(states("--epsilon", "0.2").values()) == {"absent", "unusable"}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    with h5py.File(folder / "n100-d8-law1.h5", "r+") as file:
-        file["cases/n100-d8-law1"].attrs["verdict"] = "INVALID"
+    make_invalid(folder / "n100-d8-law1.h5")
     assert states()["n100-d8-law1"] == "invalid"
 
 

@@ -10,7 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
+from case_files import make_invalid
 from command_line import ROOT, SETTINGS, assert_equal, asymptop, binary, study
 
 pytestmark = pytest.mark.skipif(
@@ -169,12 +172,9 @@ def test_a_run_without_slurm(place: Path) -> None:
 
 
 def test_an_invalid_case_is_whole(place: Path) -> None:
-    import h5py
-
     run = place / "run"
     submit(place, "--site", "local", "-o", run, "--no-report", "--submit", "--", "--n", "64", "--d", "8")
-    with h5py.File(run / "results.h5.cases/n64-d8-law2.h5", "r+") as file:
-        file["cases/n64-d8-law2"].attrs["verdict"] = "INVALID"
+    make_invalid(run / "results.h5.cases/n64-d8-law2.h5")
     text = jobs("status", run, cwd=place, code=1)
     assert "1 invalid" in text
     assert "1 valid" in text
@@ -186,9 +186,6 @@ def test_an_invalid_case_is_whole(place: Path) -> None:
 
 def test_tensors_are_split_by_heads(place: Path) -> None:
     """A relative name of the tensor file means what it meant to the user, wherever jobs run."""
-    import h5py
-    import numpy as np
-
     rng = np.random.default_rng(5)
     with h5py.File(place / "Q K V;.h5", "w") as file:
         for name in "QKV":

@@ -47,7 +47,7 @@ STUDY = [
     "256",
 ]
 # Minutes are the least that a time limit can be: a study that takes longer than one.
-LONG_STUDY = ["300" if word == "72" else word for word in STUDY]
+LONG_STUDY = ["150" if word == "72" else word for word in STUDY]
 LIMITS = {"time limit, warned": "45", "time limit, not warned": "1"}
 # Of an attempt, seconds after its start within which it is hit.
 HIT_WITHIN = 8.0
