@@ -32,7 +32,7 @@ LONG = [
     "--rows",
     "48",
     "--draws",
-    "24",
+    "32",
     "--block",
     "256",
 ]
@@ -113,6 +113,9 @@ class Stopped:
         self._stop = stop
         self.ends: dict[str, str] = {}
 
+    def in_second_group(self) -> bool:
+        return (self.run.cases / FIRST_CASES[-1]).exists()
+
     def hit(self) -> None:
         self.run.wait_for_case(FIRST_CASES[-1])
         self.kept = self.times()
@@ -128,8 +131,11 @@ def stopped(cluster: Cluster, place: Path) -> dict[tuple[str, str], Stopped]:
     """Four runs at once, each stopped in its own way, then gone on with."""
     kinds = [("srun", "usr1"), ("mpirun", "usr1"), ("mpirun", "requeue"), ("srun", "scancel")]
     runs = {kind: Stopped(cluster, place, *kind) for kind in kinds}
-    for one in runs.values():
+    waiting = list(runs.values())
+    while waiting:
+        one = next((one for one in waiting if one.in_second_group()), waiting[0])
         one.hit()
+        waiting.remove(one)
     ends = cluster.wait_for([job for one in runs.values() for job in one.run.jobs], 120.0)
     for one in runs.values():
         one.ends = {job: ends[job] for job in one.run.jobs}
