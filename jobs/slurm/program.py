@@ -82,20 +82,23 @@ class Study:
 
 
 def groups_of(plan: Mapping[str, Any], nodes: int) -> list[Group]:
-    """Those that fit."""
+    """Those that fit. Synthetic inputs of one n and d are measured by the same run, so they count as one."""
+    alike: dict[tuple[int, int, int | None], list[Mapping[str, Any]]] = {}
+    for group in plan["groups"]:
+        alike.setdefault((group["n"], group["d"], group.get("head")), []).append(group)
     return [
         Group(
-            n=group["n"],
-            d=group["d"],
-            head=group.get("head"),
+            n=n,
+            d=d,
+            head=head,
             nodes=nodes,
-            seconds=group["seconds"],
-            bytes_per_rank=group["bytes_per_rank"],
-            cases=tuple(case["id"] for case in group["cases"]),
-            keys=group["keys"],
+            seconds=sum(group["seconds"] for group in members),
+            bytes_per_rank=max(group["bytes_per_rank"] for group in members),
+            cases=tuple(case["id"] for group in members for case in group["cases"]),
+            keys="streamed" if any(group["keys"] == "streamed" for group in members) else "resident",
         )
-        for group in plan["groups"]
-        if group["fits"]
+        for (n, d, head), members in alike.items()
+        if all(group["fits"] for group in members)
     ]
 
 

@@ -12,6 +12,7 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
   json["n"] = group.n;
   json["d"] = group.d;
   if (group.head >= 0) json["head"] = group.head;
+  if (config.input.empty()) json["input"] = name_of(group.input);
   json["seconds"] = group.seconds;
   json["bytes_per_rank"] = group.bytes_per_rank;
   json["fits"] = group.fits;

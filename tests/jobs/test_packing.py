@@ -129,6 +129,17 @@ def test_fewest_nodes_that_do() -> None:
     assert "n = 50" in too_large[0]
 
 
+def test_inputs_of_one_size_go_together() -> None:
+    """The program splits a run by n, d and heads; a list of synthetic inputs is measured whole."""
+    one, two = plan({10: 1.0}, {10}), plan({10: 5.0, 20: 1.0}, {10, 20})
+    two["groups"][0] |= {"cases": [{"id": "n10-student"}], "keys": "streamed", "bytes_per_rank": 2e9}
+    (ten, twenty), none = place({1: {"groups": one["groups"] + two["groups"]}}, safety=3.0, target_seconds=60.0)
+    assert none == []
+    assert (ten.n, ten.seconds, ten.bytes_per_rank, ten.keys) == (10, 6.0, 2e9, "streamed")
+    assert ten.cases == ("n10", "n10-student")
+    assert twenty.cases == ("n20",)
+
+
 def test_memory_is_rounded_up() -> None:
     task = Task((Unit("u", (1,), 1, (), 1, 1.0, 1e9, ()),))
     assert bytes_of(task, 1.0) == 2**30
