@@ -13,7 +13,7 @@ case ${1:-} in
 esac
 say() { printf '== %s\n' "$*"; }
 
-jobs/setup/debian.sh
+jobs/setup/debian.sh --tests
 jobs/setup/build.sh release
 . jobs/setup/mpi.sh
 status=0
@@ -22,6 +22,6 @@ ctest --test-dir build/release --output-on-failure --no-tests=error || status=1
 say 'pytest'
 build/venv/bin/python -m pytest -q -p no:cacheprovider -n 2 --dist loadfile tests || status=1
 say 'ruff'
-build/venv/bin/ruff check --no-cache --config analysis/pyproject.toml analysis tests || status=1
+build/venv/bin/ruff check --no-cache --config analysis/pyproject.toml analysis jobs tests || status=1
 [ $status = 0 ] && say 'all tests passed' || say 'TESTS FAILED'
 exit $status

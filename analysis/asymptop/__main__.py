@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 # One module per command, each with add_parser(subparsers) and run(arguments) -> exit code.
-COMMAND_MODULES = ("convert", "report_command", "scaling_command", "advise", "weights", "validate")
+COMMAND_MODULES = ("convert", "report_command", "scaling_command", "advise", "weights", "validate", "jobs_command")
 
 
 def build_parser() -> argparse.ArgumentParser:

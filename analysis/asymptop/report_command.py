@@ -13,6 +13,7 @@ from .claims_file import ClaimsError, read_claims
 from .extra_p import write_extra_p
 from .figure_simulated import simulated_series
 from .figures import render
+from .jobs_command import cost_section
 from .precision_file import KIND, PrecisionResults, read_precision
 from .precision_report import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from .reader import ResultsError, open_results
@@ -47,6 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--precision", type=Path, metavar="FILE", help="file of asymptop precision: a section on arithmetic"
     )
     parser.add_argument("--extra-p", type=Path, metavar="FILE", help="also export the means in Extra-P's text format")
+    parser.add_argument("--jobs", type=Path, metavar="RUN", help="folder of jobs/submit: adds what the run cost")
     parser.set_defaults(run=run)
 
 
@@ -76,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             inputs = judge_inputs(series, claims)
             figures = render(series, arguments.figures, simulated)
             more = _precision(arithmetic, arguments.figures, len(figures) + 1)
+            more += cost_section(arguments.jobs, results.cases, judgements)
             write_report(arguments.output, results, series, judgements, figures, more, inputs)
             if arguments.extra_p is not None:
                 write_extra_p(arguments.extra_p, series)

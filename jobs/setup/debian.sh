@@ -3,6 +3,7 @@
 #   - missing Debian packages (only with root or passwordless sudo; otherwise it names them and stops)
 #   - Kokkos with OpenMP into build/deps/kokkos, unless a Kokkos is already to be found
 #   - a Python environment for the analysis into build/venv
+#   - with --tests, Slurm and munge (3.5 MB), which the tests of jobs/ start for themselves; those are skipped where it cannot be had
 # Sourced or run; repeated runs are quick. Prints one line per step to stderr.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -103,4 +104,5 @@ install_packages g++ cmake ninja-build pkg-config git ca-certificates openmpi-bi
   libboost-program-options-dev libhdf5-openmpi-dev libssl-dev libmuparser-dev librandom123-dev libgtest-dev nlohmann-json3-dev xz-utils iproute2
 if kokkos_is_present; then say "using the Kokkos already on this machine"; else build_kokkos; fi
 make_environment
+if [ "${1:-}" = --tests ]; then install_packages slurm-wlm munge || say "no Slurm: what needs one is not tested"; fi
 say "ready"

@@ -34,8 +34,16 @@ double available_memory() {
     if (std::ifstream(limit_file) >> limit && std::ifstream(usage_file) >> usage && limit > 0.0)
       available = std::min(available, std::max(limit - usage, 0.0));
   }
+  // Slurm's control groups are not where those files are.
+  if (char const* text = std::getenv("SLURM_MEM_PER_NODE")) {
+    double const megabytes = std::atof(text);
+    if (megabytes > 0.0) available = std::min(available, megabytes * 1048576.0);
+  }
   return available;
 }
+
+/// What plans assume of a cluster's network, per rank of a full node; merges as on a server core of 2023.
+constexpr Network assumed_network{10e-6, 1e-6, 1e9, 1e8};
 
 }  // namespace
 
@@ -71,6 +79,19 @@ int ranks_on_node(Communicator const& comm) {
   check_mpi(MPI_Comm_size(node, &ranks), "MPI_Comm_size");
   check_mpi(MPI_Comm_free(&node), "MPI_Comm_free");
   return ranks;
+}
+
+Machine assume_machine(AssumedMachine const& assumed) {
+  Machine machine;
+  machine.assumed = true;
+  machine.ranks = assumed.nodes * assumed.ranks_per_node;
+  machine.ranks_on_node = assumed.ranks_per_node;
+  machine.threads = assumed.threads;
+  machine.fused = is_host_space<StudySpace> && simd::width > 4;
+  machine.tiles_per_step = is_host_space<StudySpace> ? assumed.threads : tiles_per_step(StudySpace());
+  if (machine.ranks > 1) machine.network = assumed_network;
+  machine.memory_bytes = assumed.memory_bytes;
+  return machine;
 }
 
 Machine describe_machine(Communicator const& comm) {

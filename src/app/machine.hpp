@@ -20,6 +20,9 @@ std::string cpu_name();
 /// Ranks of this job on this node.
 int ranks_on_node(Communicator const& comm);
 
+/// Ranks, threads and memory as assumed, processors as here, a network such as clusters have.
+Machine assume_machine(AssumedMachine const& assumed);
+
 /// Collective: the tightest of all nodes.
 Machine describe_machine(Communicator const& comm);
 

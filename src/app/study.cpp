@@ -16,22 +16,18 @@
 #include "measure/draw.hpp"
 #include "results/case_file.hpp"
 #include "results/draw_target.hpp"
+#include "results/plan_records.hpp"
 #include "results/records.hpp"
 
 namespace asymptop {
 namespace {
 
-/// All heads of the plan, before anything is written.
+/// The tensors of every group, before anything is written.
 std::vector<TensorScan> scan_heads(Communicator const& comm, Input const& input, StudyPlan const& plan, RunConfig const& config) {
   std::vector<TensorScan> scans;
-  std::int64_t last_head = -1, largest = 0;
-  for (auto const& group : plan.groups) largest = std::max(largest, group.n);
+  // Each over its own keys: bins, and with them the last digits of sums, do not depend on what else is studied.
   for (auto const& group : plan.groups) {
-    if (input.file != nullptr && group.head != last_head)
-      scans.push_back(scan_together(comm, *input.file, group.head, largest, config.block));
-    else
-      scans.push_back(scans.empty() ? TensorScan{} : scans.back());
-    last_head = group.head;
+    scans.push_back(input.file != nullptr ? scan_together(comm, *input.file, group.head, group.n, config.block) : TensorScan{});
     double const span = 2.0 * group.scale * scans.back().query_norm * scans.back().key_radius;
     if (input.file != nullptr && span * group.bins_per_unit > 9e5) {
       throw UsageError("--input", config.input,
@@ -41,6 +37,29 @@ std::vector<TensorScan> scan_heads(Communicator const& comm, Input const& input,
     }
   }
   return scans;
+}
+
+StudyCase start_case(RunConfig const& config, Input const& input, GroupPlan const& group, std::size_t law) {
+  StudyCase item;
+  item.config = &config;
+  item.group = &group;
+  item.law = law;
+  item.input = input.file == nullptr ? name_of(group.input) : input.shape.name;
+  return item;
+}
+
+/// The plan for people, and with --json for programs; with --resume that says what each case's file is worth.
+void show_plan(StudyPlan const& plan, RunConfig const& config, Input const& input, Machine const& machine) {
+  (config.json == "-" ? std::cerr : std::cout) << describe(plan, config, machine);
+  if (config.json.empty()) return;
+  CaseStates states;
+  for (auto const& group : plan.groups) {
+    for (std::size_t law = 0; law < group.cases.size() && config.resume; ++law) {
+      auto item = start_case(config, input, group, law);
+      states[item.plan().id] = case_state(case_path(config.output, item.plan().id), item);
+    }
+  }
+  write_records(config.json, plan_record(plan, config, machine, states));
 }
 
 class Study {
@@ -93,14 +112,7 @@ class Study {
     check_on_root(comm_, [&] { begin_output(config_); });
   }
 
-  StudyCase start_case(GroupPlan const& group, std::size_t law) const {
-    StudyCase item;
-    item.config = &config_;
-    item.group = &group;
-    item.law = law;
-    item.input = input_.file == nullptr ? name_of(group.input) : input_.shape.name;
-    return item;
-  }
+  StudyCase start_case(GroupPlan const& group, std::size_t law) const { return asymptop::start_case(config_, input_, group, law); }
 
   std::vector<StudyCase> start_cases(GroupPlan const& group) const {
     std::vector<StudyCase> cases;
@@ -216,14 +228,14 @@ class Study {
     for (auto const& group : plan_.groups) {
       for (auto const& item : group.cases) paths.push_back(case_path(config_.output, item.id));
     }
-    merge_cases(config_.output, paths);
+    if (!config_.case_files_only) merge_cases(config_.output, paths);
     RecordList records;
     for (auto const& [index, group] : told_) {
       for (auto const& record : group.records) records.add(record);
     }
     if (!config_.json.empty()) records.write(config_.json);
     for (auto const& [index, group] : told_) print(group.missed);
-    print("results: " + config_.output + "\n");
+    print("results: " + config_.output + (config_.case_files_only ? ".cases" : "") + "\n");
   }
 
   /// What the table and the records say of a group of cases.
@@ -257,10 +269,13 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
 
   auto const input = open_input(comm, config->input);
-  auto const machine = describe_machine(comm);
+  auto const machine = config->machine ? assume_machine(*config->machine) : describe_machine(comm);
   auto const plan = plan_study(*config, input.shape, machine);
   if (config->dry_run) {
-    if (comm.is_root()) std::cout << describe(plan, *config, machine);
+    check_on_root(comm, [&] {
+      check_records_path(config->json);
+      show_plan(plan, *config, input, machine);
+    });
     return 0;
   }
   check_launch(comm, machine);

@@ -106,8 +106,8 @@ MeasureOptions parse_measure_options(po::variables_map const& values) {
 
 std::string as_config(po::variables_map const& values) {
   std::ostringstream out;
-  std::set<std::string> const not_data = {"help",   "config", "force",   "resume",      "dry-run",
-                                          "output", "json",   "threads", "save-output", "checkpoint-minutes"};
+  std::set<std::string> const not_data = {"help",   "config", "force",   "resume",      "dry-run",         "machine",
+                                          "output", "json",   "threads", "save-output", "case-files-only", "checkpoint-minutes"};
   for (auto const& [name, value] : values) {
     if (not_data.count(name) != 0) continue;
     if (auto const* text = boost::any_cast<std::string>(&value.value())) {

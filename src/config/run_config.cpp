@@ -59,7 +59,10 @@ po::options_description study_options() {
       "checkpoint-minutes", po::value<double>()->default_value(5.0),
       "how often the draws so far of the cases in work are written down, for --resume; 0: after every draw")(
       "json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr")(
-      "dry-run", po::bool_switch(), "print the plan; measure and write nothing")(
+      "dry-run", po::bool_switch(), "print the plan; measure and write nothing, but the plan as JSON where --json says")(
+      "machine", text(""),
+      "with --dry-run: plan for other nodes than this one, e.g. nodes=4,ranks-per-node=2,threads=16,memory=256GB (of a node)")(
+      "case-files-only", po::bool_switch(), "write the case files alone; `asymptop merge` joins them")(
       "n", text(""), "context lengths: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48")(
       "d", text("64"), "head dimensions, 1 to 4096 (synthetic input)")(
       "inputs", text(""),
@@ -205,6 +208,7 @@ void check_together(RunConfig const& config, po::variables_map const& values) {
   if (config.hold > 0 && config.output_error)
     throw UsageError("--hold", std::to_string(config.hold), "needs --output-error off: the output at a larger k is not measured");
   auto const given = [&](char const* name) { return values.count(name) != 0 && !values[name].defaulted(); };
+  if (config.machine && !config.dry_run) throw UsageError("--machine", values["machine"].as<std::string>(), "needs --dry-run");
   if (config.force && config.resume) throw UsageError("--force and --resume exclude one another");
   if (given("R") && given("sigma")) throw UsageError("--R and --sigma exclude one another");
   if (!config.input.empty()) {
@@ -233,6 +237,8 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   config.checkpoint_minutes = values["checkpoint-minutes"].as<double>();
   if (!(config.checkpoint_minutes >= 0.0))
     throw UsageError("--checkpoint-minutes", std::to_string(config.checkpoint_minutes), "is not a number from 0");
+  config.case_files_only = values["case-files-only"].as<bool>();
+  if (!text("machine").empty()) config.machine = parse_machine(text("machine"));
   if (text("n").empty()) throw UsageError("--n is needed: context lengths such as 2^10:2^16");
   config.n = parse_sizes("--n", text("n"), most_n);
   config.d = parse_sizes("--d", text("d"), 4096);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "config/assumed_machine.hpp"
 #include "config/input_list.hpp"
 #include "config/law.hpp"
 #include "config/measure_options.hpp"
@@ -36,6 +37,8 @@ struct RunConfig : MeasureOptions {
   bool resume = false;
   double checkpoint_minutes = 5.0;  ///< between checkpoints of the cases in work; 0: after every draw
   bool output_error = true;
+  bool case_files_only = false;           ///< others join the case files
+  std::optional<AssumedMachine> machine;  ///< that a dry run plans for, instead of the one it is on
 
   std::vector<std::int64_t> n;
   std::vector<std::int64_t> d;

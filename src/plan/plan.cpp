@@ -90,7 +90,8 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   group.rows_per_batch = static_cast<int>(rows);
   group.batches_in_flight = batches_in_flight(static_cast<double>(rows), config, machine);
   group.bytes_per_rank = bytes(group.resident);
-  if (!unknown && group.bytes_per_rank > whole_share * share) {
+  group.fits = unknown || group.bytes_per_rank <= whole_share * share;
+  if (!group.fits && !machine.assumed) {
     std::ostringstream message;
     message.precision(3);
     message << "n = " << group.n << " needs " << group.bytes_per_rank / 1e9 << " GB on each rank and " << share / 1e9
@@ -356,6 +357,7 @@ std::string laws_text(GroupPlan const& group) {
   std::string laws;
   for (std::size_t i = 0; i < group.k_of_law.size(); ++i) laws += (i == 0 ? "k = " : ", ") + std::to_string(group.k_of_law[i]);
   if (group.k_clipped) laws += " (clipped to n)";
+  if (!group.fits) laws += " (does not fit into memory)";
   if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
   for (std::size_t i = 0; i < group.cases.size(); ++i) laws += (i == 0 ? "; sigma = " : ", ") + group.cases[i].sigma_law;
   if (!group.input.is(Distribution::gaussian)) laws += "; " + name_of(group.input);

@@ -19,6 +19,7 @@ struct Machine {
   bool fused = false;         ///< whether this build has the fused host kernels for this processor
   Network network;            ///< among the ranks
   double memory_bytes = 0.0;  ///< available on this node, for all its ranks; 0 when unknown
+  bool assumed = false;       ///< not the one that the plan is made on: a group that does not fit is part of the plan
 };
 
 /// Axes that a tensor file brings with it; n = 0 for synthetic input.
@@ -61,6 +62,7 @@ struct GroupPlan {
   double bins_per_unit = 0.0;
   bool by_thresholds() const { return held < k.back(); }
   double bytes_per_rank = 0.0;  ///< estimated peak
+  bool fits = true;             ///< false only on an assumed machine
   double flops = 0.0;           ///< of all draws, scores and outputs
   double seconds = 0.0;         ///< rough estimate
   std::size_t team = 0;         ///< whose ranks measure it
@@ -92,8 +94,8 @@ struct StudyPlan {
 GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, std::int64_t head,
                     InputKind const& kind = {});
 
-/// Throws UsageError for a law that fails at some n, and for a group that does not fit into memory. --groups auto: as many teams as
-/// take the least time by the estimates, of those that leave what is held as it is.
+/// Throws UsageError for a law that fails at some n, and for a group that does not fit into this machine's memory. --groups auto: as many
+/// teams as take the least time by the estimates, of those that leave what is held as it is.
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine);
 
 /// `512 MB`, `3.20 GB`.

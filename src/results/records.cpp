@@ -88,15 +88,19 @@ std::vector<std::string> record_lines(StudyCase const& c) {
   return lines;
 }
 
-void RecordList::write(std::string const& path) const {
+void write_records(std::string const& path, std::string const& text) {
   std::ofstream file;
   if (path != "-") file.open(path);
   std::ostream& out = path == "-" ? std::cout : file;
-  out << "[";
-  for (std::size_t i = 0; i < lines_.size(); ++i) out << (i == 0 ? "\n" : ",\n") << lines_[i];
-  out << "\n]\n";
+  out << text;
   out.flush();
   if (!out) throw RunError("cannot write the records to " + path);
+}
+
+void RecordList::write(std::string const& path) const {
+  std::string text = "[";
+  for (std::size_t i = 0; i < lines_.size(); ++i) text += (i == 0 ? "\n" : ",\n") + lines_[i];
+  write_records(path, text + "\n]\n");
 }
 
 void check_records_path(std::string const& path) {

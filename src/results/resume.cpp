@@ -123,6 +123,21 @@ Found find_case(std::string const& path, Provenance const& provenance, StudyCase
 
 }  // namespace
 
+std::string case_state(std::string const& path, StudyCase& study_case) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return "absent";
+  if (find_case(path, {}, study_case, false).sgemm_gflops) return "valid";
+  try {
+    if (check_seal(path) != Seal::whole) return "unusable";
+    auto const file = h5::open_file(path);
+    auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
+    bool const same = options_of_case(h5::read_text_attribute(file, "config_text")) == options_of_case(study_case.config->config_text);
+    if (same && h5::read_text_attribute(group, "verdict") == "INVALID") return "invalid";
+  } catch (RunError const&) {
+  }
+  return "unusable";
+}
+
 Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases) {
   Resumed resumed;
   resumed.finished = true;

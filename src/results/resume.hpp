@@ -22,4 +22,8 @@ struct Resumed {
 /// continued must not be of two kinds.
 Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases);
 
+/// What a run with --resume finds at the path: `absent`; `valid`, which it keeps; `invalid`, complete; `unusable`, damaged or of other
+/// options. The data of a valid one are loaded.
+std::string case_state(std::string const& path, StudyCase& study_case);
+
 }  // namespace asymptop

@@ -1,0 +1,91 @@
+"""The plan as JSON: for this machine and for assumed ones, and what it says of case files with --resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from case_files import make_invalid
+from command_line import asymptop
+
+SIZE = ("--n", "64,100", "--d", "8", "--sigma", "1,2", "--k", "4", "--rows", "4", "--draws", "2", "--block", "64")
+
+
+def plan(folder: Path, *words: str) -> dict[str, Any]:
+    outcome = asymptop("study", *words, "--dry-run", "--json", "-", cwd=folder)
+    assert outcome.code == 0, str(outcome)
+    assert "~seconds" in outcome.stderr
+    return json.loads(outcome.stdout)
+
+
+def test_cases_and_sizes(tmp_path: Path) -> None:
+    found = plan(tmp_path, *SIZE, "-o", "a b.h5")
+    assert [(group["n"], group["d"]) for group in found["groups"]] == [(64, 8), (100, 8)]
+    cases = found["groups"][1]["cases"]
+    assert [(case["id"], case["sigma"]) for case in cases] == [("n100-d8-law1", 1.0), ("n100-d8-law2", 2.0)]
+    assert cases[0]["file"] == "a b.h5.cases/n100-d8-law1.h5"
+    assert all(group["fits"] and group["seconds"] > 0 and group["bytes_per_rank"] > 1e7 for group in found["groups"])
+    assert "state" not in cases[0]
+    assert found["ranks"] == 1
+    assert sorted(tmp_path.iterdir()) == []
+
+
+def test_to_a_file(tmp_path: Path) -> None:
+    outcome = asymptop("study", *SIZE, "--dry-run", "--json", "plan.json", cwd=tmp_path)
+    assert outcome.code == 0
+    assert "4 case(s)" in outcome.stdout
+    found = json.loads((tmp_path / "plan.json").read_text())
+    assert found["groups"] == plan(tmp_path, *SIZE)["groups"]
+
+
+def test_assumed_machine(tmp_path: Path) -> None:
+    """More nodes hold what one does not; the plan says so and goes on."""
+    large = ("--n", "2^10,2^26", "--keys", "resident", "--k", "64")
+    machine = "ranks-per-node=2,threads=4,memory=24GB"
+    one, four = (plan(tmp_path, *large, "--machine", f"nodes={nodes},{machine}") for nodes in (1, 4))
+    assert [group["fits"] for group in one["groups"]] == [True, False]
+    assert [group["fits"] for group in four["groups"]] == [True, True]
+    assert (four["ranks"], four["ranks_per_node"], four["threads"]) == (8, 2, 4)
+    assert four["memory_bytes_per_node"] == 24e9
+    assert one["groups"][1]["seconds"] > 2 * four["groups"][1]["seconds"]
+    assert one["groups"][1]["bytes_per_rank"] > 2 * four["groups"][1]["bytes_per_rank"]
+
+
+def test_states_of_case_files(tmp_path: Path) -> None:
+    done = asymptop("study", *SIZE, "--case-files-only", cwd=tmp_path)
+    assert done.code == 0, str(done)
+    folder = tmp_path / "results.h5.cases"
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert len(list(folder.iterdir())) == 4
+    (folder / "n64-d8-law1.h5").unlink()
+    (folder / "n64-d8-law2.h5").write_bytes(b"not HDF5")
+
+    def states(*words: str) -> dict[str, str]:
+        found = plan(tmp_path, *SIZE, "--resume", *words)
+        return {case["id"]: case["state"] for group in found["groups"] for case in group["cases"]}
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert states() == {
+        "n64-d8-law1": "absent",
+        "n64-d8-law2": "unusable",
+        "n100-d8-law1": "valid",
+        "n100-d8-law2": "valid",
+    }
+    assert set(states("--epsilon", "0.2").values()) == {"absent", "unusable"}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    make_invalid(folder / "n100-d8-law1.h5")
+    assert states()["n100-d8-law1"] == "invalid"
+
+
+def test_parts_are_one_study(tmp_path: Path) -> None:
+    """Runs that share the folder of case files, each with its part of n; then one that finds all of them."""
+    whole = asymptop("study", *SIZE, "-o", "whole.h5", cwd=tmp_path)
+    assert whole.code == 0, str(whole)
+    words = [word for word in SIZE if word not in ("--n", "64,100")]
+    for n in ("100", "64"):
+        assert asymptop("study", "--n", n, *words, "--case-files-only", "--resume", cwd=tmp_path).code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "results.h5.cases").iterdir()}
+    assert asymptop("study", *SIZE, "--resume", cwd=tmp_path).code == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "results.h5.cases").iterdir()} == before
+    assert asymptop("compare", "whole.h5", "results.h5", cwd=tmp_path).code == 0

@@ -1,0 +1,208 @@
+"""Studies on a real Slurm of two nodes, made from nothing: arrays, the merge after them, and every way to end a job.
+
+All runs share one cluster. Each must end with the bytes of an undisturbed study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import slurm_cluster
+from cluster_run import LAUNCHERS, Run, write_case, write_sites
+from command_line import asymptop, binary, study
+from hosts import processes_in
+from slurm_cluster import Cluster
+
+pytestmark = pytest.mark.skipif(
+    not binary().is_file(), reason=f"no binary at {binary()}: build it or set ASYMPTOP_BINARY"
+)
+
+# Five groups of about a second each; a stop meets one of them in work.
+LONG = [
+    "--n",
+    "2^11:2^15",
+    "--d",
+    "32",
+    "--sigma",
+    "1,2",
+    "--k",
+    "8,n^0.5",
+    "--rows",
+    "48",
+    "--draws",
+    "32",
+    "--block",
+    "256",
+]
+SHORT = [
+    "--n",
+    "64,100,128,200",
+    "--d",
+    "8",
+    "--sigma",
+    "1,2",
+    "--k",
+    "8",
+    "--rows",
+    "4",
+    "--draws",
+    "2",
+    "--block",
+    "64",
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs live: a bad name, and site files."""
+    folder = tmp_path_factory.mktemp("runs") / "a b 'c' $HOME `x` %a ; & *"
+    folder.mkdir()
+    write_sites(folder)
+    write_case(folder / "long.cfg", LONG)
+    write_case(folder / "short.cfg", SHORT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if reason := slurm_cluster.why_not():
+        pytest.skip(reason)
+    with Cluster(tmp_path_factory.mktemp("slurm"), 2) as cluster:
+        networks = list(cluster.hosts.networks.values())
+        yield cluster
+    assert processes_in(networks) == {}
+
+
+@pytest.fixture(scope="module")
+def alone(place: Path) -> dict[str, Path]:
+    """The undisturbed studies."""
+    return {name: study(place / f"{name}-alone.h5", ["--config", place / f"{name}.cfg"]) for name in ("long", "short")}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_sweep(cluster: Cluster, place: Path, alone: dict[str, Path], launcher: str) -> None:
+    """A task per n, on both nodes, in an array that is throttled; then the merge."""
+    run = Run(cluster, place, "short", f"sweep \\ {launcher}", "--site", f"{launcher}.env", "--target-time", "0:01")
+    assert run.wait() == "COMPLETED", run.log()
+    assert run.difference(alone["short"]) == ""
+    starts = run.events("start")
+    assert len(starts) == 4
+    assert {event["node_list"] for event in starts} == {"h[1-2]"}
+    assert all(event["ranks"] == 2 and 1.7e9 < event["submit"] <= event["start"] for event in starts)
+    assert "4 done" in run.status()
+
+
+STOPS = {
+    # As before the time limit: the script alone is told.
+    "usr1": ("scancel", "--batch", "--signal=USR1"),
+    "requeue": ("scontrol", "requeue"),
+    "scancel": ("scancel",),
+    # A job that may push others aside: Slurm sends TERM, waits, and requeues.
+    "preempted": ("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "true"),
+}
+FIRST_CASES = ("n2048-d32-law1.h5", "n2048-d32-law2.h5")
+
+
+class Stopped:
+    """A run that was stopped in its second group of cases, and what came of it."""
+
+    def __init__(self, cluster: Cluster, place: Path, launcher: str, stop: str) -> None:
+        self.run = Run(cluster, place, "long", f"{stop} {launcher}", "--site", f"{launcher}.env")
+        self._stop = stop
+        self.ends: dict[str, str] = {}
+
+    def in_second_group(self) -> bool:
+        return (self.run.cases / FIRST_CASES[-1]).exists()
+
+    def hit(self) -> None:
+        self.run.wait_for_case(FIRST_CASES[-1])
+        self.kept = self.times()
+        assert len(list(self.run.cases.glob("*.h5"))) < 10
+        self.run.cluster.client(*STOPS[self._stop], *([self.run.task] if self._stop != "preempted" else []))
+
+    def times(self) -> list[int]:
+        return [(self.run.cases / name).stat().st_mtime_ns for name in FIRST_CASES]
+
+
+@pytest.fixture(scope="module")
+def stopped(cluster: Cluster, place: Path) -> dict[tuple[str, str], Stopped]:
+    """Four runs at once, each stopped in its own way, then gone on with."""
+    kinds = [("srun", "usr1"), ("mpirun", "usr1"), ("mpirun", "requeue"), ("srun", "scancel")]
+    runs = {kind: Stopped(cluster, place, *kind) for kind in kinds}
+    waiting = list(runs.values())
+    while waiting:
+        one = next((one for one in waiting if one.in_second_group()), waiting[0])
+        one.hit()
+        waiting.remove(one)
+    ends = cluster.wait_for([job for one in runs.values() for job in one.run.jobs], 120.0)
+    for one in runs.values():
+        one.ends = {job: ends[job] for job in one.run.jobs}
+    return runs
+
+
+def assert_requeued(one: Stopped, alone: Path) -> None:
+    """It went on with what was there, and the merge waited for it."""
+    assert set(one.ends.values()) == {"COMPLETED"}, one.run.log()
+    assert one.run.difference(alone) == ""
+    assert [event["restart"] for event in one.run.events("start")] == [0, 1]
+    assert one.times() == one.kept, "what was complete was measured again"
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_stop_before_the_limit(stopped: dict[tuple[str, str], Stopped], alone: dict[str, Path], launcher: str) -> None:
+    one = stopped[launcher, "usr1"]
+    assert_requeued(one, alone["long"])
+    assert [event["requeued"] for event in one.run.events("end")] == [True, False]
+    assert one.run.events("signal")[0]["signal"] == "USR1"
+
+
+def test_requeued_by_hand(stopped: dict[tuple[str, str], Stopped], alone: dict[str, Path]) -> None:
+    assert_requeued(stopped["mpirun", "requeue"], alone["long"])
+
+
+def test_cancelled_then_continued(stopped: dict[tuple[str, str], Stopped], alone: dict[str, Path]) -> None:
+    one = stopped["srun", "scancel"]
+    run = one.run
+    assert one.ends == {run.task: "CANCELLED", run.finish: "FAILED"}, "the last job says that something is missing"
+    assert asymptop("compare", run.folder.results, alone["long"]).code == 1
+    assert "1 failed" in run.status()
+    assert run.cluster.code == 1
+    run.submit_again()
+    assert run.wait() == "COMPLETED", run.log()
+    assert run.difference(alone["long"]) == ""
+    assert one.times() == one.kept
+
+
+def test_preempted(cluster: Cluster, place: Path, alone: dict[str, Path]) -> None:
+    one = Stopped(cluster, place, "srun", "preempted")
+    one.hit()
+    one.ends = cluster.wait_for(one.run.jobs, 120.0)
+    assert_requeued(one, alone["long"])
+
+
+def test_a_failing_case_does_not_stop_the_others(cluster: Cluster, place: Path, alone: dict[str, Path]) -> None:
+    program = place / "fails at n = 100"
+    program.write_text(f'#!/bin/sh\ncase " $* " in *" --n 100 "*) kill -KILL $$ ;; esac\nexec {binary()} "$@"\n')
+    program.chmod(0o755)
+    words = ["--site", "srun.env", "--target-time", "0:01", "--max-tries", "1"]
+    run = Run(cluster, place, "short", "failing", *words, program=program)
+    assert run.wait() == "FAILED"
+    text = run.status()
+    assert "3 done" in text
+    assert "1 failed" in text
+    assert "n = 100" in text
+    assert "exit 137" in text
+    program.write_text(f'#!/bin/sh\nexec {binary()} "$@"\n')
+    assert "twice the memory" in run.submit_again()
+    assert run.wait() == "COMPLETED", run.log()
+    assert run.difference(alone["short"]) == ""
+
+
+def test_other_commands_are_one_job(cluster: Cluster, place: Path) -> None:
+    write_case(place / "rows.cfg", ["--n", "2^10,2^40", "--k", "8", "--rows", "2", "--draws", "2"])
+    run = Run(cluster, place, "rows", "rows", "--site", "srun.env", "--command", "simulate", "--time", "2:00")
+    assert run.wait() == "COMPLETED", run.log()
+    assert asymptop("info", run.folder.results).code == 0
+    assert "1 done" in run.status()
