@@ -348,7 +348,7 @@ def open_results(path: str | Path) -> Results:
     file = open_file(path)
     try:
         return _read_root(file, path)
-    except (OSError, KeyError, RuntimeError) as error:  # h5py's, of what HDF5 cannot follow
+    except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:  # h5py's, of what it cannot follow
         file.close()
         raise ResultsError(f"{path}: is damaged ({str(error).strip()})") from error
     except Exception:

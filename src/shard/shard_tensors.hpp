@@ -118,6 +118,9 @@ class ShardTensors {
       origin_.file->read_keys(origin_.head, row, 1, out);
     } else {
       input_row(source_, static_cast<std::uint64_t>(row), d_, out);
+      for (std::size_t i = 0; i < source_.planted.extent(0); ++i) {
+        if (source_.planted(i) == row) std::copy_n(&source_.planted_rows(i, 0), d_, out);
+      }
     }
   }
 

@@ -36,6 +36,7 @@ def test_malformed_input_is_refused(target: str, made: Path, tmp_path: Path) -> 
 
 def test_python_reader_refuses_or_reads(made: Path, tmp_path: Path) -> None:
     options = ["--seed", str(SEED), "--runs", "300", made / "results" / "study.h5"]
-    done = subprocess.run([sys.executable, HERE / "fuzz_reader.py", *options], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    command = [sys.executable, HERE / "fuzz_reader.py", *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "300 inputs" in done.stdout
