@@ -32,11 +32,3 @@ def test_malformed_input_is_refused(target: str, made: Path, tmp_path: Path) -> 
     assert f"{RUNS[target]} inputs" in done.stdout
     refused = int(done.stdout.split(" refused")[0].rsplit(" ", 1)[1])
     assert refused > RUNS[target] // 100, "mutations that are all taken test nothing"
-
-
-def test_python_reader_refuses_or_reads(made: Path, tmp_path: Path) -> None:
-    options = ["--seed", str(SEED), "--runs", "300", made / "results" / "study.h5"]
-    command = [sys.executable, HERE / "fuzz_reader.py", *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "300 inputs" in done.stdout
