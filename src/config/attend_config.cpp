@@ -32,12 +32,10 @@ constexpr char const* introduction =
 po::options_description attend_options() {
   po::options_description options("Options", 118, 80);
   auto const text = [](char const* fallback) { return po::value<std::string>()->default_value(fallback); };
+  add_common_options(options);
   auto add = options.add_options();
-  add("help,h", "print this and exit");
-  add("config", po::value<std::string>(), "INI file with the same names as these options; the command line wins");
   add("output,o", text("attend.h5"), "results file: errors, norms, timings and self-checks of every draw");
   add("force", po::bool_switch(), "replace existing files");
-  add("json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr");
   add("dry-run", po::bool_switch(), "print the cases with memory and flops; measure and write nothing");
   add("n", text(""), "rows and keys: 4096 | 4096,50000 | 2^10:2^16 (doubling) | 2^10:2^16:4 (factor 4); 1 to 2^30");
   add("d", text("64"), "head dimensions, 1 to 4096, LIST");
@@ -52,7 +50,6 @@ po::options_description attend_options() {
   add("draws", text("1"), "independent draws of queries, keys and values: the replicates of every standard error");
   add("seed", text("1"), "seed of all draws");
   add("block", text("4096"), "keys per block, a power of two from 64; ranks own whole blocks; part of a result's identity");
-  add("threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
   add("save-output", text(""), "write all attention outputs, (n, d) for each case and draw, to this HDF5 file, all ranks at once");
   return options;
 }

@@ -73,12 +73,10 @@ constexpr char const* introduction =
 po::options_description bench_options() {
   po::options_description options("Options", 118, 80);
   auto const text = [](char const* fallback) { return po::value<std::string>()->default_value(fallback); };
+  add_common_options(options);
   auto add = options.add_options();
-  add("help,h", "print this and exit");
-  add("config", po::value<std::string>(), "INI file with the same names as these options; the command line wins");
   add("output,o", text("bench.h5"), "results file: every sample, verdict and yardstick");
   add("force", po::bool_switch(), "replace an existing results file");
-  add("json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr");
   add("dry-run", po::bool_switch(), "print the cases with memory and flops; measure and write nothing");
   add("kernel", text("all"), "score | profile | top-k | exact-attention | top-k-attention | all | normals, LIST");
   add("n", text("2^20"), "keys: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48");
@@ -94,7 +92,6 @@ po::options_description bench_options() {
   add("samples", text("10"), "timed repetitions of each case, at least 3");
   add("seed", text("1"), "seed of keys, values and queries");
   add("block", text("4096"), "keys per block, a power of two from 64; ranks own whole blocks");
-  add("threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
   return options;
 }
 

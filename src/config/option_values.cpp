@@ -89,6 +89,16 @@ std::vector<std::int64_t> parse_sizes(std::string const& option, std::string con
   return sizes;
 }
 
+void add_common_options(po::options_description& options) {
+  auto add = options.add_options();
+  add("help,h", "print this and exit");
+  add("config", po::value<std::string>(), "INI file with the same names as these options; the command line wins");
+  add("json", po::value<std::string>()->default_value(""),
+      "write tidy records to this file; - is stdout, and the table then goes to stderr");
+  add("threads", po::value<std::string>()->default_value("0"),
+      "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
+}
+
 MeasureOptions parse_measure_options(po::variables_map const& values) {
   auto const text = [&](char const* name) { return values[name].as<std::string>(); };
   MeasureOptions options;

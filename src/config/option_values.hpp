@@ -55,6 +55,9 @@ std::vector<Enum> choose_list(std::string const& option, std::string const& list
   return chosen;
 }
 
+/// How options and records are given, the same for every command that measures.
+void add_common_options(boost::program_options::options_description& options);
+
 /// Those options of a command line. Throws UsageError.
 MeasureOptions parse_measure_options(boost::program_options::variables_map const& values);
 

@@ -37,12 +37,10 @@ constexpr char const* introduction =
 po::options_description precision_options() {
   po::options_description options("Options", 118, 80);
   auto const text = [](char const* fallback) { return po::value<std::string>()->default_value(fallback); };
+  add_common_options(options);
   auto add = options.add_options();
-  add("help,h", "print this and exit");
-  add("config", po::value<std::string>(), "INI file with the same names as these options; the command line wins");
   add("output,o", text("precision.h5"), "results file");
   add("force", po::bool_switch(), "replace an existing file");
-  add("json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr");
   add("dry-run", po::bool_switch(), "print the cases with memory and time; measure and write nothing");
   add("n", text(""), "entries of a row: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^24:4 (factor 4); 1 to 2^30");
   add("sigma", text("1"), "standard deviation of the logits, laws in n");
@@ -53,7 +51,6 @@ po::options_description precision_options() {
   add("seed", text("1"), "seed of all draws");
   add("count-above", text("1/n,1e-3,1e-2"), "thresholds on p whose exceedances are counted, laws in n");
   add("block", text("128"), "keys per block of a blocked sum, a power of two from 64; part of a result's identity");
-  add("threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
   return options;
 }
 

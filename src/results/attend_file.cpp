@@ -5,32 +5,31 @@
 
 #include "h5/h5.hpp"
 #include "measure/sample_statistics.hpp"
+#include "results/attributes.hpp"
 #include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace {
 
 void write_attributes(hid_t group, MeasuredAttention const& c) {
-  auto const text = [&](char const* name, std::string const& value) { h5::write_attribute(group, name, value); };
-  auto const integer = [&](char const* name, std::int64_t value) { h5::write_attribute(group, name, value); };
-  auto const number = [&](char const* name, double value) { h5::write_attribute(group, name, value); };
-  text("id", c.item.id);
-  integer("n", c.item.n);
-  integer("d", c.item.d);
-  text("sigma_law", c.item.sigma_law);
-  number("sigma", c.item.sigma);
-  integer("head", c.item.head);
-  text("mask", name_of(c.item.mask));
-  integer("draws", static_cast<std::int64_t>(c.draws.size()));
-  integer("k_clipped", c.item.k_clipped ? 1 : 0);
-  integer("ranks", c.ranks);
-  integer("threads", c.threads);
-  number("visible_pairs", c.item.visible_pairs());
-  number("exact_gflops", c.exact_gflops());
-  number("top_k_gflops", c.top_k_gflops());
-  number("peak_bytes_per_rank", c.peak_bytes_per_rank);
-  text("verdict", c.verdict());
-  text("verdict_reason", c.verdict_reason());
+  Attributes const to(group);
+  to.text("id", c.item.id);
+  to.integer("n", c.item.n);
+  to.integer("d", c.item.d);
+  to.text("sigma_law", c.item.sigma_law);
+  to.number("sigma", c.item.sigma);
+  to.integer("head", c.item.head);
+  to.text("mask", name_of(c.item.mask));
+  to.integer("draws", static_cast<std::int64_t>(c.draws.size()));
+  to.integer("k_clipped", c.item.k_clipped ? 1 : 0);
+  to.integer("ranks", c.ranks);
+  to.integer("threads", c.threads);
+  to.number("visible_pairs", c.item.visible_pairs());
+  to.number("exact_gflops", c.exact_gflops());
+  to.number("top_k_gflops", c.top_k_gflops());
+  to.number("peak_bytes_per_rank", c.peak_bytes_per_rank);
+  to.text("verdict", c.verdict());
+  to.text("verdict_reason", c.verdict_reason());
 }
 
 /// Values of all draws, one after another.

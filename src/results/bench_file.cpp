@@ -4,60 +4,59 @@
 #include <numeric>
 
 #include "h5/h5.hpp"
+#include "results/attributes.hpp"
 #include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace {
 
 void write_attributes(hid_t group, MeasuredCase const& c) {
-  auto const text = [&](char const* name, std::string const& value) { h5::write_attribute(group, name, value); };
-  auto const integer = [&](char const* name, std::int64_t value) { h5::write_attribute(group, name, value); };
-  auto const number = [&](char const* name, double value) { h5::write_attribute(group, name, value); };
-  text("id", c.item.id);
-  text("kernel", name_of(c.item.kernel));
-  text("path", c.item.path);
-  integer("n", c.item.n);
-  integer("d", c.item.d);
-  integer("m", c.item.m);
-  integer("k", c.item.k);
-  text("k_law", c.item.k_law);
-  integer("k_clipped", c.item.k_clipped ? 1 : 0);
-  text("keys", c.item.resident ? "resident" : "streamed");
-  text("merge", c.item.k > 0 ? name_of(c.item.merge) : "");
-  number("merge_seconds", c.result.merge.seconds);
-  number("merge_exposed_seconds", c.result.merge.exposed_seconds);
-  integer("merge_bytes", c.result.merge.bytes);
-  integer("merge_bytes_per_rank", c.result.merge.bytes_per_rank);
-  integer("merge_messages", c.result.merge.messages);
-  integer("merge_rounds", c.result.merge.rounds);
-  integer("ranks", c.item.ranks);
-  integer("threads", c.threads);
+  Attributes const to(group);
+  to.text("id", c.item.id);
+  to.text("kernel", name_of(c.item.kernel));
+  to.text("path", c.item.path);
+  to.integer("n", c.item.n);
+  to.integer("d", c.item.d);
+  to.integer("m", c.item.m);
+  to.integer("k", c.item.k);
+  to.text("k_law", c.item.k_law);
+  to.integer("k_clipped", c.item.k_clipped ? 1 : 0);
+  to.text("keys", c.item.resident ? "resident" : "streamed");
+  to.text("merge", c.item.k > 0 ? name_of(c.item.merge) : "");
+  to.number("merge_seconds", c.result.merge.seconds);
+  to.number("merge_exposed_seconds", c.result.merge.exposed_seconds);
+  to.integer("merge_bytes", c.result.merge.bytes);
+  to.integer("merge_bytes_per_rank", c.result.merge.bytes_per_rank);
+  to.integer("merge_messages", c.result.merge.messages);
+  to.integer("merge_rounds", c.result.merge.rounds);
+  to.integer("ranks", c.item.ranks);
+  to.integer("threads", c.threads);
   auto const statistics = c.result.statistics();
-  number("median_seconds", statistics.median);
-  number("iqr_seconds", statistics.iqr);
-  number("gflop", c.item.flops() / 1e9);
-  number("gflops", c.gflops());
-  number("gigabytes_per_second", c.gigabytes_per_second());
-  number("sgemm_gflops", c.sgemm.best);
-  text("sgemm_kernel", c.sgemm.best_kernel);
-  number("sgemm_default_gflops", c.sgemm.standard);
-  text("sgemm_default_kernel", c.sgemm.standard_kernel);
-  number("share_of_sgemm", c.share_of_sgemm());
-  number("fma_gflops", c.fma_gflops);
-  number("read_bandwidth", c.read_bandwidth);
-  number("nanoseconds_per_normal", c.nanoseconds_per_normal());
-  number("load_imbalance", c.load_imbalance());
-  number("write_seconds", c.write_seconds);
-  number("peak_bytes", c.result.peak_bytes);
-  number("peak_bytes_per_rank", c.result.peak_bytes_per_rank);
-  text("verdict", c.result.verdict());
-  text("verdict_reason", c.result.reason());
-  text("scaling", name_of(c.scaling));
+  to.number("median_seconds", statistics.median);
+  to.number("iqr_seconds", statistics.iqr);
+  to.number("gflop", c.item.flops() / 1e9);
+  to.number("gflops", c.gflops());
+  to.number("gigabytes_per_second", c.gigabytes_per_second());
+  to.number("sgemm_gflops", c.sgemm.best);
+  to.text("sgemm_kernel", c.sgemm.best_kernel);
+  to.number("sgemm_default_gflops", c.sgemm.standard);
+  to.text("sgemm_default_kernel", c.sgemm.standard_kernel);
+  to.number("share_of_sgemm", c.share_of_sgemm());
+  to.number("fma_gflops", c.fma_gflops);
+  to.number("read_bandwidth", c.read_bandwidth);
+  to.number("nanoseconds_per_normal", c.nanoseconds_per_normal());
+  to.number("load_imbalance", c.load_imbalance());
+  to.number("write_seconds", c.write_seconds);
+  to.number("peak_bytes", c.result.peak_bytes);
+  to.number("peak_bytes_per_rank", c.result.peak_bytes_per_rank);
+  to.text("verdict", c.result.verdict());
+  to.text("verdict_reason", c.result.reason());
+  to.text("scaling", name_of(c.scaling));
   if (c.scaling == Scaling::none) return;
-  text("scaling_id", c.scaling_id);
-  number("speed_up", c.speed_up());
-  number("efficiency", c.efficiency());
-  number("efficiency_iqr", c.efficiency_iqr());
+  to.text("scaling_id", c.scaling_id);
+  to.number("speed_up", c.speed_up());
+  to.number("efficiency", c.efficiency());
+  to.number("efficiency_iqr", c.efficiency_iqr());
 }
 
 /// A number of each phase that the ranks differ in: `before` is what comes before phase in the dataset's dimensions.

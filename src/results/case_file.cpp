@@ -8,6 +8,7 @@
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "results/attributes.hpp"
 #include "results/case_fields.hpp"
 #include "results/draw_target.hpp"
 #include "results/seal.hpp"
@@ -31,44 +32,42 @@ std::vector<std::string> law_texts(std::vector<Law> const& laws) {
 
 void write_attributes(hid_t group, StudyCase const& c) {
   auto const& config = *c.config;
-  auto const text = [&](char const* name, std::string const& value) { h5::write_attribute(group, name, value); };
-  auto const integer = [&](char const* name, std::int64_t value) { h5::write_attribute(group, name, value); };
-  auto const number = [&](char const* name, double value) { h5::write_attribute(group, name, value); };
-  text("id", c.plan().id);
-  integer("n", c.group->n);
-  integer("d", c.group->d);
-  text("sigma_law", c.plan().sigma_law);
-  number("sigma", c.sigma());
+  Attributes const to(group);
+  to.text("id", c.plan().id);
+  to.integer("n", c.group->n);
+  to.integer("d", c.group->d);
+  to.text("sigma_law", c.plan().sigma_law);
+  to.number("sigma", c.sigma());
   double const bound = c.group->input.coordinate_bound(c.group->d);
-  number("R", c.sigma() / c.group->scale * (bound * bound));
-  number("scale", c.group->scale);
-  integer("draws", c.draws());
-  integer("rows", config.rows);
-  integer("seed", static_cast<std::int64_t>(config.seed));
-  integer("block", config.block);
-  text("input", c.input);
-  integer("head", c.group->head);
-  text("row_sigma", name_of(config.row_sigma));
-  text("weights", name_of(config.weights));
-  text("self", c.group->head < 0 ? name_of(config.self) : "include");
-  text("mask", name_of(config.mask));
-  integer("k_clipped", c.group->k_clipped ? 1 : 0);
-  integer("k_held", c.group->held);
+  to.number("R", c.sigma() / c.group->scale * (bound * bound));
+  to.number("scale", c.group->scale);
+  to.integer("draws", c.draws());
+  to.integer("rows", config.rows);
+  to.integer("seed", static_cast<std::int64_t>(config.seed));
+  to.integer("block", config.block);
+  to.text("input", c.input);
+  to.integer("head", c.group->head);
+  to.text("row_sigma", name_of(config.row_sigma));
+  to.text("weights", name_of(config.weights));
+  to.text("self", c.group->head < 0 ? name_of(config.self) : "include");
+  to.text("mask", name_of(config.mask));
+  to.integer("k_clipped", c.group->k_clipped ? 1 : 0);
+  to.integer("k_held", c.group->held);
   if (config.target_se > 0.0) {
-    number("target_se", config.target_se);
-    text("target_missed", joined(missed_targets(c)));
+    to.number("target_se", config.target_se);
+    to.text("target_missed", joined(missed_targets(c)));
   }
-  text("verdict", c.verdict());
-  text("verdict_reason", c.verdict_reason());
+  to.text("verdict", c.verdict());
+  to.text("verdict_reason", c.verdict_reason());
   bool const simulated = c.group->simulated;
-  text("keys", simulated ? "none" : c.group->resident ? "resident" : "streamed");
-  text("merge", simulated ? "none" : name_of(c.group->merge));
-  text("path", c.path());
+  to.text("keys", simulated ? "none" : c.group->resident ? "resident" : "streamed");
+  to.text("merge", simulated ? "none" : name_of(c.group->merge));
+  to.text("path", c.path());
   double pass = 0.0;
   for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
-  number("seconds_total", c.seconds_total);
-  number("seconds_pass", pass);
-  number("gflop", c.score_flops() / 1e9);
+  to.number("seconds_total", c.seconds_total);
+  to.number("seconds_pass", pass);
+  to.number("gflop", c.score_flops() / 1e9);
 }
 
 void write_scales(hid_t group, StudyCase const& c) {

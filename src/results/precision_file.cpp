@@ -5,27 +5,26 @@
 #include <sstream>
 
 #include "h5/h5.hpp"
+#include "results/attributes.hpp"
 #include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace {
 
 void write_attributes(hid_t group, MeasuredPrecision const& c) {
-  auto const text = [&](char const* name, std::string const& value) { h5::write_attribute(group, name, value); };
-  auto const integer = [&](char const* name, std::int64_t value) { h5::write_attribute(group, name, value); };
-  auto const number = [&](char const* name, double value) { h5::write_attribute(group, name, value); };
-  text("id", c.item.id);
-  integer("n", c.item.n);
-  text("sigma_law", c.item.sigma_law);
-  number("sigma", c.item.sigma);
-  integer("draws", c.config->draws);
-  integer("rows", c.config->rows);
-  integer("seed", static_cast<std::int64_t>(c.config->seed));
-  integer("block", c.config->block);
-  integer("k_clipped", c.item.k_clipped ? 1 : 0);
-  number("seconds_total", c.seconds_total);
-  text("verdict", c.verdict());
-  text("verdict_reason", c.verdict_reason());
+  Attributes const to(group);
+  to.text("id", c.item.id);
+  to.integer("n", c.item.n);
+  to.text("sigma_law", c.item.sigma_law);
+  to.number("sigma", c.item.sigma);
+  to.integer("draws", c.config->draws);
+  to.integer("rows", c.config->rows);
+  to.integer("seed", static_cast<std::int64_t>(c.config->seed));
+  to.integer("block", c.config->block);
+  to.integer("k_clipped", c.item.k_clipped ? 1 : 0);
+  to.number("seconds_total", c.seconds_total);
+  to.text("verdict", c.verdict());
+  to.text("verdict_reason", c.verdict_reason());
 }
 
 std::vector<std::int64_t> numbered(std::int64_t count) {
