@@ -81,6 +81,7 @@ MUTATIONS = (
         "count = fill_[r], keep = static_cast<std::size_t>(keep_);\n    if (count <= keep) return;",
         "count = fill_[r], keep = static_cast<std::size_t>(keep_) - 1;\n    if (count <= keep + 1) return;",
         (STUDY_SMALL_K,),
+        ("test_fused_avx512", "test_fused_avx2", "test_fused_plain"),
     ),
     Mutation(
         "wrong tie order", "of equal scores the larger index wins",

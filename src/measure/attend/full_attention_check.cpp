@@ -109,11 +109,14 @@ class DrawCheck {
     for (std::size_t h = 0; h < heads_; ++h) numbers.push_back(difference_ != nullptr ? difference_->tail_mass[row * heads_ + h] : 0.0);
   }
 
+  /// Keys that the row sees: stated here once more, so that a mistake of the ring is not repeated.
+  std::int64_t visible(std::size_t i) const { return sequence_.item().mask == Mask::none ? sequence_.item().n : positions_[i] + 1; }
+
   RowPartials over_own_keys(std::size_t i) {
     RowPartials partials{{}, std::vector<Partial>(heads_), std::vector<Partial>(heads_), std::vector<std::int64_t>(heads_, 0)};
     constexpr int piece_keys = 1024;
     for (auto const& piece : sequence_.own_pieces()) {
-      auto const seen = std::clamp<std::int64_t>(sequence_.visible(positions_[i]) - piece.first, 0, piece.count);
+      auto const seen = std::clamp<std::int64_t>(visible(i) - piece.first, 0, piece.count);
       for (std::int64_t first = 0; first < seen; first += piece_keys)
         add_keys(i, piece, first, std::min<std::int64_t>(piece_keys, seen - first), partials);
     }
@@ -173,7 +176,7 @@ class DrawCheck {
     finite_ = static_cast<double>(counts[2]);
     for (std::size_t i = 0; i < positions_.size(); ++i) {
       for (std::size_t h = 0; h < heads_; ++h) {
-        auto const expected = std::min(sequence_.item().k[h], sequence_.visible(positions_[i]));
+        auto const expected = std::min(sequence_.item().k[h], visible(i));
         top_k_count_ += static_cast<double>(std::abs(counts[3 + i * heads_ + h] - expected));
       }
     }

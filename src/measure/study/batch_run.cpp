@@ -134,7 +134,7 @@ void BatchRun::check_rows(std::vector<CheckResiduals>& checks) const {
     for (auto& check : checks) {
       check.note(Check::keys_seen, std::fabs(static_cast<double>(row.evaluation.keys_seen - row.visible)));
       check.note(Check::score_range, row.evaluation.in_range ? 0.0 : 1.0);
-      check.note(Check::top_k_count, std::max(std::fabs(above), equal));
+      check.note(Check::top_k_count, std::max({std::fabs(above), equal, static_cast<double>(row.head_lacks)}));
       check.note(Check::quantiles_settled, static_cast<double>(row.evaluation.open.size()));
       check.note(Check::sum_p, row.evaluation.worst_sum_p);
       check.note(Check::identity_kl, row.evaluation.worst_identity_kl);
