@@ -127,8 +127,8 @@ class RowBatch {
     return {keys.data(), d_, false};
   }
 
-  /// The plan's bins, or finer ones where scores are so close together that a thousand of those cover them. Coarser ones, down to sigma
-  /// times their width = 1, where logits are so far apart (over 15,000) that rounding them to fp32 costs more digits than that.
+  /// The plan's bins, or finer ones where scores are so close together that a thousand of those cover them. Coarser ones, up
+  /// to coarsest_bins times as wide, where logits are so far apart (over 15,000) that rounding them to fp32 costs more digits than that.
   static float fine_bins(QueryRows const& queries, float bins_per_unit) {
     constexpr double affordable = 1000.0, exact_range = 2e6;
     double span = 0.0, largest = 0.0;

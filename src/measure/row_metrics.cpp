@@ -67,8 +67,14 @@ ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& 
   return total;
 }
 
-/// Errors of keeping the k best, for every k of the axis.
-void errors_of_k(RowMetrics& metrics, HeadSums const& sums, MetricAxes const& axes, std::int64_t visible) {
+/// Squares below this are not left to fp64, whose normal numbers end at 2e-308.
+constexpr double small_square = 1e-280;
+
+/// Errors of keeping the k best, for every k of the axis. square_of_tail(k): sum of (e / e_k)^2 over all keys but the k best, for tails so
+/// far below the head that their squares would underflow.
+template <class SquareOfTail>
+void errors_of_k(RowMetrics& metrics, HeadSums const& sums, MetricAxes const& axes, std::int64_t visible,
+                 SquareOfTail const& square_of_tail) {
   double const z = metrics.z;
   for (auto const k : axes.k) {
     metrics.k_counted.push_back(std::min(k, visible));
@@ -86,7 +92,12 @@ void errors_of_k(RowMetrics& metrics, HeadSums const& sums, MetricAxes const& ax
     auto const i = static_cast<std::size_t>(k);
     double const tau = sums.suffix1[i] / z, ratio = sums.suffix1[i] / sums.prefix1[i];  // tau / (1 - tau)
     metrics.tail_mass.push_back(tau);
-    metrics.row_l2_error.push_back(std::sqrt(ratio * ratio * sums.prefix2[i] + sums.suffix2[i]) / z);
+    double const square = ratio * ratio * sums.prefix2[i] + sums.suffix2[i], e = sums.e[i];
+    if (square > small_square || e == 0.0) {
+      metrics.row_l2_error.push_back(std::sqrt(square) / z);
+    } else {
+      metrics.row_l2_error.push_back(e * std::sqrt(ratio / e * (ratio / e) * sums.prefix2[i] + square_of_tail(i)) / z);
+    }
     metrics.row_linf_error.push_back(std::max(ratio, sums.e[i]) / z);
   }
 }
@@ -283,7 +294,13 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     metrics.sum_p_squared = sums.suffix2[0] / (metrics.z * metrics.z);
     metrics.p_max = 1.0 / metrics.z;
     metrics.participation_ratio = 1.0 / metrics.sum_p_squared;
-    errors_of_k(metrics, sums, axes, visible);
+    auto const square_of_tail = [&](std::size_t k) {
+      double const score = static_cast<double>(head[k].score);
+      double sum = static_cast<std::int64_t>(head.size()) == visible ? 0.0 : sum_bins(tail, bins, sigma, score).z2;
+      for (std::size_t i = head.size(); i-- > k;) sum += std::exp(2.0 * sigma * (static_cast<double>(head[i].score) - score));
+      return sum;
+    };
+    errors_of_k(metrics, sums, axes, visible, square_of_tail);
     find_k_epsilon(result, bins, sums, axes, static_cast<int>(law), top);
     count_above_thresholds(result, bins, head, axes, thresholds, static_cast<int>(law), visible);
     result.worst_sum_p = std::max(result.worst_sum_p, std::fabs(metrics.z / all.z1 - 1.0));

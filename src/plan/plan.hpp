@@ -32,7 +32,7 @@ struct InputShape {
 };
 
 /// How many times wider than planned a row's bins may be.
-inline constexpr int coarsest_bins = 32;
+inline constexpr int coarsest_bins = 4;
 
 /// One case: one group of the results file.
 struct CasePlan {

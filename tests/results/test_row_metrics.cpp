@@ -210,6 +210,20 @@ TEST(RowMetrics, TailFarBelow) {
   }
 }
 
+TEST(RowMetrics, TailsWhoseSquaresUnderflow) {
+  // One key far above all others, as heavy-tailed inputs have: tails near 1e-140, 1e-160 (squares no normal numbers) and 1e-260.
+  Random random(78);
+  for (float const above : {160.0f, 184.0f, 300.0f}) {
+    auto scores = random.normals(3000);
+    scores[1234] = above;
+    Study study = study_of(3000, 2000);
+    study.sigma = {2.0};
+    study.epsilon = {0.5};
+    study.thresholds = {0.4};
+    expect_row(scores, study, "one key " + std::to_string(above) + " above");
+  }
+}
+
 TEST(RowMetrics, Ties) {
   Random random(74);
   for (std::size_t const n : {1, 2, 63, 64, 65, 1000, 20000}) {
