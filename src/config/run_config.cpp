@@ -101,6 +101,9 @@ po::options_description study_options() {
       "merge", text("auto"),
       "how ranks agree on the k largest: auto (fastest by estimate) | root (all lists to rank 0) | owner (lists to the rank that owns "
       "the row) | tree (pairwise) | threshold (owners find each row's k-th score first); the results are the same")(
+      "batch-rows", text("0"),
+      "query rows that pass over the keys together, 256 at most; with several ranks the messages of a batch hide behind another's passes. "
+      "0: by the plan; the results are the same")(
       "groups", text("auto"),
       "auto | G: share the heads of tensor input out among G groups of ranks, each of which splits its heads' keys over its ranks")(
       "threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
@@ -262,6 +265,7 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   config.epsilon = parse_epsilons(text("epsilon"));
   config.count_above = parse_laws("--count-above", text("count-above"));
   config.output_error = parse_switch("--output-error", text("output-error"));
+  config.batch_rows = parse_integer("--batch-rows", text("batch-rows"), 0, 256);
   config.hold = parse_integer("--hold", text("hold"), 0, (std::int64_t{1} << 30) - 1);
   config.keys = choose("--keys", text("keys"), {KeyStorage::automatic, KeyStorage::resident, KeyStorage::streamed});
   config.path = choose("--path", text("path"), {KernelPath::automatic, KernelPath::fused, KernelPath::blas_tile});

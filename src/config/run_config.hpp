@@ -60,6 +60,7 @@ struct RunConfig : MeasureOptions {
   Mask mask = Mask::none;
   std::vector<double> epsilon;
   std::vector<Law> count_above;
+  std::int64_t batch_rows = 0;  ///< query rows that pass over the keys together; 0: by the plan
   std::int64_t hold = 0;  ///< largest k whose keys are held; larger ones are counted at thresholds. 0: as memory allows
   KeyStorage keys = KeyStorage::automatic;
   KernelPath path = KernelPath::automatic;

@@ -48,13 +48,15 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
   tensors.load(origin);
   bool const unbounded = origin.input.is(Distribution::student);
   bound_scores(comm, origin, unbounded ? tensors.largest_key_norm() : 0.0, queries);
+  auto bound = group;
+  bound.bins_per_unit = comm.max(comm.is_root() ? bins_of_draw(queries, group.bins_per_unit) : 0.0);
   phases.stop(Phase::generate);
   phases.add(Phase::first_pass, phases.seconds(Phase::generate));
 
   DrawResult result;
   result.cases.resize(group.cases.size());
   result.checks.resize(group.cases.size());
-  auto const batches = BatchPipeline(setup, group, draw, std::move(queries), phases, result.checks).run();
+  auto const batches = BatchPipeline(setup, bound, draw, std::move(queries), phases, result.checks).run();
   if (comm.is_root()) {
     for (std::size_t law = 0; law < group.cases.size(); ++law) {
       for (auto const& batch : batches) append(batch, law, setup, group, result);

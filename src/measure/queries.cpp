@@ -177,6 +177,20 @@ void bound_scores(Communicator const& comm, TensorOrigin const& origin, double k
   }
 }
 
+double bins_of_draw(QueryRows const& queries, double planned) {
+  constexpr double affordable = 1000.0, exact_range = 2e6, most_bins = 1e6 - 8.0;
+  double span = 0.0, largest = 0.0;
+  for (std::size_t i = 0; i < queries.rows(); ++i) {
+    double const low = static_cast<double>(queries.low[i]), high = static_cast<double>(queries.high[i]);
+    span = std::max(span, high - low);
+    largest = std::max({largest, std::fabs(low), std::fabs(high)});
+  }
+  double const finest = std::min(affordable / std::max(span, 1e-6), exact_range / std::max(largest, 1e-6));
+  double bins = std::max(planned, std::exp2(std::floor(std::log2(finest))));
+  while (span * bins > most_bins && bins * coarsest_bins > planned) bins *= 0.5;
+  return bins;
+}
+
 QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, TensorScan const* scan) {
   return file == nullptr ? synthetic_queries(identity) : tensor_queries(identity, *file, *scan);
 }

@@ -43,6 +43,11 @@ void plant_needles(Communicator const& comm, DrawIdentity const& identity, Query
 /// keys. Collective.
 void bound_scores(Communicator const& comm, TensorOrigin const& origin, double key_norm, QueryRows& queries);
 
+/// Bins per unit of score for all rows of a draw, whatever batches they go in: the plan's, or finer ones where scores are so close together
+/// that a thousand of those cover them. Coarser ones, up to coarsest_bins times as wide, where scores are so far apart (over 10^6 bins)
+/// that rounding them to fp32 costs more digits than that.
+double bins_of_draw(QueryRows const& queries, double planned);
+
 /// Rows [begin, end) of all.
 QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end);
 

@@ -127,24 +127,7 @@ class RowBatch {
     return {keys.data(), d_, false};
   }
 
-  /// The plan's bins, or finer ones where scores are so close together that a thousand of those cover them. Coarser ones, up
-  /// to coarsest_bins times as wide, where logits are so far apart (over 15,000) that rounding them to fp32 costs more digits than that.
-  static float fine_bins(QueryRows const& queries, float bins_per_unit) {
-    constexpr double affordable = 1000.0, exact_range = 2e6;
-    double span = 0.0, largest = 0.0;
-    for (std::size_t i = 0; i < queries.rows(); ++i) {
-      double const low = static_cast<double>(queries.low[i]), high = static_cast<double>(queries.high[i]);
-      span = std::max(span, high - low);
-      largest = std::max({largest, std::fabs(low), std::fabs(high)});
-    }
-    double const finest = std::min(affordable / std::max(span, 1e-6), exact_range / std::max(largest, 1e-6));
-    auto bins = std::max(bins_per_unit, static_cast<float>(std::exp2(std::floor(std::log2(finest)))));
-    while (span * static_cast<double>(bins) > 1e6 - 8.0 && bins * static_cast<float>(coarsest_bins) > bins_per_unit) bins *= 0.5f;
-    return bins;
-  }
-
-  void make_grid(QueryRows const& queries, float planned_bins_per_unit) {
-    float const bins_per_unit = fine_bins(queries, planned_bins_per_unit);
+  void make_grid(QueryRows const& queries, float bins_per_unit) {
     double largest = 0.0;
     int count = 0;
     for (std::size_t i = 0; i < queries.rows(); ++i) {

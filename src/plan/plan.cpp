@@ -78,7 +78,7 @@ void choose_path(GroupPlan& group, RunConfig const& config, Machine const& machi
 
 void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& machine) {
   double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
-  auto rows = std::min(config.rows, largest_batch);
+  auto rows = std::min(config.rows, config.batch_rows > 0 ? config.batch_rows : largest_batch);
   auto const bytes = [&](bool resident) { return estimate_bytes(group, config, machine, resident, static_cast<double>(rows)); };
   bool const unknown = share <= 0.0;
   group.resident =
@@ -137,9 +137,21 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
   double const input = config.input.empty() ? draws * tensors * (group.resident ? 1.0 : passes * batches) / normals_per_second
                                             : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
   constexpr double seconds_per_batch = 0.002;  // allocations: what small n cost
-  return draws * batches * (seconds_per_batch + message_seconds(group, config, machine.network, ranks)) +
+  // Of batches that are in flight together only the last one's messages hide behind nothing. Ranks of one host move them themselves.
+  double const exposed = group.batches_in_flight > 1 && machine.ranks > machine.ranks_on_node ? 1.0 : batches;
+  return draws * (batches * seconds_per_batch + exposed * message_seconds(group, config, machine.network, ranks)) +
          (input + products * (2.0 * d / flops_per_second + 1.0 / scores_per_second) + draws * m * row_seconds(group, config) / ranks) /
              machine.threads;
+}
+
+/// A draw that is one batch leaves its messages exposed. Two halves hide them, each with costs of its own: the estimate decides.
+void choose_batches(GroupPlan& group, RunConfig const& config, Machine const& machine) {
+  if (config.batch_rows > 0 || group.rows_per_batch < config.rows || config.rows < 2) return;
+  auto halves = group;
+  halves.rows_per_batch = static_cast<int>((config.rows + 1) / 2);
+  halves.batches_in_flight = batches_in_flight(static_cast<double>(halves.rows_per_batch), config, machine);
+  auto const seconds = [&](GroupPlan const& plan) { return estimate_seconds(plan, config, machine, machine.ranks); };
+  if (seconds(halves) < seconds(group)) group = std::move(halves);
 }
 
 double estimate_flops(GroupPlan const& group, RunConfig const& config) {
@@ -221,6 +233,7 @@ StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine c
     if (!reasons.back().empty()) continue;
     choose_path(shape, config, smallest);
     choose_storage(shape, config, smallest);
+    choose_batches(shape, config, smallest);
     shape.flops = estimate_flops(shape, config);
   }
   std::vector<std::vector<double>> seconds;  // per team and shape
@@ -358,6 +371,7 @@ std::string laws_text(GroupPlan const& group) {
   for (std::size_t i = 0; i < group.k_of_law.size(); ++i) laws += (i == 0 ? "k = " : ", ") + std::to_string(group.k_of_law[i]);
   if (group.k_clipped) laws += " (clipped to n)";
   if (!group.fits) laws += " (does not fit into memory)";
+  if (group.batches_in_flight > 1) laws += " (" + std::to_string(group.rows_per_batch) + " rows at a time)";
   if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
   for (std::size_t i = 0; i < group.cases.size(); ++i) laws += (i == 0 ? "; sigma = " : ", ") + group.cases[i].sigma_law;
   if (!group.input.is(Distribution::gaussian)) laws += "; " + name_of(group.input);

@@ -19,6 +19,8 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
   json["gflop"] = group.flops / 1e9;
   json["keys"] = group.resident ? "resident" : "streamed";
   json["merge"] = name_of(group.merge);
+  json["rows_per_batch"] = group.rows_per_batch;
+  json["batches_in_flight"] = group.batches_in_flight;
   json["k_of_law"] = group.k_of_law;
   json["k_held"] = group.held;
   json["k_held_follows_memory"] = group.by_thresholds() && (config.hold == 0 || group.held < config.hold);

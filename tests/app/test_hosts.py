@@ -28,11 +28,12 @@ def hosts() -> Iterator[Hosts]:
     assert processes_in(list(four.networks.values())) == {}
 
 
-def run(hosts: Hosts, ranks: dict[str, int], *words: str | Path) -> None:
+def run(hosts: Hosts, ranks: dict[str, int], *words: str | Path) -> str:
     job = hosts.mpirun(ranks, [binary(), *words])
     stdout, stderr = job.communicate(timeout=60.0)
     assert job.returncode == 0, stdout + stderr
     assert hosts.left_over() == {}
+    return stdout
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,8 @@ except ConnectionRefusedError:
 def test_same_bytes_with_latency(hosts: Hosts, alone: Path, tmp_path: Path) -> None:
     hosts.slow_data(["h3", "h4"], 2.0)
     assert float(hosts.run("h1", sys.executable, "-c", CONNECT)) > 4e-3
+    # Messages are dear enough to be hidden: the plan halves the batch.
+    assert f"({ROWS // 2} rows at a time)" in run(hosts, dict.fromkeys(hosts.names, 1), "study", *STUDY, "--dry-run")
     before = data_bytes(hosts)
     assert_same_files(alone, study_on(hosts, dict.fromkeys(hosts.names, 1), tmp_path / "hosts.h5"))
     assert data_bytes(hosts) - before > DRAWS * ROWS * 3 * LARGEST_K * 8

@@ -12,8 +12,8 @@ namespace asymptop {
 namespace {
 
 RunConfig config_of(std::vector<std::string> const& more, char const* n = "2000", char const* rows = "23") {
-  std::vector<char const*> argv{"study", "--n",     n,    "--d", "8",           "--rows",  rows, "--draws",
-                                "1",     "--block", "64", "--k", "1,n^0.5,n/3", "--sigma", "1,2"};
+  std::vector<char const*> argv{"study", "--n",     n,    "--d", "8",           "--rows",  rows,      "--draws",
+                                "1",     "--block", "64", "--k", "1,n^0.5,n/3", "--sigma", "0.25,0.5"};  // bins follow the rows' spread
   for (auto const& argument : more) argv.push_back(argument.c_str());
   return parse_study_options(static_cast<int>(argv.size()), argv.data(), false).value();
 }

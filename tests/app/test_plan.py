@@ -52,6 +52,23 @@ def test_assumed_machine(tmp_path: Path) -> None:
     assert one["groups"][1]["bytes_per_rank"] > 2 * four["groups"][1]["bytes_per_rank"]
 
 
+def test_batch_rows(tmp_path: Path) -> None:
+    def rows(*words: str) -> list[int]:
+        return [group["rows_per_batch"] for group in plan(tmp_path, *SIZE, *words)["groups"]]
+
+    assert rows() == [4, 4]
+    assert rows("--batch-rows", "3") == [3, 3]
+    outcome = asymptop("study", *SIZE, "--batch-rows", "257", cwd=tmp_path)
+    assert outcome.code == 2
+    assert "--batch-rows" in outcome.stderr
+    for words in ((), ("--batch-rows", "1"), ("--batch-rows", "3")):
+        assert asymptop("study", *SIZE, *words, "-o", f"{len(words)}{words[-1:]}.h5", cwd=tmp_path).code == 0
+    files = sorted(path.name for path in tmp_path.glob("*.h5"))
+    assert len(files) == 3
+    for name in files[1:]:
+        assert asymptop("compare", files[0], name, cwd=tmp_path).code == 0
+
+
 def test_states_of_case_files(tmp_path: Path) -> None:
     done = asymptop("study", *SIZE, "--case-files-only", cwd=tmp_path)
     assert done.code == 0, str(done)
