@@ -110,7 +110,7 @@ def marked_simulated(series: Sequence[Series]) -> tuple[Series, ...]:
 
 
 def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:
-    """One Series per identity, in the order of sigma at its largest n, heads of one file together."""
+    """One Series per identity, Gaussian inputs first, by sigma at its largest n; heads of one file together."""
     groups: dict[tuple, list[Case]] = defaultdict(list)
     for case in cases:
         groups[tuple(getattr(case, name) for name in _IDENTITY)].append(case)
@@ -133,7 +133,14 @@ def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:
             )
         )
     series.sort(
-        key=lambda s: (not s.synthetic, s.first.input, s.first.head, s.first.d, (s.cases or s.invalid)[-1].sigma)
+        key=lambda s: (
+            not s.synthetic,
+            s.first.input != "gaussian",
+            s.first.input,
+            s.first.head,
+            s.first.d,
+            (s.cases or s.invalid)[-1].sigma,
+        )
     )
     return tuple(series)
 
