@@ -1,0 +1,135 @@
+"""Every request, communicator, file and datatype that a command makes is ended again, as counted between it and MPI."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from command_line import ROOT, asymptop
+
+SOURCE = ROOT / "tests" / "support" / "count_mpi_objects.c"
+NOT_ENDED = 97
+
+# Calls that make nothing that must be ended.
+HARMLESS = re.compile(
+    "Abort|All.*|Barrier|Bcast|Comm_(compare|rank|set_.*|size)|Error_string|Finalized|Gatherv?|Get_.*|Info_get.*|"
+    "File_(get|read|set|write)_.*|File_sync|Init.*|Iprobe|Recv|Scatterv|Type_(commit|get_extent|size_x)"
+)
+
+LEAKS = """
+#include <mpi.h>
+int main(int argc, char** argv) {
+  MPI_Init(&argc, &argv);
+  int number = argc, other = 0;
+  MPI_Request requests[2];
+  MPI_Comm comm;
+  MPI_Comm_dup(MPI_COMM_WORLD, &comm);
+  MPI_Irecv(&other, 1, MPI_INT, 0, 1, comm, &requests[0]);
+  MPI_Isend(&number, 1, MPI_INT, 0, 1, comm, &requests[1]);
+  if (argc == 2) MPI_Wait(&requests[0], MPI_STATUS_IGNORE);
+  else MPI_Waitall(2, requests, MPI_STATUSES_IGNORE);
+  if (argc != 3) MPI_Comm_free(&comm);
+  MPI_Finalize();
+  return 0;
+}
+"""
+
+SIZES = ["--block", "64", "--force"]
+STUDY = ["study", "--n", "64,300", "--k", "8,n/2", "--rows", "6", "--draws", "2", *SIZES]
+ATTEND = ["attend", "--k", "8", *SIZES]
+REFUSED = ["study", "--n", "0"]
+BENCH = ["bench", "--kernel", "top-k", "--n", "300", "--d", "8", "--m", "6", "--k", "10", "--samples", "3", *SIZES]
+COMMANDS: dict[str, Sequence[Sequence[str]]] = {
+    "study": [
+        [*STUDY, "-o", "s.h5", "--merge", "owner", "--checkpoint-minutes", "0"],
+        [*STUDY, "-o", "s.h5", "--merge", "threshold", "--sigma", "1,2", "--keys", "streamed", "--self", "include"],
+        [*STUDY, "-o", "s.h5", "--merge", "tree", "--target-se", "50%", "--path", "blas-tile"],
+        ["compare", "s.h5", "s.h5"],
+        ["info", "--verify", "s.h5"],
+        ["merge", "-o", "m.h5", "s.h5.cases/n64-d64-law1.h5", "s.h5.cases/n300-d64-law1.h5"],
+    ],
+    "groups": [["study", "--input", "qkv.h5", "--n", "100", "--draws", "2", "--rows", "8", "--groups", "2", *SIZES]],
+    "attend": [
+        [*ATTEND, "--n", "300", "--mask", "none,causal", "--spectral", "--save-output", "out.h5"],
+        [*ATTEND, "--n", "200", "--input", "qkv.h5"],
+    ],
+    "bench": [[*BENCH, "--merge", "all"]],
+    "others": [
+        ["simulate", "--n", "2^20", "--draws", "3", "--force"],
+        ["precision", "--n", "100", "--draws", "3", "--force"],
+        REFUSED,
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def compiler() -> str:
+    found = shutil.which("mpicc")
+    if found is None:
+        pytest.skip("there is no mpicc for the library that counts")
+    return found
+
+
+@pytest.fixture(scope="module")
+def counting(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = tmp_path_factory.mktemp("counting") / "counting.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, SOURCE], check=True)
+    return library
+
+
+def counts_of(stderr: str) -> list[tuple[int, int]]:
+    """(ended, made) of each kind and rank."""
+    lines = [line for line in stderr.splitlines() if line.startswith("MPI objects")]
+    return [(int(a), int(b)) for line in lines for a, b in re.findall(r"(\d+) of (\d+)", line)]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_all_is_ended(name: str, ranks: int, counting: Path, tmp_path: Path) -> None:
+    if name == "groups" and ranks == 1:
+        pytest.skip("two groups need two ranks")
+    rng = np.random.default_rng(1)
+    with h5py.File(tmp_path / "qkv.h5", "w") as file:
+        for tensor in "QKV":
+            file[tensor] = rng.standard_normal((2, 200, 8)).astype(np.float32)
+    for command in COMMANDS[name]:
+        outcome = asymptop(*command, ranks=ranks, cwd=tmp_path, settings={"LD_PRELOAD": str(counting)})
+        assert outcome.code == (2 if command == REFUSED else 0), (command, str(outcome))
+        counts = counts_of(outcome.stderr)
+        assert len(counts) % ranks == 0
+        assert len(counts) > 0, str(outcome)
+        assert all(ended == made for ended, made in counts), outcome.stderr
+        assert sum(made for _, made in counts) > 0
+
+
+@pytest.mark.parametrize(("arguments", "left"), [([], ""), (["x"], "requests"), (["x", "y"], "communicators")])
+def test_what_is_left_is_told(arguments: list[str], left: str, compiler: str, counting: Path, tmp_path: Path) -> None:
+    (tmp_path / "leaks.c").write_text(LEAKS)
+    subprocess.run([compiler, "-o", tmp_path / "leaks", tmp_path / "leaks.c"], check=True)
+    environment = os.environ | {"LD_PRELOAD": str(counting), "OMPI_MCA_ess_singleton_isolated": "1"}
+    done = subprocess.run([tmp_path / "leaks", *arguments], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == (NOT_ENDED if left else 0), done.stderr
+    wrong = [name for a, b, name in re.findall(r"(\d+) of (\d+) (\w+)", done.stderr) if a != b]
+    assert wrong == ([left] if left else [])
+
+
+def test_all_calls_are_known() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "src").rglob("*.?pp"))
+    used = set(re.findall(r"\bMPI_([A-Z][a-z]+\w*)\(", text))
+    libraries = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    for library in re.findall(r"=> (\S*libhdf5_openmpi\.so\S*)", libraries)[:1]:
+        symbols = subprocess.run(["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True)
+        used |= set(re.findall(r"\bMPI_([A-Z][a-z]+\w*)$", symbols.stdout, re.MULTILINE))
+    source = SOURCE.read_text()
+    known = set(re.findall(r"^(?:MAKES|ENDS)\(\w+, \w+, (\w+),", source, re.MULTILINE))
+    known |= set(re.findall(r"^(?:COMPLETES\(|int MPI_)(\w+)", source, re.MULTILINE))
+    unknown = {call for call in used - known if not HARMLESS.fullmatch(call)}
+    assert unknown == set(), "count_mpi_objects.c must count these calls, or HARMLESS name them"
+    assert "Isend" in used & known
