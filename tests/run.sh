@@ -3,19 +3,40 @@
 # tests/run.sh --help tells more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+full=
 case ${1:-} in
   '') ;;
+  --coverage) full=coverage ;;
+  --full) full=all ;;
+  --full=?*) full=${1#--full=} ;;
   --help | -h)
-    echo 'usage: tests/run.sh    set-up, build, ctest, pytest, ruff. ASYMPTOP_TEST_SEED=N changes the seed of the property tests.'
+    cat <<'EOF'
+usage: tests/run.sh [--coverage | --full[=TIER,TIER...]]
+
+  no option     set-up, build, ctest, pytest, ruff
+  --coverage    ctest and the pytest suites that run the program, on a build that counts its lines: percent of lines run, by folder
+  --full        the plain run, then the long tiers (hours): coverage, sanitizers, threads, valgrind, analyzers, mutations, fuzz, soaks
+  --full=TIERS  those tiers alone; tests/README.md names them
+
+ASYMPTOP_TEST_SEED=N changes the seed of the property tests.
+EOF
     exit 0
     ;;
   *) printf "tests/run.sh: unknown option '%s'; --help lists those allowed\n" "$1" >&2 && exit 2 ;;
 esac
 say() { printf '== %s\n' "$*"; }
 
-jobs/setup/debian.sh --tests
-jobs/setup/build.sh release
+case $full in
+  '' | coverage) jobs/setup/debian.sh --tests ;;
+  *) jobs/setup/debian.sh --full ;;
+esac
 . jobs/setup/mpi.sh
+tiers() { build/venv/bin/python tests/full.py ${ASYMPTOP_TEST_SEED:+--seed "$ASYMPTOP_TEST_SEED"} "$@"; }
+if [ -n "$full" ] && [ "$full" != all ]; then
+  tiers --only "$full"
+  exit
+fi
+jobs/setup/build.sh release
 status=0
 say 'ctest'
 ctest --test-dir build/release --output-on-failure --no-tests=error || status=1
@@ -23,5 +44,9 @@ say 'pytest'
 build/venv/bin/python -m pytest -q -p no:cacheprovider -n 2 --dist loadfile tests || status=1
 say 'ruff'
 build/venv/bin/ruff check --no-cache --config analysis/pyproject.toml analysis jobs tests || status=1
+if [ "$full" = all ]; then
+  say 'tiers'
+  tiers || status=1
+fi
 [ $status = 0 ] && say 'all tests passed' || say 'TESTS FAILED'
 exit $status

@@ -4,6 +4,7 @@
 #   - Kokkos with OpenMP into build/deps/kokkos, unless a Kokkos is already to be found
 #   - a Python environment for the analysis into build/venv
 #   - with --tests, Slurm and munge (3.5 MB), which the tests of jobs/ start for themselves; those are skipped where it cannot be had
+#   - with --full, also what the long tiers of tests/ need: analyzers, valgrind, clang, and a Kokkos of clang's under its thread sanitizer
 # Sourced or run; repeated runs are quick. Prints one line per step to stderr.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -46,11 +47,12 @@ kokkos_is_present() {
   return $found
 }
 
-# Debian 12 packages Kokkos with its Serial backend alone; the same source package holds all of Kokkos.
+# Debian 12 packages Kokkos with its Serial backend alone; the same source package holds all of Kokkos. $1: where to; more options of CMake.
 build_kokkos() {
-  local prefix="$dependencies/kokkos"
+  local prefix=$1
+  shift
   [ -e "$prefix/lib/cmake/Kokkos/KokkosConfig.cmake" ] && return 0
-  say "building Kokkos (OpenMP, Serial) from the Debian source package trilinos"
+  say "building Kokkos (OpenMP, Serial) from the Debian source package trilinos into $prefix"
   local work="$dependencies/kokkos-source"
   rm -rf "$work" && mkdir -p "$work/sources.d" "$work/lists/partial"
   # A private list of sources, made from the machine's own with deb-src switched on.
@@ -75,7 +77,7 @@ build_kokkos() {
     tar -xf "$archive" -C tree --strip-components=1 --wildcards '*/packages/kokkos/*'
     cmake -S tree/packages/kokkos -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
       -DCMAKE_CXX_STANDARD=17 -DKokkos_ENABLE_OPENMP=ON -DKokkos_ENABLE_SERIAL=ON -DCMAKE_INSTALL_LIBDIR=lib \
-      -DCMAKE_POSITION_INDEPENDENT_CODE=ON
+      -DCMAKE_POSITION_INDEPENDENT_CODE=ON "$@"
     cmake --build build -j "$(nproc)"
     cmake --install build
   ) >"$dependencies/kokkos.log" 2>&1 || { say "Kokkos did not build, see $dependencies/kokkos.log"; return 1; }
@@ -102,7 +104,16 @@ make_environment() {
 
 install_packages g++ cmake ninja-build pkg-config git ca-certificates openmpi-bin libopenmpi-dev libopenblas-pthread-dev \
   libboost-program-options-dev libhdf5-openmpi-dev libssl-dev libmuparser-dev librandom123-dev libgtest-dev nlohmann-json3-dev xz-utils iproute2
-if kokkos_is_present; then say "using the Kokkos already on this machine"; else build_kokkos; fi
+if kokkos_is_present; then say "using the Kokkos already on this machine"; else build_kokkos "$dependencies/kokkos"; fi
 make_environment
-if [ "${1:-}" = --tests ]; then install_packages slurm-wlm munge || say "no Slurm: what needs one is not tested"; fi
+if [ "${1:-}" = --tests ] || [ "${1:-}" = --full ]; then
+  install_packages slurm-wlm munge || say "no Slurm: what needs one is not tested"
+fi
+if [ "${1:-}" = --full ]; then
+  install_packages clang clang-tidy libomp-dev cppcheck valgrind || say "a tool is missing: its tier is skipped"
+  if command -v clang++ >/dev/null; then
+    build_kokkos "$repository/build/deps-thread/kokkos" -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS=-fsanitize=thread ||
+      say "no Kokkos of clang: threads are not checked"
+  fi
+fi
 say "ready"

@@ -9,7 +9,7 @@ namespace asymptop {
 /// A text from outside as part of a message of one line: control characters become ?, and what is long loses its middle.
 inline std::string one_line(std::string text) {
   constexpr std::size_t longest = 400, end = 40;
-  if (text.size() > longest) text = text.substr(0, longest - end) + " ... " + text.substr(text.size() - end);
+  if (text.size() > longest) text.replace(longest - end, text.size() - longest, " ... ");
   for (auto& c : text) {
     if (static_cast<unsigned char>(c) < 32 || c == 127) c = '?';
   }

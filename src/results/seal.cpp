@@ -64,8 +64,8 @@ std::uint64_t size_of(std::FILE* file, std::string const& path) {
 
 /// Where HDF5's own bytes end, as the superblock (version 2, as all files of this program have) says; 0 for another version.
 std::uint64_t end_of_hdf5(std::FILE* file) {
-  constexpr std::size_t end_at = 28;
-  std::array<unsigned char, end_at + 8> head{};
+  constexpr std::size_t end_at = 28, head_size = end_at + 8;
+  std::array<unsigned char, head_size> head{};
   bool const read = std::fread(head.data(), 1, head.size(), file) == head.size();
   std::rewind(file);
   if (!read || std::memcmp(head.data(), "\x89HDF\r\n\x1a\n", 8) != 0 || (head[8] != 2 && head[8] != 3)) return 0;

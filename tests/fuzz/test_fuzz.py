@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parents[1] / "build" / "release"
+BUILD = Path(os.environ.get("ASYMPTOP_BINARY", HERE.parents[1] / "build" / "release" / "asymptop")).parent
 SEED = int(os.environ.get("ASYMPTOP_TEST_SEED") or 20240601)
 RUNS = {"law": 20000, "config": 2000, "tensors": 2000, "results": 1000}
 

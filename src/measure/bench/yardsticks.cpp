@@ -53,7 +53,7 @@ double timed_on_all(Communicator const& comm, int threads, Work const& work) {
 constexpr int chains = 12;
 
 float multiply_add(std::int64_t rounds, float seed) {
-  Lanes x, y, sums[chains];
+  Lanes x{}, y{}, sums[chains];
   for (int l = 0; l < lanes; ++l) {
     x[l] = 0.999f + seed * 1e-9f;
     y[l] = 0.001f + seed * 1e-9f;
