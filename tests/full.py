@@ -93,7 +93,7 @@ def tests_of(run: Run, folder: Path, **settings: str) -> str:
     wrong = code != 0
     counts += re.findall(r"tests failed out of \d+|\d+% tests passed, \d+ tests failed out of \d+", said)[:1]
     python = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", *SUITES]
-    code, said = run.call(python, ASYMPTOP_BINARY=str(folder / "asymptop"), **settings)
+    code, said = run.call(python, ASYMPTOP_BINARY=str(folder / "asymptop"), ASYMPTOP_TEST_PATIENCE="5", **settings)
     wrong = wrong or code != 0
     counts += re.findall(r"^=*\s*((?:\d+ \w+,? ?)+) in ", said, re.MULTILINE)[-1:]
     tally = "ctest: {}; pytest: {}".format(*counts, *[""] * (2 - len(counts)))
@@ -126,6 +126,7 @@ def lines_run(run: Run, folder: Path, gcovr: Path) -> str:
     options = ["--root", ROOT, "--filter", "src/", "--filter", "kernels/", "-j", "2", "--gcov-ignore-parse-errors=all"]
     options += [
         "--merge-mode-functions=separate",
+        "--merge-lines",
         "--json-summary",
         report / "summary.json",
         "--txt",

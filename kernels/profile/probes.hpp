@@ -42,8 +42,8 @@ KOKKOS_FORCEINLINE_FUNCTION void probe_batch(float const* scores, BinGrid const 
     int bin;
     bin_score(score, bins_per_unit, first_bin, last_bin, bin, r, r2);
     where[l] = bin;
-    above += (l < count) & (score > edge) ? 1 : 0;
-    equal += (l < count) & (score == edge) ? 1 : 0;
+    above += ((l < count) & (score > edge)) ? 1 : 0;
+    equal += ((l < count) & (score == edge)) ? 1 : 0;
   }
   above_edge = above;
   equal_edge = equal;

@@ -107,9 +107,11 @@ void check_records_path(std::string const& path) {
   if (path.empty() || path == "-") return;
   namespace fs = std::filesystem;
   auto const folder = fs::path(path).parent_path().empty() ? fs::path(".") : fs::path(path).parent_path();
-  bool const there = fs::exists(path);
+  std::error_code ignored;
+  bool const there = fs::exists(path, ignored);
   // Opening is the only sure test; a file made by it goes away again.
-  bool const writable = fs::is_directory(folder) && !fs::is_directory(path) && std::ofstream(path, std::ios::app).is_open();
+  bool const writable =
+      fs::is_directory(folder, ignored) && !fs::is_directory(path, ignored) && std::ofstream(path, std::ios::app).is_open();
   if (!writable) throw UsageError("--json", path, "cannot be written");
   if (!there) fs::remove(path);
 }

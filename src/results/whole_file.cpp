@@ -86,6 +86,8 @@ void write_provenance(hid_t file, Provenance const& provenance) {
 
 void check_writable(std::string const& output, std::string const& option) {
   fs::path const path(output);
+  std::error_code error;
+  if (fs::status(path, error).type() == fs::file_type::none) throw UsageError(option, output, "cannot be used: " + error.message());
   auto const folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
   if (!fs::is_directory(folder)) throw UsageError(option, output, "is in a folder that does not exist");
   if (fs::is_directory(path)) throw UsageError(option, output, "is a folder");

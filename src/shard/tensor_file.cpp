@@ -30,7 +30,8 @@ std::ptrdiff_t first_bad(std::vector<float> const& values, std::size_t count) {
 }  // namespace
 
 TensorFile::TensorFile(std::string const& path) : path_(path) {
-  if (!std::filesystem::is_regular_file(path)) throw UsageError("--input", path, "is not a file");
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) throw UsageError("--input", path, "is not a file");
   if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError("--input", path, "is not an HDF5 file; python3 -m asymptop convert makes one");
   try {
     file_ = h5::open_file(path);

@@ -22,6 +22,10 @@ SETTINGS = {
 }
 
 
+# Programs that count or check all they do are slow: how much more time than usual they get.
+PATIENCE = float(os.environ.get("ASYMPTOP_TEST_PATIENCE", "1"))
+
+
 def binary() -> Path:
     return Path(os.environ.get("ASYMPTOP_BINARY", ROOT / "build" / "release" / "asymptop"))
 
@@ -63,7 +67,7 @@ def asymptop(
         errors="replace",
     )
     try:
-        stdout, stderr = process.communicate(timeout=timeout)
+        stdout, stderr = process.communicate(timeout=PATIENCE * timeout)
     except subprocess.TimeoutExpired:
         process.terminate()  # mpirun ends its ranks before it ends itself
         process.communicate(timeout=30.0)

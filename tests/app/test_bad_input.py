@@ -42,6 +42,14 @@ def replaced(option: str, value: str) -> list[str]:
     return [*words, option, value]
 
 
+@pytest.mark.parametrize("option", ["--input", "-o", "--json", "--config"])
+def test_names_that_no_file_can_have(option: str, tmp_path: Path) -> None:
+    """One line, and the long value cut."""
+    name = option.replace("-o", "--output")
+    for value in ("x" * 1000 + ".end", "x" * 1000 + "/file.end"):
+        check_refused(tmp_path, ["study", *replaced(option, value)], [name, " ... ", ".end"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import xarray
-from command_line import ROOT, assert_equal, asymptop, compare
+from command_line import ROOT, assert_equal, asymptop, compare, study
 from numpy.typing import NDArray
 from scipy.stats import norm
 from test_bad_input import check_refused
@@ -227,6 +227,20 @@ def test_sequential_bf16_stops_where_theory_says(tmp_path: Path, seed: int) -> N
             assert abs(sum_p[draw, 2] - 1.0) < 0.02
             # The kernel's own sum of its p is lost in the same way.
             assert case["sum_p_in_format"][draw, 0, 4] == pytest.approx(1.0, abs=0.2)
+
+
+def test_merge_refuses_other_kinds(tmp_path: Path) -> None:
+    stages = precision(tmp_path / "stages.h5", ["--n", "64", "--draws", "2"])
+    measured = study(tmp_path / "study.h5", ["--n", "64", "--k", "8", "--rows", "4", "--draws", "2"])
+    outcome = asymptop("merge", "-o", tmp_path / "mixed.h5", measured, stages)
+    assert outcome.code == 1, str(outcome)
+    assert "stages.h5 is of another kind" in outcome.stderr
+    assert not (tmp_path / "mixed.h5").exists()
+
+
+def test_more_than_fits_is_refused(tmp_path: Path) -> None:
+    arguments = ["precision", "--n", "2^30", "--threads", "128", "--dry-run"]
+    check_refused(tmp_path, arguments, ["--n", "lower --n or --threads"])
 
 
 def test_same_bytes_on_any_ranks(tmp_path: Path) -> None:

@@ -72,6 +72,19 @@ def test_tensors(mask: str, tmp_path: Path) -> None:
         assert_equal(alone, other)
 
 
+def test_guess_that_falls_short(tmp_path: Path) -> None:
+    """The sample for first thresholds (every 32nd group of 32 keys) holds the largest scores alone."""
+    n, d = 2**18, 4
+    rng = np.random.default_rng(1)
+    keys = rng.standard_normal((n, d), dtype="f4")
+    keys[np.arange(n) // 32 % 32 == 0] += 4
+    with h5py.File(tmp_path / "tensors.h5", "w") as file:
+        file["Q"], file["K"], file["V"] = np.abs(rng.standard_normal((n, d), dtype="f4")), keys, keys
+    arguments = ["--input", str(tmp_path / "tensors.h5"), "--n", str(n), "--k", "20000", "--rows", "6", "--draws", "1"]
+    alone = study(tmp_path / "alone.h5", [*arguments, "--keys", "resident"])
+    assert_equal(alone, study(tmp_path / "two.h5", arguments, ranks=2))  # shards too small for a guess
+
+
 def random_arguments(rng: np.random.Generator) -> list[str]:
     """A study of any shape, small enough for a test."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from command_line import SETTINGS, Outcome, assert_equal, asymptop, binary, study
+from command_line import PATIENCE, SETTINGS, Outcome, assert_equal, asymptop, binary, study
 
 # Two groups of two cases, a second or two on one rank; several draws of each.
 AXES = ["--n", "4096,8192", "--sigma", "1,2", "--k", "8,64", "--block", "256"]
@@ -51,7 +51,7 @@ class Run:
         return found or [self.process.pid]
 
     def finish(self) -> Outcome:
-        stdout, stderr = self.process.communicate(timeout=60.0)
+        stdout, stderr = self.process.communicate(timeout=60.0 * PATIENCE)
         return Outcome(self.process.returncode, stdout, stderr)
 
 
@@ -135,7 +135,8 @@ def test_resume_with_a_target(start: Callable[..., Run], tmp_path: Path) -> None
         run.wait_for("*.checkpoint")
         time.sleep(0.05 * stops)
         run.process.send_signal(signal.SIGUSR1)
-        assert (outcome := run.finish()).code in (0, 75), str(outcome)
+        # The checkpoint may be an earlier run's, and this one asked before it could listen.
+        assert (outcome := run.finish()).code in (0, 75, -signal.SIGUSR1), str(outcome)
         run = start(tmp_path / "r.h5", 1, *options, "--checkpoint-minutes", "0", "--resume")
     assert (outcome := run.finish()).code == 0, str(outcome)
     assert_equal(tmp_path / "r.h5", whole)
