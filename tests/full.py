@@ -148,48 +148,20 @@ def lines_run(run: Run, folder: Path, gcovr: Path) -> str:
     return f"{tally}, {LINES_WANTED:.0f}% are wanted"
 
 
-# What cannot be so under a sanitizer, and why.
-NOT_SANITIZED: dict[str, str] = {}
-
-
 def sanitize(run: Run) -> str:
-    folder = build(run, "sanitize")
-    return tests_of(
-        run,
-        folder,
-        # Preloaded libraries of some tests come before the sanitizer's own.
-        ASAN_OPTIONS="verify_asan_link_order=0:allocator_may_return_null=1",
-        LSAN_OPTIONS=f"suppressions={SUPPORT / 'leaks.supp'}:print_suppressions=0",
-        UBSAN_OPTIONS="print_stacktrace=1",
-        PYTEST_ADDOPTS=" ".join(f"--deselect {name}" for name in NOT_SANITIZED),
-    )
+    """Settings and suppressions are linked in: tests/support/sanitizer_defaults.cpp."""
+    return tests_of(run, build(run, "sanitize"))
 
 
 SIZES = ["--block", "64", "--force", "--rows", "6", "--draws", "2"]
-COMMANDS = {
-    "study": ["--n", "64,300", "--k", "8,n/2", "--merge", "threshold", "--checkpoint-minutes", "0", *SIZES],
-    "study ": ["--n", "300", "--k", "8,n/2", "--merge", "tree", "--path", "blas-tile", "--keys", "streamed", *SIZES],
-    "attend": ["--n", "300", "--k", "8", "--mask", "none,causal", "--spectral", "--block", "64", "--force"],
-    "bench": [
-        "--n",
-        "300",
-        "--d",
-        "8",
-        "--m",
-        "6",
-        "--k",
-        "10",
-        "--samples",
-        "3",
-        "--path",
-        "all",
-        "--block",
-        "64",
-        "--force",
-    ],
-    "simulate": ["--n", "2^20", "--draws", "3", "--force"],
-    "precision": ["--n", "100", "--draws", "3", "--force"],
-}
+COMMANDS = [
+    ["study", "--n", "64,300", "--k", "8,n/2", "--merge", "threshold", "--checkpoint-minutes", "0", *SIZES],
+    ["study", "--n", "300", "--k", "8,n/2", "--merge", "tree", "--path", "blas-tile", "--keys", "streamed", *SIZES],
+    ["attend", "--n", "300", "--k", "8", "--mask", "none,causal", "--spectral", "--block", "64", "--force"],
+    ["bench", "--n", "300", "--m", "6", "--k", "10", "--samples", "3", "--path", "all", "--block", "64", "--force"],
+    ["simulate", "--n", "2^20", "--draws", "3", "--force"],
+    ["precision", "--n", "100", "--draws", "3", "--force"],
+]
 
 
 def thread(run: Run) -> str:
@@ -213,13 +185,22 @@ def thread(run: Run) -> str:
     wrong = [] if code == 0 else ["ctest"]
     work = folder / "runs"
     work.mkdir(exist_ok=True)
-    for name, options in COMMANDS.items():
+    for words in COMMANDS:
         for ranks, threads in ((1, 4), (2, 2)):
-            command = [folder / "asymptop", name.strip(), *options, "-o", work / "out.h5"]
-            launch = ["mpirun", "--bind-to", "none", "-n", str(ranks), *command]
+            launch = [
+                "mpirun",
+                "--bind-to",
+                "none",
+                "-n",
+                str(ranks),
+                folder / "asymptop",
+                *words,
+                "-o",
+                work / "out.h5",
+            ]
             code, _ = run.call(launch, **settings, OMP_NUM_THREADS=str(threads))
             if code != 0:
-                wrong.append(f"{name.strip()} on {ranks} x {threads}")
+                wrong.append(f"{words[0]} on {ranks} x {threads}")
     told = ", ".join([*tally, f"{2 * len(COMMANDS)} runs"])
     if wrong:
         raise FailedError(f"{told}; wrong: {', '.join(wrong)}")
@@ -231,32 +212,18 @@ def valgrind(run: Run) -> str:
     folder = build(run, "valgrind", "asymptop")
     supplied = next(iter(Path("/usr/share").glob("openmpi/openmpi-valgrind.supp")), None)
     suppressions = [f"--suppressions={path}" for path in (supplied, SUPPORT / "valgrind.supp") if path is not None]
-    options = [
-        "--quiet",
-        "--error-exitcode=99",
-        "--leak-check=full",
-        "--show-leak-kinds=definite",
-        "--errors-for-leak-kinds=definite",
-    ]
+    options = ["--quiet", "--error-exitcode=99", "--num-callers=60", "--keep-debuginfo=yes"]
+    options += ["--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
+    # With a waiting policy the program does not start itself anew, which valgrind cannot follow.
+    settings = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "OPENBLAS_CORETYPE": "Haswell"}
     work = folder / "runs"
     work.mkdir(exist_ok=True)
     wrong = []
-    for name, words in COMMANDS.items():
-        checked = [
-            "valgrind",
-            *options,
-            *suppressions,
-            folder / "asymptop",
-            name.strip(),
-            *words,
-            "-o",
-            work / "out.h5",
-        ]
-        code, _ = run.call(
-            ["mpirun", "--bind-to", "none", "-n", "2", *checked], OMP_NUM_THREADS="1", OPENBLAS_CORETYPE="Haswell"
-        )
+    for words in COMMANDS:
+        checked = ["valgrind", *options, *suppressions, folder / "asymptop", *words, "-o", work / "out.h5"]
+        code, _ = run.call(["mpirun", "--bind-to", "none", "-n", "2", *checked], **settings)
         if code != 0:
-            wrong.append(name.strip())
+            wrong.append(words[0])
     if wrong:
         raise FailedError(f"errors in {', '.join(wrong)}")
     return f"{len(COMMANDS)} runs of 2 ranks without an error or a definite leak"

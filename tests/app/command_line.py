@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,11 @@ SETTINGS = {
     "OMPI_MCA_ess_singleton_isolated": "1",
 }
 
+
+# Lone processes have a session folder of one name, which the first that ends removes: each process of the tests gets
+# a place of its own.
+SETTINGS["OMPI_MCA_orte_tmpdir_base"] = tempfile.mkdtemp(prefix="mpi-")
+atexit.register(shutil.rmtree, SETTINGS["OMPI_MCA_orte_tmpdir_base"], ignore_errors=True)
 
 # Programs that count or check all they do are slow: how much more time than usual they get.
 PATIENCE = float(os.environ.get("ASYMPTOP_TEST_PATIENCE", "1"))
