@@ -236,6 +236,7 @@ def analyze(run: Run) -> str:
     code, said = run.call(
         ["run-clang-tidy", "-quiet", "-p", folder, *extra, str(ROOT / "src") + "/", str(ROOT / "kernels") + "/"]
     )
+    said = re.sub(r"\x1b\[[0-9;]*m", "", said)  # it insists on colours
     tidy = len(set(re.findall(r"^(/\S+:\d+:\d+: (?:error|warning): .*)$", said, re.MULTILINE)))
     options = [
         "--enable=warning,performance,portability",
