@@ -37,7 +37,7 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
   owned.visible = visible;
   owned.evaluation = evaluate_row(head, bins, axes, thresholds, visible);
   owned.score_max = head.front().score;
-  owned.head_lacks = std::max<std::int64_t>(0, std::min(axes.held + 1, visible) - static_cast<std::int64_t>(head.size()));
+  owned.head_lacks = std::max<std::int64_t>(0, std::min(axes.held, visible - 1) + 1 - static_cast<std::int64_t>(head.size()));
   std::size_t begin = 0;
   for (auto const k : axes.k) {
     if (k > axes.held && k < visible) break;  // not held: no boundary
