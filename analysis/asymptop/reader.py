@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .seal import SealError, check_seal
 from .statistics import Array, mean_over_rows
+from .trial import refusal
 
 SCHEMA_VERSION = 1
 
@@ -331,11 +332,12 @@ def _read_root(file: h5py.File, path: Path) -> Results:
 
 
 def open_file(path: Path) -> h5py.File:
-    """Open an HDF5 file, unless it has a seal that is broken. Raises ResultsError."""
+    """Open an HDF5 file, unless its seal is broken, or it has none and fails its trial. Raises ResultsError."""
     if not path.is_file():
         raise ResultsError(f"{path}: no such file")
     try:
-        check_seal(path)
+        if not check_seal(path) and (why := refusal(path)):
+            raise ResultsError(f"{path}: {why}")
         return h5py.File(path, "r", locking=False)  # results never change once they have their name
     except SealError as error:
         raise ResultsError(str(error)) from error

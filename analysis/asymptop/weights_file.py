@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .tensors import SUFFIXES, WIDENED, TensorError, read_catalogue
+from .trial import refusal
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 LAYOUTS = ("auto", "out-first", "in-first")
@@ -80,6 +81,8 @@ def _hdf5_tensors(path: Path) -> dict[str, Tensor]:
             found[name] = Tensor(name, tuple(node.shape), lambda: read(name))
 
     try:
+        if why := refusal(path):
+            raise TensorError(f"{path}: {why}")
         with h5py.File(path, "r") as file:
             file.visititems(visit)
     except OSError as error:

@@ -14,7 +14,7 @@
 namespace asymptop::h5 {
 namespace {
 
-constexpr rlim_t processor_seconds = 60, more_address_space = rlim_t{16} << 30;
+constexpr rlim_t processor_seconds = 10, bytes_per_second = 20'000'000, more_address_space = rlim_t{16} << 30;
 
 rlim_t address_space_in_use() {
   unsigned long long pages = 0;
@@ -25,7 +25,7 @@ rlim_t address_space_in_use() {
   return static_cast<rlim_t>(pages) * static_cast<rlim_t>(sysconf(_SC_PAGESIZE));
 }
 
-[[noreturn]] void be_the_child(std::function<void()> const& read) {
+[[noreturn]] void be_the_child(std::function<void()> const& read, std::uintmax_t bytes) {
   for (int const signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM, SIGTERM, SIGUSR1, SIGXCPU}) std::signal(signal, SIG_DFL);
   auto const lower = [](auto resource, rlim_t value) {
     rlimit limit{};
@@ -34,7 +34,7 @@ rlim_t address_space_in_use() {
     setrlimit(resource, &limit);
   };
   lower(RLIMIT_CORE, 0);
-  lower(RLIMIT_CPU, processor_seconds);
+  lower(RLIMIT_CPU, processor_seconds + static_cast<rlim_t>(bytes) / bytes_per_second);
   lower(RLIMIT_AS, address_space_in_use() + more_address_space);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   try {
@@ -46,10 +46,10 @@ rlim_t address_space_in_use() {
 
 }  // namespace
 
-bool ends_in_child(std::function<void()> const& read) {
+bool ends_in_child(std::function<void()> const& read, std::uintmax_t bytes) {
   pid_t const child = fork();
   if (child < 0) throw RunError("cannot start a process to try a file in");
-  if (child == 0) be_the_child(read);
+  if (child == 0) be_the_child(read, bytes);
   int status = 0;
   while (waitpid(child, &status, 0) < 0) {
     if (errno != EINTR) throw RunError("lost the process that tries a file");

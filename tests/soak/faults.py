@@ -187,7 +187,8 @@ def stopped(trial: Trial) -> bool:
     run = trial.start()
     trial.an_instant(run)
     deadline = time.monotonic() + 30.0
-    while not run.over() and not all(listens(rank) for rank in run.ranks()) and time.monotonic() < deadline:
+    # Before a rank's program is in its place nothing can hold a signal for it.
+    while not run.over() and sum(listens(rank) for rank in run.ranks()) < run.count and time.monotonic() < deadline:
         time.sleep(0.001)
     how, whom = trial.rng.choice([(signal.SIGUSR1, -1), (signal.SIGUSR1, 0), (signal.SIGTERM, 0)])
     if not run.over():
