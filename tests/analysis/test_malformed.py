@@ -100,7 +100,8 @@ def in_child(words: list[str], said: Path) -> Outcome:
     if child == 0:
         code = 99
         try:
-            signal.alarm(SECONDS)
+            signal.alarm(10 * SECONDS)
+            resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
             resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             for stream, path in ((1, os.devnull), (2, said)):
