@@ -307,7 +307,7 @@ TIERS: dict[str, Callable[[Run], str]] = {
     "analyze": analyze,
     "mutations": mutations,
     "fuzz": fuzz,
-    "kills": script("tests/soak/kills.py", "--count", "100", "--seed", "{seed}"),
+    "kills": script("tests/soak/soak.py", "--kills", "100", "--seed", "{seed}"),
     "soak": script("tests/soak/soak.py", "--minutes", "{minutes}", "--seed", "{seed}"),
     "slurm": slurm,
 }

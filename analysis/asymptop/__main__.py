@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from .trial import tried
+
 # One module per command, each with add_parser(subparsers) and run(arguments) -> exit code.
 COMMAND_MODULES = ("convert", "report_command", "scaling_command", "advise", "weights", "validate", "jobs_command")
 
@@ -23,7 +25,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
-    return arguments.run(arguments)
+    try:
+        return arguments.run(arguments)
+    except Exception as error:
+        if not tried:
+            raise
+        # Numbers that no one vouches for may be any: what they lead to is no fault of the program.
+        names, why = ", ".join(map(str, sorted(tried))), " ".join(f"{type(error).__name__}: {error}".split())
+        told = f"{names}: has no checksum, and cannot be evaluated ({why})"
+        print(f"asymptop {arguments.command}: {told}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -150,17 +150,26 @@ def _read_study(file: h5py.File, group: h5py.Group, where: str) -> ScalingStudy:
 def read_bench(path: str | Path) -> BenchResults:
     """The scaling studies of a benchmark file. Raises ResultsError, also where there is none."""
     path = Path(path)
-    with open_file(path) as file:
-        where = str(path)
-        version = read_attribute(file, "schema_version", int, where)
-        if version != SCHEMA_VERSION:
-            raise ResultsError(f"{path}: schema_version is {version}, this reader knows {SCHEMA_VERSION}")
-        kind = read_attribute(file, "kind", str, where)
-        if kind != "bench":
-            raise ResultsError(f"{path}: kind is '{kind}', expected 'bench'")
-        provenance = {name: read_attribute(file, name, str, where) for name in [*ROOT_TEXT, "cpu"]}
-        provenance |= {name: read_attribute(file, name, int, where) for name in ("ranks", "threads_per_rank", "seed")}
-        if "scaling" not in file or not len(file["scaling"]):
-            raise ResultsError(f"{path}: there are no scaling studies; asymptop bench --scaling strong measures some")
-        studies = tuple(_read_study(file, group, f"{path}: /scaling/{name}") for name, group in file["scaling"].items())
-        return BenchResults(path, provenance, studies)
+    try:
+        with open_file(path) as file:
+            where = str(path)
+            version = read_attribute(file, "schema_version", int, where)
+            if version != SCHEMA_VERSION:
+                raise ResultsError(f"{path}: schema_version is {version}, this reader knows {SCHEMA_VERSION}")
+            kind = read_attribute(file, "kind", str, where)
+            if kind != "bench":
+                raise ResultsError(f"{path}: kind is '{kind}', expected 'bench'")
+            provenance = {name: read_attribute(file, name, str, where) for name in [*ROOT_TEXT, "cpu"]}
+            provenance |= {
+                name: read_attribute(file, name, int, where) for name in ("ranks", "threads_per_rank", "seed")
+            }
+            if "scaling" not in file or not len(file["scaling"]):
+                raise ResultsError(
+                    f"{path}: there are no scaling studies; asymptop bench --scaling strong measures some"
+                )
+            studies = tuple(
+                _read_study(file, group, f"{path}: /scaling/{name}") for name, group in file["scaling"].items()
+            )
+            return BenchResults(path, provenance, studies)
+    except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:  # h5py's, of what it cannot follow
+        raise ResultsError(f"{path}: is damaged ({str(error).strip()})") from error

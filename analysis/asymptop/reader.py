@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .seal import SealError, check_seal
 from .statistics import Array, mean_over_rows
+from .trial import refusal
 
 SCHEMA_VERSION = 1
 
@@ -40,7 +41,8 @@ ROOT_TEXT = [
     "rank_layout",
     "slurm",
 ]
-ROOT_NUMBERS = ("ranks", "threads_per_rank", "seed", "block", "sgemm_gflops")
+ROOT_INTEGERS = ("ranks", "threads_per_rank", "seed", "block")
+ROOT_NUMBERS = ("sgemm_gflops",)
 
 CASE_TEXT = [
     "id",
@@ -191,7 +193,8 @@ def read_attribute(node: h5py.Group, name: str, kind: type, where: str) -> str |
         return _text(value)
     if isinstance(value, str | bytes) or not isinstance(value, np.number | int | float):
         raise ResultsError(f"{where}: attribute '{name}' is {value!r}, expected a number")
-    if kind is int and float(value) != int(value):
+    # An integer may be beyond a double's 53 bits, as a seed is.
+    if kind is int and not isinstance(value, int | np.integer) and not float(value).is_integer():
         raise ResultsError(f"{where}: attribute '{name}' is {value!r}, expected an integer")
     return kind(value)
 
@@ -316,8 +319,7 @@ def _read_root(file: h5py.File, path: Path) -> Results:
     kind = read_attribute(file, "kind", str, str(path))
     if kind != "study":
         raise ResultsError(f"{path}: kind is '{kind}', expected 'study'")
-    provenance = _attributes(file, {str: ROOT_TEXT, float: ROOT_NUMBERS}, str(path))
-    provenance |= {name: int(provenance[name]) for name in ROOT_NUMBERS if name != "sgemm_gflops"}
+    provenance = _attributes(file, {str: ROOT_TEXT, int: ROOT_INTEGERS, float: ROOT_NUMBERS}, str(path))
     if "cases" not in file or not isinstance(file["cases"], h5py.Group) or not len(file["cases"]):
         raise ResultsError(f"{path}: there are no cases under /cases")
     cases = []
@@ -330,11 +332,12 @@ def _read_root(file: h5py.File, path: Path) -> Results:
 
 
 def open_file(path: Path) -> h5py.File:
-    """Open an HDF5 file, unless it has a seal that is broken. Raises ResultsError."""
+    """Open an HDF5 file, unless its seal is broken, or it has none and fails its trial. Raises ResultsError."""
     if not path.is_file():
         raise ResultsError(f"{path}: no such file")
     try:
-        check_seal(path)
+        if not check_seal(path) and (why := refusal(path)):
+            raise ResultsError(f"{path}: {why}")
         return h5py.File(path, "r", locking=False)  # results never change once they have their name
     except SealError as error:
         raise ResultsError(str(error)) from error

@@ -200,7 +200,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"asymptop validate: {error}", file=sys.stderr)
         return EXIT_USAGE
     kind = kind_of(arguments.results) if arguments.results.is_file() else None
-    if kind not in ("study", None) or not arguments.results.is_file():
+    if kind not in ("study", "", None) or not arguments.results.is_file():
         what = "no such file" if kind is None else f"kind is '{kind}', allowed are files of study and simulate"
         print(f"asymptop validate: {arguments.results}: {what}", file=sys.stderr)
         return EXIT_USAGE

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .tensors import SUFFIXES, WIDENED, TensorError, read_catalogue
+from .trial import refusal
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 LAYOUTS = ("auto", "out-first", "in-first")
@@ -65,7 +66,11 @@ class Head:
     @property
     def product_norm(self) -> float:
         """‖W_Q W_K^T‖_F from the Gram matrices of the factors: nothing of size d_model x d_model is made."""
-        return float(np.sqrt(np.sum((self.query @ self.query.T) * (self.key @ self.key.T))))
+        with np.errstate(all="ignore"):
+            norm = float(np.sqrt(np.sum((self.query @ self.query.T) * (self.key @ self.key.T))))
+        if not np.isfinite(norm):
+            raise TensorError(f"head {self.head}: the norm of W_Q W_K^T is {norm}, the weights hold numbers of no use")
+        return norm
 
 
 def _hdf5_tensors(path: Path) -> dict[str, Tensor]:
@@ -80,6 +85,8 @@ def _hdf5_tensors(path: Path) -> dict[str, Tensor]:
             found[name] = Tensor(name, tuple(node.shape), lambda: read(name))
 
     try:
+        if why := refusal(path):
+            raise TensorError(f"{path}: {why}")
         with h5py.File(path, "r") as file:
             file.visititems(visit)
     except OSError as error:

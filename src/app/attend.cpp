@@ -6,6 +6,7 @@
 #include "app/commands.hpp"
 #include "app/input.hpp"
 #include "app/launch.hpp"
+#include "app/left_behind.hpp"
 #include "app/machine.hpp"
 #include "app/stop.hpp"
 #include "app/together.hpp"
@@ -114,10 +115,12 @@ int run_attend(Communicator const& comm, int argc, char const* const* argv) {
   check_on_root(comm, [&] {
     check_new_file("--output", config->output, config->force);
     check_records_path(config->json);
-    if (config->save_output.empty()) return;
-    check_new_file("--save-output", config->save_output, config->force);
-    if (!h5::shared_files_possible())
+    bool const save = !config->save_output.empty();
+    if (save) check_new_file("--save-output", config->save_output, config->force);
+    if (save && !h5::shared_files_possible())
       throw UsageError("--save-output", config->save_output, "needs a parallel HDF5, which this build lacks");
+    discard_left_behind(config->output);
+    if (save) discard_left_behind(config->save_output);
   });
   return Attend(comm, *config, input, plan, machine).run();
 }

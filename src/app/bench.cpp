@@ -9,6 +9,7 @@
 
 #include "app/commands.hpp"
 #include "app/launch.hpp"
+#include "app/left_behind.hpp"
 #include "app/machine.hpp"
 #include "app/stop.hpp"
 #include "app/together.hpp"
@@ -210,6 +211,7 @@ int run_bench_with(std::vector<BenchPath> const& paths, Communicator const& comm
   check_on_root(comm, [&] {
     check_bench_output(config->output, config->force);
     check_records_path(config->json);
+    discard_left_behind(config->output);
   });
   return Bench(comm, *config, plan, machine, paths).run();
 }

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <chrono>
-#include <iostream>
 #include <string>
 #include <vector>
 
+#include "app/left_behind.hpp"
 #include "results/case_file.hpp"
 #include "results/resume.hpp"
 
@@ -13,8 +13,7 @@ namespace asymptop {
 
 /// Makes the folder of case files ready, and says what was discarded there.
 inline void begin_output(RunConfig const& config) {
-  for (auto const& path : start_output(config.output, config.force))
-    std::cerr << "asymptop: " + path + " is discarded: it was not written to its end\n" << std::flush;
+  say_discarded(start_output(config.output, config.force));
 }
 
 class Checkpoints {

@@ -2,6 +2,8 @@
 #include <iostream>
 
 #include "app/commands.hpp"
+#include "app/launch.hpp"
+#include "app/left_behind.hpp"
 #include "app/machine.hpp"
 #include "app/progress.hpp"
 #include "app/together.hpp"
@@ -96,9 +98,11 @@ int run_precision(Communicator const& comm, int argc, char const* const* argv) {
     if (comm.is_root()) std::cout << describe(plan, *config, machine);
     return 0;
   }
+  check_launch(comm, machine);
   check_on_root(comm, [&] {
     check_new_file("--output", config->output, config->force);
     check_records_path(config->json);
+    discard_left_behind(config->output);
   });
   if (comm.is_root()) (config->json == "-" ? std::cerr : std::cout) << describe(plan, *config, machine) << std::flush;
   return PrecisionStudy(comm, *config, plan, machine).run();

@@ -181,7 +181,7 @@ int run_simulate(Communicator const& comm, int argc, char const* const* argv) {
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
 
   auto const machine = describe_machine(comm);
-  auto const plan = plan_simulation(*config);
+  auto const plan = plan_simulation(*config, machine);
   if (config->dry_run) {
     if (comm.is_root()) std::cout << describe_simulation(plan, *config, machine);
     return 0;

@@ -1,6 +1,9 @@
 #include "h5/trial.hpp"
 
 #include <hdf5.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,7 +17,7 @@
 namespace asymptop::h5 {
 namespace {
 
-constexpr rlim_t processor_seconds = 60, more_address_space = rlim_t{16} << 30;
+constexpr rlim_t processor_seconds = 10, bytes_per_second = 20'000'000, more_address_space = rlim_t{16} << 30;
 
 rlim_t address_space_in_use() {
   unsigned long long pages = 0;
@@ -25,7 +28,7 @@ rlim_t address_space_in_use() {
   return static_cast<rlim_t>(pages) * static_cast<rlim_t>(sysconf(_SC_PAGESIZE));
 }
 
-[[noreturn]] void be_the_child(std::function<void()> const& read) {
+[[noreturn]] void be_the_child(std::function<void()> const& read, std::uintmax_t bytes) {
   for (int const signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM, SIGTERM, SIGUSR1, SIGXCPU}) std::signal(signal, SIG_DFL);
   auto const lower = [](auto resource, rlim_t value) {
     rlimit limit{};
@@ -34,22 +37,30 @@ rlim_t address_space_in_use() {
     setrlimit(resource, &limit);
   };
   lower(RLIMIT_CORE, 0);
-  lower(RLIMIT_CPU, processor_seconds);
+  lower(RLIMIT_CPU, processor_seconds + static_cast<rlim_t>(bytes) / bytes_per_second);
   lower(RLIMIT_AS, address_space_in_use() + more_address_space);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+#ifdef __GLIBC__
+  mallopt(M_PERTURB, 0xa5);  // memory that is used after it was given back shows
+#endif
   try {
     read();
   } catch (std::exception const&) {  // the parent will meet it too, and report it
   }
+  // Damage to the heap that has not shown yet does so here rather than later in the parent.
+  H5garbage_collect();
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
   _exit(0);
 }
 
 }  // namespace
 
-bool ends_in_child(std::function<void()> const& read) {
+bool ends_in_child(std::function<void()> const& read, std::uintmax_t bytes) {
   pid_t const child = fork();
   if (child < 0) throw RunError("cannot start a process to try a file in");
-  if (child == 0) be_the_child(read);
+  if (child == 0) be_the_child(read, bytes);
   int status = 0;
   while (waitpid(child, &status, 0) < 0) {
     if (errno != EINTR) throw RunError("lost the process that tries a file");

@@ -6,30 +6,33 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "plan/memory.hpp"
 
 namespace asymptop {
 namespace {
 
-/// Share of a rank's memory that a case may take.
-constexpr double whole_share = 0.9;
-
 /// Bytes of one rank at the case's peak.
 double estimate_bytes(AttendCase const& c, AttendConfig const& config, Machine const& machine) {
   double const n = static_cast<double>(c.n), d = static_cast<double>(c.d), ranks = machine.ranks;
-  double const block = static_cast<double>(config.block), rows = std::min(n, std::ceil(n / block / ranks) * block + block);
+  // A rank owns a run of blocks, with a causal mask an early and a late one.
+  double const runs = c.mask == Mask::causal ? 2.0 : 1.0, block = static_cast<double>(config.block);
+  double const rows = std::min(n, std::ceil(std::ceil(n / block) / (runs * ranks)) * runs * block);
   double const matrix = rows * d * 4.0, buffers = 1.0 + std::min(2.0, ranks - 1.0);
   double const heads = static_cast<double>(c.k.size());
   // Queries; keys and values, and room for those that arrive; outputs; a row's sums, a few nodes of each as a rule.
-  double bytes = 9e7 + matrix * (1.0 + 2.0 * buffers + 1.0 + heads);
-  if (config.wants(BenchKernel::exact_attention)) bytes += rows * (4.0 * d * 4.0 + 200.0);
-  if (!c.k.empty()) bytes += std::max(selection_budget(matrix), selection_bytes_per_row(c.k.back())) + rows * heads * 64.0;
+  double bytes = program_bytes + matrix * (1.0 + 2.0 * buffers + heads);
+  if (config.wants(BenchKernel::exact_attention)) bytes += matrix + rows * (4.0 * d * 4.0 + 200.0);
+  if (!c.k.empty()) {
+    double const of_row = selection_bytes_per_row(c.k.back()), together = std::min(rows, std::max(1.0, selection_budget(matrix) / of_row));
+    bytes += together * (of_row + heads * (d + 1.0) * 8.0) + rows * heads * 64.0;
+  }
   if (config.spectral) bytes += rows * heads * (4.0 * buffers + 60.0);
   return bytes;
 }
 
 std::string reason_to_skip(AttendCase const& c, Machine const& machine) {
   double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
-  if (share <= 0.0 || c.bytes_per_rank <= whole_share * share) return "";
+  if (share <= 0.0 || c.bytes_per_rank <= usable_share * share) return "";
   return "it needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
          " are available; lower --n or --k, or use more nodes";
 }

@@ -7,12 +7,10 @@
 
 #include "config/errors.hpp"
 #include "config/option_values.hpp"
+#include "plan/memory.hpp"
 
 namespace asymptop {
 namespace {
-
-/// Share of a rank's memory that a case may take.
-constexpr double whole_share = 0.9;
 
 /// Bytes of one rank at the case's peak, as the portable path needs them; others need less.
 double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine const& machine) {
@@ -21,7 +19,7 @@ double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine con
   double const shard = std::min(n, std::ceil(n / block / ranks) * block);
   double const tensors = (takes_values(c.kernel) ? 2.0 : 1.0) * (c.resident ? shard + tile : tile) * d * 4.0;
   double const scores = m * tile * 4.0 * 2.0;
-  double bytes = 9e7 + tensors + scores + m * d * 4.0;
+  double bytes = program_bytes + tensors + scores + m * d * 4.0;
   if (c.kernel == BenchKernel::exact_attention) bytes += m * d * 4.0 * (machine.tiles_per_step + 8.0);
   if (!takes_k(c.kernel)) return bytes;
   double const k = static_cast<double>(c.k), keep = std::min(k + 1.0, shard);
@@ -42,7 +40,7 @@ std::string reason_to_skip(BenchCase const& c, Machine const& machine) {
   if (c.n / c.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
   if (c.k >= (std::int64_t{1} << 30)) return "k = " + std::to_string(c.k) + " is over 2^30, the most candidates a row may hold";
   double const share = machine.memory_bytes / ranks_on_node(c, machine);
-  if (share <= 0.0 || c.bytes_per_rank <= whole_share * share) return "";
+  if (share <= 0.0 || c.bytes_per_rank <= usable_share * share) return "";
   return "it needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
          " are available; lower --n, --m or --k, use more nodes" + (c.resident ? ", or use --keys streamed" : "");
 }
@@ -92,7 +90,7 @@ std::vector<int> counts_of_ranks(BenchConfig const& config, Machine const& machi
 bool fit_together(std::vector<BenchCase> const& cases, Machine const& machine) {
   double bytes = 0.0;
   for (auto const& c : cases) bytes += c.bytes_per_rank * ranks_on_node(c, machine);
-  return cases.size() == 1 || machine.memory_bytes <= 0.0 || bytes <= whole_share * machine.memory_bytes;
+  return cases.size() == 1 || machine.memory_bytes <= 0.0 || bytes <= usable_share * machine.memory_bytes;
 }
 
 class Planner {

@@ -7,6 +7,7 @@
 
 #include "config/errors.hpp"
 #include "plan/input_plan.hpp"
+#include "plan/memory.hpp"
 
 namespace asymptop {
 namespace {
@@ -14,8 +15,8 @@ namespace {
 /// Most rows whose scores are held at once; more rows than this take several passes over the keys.
 constexpr std::int64_t largest_batch = 256;
 
-/// Share of a rank's memory that resident keys may take, and that all of a case may take.
-constexpr double resident_share = 0.4, whole_share = 0.9;
+/// Share of a rank's memory that resident keys may take.
+constexpr double resident_share = 0.4;
 
 /// The most candidates that a row may hold.
 constexpr std::int64_t most_held = (std::int64_t{1} << 30) - 1;
@@ -43,33 +44,6 @@ std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
   return axis;
 }
 
-/// With several batches and ranks, the messages of one batch hide behind another's passes.
-std::size_t batches_in_flight(double rows_per_batch, RunConfig const& config, Machine const& machine) {
-  return machine.ranks > 1 && static_cast<double>(config.rows) > rows_per_batch ? 2 : 1;
-}
-
-/// Bytes of one rank at the group's peak.
-double estimate_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows) {
-  double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), ranks = machine.ranks;
-  double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
-  double const shard = std::min(n, std::ceil(n / block / ranks) * block), keep = static_cast<double>(group.held) + 1.0;
-  double const tensors = (config.output_error ? 2.0 : 1.0) * (resident ? shard + tile : tile) * d * 4.0;
-  // Rows of all batches that are in flight at once.
-  rows *= static_cast<double>(batches_in_flight(rows, config, machine));
-  // Fused: heads with room to grow, and a step of keys; tiled: candidate buffers and two matrices of scores.
-  double const candidates =
-      rows * 8.0 * (group.fused ? keep + std::max(keep / 2.0, 2048.0) + 512.0 : keep + std::max(keep / 4.0, 1024.0) + 8.0 * tile);
-  double const bins = rows * 20.0 * group.bins_per_unit * score_span(group);
-  double const scores = group.fused ? 8192.0 * d * 4.0 : rows * tile * 4.0 * 2.0;
-  double const laws = static_cast<double>(group.cases.size()), segments = static_cast<double>(group.k.size()) + 1.0;
-  double const sums = config.output_error ? 2.0 * rows * laws * segments * (d + 1.0) * 8.0 : 0.0;
-  // One row of each owner at least is merged at a time: lists, messages and running sums. Rank 0 may have to take those of all owners.
-  double const gathered = config.merge == MergeStrategy::root ? ranks : 1.0;
-  double const merge = std::max(6.4e7, gathered * ranks * keep * 8.0 * 2.0) + keep * 80.0;
-  constexpr double program = 9e7;
-  return program + tensors + candidates + bins + scores + sums + merge;
-}
-
 void choose_path(GroupPlan& group, RunConfig const& config, Machine const& machine) {
   if (config.path == KernelPath::fused && !machine.fused)
     throw UsageError("--path", "fused", "is not part of this build or needs AVX2 and FMA; use auto or blas-tile");
@@ -79,23 +53,25 @@ void choose_path(GroupPlan& group, RunConfig const& config, Machine const& machi
 void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& machine) {
   double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
   auto rows = std::min(config.rows, config.batch_rows > 0 ? config.batch_rows : largest_batch);
-  auto const bytes = [&](bool resident) { return estimate_bytes(group, config, machine, resident, static_cast<double>(rows)); };
+  auto const bytes = [&](bool resident) { return study_bytes(group, config, machine, resident, static_cast<double>(rows)); };
   bool const unknown = share <= 0.0;
   group.resident =
       config.keys == KeyStorage::resident || (config.keys == KeyStorage::automatic && (unknown || bytes(true) <= resident_share * share));
-  auto const fits = [&] { return unknown || bytes(group.resident) <= whole_share * share; };
+  auto const fits = [&] { return unknown || bytes(group.resident) <= usable_share * share; };
   // Without output errors large k need not be held, and a pass over the keys for every few rows would cost far more than that is worth.
   for (auto k = group.k.rbegin(); k != group.k.rend() && !fits() && !config.output_error && *k > 1; ++k) group.held = *k / 2;
   while (rows > 1 && !fits()) rows = (rows + 1) / 2;
   group.rows_per_batch = static_cast<int>(rows);
   group.batches_in_flight = batches_in_flight(static_cast<double>(rows), config, machine);
   group.bytes_per_rank = bytes(group.resident);
-  group.fits = unknown || group.bytes_per_rank <= whole_share * share;
+  group.fits = unknown || group.bytes_per_rank <= usable_share * share;
   if (!group.fits && !machine.assumed) {
     std::ostringstream message;
     message.precision(3);
     message << "n = " << group.n << " needs " << group.bytes_per_rank / 1e9 << " GB on each rank and " << share / 1e9
-            << " GB are available; lower --n or k, use more nodes" << (group.resident ? ", or use --keys streamed" : "")
+            << " GB are available; lower "
+            << (results_bytes(group, config) > group.bytes_per_rank / 2.0 ? "--draws or --rows" : "--n or k, use more nodes")
+            << (group.resident ? ", or use --keys streamed" : "")
             << (config.output_error ? ", or --output-error off, which need not hold large k" : "");
     throw UsageError(message.str());
   }

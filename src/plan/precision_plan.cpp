@@ -5,18 +5,17 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "plan/memory.hpp"
 
 namespace asymptop {
 namespace {
 
-/// Share of a rank's memory that a case may take.
-constexpr double whole_share = 0.9;
-
 /// Up to here logits and their differences stay in the range of fp16.
 constexpr double largest_usable_sigma = 1000.0;
 
-/// Bytes of an entry of a row that a thread works on: its logit, its p in fp64 and as stored, and room to select in.
-constexpr double bytes_per_entry = 32.0;
+/// Bytes of an entry of a row that a thread works on: its logit, its p in fp64 and as stored, and room to select in, which
+/// threads do not all need at once.
+constexpr double bytes_per_entry = 28.0;
 
 /// Seconds of an entry on one core, to draw it and for each set: measured once on a 2023 server core, good to a factor of two.
 constexpr double seconds_to_draw = 3e-8, seconds_per_set = 3e-8;
@@ -53,9 +52,9 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, Machine const& machi
     for (std::size_t law = 0; law < config.sigma.size(); ++law) {
       auto c = make_case(config, n, law);
       double const size = static_cast<double>(n);
-      c.bytes_per_rank = 9e7 + machine.threads * size * bytes_per_entry;
+      c.bytes_per_rank = program_bytes + machine.threads * size * bytes_per_entry;
       c.seconds = rows * size * (seconds_to_draw + sets * seconds_per_set);
-      if (share > 0.0 && c.bytes_per_rank > whole_share * share)
+      if (share > 0.0 && c.bytes_per_rank > usable_share * share)
         throw UsageError("--n", std::to_string(n),
                          "needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
                              " are available; lower --n or --threads, or use fewer ranks on a node");

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "plan/memory.hpp"
 
 namespace asymptop {
 namespace {
@@ -18,7 +19,7 @@ constexpr double seconds_per_row = 1e-3, seconds_per_law = 3e-4;
 
 }  // namespace
 
-StudyPlan plan_simulation(RunConfig const& config) {
+StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
   StudyPlan plan;
   for (auto const d : config.d) {
     for (auto const n : config.n) {
@@ -35,6 +36,11 @@ StudyPlan plan_simulation(RunConfig const& config) {
       }
       double const rows = static_cast<double>(config.draws * config.rows), laws = static_cast<double>(group.cases.size());
       group.seconds = rows * std::min(1.0, static_cast<double>(n) / 4096.0) * (seconds_per_row + laws * seconds_per_law);
+      group.bytes_per_rank = simulation_bytes(group, config, machine);
+      double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
+      if (share > 0.0 && group.bytes_per_rank > usable_share * share)
+        throw UsageError("n = " + std::to_string(n) + " needs " + bytes_text(group.bytes_per_rank) + " on each rank and " +
+                         bytes_text(share) + " are available; lower --draws or --rows");
       plan.groups.push_back(std::move(group));
     }
   }
@@ -48,11 +54,12 @@ std::string describe_simulation(StudyPlan const& plan, RunConfig const& config, 
   out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.target_se > 0.0 ? "at least " : "")
       << config.draws << " draws x " << config.rows << " rows, simulated\n";
   char line[256];
-  std::snprintf(line, sizeof line, "%20s %5s %9s  %s\n", "n", "d", "~seconds", "k, sigma");
+  std::snprintf(line, sizeof line, "%20s %5s %12s %9s  %s\n", "n", "d", "bytes/rank", "~seconds", "k, sigma");
   out << line;
   for (auto const& group : plan.groups) {
     double const here = group.seconds / (static_cast<double>(machine.ranks) * machine.threads);
-    std::snprintf(line, sizeof line, "%20lld %5lld %9.2g  ", static_cast<long long>(group.n), static_cast<long long>(group.d), here);
+    std::snprintf(line, sizeof line, "%20lld %5lld %12s %9.2g  ", static_cast<long long>(group.n), static_cast<long long>(group.d),
+                  bytes_text(group.bytes_per_rank).c_str(), here);
     out << line << laws_text(group) << "\n";
     seconds += here;
     cases += group.cases.size();

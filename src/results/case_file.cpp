@@ -175,9 +175,7 @@ std::vector<std::string> start_output(std::string const& output, bool force) {
   fs::remove(probe, error);
   if (!written) throw UsageError("--output", output, "cannot be written: " + folder.string() + ": " + cause);
   auto discarded = discard_parts(folder.string(), "");
-  fs::path const path(output);
-  auto const beside = path.parent_path().empty() ? fs::path(".") : path.parent_path();
-  for (auto& part : discard_parts(beside.string(), path.filename().string() + ".")) discarded.push_back(std::move(part));
+  for (auto& part : discard_parts_of(output)) discarded.push_back(std::move(part));
   return discarded;
 }
 

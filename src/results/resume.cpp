@@ -152,6 +152,9 @@ Resumed resume_cases(std::string const& output, Provenance const& provenance, st
         if (!refused.empty()) resumed.said.push_back(refused);
       }
     }
+    // A kill between the last step of a finished file and this one leaves it.
+    std::error_code none_there;
+    if (found.sgemm_gflops) fs::remove(checkpoint_path(output, id), none_there);
     resumed.sgemm_gflops.push_back(found.sgemm_gflops.value_or(0.0));
     resumed.draws = std::min(resumed.draws, item.draws());
   }

@@ -19,7 +19,7 @@ struct Resumed {
 /// The cases of one group, whose plans are set: fills their data, checks and timings. A finished case is taken when its seal, its schema,
 /// its verdict and the sizes of all its datasets are in order and it was made with the same options (other n, d or heads in the lists, and
 /// how keys are held, make no difference). A checkpoint in addition must come from the same build, on the same kind of CPU: what is
-/// continued must not be of two kinds.
+/// continued must not be of two kinds. That of a finished case goes away.
 Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases);
 
 /// What a run with --resume finds at the path: `absent`; `valid`, which it keeps; `invalid`, complete; `unusable`, damaged or of other

@@ -62,6 +62,11 @@ std::vector<std::string> discard_parts(std::string const& folder, std::string co
   return discarded;
 }
 
+std::vector<std::string> discard_parts_of(std::string const& path) {
+  auto const folder = fs::path(path).parent_path();
+  return discard_parts(folder.empty() ? "." : folder.string(), fs::path(path).filename().string() + ".");
+}
+
 void write_whole(std::string const& path, std::function<void(hid_t)> const& fill) {
   auto const part = part_name(path);
   try {

@@ -21,6 +21,8 @@ std::string part_name(std::string const& path);
 /// Removes files of such names, of PATHs that begin with `prefix`, that processes of this host have left behind in a folder, and returns
 /// where they were. Other hosts' processes may still write theirs.
 std::vector<std::string> discard_parts(std::string const& folder, std::string const& prefix);
+/// Those of one PATH, which lie beside it.
+std::vector<std::string> discard_parts_of(std::string const& path);
 
 /// The last step of that: a closed file is synced and takes its name.
 void publish_file(std::string const& part, std::string const& path);

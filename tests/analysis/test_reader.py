@@ -32,6 +32,13 @@ def test_reads_attributes_and_arrays(results_file: Path) -> None:
         assert results.provenance["git_hash"] == "0123abc-dirty"
 
 
+@pytest.mark.parametrize("seed", [2**53 + 1, 2**62 + 1])
+def test_seeds_beyond_what_doubles_hold(seed: int, tmp_path: Path) -> None:
+    with open_results(write_results(tmp_path / "r.h5", Study(n=(256,), seed=seed))) as results:
+        assert results.cases[0].seed == seed
+        assert results.provenance["seed"] == seed
+
+
 def _drop_dataset(file: h5py.File) -> None:
     del file[f"{CASE}/tail_mass"]
 

@@ -143,6 +143,21 @@ def test_adversarial_tensors(name: str, tmp_path: Path) -> None:
     assert check_file(results, tensors, FLAT.get(name, 0.0)) == 1
 
 
+@pytest.mark.parametrize("gap", [20.0, 45.0, 80.0, 110.0])
+@pytest.mark.parametrize("k", ["1", "1,3"])
+def test_tail_far_below_the_head(k: str, gap: float, tmp_path: Path) -> None:
+    """Three keys stand out by `gap` from one another and the others: every error is tiny, and known to its digits."""
+    rng = np.random.default_rng(31)
+    tensors = random_tensors(rng, 1, 300, 16, scale=1.0)
+    q = np.abs(tensors.q) + 0.5
+    keys = 0.1 * tensors.k
+    for place, steps in ((7, 3), (100, 2), (250, 1)):
+        keys[0, place] += steps * gap / 16.0
+    tensors = replace(tensors, q=q.astype(np.float32), k=keys.astype(np.float32))
+    words = ["--input", tensors.write(tmp_path / "tensors.h5"), "--n", "300", "--k", k, "--rows", "10", "--draws", "2"]
+    assert check_file(study(tmp_path / "results.h5", [*words, *COMMON]), tensors) == 1
+
+
 @pytest.mark.parametrize("size", [1e-5, 1e-4, 1e-3])
 def test_spread_of_weak_logits(size: float, tmp_path: Path) -> None:
     """logit_std, and with it sigma_i of tensors, is known to 1e-5 (moments in bins of 1/32), as the schema says."""

@@ -145,25 +145,26 @@ def test_is_what_numpy_makes_stage_by_stage(tmp_path: Path, seed: int) -> None:
     with h5py.File(file) as results:
         for case in results["cases"].values():
             n, sigma = int(case.attrs["n"]), float(case.attrs["sigma"])
+            assert len(sets_of(case)) == SETS.count(";") + 2
+            assert case.attrs["block"] == 64
             for draw in range(2):
                 for row in range(2):
                     check_row(case, sigma * normals(seed, n, draw, row), (draw, row))
 
 
 def check_row(case: h5py.Group, logits: Array, place: tuple[int, int]) -> None:
-    sets = sets_of(case)
-    assert len(sets) == SETS.count(";") + 2
-    exact = sets[0].weights(logits, 64)[1]
+    sets, block = sets_of(case), int(case.attrs["block"])
+    exact = sets[0].weights(logits, block)[1]
     thresholds = case["threshold_value"][()]
     for at, arithmetic in enumerate(sets):
-        z, p = arithmetic.weights(logits, 64)
+        z, p = arithmetic.weights(logits, block)
         where = f"{case.name} {arithmetic} {place}"
         # Last places of fp64 exponentials and logits differ between libraries; rounded ones only next to a midpoint.
         near = {"rel": 1e-12} if "fp64" in (arithmetic.exp, arithmetic.sum) else {"rel": 0.0, "abs": 0.0}
         assert case["normaliser"][(*place, at)] == pytest.approx(z, **near), where
         assert case["p_max"][(*place, at)] == pytest.approx(p.max(), rel=1e-12), where
         assert case["sum_p"][(*place, at)] == pytest.approx(p.sum(), rel=1e-12), where
-        inside = arithmetic.add(p, 64)
+        inside = arithmetic.add(p, block)
         assert case["sum_p_in_format"][(*place, at)] == pytest.approx(inside, rel=1e-12), where
         assert case["zeros"][(*place, at)] == np.count_nonzero(p == 0), where
         assert np.array_equal(case["count_p_above"][(*place, at)], [np.count_nonzero(p > t) for t in thresholds]), where

@@ -13,46 +13,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from command_line import PATIENCE, SETTINGS, Outcome, assert_equal, asymptop, binary, study
+from command_line import assert_equal, asymptop, binary, study
+from running import Run
 
 # Two groups of two cases, a second or two on one rank; several draws of each.
 AXES = ["--n", "4096,8192", "--sigma", "1,2", "--k", "8,64", "--block", "256"]
 OPTIONS = [*AXES, "--rows", "16", "--draws", "24", "--threads", "1"]
 CASES = ["n4096-d64-law1", "n4096-d64-law2", "n8192-d64-law1", "n8192-d64-law2"]
-
-
-class Run:
-    """A study that runs beside the test, under mpirun when it has several ranks."""
-
-    def __init__(self, output: Path, ranks: int, *options: str, command: str = "study") -> None:
-        self.cases = output.with_name(output.name + ".cases")
-        launcher = ["mpirun", "--bind-to", "none", "-n", str(ranks)] if ranks > 1 else []
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        self.process = subprocess.Popen(
-            [*launcher, str(binary()), command, *options, "-o", str(output)],
-            env=environment | SETTINGS | {"OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def wait_for(self, pattern: str) -> None:
-        """Until a file of the folder of cases has such a name, or the run is over."""
-        deadline = time.monotonic() + 60.0
-        while not list(self.cases.glob(pattern)) and self.process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-
-    def ranks(self) -> list[int]:
-        """Process ids of the ranks, of mpirun's children or the process itself."""
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        found = [int(word) for word in listed if Path(f"/proc/{word}/comm").read_text().strip() == "asymptop"]
-        return found or [self.process.pid]
-
-    def finish(self) -> Outcome:
-        stdout, stderr = self.process.communicate(timeout=60.0 * PATIENCE)
-        return Outcome(self.process.returncode, stdout, stderr)
 
 
 @pytest.fixture
@@ -65,9 +32,8 @@ def start() -> Iterator[Callable[..., Run]]:
 
     yield begin
     for run in runs:
-        if run.process.poll() is None:
-            run.process.kill()
-            run.process.wait()
+        if not run.over():
+            run.kill()
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +41,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study(tmp_path_factory.mktemp("undisturbed") / "r.h5", OPTIONS)
 
 
+# Of a run, not of what it measured; `residual` and `tolerance` of attend's checks are fp64 sums of ranks.
+OF_THE_RUN = ("phase_seconds", "exact_seconds", "top_k_seconds", "bytes_sent", "residual", "tolerance")
+
+
 def values(path: Path) -> dict[str, bytes]:
     """The bytes of every dataset that is data: timings aside."""
     found: dict[str, bytes] = {}
 
     def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and not name.endswith("phase_seconds"):
+        if isinstance(item, h5py.Dataset) and name.rsplit("/", 1)[-1] not in OF_THE_RUN:
             found[name] = repr(item[()].tolist()).encode() if item.dtype.kind == "O" else item[()].tobytes()
 
     with h5py.File(path) as file:
@@ -237,6 +207,16 @@ def test_spoilt_checkpoint(how: str, stopped: Path, undisturbed: Path, tmp_path:
     assert_undisturbed(tmp_path / "r.h5", undisturbed)
 
 
+def test_checkpoint_of_a_finished_case(stopped: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """What a kill leaves just before a finished case's checkpoint is removed."""
+    for folder in (undisturbed, stopped):
+        shutil.copytree(folder.with_name("r.h5.cases"), tmp_path / "r.h5.cases", dirs_exist_ok=True)
+    (tmp_path / "r.h5.cases" / f"{CASES[3]}.h5").unlink()
+    outcome = asymptop("study", *OPTIONS, "--resume", "-o", tmp_path / "r.h5")
+    assert outcome.code == 0, str(outcome)
+    assert_undisturbed(tmp_path / "r.h5", undisturbed)
+
+
 @pytest.mark.parametrize("other", [["--seed", "7"], ["--draws", "25"], ["--path", "blas-tile"]], ids=" ".join)
 def test_checkpoint_of_other_options(other: list[str], stopped: Path, tmp_path: Path) -> None:
     shutil.copytree(stopped.with_name("r.h5.cases"), tmp_path / "r.h5.cases")
@@ -273,6 +253,26 @@ def test_left_behind_parts(undisturbed: Path, tmp_path: Path) -> None:
     assert not merged.exists()
     for number in (1, 2):
         assert f"{dead.pid}.{number}.part is discarded" in outcome.stderr
+
+
+@pytest.mark.parametrize("command", ["attend", "precision"])
+def test_parts_beside_files(command: str, tmp_path: Path) -> None:
+    """Commands that write one file discard what was to become that file, and nothing where they only plan."""
+    words = ["--save-output", tmp_path / "out.h5"] if command == "attend" else []
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    host = os.uname().nodename
+    names = ("r", "out") if command == "attend" else ("r",)
+    discarded = [tmp_path / f"{name}.h5.{host}.{dead.pid}.1.part" for name in names]
+    kept = [tmp_path / f"r.h5.far.{dead.pid}.1.part", tmp_path / f"s.h5.{host}.{dead.pid}.1.part"]
+    for path in [*discarded, *kept]:
+        path.write_text("half")
+    for dry, left in ((["--dry-run"], True), ([], False)):
+        outcome = asymptop(command, "--n", "64", "--k", "8", *words, "-o", tmp_path / "r.h5", *dry)
+        assert outcome.code == 0, str(outcome)
+        assert [path.exists() for path in discarded] == [left] * len(discarded)
+        assert all((f"{path} is discarded: " in outcome.stderr) != left for path in discarded)
+        assert all(path.exists() for path in kept)
 
 
 def test_stop_while_starting(tmp_path: Path) -> None:

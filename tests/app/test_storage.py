@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from asymptop.reader import ResultsError, open_results  # type: ignore[import-not-found]
 from command_line import ROOT, SETTINGS, assert_equal, asymptop, binary, study
-from test_stop import Run, start  # noqa: F401
+from running import Run
+from test_stop import start  # noqa: F401
 
 OPTIONS = ["--n", "64,100", "--k", "8", "--rows", "4", "--draws", "4", "--block", "64", "--threads", "1"]
 CASES = ["n100-d64-law1.h5", "n64-d64-law1.h5"]
@@ -27,13 +28,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = failing_library(tmp_path_factory.mktemp("failing"))
+    if library is None:
+        pytest.skip("there is no C compiler for the library that makes calls fail")
+    return library
+
+
+def failing_library(folder: Path) -> Path | None:
+    """To be preloaded; none where there is no C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        pytest.skip("there is no C compiler for the library that makes calls fail")
-    library = tmp_path_factory.mktemp("failing") / "failing.so"
+        return None
     source = ROOT / "tests" / "support" / "failing_storage.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    return library
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "failing.so", source, "-ldl"], check=True)
+    return folder / "failing.so"
 
 
 def settings(library: Path, call: str, path: str, at: int, error: int) -> dict[str, str]:

@@ -1,6 +1,7 @@
 // Feeds a fuzz target with mutated seeds: what a machine without libFuzzer or AFL++ can do.
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,7 +22,9 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
-constexpr unsigned seconds_for_one = 10;
+// Of this process, and of all that it may wait for.
+constexpr long processor_seconds_for_one = 10;
+constexpr unsigned seconds_for_one = 120;
 constexpr rlim_t address_space = rlim_t{4} << 30;
 
 // For the handler: what is being tried, and where to leave it.
@@ -141,11 +144,13 @@ int main(int argc, char** argv) {
                 static_cast<unsigned long long>(seed));
   rlimit const limit{address_space, address_space};
   setrlimit(RLIMIT_AS, &limit);
-  for (int const signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM}) std::signal(signal, leave_input);
+  for (int const signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM, SIGPROF}) std::signal(signal, leave_input);
   std::uint64_t taken = 0, done = 0;
   auto const try_one = [&](Bytes const& bytes) {
     current = &bytes;
     alarm(seconds_for_one);
+    itimerval const limit{{0, 0}, {processor_seconds_for_one, 0}};
+    setitimer(ITIMER_PROF, &limit, nullptr);
     taken += LLVMFuzzerTestOneInput(bytes.data(), bytes.size()) == 0 ? 1u : 0u;
     ++done;
   };

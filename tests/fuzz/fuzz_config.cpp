@@ -22,7 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
       }
       case 'i': {
         auto const config = parse_simulate_options(3, argv, false);
-        if (config) plan_simulation(*config);
+        if (config) plan_simulation(*config, {});
         break;
       }
       case 'b':

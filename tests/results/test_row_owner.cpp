@@ -88,7 +88,7 @@ TEST(OwnRow, SegmentsOfTheHead) {
       EXPECT_EQ(c.row.boundaries[g].index, by_rank[static_cast<std::size_t>(expected[g] - 1)].index) << n << " " << g;
       EXPECT_EQ(c.row.references[g], by_rank[static_cast<std::size_t>(g == 0 ? 0 : expected[g - 1])].score) << n << " " << g;
     }
-    EXPECT_EQ(c.row.references.back(), by_rank[static_cast<std::size_t>(expected.back() - 1)].score);
+    EXPECT_EQ(c.row.references.back(), by_rank[static_cast<std::size_t>(std::min<std::int64_t>(expected.back(), n - 1))].score) << n;
     EXPECT_EQ(c.row.above_edge, expected.back() - 1);
     EXPECT_EQ(c.row.equal_edge, 1);
   }

@@ -49,7 +49,8 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
     begin = end;
   }
   float const edge = owned.boundaries.back().score;
-  owned.references.push_back(edge);
+  // Not the edge's own score: beside it the weights of a tail far below would vanish.
+  owned.references.push_back(begin < head.size() ? head[begin].score : edge);
   for (std::size_t i = 0; i < begin; ++i) {
     owned.above_edge += head[i].score > edge ? 1 : 0;
     owned.equal_edge += head[i].score == edge ? 1 : 0;

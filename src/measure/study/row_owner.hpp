@@ -17,7 +17,7 @@ struct OwnedRow {
   RowEvaluation evaluation;
   std::vector<Candidate> boundaries;            ///< the last key of each segment
   std::vector<std::int64_t> ranks;              ///< its rank in the row: k of the boundary
-  std::vector<float> references;                ///< boundaries + 1
+  std::vector<float> references;                ///< boundaries + 1: the largest score of each segment, and of the keys below them
   std::int64_t above_edge = 0, equal_edge = 0;  ///< head scores above and equal to the last boundary's
   std::int64_t head_lacks = 0;                  ///< keys that the head should hold and does not
   float score_max = 0.0f;

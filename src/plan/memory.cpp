@@ -1,0 +1,87 @@
+#include "plan/memory.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "plan/input_plan.hpp"
+
+namespace asymptop {
+namespace {
+
+/// The first pass on the host takes keys in steps of so many, and merges bring so much to a rank at a time
+/// (src/measure/row_batch.hpp, row_lists.hpp).
+constexpr double fused_step = 31.0 * 512.0, merge_budget = 32.0 * 1048576.0;
+
+/// Bins of a row's profile: the widest row of a batch sets their number for all, and never fewer than some 700 (RowBatch::fine_bins).
+double bins_per_row(GroupPlan const& group, RunConfig const& config, double rows) {
+  bool const spread = config.row_sigma == RowSigma::natural && config.input.empty();
+  double const widest = spread ? 1.0 + 0.8 * std::sqrt(std::log(rows + 1.0) / static_cast<double>(group.d)) : 1.0;
+  return std::max(700.0, group.bins_per_unit * score_span(group) * widest);
+}
+
+/// A batch's rows on their way to their owners, some of each owner at a time.
+double merge_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, double rows, double local, double capacity,
+                   double bins) {
+  double const ranks = machine.ranks, keep = static_cast<double>(group.held) + 1.0;
+  auto const merge = config.merge == MergeStrategy::automatic ? MergeStrategy::owner : config.merge;
+  bool const root = merge == MergeStrategy::root;
+  double const of_row =
+      (merge == MergeStrategy::threshold ? 12.0 * keep + 256.0 * ranks : 8.0 * keep * ranks * (root ? ranks : 1.0)) + 48.0 * bins * ranks;
+  double const owned = std::min(std::ceil(rows / ranks), std::max(1.0, std::floor(merge_budget / of_row)));
+  double const together = std::min(rows, owned * ranks);
+  double const lists = together * (8.0 * capacity + 2.0 * local), global = 16.0 * keep * owned, profiles = 24.0 * bins * (together + owned);
+  // Lists go out as messages; what comes from other ranks is there as messages, and as lists once more.
+  double const others = (ranks - 1.0) / ranks;
+  double const out = 8.0 * together * local * others;
+  double const in = 8.0 * (root ? together : owned * others) * local * (ranks > 1.0 ? ranks : 0.0);
+  return std::max(lists + out + in, lists + global) + profiles + keep * 80.0;
+}
+
+}  // namespace
+
+double results_bytes(GroupPlan const& group, RunConfig const& config) {
+  double const rows = static_cast<double>(config.rows * config.draws), laws = static_cast<double>(group.cases.size());
+  double const of_k = (config.output_error ? 5.0 : 3.0) + (group.by_thresholds() ? 2.0 : 0.0);
+  double const numbers = of_k * static_cast<double>(group.k.size()) + static_cast<double>(config.epsilon.size() + group.threshold.size());
+  return laws * rows * (numbers + 11.0) * 8.0;
+}
+
+std::size_t batches_in_flight(double rows_per_batch, RunConfig const& config, Machine const& machine) {
+  return machine.ranks > 1 && static_cast<double>(config.rows) > rows_per_batch ? 2 : 1;
+}
+
+double study_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows) {
+  double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), ranks = machine.ranks, threads = machine.threads;
+  double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
+  double const shard = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block), keep = static_cast<double>(group.held) + 1.0;
+  double const step = group.fused ? std::min(shard, fused_step) : tile;
+  double const tensors = (config.output_error ? 2.0 : 1.0) * (resident ? shard + (group.fused ? 0.0 : tile) : step) * d * 4.0;
+  // Of all batches that are in flight at once.
+  double const all_rows = rows * static_cast<double>(batches_in_flight(rows, config, machine));
+  // Few rows share the keys of a step out among threads, and each thread has heads and bins of its own.
+  double const panels = std::ceil(rows / 12.0), parts = group.fused ? std::max(1.0, std::floor(threads / panels)) : 1.0;
+  double const local = std::min(keep, shard),
+               room = group.fused ? std::max(keep / 2.0, 2048.0) + 528.0 : std::max(keep / 4.0, 1024.0) + 2.0 * tile;
+  double const capacity = std::min(local + room, shard);  // memory is touched as rows fill
+  double const candidates = all_rows * 8.0 * (parts * capacity + (group.fused ? 0.0 : local));
+  double const bins = bins_per_row(group, config, static_cast<double>(config.rows)), profiles = all_rows * bins * (32.0 * parts + 2.0);
+  double const scores = all_rows * tile * 4.0 * (group.fused ? 1.0 : 2.0);
+  double const laws = static_cast<double>(group.cases.size()), segments = static_cast<double>(group.k.size()) + 1.0;
+  double const sums = config.output_error ? all_rows * (laws + 4.0) * segments * (d + 1.0) * 8.0 : 0.0;
+  double const merge = merge_bytes(group, config, machine, rows, local, group.fused ? capacity : local, bins);
+  // Candidates go before sums of attention come. Results grow draw by draw, and leave gaps behind.
+  double const passes = std::max(candidates + merge, sums);
+  double const messages = ranks > 1 ? 3e6 : 0.0;  // what MPI holds to reach the others
+  return program_bytes + messages + 1.4 * results_bytes(group, config) + tensors + profiles + scores + passes;
+}
+
+double simulation_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine) {
+  // Rows between two gathers are there as metrics, in messages, and joined.
+  double const rows = static_cast<double>(config.rows * config.draws),
+               gathered = std::min(rows, std::max(2048.0, static_cast<double>(config.rows)));
+  double const results = results_bytes(group, config);
+  constexpr double of_a_row = 3e5;  // order statistics of a row, per thread
+  return program_bytes + results * (1.6 + 5.0 * gathered / rows) + of_a_row * machine.threads;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,31 @@
+// Memory that a rank needs at its highest: resident bytes of the whole process (VmHWM), libraries and program included.
+#pragma once
+
+#include <cstdint>
+
+#include "plan/plan.hpp"
+
+namespace asymptop {
+
+/// A rank before it has keys: program, MPI, HDF5, Kokkos and BLAS as they lie in memory. Measured with Open MPI 4.1 and HDF5 1.10 on one
+/// host; libraries for fast networks may take some 100 MB more.
+inline constexpr double program_bytes = 3.3e7;
+
+/// Share of a rank's memory that a case may take.
+inline constexpr double usable_share = 0.9;
+
+/// Results of all draws of a group, which rank 0 holds until they are written.
+double results_bytes(GroupPlan const& group, RunConfig const& config);
+
+/// Of a group of a study, rows of one batch being `rows`: program; keys and values held or made; candidates and bins of the rows in work;
+/// lists, messages and profiles on their way to their owners; sums of attention; and the results of all draws, which rank 0 holds. Within
+/// 20% of what tests/app/test_memory.py measures, on the largest rank.
+double study_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows);
+
+/// Of a group of rows without keys.
+double simulation_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine);
+
+/// Batches of rows that are in flight at once: with several batches and ranks, the messages of one hide behind another's passes.
+std::size_t batches_in_flight(double rows_per_batch, RunConfig const& config, Machine const& machine);
+
+}  // namespace asymptop
