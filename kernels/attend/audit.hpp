@@ -8,14 +8,11 @@
 
 namespace asymptop {
 
-/// Numbers that the audit keeps of each segment.
-inline constexpr int audit_numbers = 5;
-
 /// Adds a tile for each audited row. Segments are told apart by the fp32 scores (so that both computations sum the same
 /// subsets); all numbers come from fp64 scores.
 ///   rows (audited): batch row numbers; score_rows (audited): their rows of `scores`, tile rows counted from tile.first_row; queries
-///   (audited, d) fp64; sums (audited, laws, segments, audit_numbers): e^y, e^{2y}, y e^y, count, and e^y times the score's error
-///   |fp64 - fp32| (1 at most), from which follows how far fp32 scores may move the others; worst (audited): largest error / (‖q‖ ‖k‖).
+///   (audited, d) fp64; sums (audited, segments, 3 + 1): e^y, e^{2y}, y e^y, count; worst (audited): largest |fp64 score - fp32 score| /
+///   (‖q‖ ‖k‖).
 template <class Space>
 void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Space, double> const& queries,
                    Segments<Space> const& segments, Vector<Space, int> const& score_rows, Matrix<Space, float> const& scores,
@@ -43,20 +40,18 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
         for (int c = 0; c < d; ++c) q2 += q[c] * q[c];
         for (int first_law = 0; first_law < laws; first_law += most_laws) {
           int const group = laws - first_law < most_laws ? laws - first_law : most_laws;
-          std::int64_t tails[most_laws][audit_numbers] = {};
+          std::int64_t tails[most_laws][4] = {};
           double difference2 = 0.0;  // largest (fp64 score - fp32 score)^2 / (‖q‖ ‖k‖)^2
           for (int j0 = part * chunk; j0 < visible; j0 += parts * chunk) {
             int const count = visible - j0 < chunk ? visible - j0 : chunk;
             double s[chunk];
             int segment[chunk];
             double squares[chunk];
-            double error[chunk];
             keys.dots(q, j0, count, s, squares);
 #pragma omp simd reduction(max : difference2)
             for (int l = 0; l < count; ++l) {
               double const difference = s[l] - static_cast<double>(row_scores[j0 + l]), norms = q2 * squares[l];
               double const ratio = norms > 0.0 ? difference * difference / norms : 0.0;
-              error[l] = difference < -1.0 || difference > 1.0 ? 1.0 : (difference < 0.0 ? -difference : difference);
               difference2 = ratio > difference2 ? ratio : difference2;
             }
             for (int l = 0; l < count; ++l) {
@@ -68,23 +63,21 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
             for (int g = 0; g < group; ++g) {
               int const law = first_law + g;
               double const sigma = sigmas(law);
-              double z1 = 0.0, z2 = 0.0, h = 0.0, moved = 0.0;
+              double z1 = 0.0, z2 = 0.0, h = 0.0;
               int tail = 0;
-#pragma omp simd reduction(+ : z1, z2, h, moved, tail)
+#pragma omp simd reduction(+ : z1, z2, h, tail)
               for (int l = 0; l < count; ++l) {
                 double const y = sigma * (s[l] - tail_reference);
                 double const weight = segment[l] == boundaries ? exp_fp64(y) : 0.0;
                 z1 += weight;
                 z2 += weight * weight;
                 h += y * weight;
-                moved += weight * error[l];
                 tail += segment[l] == boundaries ? 1 : 0;
               }
               tails[g][0] += to_fixed(z1, factor);
               tails[g][1] += to_fixed(z2, factor);
               tails[g][2] += to_fixed(h, factor);
               tails[g][3] += tail;
-              tails[g][4] += to_fixed(moved, factor);
               if (tail == count) continue;
               for (int l = 0; l < count; ++l) {
                 if (segment[l] == boundaries) continue;
@@ -95,12 +88,11 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
                 Kokkos::atomic_add(head + 1, to_fixed(weight * weight, factor));
                 Kokkos::atomic_add(head + 2, to_fixed(y * weight, factor));
                 Kokkos::atomic_add(head + 3, std::int64_t{1});
-                Kokkos::atomic_add(head + 4, to_fixed(weight * error[l], factor));
               }
             }
           }
           for (int g = 0; g < group; ++g) {
-            for (int i = 0; i < audit_numbers; ++i) Kokkos::atomic_add(&sums(a, first_law + g, boundaries, i), tails[g][i]);
+            for (int i = 0; i < 4; ++i) Kokkos::atomic_add(&sums(a, first_law + g, boundaries, i), tails[g][i]);
           }
           Kokkos::atomic_fetch_max(&worst(a), sqrt(difference2));
         }

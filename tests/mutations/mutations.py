@@ -161,9 +161,9 @@ MUTATIONS = (
     Mutation(
         "tail as total minus head", "row_l2_error by cancellation",
         "src/measure/row_metrics.cpp",
-        "std::sqrt(ratio * ratio * sums.prefix2[i] + sums.suffix2[i]) / z",
-        "std::sqrt(ratio * ratio * sums.prefix2[i] + std::max(0.0f, static_cast<float>(sums.suffix2[0]) - "
-        "static_cast<float>(sums.prefix2[i]))) / z",
+        "square = ratio * ratio * sums.prefix2[i] + sums.suffix2[i],",
+        "square = ratio * ratio * sums.prefix2[i] + std::max(1e-200, static_cast<double>(std::max(0.0f, "
+        "static_cast<float>(sums.suffix2[0]) - static_cast<float>(sums.prefix2[i])))),",
         (STUDY_FUSED, STUDY_PEAKED),
     ),
     Mutation(

@@ -99,7 +99,8 @@ class Trial:
         there = sorted(self.cases.glob("*.checkpoint")) if self.cases.exists() else []
         if there:
             chosen = self.rng.choice(there)
-            self.spared = Path(shutil.copy(chosen, self.folder / chosen.name))
+            with contextlib.suppress(FileNotFoundError):  # the program goes on: its case may be finished by now
+                self.spared = Path(shutil.copy(chosen, self.folder / chosen.name))
 
     def no_parts(self, outcome: Outcome) -> None:
         """Groups of ranks are ended in the midst of their work when one of them fails."""

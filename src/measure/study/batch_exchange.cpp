@@ -2,7 +2,6 @@
 // through to_host and to_device: MPI is given host memory alone, so it need not know of devices.
 #include <algorithm>
 
-#include "attend/audit.hpp"
 #include "comm/collectives.hpp"
 #include "comm/merge_profile.hpp"
 #include "measure/study/batch_run.hpp"
@@ -74,8 +73,7 @@ void BatchRun::prepare_audit(std::size_t rows, std::size_t segments, std::size_t
   work_.audit_queries = Matrix<Space, double>("Asymptop::measure::audit_queries", audited_.size(), d);
   if (!audited_.empty()) work_.audit_queries = to_device(space_, "Asymptop::measure::audit_queries", q, audited_.size());
   work_.audit_sigmas = to_device(space_, "Asymptop::measure::audit_sigmas", axes_.sigma);
-  work_.audit_sums =
-      decltype(work_.audit_sums)("Asymptop::measure::audit_sums", audited_.size(), axes_.sigma.size(), segments + 1, audit_numbers);
+  work_.audit_sums = decltype(work_.audit_sums)("Asymptop::measure::audit_sums", audited_.size(), axes_.sigma.size(), segments + 1, 4);
   work_.audit_worst = Vector<Space, double>("Asymptop::measure::audit_worst", audited_.size());
 }
 
@@ -158,10 +156,9 @@ Task<void> BatchRun::take_sums(std::vector<CheckResiduals>& checks) {
       if (row.row != audited_[a]) continue;
       for (std::size_t law = 0; law < axes_.sigma.size(); ++law) {
         std::vector<double> values;
-        auto const width = segments * audit_numbers;
-        for (std::size_t j = 0; j < width; ++j) {
-          auto const sum = static_cast<double>(sums[(a * axes_.sigma.size() + law) * width + j]);
-          values.push_back(j % audit_numbers == 3 ? sum : sum / work_.factor.weight);
+        for (std::size_t j = 0; j < segments * 4; ++j) {
+          auto const sum = static_cast<double>(sums[(a * axes_.sigma.size() + law) * segments * 4 + j]);
+          values.push_back(j % 4 == 3 ? sum : sum / work_.factor.weight);
         }
         // Segments that a short row does not use are empty; its tail comes after the last one used.
         audit_row(row, law, axes_.sigma[law], values, axes_.k, checks[law]);

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "attend/audit.hpp"
-
 namespace asymptop {
 namespace {
 
@@ -24,9 +22,6 @@ double distance(double const* a, double scale_a, double const* b, double scale_b
 }
 
 double norm(double const* a, std::size_t d) { return distance(a, 1.0, a, 0.0, d); }
-
-/// Bound of the relative error of a bin's sum of e^{c r} (profile/score_bins.hpp) where bins are so wide that it counts.
-double bins_error(double c) { return c > 1.0 / 8.0 ? c * c * c / 192.0 * (1.0 + c) : 0.0; }
 
 }  // namespace
 
@@ -103,58 +98,49 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
   auto const& metrics = row.evaluation.laws[law];
   auto const segments = row.references.size();
   double const top = static_cast<double>(row.score_max);
-  // Of each sum, how far errors of scores may move it: `moved` of e^y, twice that of e^{2y}, whose e^y is at most the segment's weight.
-  struct Sum {
-    double e = 0.0, square = 0.0, moved = 0.0, square_moved = 0.0;
-    Sum operator+(Sum const& b) const { return {e + b.e, square + b.square, moved + b.moved, square_moved + b.square_moved}; }
-    double error() const { return moved == 0.0 ? 0.0 : moved / e; }
-    double square_error() const { return square_moved == 0.0 ? 0.0 : square_moved / square; }
-  };
-  std::vector<Sum> head(segments + 1), tail(segments + 1), of(segments);
+  std::vector<double> head1(segments + 1, 0.0), head2(segments + 1, 0.0), tail1(segments + 1, 0.0), tail2(segments + 1, 0.0);
+  std::vector<double> z1(segments), z2(segments);
   double h = 0.0, keys = 0.0;
   std::int64_t previous = 0;
   for (std::size_t g = 0; g < segments; ++g) {
-    double const* numbers = &sums[g * audit_numbers];
     double const y = sigma * (static_cast<double>(row.references[g]) - top), weight = std::exp(y);
-    of[g] = {weight * numbers[0], weight * weight * numbers[1], sigma * weight * numbers[4], 2.0 * sigma * weight * weight * numbers[4]};
-    h += weight * (numbers[2] + y * numbers[0]);
-    head[g + 1] = head[g] + of[g];
+    z1[g] = weight * sums[g * 4];
+    z2[g] = weight * weight * sums[g * 4 + 1];
+    h += weight * (sums[g * 4 + 2] + y * sums[g * 4]);
+    head1[g + 1] = head1[g] + z1[g];
+    head2[g + 1] = head2[g] + z2[g];
     double const expected = static_cast<double>((g < row.ranks.size() ? row.ranks[g] : row.visible) - previous);
-    checks.note(Check::top_k_count, std::fabs(numbers[3] - expected));
+    checks.note(Check::top_k_count, std::fabs(sums[g * 4 + 3] - expected));
     previous = g < row.ranks.size() ? row.ranks[g] : previous;
-    keys += numbers[3];
+    keys += sums[g * 4 + 3];
   }
-  for (std::size_t g = segments; g-- > 0;) tail[g] = tail[g + 1] + of[g];
+  for (std::size_t g = segments; g-- > 0;) {
+    tail1[g] = tail1[g + 1] + z1[g];
+    tail2[g] = tail2[g + 1] + z2[g];
+  }
   checks.note(Check::keys_seen, std::fabs(keys - static_cast<double>(row.visible)));
-  auto const& all = tail[0];
-  double const z = all.e, z_error = all.error();
-  double const bins = bins_error(sigma * row.grid_only.width()), square_bins = bins_error(2.0 * sigma * row.grid_only.width());
-  auto const note = [&](double difference, double explained) {
-    checks.note(Check::audit_metrics, std::isfinite(difference) ? std::max(0.0, difference - explained) : difference);
-  };
-  // Entropy is near zero for a collapsed row: its error is relative to max(entropy, 1). A score that errs changes y e^y by (1 + |y|) as
-  // much as e^y, and beyond |y| = log n there is next to nothing.
-  double const entropy = std::log(z) - h / z, longest = 2.0 + std::log(static_cast<double>(row.visible)) + std::fabs(h / z);
-  note(std::fabs(metrics.entropy_nats - entropy) / std::max(entropy, 1.0), (z_error + bins) * longest);
-  note(difference(metrics.sum_p_squared, all.square / (z * z)), all.square_error() + 2.0 * z_error + square_bins + 2.0 * bins);
-  note(difference(metrics.p_max, of[0].e / z), of[0].error() + z_error + bins);
-  note(std::fabs(metrics.log_sum_exp - (sigma * top + std::log(z))) / std::max(1.0, std::fabs(metrics.log_sum_exp)), z_error + bins);
+  double const z = tail1[0];
+  auto const compare = [&](double measured, double reference) { checks.note(Check::audit_metrics, difference(measured, reference)); };
+  // Entropy is near zero for a collapsed row: its error is relative to max(entropy, 1).
+  double const entropy = std::log(z) - h / z;
+  checks.note(Check::audit_metrics, std::fabs(metrics.entropy_nats - entropy) / std::max(entropy, 1.0));
+  compare(metrics.sum_p_squared, tail2[0] / (z * z));
+  compare(metrics.p_max, z1[0] / z);
+  checks.note(Check::audit_metrics,
+              std::fabs(metrics.log_sum_exp - (sigma * top + std::log(z))) / std::max(1.0, std::fabs(metrics.log_sum_exp)));
   for (std::size_t i = 0; i < ks.size() && i + 1 < segments; ++i) {
     if (ks[i] >= row.visible) break;
-    auto const &kept = head[i + 1], &dropped = tail[i + 1];
+    compare(metrics.tail_mass[i], tail1[i + 1] / z);
     // Relative to the largest dropped key, so that no square underflows.
     double const unit = sigma * (static_cast<double>(row.references[i + 1]) - top), weight = std::exp(unit);
     if (weight == 0.0) continue;
-    double square = 0.0, square_moved = 0.0;
+    double square = 0.0;
     for (std::size_t g = segments; g-- > i + 1;) {
       double const relative = std::exp(sigma * (static_cast<double>(row.references[g]) - top) - unit);
-      square += relative * relative * sums[g * audit_numbers + 1];
-      square_moved += 2.0 * sigma * relative * relative * sums[g * audit_numbers + 4];
+      square += relative * relative * sums[g * 4 + 1];
     }
-    double const dropped_error = dropped.error() + z_error + 2.0 * bins, ratio = dropped.e / kept.e / weight;
-    note(difference(metrics.tail_mass[i], dropped.e / z), dropped_error);
-    note(difference(metrics.row_l2_error[i], weight * std::sqrt(ratio * ratio * kept.square + square) / z),
-         dropped_error + kept.error() + 0.5 * kept.square_error() + 0.5 * (square_moved / square + square_bins));
+    double const ratio = tail1[i + 1] / head1[i + 1] / weight;
+    compare(metrics.row_l2_error[i], weight * std::sqrt(ratio * ratio * head2[i + 1] + square) / z);
   }
 }
 

@@ -33,10 +33,7 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
 void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<double> const& sums, std::size_t d,
                    std::vector<std::int64_t> const& ks, CheckResiduals& checks);
 
-/// Compares a row's metrics with those of fp64 segment sums (boundaries + 1, audit_numbers). Residuals are what is left of a difference when
-/// the part is taken off that errors of fp32 scores explain, to first order in them, from their own weighted sums: a score that errs by e
-/// changes its e^y by sigma e. The scores themselves are held to `audit_scores`. Where bins are wider than 1 / (16 sigma), the bound of
-/// the bins' own error is taken off too.
+/// Compares a row's metrics with those of fp64 segment sums (boundaries + 1, 4): e^y, e^{2y}, y e^y, count.
 void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<double> const& sums, std::vector<std::int64_t> const& ks,
                CheckResiduals& checks);
 
