@@ -31,8 +31,8 @@ double estimate_bytes(AttendCase const& c, AttendConfig const& config, Machine c
 }
 
 std::string reason_to_skip(AttendCase const& c, Machine const& machine) {
-  double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
-  if (share <= 0.0 || c.bytes_per_rank <= usable_share * share) return "";
+  double const share = memory_of_rank(machine);
+  if (fits_into(c.bytes_per_rank, share)) return "";
   return "it needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
          " are available; lower --n or --k, or use more nodes";
 }

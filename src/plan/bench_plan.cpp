@@ -39,8 +39,8 @@ std::string reason_to_skip(BenchCase const& c, Machine const& machine) {
   if (c.n > largest_n) return "n = " + std::to_string(c.n) + " is over 2^48";
   if (c.n / c.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
   if (c.k >= (std::int64_t{1} << 30)) return "k = " + std::to_string(c.k) + " is over 2^30, the most candidates a row may hold";
-  double const share = machine.memory_bytes / ranks_on_node(c, machine);
-  if (share <= 0.0 || c.bytes_per_rank <= usable_share * share) return "";
+  double const share = memory_of_rank(machine, ranks_on_node(c, machine));
+  if (fits_into(c.bytes_per_rank, share)) return "";
   return "it needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
          " are available; lower --n, --m or --k, use more nodes" + (c.resident ? ", or use --keys streamed" : "");
 }
@@ -90,7 +90,7 @@ std::vector<int> counts_of_ranks(BenchConfig const& config, Machine const& machi
 bool fit_together(std::vector<BenchCase> const& cases, Machine const& machine) {
   double bytes = 0.0;
   for (auto const& c : cases) bytes += c.bytes_per_rank * ranks_on_node(c, machine);
-  return cases.size() == 1 || machine.memory_bytes <= 0.0 || bytes <= usable_share * machine.memory_bytes;
+  return cases.size() == 1 || fits_into(bytes, machine.memory_bytes);
 }
 
 class Planner {

@@ -12,7 +12,7 @@ namespace {
 /// (src/measure/row_batch.hpp, row_lists.hpp).
 constexpr double fused_step = 31.0 * 512.0, merge_budget = 32.0 * 1048576.0;
 
-/// Bins of a row's profile: the widest row of a batch sets their number for all, and never fewer than some 700 (RowBatch::fine_bins).
+/// Bins of a row's profile: the widest row of a draw sets their number for all, and never fewer than some 700 (bins_of_draw).
 double bins_per_row(GroupPlan const& group, RunConfig const& config, double rows) {
   bool const spread = config.row_sigma == RowSigma::natural && config.input.empty();
   double const widest = spread ? 1.0 + 0.8 * std::sqrt(std::log(rows + 1.0) / static_cast<double>(group.d)) : 1.0;

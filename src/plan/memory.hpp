@@ -1,6 +1,7 @@
 // Memory that a rank needs at its highest: resident bytes of the whole process (VmHWM), libraries and program included.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "plan/plan.hpp"
@@ -11,8 +12,12 @@ namespace asymptop {
 /// host; libraries for fast networks may take some 100 MB more.
 inline constexpr double program_bytes = 3.3e7;
 
-/// Share of a rank's memory that a case may take.
-inline constexpr double usable_share = 0.9;
+/// Memory of one of the ranks that share a node; 0 where that is not known.
+inline double memory_of_rank(Machine const& machine, int ranks_on_node) { return machine.memory_bytes / std::max(1, ranks_on_node); }
+inline double memory_of_rank(Machine const& machine) { return memory_of_rank(machine, machine.ranks_on_node); }
+
+/// Whether a case that needs so many bytes of so many may be measured: a tenth stays free. What is not known is enough.
+inline bool fits_into(double bytes, double memory) { return memory <= 0.0 || bytes <= 0.9 * memory; }
 
 /// Results of all draws of a group, which rank 0 holds until they are written.
 double results_bytes(GroupPlan const& group, RunConfig const& config);

@@ -51,20 +51,19 @@ void choose_path(GroupPlan& group, RunConfig const& config, Machine const& machi
 }
 
 void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& machine) {
-  double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
+  double const share = memory_of_rank(machine);
   auto rows = std::min(config.rows, config.batch_rows > 0 ? config.batch_rows : largest_batch);
   auto const bytes = [&](bool resident) { return study_bytes(group, config, machine, resident, static_cast<double>(rows)); };
-  bool const unknown = share <= 0.0;
-  group.resident =
-      config.keys == KeyStorage::resident || (config.keys == KeyStorage::automatic && (unknown || bytes(true) <= resident_share * share));
-  auto const fits = [&] { return unknown || bytes(group.resident) <= usable_share * share; };
+  group.resident = config.keys == KeyStorage::resident ||
+                   (config.keys == KeyStorage::automatic && (share <= 0.0 || bytes(true) <= resident_share * share));
+  auto const fits = [&] { return fits_into(bytes(group.resident), share); };
   // Without output errors large k need not be held, and a pass over the keys for every few rows would cost far more than that is worth.
   for (auto k = group.k.rbegin(); k != group.k.rend() && !fits() && !config.output_error && *k > 1; ++k) group.held = *k / 2;
   while (rows > 1 && !fits()) rows = (rows + 1) / 2;
   group.rows_per_batch = static_cast<int>(rows);
   group.batches_in_flight = batches_in_flight(static_cast<double>(rows), config, machine);
   group.bytes_per_rank = bytes(group.resident);
-  group.fits = unknown || group.bytes_per_rank <= usable_share * share;
+  group.fits = fits_into(group.bytes_per_rank, share);
   if (!group.fits && !machine.assumed) {
     std::ostringstream message;
     message.precision(3);

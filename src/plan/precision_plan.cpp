@@ -46,7 +46,7 @@ PrecisionCase make_case(PrecisionConfig const& config, std::int64_t n, std::size
 
 PrecisionPlan plan_precision(PrecisionConfig const& config, Machine const& machine) {
   PrecisionPlan plan;
-  double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
+  double const share = memory_of_rank(machine);
   double const sets = static_cast<double>(config.precision.size()), rows = static_cast<double>(config.rows * config.draws);
   for (auto const n : config.n) {
     for (std::size_t law = 0; law < config.sigma.size(); ++law) {
@@ -54,7 +54,7 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, Machine const& machi
       double const size = static_cast<double>(n);
       c.bytes_per_rank = program_bytes + machine.threads * size * bytes_per_entry;
       c.seconds = rows * size * (seconds_to_draw + sets * seconds_per_set);
-      if (share > 0.0 && c.bytes_per_rank > usable_share * share)
+      if (!fits_into(c.bytes_per_rank, share))
         throw UsageError("--n", std::to_string(n),
                          "needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
                              " are available; lower --n or --threads, or use fewer ranks on a node");

@@ -37,8 +37,8 @@ StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
       double const rows = static_cast<double>(config.draws * config.rows), laws = static_cast<double>(group.cases.size());
       group.seconds = rows * std::min(1.0, static_cast<double>(n) / 4096.0) * (seconds_per_row + laws * seconds_per_law);
       group.bytes_per_rank = simulation_bytes(group, config, machine);
-      double const share = machine.memory_bytes / std::max(1, machine.ranks_on_node);
-      if (share > 0.0 && group.bytes_per_rank > usable_share * share)
+      double const share = memory_of_rank(machine);
+      if (!fits_into(group.bytes_per_rank, share))
         throw UsageError("n = " + std::to_string(n) + " needs " + bytes_text(group.bytes_per_rank) + " on each rank and " +
                          bytes_text(share) + " are available; lower --draws or --rows");
       plan.groups.push_back(std::move(group));

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Start-up is most of a small run: shared memory only, no daemon for a lone rank, no spinning on shared cores.
@@ -103,3 +105,20 @@ def compare(a: Path, b: Path) -> Outcome:
 def assert_equal(a: Path, b: Path) -> None:
     outcome = compare(a, b)
     assert outcome.code == 0, str(outcome)
+
+
+# Of a run, not of what it measured; `residual` and `tolerance` of attend's checks are fp64 sums of ranks.
+OF_THE_RUN = ("phase_seconds", "exact_seconds", "top_k_seconds", "bytes_sent", "residual", "tolerance")
+
+
+def values(path: Path) -> dict[str, bytes]:
+    """The bytes of every dataset that is data: timings aside."""
+    found: dict[str, bytes] = {}
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and name.rsplit("/", 1)[-1] not in OF_THE_RUN:
+            found[name] = repr(item[()].tolist()).encode() if item.dtype.kind == "O" else item[()].tobytes()
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found

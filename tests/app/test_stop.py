@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from command_line import assert_equal, asymptop, binary, study
+from command_line import assert_equal, asymptop, binary, study, values
 from running import Run
 
 # Two groups of two cases, a second or two on one rank; several draws of each.
@@ -22,40 +22,9 @@ OPTIONS = [*AXES, "--rows", "16", "--draws", "24", "--threads", "1"]
 CASES = ["n4096-d64-law1", "n4096-d64-law2", "n8192-d64-law1", "n8192-d64-law2"]
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., Run]]:
-    runs: list[Run] = []
-
-    def begin(*arguments: object, **options: object) -> Run:
-        runs.append(Run(*arguments, **options))  # type: ignore[arg-type]
-        return runs[-1]
-
-    yield begin
-    for run in runs:
-        if not run.over():
-            run.kill()
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study(tmp_path_factory.mktemp("undisturbed") / "r.h5", OPTIONS)
-
-
-# Of a run, not of what it measured; `residual` and `tolerance` of attend's checks are fp64 sums of ranks.
-OF_THE_RUN = ("phase_seconds", "exact_seconds", "top_k_seconds", "bytes_sent", "residual", "tolerance")
-
-
-def values(path: Path) -> dict[str, bytes]:
-    """The bytes of every dataset that is data: timings aside."""
-    found: dict[str, bytes] = {}
-
-    def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and name.rsplit("/", 1)[-1] not in OF_THE_RUN:
-            found[name] = repr(item[()].tolist()).encode() if item.dtype.kind == "O" else item[()].tobytes()
-
-    with h5py.File(path) as file:
-        file.visititems(visit)
-    return found
 
 
 def assert_undisturbed(output: Path, undisturbed: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from asymptop.reader import ResultsError, open_results  # type: ignore[import-not-found]
-from command_line import ROOT, SETTINGS, assert_equal, asymptop, binary, study
+from command_line import SETTINGS, assert_equal, asymptop, binary, study
+from failing_storage import failing_library
 from running import Run
-from test_stop import start  # noqa: F401
 
 OPTIONS = ["--n", "64,100", "--k", "8", "--rows", "4", "--draws", "4", "--block", "64", "--threads", "1"]
 CASES = ["n100-d64-law1.h5", "n64-d64-law1.h5"]
@@ -32,16 +32,6 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if library is None:
         pytest.skip("there is no C compiler for the library that makes calls fail")
     return library
-
-
-def failing_library(folder: Path) -> Path | None:
-    """To be preloaded; none where there is no C compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        return None
-    source = ROOT / "tests" / "support" / "failing_storage.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "failing.so", source, "-ldl"], check=True)
-    return folder / "failing.so"
 
 
 def settings(library: Path, call: str, path: str, at: int, error: int) -> dict[str, str]:
@@ -163,7 +153,7 @@ def test_cases_on_another_file_system(whole: Path, tmp_path: Path) -> None:
     assert_equal(tmp_path / "r.h5", whole)
 
 
-def test_two_runs_at_once(start: Callable[..., Run], tmp_path: Path) -> None:  # noqa: F811
+def test_two_runs_at_once(start: Callable[..., Run], tmp_path: Path) -> None:
     """A run that was taken for dead comes back while, and after, another one has finished its work."""
     options = ["--n", "4096", "--sigma", "1,2", "--k", "8", "--rows", "16", "--draws", "24", "--block", "256"]
     whole = study(tmp_path / "whole.h5", [*options, "--threads", "1"])
