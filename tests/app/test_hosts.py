@@ -107,8 +107,10 @@ def test_same_bytes_with_latency(hosts: Hosts, alone: Path, tmp_path: Path) -> N
     assert data_bytes(hosts) - before > DRAWS * ROWS * 3 * LARGEST_K * 8
 
 
+# Where tests run in the background of a script SIGINT is ignored, and is inherited so.
 LEAVING = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
 from hosts import Hosts, eventually
 with Hosts(4) as hosts:

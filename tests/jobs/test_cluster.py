@@ -88,7 +88,7 @@ def test_sweep(cluster: Cluster, place: Path, alone: dict[str, Path], launcher: 
     assert run.wait() == "COMPLETED", run.log()
     assert run.difference(alone["short"]) == ""
     starts = run.events("start")
-    assert len(starts) == 4
+    assert len(starts) == 4, run.log()
     assert {event["node_list"] for event in starts} == {"h[1-2]"}
     assert all(event["ranks"] == 2 and 1.7e9 < event["submit"] <= event["start"] for event in starts)
     assert "4 done" in run.status()
