@@ -125,7 +125,7 @@ ASYMPTOP_SIMD_INLINE LaneMask equal(Ints a, Ints b) {
 #endif
 }
 
-/// Nearest integers of |x| < 2^31, ties to even.
+/// Nearest integers of |x| < 2^31, ties to even; of others and of NaN the least integer, as the instruction has it.
 ASYMPTOP_SIMD_INLINE Ints to_nearest(Floats x) {
 #if defined(ASYMPTOP_SIMD_AVX512)
   // With a mask of all lanes: the intrinsic without one makes gcc 12 warn falsely.
@@ -134,7 +134,8 @@ ASYMPTOP_SIMD_INLINE Ints to_nearest(Floats x) {
   return reinterpret_cast<Ints>(_mm256_cvtps_epi32(reinterpret_cast<__m256>(x)));
 #else
   Ints r{};
-  for (int l = 0; l < width; ++l) r[l] = static_cast<std::int32_t>(__builtin_rintf(x[l]));
+  for (int l = 0; l < width; ++l)
+    r[l] = __builtin_fabsf(x[l]) < 2147483648.0f ? static_cast<std::int32_t>(__builtin_rintf(x[l])) : INT32_MIN;
   return r;
 #endif
 }

@@ -2,6 +2,8 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "app/commands.hpp"
 #include "app/input.hpp"
@@ -12,6 +14,7 @@
 #include "app/together.hpp"
 #include "config/errors.hpp"
 #include "measure/peak_memory.hpp"
+#include "plan/teams.hpp"
 #include "results/attend_file.hpp"
 #include "results/whole_file.hpp"
 
@@ -25,9 +28,11 @@ class Attend {
   Attend(Communicator const& comm, AttendConfig const& config, Input const& input, AttendPlan const& plan, Machine const& machine)
       : comm_(comm), config_(config), input_(input), plan_(plan), machine_(machine) {
     // Before anything is written: a bad value in a file ends the run.
-    for (auto const& item : plan.cases) {
-      bool const scan = input.file != nullptr && largest_value_.count({item.head, item.n}) == 0;
-      if (scan) largest_value_[{item.head, item.n}] = scan_together(comm, *input.file, item.head, item.n, config.block).largest_value;
+    for (auto const& set : plan.sets) {
+      for (auto const& item : set.cases) {
+        bool const scan = input.file != nullptr && largest_value_.count({item.head, item.n}) == 0;
+        if (scan) largest_value_[{item.head, item.n}] = scan_together(comm, *input.file, item.head, item.n, config.block).largest_value;
+      }
     }
   }
 
@@ -36,19 +41,18 @@ class Attend {
     print(describe(plan_, config_, machine_) + "\n" + attend_table_heading());
     provenance_ =
         collect_provenance(comm_, {"attend", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads}, {});
-    if (!config_.save_output.empty()) outputs_ = std::make_unique<OutputFile>(comm_, config_.save_output);
-    for (auto const& item : plan_.cases) {
-      if (stop_wanted(comm_)) {
-        print(stopped_line(cases_.size(), plan_.cases.size(), cases_.empty() ? "" : ", in " + config_.output));
-        return exit_stopped;
-      }
-      measure(item);
+    if (!config_.save_output.empty())
+      outputs_ = std::make_unique<OutputFile>(comm_, config_.save_output, config_.wants(BenchKernel::exact_attention));
+    for (auto const& set : plan_.sets) {
+      if (measure(set)) continue;
+      print(stopped_line(cases_.size(), plan_.cases(), cases_.empty() ? "" : ", in " + config_.output));
+      return exit_stopped;
     }
     if (outputs_) outputs_->close();
     finish();
     bool valid = true;
     for (auto const& c : cases_) valid = valid && c.verdict_reason().empty();
-    return valid ? 0 : 1;
+    return comm_.max(static_cast<std::int64_t>(valid ? 0 : 1)) == 0 ? 0 : 1;
   }
 
  private:
@@ -56,23 +60,52 @@ class Attend {
     if (comm_.is_root()) (config_.json == "-" ? std::cerr : std::cout) << text << std::flush;
   }
 
-  void measure(AttendCase const& item) {
+  /// Every draw of every case of a set: each team of ranks makes one at a time, all teams at once. False when asked to stop before that.
+  bool measure(AttendSet const& set) {
+    auto const own = static_cast<std::size_t>(team_of_rank(comm_.rank(), set.teams, comm_.size()));
+    auto const team = comm_.split(static_cast<int>(own));
+    std::optional<RingSequence> sequence;
+    auto const draws = static_cast<std::size_t>(config_.draws), teams = static_cast<std::size_t>(set.teams);
+    std::vector<AttendDraw> of_case;  // on rank 0: of the case that is not complete
     reset_peak_memory();
-    MeasuredAttention measured{item, {}, machine_.ranks, machine_.threads};
-    auto const* file = input_.file.get();
-    RingSequence sequence(comm_, item, config_.block, file, file == nullptr ? largest_normal : largest_value_.at({item.head, item.n}));
-    for (std::int64_t draw = 0; draw < config_.draws; ++draw) {
-      SaveOutputs save;
-      if (outputs_) {
-        save = [&](ExactAttention const* exact, TopKAttention const* top_k) { outputs_->write(sequence, draw, exact, top_k); };
+    for (std::size_t first = 0; first < set.cases.size() * draws; first += teams) {
+      if (stop_wanted(comm_)) return false;
+      std::vector<AttendUnit> units;
+      for (auto i = first; i < std::min(first + teams, set.cases.size() * draws); ++i)
+        units.push_back({&set.cases[i / draws], static_cast<std::int64_t>(i % draws)});
+      std::optional<AttendDraw> draw;
+      if (own < units.size()) draw = make(team, units, own, sequence);
+      if (outputs_ && !draw) outputs_->write(units);
+      double const peak = comm_.max(peak_memory());
+      auto const before = cases_.size();
+      auto unit = units.begin();
+      for (auto& made : gather_draws(comm_, draw && team.is_root() ? &*draw : nullptr)) {
+        of_case.push_back(std::move(made));
+        auto const& item = *(unit++)->item;
+        if (of_case.size() == draws)
+          cases_.push_back({item, std::exchange(of_case, {}), comm_.size() / set.teams, machine_.threads, set.teams, peak});
       }
-      measured.draws.push_back(run_attend_draw(config_, sequence, draw, save));
+      for (auto i = before; i < cases_.size(); ++i) print(attend_table_rows(cases_[i]));
+      // As soon as a case is complete: a run that is ended loses those in flight only.
+      if (cases_.size() > before) write_attend_file(config_.output, provenance_, cases_);
     }
-    measured.peak_bytes_per_rank = comm_.max(peak_memory());
-    print(attend_table_rows(measured));
-    cases_.push_back(std::move(measured));
-    // After every case: a run that is ended loses the case in flight only.
-    if (comm_.is_root()) write_attend_file(config_.output, provenance_, cases_);
+    return true;
+  }
+
+  /// The draw of this rank's team.
+  AttendDraw make(Communicator const& team, std::vector<AttendUnit> const& units, std::size_t own,
+                  std::optional<RingSequence>& sequence) const {
+    auto const& item = *units[own].item;
+    if (!sequence || &sequence->item() != &item) {
+      sequence.reset();  // its memory goes first
+      auto const* file = input_.file.get();
+      sequence.emplace(team, item, config_.block, file, file == nullptr ? largest_normal : largest_value_.at({item.head, item.n}));
+    }
+    SaveOutputs save;
+    if (outputs_) {
+      save = [&](ExactAttention const* exact, TopKAttention const* top_k) { outputs_->write(units, own, *sequence, exact, top_k); };
+    }
+    return run_attend_draw(config_, *sequence, units[own].draw, save);
   }
 
   void finish() const {
@@ -92,7 +125,7 @@ class Attend {
   Machine const& machine_;
   Provenance provenance_;
   std::unique_ptr<OutputFile> outputs_;
-  std::vector<MeasuredAttention> cases_;
+  std::vector<MeasuredAttention> cases_;                                   ///< complete ones, on rank 0
   std::map<std::pair<std::int64_t, std::int64_t>, double> largest_value_;  ///< |v| of a head's first n rows
 };
 

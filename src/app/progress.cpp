@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace asymptop {
@@ -12,7 +13,7 @@ constexpr double seconds_between_lines = 30.0, seconds_between_bars = 0.2;
 
 std::string clock_text(double seconds) {
   char text[32];
-  auto const whole = static_cast<long long>(seconds + 0.5);
+  auto const whole = std::llround(seconds);
   if (whole >= 3600) {
     std::snprintf(text, sizeof text, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
   } else {

@@ -1,6 +1,6 @@
 #include "app/stop.hpp"
 
-#include <signal.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): sigaction is POSIX's
 
 #include <chrono>
 #include <cstdint>

@@ -19,7 +19,7 @@ constexpr char const* introduction =
     "--spectral the spectral and Frobenius norm of the difference of the two attention matrices, divided by n.\n"
     "\n"
     "  mpirun -n 2 asymptop attend --n 2^12:2^14 --k 64,n^0.5 --sigma 1,2\n"
-    "  mpirun -n 2 asymptop attend --n 2^15 --mask none,causal --kernel exact-attention --draws 5    rates with and without mask\n"
+    "  mpirun -n 2 asymptop attend --n 2^15 --mask none,causal --kernel exact-attention --groups 1   rates with and without mask\n"
     "  mpirun -n 2 asymptop attend --n 2^10:2^14 --k n^0.5,n^0.75 --spectral --draws 8               norms of the difference\n"
     "  mpirun -n 2 asymptop attend --input tensors.h5 --n 2^14 --mask causal --save-output out.h5    your own Q, K, V\n"
     "\n"
@@ -48,6 +48,9 @@ po::options_description attend_options() {
   add("input", text(""), "HDF5 file with Q, K and V, (n,d) or (heads,n,d), instead of synthetic input; --n are prefixes");
   add("heads", text(""), "heads of the file, e.g. 0,3 [all]");
   add("draws", text("1"), "independent draws of queries, keys and values: the replicates of every standard error");
+  add("groups", text("auto"),
+      "auto | G: share heads, laws of sigma and draws out among G groups of ranks, each a ring of its own; auto: by the rows of the rank "
+      "that has most, as memory allows. Rates are those of one group");
   add("seed", text("1"), "seed of all draws");
   add("block", text("4096"), "keys per block, a power of two from 64; ranks own whole blocks; part of a result's identity");
   add("save-output", text(""), "write all attention outputs, (n, d) for each case and draw, to this HDF5 file, all ranks at once");
@@ -82,6 +85,7 @@ std::optional<AttendConfig> parse_attend_options(int argc, char const* const* ar
   config.spectral = values["spectral"].as<bool>();
   config.iterations = parse_integer("--iterations", text("iterations"), 1, 100000);
   config.draws = parse_integer("--draws", text("draws"), 1, 1 << 20);
+  config.groups = parse_groups(text("groups"));
   config.save_output = text("save-output");
   config.input = text("input");
   config.heads = parse_heads(text("heads"));

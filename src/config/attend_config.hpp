@@ -24,6 +24,7 @@ struct AttendConfig : MeasureOptions {
   bool spectral = false;
   std::int64_t iterations = 200;  ///< of the power iteration, at most
   std::string save_output;        ///< HDF5 file of the attention outputs, empty for none
+  int groups = 0;                 ///< teams of ranks that share heads, laws and draws out; 0: as the plan finds fastest
 
   bool wants(BenchKernel which) const;
 };

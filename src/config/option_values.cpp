@@ -21,6 +21,15 @@ std::int64_t parse_integer(std::string const& option, std::string const& text, s
   return value;
 }
 
+int parse_groups(std::string const& text) {
+  if (text == "auto") return 0;
+  int groups = 0;
+  auto const* end = text.data() + text.size();
+  auto const [stop, error] = std::from_chars(text.data(), end, groups);
+  if (error != std::errc() || stop != end || groups < 1) throw UsageError("--groups", text, "is neither auto nor a number from 1");
+  return groups;
+}
+
 std::int64_t parse_size(std::string const& option, std::string const& text, std::int64_t largest) {
   auto const caret = text.find('^');
   std::string const allowed = "is not a whole number (or power, as 2^20) from 1 to " + std::to_string(largest);

@@ -32,6 +32,9 @@ std::int64_t parse_block(std::string const& text);
 /// Heads of a tensor file, each once; none where the text is empty.
 std::vector<std::int64_t> parse_heads(std::string const& list);
 
+/// Groups of ranks: 0 for `auto`, else from 1.
+int parse_groups(std::string const& text);
+
 /// The choice whose name_of() is the text.
 template <class Enum>
 Enum choose(std::string const& option, std::string const& text, std::initializer_list<Enum> choices) {

@@ -133,16 +133,6 @@ bool parse_switch(std::string const& option, std::string const& text) {
   return text == "on";
 }
 
-/// 0 for `auto`.
-int parse_groups(std::string const& text) {
-  if (text == "auto") return 0;
-  int groups = 0;
-  auto const* end = text.data() + text.size();
-  auto const [stop, error] = std::from_chars(text.data(), end, groups);
-  if (error != std::errc() || stop != end || groups < 1) throw UsageError("--groups", text, "is neither auto nor a number from 1");
-  return groups;
-}
-
 std::vector<double> parse_epsilons(std::string const& list) {
   std::vector<double> values;
   for (auto const& item : split_list("--epsilon", list)) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "measure/timing.hpp"
+#include "measure/tolerances.hpp"
 
 namespace asymptop {
 
@@ -59,13 +60,12 @@ struct CheckResiduals {
   }
 };
 
-/// Tolerances. Counts must be right; sums of fp32 exponentials hold to 1e-5, plus what rounding a logit of size L to fp32 does
-/// to its exponential (8 L 2^-24); a dot product of length d in fp32 errs by at most about (d + 2) 2^-24 ‖q‖‖k‖.
+/// Counts must be right; the rest is fp32's (tolerances.hpp).
 inline std::array<double, check_names.size()> check_tolerances(std::int64_t d, double largest_logit) {
-  double const ulp = std::ldexp(1.0, -24), sums = 1e-5 + 8.0 * ulp * largest_logit;
+  double const sums = sums_tolerance(d, largest_logit);
   std::array<double, check_names.size()> tolerance{};
   auto const set = [&](Check check, double value) { tolerance[static_cast<std::size_t>(check)] = value; };
-  set(Check::audit_scores, static_cast<double>(d + 2) * ulp);
+  set(Check::audit_scores, score_tolerance(d));
   set(Check::audit_metrics, sums);
   set(Check::sum_p, 1e-5);
   set(Check::sum_p_direct, sums);

@@ -23,16 +23,20 @@ inline double fixed_point_scale(double bound, std::int64_t count) {
 /// member is not finite.
 inline std::vector<double> exact_sums(Communicator const& comm, std::vector<double> const& values, std::size_t width, std::int64_t count) {
   std::vector<double> largest(width, 0.0);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    double const size = std::isfinite(values[i]) ? std::fabs(values[i]) : INFINITY;
-    largest[i % width] = std::max(largest[i % width], size);
+  for (std::size_t first = 0; first < values.size(); first += width) {
+    for (std::size_t c = 0; c < width; ++c) {
+      double const value = values[first + c], size = std::isfinite(value) ? std::fabs(value) : INFINITY;
+      largest[c] = std::max(largest[c], size);
+    }
   }
   comm.max(largest);
   std::vector<double> scale(width);
   for (std::size_t c = 0; c < width; ++c) scale[c] = std::isfinite(largest[c]) ? fixed_point_scale(largest[c], count) : 0.0;
   std::vector<std::int64_t> sums(width, 0);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (scale[i % width] > 0.0) sums[i % width] += std::llround(values[i] * scale[i % width]);
+  for (std::size_t first = 0; first < values.size(); first += width) {
+    for (std::size_t c = 0; c < width; ++c) {
+      if (scale[c] > 0.0) sums[c] += std::llround(values[first + c] * scale[c]);
+    }
   }
   comm.sum(sums);
   std::vector<double> result;

@@ -7,16 +7,20 @@
 
 #include "config/errors.hpp"
 #include "plan/memory.hpp"
+#include "plan/teams.hpp"
 
 namespace asymptop {
 namespace {
 
-/// Bytes of one rank at the case's peak.
-double estimate_bytes(AttendCase const& c, AttendConfig const& config, Machine const& machine) {
-  double const n = static_cast<double>(c.n), d = static_cast<double>(c.d), ranks = machine.ranks;
-  // A rank owns a run of blocks, with a causal mask an early and a late one.
-  double const runs = c.mask == Mask::causal ? 2.0 : 1.0, block = static_cast<double>(config.block);
-  double const rows = std::min(n, std::ceil(std::ceil(n / block) / (runs * ranks)) * runs * block);
+/// Rows of the rank that has most: it owns a run of blocks, with a causal mask an early and a late one.
+double most_rows(AttendCase const& c, AttendConfig const& config, int ranks) {
+  double const n = static_cast<double>(c.n), runs = c.mask == Mask::causal ? 2.0 : 1.0, block = static_cast<double>(config.block);
+  return std::min(n, std::ceil(std::ceil(n / block) / (runs * ranks)) * runs * block);
+}
+
+/// Bytes of one rank of a team at the case's peak.
+double estimate_bytes(AttendCase const& c, AttendConfig const& config, int ranks) {
+  double const d = static_cast<double>(c.d), rows = most_rows(c, config, ranks);
   double const matrix = rows * d * 4.0, buffers = 1.0 + std::min(2.0, ranks - 1.0);
   double const heads = static_cast<double>(c.k.size());
   // Queries; keys and values, and room for those that arrive; outputs; a row's sums, a few nodes of each as a rule.
@@ -30,11 +34,29 @@ double estimate_bytes(AttendCase const& c, AttendConfig const& config, Machine c
   return bytes;
 }
 
-std::string reason_to_skip(AttendCase const& c, Machine const& machine) {
+std::string reason_to_skip(double bytes_per_rank, AttendSet const& set, Machine const& machine) {
   double const share = memory_of_rank(machine);
-  if (fits_into(c.bytes_per_rank, share)) return "";
-  return "it needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
-         " are available; lower --n or --k, or use more nodes";
+  if (fits_into(bytes_per_rank, share)) return "";
+  return "it needs " + bytes_text(bytes_per_rank) + " on each rank and " + bytes_text(share) + " are available; lower --n or --k, " +
+         (set.teams > 1 ? "take fewer --groups, " : "") + "or use more nodes";
+}
+
+/// The number of teams for cases of one shape.
+int choose_teams(AttendSet const& set, AttendConfig const& config, Machine const& machine) {
+  if (config.groups > 0) return config.groups;
+  auto const& c = set.cases.front();
+  auto const draws = static_cast<std::int64_t>(set.cases.size()) * config.draws;
+  int best = 1;
+  double fewest = INFINITY;
+  for (int teams = 1; teams <= std::min<std::int64_t>(machine.ranks, draws); ++teams) {
+    int const ranks = machine.ranks / teams;  // of the smallest
+    if (teams > 1 && !fits_into(estimate_bytes(c, config, ranks), memory_of_rank(machine))) break;
+    double const rows = std::ceil(static_cast<double>(draws) / teams) * most_rows(c, config, ranks);
+    if (rows > fewest) continue;
+    fewest = rows;
+    best = teams;
+  }
+  return best;
 }
 
 /// A sigma law of synthetic input, or a head of a tensor file.
@@ -95,6 +117,12 @@ std::vector<Source> sources_of(AttendConfig const& config, InputShape const& inp
 
 }  // namespace
 
+std::size_t AttendPlan::cases() const {
+  std::size_t count = 0;
+  for (auto const& set : sets) count += set.cases.size();
+  return count;
+}
+
 double AttendCase::visible_pairs() const {
   double const rows = static_cast<double>(n);
   return mask == Mask::causal ? rows * (rows + 1.0) / 2.0 : rows * rows;
@@ -117,23 +145,29 @@ double selection_bytes_per_row(std::int64_t keep) {
 AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Machine const& machine) {
   AttendPlan plan;
   auto const sources = sources_of(config, input);
+  auto const draws = static_cast<std::int64_t>(sources.size()) * config.draws;
+  if (config.groups > std::min<std::int64_t>(machine.ranks, draws)) {
+    throw UsageError("--groups", std::to_string(config.groups),
+                     machine.ranks <= draws ? "is more than there are ranks (" + std::to_string(machine.ranks) + ")"
+                                            : "is more than there are draws to share out (" + std::to_string(draws) + ")");
+  }
   for (auto const d : input.n > 0 ? std::vector{input.d} : config.d) {
     for (auto const n : config.n) {
-      for (auto const& source : sources) {
-        for (auto const mask : config.mask) {
-          auto c = make_case(config, input, n, d, source, mask);
-          c.bytes_per_rank = estimate_bytes(c, config, machine);
-          auto const reason = reason_to_skip(c, machine);
-          if (reason.empty()) {
-            plan.cases.push_back(std::move(c));
-          } else {
-            plan.skips.push_back({c.id, reason});
-          }
+      for (auto const mask : config.mask) {
+        AttendSet set;
+        for (auto const& source : sources) set.cases.push_back(make_case(config, input, n, d, source, mask));
+        set.teams = choose_teams(set, config, machine);
+        double const bytes = estimate_bytes(set.cases.front(), config, machine.ranks / set.teams);
+        auto const reason = reason_to_skip(bytes, set, machine);
+        for (auto& c : set.cases) {
+          c.bytes_per_rank = bytes;
+          if (!reason.empty()) plan.skips.push_back({c.id, reason});
         }
+        if (reason.empty()) plan.sets.push_back(std::move(set));
       }
     }
   }
-  if (plan.cases.empty()) throw UsageError("nothing to measure: " + plan.skips.front().what + ": " + plan.skips.front().reason);
+  if (plan.sets.empty()) throw UsageError("nothing to measure: " + plan.skips.front().what + ": " + plan.skips.front().reason);
   return plan;
 }
 
@@ -141,14 +175,17 @@ std::string describe(AttendPlan const& plan, AttendConfig const& config, Machine
   std::ostringstream out;
   out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draw(s) each\n";
   char line[256];
-  std::snprintf(line, sizeof line, "%-28s %10s %5s %-16s %-7s %12s %12s\n", "case", "n", "d", "sigma law", "mask", "bytes/rank", "Gflop");
+  std::snprintf(line, sizeof line, "%-28s %10s %5s %-16s %-7s %6s %12s %12s\n", "case", "n", "d", "sigma law", "mask", "groups",
+                "bytes/rank", "Gflop");
   out << line;
-  for (auto const& c : plan.cases) {
-    double const flops = (config.wants(BenchKernel::exact_attention) ? c.exact_flops() : 0.0) + c.top_k_flops();
-    std::snprintf(line, sizeof line, "%-28s %10lld %5lld %-16.16s %-7s %12s %12.4g%s\n", c.id.c_str(), static_cast<long long>(c.n),
-                  static_cast<long long>(c.d), c.sigma_law.c_str(), name_of(c.mask), bytes_text(c.bytes_per_rank).c_str(), flops / 1e9,
-                  c.k_clipped ? "  (k clipped to n)" : "");
-    out << line;
+  for (auto const& set : plan.sets) {
+    for (auto const& c : set.cases) {
+      double const flops = (config.wants(BenchKernel::exact_attention) ? c.exact_flops() : 0.0) + c.top_k_flops();
+      std::snprintf(line, sizeof line, "%-28s %10lld %5lld %-16.16s %-7s %6d %12s %12.4g%s\n", c.id.c_str(), static_cast<long long>(c.n),
+                    static_cast<long long>(c.d), c.sigma_law.c_str(), name_of(c.mask), set.teams, bytes_text(c.bytes_per_rank).c_str(),
+                    flops / 1e9, c.k_clipped ? "  (k clipped to n)" : "");
+      out << line;
+    }
   }
   for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
   return out.str();

@@ -32,9 +32,17 @@ struct AttendCase {
   double top_k_flops() const;
 };
 
-struct AttendPlan {
+/// Cases of one shape. Their draws, one after another, are shared out among teams of ranks (plan/teams.hpp).
+struct AttendSet {
   std::vector<AttendCase> cases;
+  int teams = 1;
+};
+
+struct AttendPlan {
+  std::vector<AttendSet> sets;
   std::vector<Skip> skips;
+
+  std::size_t cases() const;
 };
 
 /// Bytes that the candidates of a batch of rows may take on a rank whose keys take `shard_bytes`.
@@ -43,7 +51,9 @@ double selection_budget(double shard_bytes);
 /// Bytes that a row's candidates take while the `keep` best are selected, and its lists afterwards.
 double selection_bytes_per_row(std::int64_t keep);
 
-/// Throws UsageError for a law that fails at some n, and when no case is left.
+/// --groups auto: of the numbers of teams that fit into memory the one with the fewest rows, over all its turns, on the rank that has
+/// most; of equal ones the largest, whose rings are the shortest. Throws UsageError for a law that fails at some n, for more groups than
+/// there are ranks or draws, and when no case is left.
 AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Machine const& machine);
 
 /// The plan as a person reads it.

@@ -8,6 +8,7 @@
 #include "config/errors.hpp"
 #include "plan/input_plan.hpp"
 #include "plan/memory.hpp"
+#include "plan/teams.hpp"
 
 namespace asymptop {
 namespace {
@@ -214,8 +215,7 @@ StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine c
   std::vector<std::vector<double>> seconds;  // per team and shape
   std::vector<double> per_head;
   for (int t = 0; t < teams; ++t) {
-    int const first = static_cast<int>(std::int64_t{machine.ranks} * t / teams),
-              end = static_cast<int>(std::int64_t{machine.ranks} * (t + 1) / teams);
+    int const first = first_rank_of_team(t, teams, machine.ranks), end = first_rank_of_team(t + 1, teams, machine.ranks);
     plan.teams.push_back({first, end - first, 0.0});
     auto& of_team = seconds.emplace_back();
     per_head.push_back(0.0);

@@ -23,6 +23,7 @@ void write_attributes(hid_t group, MeasuredAttention const& c) {
   to.integer("draws", static_cast<std::int64_t>(c.draws.size()));
   to.integer("k_clipped", c.item.k_clipped ? 1 : 0);
   to.integer("ranks", c.ranks);
+  to.integer("groups", c.teams);
   to.integer("threads", c.threads);
   to.number("visible_pairs", c.item.visible_pairs());
   to.number("exact_gflops", c.exact_gflops());

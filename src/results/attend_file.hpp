@@ -17,7 +17,8 @@ namespace asymptop {
 struct MeasuredAttention {
   AttendCase item;
   std::vector<AttendDraw> draws;
-  int ranks = 0, threads = 0;
+  int ranks = 0, threads = 0;  ///< of each of the teams that worked beside one another
+  int teams = 1;
   double peak_bytes_per_rank = 0.0;
 
   /// Residuals of all draws: the worst of each.
@@ -38,19 +39,32 @@ std::vector<std::string> attend_records(MeasuredAttention const& measured);
 std::string attend_table_heading();
 std::string attend_table_rows(MeasuredAttention const& measured);
 
-/// The file that --save-output names: a group per case and in it one per draw. It appears under its name when closed. Collective.
+/// One draw of one case, as one team of ranks makes it.
+struct AttendUnit {
+  AttendCase const* item;
+  std::int64_t draw;
+};
+
+/// The file that --save-output names: a group per case and in it one per draw. It appears under its name when closed. Collective over
+/// all ranks.
 class OutputFile {
  public:
-  OutputFile(Communicator const& comm, std::string path);
+  /// exact: whether exact attention is measured.
+  OutputFile(Communicator const& comm, std::string path, bool exact);
   ~OutputFile();
-  void write(RingSequence const& sequence, std::int64_t draw, ExactAttention const* exact, TopKAttention const* top_k);
+  /// The draws that all teams make at once. `own`: which of them is this rank's; its outputs, null for what was not measured.
+  void write(std::vector<AttendUnit> const& units, std::size_t own, RingSequence const& sequence, ExactAttention const* exact,
+             TopKAttention const* top_k);
+  /// On a rank that has none of them.
+  void write(std::vector<AttendUnit> const& units);
   void close();
 
  private:
-  void write_rows(hid_t group, std::string const& name, RingSequence const& sequence, float const* rows, std::string const& long_name);
+  void write_unit(AttendUnit const& unit, RingSequence const* sequence, ExactAttention const* exact, TopKAttention const* top_k);
 
   Communicator const& comm_;
   std::string path_, part_;
+  bool exact_;
   h5::Handle file_;
 };
 

@@ -53,6 +53,7 @@ Json record(MeasuredAttention const& c, char const* metric, std::string const& p
   json["draws"] = c.draws.size();
   json["verdict"] = c.verdict();
   json["ranks"] = c.ranks;
+  json["groups"] = c.teams;
   json["threads"] = c.threads;
   return json;
 }

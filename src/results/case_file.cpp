@@ -129,11 +129,12 @@ void write_case(std::string const& output, Provenance const& provenance, StudyCa
   fs::remove(checkpoint_path(output, study_case.plan().id), none_there);
 }
 
-void write_checkpoint(std::string const& output, Provenance provenance, StudyCase const& study_case) {
-  for (auto& [name, value] : provenance.texts) {
+void write_checkpoint(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
+  auto of_checkpoint = provenance;
+  for (auto& [name, value] : of_checkpoint.texts) {
     if (name == "kind") value = checkpoint_kind;
   }
-  write_case_file(checkpoint_path(output, study_case.plan().id), provenance, study_case);
+  write_case_file(checkpoint_path(output, study_case.plan().id), of_checkpoint, study_case);
 }
 
 void merge_cases(std::string const& output, std::vector<std::string> const& paths) {

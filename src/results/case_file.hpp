@@ -19,7 +19,7 @@ std::string checkpoint_path(std::string const& output, std::string const& id);
 void write_case(std::string const& output, Provenance const& provenance, StudyCase const& study_case);
 
 /// The same of a case that has not all its draws yet: the schema of a case file, with a `kind` of its own.
-void write_checkpoint(std::string const& output, Provenance provenance, StudyCase const& study_case);
+void write_checkpoint(std::string const& output, Provenance const& provenance, StudyCase const& study_case);
 inline constexpr char const* checkpoint_kind = "checkpoint";
 
 /// Copies the cases of `paths` into one file, again by way of a temporary one. Root attributes come from the first.

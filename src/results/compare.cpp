@@ -13,7 +13,7 @@ namespace {
 
 std::set<std::string> const not_data = {"seconds_total", "seconds_pass", "keys", "merge", "path", "phase", "phase_seconds",
                                         // of attend
-                                        "ranks", "threads", "exact_seconds", "top_k_seconds", "exact_gflops", "top_k_gflops",
+                                        "ranks", "groups", "threads", "exact_seconds", "top_k_seconds", "exact_gflops", "top_k_gflops",
                                         "peak_bytes_per_rank", "bytes_sent", "residual", "tolerance"};
 
 /// A case's attributes, but for what it was asked for when how many draws it got depended on them: those alone tell.
@@ -46,7 +46,7 @@ std::string value_difference(std::string const& where, std::vector<T> const& a, 
   for (std::size_t i = 0; i < a.size(); ++i) {
     bool equal = false;
     if constexpr (std::is_arithmetic_v<T>) {
-      equal = std::memcmp(&a[i], &b[i], sizeof(T)) == 0;
+      equal = std::memcmp(&a[i], &b[i], sizeof(T)) == 0;  // NOLINT(bugprone-suspicious-memory-comparison): bytes are what counts
     } else {
       equal = a[i] == b[i];
     }

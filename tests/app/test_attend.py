@@ -30,7 +30,7 @@ def attend(folder: Path, *arguments: str | Path, ranks: int = 1, threads: int = 
 
 @dataclass(frozen=True)
 class Inputs:
-    """One head as it is stored, fp32."""
+    """One head, or several in front of one another, as they are stored, fp32."""
 
     q: NDArray[np.float32]
     k: NDArray[np.float32]
@@ -47,6 +47,10 @@ def normal_inputs(n: int, d: int, seed: int, spread: float = 1.0) -> Inputs:
     rng = np.random.default_rng(seed)
     q, k, v = (rng.standard_normal((n, d)).astype(np.float32) for _ in range(3))
     return Inputs((spread * q).astype(np.float32), k, v)
+
+
+def stacked(heads: list[Inputs]) -> Inputs:
+    return Inputs(*(np.stack([getattr(head, name) for head in heads]) for name in "qkv"))
 
 
 def integer_inputs(n: int, d: int, seed: int) -> Inputs:
@@ -204,9 +208,51 @@ def test_same_bytes_for_any_ranks_and_threads(name: str, tmp_path: Path) -> None
     expected = outputs(tmp_path / "out1.h5")
     assert len(expected) >= 2 * len(SAME[name][1].split(","))
     for ranks, threads in LAYOUTS if name != "norms" else LAYOUTS[::2]:
-        attend(tmp_path, *arguments, "--save-output", "out.h5", "-o", "b.h5", "--force", ranks=ranks, threads=threads)
+        more = ["--groups", "1", "--save-output", "out.h5", "-o", "b.h5", "--force"]
+        attend(tmp_path, *arguments, *more, ranks=ranks, threads=threads)
         assert outputs(tmp_path / "out.h5") == expected, (ranks, threads)
         assert_equal(tmp_path / "alone.h5", tmp_path / "b.h5")
+
+
+def test_groups_share_draws_and_heads_out(tmp_path: Path) -> None:
+    """As many groups as there are draws to share, more or fewer; ranks in unequal groups, and groups with nothing left
+    to do: the same bytes, and the file says what was shared."""
+    rng = np.random.default_rng(3)
+    stacked([normal_inputs(300, 16, seed, rng.uniform(0.5, 3.0)) for seed in range(5)]).write(tmp_path / "in.h5")
+    of_file = ["--input", "in.h5", "--n", "130,300", "--mask", "none,causal", "--k", "1,n^0.5"]
+    of_file += ["--spectral", "--iterations", "9"]
+    synthetic = ["--n", "150,200", "--d", "8", "--sigma", "1,3,log(n)", "--draws", "3", "--k", "7"]
+    for arguments in (of_file, synthetic):
+        attend(tmp_path, *arguments, "--save-output", "out1.h5", "-o", "alone.h5", "--force")
+        expected = outputs(tmp_path / "out1.h5")
+        for ranks, groups in ((4, 1), (4, 2), (4, 3), (4, 4), (5, 5), (3, "auto"), (8, 3)):
+            more = ["--groups", str(groups), "--save-output", "out.h5", "-o", "b.h5", "--force"]
+            attend(tmp_path, *arguments, *more, ranks=ranks)
+            assert outputs(tmp_path / "out.h5") == expected, (ranks, groups)
+            assert_equal(tmp_path / "alone.h5", tmp_path / "b.h5")
+            with h5py.File(tmp_path / "b.h5") as file, h5py.File(tmp_path / "alone.h5") as alone:
+                assert list(file["cases"]) == list(alone["cases"])
+                for case in file["cases"].values():
+                    shared = int(case.attrs["groups"])
+                    assert groups in (shared, "auto")
+                    assert case.attrs["ranks"] == ranks // shared
+                    if ranks % shared == 0:
+                        assert np.all((case["bytes_sent"][()] > 0) == (ranks > shared))
+
+
+def test_groups_follow_rows_and_memory(tmp_path: Path) -> None:
+    """auto: blocks that cannot be spread over all ranks are not; a sequence that must be spread is."""
+
+    def groups(*arguments: str, ranks: int) -> list[str]:
+        plan = attend(tmp_path, *arguments, "--dry-run", ranks=ranks).stdout
+        return [line.split()[5] for line in plan.splitlines() if line.startswith("n")]
+
+    one_block = ["--n", "64", "--draws", "4"]
+    assert groups(*one_block, ranks=4) == ["4"]
+    assert groups(*one_block, ranks=3) == ["3"], "two turns, as with two groups"
+    assert groups("--n", "2^12", "--draws", "1", ranks=4) == ["1"]
+    assert groups("--n", "2^12", "--draws", "3", ranks=2) == ["1"], "two groups would take two turns of all rows"
+    assert groups("--n", "2^12", "--draws", "4", ranks=2) == ["2"]
 
 
 @pytest.mark.parametrize("case", range(3))
@@ -316,7 +362,8 @@ def test_compare_sees_another_seed(tmp_path: Path) -> None:
 
 def test_help_dry_run_and_kernels(tmp_path: Path) -> None:
     text = asymptop("attend", "--help", cwd=tmp_path).stdout
-    for option in ["n", "d", "k", "sigma", "kernel", "mask", "spectral", "iterations", "input", "heads", "save-output"]:
+    options = ["n", "d", "k", "sigma", "kernel", "mask", "spectral", "iterations", "input", "heads", "groups"]
+    for option in [*options, "save-output"]:
         assert f"--{option} " in text, option
     plan = attend(tmp_path, "--n", "2^10:2^12", "--mask", "none,causal", "--dry-run")
     assert plan.stdout.count("causal") >= 3
@@ -349,6 +396,8 @@ def test_help_dry_run_and_kernels(tmp_path: Path) -> None:
         (["--n", "64", "--sigma", "1e6"], ["--sigma", "1e6"]),
         (["--n", "64", "--k", "n+"], ["--k", "n+"]),
         (["--n", "64", "--heads", "0"], ["--heads", "--input"]),
+        (["--n", "64", "--groups", "0"], ["--groups", "'0'"]),
+        (["--n", "64", "--draws", "2", "--groups", "2"], ["--groups", "ranks (1)"]),
         (["--n", "64", "--input", "missing.h5"], ["--input", "missing.h5"]),
         (["--n", "64", "-o", "no/such/a.h5"], ["no/such/a.h5"]),
         (["--n", "64", "--save-output", "no/such/a.h5"], ["--save-output", "no/such/a.h5"]),

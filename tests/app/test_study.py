@@ -55,6 +55,22 @@ def test_config_file(finished: Path, tmp_path: Path) -> None:
         assert sorted(file["cases"]) == CASES[2:]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cases"),
+    [
+        ("--n 2048 --d 4096 --sigma 1,3,12 --k n/2 --rows 16", 3),
+        ("--n 874 --d 57 --sigma log(n) --k n/2 --inputs rademacher --self include", 1),
+        ("--n 600 --d 256 --sigma 2 --k 9 --inputs rademacher --self include", 1),
+    ],
+    ids=["long-products", "products-of-like-terms", "longer-ones"],
+)
+def test_what_fp32_costs_is_allowed(arguments: str, cases: int, tmp_path: Path) -> None:
+    """Roundings of d additions grow with sqrt(d), and with d where all terms of a key's product with itself are alike:
+    the audit, which is in fp64, sees them, and they are no fault."""
+    outcome = ran(tmp_path, *arguments.split(), "--draws", "6")
+    assert outcome.stdout.count(" VALID") == cases
+
+
 def test_stored_config_runs_again(finished: Path, tmp_path: Path) -> None:
     with h5py.File(finished / "results.h5") as file:
         (tmp_path / "again.cfg").write_text(str(file.attrs["config_text"]))

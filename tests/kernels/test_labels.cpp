@@ -97,7 +97,7 @@ TEST_F(Labels, OfFullAttentionToo) {
   auto const config = parse_attend_options(static_cast<int>(argv.size()), argv.data(), false).value();
   auto const plan = plan_attend(config, {}, {});
   Communicator const comm(MPI_COMM_WORLD);
-  RingSequence sequence(comm, plan.cases[0], config.block, nullptr, largest_normal);
+  RingSequence sequence(comm, plan.sets.front().cases.front(), config.block, nullptr, largest_normal);
   auto const draw = run_attend_draw(config, sequence, 0, {});
   EXPECT_EQ(verdict_reason(draw.residuals), "");
   for (auto const& label : kernels()) EXPECT_TRUE(is_ours_or_kokkos(label)) << "kernel '" << label << "'";

@@ -124,10 +124,14 @@ def tensor_study(rng: random.Random, folder: Path) -> Command:
                 check_case(case, tensors, cells={(cells.randrange(draws), cells.randrange(rows))})
 
     def how(rng: random.Random, ranks: int) -> list[str]:
-        groups = ["auto", *map(str, range(1, min(heads, ranks) + 1))]
-        return [*keys_and_merge(rng, ranks), "--groups", rng.choice(groups)]
+        return [*keys_and_merge(rng, ranks), *groups_of(heads)(rng, ranks)]
 
     return Command("study, tensors", "study", words + checkpoints(rng), check, how)
+
+
+def groups_of(heads: int) -> Callable[[random.Random, int], list[str]]:
+    """Of ranks, among which heads are shared out."""
+    return lambda rng, ranks: ["--groups", rng.choice(["auto", *map(str, range(1, min(heads, ranks) + 1))])]
 
 
 def simulate(rng: random.Random, folder: Path) -> Command:
@@ -147,11 +151,11 @@ def simulate(rng: random.Random, folder: Path) -> Command:
 
 
 def attend(rng: random.Random, folder: Path) -> Command:
-    inputs = test_attend.normal_inputs(
-        rng.randint(100, 1200), rng.randint(4, 40), rng.randrange(2**32), rng.choice([1.0, 3.0])
-    )
-    lengths = sorted({rng.randint(20, len(inputs.q)) for _ in range(rng.randint(1, 3))})
-    words = ["--input", str(inputs.write(folder / "tensors.h5")), "--n", ",".join(map(str, lengths))]
+    n, d, spread = rng.randint(100, 1200), rng.randint(4, 40), rng.choice([1.0, 3.0])
+    heads = [test_attend.normal_inputs(n, d, rng.randrange(2**32), spread) for _ in range(rng.choice([1, 1, 2, 3]))]
+    lengths = sorted({rng.randint(20, n) for _ in range(rng.randint(1, 3))})
+    words = ["--input", str(test_attend.stacked(heads).write(folder / "tensors.h5"))]
+    words += ["--n", ",".join(map(str, lengths))]
     words += ["--k", some(rng, 1, 3, ("1", "7", "n^0.5", "n/2", "n")), "--block", rng.choice(["64", "256", "4096"])]
     words += ["--mask", some(rng, 1, 2, ("none", "causal"))]
     if rng.random() < 0.3:
@@ -160,7 +164,7 @@ def attend(rng: random.Random, folder: Path) -> Command:
     def check(path: Path) -> None:
         with h5py.File(path) as file:
             case = rng.choice(list(file["cases"].values()))
-            n = int(case.attrs["n"])
+            n, inputs = int(case.attrs["n"]), heads[int(case.attrs["head"])]
             s, p = test_attend.attention_matrix(inputs, n, case.attrs["mask"] == "causal")
             exact = p @ in_fp32(inputs.v[:n])
             for column, k in enumerate(case["k"][()].tolist()):
@@ -170,7 +174,7 @@ def attend(rng: random.Random, folder: Path) -> Command:
                     found = float(case["output_error_relative"][0, column])
                     assert abs(found - error) <= 1e-4 * error + 1e-4, f"{case.name} k={k}: {found}, numpy {error}"
 
-    return Command("attend", "attend", words, check, again=["--force"])
+    return Command("attend", "attend", words, check, groups_of(len(heads)), again=["--force"])
 
 
 def precision(rng: random.Random, folder: Path) -> Command:

@@ -82,4 +82,8 @@ using SaveOutputs = std::function<void(ExactAttention const*, TopKAttention cons
 /// One draw of a case. `save` may be empty.
 AttendDraw run_attend_draw(AttendConfig const& config, RingSequence& sequence, std::int64_t draw, SaveOutputs const& save);
 
+/// Brings draws together on rank 0, in the order of their ranks: `own` of each rank that has one, null elsewhere. Collective; empty on
+/// other ranks.
+std::vector<AttendDraw> gather_draws(Communicator const& comm, AttendDraw const* own);
+
 }  // namespace asymptop

@@ -4,6 +4,7 @@
 
 #include "measure/attend/full_attention.hpp"
 #include "measure/row_partial.hpp"
+#include "measure/tolerances.hpp"
 
 namespace asymptop {
 namespace {
@@ -254,11 +255,11 @@ class DrawCheck {
     return std::sqrt(difference / std::max(square, 1e-290));
   }
 
-  /// Tolerances as those of the benchmarks' checks (bench_check.hpp). A power iteration that has not reached the largest row is no result.
+  /// A power iteration that has not reached the largest row is no result.
   std::vector<BenchResidual> residuals() const {
     std::vector<double> worst{scores_, exact_output_, sum_p_, top_k_output_, tail_mass_, largest_logit_};
     comm_.max(worst);
-    double const ulp = std::ldexp(1.0, -24), score = static_cast<double>(d_ + 2) * ulp, sums = 1e-5 + 8.0 * ulp * worst[5];
+    double const score = score_tolerance(d_), sums = sums_tolerance(d_, worst[5]);
     std::vector<BenchResidual> found{{"scores", worst[0], score}, {"finite", finite_, 0.0}};
     if (exact_ != nullptr) {
       found.push_back({"keys_seen", keys_seen_, 0.0});

@@ -7,6 +7,7 @@
 
 #include "measure/row_batch.hpp"
 #include "measure/row_partial.hpp"
+#include "measure/tolerances.hpp"
 #include "reference/attention_row.hpp"
 
 namespace asymptop {
@@ -224,12 +225,10 @@ class AnswerCheck {
     note(output_, std::sqrt(difference / std::max(square, 1e-290)));
   }
 
-  /// A dot product of length d in fp32 errs by at most about (d + 2) 2^-24 ‖q‖‖k‖; sums of fp32 exponentials hold to 1e-5, plus what
-  /// rounding a logit of size L does to its exponential (8 L 2^-24).
   std::vector<BenchResidual> residuals() {
     std::vector<double> worst{scores_, missed_, profile_, output_, log_sum_exp_};
     problem_.comm.max(worst);
-    double const ulp = std::ldexp(1.0, -24), score = static_cast<double>(problem_.item.d + 2) * ulp, sums = 1e-5 + 8.0 * ulp * worst[4];
+    double const score = score_tolerance(problem_.item.d), sums = sums_tolerance(problem_.item.d, worst[4]);
     auto const kernel = problem_.item.kernel;
     std::vector<BenchResidual> found;
     if (kernel != BenchKernel::exact_attention) found.push_back({"scores", worst[0], score});

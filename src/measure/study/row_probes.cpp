@@ -74,14 +74,13 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
     return false;
   }
   std::int64_t kept = 0;
-  double tail = with_window;
   if (one_value) {
     kept = static_cast<std::int64_t>(std::ceil((with_window - probe.target) / mass_of(probe.high)));
     kept = std::clamp<std::int64_t>(kept, 0, answer.inside);
   } else {
     // From the small end, so that the tail is summed itself.
     std::sort(answer.collected.begin(), answer.collected.end());
-    tail = without_window;
+    double tail = without_window;
     std::size_t out = 0;
     while (out < answer.collected.size() && tail + mass_of(answer.collected[out]) <= probe.target) tail += mass_of(answer.collected[out++]);
     kept = answer.inside - static_cast<std::int64_t>(out);
