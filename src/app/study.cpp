@@ -278,6 +278,8 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
     });
     return 0;
   }
+  if (config->mpi_memory == MpiMemory::device && !is_host_space<StudySpace> && !mpi_takes_device_memory())
+    throw UsageError("--mpi-memory", "device", "needs an MPI that reads device memory, which this one does not say it does");
   check_launch(comm, machine);
   check_on_root(comm, [&] {
     check_output(config->output, config->force, config->resume);

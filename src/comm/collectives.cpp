@@ -56,6 +56,15 @@ Task<std::vector<std::vector<T>>> gather(Communicator const& comm, std::vector<T
 
 Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::vector<std::int64_t> values,
                                                std::vector<std::size_t> counts) {
+  auto const rank = counts.begin() + comm.rank();
+  auto const begin = values.begin() + static_cast<std::ptrdiff_t>(std::accumulate(counts.begin(), rank, std::size_t{0}));
+  std::vector<std::int64_t> own(begin, begin + static_cast<std::ptrdiff_t>(*rank));
+  auto adding = reduce_scatter(comm, std::span<std::int64_t const>(values), std::move(own), std::move(counts));
+  co_return co_await adding;
+}
+
+Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::span<std::int64_t const> values,
+                                               std::vector<std::int64_t> own, std::vector<std::size_t> counts) {
   if (std::accumulate(counts.begin(), counts.end(), std::size_t{0}) != values.size())
     throw RunError("reduce_scatter: counts do not add up");
   auto const others = other_ranks(comm);
@@ -64,17 +73,15 @@ Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::ve
   std::vector<Outgoing<std::int64_t>> out;
   for (int const r : others) {
     auto const rank = static_cast<std::size_t>(r);
-    out.push_back({r, std::span<std::int64_t const>(values).subspan(first[rank], counts[rank])});
+    out.push_back({r, values.subspan(first[rank], counts[rank])});
   }
   Exchange<std::int64_t> exchange(comm, out, others);
   auto const received = co_await exchange;
-  auto const begin = values.begin() + static_cast<std::ptrdiff_t>(first[static_cast<std::size_t>(comm.rank())]);
-  std::vector<std::int64_t> mine(begin, begin + static_cast<std::ptrdiff_t>(counts[static_cast<std::size_t>(comm.rank())]));
   for (auto const& part : received) {
-    if (part.size() != mine.size()) throw RunError("reduce_scatter: counts differ between ranks");
-    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] += part[i];
+    if (part.size() != own.size()) throw RunError("reduce_scatter: counts differ between ranks");
+    for (std::size_t i = 0; i < own.size(); ++i) own[i] += part[i];
   }
-  co_return std::move(mine);
+  co_return std::move(own);
 }
 
 template <class T>

@@ -1,6 +1,7 @@
 // Collective calls that run beside other work. As with Exchange, those of one communicator follow one another.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "comm/communicator.hpp"
@@ -25,6 +26,11 @@ Task<std::vector<std::vector<T>>> gather(Communicator const& comm, std::vector<T
 
 /// Element-wise sum over ranks (exact in any order); rank r keeps `counts[r]` of them.
 Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::vector<std::int64_t> values, std::vector<std::size_t> counts);
+
+/// The same of values that stay where they are, in memory that MPI reads and this program perhaps cannot, a device's. `own`: a copy of
+/// those that this rank keeps.
+Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::span<std::int64_t const> values,
+                                               std::vector<std::int64_t> own, std::vector<std::size_t> counts);
 
 /// Element-wise reduction over ranks; sizes agree. T: double, int64.
 template <class T>

@@ -1,5 +1,9 @@
 #include "comm/communicator.hpp"
 
+#if __has_include(<mpi-ext.h>)
+#include <mpi-ext.h>
+#endif
+
 #include <chrono>
 #include <thread>
 
@@ -52,6 +56,14 @@ void check_mpi(int code, char const* call) {
   int length = 0;
   MPI_Error_string(code, text, &length);
   throw RunError(std::string(call) + ": " + std::string(text, static_cast<std::size_t>(length)));
+}
+
+bool mpi_takes_device_memory() {
+#if defined(MPIX_CUDA_AWARE_SUPPORT) && MPIX_CUDA_AWARE_SUPPORT
+  return MPIX_Query_cuda_support() == 1;
+#else
+  return false;
+#endif
 }
 
 int checked_count(std::size_t count) {

@@ -20,6 +20,9 @@ void check_mpi(int code, char const* call);
 /// MPI's counts are int; throws RunError when a count does not fit.
 int checked_count(std::size_t count);
 
+/// Whether this MPI says that it reads and writes the memory of CUDA devices itself.
+bool mpi_takes_device_memory();
+
 /// MPI's name of an item's type.
 template <class T>
 MPI_Datatype mpi_type() {

@@ -22,6 +22,7 @@ char const* name_of(KeyStorage value) {
 char const* name_of(KernelPath value) {
   return value == KernelPath::automatic ? "auto" : value == KernelPath::fused ? "fused" : "blas-tile";
 }
+char const* name_of(MpiMemory value) { return value == MpiMemory::host ? "host" : "device"; }
 
 namespace {
 
@@ -106,7 +107,9 @@ po::options_description study_options() {
       "0: by the plan; the results are the same")(
       "groups", text("auto"),
       "auto | G: share the heads of tensor input out among G groups of ranks, each of which splits its heads' keys over its ranks")(
-      "threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
+      "mpi-memory", text("host"),
+      "host | device: whether a device's sums are copied to the host before they are sent, or sent by an MPI that reads device memory; the "
+      "results are the same")("threads", text("0"), "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
   return options;
 }
 
@@ -262,6 +265,7 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   using enum MergeStrategy;
   config.merge = choose("--merge", text("merge"), {automatic, root, owner, tree, threshold});
   config.groups = parse_groups(text("groups"));
+  config.mpi_memory = choose("--mpi-memory", text("mpi-memory"), {MpiMemory::host, MpiMemory::device});
   if (!text("target-se").empty()) config.target_se = parse_share("--target-se", text("target-se"));
   if (!text("target-metrics").empty()) config.target_metrics = parse_metrics("--target-metrics", text("target-metrics"));
   if (!text("max-time").empty()) config.max_seconds = parse_duration("--max-time", text("max-time"));

@@ -21,6 +21,8 @@ enum class Mask { none, causal };
 enum class KeyStorage { automatic, resident, streamed };
 /// How scores are made: fused host kernels, or BLAS tiles with portable kernels.
 enum class KernelPath { automatic, fused, blas_tile };
+/// Where MPI finds what is summed up on a device: copied to the host first, or there.
+enum class MpiMemory { host, device };
 
 char const* name_of(RowSigma value);
 char const* name_of(Weights value);
@@ -28,6 +30,7 @@ char const* name_of(SelfKey value);
 char const* name_of(Mask value);
 char const* name_of(KeyStorage value);
 char const* name_of(KernelPath value);
+char const* name_of(MpiMemory value);
 
 /// Context lengths of simulated rows go up to here.
 inline constexpr std::int64_t largest_simulated_n = std::int64_t{1} << 62;
@@ -61,11 +64,12 @@ struct RunConfig : MeasureOptions {
   std::vector<double> epsilon;
   std::vector<Law> count_above;
   std::int64_t batch_rows = 0;  ///< query rows that pass over the keys together; 0: by the plan
-  std::int64_t hold = 0;  ///< largest k whose keys are held; larger ones are counted at thresholds. 0: as memory allows
+  std::int64_t hold = 0;        ///< largest k whose keys are held; larger ones are counted at thresholds. 0: as memory allows
   KeyStorage keys = KeyStorage::automatic;
   KernelPath path = KernelPath::automatic;
   MergeStrategy merge = MergeStrategy::automatic;
   int groups = 0;  ///< teams of ranks among which heads are shared out; 0: as the plan finds fastest
+  MpiMemory mpi_memory = MpiMemory::host;
 };
 
 /// Parses `asymptop study` options. Returns nothing after --help was printed. Throws UsageError.

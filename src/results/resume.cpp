@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include "config/errors.hpp"
@@ -16,15 +17,16 @@ namespace asymptop {
 namespace fs = std::filesystem;
 namespace {
 
+/// Options that say which cases there are, and those that change nothing of their numbers.
+std::set<std::string> const not_of_case = {"n", "d", "inputs", "heads", "max-time", "keys", "merge", "groups", "batch-rows", "mpi-memory"};
+
 /// The options that a case's numbers depend on.
 std::string options_of_case(std::string const& config_text) {
   std::istringstream in(config_text);
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     auto const name = line.substr(0, line.find(" = "));
-    if (name != "n" && name != "d" && name != "inputs" && name != "max-time" && name != "heads" && name != "keys" && name != "merge" &&
-        name != "groups")
-      kept += line + "\n";
+    if (not_of_case.count(name) == 0) kept += line + "\n";
   }
   return kept;
 }

@@ -57,7 +57,8 @@ def test_synthetic(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng([*name.encode()])
     for ranks, threads in LAYOUTS[name]:
         keys = str(rng.choice(["resident", "streamed"]))
-        other = study(tmp_path / f"{ranks}x{threads}.h5", [*arguments, "--keys", keys], ranks, threads)
+        how = ["--keys", keys, "--mpi-memory", str(rng.choice(["host", "device"]))]
+        other = study(tmp_path / f"{ranks}x{threads}.h5", [*arguments, *how], ranks, threads)
         assert_equal(alone, other)
 
 

@@ -103,7 +103,8 @@ def synthetic_study(rng: random.Random, folder: Path) -> Command:
 def keys_and_merge(rng: random.Random, ranks: int) -> list[str]:
     del ranks
     merge = rng.choice(["auto", "root", "owner", "tree", "threshold"])
-    return ["--keys", rng.choice(["auto", "resident", "streamed"]), "--merge", merge]
+    memory = rng.choice(["host", "device"])
+    return ["--keys", rng.choice(["auto", "resident", "streamed"]), "--merge", merge, "--mpi-memory", memory]
 
 
 def tensor_study(rng: random.Random, folder: Path) -> Command:

@@ -1,12 +1,37 @@
 // What rank owners and the second pass tell each other: segments and probes out, sums and answers back. Device data are staged here,
-// through to_host and to_device: MPI is given host memory alone, so it need not know of devices.
+// through to_host and to_device, so that MPI need not know of devices; with --mpi-memory device it reads sums where they are. What the
+// host makes, sorted lists and packed probes, it sends itself in any case.
 #include <algorithm>
+#include <numeric>
 
 #include "comm/collectives.hpp"
 #include "comm/merge_profile.hpp"
 #include "measure/study/batch_run.hpp"
 
 namespace asymptop {
+
+template <class View>
+Task<std::vector<std::int64_t>> BatchRun::add_up(View const& sums, std::size_t width) {
+  auto counts = items_of_owners(comm_, all_owners(), width);
+  if (setup_.config->mpi_memory == MpiMemory::device) {
+    using Memory = typename View::memory_space;
+    auto const rank = counts.begin() + comm_.rank();
+    std::vector<std::int64_t> own(*rank);
+    Kokkos::View<std::int64_t const*, Memory, Kokkos::MemoryTraits<Kokkos::Unmanaged>> const part(
+        sums.data() + std::accumulate(counts.begin(), rank, std::size_t{0}), own.size());
+    // Blocking, and after all kernels: what MPI reads is complete.
+    Kokkos::fence();
+    Kokkos::deep_copy(Kokkos::View<std::int64_t*, Kokkos::HostSpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>>(own.data(), own.size()),
+                      part);
+    phases_.stop(Phase::evaluate);
+    auto adding = reduce_scatter(comm_, {sums.data(), sums.size()}, std::move(own), std::move(counts));
+    co_return co_await adding;
+  }
+  auto const host = to_host(sums);
+  phases_.stop(Phase::evaluate);
+  auto adding = reduce_scatter(comm_, {host.data(), host.data() + host.size()}, std::move(counts));
+  co_return co_await adding;
+}
 
 Task<void> BatchRun::gather_from_owners(std::vector<std::int64_t>& integers, std::vector<float>& floats) {
   phases_.stop(Phase::evaluate);
@@ -127,12 +152,9 @@ Task<void> BatchRun::load_probes() {
 
 Task<void> BatchRun::take_sums(std::vector<CheckResiduals>& checks) {
   auto const d = static_cast<std::size_t>(group_.d), segments = axes_.k.size() + 1;
-  auto const owner = all_owners();
   for (std::size_t law = 0; law < work_.sums.size(); ++law) {
-    auto const host = to_host(work_.sums[law]);
     auto const width = segments * (d + 1);
-    phases_.stop(Phase::evaluate);
-    auto summing = merge_profile(comm_, {host.data(), host.data() + host.size()}, owner, width);
+    auto summing = add_up(work_.sums[law], width);
     auto const merged = co_await summing;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       std::vector<double> sums;
@@ -166,9 +188,7 @@ Task<void> BatchRun::take_sums(std::vector<CheckResiduals>& checks) {
       }
     }
   }
-  auto const edges = to_host(work_.probes.edge);
-  phases_.stop(Phase::evaluate);
-  auto summing = merge_profile(comm_, {edges.data(), edges.data() + edges.size()}, owner, 2);
+  auto summing = add_up(work_.probes.edge, 2);
   edges_ = co_await summing;
 }
 

@@ -73,6 +73,10 @@ class BatchRun {
   /// Whether any rank has open probes (true before the first round); sets the most of any row.
   Task<bool> open_anywhere();
 
+  /// Integers of all rows on this rank's device, `width` a row, added up over ranks at the rows' owners. `sums` stays as it is meanwhile.
+  template <class View>
+  Task<std::vector<std::int64_t>> add_up(View const& sums, std::size_t width);
+
   /// Owners' numbers, in row order, for all ranks.
   Task<void> gather_from_owners(std::vector<std::int64_t>& integers, std::vector<float>& floats);
 
