@@ -104,7 +104,7 @@ po::options_description study_options() {
       "the row) | tree (pairwise) | threshold (owners find each row's k-th score first); the results are the same")(
       "batch-rows", text("0"),
       "query rows that pass over the keys together, 256 at most; with several ranks the messages of a batch hide behind another's passes. "
-      "0: by the plan; the results are the same")(
+      "On BLAS tiles in 24s. 0: by the plan; the results are the same")(
       "groups", text("auto"),
       "auto | G: share the heads of tensor input out among G groups of ranks, each of which splits its heads' keys over its ranks")(
       "mpi-memory", text("host"),

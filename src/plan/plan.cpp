@@ -15,6 +15,9 @@ namespace {
 
 /// Most rows whose scores are held at once; more rows than this take several passes over the keys.
 constexpr std::int64_t largest_batch = 256;
+/// OpenBLAS' kernels for AVX2 round a row of a product by its place among twelve. Batches on BLAS tiles begin at multiples of this, so that
+/// a row's place does not depend on them.
+constexpr std::int64_t blas_rows = 24;
 
 /// Share of a rank's memory that resident keys may take.
 constexpr double resident_share = 0.4;
@@ -51,16 +54,22 @@ void choose_path(GroupPlan& group, RunConfig const& config, Machine const& machi
   group.fused = machine.fused && config.path != KernelPath::blas_tile;
 }
 
+/// Rows of a batch, at most so many where the path leaves the choice.
+std::int64_t batch_of(GroupPlan const& group, RunConfig const& config, std::int64_t most) {
+  if (!group.fused && most < config.rows) most = std::max(blas_rows, most / blas_rows * blas_rows);
+  return std::min(config.rows, most);
+}
+
 void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& machine) {
   double const share = memory_of_rank(machine);
-  auto rows = std::min(config.rows, config.batch_rows > 0 ? config.batch_rows : largest_batch);
+  auto rows = batch_of(group, config, config.batch_rows > 0 ? config.batch_rows : largest_batch);
   auto const bytes = [&](bool resident) { return study_bytes(group, config, machine, resident, static_cast<double>(rows)); };
   group.resident = config.keys == KeyStorage::resident ||
                    (config.keys == KeyStorage::automatic && (share <= 0.0 || bytes(true) <= resident_share * share));
   auto const fits = [&] { return fits_into(bytes(group.resident), share); };
   // Without output errors large k need not be held, and a pass over the keys for every few rows would cost far more than that is worth.
   for (auto k = group.k.rbegin(); k != group.k.rend() && !fits() && !config.output_error && *k > 1; ++k) group.held = *k / 2;
-  while (rows > 1 && !fits()) rows = (rows + 1) / 2;
+  for (auto fewer = rows; !fits() && (fewer = batch_of(group, config, (rows + 1) / 2)) < rows;) rows = fewer;
   group.rows_per_batch = static_cast<int>(rows);
   group.batches_in_flight = batches_in_flight(static_cast<double>(rows), config, machine);
   group.bytes_per_rank = bytes(group.resident);
@@ -124,7 +133,7 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
 void choose_batches(GroupPlan& group, RunConfig const& config, Machine const& machine) {
   if (config.batch_rows > 0 || group.rows_per_batch < config.rows || config.rows < 2) return;
   auto halves = group;
-  halves.rows_per_batch = static_cast<int>((config.rows + 1) / 2);
+  halves.rows_per_batch = static_cast<int>(batch_of(group, config, (config.rows + 1) / 2));
   halves.batches_in_flight = batches_in_flight(static_cast<double>(halves.rows_per_batch), config, machine);
   auto const seconds = [&](GroupPlan const& plan) { return estimate_seconds(plan, config, machine, machine.ranks); };
   if (seconds(halves) < seconds(group)) group = std::move(halves);

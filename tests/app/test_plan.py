@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from case_files import make_invalid
-from command_line import asymptop
+from command_line import assert_equal, asymptop
 
 SIZE = ("--n", "64,100", "--d", "8", "--sigma", "1,2", "--k", "4", "--rows", "4", "--draws", "2", "--block", "64")
 
@@ -56,17 +56,22 @@ def test_batch_rows(tmp_path: Path) -> None:
     def rows(*words: str) -> list[int]:
         return [group["rows_per_batch"] for group in plan(tmp_path, *SIZE, *words)["groups"]]
 
+    fused = asymptop("study", *SIZE, "--path", "fused", "--dry-run", cwd=tmp_path).code == 0
+    paths = ["fused", "blas-tile"] if fused else ["blas-tile"]
     assert rows() == [4, 4]
-    assert rows("--batch-rows", "3") == [3, 3]
+    assert rows("--batch-rows", "3") == ([3, 3] if fused else [4, 4])
+    tiled = ("--n", "100", "--rows", "60", "--path", "blas-tile", "--batch-rows")
+    for most, found in (("1", 24), ("23", 24), ("50", 48), ("60", 60), ("100", 60)):
+        assert [group["rows_per_batch"] for group in plan(tmp_path, *tiled, most)["groups"]] == [found], most
     outcome = asymptop("study", *SIZE, "--batch-rows", "257", cwd=tmp_path)
     assert outcome.code == 2
     assert "--batch-rows" in outcome.stderr
-    for words in ((), ("--batch-rows", "1"), ("--batch-rows", "3")):
-        assert asymptop("study", *SIZE, *words, "-o", f"{len(words)}{words[-1:]}.h5", cwd=tmp_path).code == 0
-    files = sorted(path.name for path in tmp_path.glob("*.h5"))
-    assert len(files) == 3
-    for name in files[1:]:
-        assert asymptop("compare", files[0], name, cwd=tmp_path).code == 0
+    for path in paths:
+        size = (*SIZE[2:8], "--n", "60,200", "--rows", "50", "--draws", "2", "--block", "64", "--path", path)
+        assert asymptop("study", *size, "-o", "whole.h5", "--force", cwd=tmp_path).code == 0
+        for most in ("1", "3", "24", "49"):
+            assert asymptop("study", *size, "--batch-rows", most, "-o", "parts.h5", "--force", cwd=tmp_path).code == 0
+            assert_equal(tmp_path / "whole.h5", tmp_path / "parts.h5")
 
 
 def test_states_of_case_files(tmp_path: Path) -> None:
