@@ -12,7 +12,7 @@
 namespace asymptop {
 namespace {
 
-/// Bytes of one rank at the case's peak, as the portable path needs them; others need less.
+/// Bytes of one rank at the case's peak; tests/app/test_memory.py measures them.
 double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine const& machine) {
   double const n = static_cast<double>(c.n), d = static_cast<double>(c.d), m = static_cast<double>(c.m), ranks = c.ranks;
   double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
@@ -25,8 +25,9 @@ double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine con
   double const k = static_cast<double>(c.k), keep = std::min(k + 1.0, shard);
   // Candidate buffers; a few rows' lists on their way to their owners; the owner's own rows.
   double const gathered = c.merge == MergeStrategy::root ? ranks : 1.0;
-  bytes += m * (keep + std::max(keep / 4.0, 1024.0) + 8.0 * tile) * 8.0 + std::max(6.4e7, 4.0 * gathered * k * 8.0 * ranks) +
-           m / ranks * k * 16.0;
+  double const arriving = m * k * 8.0 * gathered, lists = std::min(4.5 * arriving, std::max(1.3e8, 4.0 * gathered * k * 8.0 * ranks));
+  bytes += m * (keep + std::max(keep / 4.0, 1024.0) + 8.0 * tile) * 8.0 + lists + m / ranks * k * 32.0;
+  if (c.path == "screened") bytes += shard * d;  // the keys once more, in 8 bits
   if (c.kernel == BenchKernel::profile) bytes += m * 20.0 * 32.0 * 40.0;
   return bytes;
 }

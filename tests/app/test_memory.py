@@ -65,6 +65,10 @@ LARGE = (
     (1, 2, "precision --n 2^20 --rows 4 --draws 2 --precision bf16 --k n/2"),
     (1, 1, "precision --n 2^20 --rows 1 --draws 2 --precision fp8;fp16;bf16;fp32 --k n/2"),
     (1, 1, "bench --kernel top-k --n 2^20 --k 1024 --m 64 --samples 3"),
+    (1, 1, "bench --kernel top-k --n 2^20 --k 1024 --m 64 --samples 3 --path screened"),
+    (2, 1, "bench --kernel top-k --n 2^18 --k 8192 --m 128 --samples 3 --merge root"),
+    (2, 1, "bench --kernel profile --n 2^18 --k 4096 --m 64 --samples 3 --merge owner"),
+    (1, 1, "bench --kernel top-k --n 2^18 --k 2^15 --m 256 --samples 3"),
     (1, 1, "bench --kernel exact-attention --n 2^18 --d 128 --m 64 --samples 3"),
 )
 
