@@ -141,7 +141,7 @@ MUTATIONS = (
         "return entry >> 32 >= cut.bits;",
         "return entry >> 32 > cut.bits;",
         ((2, STUDY_FUSED[1] + " --merge threshold"),),
-        ("test_strategies",),
+        ("test_strategies_16",),
     ),
     Mutation(
         "coarse bins", "bins forget their second moments",
