@@ -275,9 +275,7 @@ std::string bytes_text(double bytes) {
 }
 
 std::size_t StudyPlan::team_of(int rank) const {
-  std::size_t team = 0;
-  while (team + 1 < teams.size() && teams[team + 1].first_rank <= rank) ++team;
-  return team;
+  return static_cast<std::size_t>(team_of_rank(rank, static_cast<int>(teams.size()), teams.back().first_rank + teams.back().ranks));
 }
 
 double StudyPlan::seconds() const {
