@@ -172,9 +172,21 @@ def write_report(
     write_page(path, build_report(results, series, judgements, figures, more, inputs))
 
 
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def check_place(path: Path) -> None:
+    """OSError now, not after the figures are drawn, where a page cannot be written."""
+    try:
+        _draft(path).touch()
+    finally:
+        _draft(path).unlink(missing_ok=True)
+
+
 def write_page(path: Path, text: str) -> None:
     """Write beside the target and rename, so that a failure leaves an older report whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = _draft(path)
     try:
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)

@@ -17,7 +17,7 @@ from .jobs_command import cost_section
 from .precision_file import KIND, PrecisionResults, read_precision
 from .precision_report import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from .reader import ResultsError, open_results
-from .report import Section, write_report
+from .report import Section, check_place, write_report
 from .report_inputs import judge_inputs, primary
 from .scaling_command import write_scaling
 from .scaling_report import Target
@@ -61,6 +61,7 @@ def _precision(results: PrecisionResults | None, folder: Path | None, number: in
 
 def run(arguments: argparse.Namespace) -> int:
     try:
+        check_place(arguments.output)
         if kind_of(arguments.results) == KIND:
             write_precision_report(arguments.output, read_precision(arguments.results), arguments.figures)
             print(f"report: {arguments.output}")

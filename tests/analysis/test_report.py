@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import csv
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import h5py
 import pytest
 from asymptop import __main__ as command_line
+from asymptop import report_command
 from asymptop.claims import CLAIMS
 from asymptop.quantities import TAIL_MASS
 from asymptop.reader import open_results
@@ -77,8 +79,9 @@ def test_the_page_is_well_formed(made: tuple[str, Path]) -> None:
     assert "NaN" not in made[0].replace("nan", "NaN").split("<h2")[1]
 
 
-def test_claims_by_input(tmp_path: Path) -> None:
+def test_claims_by_input(tmp_path: Path, draw_only: Callable[..., None]) -> None:
     """Two inputs in one file: a column each, and the verdicts are those of Gaussian keys."""
+    draw_only("tail_mass_against_n")
     study = Study(n=(256, 1024, 4096), sigma=("1", "2"), k=("n^0.5",), draws=4, row_sigma="fixed")
     path = write_results(tmp_path / "results.h5", study)
     with h5py.File(path, "r+") as file:
@@ -161,7 +164,8 @@ def test_figures_and_their_data(made: tuple[str, Path]) -> None:
         assert 0 < float(row["expected"]) <= 1
 
 
-def test_table_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str], draw_only: Callable[..., None]) -> None:
+    draw_only("output_error_against_n")
     path = write_results(tmp_path / "heads.h5", Study(n=(256,), heads=3, input="q.h5", draws=1, output_errors=True))
     assert command_line.main(["report", str(path), "-o", str(tmp_path / "report.html")]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -177,8 +181,11 @@ def test_all_invalid_still_reports(tmp_path: Path) -> None:
     assert "No VALID case to draw" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_results(tmp_path / "results.h5", Study(n=(256,)))
+    monkeypatch.setattr(report_command, "render", lambda *_: pytest.fail("said before the figures are drawn"))
     assert command_line.main(["report", str(path), "-o", str(tmp_path / "absent" / "report.html")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -199,8 +206,9 @@ def test_the_first_page_comes_first(made: tuple[str, Path]) -> None:
     assert "so that σ = " in practice
 
 
-def test_extra_p(tmp_path: Path) -> None:
+def test_extra_p(tmp_path: Path, draw_only: Callable[..., None]) -> None:
     """Read back as Extra-P does: points, then a data line per point for every metric of every region."""
+    draw_only()
     study = Study(n=(256, 1024, 4096), sigma=("1", "2"), k=("n^0.5", "64", "4096"), draws=3)
     path = write_results(tmp_path / "r.h5", study)
     target = tmp_path / "extra_p.txt"

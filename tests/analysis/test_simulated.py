@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -35,7 +36,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_both_files_are_drawn(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_both_files_are_drawn(files: tuple[Path, Path], tmp_path: Path, draw_only: Callable[..., None]) -> None:
+    draw_only()  # and the two of the comparison
     measured, simulated = files
     assert report(tmp_path, measured, "--simulated", simulated) == 0
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -59,15 +61,19 @@ def test_both_files_are_drawn(files: tuple[Path, Path], tmp_path: Path) -> None:
     assert [float(found["low"]), float(found["high"])] == pytest.approx(np.percentile(values, (10, 90)).tolist())
 
 
-def test_without_the_option_nothing_changes(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_without_the_option_nothing_changes(
+    files: tuple[Path, Path], tmp_path: Path, draw_only: Callable[..., None]
+) -> None:
+    draw_only()
     assert report(tmp_path, files[0]) == 0
     assert not any((tmp_path / f"{name}.csv").exists() for name in NAMES)
 
 
 def test_a_simulated_file_has_its_own_report(
-    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], draw_only: Callable[..., None]
 ) -> None:
     """Its rows are i.i.d. Gaussian, so every claim that applies to such rows is judged."""
+    draw_only("tail_mass_against_n")
     assert report(tmp_path, files[1]) == 0
     assert "D-keps" in capsys.readouterr().out
     assert {row["panel"] for row in rows_of(tmp_path / "tail_mass_against_n.csv")} == {"σ = $1$", "σ = $2$", "σ = $3$"}

@@ -28,7 +28,7 @@ import slurm_cluster  # noqa: E402
 from cluster_run import LAUNCHERS, Run, write_case, write_sites  # noqa: E402
 from command_line import study  # noqa: E402
 from hosts import eventually, processes_in  # noqa: E402
-from slurm_cluster import Cluster  # noqa: E402
+from slurm_cluster import ENDED, Cluster  # noqa: E402
 
 STUDY = [
     "--n",
@@ -134,7 +134,7 @@ def hit(run: Run, kind: str, delay: float) -> bool:
     deadline = time.monotonic() + 90.0
     waits = 0.0
     while (state := cluster.state(run.task)) != "RUNNING":
-        if state not in ("PENDING", "COMPLETING", "CONFIGURING") or time.monotonic() > deadline:
+        if state in ENDED or not state or time.monotonic() > deadline:
             return False
         if cluster.field(run.task, "Reason") == "BeginTime":
             waits = waits or time.monotonic()

@@ -22,6 +22,8 @@ import hosts
 from hosts import Hosts, eventually
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
+# Not PREEMPTED, REQUEUED and the like: such a job will start again, it is only on its way to be PENDING.
+ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
 CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost=login(10.77.0.254)
@@ -185,10 +187,10 @@ class Cluster:
         waits_since: dict[str, float] = {}
         ends: dict[str, str] = {}
         while missing := [job for job in jobs if job not in ends]:
-            assert time.monotonic() < deadline, f"{missing} have not ended"
+            assert time.monotonic() < deadline, self._seen(missing)
             for job in missing:
                 state = self.state(job)
-                if state not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"):
+                if state in ENDED or not state:
                     ends[job] = state
                 elif state == "PENDING" and self.field(job, "Reason") == "BeginTime":
                     # Sooner, nodes would take the job for the one that they were told to end.
@@ -198,6 +200,11 @@ class Cluster:
                     waits_since.pop(job, None)
             time.sleep(0.1)
         return ends
+
+    def _seen(self, jobs: Collection[str]) -> str:
+        known = [self.client("scontrol", "show", "job", job, check=False) for job in jobs]
+        log = (self.folder / "slurmctld.log").read_text().splitlines()[-30:]
+        return "\n".join([f"{list(jobs)} have not ended", *known, *log])
 
     def wait(self, job: str, seconds: float) -> str:
         return self.wait_for([job], seconds)[job]
