@@ -146,7 +146,6 @@ class Bench {
     auto const after = read_bandwidths(group);
     if (!comm_.is_root()) return;
     auto const one_rank_seconds = results.front().seconds;
-    auto const first = cases_.size();
     for (std::size_t i = 0; i < turns.size(); ++i) {
       auto const& item = *turns[i].item;
       auto& yardsticks = ranks_.at(item.ranks)->yardsticks;
@@ -166,15 +165,21 @@ class Bench {
       print(bench_table_row(c));
       cases_.push_back(std::move(c));
     }
-    // After every group: a run that is ended loses the cases in flight only.
-    auto const begin = PhaseTimes::Clock::now();
-    write_bench_file(config_.output, provenance_, cases_);
-    double const seconds = std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count();
-    for (auto i = first; i < cases_.size(); ++i) cases_[i].write_seconds = seconds;
+    // The file is written anew each time: not more often than for a tenth of the time. A run that is killed loses what came since.
+    if (PhaseTimes::Clock::now() - written_ >= 9 * writing_) write();
   }
 
-  void finish() const {
+  void write() {
+    auto const begin = PhaseTimes::Clock::now();
+    write_bench_file(config_.output, provenance_, cases_);
+    written_ = PhaseTimes::Clock::now();
+    writing_ = written_ - begin;
+    for (; in_file_ < cases_.size(); ++in_file_) cases_[in_file_].write_seconds = std::chrono::duration<double>(writing_).count();
+  }
+
+  void finish() {
     if (!comm_.is_root()) return;
+    if (in_file_ < cases_.size()) write();
     write_bench_file(config_.output, provenance_, cases_);  // now with the time that writing took
     RecordList records;
     for (auto const& c : cases_) records.add(bench_record(c));
@@ -191,6 +196,9 @@ class Bench {
   std::map<int, double> bandwidth_;                   ///< by the same: of reading memory at the start, GB/s
   Provenance provenance_;
   std::vector<MeasuredCase> cases_;  ///< on rank 0
+  std::size_t in_file_ = 0;          ///< so many of them have been written
+  PhaseTimes::Clock::time_point written_;
+  PhaseTimes::Clock::duration writing_{};
 };
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <hdf5_hl.h>
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "config/errors.hpp"
 
@@ -84,11 +86,23 @@ Handle creation_properties(std::vector<hsize_t> const& shape) {
   return properties;
 }
 
+/// For transfers of texts, which libhdf5 converts in two buffers of 1 MiB that it zeroes each time, unless told of less.
+Handle transfer_of(hid_t type, std::size_t elements) {
+  Handle transfer(H5Pcreate(H5P_DATASET_XFER), H5Pclose, "create transfer properties");
+  constexpr std::size_t bytes_per_text = 64, least = std::size_t{1} << 12, usual = std::size_t{1} << 20;
+  if (H5Tis_variable_str(type) > 0)
+    check(H5Pset_buffer(transfer, std::clamp(bytes_per_text * elements, least, usual), nullptr, nullptr), "set conversion buffers");
+  return transfer;
+}
+
 Handle create_dataset(hid_t group, std::string const& name, hid_t type, std::vector<hsize_t> const& shape, void const* data) {
   Handle space(H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr), H5Sclose, "make a space for " + name);
   auto const properties = creation_properties(shape);
   Handle dataset(H5Dcreate2(group, name.c_str(), type, space, H5P_DEFAULT, properties, H5P_DEFAULT), H5Dclose, "create dataset " + name);
-  if (data != nullptr) check(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data), "write dataset " + name);
+  if (data != nullptr) {
+    auto const elements = std::accumulate(shape.begin(), shape.end(), std::size_t{1}, std::multiplies<>());
+    check(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, transfer_of(type, elements), data), "write dataset " + name);
+  }
   return dataset;
 }
 
@@ -344,7 +358,7 @@ AnyData read_dataset(hid_t group, std::string const& name) {
     case H5T_STRING: {
       std::vector<char*> texts(elements, nullptr);
       auto const memory = text_type();
-      check(H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, texts.data()), "read dataset " + name);
+      check(H5Dread(dataset, memory, H5S_ALL, H5S_ALL, transfer_of(memory, texts.size()), texts.data()), "read dataset " + name);
       for (auto* text : texts) {
         data.texts.emplace_back(text == nullptr ? "" : text);
         H5free_memory(text);

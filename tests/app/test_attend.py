@@ -222,10 +222,11 @@ def test_groups_share_draws_and_heads_out(tmp_path: Path) -> None:
     of_file = ["--input", "in.h5", "--n", "130,300", "--mask", "none,causal", "--k", "1,n^0.5"]
     of_file += ["--spectral", "--iterations", "9"]
     synthetic = ["--n", "150,200", "--d", "8", "--sigma", "1,3,log(n)", "--draws", "3", "--k", "7"]
-    for arguments in (of_file, synthetic):
+    splits = ((4, 2), (5, 3), (3, "auto"), (4, 4)), ((4, 1), (4, 3), (5, 5), (8, 3))
+    for arguments, split in zip((of_file, synthetic), splits, strict=True):
         attend(tmp_path, *arguments, "--save-output", "out1.h5", "-o", "alone.h5", "--force")
         expected = outputs(tmp_path / "out1.h5")
-        for ranks, groups in ((4, 1), (4, 2), (4, 3), (4, 4), (5, 5), (3, "auto"), (8, 3)):
+        for ranks, groups in split:
             more = ["--groups", str(groups), "--save-output", "out.h5", "-o", "b.h5", "--force"]
             attend(tmp_path, *arguments, *more, ranks=ranks)
             assert outputs(tmp_path / "out.h5") == expected, (ranks, groups)
