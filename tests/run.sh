@@ -39,9 +39,10 @@ fi
 jobs/setup/build.sh release
 status=0
 say 'ctest'
-ctest --test-dir build/release --output-on-failure --no-tests=error || status=1
+ctest --test-dir build/release -j "$(nproc)" --output-on-failure --no-tests=error || status=1
 say 'pytest'
-build/venv/bin/python -m pytest -q -p no:cacheprovider -n 2 --dist loadfile tests || status=1
+# One more than cores: daemons, stops and slow links are waited for.
+build/venv/bin/python -m pytest -q -p no:cacheprovider -n "$(($(nproc) + 1))" --dist loadfile tests || status=1
 say 'ruff'
 build/venv/bin/ruff check --no-cache --config analysis/pyproject.toml analysis jobs tests || status=1
 if [ "$full" = all ]; then

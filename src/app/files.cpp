@@ -1,7 +1,9 @@
 // asymptop compare, merge and info: commands over results files. Rank 0 does the work.
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <iostream>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -18,12 +20,12 @@ namespace {
 
 std::vector<std::string> words(int argc, char const* const* argv) { return {argv + 1, argv + argc}; }
 
-/// Throws UsageError unless the file can be read and is as it was written.
-void check_file(char const* command, std::string const& path) {
+/// Throws UsageError unless the file can be read and is as it was written. read: what the command will do with it, but for what it says.
+void check_file(char const* command, std::string const& path, std::function<void()> const& read) {
   if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError(command, path, "is not a readable HDF5 file");
   auto const seal = check_seal(path);
   // Bytes that nobody vouches for are not read in this process first.
-  if (seal == Seal::none && !h5::ends_in_child([&] { first_difference(path, path); }, 2 * std::filesystem::file_size(path)))
+  if (seal == Seal::none && !h5::ends_in_child(read, 2 * std::filesystem::file_size(path)))
     throw UsageError(command, path, "is a damaged HDF5 file: the HDF5 library does not survive reading it");
   if (seal == Seal::broken) throw UsageError(command, path, "is damaged: its checksum is not that of its bytes");
 }
@@ -56,6 +58,27 @@ std::string attend_summary(hid_t group) {
          ", mask " + h5::read_text_attribute(group, "mask") + ", " + std::to_string(h5::read_int_attribute(group, "draws")) + " draws";
 }
 
+/// The exit code: 1 when a case is not VALID.
+int print_info(std::string const& path, std::ostream& out) {
+  auto const file = h5::open_file(path);
+  if (!h5::has_attribute(file, "schema_version") || !h5::has_link(file, "cases")) throw UsageError("info", path, "is not a results file");
+  auto const kind = h5::read_text_attribute(file, "kind");
+  auto const summary = kind == "bench" ? bench_summary : kind == "attend" ? attend_summary : study_summary;  // also of precision
+  out << "kind: " << kind << "\n";
+  for (auto const* name : {"version", "git_hash", "date_utc", "command_line", "host_names", "execution_space", "blas_kernel"}) {
+    out << name << ": " << h5::read_text_attribute(file, name) << "\n";
+  }
+  auto const cases = h5::open_group(file, "cases");
+  int exit_code = 0;
+  for (auto const& id : h5::group_members(cases)) {
+    auto const group = h5::open_group(cases, id);
+    auto const verdict = h5::read_text_attribute(group, "verdict");
+    out << verdict << "  " << id << "  " << summary(group) << " " << h5::read_text_attribute(group, "verdict_reason") << "\n";
+    if (verdict != "VALID") exit_code = 1;
+  }
+  return exit_code;
+}
+
 }  // namespace
 
 int run_compare(Communicator const& comm, int argc, char const* const* argv) {
@@ -66,7 +89,7 @@ int run_compare(Communicator const& comm, int argc, char const* const* argv) {
     return 0;
   if (arguments.size() != 2) throw UsageError("compare takes two results files: asymptop compare A.h5 B.h5");
   if (!comm.is_root()) return 0;
-  for (auto const& path : arguments) check_file("compare", path);
+  for (auto const& path : arguments) check_file("compare", path, [&] { first_difference(path, path); });
   auto const difference = first_difference(arguments[0], arguments[1]);
   std::cout << (difference.empty() ? "equal" : difference) << "\n";
   return difference.empty() ? 0 : 1;
@@ -91,7 +114,7 @@ int run_merge(Communicator const& comm, int argc, char const* const* argv) {
   if (output.empty() || inputs.empty())
     throw UsageError("merge takes an output and at least one file: asymptop merge -o RESULTS.h5 CASE.h5...");
   if (comm.is_root()) {
-    for (auto const& path : inputs) check_file("merge", path);
+    for (auto const& path : inputs) check_file("merge", path, [&] { try_merge(path); });
     check_output(output, false, false);
     merge_cases(output, inputs);
     std::cout << "results: " << output << "\n";
@@ -110,26 +133,13 @@ int run_info(Communicator const& comm, int argc, char const* const* argv) {
   if (arguments.size() != (verify ? 2u : 1u)) throw UsageError("info takes one results file: asymptop info [--verify] RESULTS.h5");
   if (!comm.is_root()) return 0;
   auto const& path = arguments.back();
-  check_file("info", path);
+  check_file("info", path, [&] {
+    std::ostringstream nowhere;
+    print_info(path, nowhere);
+  });
   if (verify && check_seal(path) == Seal::none)
     throw UsageError("info", path, "has no checksum: written by an older version, or changed by another program since");
-  auto const file = h5::open_file(path);
-  if (!h5::has_attribute(file, "schema_version") || !h5::has_link(file, "cases")) throw UsageError("info", path, "is not a results file");
-  auto const kind = h5::read_text_attribute(file, "kind");
-  auto const summary = kind == "bench" ? bench_summary : kind == "attend" ? attend_summary : study_summary;  // also of precision
-  std::cout << "kind: " << kind << "\n";
-  for (auto const* name : {"version", "git_hash", "date_utc", "command_line", "host_names", "execution_space", "blas_kernel"}) {
-    std::cout << name << ": " << h5::read_text_attribute(file, name) << "\n";
-  }
-  auto const cases = h5::open_group(file, "cases");
-  int exit_code = 0;
-  for (auto const& id : h5::group_members(cases)) {
-    auto const group = h5::open_group(cases, id);
-    auto const verdict = h5::read_text_attribute(group, "verdict");
-    std::cout << verdict << "  " << id << "  " << summary(group) << " " << h5::read_text_attribute(group, "verdict_reason") << "\n";
-    if (verdict != "VALID") exit_code = 1;
-  }
-  return exit_code;
+  return print_info(path, std::cout);
 }
 
 }  // namespace asymptop

@@ -115,6 +115,7 @@ int run_command(Communicator const& comm, int argc, char** argv) {
 }
 
 int world_rank = 0;
+constexpr char const* out_of_memory = "out of memory; lower --n, --rows or k, or use more nodes";
 
 /// One line that names the rank and its host, in one piece: other ranks may be writing too. Then all ranks end.
 [[noreturn]] void end_all_ranks(std::string const& message) {
@@ -130,7 +131,7 @@ int world_rank = 0;
   try {
     if (auto const error = std::current_exception()) std::rethrow_exception(error);
   } catch (std::bad_alloc const&) {
-    end_all_ranks("out of memory; lower --n, --rows or k, or use more nodes");
+    end_all_ranks(out_of_memory);
   } catch (std::exception const& error) {
     end_all_ranks(error.what());
   } catch (...) {
@@ -162,9 +163,30 @@ class Deadline {
   std::thread thread_;
 };
 
-/// Usage errors are found by all ranks alike, or told to all: rank 0 prints. Other errors may be one rank's own and are not caught: see
-/// end_with_exception. `leaving`: a communicator on which nothing else happens than that all ranks meet in the end.
+/// One rank waits for no other: every error becomes a line and a code. libhdf5 does not survive the end of MPI after some failed writes,
+/// so only usage errors, which come before anything is written, leave by that way.
+int alone(Communicator const& comm, int argc, char** argv) {
+  std::string message;
+  try {
+    return run_command(comm, argc, argv);
+  } catch (UsageError const& error) {
+    std::cerr << std::string("asymptop: ") + error.what() + "\n" << std::flush;
+    return 2;
+  } catch (std::bad_alloc const&) {
+    message = out_of_memory;
+  } catch (std::exception const& error) {
+    message = error.what();
+  }
+  std::cout << std::flush;
+  std::cerr << "asymptop: " + message + "\n" << std::flush;
+  _exit(1);
+}
+
+/// Usage errors are found by all ranks alike, or told to all: rank 0 prints. Other errors may be one rank's own and are not caught, but
+/// for a rank that is alone: see end_with_exception. `leaving`: a communicator on which nothing else happens than that all ranks meet in
+/// the end.
 int guarded(Communicator const& comm, Communicator const& leaving, int argc, char** argv) {
+  if (comm.size() == 1) return alone(comm, argc, argv);
   std::int64_t code = 2;
   std::optional<Deadline> deadline;
   try {

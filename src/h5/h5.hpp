@@ -46,6 +46,8 @@ void silence();
 
 Handle open_file(std::string const& path);
 Handle create_file(std::string const& path);
+/// Never on a disk; goes away when it is closed.
+Handle create_file_in_memory(std::string const& name);
 Handle open_group(hid_t parent, std::string const& name);
 Handle create_group(hid_t parent, std::string const& name);
 std::vector<std::string> group_members(hid_t group);

@@ -137,26 +137,35 @@ void write_checkpoint(std::string const& output, Provenance const& provenance, S
   write_case_file(checkpoint_path(output, study_case.plan().id), of_checkpoint, study_case);
 }
 
-void merge_cases(std::string const& output, std::vector<std::string> const& paths) {
-  write_whole(output, [&](hid_t file) {
-    auto const cases = h5::create_group(file, "cases");
-    bool first = true;
-    for (auto const& path : paths) {
-      auto const in = open_sealed(path);
-      if (std::exchange(first, false)) h5::copy_attributes(in, file);
-      if (h5::read_text_attribute(in, "kind") != h5::read_text_attribute(file, "kind"))
-        throw RunError(path + " is of another kind than the files before it");
-      if (h5::read_text_attribute(in, "kind") == checkpoint_kind) throw RunError(path + " is a checkpoint: its case is not finished");
-      auto const in_cases = h5::open_group(in, "cases");
-      for (auto const& id : h5::group_members(in_cases)) {
-        if (h5::has_link(cases, id)) throw RunError("case " + id + " of " + path + " is already in " + output);
-        auto const from = h5::open_group(in_cases, id), to = h5::create_group(cases, id);
-        h5::copy_attributes(from, to);
-        h5::copy_datasets(from, to);
-      }
+namespace {
+
+/// output: its name, for messages.
+void copy_cases(hid_t file, std::string const& output, std::vector<std::string> const& paths) {
+  auto const cases = h5::create_group(file, "cases");
+  bool first = true;
+  for (auto const& path : paths) {
+    auto const in = open_sealed(path);
+    if (std::exchange(first, false)) h5::copy_attributes(in, file);
+    if (h5::read_text_attribute(in, "kind") != h5::read_text_attribute(file, "kind"))
+      throw RunError(path + " is of another kind than the files before it");
+    if (h5::read_text_attribute(in, "kind") == checkpoint_kind) throw RunError(path + " is a checkpoint: its case is not finished");
+    auto const in_cases = h5::open_group(in, "cases");
+    for (auto const& id : h5::group_members(in_cases)) {
+      if (h5::has_link(cases, id)) throw RunError("case " + id + " of " + path + " is already in " + output);
+      auto const from = h5::open_group(in_cases, id), to = h5::create_group(cases, id);
+      h5::copy_attributes(from, to);
+      h5::copy_datasets(from, to);
     }
-  });
+  }
 }
+
+}  // namespace
+
+void merge_cases(std::string const& output, std::vector<std::string> const& paths) {
+  write_whole(output, [&](hid_t file) { copy_cases(file, output, paths); });
+}
+
+void try_merge(std::string const& path) { copy_cases(h5::create_file_in_memory(path), "the same", {path}); }
 
 std::vector<std::string> start_output(std::string const& output, bool force) {
   fs::path const folder = output + ".cases";

@@ -25,6 +25,9 @@ inline constexpr char const* checkpoint_kind = "checkpoint";
 /// Copies the cases of `paths` into one file, again by way of a temporary one. Root attributes come from the first.
 void merge_cases(std::string const& output, std::vector<std::string> const& paths);
 
+/// Reads a file as merge_cases does, into memory; for a first look at one in a child process (h5/trial.hpp).
+void try_merge(std::string const& path);
+
 /// Throws UsageError when results may not be written to `output`.
 void check_output(std::string const& output, bool force, bool resume);
 

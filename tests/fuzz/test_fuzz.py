@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from at_command_line import KINDS, run
 
 HERE = Path(__file__).resolve().parent
 BUILD = Path(os.environ.get("ASYMPTOP_BINARY", HERE.parents[1] / "build" / "release" / "asymptop")).parent
@@ -32,3 +33,10 @@ def test_malformed_input_is_refused(target: str, made: Path, tmp_path: Path) -> 
     assert f"{RUNS[target]} inputs" in done.stdout
     refused = int(done.stdout.split(" refused")[0].rsplit(" ", 1)[1])
     assert refused > RUNS[target] // 100, "mutations that are all taken test nothing"
+
+
+def test_the_program_refuses_in_one_line(tmp_path: Path) -> None:
+    print(f"ASYMPTOP_TEST_SEED={SEED}")
+    ends, faults = run(80, SEED, 3, tmp_path, print)
+    assert faults == []
+    assert all(ends[kind, "refused"] > 0 for kind in KINDS)
