@@ -261,7 +261,7 @@ def mutations(run: Run) -> str:
 
 
 def fuzz(run: Run) -> str:
-    folder = build(run, "release", "fuzz_law", "fuzz_config", "fuzz_tensors", "fuzz_results")
+    folder = build(run, "release", "asymptop", "fuzz_law", "fuzz_config", "fuzz_tensors", "fuzz_results")
     made, corpus = folder / "fuzz-seeds", ROOT / "tests" / "fuzz" / "seeds"
     run.must([sys.executable, "tests/fuzz/make_seeds.py", made], "no seeds")
     seeds = {
@@ -281,6 +281,8 @@ def fuzz(run: Run) -> str:
             inputs,
         ]
         tallies.append(f"{target}: {run.must(command, f'fuzz_{target} failed').strip().splitlines()[-1]}")
+    whole = ["tests/fuzz/at_command_line.py", "--count", f"{500 * run.minutes:.0f}", "--seed", str(run.seed)]
+    tallies.append(run.must([sys.executable, *whole], "malformed input").strip().splitlines()[-1])
     return "; ".join(tallies)
 
 

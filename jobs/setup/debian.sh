@@ -104,8 +104,10 @@ make_environment() {
 
 install_packages g++ cmake ninja-build pkg-config git ca-certificates openmpi-bin libopenmpi-dev libopenblas-pthread-dev \
   libboost-program-options-dev libhdf5-openmpi-dev libssl-dev libmuparser-dev librandom123-dev libgtest-dev nlohmann-json3-dev xz-utils iproute2
+make_environment & # while Kokkos' sources arrive
+environment=$!
 if kokkos_is_present; then say "using the Kokkos already on this machine"; else build_kokkos "$dependencies/kokkos"; fi
-make_environment
+wait "$environment"
 if [ "${1:-}" = --tests ] || [ "${1:-}" = --full ]; then
   install_packages slurm-wlm munge || say "no Slurm: what needs one is not tested"
 fi

@@ -39,13 +39,7 @@ class ShardTensors {
   }
 
   /// Turns to the tensors of another draw. Memory is kept: pages that are touched once cost more than the numbers in them.
-  void load(TensorOrigin const& origin) {
-    origin_ = origin;
-    source_ = InputSource<Space>(origin.input, origin.keys, origin.tables, d_);
-    values_loaded_ = quantised_loaded_ = false;
-    if (resident_ && packed_) fill_packed(0, shard_.size(), keys_.data());
-    if (resident_ && !packed_) fill(Tensor::keys, 0, shard_.size(), static_cast<GlobalIndex>(rows_), keys_);
-  }
+  void load(TensorOrigin const& origin);
 
   bool packed() const { return packed_; }
   bool resident() const { return resident_; }
@@ -112,20 +106,10 @@ class ShardTensors {
   }
 
   /// The key of any row of the sequence by itself, apart from the tiles that passes see: d numbers. Host only.
-  void key_of_row(GlobalIndex row, float* out) const {
-    static_assert(is_host_space<Space>);
-    if (origin_.file != nullptr) {
-      origin_.file->read_keys(origin_.head, row, 1, out);
-    } else {
-      input_row(source_, static_cast<std::uint64_t>(row), d_, out);
-      for (std::size_t i = 0; i < source_.planted.extent(0); ++i) {
-        if (source_.planted(i) == row) std::copy_n(&source_.planted_rows(i, 0), d_, out);
-      }
-    }
-  }
+  void key_of_row(GlobalIndex row, float* out) const;
 
   /// Largest 2-norm of the shard's synthetic keys, which are made anew.
-  double largest_key_norm() const { return largest_row_norm(space_, source_, shard_.begin, shard_.size(), d_); }
+  double largest_key_norm() const;
 
   /// Values of the synthetic keys `which` [begin, end), in that order, made anew. Valid until the next call.
   Matrix<Space, float> gather_values(Vector<Space, PackedCandidate> const& which, std::int64_t begin, std::int64_t end) {
@@ -162,53 +146,10 @@ class ShardTensors {
   }
 
   /// Keys [first, first + count) of the shard into whole groups at `out`.
-  void fill_packed(GlobalIndex first, GlobalIndex count, float* out) {
-    if constexpr (is_host_space<Space>) {
-      if (origin_.file == nullptr) {
-        fill_input_packed(space_, source_, shard_.begin + first, count, d_, out);
-        space_.fence();
-        return;
-      }
-      constexpr GlobalIndex piece = 4096;
-      std::vector<float> rows(static_cast<std::size_t>(std::min(piece, count) * d_));
-      for (GlobalIndex done = 0; done < count; done += piece) {
-        auto const here = std::min(piece, count - done);
-        origin_.file->read_keys(origin_.head, shard_.begin + first + done, here, rows.data());
-        pack_keys(rows.data(), here, d_, out + done * d_);
-      }
-    }
-  }
+  void fill_packed(GlobalIndex first, GlobalIndex count, float* out);
 
   /// Shard rows [first, first + count) into `out`, zeros after them.
-  void fill(Tensor tensor, GlobalIndex first, GlobalIndex count, GlobalIndex padded, Matrix<Space, float> const& out) {
-    if (origin_.file == nullptr) {
-      // In pieces, so that a kernel's index stays an int.
-      constexpr GlobalIndex piece = GlobalIndex{1} << 20;
-      for (GlobalIndex done = 0; done < padded; done += piece) {
-        auto const rows = std::min(piece, padded - done), real = std::clamp<GlobalIndex>(count - done, 0, rows);
-        Matrix<Space, float> const part =
-            Kokkos::subview(out, std::make_pair(static_cast<std::size_t>(done), static_cast<std::size_t>(done + rows)), Kokkos::ALL);
-        auto const begin = shard_.begin + first + done;
-        if (tensor == Tensor::keys) {
-          fill_input(space_, source_, begin, static_cast<int>(real), static_cast<int>(rows), part);
-        } else {
-          fill_normal(space_, origin_.values, begin, static_cast<int>(real), static_cast<int>(rows), part);
-        }
-      }
-      space_.fence();
-      return;
-    }
-    auto const host = Kokkos::create_mirror_view(out);
-    auto const begin = shard_.begin + first;
-    if (tensor == Tensor::keys) {
-      origin_.file->read_keys(origin_.head, begin, count, host.data());
-    } else {
-      origin_.file->read_values(origin_.head, begin, count, host.data());
-    }
-    std::fill(host.data() + count * d_, host.data() + padded * d_, 0.0f);
-    Kokkos::deep_copy(space_, out, host);
-    space_.fence();
-  }
+  void fill(Tensor tensor, GlobalIndex first, GlobalIndex count, GlobalIndex padded, Matrix<Space, float> const& out);
 
   Space space_;
   TensorOrigin origin_{};
@@ -222,5 +163,84 @@ class ShardTensors {
   Vector<Space, std::uint8_t> quantised_;
   Vector<Space, KeyGroupBound> bounds_;
 };
+
+template <class Space>
+void ShardTensors<Space>::load(TensorOrigin const& origin) {
+  origin_ = origin;
+  source_ = InputSource<Space>(origin.input, origin.keys, origin.tables, d_);
+  values_loaded_ = quantised_loaded_ = false;
+  if (resident_ && packed_) fill_packed(0, shard_.size(), keys_.data());
+  if (resident_ && !packed_) fill(Tensor::keys, 0, shard_.size(), static_cast<GlobalIndex>(rows_), keys_);
+}
+
+template <class Space>
+void ShardTensors<Space>::key_of_row(GlobalIndex row, float* out) const {
+  static_assert(is_host_space<Space>);
+  if (origin_.file != nullptr) {
+    origin_.file->read_keys(origin_.head, row, 1, out);
+  } else {
+    input_row(source_, static_cast<std::uint64_t>(row), d_, out);
+    for (std::size_t i = 0; i < source_.planted.extent(0); ++i) {
+      if (source_.planted(i) == row) std::copy_n(&source_.planted_rows(i, 0), d_, out);
+    }
+  }
+}
+
+template <class Space>
+double ShardTensors<Space>::largest_key_norm() const {
+  return largest_row_norm(space_, source_, shard_.begin, shard_.size(), d_);
+}
+
+template <class Space>
+void ShardTensors<Space>::fill_packed(GlobalIndex first, GlobalIndex count, float* out) {
+  if constexpr (is_host_space<Space>) {
+    if (origin_.file == nullptr) {
+      fill_input_packed(space_, source_, shard_.begin + first, count, d_, out);
+      space_.fence();
+      return;
+    }
+    constexpr GlobalIndex piece = 4096;
+    std::vector<float> rows(static_cast<std::size_t>(std::min(piece, count) * d_));
+    for (GlobalIndex done = 0; done < count; done += piece) {
+      auto const here = std::min(piece, count - done);
+      origin_.file->read_keys(origin_.head, shard_.begin + first + done, here, rows.data());
+      pack_keys(rows.data(), here, d_, out + done * d_);
+    }
+  }
+}
+
+template <class Space>
+void ShardTensors<Space>::fill(Tensor tensor, GlobalIndex first, GlobalIndex count, GlobalIndex padded, Matrix<Space, float> const& out) {
+  if (origin_.file == nullptr) {
+    // In pieces, so that a kernel's index stays an int.
+    constexpr GlobalIndex piece = GlobalIndex{1} << 20;
+    for (GlobalIndex done = 0; done < padded; done += piece) {
+      auto const rows = std::min(piece, padded - done), real = std::clamp<GlobalIndex>(count - done, 0, rows);
+      Matrix<Space, float> const part =
+          Kokkos::subview(out, std::make_pair(static_cast<std::size_t>(done), static_cast<std::size_t>(done + rows)), Kokkos::ALL);
+      auto const begin = shard_.begin + first + done;
+      if (tensor == Tensor::keys) {
+        fill_input(space_, source_, begin, static_cast<int>(real), static_cast<int>(rows), part);
+      } else {
+        fill_normal(space_, origin_.values, begin, static_cast<int>(real), static_cast<int>(rows), part);
+      }
+    }
+    space_.fence();
+    return;
+  }
+  auto const host = Kokkos::create_mirror_view(out);
+  auto const begin = shard_.begin + first;
+  if (tensor == Tensor::keys) {
+    origin_.file->read_keys(origin_.head, begin, count, host.data());
+  } else {
+    origin_.file->read_values(origin_.head, begin, count, host.data());
+  }
+  std::fill(host.data() + count * d_, host.data() + padded * d_, 0.0f);
+  Kokkos::deep_copy(space_, out, host);
+  space_.fence();
+}
+
+// Making keys is much code: compiled once, in shard_tensors.cpp.
+extern template class ShardTensors<Kokkos::DefaultHostExecutionSpace>;
 
 }  // namespace asymptop
