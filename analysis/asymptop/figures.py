@@ -10,9 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from matplotlib import pyplot as plt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
 from . import figure_entries, figure_errors, figure_needed_keys, figure_phase, figure_simulated
@@ -48,14 +45,13 @@ BUILDERS = (
 
 def _svg(canvas: Canvas) -> str:
     buffer = io.StringIO()
-    FigureCanvasSVG(canvas).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
 def _write_files(plot: Plot, folder: Path) -> None:
-    plot.canvas.set_dpi(200)
-    FigureCanvasAgg(plot.canvas).print_png(folder / f"{plot.name}.png")
-    FigureCanvasPdf(plot.canvas).print_pdf(folder / f"{plot.name}.pdf")
+    for ending in ("png", "pdf"):
+        plot.canvas.savefig(folder / f"{plot.name}.{ending}", dpi=200)
     with open(folder / f"{plot.name}.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(plot.columns)
@@ -86,10 +82,8 @@ def render_plots(builders: Sequence[Callable[[], Plot | None]], folder: Path | N
             plot = build()
             if plot is None:
                 continue
-            # Laid out once for all formats. `savefig` would draw each figure twice more than it writes it.
-            if (engine := plot.canvas.get_layout_engine()) is not None:
-                engine.execute(plot.canvas)
-                plot.canvas.set_layout_engine("none")
+            plot.canvas.draw_without_rendering()  # lays the figure out, once for all formats
+            plot.canvas.set_layout_engine("none")
             if folder is not None:
                 _write_files(plot, folder)
             rendered.append(

@@ -115,11 +115,15 @@ int run_command(Communicator const& comm, int argc, char** argv) {
 }
 
 int world_rank = 0;
+
+/// In one piece: other ranks may be writing too.
+void complain(std::string const& message) { std::cerr << "asymptop: " + message + "\n" << std::flush; }
+
 constexpr char const* out_of_memory = "out of memory; lower --n, --rows or k, or use more nodes";
 
-/// One line that names the rank and its host, in one piece: other ranks may be writing too. Then all ranks end.
+/// One line that names the rank and its host. Then all ranks end.
 [[noreturn]] void end_all_ranks(std::string const& message) {
-  std::cerr << "asymptop: rank " + std::to_string(world_rank) + " on " + host_name() + ": " + message + "\n" << std::flush;
+  complain("rank " + std::to_string(world_rank) + " on " + host_name() + ": " + message);
   alarm(5);  // should MPI be stuck
   MPI_Abort(MPI_COMM_WORLD, 1);
   _exit(1);
@@ -170,7 +174,7 @@ int alone(Communicator const& comm, int argc, char** argv) {
   try {
     return run_command(comm, argc, argv);
   } catch (UsageError const& error) {
-    std::cerr << std::string("asymptop: ") + error.what() + "\n" << std::flush;
+    complain(error.what());
     return 2;
   } catch (std::bad_alloc const&) {
     message = out_of_memory;
@@ -178,7 +182,7 @@ int alone(Communicator const& comm, int argc, char** argv) {
     message = error.what();
   }
   std::cout << std::flush;
-  std::cerr << "asymptop: " + message + "\n" << std::flush;
+  complain(message);
   _exit(1);
 }
 
@@ -192,7 +196,7 @@ int guarded(Communicator const& comm, Communicator const& leaving, int argc, cha
   try {
     code = run_command(comm, argc, argv);
   } catch (UsageError const& error) {
-    if (comm.is_root()) std::cerr << std::string("asymptop: ") + error.what() + "\n" << std::flush;
+    if (comm.is_root()) complain(error.what());
     deadline.emplace(error.what());  // should the others have found nothing wrong, they will not come
   }
   // Rank 0 may have done a command's work alone: all ranks leave with its code.

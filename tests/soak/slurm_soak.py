@@ -134,7 +134,7 @@ def hit(run: Run, kind: str, delay: float) -> bool:
     deadline = time.monotonic() + 90.0
     waits = 0.0
     while (state := cluster.state(run.task)) != "RUNNING":
-        if state in ENDED or not state or time.monotonic() > deadline:
+        if state in ENDED or time.monotonic() > deadline:
             return False
         if cluster.field(run.task, "Reason") == "BeginTime":
             waits = waits or time.monotonic()

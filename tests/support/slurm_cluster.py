@@ -22,8 +22,8 @@ import hosts
 from hosts import Hosts, eventually
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
-# Not PREEMPTED, REQUEUED and the like: such a job will start again, it is only on its way to be PENDING.
-ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
+# Not PREEMPTED, REQUEUED, SIGNALING and the like: such a job is on its way to be PENDING. "": Slurm has forgotten it.
+ENDED = {"", "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
 CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost=login(10.77.0.254)
@@ -190,7 +190,7 @@ class Cluster:
             assert time.monotonic() < deadline, self._seen(missing)
             for job in missing:
                 state = self.state(job)
-                if state in ENDED or not state:
+                if state in ENDED:
                     ends[job] = state
                 elif state == "PENDING" and self.field(job, "Reason") == "BeginTime":
                     # Sooner, nodes would take the job for the one that they were told to end.
