@@ -38,10 +38,10 @@ class StreamedHeads {
     return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(static_cast<double>(population) / keep_));
   }
 
-  /// Guesses thresholds from a sample of the shard: whole packed groups drawn from all over it. Rows that see only part of the shard are
-  /// left alone.
+  /// Guesses thresholds from a sample of the shard: whole packed groups drawn from all over it. `population`: how many of its keys will be
+  /// seen at least. Rows that see only part of the shard are left alone.
   template <class Space>
-  void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t population) {
+  void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t shard, std::int64_t population) {
     int const rank = guess_rank(expected_hits(sample, population));
     auto* self = this;
     int const panels = static_cast<int>(queries_.panels.size());
@@ -57,7 +57,7 @@ class StreamedHeads {
       }
       for (int r = 0; r < panel.rows; ++r) {
         auto const row = static_cast<std::size_t>(panel.first_row + r);
-        if (self->limit_[row] < population) continue;
+        if (self->limit_[row] < shard) continue;
         sampled.prune(r);
         for (auto& heads : self->heads_) heads.guess_threshold(static_cast<int>(row), sampled.threshold(r));
         self->guessed_[row] = 1;
@@ -66,14 +66,14 @@ class StreamedHeads {
     space.fence();
   }
 
-  /// Rows whose guess was too high: fewer candidates were taken than are wanted and can be had. They need another pass.
-  std::vector<int> short_rows() const {
+  /// Rows whose guess was too high: fewer candidates were taken than are wanted and can be had of so many keys. They need another pass.
+  std::vector<int> short_rows(std::int64_t seen) const {
     std::vector<int> rows;
     for (int row = 0; row < queries_.rows; ++row) {
       auto const r = static_cast<std::size_t>(row);
       std::int64_t held = 0;
       for (auto const& heads : heads_) held += heads.size(row);
-      if (guessed_[r] != 0 && held < std::min<std::int64_t>(keep_, limit_[r])) rows.push_back(row);
+      if (guessed_[r] != 0 && held < std::min({std::int64_t{keep_}, limit_[r], seen})) rows.push_back(row);
     }
     return rows;
   }

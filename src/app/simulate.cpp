@@ -100,7 +100,7 @@ class Simulation {
   /// The draws from `begin` on.
   int simulate(GroupPlan const& group, std::vector<StudyCase>& cases, std::int64_t begin, Progress& progress, double done) {
     Checkpoints checkpoints(config_, provenance_);
-    checkpoints.start(cases);
+    checkpoints.start(cases, cases.front().seconds_total);
     auto const ranks = drawn_ranks(group.n, group.k);
     auto const step = std::max<std::int64_t>(1, rows_per_gather / config_.rows);
     double to_come = 0.0;

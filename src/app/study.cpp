@@ -62,6 +62,25 @@ void show_plan(StudyPlan const& plan, RunConfig const& config, Input const& inpu
   write_records(config.json, plan_record(plan, config, machine, states));
 }
 
+/// Within a draw: its group's checkpoints, and requests to stop.
+class Breaks final : public DrawBreaks {
+ public:
+  Breaks(Checkpoints& checkpoints, std::vector<StudyCase>& cases, Communicator const& team, TeamStop& stop)
+      : checkpoints_(checkpoints), cases_(cases), team_(team), stop_(stop) {}
+  Answer ask() override {
+    if (stop_.wanted()) return Answer::stop;
+    auto const due = team_.max(static_cast<std::int64_t>(team_.is_root() && checkpoints_.due() ? 1 : 0));
+    return due != 0 ? Answer::save : Answer::go_on;
+  }
+  void save(PartialDraw const& partial) override { checkpoints_.write(cases_, partial); }
+
+ private:
+  Checkpoints& checkpoints_;
+  std::vector<StudyCase>& cases_;
+  Communicator const& team_;
+  TeamStop& stop_;
+};
+
 class Study {
  public:
   Study(Communicator const& comm, RunConfig const& config, Input const& input, StudyPlan const& plan, Machine const& machine)
@@ -129,6 +148,7 @@ class Study {
     for (auto const& line : resumed.said) std::cerr << "asymptop: " + line + "\n" << std::flush;
     if (team_.max(static_cast<std::int64_t>(resumed.finished ? 1 : 0)) == 0)
       return measure(index, cases, team_.max(resumed.draws), progress, done);
+    if (team_.is_root()) remove_draw(config_.output, cases.front());
     progress.clear();
     for (std::size_t i = 0; i < cases.size() && team_.is_root(); ++i) tell(index, cases[i], resumed.sgemm_gflops[i]);
     return 0;
@@ -138,28 +158,32 @@ class Study {
   int measure(std::size_t index, std::vector<StudyCase>& cases, std::int64_t first, Progress& progress, double done) {
     auto const& group = plan_.groups[index];
     if (stop_.wanted()) return exit_stopped;
+    FoundDraw found;
+    if (config_.resume && team_.is_root()) found = find_draw(config_.output, provenance_, cases.front(), first);
+    if (!found.refused.empty()) std::cerr << "asymptop: " + found.refused + "\n" << std::flush;
     Checkpoints checkpoints(config_, provenance_);
-    checkpoints.start(cases);
+    checkpoints.start(cases, std::max(cases.front().seconds_total, found.seconds_total));
+    Breaks breaks(checkpoints, cases, team_, stop_);
     double const sgemm = sgemm_rate(team_, group, config_);
     provenance_.numbers = {{"sgemm_gflops", sgemm}};
     auto tensors = make_shard(team_, group, config_);
-    StudySetup const setup{&team_, &channels_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scans_[index], &tensors};
+    StudySetup const setup{&team_,   &channels_, &config_, input_.file.get(), input_.file == nullptr ? nullptr : &scans_[index],
+                           &tensors, &breaks};
     start_target(index);
     auto const most = most_draws(group, config_);
     auto goal = team_.max(team_.is_root() ? goal_after(cases, most) : 0);
     for (auto draw = first; draw < goal; ++draw) {
       progress.update(done + group.seconds * static_cast<double>(draw) / static_cast<double>(goal),
                       "n = " + std::to_string(group.n) + ", draw " + std::to_string(draw + 1) + " of " + std::to_string(goal));
-      auto const result = run_draw(setup, group, draw);
+      auto const result = run_draw(setup, group, draw, std::exchange(found.partial, {}));
+      if (result.stopped) return stopped_after(draw, goal);
       for (std::size_t law = 0; law < cases.size() && team_.is_root(); ++law) append(cases[law], result, law);
       goal = target_.goal(team_, cases, draw + 1, goal, most);
       if (draw + 1 == goal) break;
       if (team_.is_root()) checkpoints.added(cases);
       if (!stop_.wanted()) continue;
       if (team_.is_root()) checkpoints.write(cases);
-      draws_in_work_ = draw + 1;
-      draws_wanted_ = goal;
-      return exit_stopped;
+      return stopped_after(draw + 1, goal);
     }
     if (!team_.is_root()) return 0;
     progress.clear();
@@ -170,7 +194,14 @@ class Study {
       tell(index, item, sgemm);
       if (!item.verdict_reason().empty()) exit_code = 1;
     }
+    remove_draw(config_.output, cases.front());
     return exit_code;
+  }
+
+  int stopped_after(std::int64_t draws, std::int64_t wanted) {
+    draws_in_work_ = draws;
+    draws_wanted_ = wanted;
+    return exit_stopped;
   }
 
   /// Time for more draws goes to the groups that are still to come as their estimates do.

@@ -58,8 +58,9 @@ po::options_description study_options() {
       "force", po::bool_switch(), "replace existing results")("resume", po::bool_switch(),
                                                               "continue existing results: keep complete valid cases, run the rest")(
       "checkpoint-minutes", po::value<double>()->default_value(5.0),
-      "how often the draws so far of the cases in work are written down, for --resume; 0: after every draw")(
-      "json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr")(
+      "how often the draws so far of the cases in work are written down, and what is known of a long draw in work, for --resume; 0: "
+      "whenever "
+      "it can be")("json", text(""), "write tidy records to this file; - is stdout, and the table then goes to stderr")(
       "dry-run", po::bool_switch(), "print the plan; measure and write nothing, but the plan as JSON where --json says")(
       "machine", text(""),
       "with --dry-run: plan for other nodes than this one, e.g. nodes=4,ranks-per-node=2,threads=16,memory=256GB (of a node)")(

@@ -32,6 +32,7 @@ void write_attribute_raw(hid_t object, std::string const& name, hid_t type, void
   auto const space = scalar_space();
   Handle attribute(H5Acreate2(object, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose, "create attribute " + name);
   check(H5Awrite(attribute, type, data), "write attribute " + name);
+  attribute.close("write attribute " + name);
 }
 
 Handle open_attribute(hid_t object, std::string const& name) {
@@ -106,13 +107,19 @@ Handle create_dataset(hid_t group, std::string const& name, hid_t type, std::vec
   return dataset;
 }
 
+/// The last of a dataset. Chunks are written only when it is closed: what fails then leaves zeros in their place.
+void describe(Handle dataset, std::string const& name, std::string const& units, std::string const& long_name) {
+  write_attribute(dataset, "units", units);
+  write_attribute(dataset, "long_name", long_name);
+  dataset.close("write dataset " + name);
+}
+
 template <class T>
 void write_scale_of(hid_t group, std::string const& name, hid_t type, std::vector<T> const& values, std::string const& units,
                     std::string const& long_name) {
-  auto const dataset = create_dataset(group, name, type, {values.size()}, values.data());
+  auto dataset = create_dataset(group, name, type, {values.size()}, values.data());
   check(H5DSset_scale(dataset, name.c_str()), "make scale " + name);
-  write_attribute(dataset, "units", units);
-  write_attribute(dataset, "long_name", long_name);
+  describe(std::move(dataset), name, units, long_name);
 }
 
 template <class T>
@@ -127,13 +134,12 @@ void write_dataset_of(hid_t group, std::string const& name, hid_t type, std::vec
   if (elements != values.size())
     throw RunError("HDF5: dataset " + name + " has " + std::to_string(values.size()) + " values for a shape of " +
                    std::to_string(elements));
-  auto const dataset = create_dataset(group, name, type, shape, values.data());
+  auto dataset = create_dataset(group, name, type, shape, values.data());
   for (std::size_t i = 0; i < dimensions.size(); ++i) {
     Handle const scale(H5Dopen2(group, dimensions[i].scale.c_str(), H5P_DEFAULT), H5Dclose, "open scale " + dimensions[i].scale);
     check(H5DSattach_scale(dataset, scale, static_cast<unsigned>(i)), "attach scale " + dimensions[i].scale);
   }
-  write_attribute(dataset, "units", units);
-  write_attribute(dataset, "long_name", long_name);
+  describe(std::move(dataset), name, units, long_name);
 }
 
 }  // namespace

@@ -34,11 +34,11 @@ ShardTensors<StudySpace> make_shard(Communicator const& comm, GroupPlan const& g
   return {Space(), shard, static_cast<int>(group.d), tile, group.resident, group.fused};
 }
 
-DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw) {
+DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, PartialDraw earlier) {
   auto const& comm = *setup.comm;
-  auto const begin = PhaseTimes::Clock::now();
+  DrawProgress progress(comm, group.batches_per_break > 0 ? setup.breaks : nullptr, draw, group.cases.size(), std::move(earlier));
   DrawIdentity const identity{setup.config, &group, draw};
-  PhaseTimes phases;
+  auto& phases = progress.phases();
   QueryRows queries;
   if (comm.is_root()) queries = make_queries(identity, setup.file, setup.scan);
   auto& tensors = *setup.tensors;
@@ -55,22 +55,19 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
 
   DrawResult result;
   result.cases.resize(group.cases.size());
-  result.checks.resize(group.cases.size());
-  auto const batches = BatchPipeline(setup, bound, draw, std::move(queries), phases, result.checks).run();
+  auto const batches = BatchPipeline(setup, bound, draw, std::move(queries), progress).run();
+  if (progress.stopped()) {
+    result.stopped = true;
+    return result;
+  }
+  result.checks = progress.checks();
   if (comm.is_root()) {
     for (std::size_t law = 0; law < group.cases.size(); ++law) {
       for (auto const& batch : batches) append(batch, law, setup, group, result);
     }
   }
-  for (auto& check : result.checks) {
-    std::vector<double> worst(check.worst.begin(), check.worst.end());
-    comm.max(worst);
-    std::copy(worst.begin(), worst.end(), check.worst.begin());
-  }
-  phases.add(Phase::total, std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count());
-  std::vector<double> seconds(phases.seconds().begin(), phases.seconds().end());
-  comm.max(seconds);
-  std::copy(seconds.begin(), seconds.end(), result.phase_seconds.begin());
+  for (auto& check : result.checks) check = worst_over_ranks(comm, check);
+  result.phase_seconds = progress.seconds();
   return result;
 }
 

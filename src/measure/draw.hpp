@@ -7,6 +7,7 @@
 #include "comm/communicator.hpp"
 #include "core/types.hpp"
 #include "measure/case_data.hpp"
+#include "measure/partial_draw.hpp"
 #include "measure/queries.hpp"
 #include "plan/plan.hpp"
 
@@ -32,6 +33,7 @@ struct StudySetup {
   TensorFile const* file;             ///< null for synthetic input
   TensorScan const* scan;             ///< of the group's head
   ShardTensors<StudySpace>* tensors;  ///< this rank's shard, kept from draw to draw
+  DrawBreaks* breaks = nullptr;       ///< asked where the plan has breaks
 };
 
 /// Memory for this rank's shard of the group.
@@ -39,12 +41,14 @@ ShardTensors<StudySpace> make_shard(Communicator const& comm, GroupPlan const& g
 
 /// Results of the draw, for every case of the group: on rank 0 all rows, elsewhere nothing.
 struct DrawResult {
+  bool stopped = false;  ///< at a break: there are no results, and what was found so far was saved
   std::vector<CaseData> cases;
   std::vector<CheckResiduals> checks;                      ///< worst over ranks, on all ranks
   std::array<double, phase_names.size()> phase_seconds{};  ///< slowest rank
 };
 
-DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw);
+/// earlier: what is known of a draw that an earlier run began; of another draw, or none, it counts for nothing.
+DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, PartialDraw earlier = {});
 
 /// fp32 rate of BLAS sgemm at the shape of the group's score tile, all ranks and threads at once, in GFLOP/s.
 double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig const& config);

@@ -27,14 +27,14 @@ inline constexpr int prune_every = 8;
 /// Most keys that arrive between two such looks.
 inline int candidate_headroom(TileSizes const& tiles) { return prune_every * tiles.pass; }
 
-/// Profile and top-k of the shard in BLAS tiles, into a fresh state.
+/// Profile and top-k of a walk's keys in BLAS tiles, into a fresh state.
 template <class Space>
-void tiled_first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, ProfileTopK<Space>& state,
+void tiled_first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, ProfileTopK<Space>& state, KeyWalk& walk,
                       PhaseTimes& phases) {
   // Room for several steps, so that buffers are looked at only every few.
   int const headroom = candidate_headroom(batch.tiles());
   int step = 0;
-  batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int, Matrix<Space, float> const& scores, KeyTile const&) {
+  batch.for_each_tile(tensors, walk, phases, [&](TileRange const& tile, int, Matrix<Space, float> const& scores, KeyTile const&) {
     if (state.since_flush + tile.keys > packed_limit) flush(space, state);
     if (step++ % prune_every == 0) prune(space, state.candidates, headroom);
     add_tile(space, state, scores, batch.limit(), tile);
@@ -54,7 +54,8 @@ void tiled_top_k(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>
                  PhaseTimes& phases) {
   int const headroom = candidate_headroom(batch.tiles());
   int step = 0;
-  batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int, Matrix<Space, float> const& scores, KeyTile const&) {
+  KeyWalk walk(tensors.size());
+  batch.for_each_tile(tensors, walk, phases, [&](TileRange const& tile, int, Matrix<Space, float> const& scores, KeyTile const&) {
     if (step++ % prune_every == 0) prune(space, candidates, headroom);
     add_candidates(space, candidates, scores, batch.limit(), tile);
     space.fence();
@@ -88,10 +89,10 @@ std::function<std::vector<PackedCandidate>(int)> heads_of(Space const& space, Ca
 /// Keys of the sample that first thresholds are guessed from; only shards of many times that are sampled.
 inline constexpr int guess_sample = 8192, guess_worthwhile = 32;
 
-/// All keys of the shard through a fused pass.
+/// A walk's keys through a fused pass.
 template <class Space>
-void run_fused_pass(Space const& space, FusedFirstPass<Space>& pass, ShardTensors<Space>& tensors, PhaseTimes& phases) {
-  for_each_step(tensors, pass.rows(), [&](LocalIndex const first, int const count) {
+void run_fused_pass(Space const& space, FusedFirstPass<Space>& pass, ShardTensors<Space>& tensors, KeyWalk& walk, PhaseTimes& phases) {
+  walk.run(step_of(tensors, pass.rows()), [&](LocalIndex const first, int const count) {
     phases.between_steps();
     phases.start();
     auto const* packed = tensors.packed_keys(first, count);
@@ -101,20 +102,22 @@ void run_fused_pass(Space const& space, FusedFirstPass<Space>& pass, ShardTensor
   });
 }
 
-/// Thresholds to start from, where a sample helps.
+/// Thresholds to start from, where a sample helps. They leave candidates enough of as few keys as the walk may see.
 template <class Space, class Pass>
-void guess_first_thresholds(Space const& space, Pass& pass, ShardTensors<Space>& tensors) {
-  if (tensors.size() >= std::int64_t{guess_sample} * guess_worthwhile && pass.guess_would_help(guess_sample, tensors.size()))
-    pass.guess_thresholds(space, tensors.packed_sample(guess_sample / key_group).data(), guess_sample, tensors.size());
+void guess_first_thresholds(Space const& space, Pass& pass, ShardTensors<Space>& tensors, KeyWalk const& walk) {
+  auto const keys = walk.keys_of_first_part();
+  if (keys >= std::int64_t{guess_sample} * guess_worthwhile && pass.guess_would_help(guess_sample, keys))
+    pass.guess_thresholds(space, tensors.packed_sample(guess_sample / key_group).data(), guess_sample, tensors.size(), keys);
 }
 
-/// Heads of a finished pass. Rows whose guessed threshold left them short get another pass of their own, without a guess.
+/// Heads of a pass that has seen a walk's keys. Rows whose guessed threshold left them short get another pass of their own, without a
+/// guess.
 template <class Space, class Pass>
 std::function<std::vector<PackedCandidate>(int)> complete_heads(Space const& space, std::shared_ptr<Pass> const& pass,
                                                                 RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep,
-                                                                PhaseTimes& phases) {
+                                                                KeyWalk const& walk, PhaseTimes& phases) {
   using Again = FusedFirstPass<Space>;
-  auto const rows = pass->short_rows();
+  auto const rows = pass->short_rows(walk.keys_seen());
   std::shared_ptr<Again> again;
   auto queries = std::make_shared<PackedQueries>();
   if (!rows.empty()) {
@@ -128,7 +131,8 @@ std::function<std::vector<PackedCandidate>(int)> complete_heads(Space const& spa
     *queries = PackedQueries(q.data(), static_cast<int>(rows.size()), static_cast<int>(d));
     again = std::make_shared<Again>(*queries, typename Again::Options{keep, false, batch.grid(), space.concurrency()}, batch.first_bin(),
                                     limits);
-    run_fused_pass(space, *again, tensors, phases);
+    KeyWalk same(walk.seen());
+    run_fused_pass(space, *again, tensors, same, phases);
   }
   return [pass, again, queries, rows](int row) {
     std::vector<PackedCandidate> spare;
@@ -137,18 +141,18 @@ std::function<std::vector<PackedCandidate>(int)> complete_heads(Space const& spa
   };
 }
 
-/// The fused first pass over the shard; profile: bins too.
+/// The fused first pass over a walk's keys; profile: bins too.
 template <class Space>
-ShardRows fused_first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, bool profile,
+ShardRows fused_first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, bool profile, KeyWalk& walk,
                            PhaseTimes& phases) {
   using Pass = FusedFirstPass<Space>;
   typename Pass::Options const options{keep, profile, batch.grid(), space.concurrency()};
   phases.start();
   auto const pass = std::make_shared<Pass>(batch.packed_queries(), options, batch.first_bin(), batch.limits());
-  guess_first_thresholds(space, *pass, tensors);
+  guess_first_thresholds(space, *pass, tensors, walk);
   phases.stop(Phase::select);
-  run_fused_pass(space, *pass, tensors, phases);
-  auto heads = complete_heads(space, pass, batch, tensors, keep, phases);
+  run_fused_pass(space, *pass, tensors, walk, phases);
+  auto heads = complete_heads(space, pass, batch, tensors, keep, walk, phases);
   phases.start();
   Tensor3<Kokkos::HostSpace, std::int64_t> moments;
   if (profile) moments = pass->moments(space);
@@ -162,9 +166,10 @@ ShardRows screened_top_k(Space const& space, RowBatch<Space>& batch, ShardTensor
   using Pass = ScreenedPass<Space>;
   phases.start();
   auto const pass = std::make_shared<Pass>(batch.packed_queries(), keep, space.concurrency(), batch.limits());
-  guess_first_thresholds(space, *pass, tensors);
+  KeyWalk walk(tensors.size());
+  guess_first_thresholds(space, *pass, tensors, walk);
   phases.stop(Phase::select);
-  for_each_step(tensors, batch.rows(), [&](LocalIndex const first, int const count) {
+  walk.run(step_of(tensors, batch.rows()), [&](LocalIndex const first, int const count) {
     phases.between_steps();
     phases.start();
     auto const* packed = tensors.packed_keys(first, count);
@@ -173,17 +178,18 @@ ShardRows screened_top_k(Space const& space, RowBatch<Space>& batch, ShardTensor
     pass->add(space, packed, quantised, first, count);
     phases.stop(Phase::select);
   });
-  return {{}, complete_heads(space, pass, batch, tensors, keep, phases)};
+  return {{}, complete_heads(space, pass, batch, tensors, keep, walk, phases)};
 }
 
-/// The first pass of a study: profile and top-k of the shard on the path that the keys' layout is for.
+/// The first pass of a study: profile and top-k of a walk's keys on the path that the keys' layout is for.
 template <class Space>
-ShardRows first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, PhaseTimes& phases) {
+ShardRows first_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, KeyWalk& walk,
+                     PhaseTimes& phases) {
   if constexpr (is_host_space<Space>) {
-    if (tensors.packed()) return fused_first_pass(space, batch, tensors, keep, true, phases);
+    if (tensors.packed()) return fused_first_pass(space, batch, tensors, keep, true, walk, phases);
   }
   ProfileTopK<Space> state(space, batch.grid(), batch.first_bin(), keep, candidate_headroom(batch.tiles()));
-  tiled_first_pass(space, batch, tensors, state, phases);
+  tiled_first_pass(space, batch, tensors, state, walk, phases);
   return {to_host(state.moments), heads_of(space, state.candidates)};
 }
 

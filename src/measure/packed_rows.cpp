@@ -37,7 +37,21 @@ void pack_row(RowMetrics const& metrics, std::vector<double>& packed) {
       });
 }
 
+/// A row of the group, all zeros.
+RowMetrics empty_row(GroupPlan const& group, RunConfig const& config) {
+  RowMetrics shape;
+  shape.tail_mass.resize(group.k.size());
+  shape.row_l2_error = shape.row_linf_error = shape.k_counted_bound = shape.tail_mass;
+  shape.k_counted.resize(group.k.size());
+  if (config.output_error) shape.output_error = shape.output_error_relative = shape.tail_mass;
+  shape.k_epsilon.resize(config.epsilon.size());
+  shape.count_p_above.resize(config.count_above.size());
+  return shape;
+}
+
 }  // namespace
+
+std::size_t numbers_per_row(GroupPlan const& group, RunConfig const& config) { return pack_rows({empty_row(group, config)}).size(); }
 
 std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law) {
   std::vector<double> packed;
@@ -53,13 +67,7 @@ std::vector<double> pack_rows(std::vector<RowMetrics> const& rows) {
 
 std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, GroupPlan const& group, RunConfig const& config,
                          CaseData& data) {
-  RowMetrics shape;
-  shape.tail_mass.resize(group.k.size());
-  shape.row_l2_error = shape.row_linf_error = shape.k_counted_bound = shape.tail_mass;
-  shape.k_counted.resize(group.k.size());
-  if (config.output_error) shape.output_error = shape.output_error_relative = shape.tail_mass;
-  shape.k_epsilon.resize(config.epsilon.size());
-  shape.count_p_above.resize(config.count_above.size());
+  auto const shape = empty_row(group, config);
   std::int64_t bad = 0;
   std::size_t at = 0;
   auto const next = [&]() {

@@ -15,6 +15,9 @@ namespace asymptop {
 std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law);
 std::vector<double> pack_rows(std::vector<RowMetrics> const& rows);
 
+/// How many of them a row of the group has.
+std::size_t numbers_per_row(GroupPlan const& group, RunConfig const& config);
+
 /// Appends gathered rows to the case. Returns how many of the values are not finite.
 std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, GroupPlan const& group, RunConfig const& config,
                          CaseData& data);

@@ -7,6 +7,7 @@
 
 #include "config/errors.hpp"
 #include "core/tile_range.hpp"
+#include "measure/key_walk.hpp"
 #include "measure/queries.hpp"
 #include "measure/timing.hpp"
 #include "profile/score_bins.hpp"
@@ -58,13 +59,11 @@ inline TileSizes tile_sizes(GlobalIndex block) {
 /// Keys that the fused passes take at a time when they are made or read anew: whole strips and leaves, few enough to stay in the cache.
 inline constexpr int fused_step = 31 * 512;
 
-/// Calls visit(first, count) for the keys of a shard in ascending steps of a fused pass over `rows` rows. Few rows take resident keys in
-/// long steps: their threads spend so little on a short one that waiting for each other would count.
-template <class Space, class Visit>
-void for_each_step(ShardTensors<Space> const& tensors, int rows, Visit const& visit) {
-  GlobalIndex const step = tensors.resident() ? GlobalIndex{fused_step} * std::clamp(64 / rows, 1, 32) : fused_step;
-  for (GlobalIndex first = 0; first < tensors.size(); first += step)
-    visit(static_cast<LocalIndex>(first), static_cast<int>(std::min(step, tensors.size() - first)));
+/// Keys of a step of a fused pass over `rows` rows. Few rows take resident keys in long steps: their threads spend so little on a short
+/// one that waiting for each other would count.
+template <class Space>
+GlobalIndex step_of(ShardTensors<Space> const& tensors, int rows) {
+  return tensors.resident() ? GlobalIndex{fused_step} * std::clamp(64 / rows, 1, 32) : fused_step;
 }
 
 /// Shared by both passes over one batch.
@@ -94,20 +93,19 @@ class RowBatch {
   GlobalIndex shard_begin() const { return shard_.begin; }
   TileSizes const& tiles() const { return tiles_; }
 
-  /// Calls visit(tile, padded, scores, keys) for each tile of the shard, in ascending order. `phases` gets generate and score times.
+  /// Calls visit(tile, padded, scores, keys) for each tile of the walk, in ascending order. `phases` gets generate and score times.
   template <class Visit>
-  void for_each_tile(ShardTensors<Space>& tensors, PhaseTimes& phases, Visit const& visit) {
-    for (GlobalIndex first = 0; first < shard_.size(); first += tiles_.pass) {
-      int const count = static_cast<int>(std::min<GlobalIndex>(tiles_.pass, shard_.size() - first));
+  void for_each_tile(ShardTensors<Space>& tensors, KeyWalk& walk, PhaseTimes& phases, Visit const& visit) {
+    walk.run(tiles_.pass, [&](LocalIndex const first, int const count) {
       int const padded = (count + tiles_.blas - 1) / tiles_.blas * tiles_.blas;
-      TileRange const tile{0, rows_, static_cast<LocalIndex>(first), count};
+      TileRange const tile{0, rows_, first, count};
       phases.between_steps();
       phases.start();
       KeyTile const keys = score_keys(tensors, tile, padded, phases);
       space_.fence();
       phases.stop(Phase::score);
       visit(tile, padded, scores_, keys);
-    }
+    });
   }
 
  private:

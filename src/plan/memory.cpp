@@ -75,6 +75,13 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   return program_bytes + messages + 1.4 * results_bytes(group, config) + tensors + profiles + scores + passes;
 }
 
+double kept_bytes(GroupPlan const& group, RunConfig const& config) {
+  double const rows = group.rows_per_batch, laws = static_cast<double>(group.cases.size()), keep = static_cast<double>(group.held) + 1.0;
+  double const sums = config.output_error ? laws * static_cast<double>(group.k.size() + 1) * static_cast<double>(group.d + 1) : 0.0;
+  // Twice: held, and as the lists that are written; sums also as messages.
+  return rows * (32.0 * keep + 48.0 * bins_per_row(group, config, static_cast<double>(config.rows)) + 32.0 * sums);
+}
+
 double simulation_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine) {
   // Rows between two gathers are there as metrics, in messages, and joined.
   double const rows = static_cast<double>(config.rows * config.draws),

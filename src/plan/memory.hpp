@@ -27,6 +27,9 @@ double results_bytes(GroupPlan const& group, RunConfig const& config);
 /// 20% of what tests/app/test_memory.py measures, on the largest rank.
 double study_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows);
 
+/// What rank 0 holds beside that for draws that are left inside a pass: whole heads, profiles and sums of a batch, and what is written.
+double kept_bytes(GroupPlan const& group, RunConfig const& config);
+
 /// Of a group of rows without keys.
 double simulation_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine);
 

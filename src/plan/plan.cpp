@@ -139,6 +139,28 @@ void choose_batches(GroupPlan& group, RunConfig const& config, Machine const& ma
   if (seconds(halves) < seconds(group)) group = std::move(halves);
 }
 
+/// Where draws may be left: about every quarter of the time between checkpoints, every 15 s at most, so that a stop need not wait long.
+/// Draws that take no more than a few of those are done in one go. 0 minutes: wherever it can be.
+void choose_breaks(GroupPlan& group, RunConfig const& config, Machine const& machine, int ranks) {
+  constexpr double longest = 15.0;
+  constexpr int fewest_parts = 4, most_parts = 10000;
+  double const batches = std::ceil(static_cast<double>(config.rows) / group.rows_per_batch),
+               batch = estimate_seconds(group, config, machine, ranks) / static_cast<double>(config.draws) / batches;
+  double const between = std::min(longest, 60.0 * config.checkpoint_minutes / 4.0);
+  if (batch * batches < 2.0 * between) return;
+  group.batches_per_break = batch < between ? static_cast<std::size_t>(between / batch) : 1;
+  group.parts_per_pass =
+      std::clamp(between > 0.0 ? static_cast<int>(std::min<double>(most_parts, batch / 2.0 / between)) : fewest_parts, 1, most_parts);
+  // What is kept must fit too; without it a draw is left between batches.
+  if (group.parts_per_pass == 1) return;
+  double const more = kept_bytes(group, config);
+  if (fits_into(group.bytes_per_rank + more, memory_of_rank(machine))) {
+    group.bytes_per_rank += more;
+  } else {
+    group.parts_per_pass = 1;
+  }
+}
+
 double estimate_flops(GroupPlan const& group, RunConfig const& config) {
   double const passes = 2.0 + (config.output_error ? static_cast<double>(group.cases.size()) : 0.0);
   return static_cast<double>(config.draws * config.rows) * static_cast<double>(group.n * group.d) * 2.0 * passes;
@@ -253,6 +275,7 @@ StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine c
       if (input.n > 0) group.cases.front().id = case_id(group, 0, true);
       group.merge = choose_merge(config.merge, merge_shape(group, plan.teams[team].ranks), machine.network);
       group.seconds = seconds[team][i];
+      choose_breaks(group, config, machine, plan.teams[team].ranks);
       group.team = team;
     }
   }

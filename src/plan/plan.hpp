@@ -59,6 +59,8 @@ struct GroupPlan {
   MergeStrategy merge = MergeStrategy::owner;
   int rows_per_batch = 0;
   std::size_t batches_in_flight = 1;
+  std::size_t batches_per_break = 0;  ///< a draw may be left after so many; 0: it is not
+  int parts_per_pass = 1;             ///< and between the parts of a pass
   double bins_per_unit = 0.0;
   bool by_thresholds() const { return held < k.back(); }
   double bytes_per_rank = 0.0;  ///< estimated peak

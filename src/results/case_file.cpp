@@ -130,11 +130,7 @@ void write_case(std::string const& output, Provenance const& provenance, StudyCa
 }
 
 void write_checkpoint(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
-  auto of_checkpoint = provenance;
-  for (auto& [name, value] : of_checkpoint.texts) {
-    if (name == "kind") value = checkpoint_kind;
-  }
-  write_case_file(checkpoint_path(output, study_case.plan().id), of_checkpoint, study_case);
+  write_case_file(checkpoint_path(output, study_case.plan().id), of_kind(provenance, checkpoint_kind), study_case);
 }
 
 namespace {

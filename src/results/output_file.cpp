@@ -55,18 +55,21 @@ void OutputFile::write_unit(AttendUnit const& unit, RingSequence const* sequence
   auto const parent = h5::has_link(file_, item.id) ? h5::open_group(file_, item.id) : h5::create_group(file_, item.id);
   auto const group = h5::create_group(parent, "draw" + std::to_string(unit.draw));
   if (exact_) {
-    auto const dataset = h5::create_shared_dataset(group, "exact", {n, d}, "exact attention output");
+    auto dataset = h5::create_shared_dataset(group, "exact", {n, d}, "exact attention output");
     if (sequence != nullptr) write_own(dataset, *sequence, item.d, exact->output.data());
+    dataset.close("write exact outputs");
   }
   for (std::size_t h = 0; h < item.k.size(); ++h) {
     auto const k = std::to_string(item.k[h]);
-    auto const dataset = h5::create_shared_dataset(group, "top_k_" + k, {n, d}, "output of attention to the " + k + " largest logits");
+    auto dataset = h5::create_shared_dataset(group, "top_k_" + k, {n, d}, "output of attention to the " + k + " largest logits");
     auto const size = sequence == nullptr ? 0 : sequence->rows() * static_cast<std::size_t>(item.d);
     if (sequence != nullptr) write_own(dataset, *sequence, item.d, top_k->output.data() + h * size);
+    dataset.close("write outputs at k = " + k);
     if (!exact_) continue;
-    auto const errors = h5::create_shared_dataset(group, "output_error_relative_" + k, {n, 1},
+    auto errors = h5::create_shared_dataset(group, "output_error_relative_" + k, {n, 1},
                                                   "2-norm of the difference of outputs over that of the exact one");
     if (sequence != nullptr) write_own(errors, *sequence, 1, errors_at(*top_k, h, item.k.size()).data());
+    errors.close("write errors at k = " + k);
   }
 }
 

@@ -21,6 +21,8 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
   json["merge"] = name_of(group.merge);
   json["rows_per_batch"] = group.rows_per_batch;
   json["batches_in_flight"] = group.batches_in_flight;
+  json["batches_per_break"] = group.batches_per_break;
+  json["parts_per_pass"] = group.parts_per_pass;
   json["k_of_law"] = group.k_of_law;
   json["k_held"] = group.held;
   json["k_held_follows_memory"] = group.by_thresholds() && (config.hold == 0 || group.held < config.hold);

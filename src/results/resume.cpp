@@ -38,20 +38,14 @@ std::string text_of(Provenance const& provenance, std::string const& name) {
 
 /// Throws RunError, with the reason, unless the file's numbers are those that this run would measure.
 void check_origin(hid_t file, hid_t group, Provenance const& provenance, StudyCase const& c, bool checkpoint) {
-  if (h5::read_int_attribute(file, "schema_version") != 1) throw RunError("it has another schema version");
-  if (h5::read_text_attribute(file, "kind") != (checkpoint ? checkpoint_kind : "study")) throw RunError("it is of another kind");
-  if (options_of_case(h5::read_text_attribute(file, "config_text")) != options_of_case(c.config->config_text))
-    throw RunError("it was made with other options");
+  check_same_run(file, *c.config, checkpoint ? checkpoint_kind : "study");
   if (h5::read_text_attribute(group, "id") != c.plan().id) throw RunError("it holds another case");
   if (!checkpoint) {
     if (h5::read_text_attribute(group, "verdict") != "VALID")
       throw RunError("it is not VALID: " + h5::read_text_attribute(group, "verdict_reason"));
     return;
   }
-  for (auto const* name : {"build_id", "simd", "blas_kernel", "execution_space"}) {
-    if (h5::read_text_attribute(file, name) != text_of(provenance, name))
-      throw RunError("it was made by another build or on another kind of CPU (" + std::string(name) + ")");
-  }
+  check_same_build(file, provenance);
   if (h5::read_int_attribute(group, "k_held") != c.group->held) throw RunError("it holds another k_held");
   if (h5::read_text_attribute(group, "path") != c.path()) throw RunError("it was made on another kernel path");
 }
@@ -138,6 +132,20 @@ std::string case_state(std::string const& path, StudyCase& study_case) {
   } catch (RunError const&) {
   }
   return "unusable";
+}
+
+void check_same_run(hid_t file, RunConfig const& config, std::string const& kind) {
+  if (h5::read_int_attribute(file, "schema_version") != 1) throw RunError("it has another schema version");
+  if (h5::read_text_attribute(file, "kind") != kind) throw RunError("it is of another kind");
+  if (options_of_case(h5::read_text_attribute(file, "config_text")) != options_of_case(config.config_text))
+    throw RunError("it was made with other options");
+}
+
+void check_same_build(hid_t file, Provenance const& provenance) {
+  for (auto const* name : {"build_id", "simd", "blas_kernel", "execution_space"}) {
+    if (h5::read_text_attribute(file, name) != text_of(provenance, name))
+      throw RunError("it was made by another build or on another kind of CPU (" + std::string(name) + ")");
+  }
 }
 
 Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases) {

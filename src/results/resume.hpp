@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "h5/h5.hpp"
 #include "results/provenance.hpp"
 #include "results/study_case.hpp"
 
@@ -25,5 +26,12 @@ Resumed resume_cases(std::string const& output, Provenance const& provenance, st
 /// What a run with --resume finds at the path: `absent`; `valid`, which it keeps; `invalid`, complete; `unusable`, damaged or of other
 /// options. The data of a valid one are loaded.
 std::string case_state(std::string const& path, StudyCase& study_case);
+
+/// Throws RunError, with the reason, unless a file is of this schema and kind and was made with the same options, as far as a case's
+/// numbers depend on them.
+void check_same_run(hid_t file, RunConfig const& config, std::string const& kind);
+
+/// The same unless this build made it, on this kind of CPU.
+void check_same_build(hid_t file, Provenance const& provenance);
 
 }  // namespace asymptop

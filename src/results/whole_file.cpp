@@ -83,6 +83,13 @@ void write_whole(std::string const& path, std::function<void(hid_t)> const& fill
   }
 }
 
+Provenance of_kind(Provenance provenance, std::string const& kind) {
+  for (auto& [name, value] : provenance.texts) {
+    if (name == "kind") value = kind;
+  }
+  return provenance;
+}
+
 void write_provenance(hid_t file, Provenance const& provenance) {
   for (auto const& [name, value] : provenance.texts) h5::write_attribute(file, name, value);
   for (auto const& [name, value] : provenance.integers) h5::write_attribute(file, name, value);

@@ -27,6 +27,9 @@ std::vector<std::string> discard_parts_of(std::string const& path);
 /// The last step of that: a closed file is synced and takes its name.
 void publish_file(std::string const& part, std::string const& path);
 
+/// The same of a file of another kind.
+Provenance of_kind(Provenance provenance, std::string const& kind);
+
 /// The root attributes of a results file.
 void write_provenance(hid_t file, Provenance const& provenance);
 

@@ -93,12 +93,12 @@ TEST(Passes, LookAfterMessagesBetweenSteps) {
     StudySetup const setup{&alone, &channels, &config, nullptr, nullptr, &tensors};
     DrawIdentity const identity{&config, &group, 0};
     tensors.load(tensor_origin(identity, nullptr));
-    PhaseTimes phases;
+    DrawProgress progress(alone, nullptr, 0, group.cases.size(), {});
     int looks = 0;
-    phases.set_between_steps([&] { ++looks; });
-    std::vector<CheckResiduals> checks(group.cases.size());
-    BatchRun batch(setup, alone, group, 0, key_shard(group.n, config.block, 0, 1), make_queries(identity, nullptr, nullptr), 0, phases);
-    auto task = batch.run(checks);
+    progress.phases().set_between_steps([&] { ++looks; });
+    BatchRun batch(setup, alone, group, 0, key_shard(group.n, config.block, 0, 1), make_queries(identity, nullptr, nullptr), 0, progress,
+                   nullptr);
+    auto task = batch.run();
     std::vector<int> looks_of_pass;
     while (!task.done()) {
       ASSERT_TRUE(batch.turn().awaited()) << "alone it waits for nothing else";

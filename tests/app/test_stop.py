@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,7 +14,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from command_line import assert_equal, asymptop, binary, study, values
+from case_files import changing
+from command_line import Outcome, assert_equal, asymptop, binary, study, values
 from running import Run
 
 # Two groups of two cases, a second or two on one rank; several draws of each.
@@ -53,7 +55,8 @@ def test_stop_and_resume(
     assert line.startswith("stopped on request: 0 of 4 cases finished, draw ")
     assert line.endswith(" of 24 of the next; --resume continues")
     assert not output.exists()
-    assert sorted(path.name for path in run.cases.iterdir()) == [f"{case}.checkpoint" for case in CASES[:2]]
+    left = sorted(path.name for path in run.cases.iterdir())
+    assert [name for name in left if name != f"{CASES[0]}.draw"] == [f"{case}.checkpoint" for case in CASES[:2]]
     drawn = int(line.split("draw ")[1].split()[0])
     with h5py.File(run.cases / f"{CASES[0]}.checkpoint") as file:
         assert file["cases"][CASES[0]].attrs["draws"] == drawn
@@ -62,6 +65,125 @@ def test_stop_and_resume(
     assert resumed.code == 0, str(resumed)
     assert "not taken over" not in resumed.stderr
     assert_undisturbed(output, undisturbed)
+
+
+# One draw, which a run of hours would be; batches that are done, and one in work.
+ONE_DRAW = [
+    "--n",
+    "65536",
+    "--d",
+    "32",
+    "--sigma",
+    "1,log(n)^0.5",
+    "--k",
+    "8,n^0.5",
+    "--block",
+    "1024",
+    "--epsilon",
+    "0.1,0.01",
+]
+ONE_DRAW += ["--rows", "40", "--draws", "1", "--threads", "1"]
+WITHIN = {
+    "batches": ["--batch-rows", "16"],
+    "tiles": ["--path", "blas-tile", "--batch-rows", "16", "--keys", "streamed"],
+    "thresholds": ["--output-error", "off", "--hold", "20", "--inputs", "clusters:8"],
+    "student": ["--inputs", "student:3", "--keys", "streamed"],
+}
+
+
+def leave_within(run: Run, how: signal.Signals) -> Outcome:
+    """When what is known of the draw in work has been written anew, or at the end."""
+    before = {path.stat().st_ino for path in run.cases.glob("*.draw")} if run.cases.exists() else set()
+    deadline = time.monotonic() + 60.0
+    while not run.over() and time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):
+            if {path.stat().st_ino for path in run.cases.glob("*.draw")} - before:
+                break
+    if how == signal.SIGKILL:
+        run.kill()
+        return Outcome(run.process.returncode, "", "")
+    if not run.over():
+        os.kill(run.ranks()[-1], how)
+    return run.finish()
+
+
+@pytest.mark.parametrize("kind", WITHIN)
+def test_left_within_a_draw(kind: str, start: Callable[..., Run], tmp_path: Path) -> None:
+    """Stopped and killed within its only draw, gone on with on other numbers of ranks: the bytes of a run in one go."""
+    options = [*ONE_DRAW, *WITHIN[kind]]
+    whole, output = study(tmp_path / "whole.h5", options), tmp_path / "r.h5"
+    seen = 0
+    for ranks, how in [(1, signal.SIGUSR1), (2, signal.SIGKILL), (3, signal.SIGUSR1), (1, signal.SIGKILL)]:
+        run = start(output, ranks, *options, "--checkpoint-minutes", "0", "--resume")
+        outcome = leave_within(run, how)
+        assert "not taken over" not in outcome.stderr
+        assert outcome.code in ((75, 0) if how == signal.SIGUSR1 else (137, -9, 0)), str(outcome)
+        if outcome.code == 75:
+            assert "0 of 2 cases finished, draw 0 of 1 of the next" in outcome.stdout
+        for path in run.cases.glob("*.draw"):
+            with h5py.File(path) as file:
+                now = file.attrs["batches"] * 10**9 + sum(
+                    int(np.diff(group["seen"][()].reshape(-1, 2)).sum()) for group in file.values() if "seen" in group
+                )
+            assert now >= seen, "what was known before is known still"
+            seen = now
+    assert seen > 0, "it was left within its draw"
+    resumed = asymptop("study", *options, "--resume", "-o", output, ranks=2)
+    assert resumed.code == 0, str(resumed)
+    assert "not taken over" not in resumed.stderr
+    assert_equal(output, whole)
+    assert values(output) == values(whole)
+    assert sorted(path.suffix for path in (tmp_path / "r.h5.cases").iterdir()) == [".h5", ".h5"]
+
+
+@pytest.fixture(scope="module")
+def within(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a study that was stopped within its only draw, in the second pass of a batch. Not to be changed."""
+    output = tmp_path_factory.mktemp("within") / "r.h5"
+    (draw,) = [output.with_name("r.h5.cases") / "n65536-d32-law1.draw"]
+    for _ in range(40):
+        run = Run(output, 1, *ONE_DRAW, "--checkpoint-minutes", "0", "--resume")
+        assert leave_within(run, signal.SIGUSR1).code == 75
+        with h5py.File(draw) as file:
+            if "second_pass_0" in file and len(file["second_pass_0/seen"]) > 0:
+                return output
+    raise AssertionError("the second pass was never reached")
+
+
+def test_what_a_draw_found_is_used(within: Path, tmp_path: Path) -> None:
+    """A whole and sealed file with another sum: the row's checks notice, since nothing is computed anew."""
+    shutil.copytree(within.with_name("r.h5.cases"), tmp_path / "r.h5.cases")
+    draw = tmp_path / "r.h5.cases" / "n65536-d32-law1.draw"
+    with changing(draw) as file:
+        file["first_pass/moments"][0] += 1
+    outcome = asymptop("study", *ONE_DRAW, "--resume", "-o", tmp_path / "r.h5")
+    assert outcome.code == 1, str(outcome)
+    assert "not taken over" not in outcome.stderr
+    assert "INVALID: " in outcome.stdout
+    assert "keys_seen" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("flip", "checksum"),
+        ("cut", "checksum"),
+        ("--batch-rows=7", "rows at a time"),
+        ("--seed=5", "with other options"),
+    ],
+)
+def test_refused_draw(how: str, why: str, within: Path, tmp_path: Path) -> None:
+    shutil.copytree(within.with_name("r.h5.cases"), tmp_path / "r.h5.cases")
+    if how in SPOIL:
+        SPOIL[how][0](tmp_path / "r.h5.cases" / "n65536-d32-law1.draw")
+    options = [*ONE_DRAW, *([how] if how not in SPOIL else [])]
+    outcome = asymptop("study", *options, "--resume", "-o", tmp_path / "r.h5")
+    assert outcome.code == 0, str(outcome)
+    (line,) = [line for line in outcome.stderr.splitlines() if "not taken over" in line]
+    assert "n65536-d32-law1.draw is not taken over: " in line
+    assert why in line
+    assert_equal(tmp_path / "r.h5", study(tmp_path / "fresh.h5", options))
+    assert sorted(path.suffix for path in (tmp_path / "r.h5.cases").iterdir()) == [".h5", ".h5"]
 
 
 def test_resume_with_a_target(start: Callable[..., Run], tmp_path: Path) -> None:
@@ -170,8 +292,10 @@ def test_spoilt_checkpoint(how: str, stopped: Path, undisturbed: Path, tmp_path:
     spoil(tmp_path / "r.h5.cases" / f"{CASES[0]}.checkpoint")
     outcome = asymptop("study", *OPTIONS, "--resume", "-o", tmp_path / "r.h5")
     assert outcome.code == 0, str(outcome)
-    (line,) = [line for line in outcome.stderr.splitlines() if "not taken over" in line]
+    lines = [line for line in outcome.stderr.splitlines() if "not taken over" in line]
+    (line,) = [line for line in lines if ".checkpoint is" in line]
     assert f"{CASES[0]}.checkpoint is not taken over: " in line
+    assert all("draws before it are missing" in other for other in lines if other != line)
     assert why in line
     assert_undisturbed(tmp_path / "r.h5", undisturbed)
 
@@ -192,7 +316,8 @@ def test_checkpoint_of_other_options(other: list[str], stopped: Path, tmp_path: 
     options = [*AXES, "--rows", "16", "--threads", "1", *(["--draws", "24"] if other[0] != "--draws" else []), *other]
     outcome = asymptop("study", *options, "--resume", "-o", tmp_path / "r.h5")
     assert outcome.code == 0, str(outcome)
-    assert sum("it was made with other options" in line for line in outcome.stderr.splitlines()) == 2
+    there = len(list(stopped.with_name("r.h5.cases").iterdir()))
+    assert sum("it was made with other options" in line for line in outcome.stderr.splitlines()) == there
     assert_equal(tmp_path / "r.h5", study(tmp_path / "fresh.h5", options))
 
 

@@ -83,6 +83,27 @@ def test_failing_calls(
     assert_equal(output, whole)
 
 
+def test_one_failing_write(failing: Path, tmp_path: Path) -> None:
+    """Any single write fails, and later ones do not. HDF5 writes chunks when their dataset is closed: zeros would stand
+    in their place, sealed, were it not asked then. Writes of its own book-keeping it tries again."""
+    options = ["--n", "64", "--k", "8", "--rows", "40", "--draws", "30", "--block", "64", "--threads", "1"]
+    whole = study(tmp_path / "whole.h5", options)
+    refused = 0
+    seed = random.randrange(2**32)
+    for at in random.Random(seed).sample(range(1, 61), 20):
+        output = tmp_path / f"{at}.h5"
+        fault = settings(failing, "write", "n64-d64-law1.h5", at, errno.ENOSPC) | {"FAIL_COUNT": "1"}
+        outcome = asymptop("study", *options, "-o", output, settings=fault)
+        if outcome.code == 0:
+            assert_equal(output, whole)
+            continue
+        assert outcome.code == 1, f"write {at}: {outcome}"
+        assert os.strerror(errno.ENOSPC) in said(outcome.stderr)
+        assert not output.exists()
+        refused += 1
+    assert refused >= 3, f"datasets of many numbers are written in chunks, one after another; seed {seed}"
+
+
 def test_failing_checkpoint(failing: Path, tmp_path: Path) -> None:
     options = [*OPTIONS, "--checkpoint-minutes", "0"]
     fault = settings(failing, "write", ".checkpoint.", 3, errno.ENOSPC)

@@ -117,12 +117,12 @@ void expect_exact(Problem const& p, std::vector<std::int64_t> const& limits, int
   PackedQueries const queries(p.q.data(), p.rows, p.d);
   FusedFirstPass<Space> pass(queries, {keep, true, grid, threads}, first_bins, limits);
   int const sample = p.n / key_group * key_group;
-  if (guess) pass.guess_thresholds(space, p.packed.data(), sample, p.n);
+  if (guess) pass.guess_thresholds(space, p.packed.data(), sample, p.n, p.n);
   for (int first = 0; first < p.n; first += piece)
     pass.add(space, p.packed.data() + static_cast<std::ptrdiff_t>(first) * p.d, static_cast<LocalIndex>(first),
              std::min(piece, p.n - first));
   auto const moments = pass.moments(space);
-  auto const short_rows = pass.short_rows();
+  auto const short_rows = pass.short_rows(p.n);
   for (int i = 0; i < p.rows; ++i) {
     auto const scores = p.row_scores(i);
     auto const limit = limits[static_cast<std::size_t>(i)];
@@ -203,9 +203,9 @@ TEST(FusedFirstPass, AGuessThatIsTooHighIsSeen) {
   PackedQueries const queries(p.q.data(), 3, 1);
   auto const first_bins = test::vector_of<Space>(std::vector<int>(3, 0));
   FusedFirstPass<Space> pass(queries, {4000, false, {}, 1}, first_bins, {p.n, p.n, 20});
-  pass.guess_thresholds(space, p.packed.data(), 512, p.n);
+  pass.guess_thresholds(space, p.packed.data(), 512, p.n, p.n);
   pass.add(space, p.packed.data(), 0, p.n);
-  EXPECT_EQ(pass.short_rows(), (std::vector<int>{0, 1}));  // row 2 sees 20 keys and has no guess
+  EXPECT_EQ(pass.short_rows(p.n), (std::vector<int>{0, 1}));  // row 2 sees 20 keys and has no guess
 }
 
 }  // namespace

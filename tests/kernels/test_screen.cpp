@@ -45,12 +45,12 @@ int wrong_rows(Problem const& p, std::vector<std::int64_t> const& limits, Run co
     bound.norm *= run.shrink;
   }
   ScreenedPass<Space> pass(screen.queries, run.keep, run.threads, limits);
-  if (run.sample > 0) pass.guess_thresholds(Space(), screen.packed.data(), run.sample, p.n);
+  if (run.sample > 0) pass.guess_thresholds(Space(), screen.packed.data(), run.sample, p.n, p.n);
   for (int first = 0; first < p.n; first += run.piece)
     pass.add(Space(), screen.packed.data() + static_cast<std::ptrdiff_t>(first) * p.d, screen.keys().from(first / key_group, p.d),
              static_cast<LocalIndex>(first), std::min(run.piece, p.n - first));
   auto const expected = fp32_heads(p, limits, run.keep);
-  auto const short_rows = pass.short_rows();
+  auto const short_rows = pass.short_rows(p.n);
   EXPECT_TRUE(run.sample > 0 || short_rows.empty());
   std::vector<PackedCandidate> spare;
   int wrong = 0;

@@ -160,7 +160,7 @@ def attend(rng: random.Random, folder: Path) -> Command:
     words += ["--k", some(rng, 1, 3, ("1", "7", "n^0.5", "n/2", "n")), "--block", rng.choice(["64", "256", "4096"])]
     words += ["--mask", some(rng, 1, 2, ("none", "causal"))]
     if rng.random() < 0.3:
-        words += ["--spectral", "--iterations", "20"]
+        words += ["--spectral", "--iterations", "100"]
 
     def check(path: Path) -> None:
         with h5py.File(path) as file:

@@ -96,9 +96,9 @@ class Trial:
 
     def keep_a_checkpoint(self) -> None:
         """A copy of one that is there, for `left_behind`."""
-        there = sorted(self.cases.glob("*.checkpoint")) if self.cases.exists() else []
+        there = [*self.cases.glob("*.checkpoint"), *self.cases.glob("*.draw")] if self.cases.exists() else []
         if there:
-            chosen = self.rng.choice(there)
+            chosen = self.rng.choice(sorted(there))
             with contextlib.suppress(FileNotFoundError):  # the program goes on: its case may be finished by now
                 self.spared = Path(shutil.copy(chosen, self.folder / chosen.name))
 
@@ -149,7 +149,7 @@ def killed(trial: Trial) -> bool:
     run.kill()
     trial.left[f"on {run.count} ranks"] += 1
     left = names(trial.cases) if trial.cases.exists() else []
-    for kind in (".h5", ".checkpoint", ".part"):
+    for kind in (".h5", ".checkpoint", ".draw", ".part"):
         trial.left[kind] += any(name.endswith(kind) for name in left)
     trial.said[-1] += ": killed"
     return True
@@ -294,7 +294,8 @@ def file_damaged(trial: Trial) -> bool:
     outcome = trial.finish(run)
     trial.said[-1] += f" ({name} was damaged)"
     assert outcome.code == 0, str(outcome)
-    looked_at = path.parent == trial.cases and (name.endswith(".h5") or name.replace(".checkpoint", ".h5") not in there)
+    of_case = name.replace(".checkpoint", ".h5").replace(".draw", ".h5")
+    looked_at = path.parent == trial.cases and (name.endswith(".h5") or of_case not in there)
     assert not looked_at or f"{path} is not taken over: " in outcome.stderr, str(outcome)
     return True
 

@@ -1,9 +1,11 @@
-/* Preloaded into a program: its N-th call of one kind on files whose path holds a text fails, and every later one too, as on a full disk.
+/* Preloaded into a program: its N-th call of one kind on files whose path holds a text fails, and every later one too, as on a full disk;
+ * or only so many, as on a disk where another program makes room.
  *
  * FAIL_CALL  write | fsync | rename | flock
  * FAIL_PATH  part of the paths that are meant
  * FAIL_AT    the first call that fails, from 1
  * FAIL_ERRNO the error's number
+ * FAIL_COUNT how many calls fail; not set: all from that one on
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -19,7 +21,9 @@ static int fails(char const* call, char const* path) {
   char const* const wanted = getenv("FAIL_CALL");
   char const* const part = getenv("FAIL_PATH");
   if (wanted == NULL || part == NULL || strcmp(wanted, call) != 0 || strstr(path, part) == NULL) return 0;
-  if (__sync_add_and_fetch(&calls, 1) < atoi(getenv("FAIL_AT"))) return 0;
+  char const* const count = getenv("FAIL_COUNT");
+  int const call_number = __sync_add_and_fetch(&calls, 1), first = atoi(getenv("FAIL_AT"));
+  if (call_number < first || (count != NULL && call_number >= first + atoi(count))) return 0;
   errno = atoi(getenv("FAIL_ERRNO"));
   return 1;
 }

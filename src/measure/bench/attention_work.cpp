@@ -46,7 +46,8 @@ std::vector<int> KernelWork::all_owners() const {
 }
 
 void ScoreWork::run() {
-  batch_.for_each_tile(tensors_, phases_, [](TileRange const&, int, Matrix<Space, float> const&, KeyTile const&) {});
+  KeyWalk walk(tensors_.size());
+  batch_.for_each_tile(tensors_, walk, phases_, [](TileRange const&, int, Matrix<Space, float> const&, KeyTile const&) {});
 }
 
 BenchAnswer ScoreWork::answer(std::vector<int> const& asked) {
@@ -60,7 +61,8 @@ BenchAnswer ScoreWork::answer(std::vector<int> const& asked) {
     auto const host = to_host(scores);
     for (std::size_t i = 0; i < asked.size(); ++i) kept[i].insert(kept[i].end(), &host(asked[i], 0), &host(asked[i], 0) + tile.keys);
   };
-  batch_.for_each_tile(tensors_, phases_, keep);
+  KeyWalk walk(tensors_.size());
+  batch_.for_each_tile(tensors_, walk, phases_, keep);
   for (auto const& row : kept) answer.scores.insert(answer.scores.end(), row.begin(), row.end());
   return answer;
 }
@@ -110,7 +112,8 @@ class TiledExactAttention final : public KernelWork {
       space_.fence();
       phases_.stop(Phase::attend);
     };
-    batch_.for_each_tile(tensors_, phases_, attend);
+    KeyWalk walk(tensors_.size());
+    batch_.for_each_tile(tensors_, walk, phases_, attend);
     phases_.start();
     auto const host = to_host(sums_);
     std::vector<std::int64_t> tail;

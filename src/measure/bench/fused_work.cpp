@@ -19,7 +19,7 @@ class FusedScore final : public ScoreWork {
  public:
   explicit FusedScore(BenchProblem const& problem) : ScoreWork(problem, true) {}
   void run() override {
-    for_each_step(tensors_, rows(), [&](LocalIndex const first, int const count) {
+    KeyWalk(tensors_.size()).run(step_of(tensors_, rows()), [&](LocalIndex const first, int const count) {
       phases_.start();
       auto const* packed = tensors_.packed_keys(first, count);
       phases_.stop(Phase::generate);
@@ -34,7 +34,8 @@ class FusedSelector final : public Selector {
  public:
   FusedSelector(int keep, bool profile) : keep_(keep), profile_(profile) {}
   ShardRows select(RowBatch<Space>& batch, ShardTensors<Space>& tensors, PhaseTimes& phases) override {
-    return fused_first_pass(Space(), batch, tensors, keep_, profile_, phases);
+    KeyWalk walk(tensors.size());
+    return fused_first_pass(Space(), batch, tensors, keep_, profile_, walk, phases);
   }
 
  private:
@@ -52,7 +53,7 @@ class FusedExactAttention final : public KernelWork {
 
   void run() override {
     attention_.clear();
-    for_each_step(tensors_, rows(), [&](LocalIndex const first, int const count) {
+    KeyWalk(tensors_.size()).run(step_of(tensors_, rows()), [&](LocalIndex const first, int const count) {
       phases_.start();
       auto const* packed = tensors_.packed_keys(first, count);
       auto const values = tensors_.values(first, count, count);

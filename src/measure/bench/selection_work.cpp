@@ -35,7 +35,8 @@ class TiledSelector final : public Selector {
       return {{}, heads_of(space_, candidates_)};
     }
     state_->clear(space_);
-    tiled_first_pass(space_, batch, tensors, *state_, phases);
+    KeyWalk walk(tensors.size());
+    tiled_first_pass(space_, batch, tensors, *state_, walk, phases);
     return {to_host(state_->moments), heads_of(space_, state_->candidates)};
   }
 

@@ -145,12 +145,14 @@ Task<void> BatchRun::load_probes() {
   p.begin = to_device(space_, "Asymptop::measure::probe_begin", begin, rows);
   p.above = Tensor3<Space, std::int64_t>("Asymptop::measure::probe_above", rows, probes, 3);
   p.fill = Matrix<Space, int>("Asymptop::measure::probe_fill", rows, probes);
+  earlier_inside_ = {};
   p.collected = Vector<Space, float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::measure::collected"),
                                      static_cast<std::size_t>(places));
   phases_.stop(Phase::evaluate);
 }
 
-Task<void> BatchRun::take_sums(std::vector<CheckResiduals>& checks) {
+Task<void> BatchRun::take_sums() {
+  auto& checks = progress_.checks();
   auto const d = static_cast<std::size_t>(group_.d), segments = axes_.k.size() + 1;
   for (std::size_t law = 0; law < work_.sums.size(); ++law) {
     auto const width = segments * (d + 1);
@@ -195,25 +197,24 @@ Task<void> BatchRun::take_sums(std::vector<CheckResiduals>& checks) {
 Task<void> BatchRun::take_answers() {
   auto const rows = queries_.rows(), probes = probes_per_row_;
   auto const above = to_host(work_.probes.above);
-  auto const fill = to_host(work_.probes.fill);
-  auto const capacity = to_host(work_.probes.capacity);
-  auto const begin = to_host(work_.probes.begin);
-  auto const collected = to_host(work_.probes.collected);
+  auto const inside = inside_here();
   auto const owners = all_owners();
   // Per probe: count, first, second above; inside; how many of those are sent along by this rank.
   std::vector<std::int64_t> counts;
   auto const ranks = static_cast<std::size_t>(comm_.size());
   std::vector<std::vector<std::int64_t>> lengths(ranks);
   std::vector<std::vector<float>> scores(ranks);
+  auto next_score = inside.scores.begin();
   for (std::size_t i = 0; i < rows; ++i) {
     auto const owner = static_cast<std::size_t>(owners[i]);
     for (std::size_t q = 0; q < probes; ++q) {
       for (int c = 0; c < 3; ++c) counts.push_back(above(i, q, c));
-      counts.push_back(fill(i, q));
-      auto const length = std::min(fill(i, q), capacity(i, q));
+      counts.push_back(inside.counts[i * probes + q]);
+      auto const length = inside.lengths[i * probes + q];
       lengths[owner].push_back(length);
-      auto const* first = collected.data() + begin(i, q);
-      scores[owner].insert(scores[owner].end(), first, first + length);
+      auto const end = next_score + static_cast<std::ptrdiff_t>(length);
+      scores[owner].insert(scores[owner].end(), next_score, end);
+      next_score = end;
     }
   }
   phases_.stop(Phase::evaluate);

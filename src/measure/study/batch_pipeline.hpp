@@ -20,14 +20,13 @@ struct FinishedBatch {
 
 class BatchPipeline {
  public:
-  /// queries: of the whole draw, on rank 0. Notes residuals in `checks`, one per law.
-  BatchPipeline(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, QueryRows queries, PhaseTimes& phases,
-                std::vector<CheckResiduals>& checks);
-  ~BatchPipeline() { phases_.set_between_steps({}); }
+  /// queries: of the whole draw, on rank 0. Goes on from what `progress` knows.
+  BatchPipeline(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, QueryRows queries, DrawProgress& progress);
+  ~BatchPipeline() { progress_.phases().set_between_steps({}); }
   BatchPipeline(BatchPipeline const&) = delete;
   BatchPipeline& operator=(BatchPipeline const&) = delete;
 
-  /// All batches, in order. Collective.
+  /// All batches, in order; fewer when the draw was left meanwhile. Collective.
   std::vector<FinishedBatch> run();
 
  private:
@@ -39,7 +38,10 @@ class BatchPipeline {
   };
 
   std::size_t begin_of(std::size_t batch) const;
+  /// Rank 0's queries of a batch; elsewhere none.
+  QueryRows queries_of(std::size_t batch) const;
   void ask_for_queries();
+  void finish_batch();
   void start();
   void compute(InFlightBatch& next);
   void advance_messages(bool waiting);
@@ -49,10 +51,11 @@ class BatchPipeline {
   GroupPlan const& group_;
   std::int64_t draw_;
   QueryRows queries_;
+  DrawProgress& progress_;
   PhaseTimes& phases_;
-  std::vector<CheckResiduals>& checks_;
-  std::size_t batches_, started_ = 0;
-  std::optional<Task<QueryRows>> incoming_;  ///< queries of the next batch
+  std::size_t batches_, known_ = 0, started_ = 0;  ///< known_: done by an earlier run
+  std::size_t next_break_ = 0;                     ///< no batch from this one on starts before those before it are done
+  std::optional<Task<QueryRows>> incoming_;        ///< queries of the next batch
   std::deque<InFlightBatch> in_flight_;
   std::vector<FinishedBatch> finished_;
 };

@@ -7,6 +7,7 @@
 #include "comm/task.hpp"
 #include "measure/draw.hpp"
 #include "measure/first_pass.hpp"
+#include "measure/partial_draw.hpp"
 #include "measure/row_batch.hpp"
 #include "measure/study/row_owner.hpp"
 #include "measure/study/second_pass.hpp"
@@ -33,9 +34,9 @@ class BatchRun {
   using Space = StudySpace;
 
  public:
-  /// comm: of this batch alone while it runs.
+  /// comm: of this batch alone while it runs. partial: what is known of it from earlier, and what will be; null where nothing is.
   BatchRun(StudySetup const& setup, Communicator const& comm, GroupPlan const& group, std::int64_t draw, Range const& shard,
-           QueryRows queries, std::int64_t first_row, PhaseTimes& phases)
+           QueryRows queries, std::int64_t first_row, DrawProgress& progress, PartialBatch* partial)
       : setup_(setup),
         comm_(comm),
         group_(group),
@@ -44,7 +45,9 @@ class BatchRun {
         queries_(std::move(queries)),
         first_row_(first_row),
         tensors_(*setup.tensors),
-        phases_(phases),
+        progress_(progress),
+        known_(partial),
+        phases_(progress.phases()),
         batch_(space_, queries_, group, shard, tile_sizes(setup.config->block)) {
     for (auto const& item : group.cases) axes_.sigma.push_back(item.sigma);
     axes_.k = group.k;
@@ -52,8 +55,8 @@ class BatchRun {
     axes_.epsilon = setup.config->epsilon;
   }
 
-  /// The steps of the batch, in order. Returns the rows that this rank owns, finished.
-  Task<std::vector<OwnedRow>> run(std::vector<CheckResiduals>& checks);
+  /// The steps of the batch, in order. Returns the rows that this rank owns, finished; nothing of use when the draw was left meanwhile.
+  Task<std::vector<OwnedRow>> run();
 
   /// Awaited before each pass over the keys.
   Turn& turn() { return turn_; }
@@ -65,8 +68,51 @@ class BatchRun {
   /// --count-above at the row's own n.
   std::vector<double> thresholds_of(int row) const;
 
-  /// First pass over the shard, then the global selection and profile of a few rows at a time, each evaluated at its owner.
+  /// First pass over the shard, then the global selection and profile of a few rows at a time, each evaluated at its owner. When the pass
+  /// is left early, what it found is merged and saved, and another goes on.
   Task<void> profile_and_merge();
+
+  /// The global selection and profile of the keys of one walk, and of those that were seen before. Rows are evaluated when no key is left.
+  Task<void> merge(ShardRows const& state, std::size_t keep, bool complete);
+
+  /// The second pass, on top of what is known of this round. Left early, it is saved and goes on.
+  Task<void> answer(std::size_t round);
+
+  // batch_progress.cpp: what rank 0 keeps for a draw that may be left.
+
+  PartialBatch& partial() { return known_ == nullptr ? unknown_ : *known_; }
+  /// Whether passes may be left early.
+  bool keeps() const { return progress_.breaks() && group_.parts_per_pass > 1; }
+
+  /// A walk over this rank's keys but those that were seen.
+  KeyWalk walk_of(std::vector<Range> const& seen);
+
+  /// Rows' heads from rank 0, where those of an earlier pass are, to their owners, who merge them with what they have.
+  Task<void> join_earlier_heads(std::vector<int> const& rows, std::vector<int> const& owner, std::vector<CandidateList>& heads,
+                                std::size_t keep);
+
+  /// Rows' heads and moments from their owners to rank 0.
+  Task<void> keep_rows(std::vector<int> const& rows, std::vector<CandidateList> const& heads, std::vector<std::int64_t> const& moments);
+
+  /// Sums and answers of a round: out of rank 0's memory, and into it.
+  void restore_answers(PartialAnswers const& round);
+  void keep_answers(KeyWalk const& walk, PartialAnswers& round);
+
+  /// Calls visit(view) for each view of whole numbers that the second pass adds to, but those of the windows.
+  template <class Visit>
+  void for_each_sum(Visit const& visit) {
+    for (auto& sums : work_.sums) visit(sums);
+    visit(work_.audit_sums);
+    visit(work_.probes.edge);
+    visit(work_.probes.above);
+  }
+
+  /// Scores in the windows of probes, per (row, probe).
+  struct Inside {
+    std::vector<std::int64_t> counts, lengths;  ///< how many there are; how many of them follow
+    std::vector<float> scores;                  ///< probe after probe
+  };
+  Inside inside_here() const;
 
   OwnedRow evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const;
 
@@ -90,16 +136,16 @@ class BatchRun {
   Task<void> load_probes();
 
   /// Sums of attention and audit come home: exact integers, added up at the row's owner.
-  Task<void> take_sums(std::vector<CheckResiduals>& checks);
+  Task<void> take_sums();
 
   /// Answers of the probes come home; settled ones leave the list of open ones.
   Task<void> take_answers();
 
   /// Winners of a row whose keys are made or read by themselves, in fp64: that keys, indices and scores belong together.
-  void check_winners(OwnedRow const& row, std::vector<CheckResiduals>& checks) const;
+  void check_winners(OwnedRow const& row) const;
 
   /// What the rows themselves say of their correctness.
-  void check_rows(std::vector<CheckResiduals>& checks) const;
+  void check_rows() const;
 
   StudySetup const& setup_;
   Communicator const& comm_;
@@ -109,6 +155,9 @@ class BatchRun {
   QueryRows queries_;
   std::int64_t first_row_;
   ShardTensors<Space>& tensors_;
+  DrawProgress& progress_;
+  PartialBatch* known_;  ///< null: nothing is
+  PartialBatch unknown_;
   PhaseTimes& phases_;
   Space space_;
   RowBatch<Space> batch_;
@@ -119,6 +168,7 @@ class BatchRun {
   std::vector<std::int64_t> edges_;
   std::size_t probes_per_row_ = 0;
   bool first_round_ = true;
+  Inside earlier_inside_;  ///< of this round, on rank 0: from an earlier run
   Turn turn_;
 };
 

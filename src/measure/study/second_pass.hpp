@@ -15,7 +15,7 @@ namespace asymptop {
 /// The second pass in BLAS tiles.
 template <class Space>
 void tiled_second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, SecondPass<Space> const& work,
-                       bool probes_only, PhaseTimes& phases) {
+                       bool probes_only, KeyWalk& walk, PhaseTimes& phases) {
   auto const tiles = batch.tiles();
   bool const attend = !probes_only && !work.sums.empty();
   Matrix<Space, float> weights;
@@ -24,35 +24,36 @@ void tiled_second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<
     weights = Matrix<Space, float>("Asymptop::measure::weights", batch.rows(), tiles.pass);
     products = Tensor3<Space, float>("Asymptop::measure::products", tiles.pass / tiles.blas, batch.rows(), batch.queries().extent(1));
   }
-  batch.for_each_tile(tensors, phases, [&](TileRange const& tile, int padded, Matrix<Space, float> const& scores, KeyTile const& keys) {
-    add_tile(space, work.probes, scores, batch.limit(), tile);
-    space.fence();
-    phases.stop(Phase::refine);
-    if (!probes_only) {
-      add_tile_fp64(space, work.audit_rows, work.audit_queries, work.segments, work.audit_rows, scores, keys, batch.limit(), tile,
-                    batch.shard_begin(), work.audit_sigmas, work.factor.weight, work.audit_sums, work.audit_worst);
-      space.fence();
-      phases.stop(Phase::audit);
-    }
-    if (!attend) return;
-    auto const values = tensors.values(tile.first_key, tile.keys, padded);
-    phases.stop(Phase::generate);
-    TileRange const all{0, tile.rows, tile.first_key, padded};
-    for (std::size_t law = 0; law < work.sums.size(); ++law) {
-      add_head_and_weigh_tail(space, work.segments, scores, values, batch.limit(), all, batch.shard_begin(),
-                              static_cast<float>(work.sigmas[law]), work.factor, weights, work.sums[law]);
-      weigh_values(space, weights, values, products, padded, tiles.blas);
-      add_tail(space, weights, products, tile.rows, padded, tiles.blas, work.segments.used, work.factor, work.sums[law]);
-    }
-    space.fence();
-    phases.stop(Phase::attend);
-  });
+  batch.for_each_tile(
+      tensors, walk, phases, [&](TileRange const& tile, int padded, Matrix<Space, float> const& scores, KeyTile const& keys) {
+        add_tile(space, work.probes, scores, batch.limit(), tile);
+        space.fence();
+        phases.stop(Phase::refine);
+        if (!probes_only) {
+          add_tile_fp64(space, work.audit_rows, work.audit_queries, work.segments, work.audit_rows, scores, keys, batch.limit(), tile,
+                        batch.shard_begin(), work.audit_sigmas, work.factor.weight, work.audit_sums, work.audit_worst);
+          space.fence();
+          phases.stop(Phase::audit);
+        }
+        if (!attend) return;
+        auto const values = tensors.values(tile.first_key, tile.keys, padded);
+        phases.stop(Phase::generate);
+        TileRange const all{0, tile.rows, tile.first_key, padded};
+        for (std::size_t law = 0; law < work.sums.size(); ++law) {
+          add_head_and_weigh_tail(space, work.segments, scores, values, batch.limit(), all, batch.shard_begin(),
+                                  static_cast<float>(work.sigmas[law]), work.factor, weights, work.sums[law]);
+          weigh_values(space, weights, values, products, padded, tiles.blas);
+          add_tail(space, weights, products, tile.rows, padded, tiles.blas, work.segments.used, work.factor, work.sums[law]);
+        }
+        space.fence();
+        phases.stop(Phase::attend);
+      });
 }
 
 /// The fused second pass; the audit has scores of its own rows.
 template <class Space>
 void fused_second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, SecondPass<Space> const& work,
-                       bool probes_only, PhaseTimes& phases) {
+                       bool probes_only, KeyWalk& walk, PhaseTimes& phases) {
   int const d = static_cast<int>(batch.queries().extent(1)), audited = static_cast<int>(work.audit_rows.extent(0));
   FusedSecondPass<Space> const pass(batch.packed_queries(), work,
                                     {batch.tiles().blas, space.concurrency(), batch.shard_begin(), probes_only});
@@ -64,9 +65,7 @@ void fused_second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<
   std::vector<int> order;
   for (int a = 0; a < audited; ++a) order.push_back(a);
   auto const score_rows = to_device(space, "Asymptop::measure::audit_order", order);
-  for (GlobalIndex first = 0; first < tensors.size(); first += fused_step) {
-    int const count = static_cast<int>(std::min<GlobalIndex>(fused_step, tensors.size() - first));
-    auto const local = static_cast<LocalIndex>(first);
+  walk.run(fused_step, [&](LocalIndex const local, int const count) {
     phases.between_steps();
     phases.start();
     auto const* packed = tensors.packed_keys(local, count);
@@ -74,7 +73,7 @@ void fused_second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<
     phases.stop(Phase::generate);
     pass.add(space, batch.limits(), packed, values, local, count);
     phases.stop(pass.attends() ? Phase::attend : Phase::refine);
-    if (probes_only) continue;
+    if (probes_only) return;
     score_packed(space, audit_queries, packed, count, audit_scores);
     space.fence();
     add_tile_fp64(space, work.audit_rows, work.audit_queries, work.segments, score_rows, audit_scores, KeyTile{packed, d, true},
@@ -82,17 +81,17 @@ void fused_second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<
                   work.audit_sums, work.audit_worst);
     space.fence();
     phases.stop(Phase::audit);
-  }
+  });
 }
 
-/// Runs the second pass; `probes_only` when it narrows what an earlier one left open.
+/// Runs the second pass over a walk's keys, on top of what `work` holds; `probes_only` when it narrows what an earlier one left open.
 template <class Space>
 void second_pass(Space const& space, RowBatch<Space>& batch, ShardTensors<Space>& tensors, SecondPass<Space> const& work, bool probes_only,
-                 PhaseTimes& phases) {
+                 KeyWalk& walk, PhaseTimes& phases) {
   if constexpr (is_host_space<Space>) {
-    if (tensors.packed()) return fused_second_pass(space, batch, tensors, work, probes_only, phases);
+    if (tensors.packed()) return fused_second_pass(space, batch, tensors, work, probes_only, walk, phases);
   }
-  tiled_second_pass(space, batch, tensors, work, probes_only, phases);
+  tiled_second_pass(space, batch, tensors, work, probes_only, walk, phases);
 }
 
 }  // namespace asymptop
