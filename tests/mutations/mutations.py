@@ -15,6 +15,7 @@ STUDY_PEAKED = (1, "study --n 100000 --d 32 --sigma 'log(n)' --k n^0.5 --rows 16
 BENCH = "bench --n 300000 --d 32 --m 48 --k 500 --samples 3 --threads 1 "
 BENCH_SCREENED = (1, BENCH + "--kernel top-k --path screened")
 BENCH_EXACT = (1, BENCH + "--kernel exact-attention --path fused")
+STUDY_LEFT = (2, STUDY + "auto --checkpoint-minutes 0")
 ATTEND = (2, "attend --kernel exact-attention --n 6000 --d 16 --mask causal --block 256 --threads 1")
 STUDY_SMALL_K = (1, "study --n 100000 --d 32 --sigma 1 --k 8 --rows 16 --draws 1 --threads 1")
 BENCH_GATHERED = (1, BENCH + "--kernel top-k-attention --path fused --keys streamed")
@@ -233,5 +234,26 @@ MUTATIONS = (
         "power / (1.0 + 0.9 * square)",
         (),
         ("test_inputs",),
+    ),
+    Mutation(
+        "lost part", "the profile of what a draw's pass saw before a break is not added",
+        "src/measure/study/batch_run.cpp",
+        "to[i] += first.moments[static_cast<std::size_t>(row) * bins + i];\n",
+        "to[i] += 0 * first.moments[static_cast<std::size_t>(row) * bins + i];\n",
+        (STUDY_LEFT,),
+    ),
+    Mutation(
+        "lost heads of a part", "candidates of before a break are not merged",
+        "src/measure/study/batch_progress.cpp",
+        "std::merge(head.begin(), head.end(), earlier.begin(), earlier.end(),",
+        "std::merge(head.begin(), head.end(), earlier.begin(), earlier.begin(),",
+        (STUDY_LEFT,),
+    ),
+    Mutation(
+        "part seen twice", "one rank's keys of before a break count as not seen",
+        "src/measure/partial_draw.cpp",
+        "  seen = joined_runs(std::move(seen));\n",
+        "  seen = joined_runs(std::move(seen));\n  seen.front().begin += 1024;\n",
+        (STUDY_LEFT,),
     ),
 )

@@ -1,6 +1,6 @@
 """Builds Asymptop with one fault at a time and says what notices: a run's own verdict, or else a test.
 
-    python3 tests/mutations/run.py [--seed S] [--only NAME] [--work FOLDER]
+    python3 tests/mutations/run.py [--seed S] [--only NAME] [--part I/N] [--work FOLDER]
 
 Works on a copy of the sources in build/mutations. Prints a table; the exit code is 1 when a mutation goes unnoticed, or
 when the sources without a fault are found wanting. About a minute of two cores for each mutation.
@@ -150,11 +150,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=None, help="of the places of faults [random, printed]")
     parser.add_argument("--only", default="", help="mutations whose name contains this")
+    parser.add_argument("--part", default="1/1", help="the I-th of N parts of the list, for several folders at once")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "mutations")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     print(f"seed {seed}", flush=True)
-    chosen = [m for m in MUTATIONS if options.only in m.name]
+    part, parts = map(int, options.part.split("/"))
+    chosen = [m for m in MUTATIONS if options.only in m.name][part - 1 :: parts]
     tree = Tree(options.work)
     if refused := tree.build("asymptop"):
         raise SystemExit(refused)

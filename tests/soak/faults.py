@@ -165,9 +165,16 @@ def rank_killed(trial: Trial) -> bool:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(victim, signal.SIGKILL)
+    # mpirun itself may wait for ever when all ranks have ended: libpmix 4.2 frees a lock that it then takes (README).
+    assert all_end([process for process in everything if process != run.process.pid], 15.0), "a process lives on"
+    wait(run, 30.0)
+    if not run.over():
+        run.kill()
+        trial.said[-1] += ": mpirun had to be ended"
+        trial.left["mpirun that waits for nothing"] += 1
+        return True
     outcome = trial.finish(run)
     assert outcome.code not in (2, 75), f"a rank was killed: {outcome}"
-    assert all_end(everything, 15.0), "a process lives on"
     return outcome.code != 0
 
 
