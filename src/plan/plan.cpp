@@ -69,7 +69,8 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   auto const fits = [&] { return fits_into(bytes(group.resident), share); };
   // Without output errors large k need not be held, and a pass over the keys for every few rows would cost far more than that is worth.
   for (auto k = group.k.rbegin(); k != group.k.rend() && !fits() && !config.output_error && *k > 1; ++k) group.held = *k / 2;
-  for (auto fewer = rows; !fits() && (fewer = batch_of(group, config, (rows + 1) / 2)) < rows;) rows = fewer;
+  auto const halved = [&] { return batch_of(group, config, (rows + 1) / 2); };
+  while (!fits() && halved() < rows) rows = halved();
   group.rows_per_batch = static_cast<int>(rows);
   group.batches_in_flight = batches_in_flight(static_cast<double>(rows), config, machine);
   group.bytes_per_rank = bytes(group.resident);

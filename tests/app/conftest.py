@@ -13,6 +13,7 @@ FOLDER = Path(__file__).resolve().parent
 sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "support")]
 
 import command_line  # noqa: E402
+from failing_storage import failing_library  # noqa: E402
 from running import Run  # noqa: E402
 
 DEFAULT_SEED = 20240402
@@ -39,6 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def seed() -> int:
     return test_seed()
+
+
+@pytest.fixture(scope="session")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    library = failing_library(tmp_path_factory.mktemp("failing"))
+    if library is None:
+        pytest.skip("there is no C compiler for the library that makes calls fail")
+    return library
 
 
 @pytest.fixture

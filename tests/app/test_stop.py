@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -15,7 +14,8 @@ import h5py
 import numpy as np
 import pytest
 from case_files import changing
-from command_line import Outcome, assert_equal, asymptop, binary, study, values
+from command_line import assert_equal, asymptop, binary, study, values
+from failing_storage import signal_at
 from running import Run
 
 # Two groups of two cases, a second or two on one rank; several draws of each.
@@ -91,43 +91,33 @@ WITHIN = {
 }
 
 
-def leave_within(run: Run, how: signal.Signals) -> Outcome:
-    """When what is known of the draw in work has been written anew, or at the end."""
-    before = {path.stat().st_ino for path in run.cases.glob("*.draw")} if run.cases.exists() else set()
-    deadline = time.monotonic() + 60.0
-    while not run.over() and time.monotonic() < deadline:
-        with contextlib.suppress(FileNotFoundError):
-            if {path.stat().st_ino for path in run.cases.glob("*.draw")} - before:
-                break
-    if how == signal.SIGKILL:
-        run.kill()
-        return Outcome(run.process.returncode, "", "")
-    if not run.over():
-        os.kill(run.ranks()[-1], how)
-    return run.finish()
+def seen_of(draw: Path) -> int:
+    """How far a draw had come, as a number that grows."""
+    with h5py.File(draw) as file:
+        keys = [np.diff(group["seen"][()].reshape(-1, 2)).sum() for group in file.values() if "seen" in group]
+        return int(file.attrs["batches"]) * 10**9 + int(sum(keys))
 
 
 @pytest.mark.parametrize("kind", WITHIN)
-def test_left_within_a_draw(kind: str, start: Callable[..., Run], tmp_path: Path) -> None:
-    """Stopped and killed within its only draw, gone on with on other numbers of ranks: the bytes of a run in one go."""
+def test_left_within_a_draw(kind: str, failing: Path, tmp_path: Path) -> None:
+    """Stopped and killed within its only draw, gone on with on other numbers of ranks: the bytes of a run in one go.
+    A signal comes when what is known has been written down for the second time in a run."""
     options = [*ONE_DRAW, *WITHIN[kind]]
     whole, output = study(tmp_path / "whole.h5", options), tmp_path / "r.h5"
-    seen = 0
-    for ranks, how in [(1, signal.SIGUSR1), (2, signal.SIGKILL), (3, signal.SIGUSR1), (1, signal.SIGKILL)]:
-        run = start(output, ranks, *options, "--checkpoint-minutes", "0", "--resume")
-        outcome = leave_within(run, how)
+    seen = -1
+    for ranks, how in [(1, signal.SIGUSR1), (2, signal.SIGKILL), (3, signal.SIGUSR1)]:
+        outcome = asymptop(
+            "study", *options, "--checkpoint-minutes", "0", "--resume", "-o", output, ranks=ranks,
+            settings=signal_at(failing, ".draw", 2, how),
+        )  # fmt: skip
         assert "not taken over" not in outcome.stderr
-        assert outcome.code in ((75, 0) if how == signal.SIGUSR1 else (137, -9, 0)), str(outcome)
+        assert outcome.code == (75 if how == signal.SIGUSR1 else 137), str(outcome)
         if outcome.code == 75:
             assert "0 of 2 cases finished, draw 0 of 1 of the next" in outcome.stdout
-        for path in run.cases.glob("*.draw"):
-            with h5py.File(path) as file:
-                now = file.attrs["batches"] * 10**9 + sum(
-                    int(np.diff(group["seen"][()].reshape(-1, 2)).sum()) for group in file.values() if "seen" in group
-                )
-            assert now >= seen, "what was known before is known still"
-            seen = now
-    assert seen > 0, "it was left within its draw"
+        (draw,) = (tmp_path / "r.h5.cases").glob("*.draw")
+        now = seen_of(draw)
+        assert now > seen, "what was known before is known still, and more"
+        seen = now
     resumed = asymptop("study", *options, "--resume", "-o", output, ranks=2)
     assert resumed.code == 0, str(resumed)
     assert "not taken over" not in resumed.stderr
@@ -137,17 +127,22 @@ def test_left_within_a_draw(kind: str, start: Callable[..., Run], tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def within(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of a study that was stopped within its only draw, in the second pass of a batch. Not to be changed."""
+def within(failing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a study that was stopped within its only draw, in the second pass of its batch. Not to be changed."""
     output = tmp_path_factory.mktemp("within") / "r.h5"
-    (draw,) = [output.with_name("r.h5.cases") / "n65536-d32-law1.draw"]
-    for _ in range(40):
-        run = Run(output, 1, *ONE_DRAW, "--checkpoint-minutes", "0", "--resume")
-        assert leave_within(run, signal.SIGUSR1).code == 75
-        with h5py.File(draw) as file:
-            if "second_pass_0" in file and len(file["second_pass_0/seen"]) > 0:
-                return output
-    raise AssertionError("the second pass was never reached")
+    outcome = asymptop(
+        "study",
+        *ONE_DRAW,
+        "--checkpoint-minutes",
+        "0",
+        "-o",
+        output,
+        settings=signal_at(failing, ".draw", 5, signal.SIGUSR1),
+    )
+    assert outcome.code == 75, str(outcome)
+    with h5py.File(output.with_name("r.h5.cases") / "n65536-d32-law1.draw") as file:
+        assert 0 < np.diff(file["second_pass_0/seen"][()])[0] < 65536
+    return output
 
 
 def test_what_a_draw_found_is_used(within: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from asymptop.reader import ResultsError, open_results  # type: ignore[import-not-found]
 from command_line import SETTINGS, assert_equal, asymptop, binary, study
-from failing_storage import failing_library
+from failing_storage import settings
 from running import Run
 
 OPTIONS = ["--n", "64,100", "--k", "8", "--rows", "4", "--draws", "4", "--block", "64", "--threads", "1"]
@@ -24,24 +24,6 @@ CASES = ["n100-d64-law1.h5", "n64-d64-law1.h5"]
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study(tmp_path_factory.mktemp("whole") / "r.h5", OPTIONS)
-
-
-@pytest.fixture(scope="module")
-def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = failing_library(tmp_path_factory.mktemp("failing"))
-    if library is None:
-        pytest.skip("there is no C compiler for the library that makes calls fail")
-    return library
-
-
-def settings(library: Path, call: str, path: str, at: int, error: int) -> dict[str, str]:
-    return {
-        "LD_PRELOAD": str(library),
-        "FAIL_CALL": call,
-        "FAIL_PATH": path,
-        "FAIL_AT": str(at),
-        "FAIL_ERRNO": str(error),
-    }
 
 
 def said(stderr: str) -> str:

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from command_line import Outcome
 from commands import Command
+from failing_storage import settings as failing
 from running import Run, all_end, descendants
 from test_storage import damaged
-from test_storage import settings as failing
 
 # Ranks and threads.
 LAYOUTS = ((1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (2, 2))
@@ -217,12 +217,18 @@ def failing_call(trial: Trial) -> bool:
     if trial.library is None:
         return False
     what = trial.rng.choice(["write", "write", "fsync", "rename"])
-    where = trial.rng.choice([".cases/", ".checkpoint", "/r.h5.", "-d"]) if trial.command.resumable else "/r.h5"
+    where = (
+        trial.rng.choice([".cases/", ".checkpoint", ".draw", "/r.h5.", "-d"]) if trial.command.resumable else "/r.h5"
+    )
     at = round(trial.rng.uniform(1.0, 6.0) ** (trial.rng.uniform(0.0, 2.0) if what == "write" else 0.8))
     error = trial.rng.choice([errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EACCES])
-    run = trial.start(settings=failing(trial.library, what, where, at, error))
+    once = trial.rng.random() < 0.3
+    run = trial.start(settings=failing(trial.library, what, where, at, error) | ({"FAIL_COUNT": "1"} if once else {}))
     outcome = trial.finish(run)
-    trial.said[-1] += f" ({what} of *{where}* fails with {errno.errorcode[error]} from call {at} on)"
+    trial.said[-1] += (
+        f" ({what} of *{where}* fails with {errno.errorcode[error]} {'at' if once else 'from'} call {at}"
+        f"{'' if once else ' on'})"
+    )
     trial.no_parts(outcome)
     if outcome.code == 0:
         return False

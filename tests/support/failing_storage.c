@@ -6,10 +6,12 @@
  * FAIL_AT    the first call that fails, from 1
  * FAIL_ERRNO the error's number
  * FAIL_COUNT how many calls fail; not set: all from that one on
+ * FAIL_SIGNAL a signal's number: no call fails; the process gets it after the N-th rename
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,8 @@ static int fails(char const* call, char const* path) {
   if (wanted == NULL || part == NULL || strcmp(wanted, call) != 0 || strstr(path, part) == NULL) return 0;
   char const* const count = getenv("FAIL_COUNT");
   int const call_number = __sync_add_and_fetch(&calls, 1), first = atoi(getenv("FAIL_AT"));
+  char const* const signal_number = getenv("FAIL_SIGNAL");
+  if (signal_number != NULL) return call_number == first ? -1 : 0;
   if (call_number < first || (count != NULL && call_number >= first + atoi(count))) return 0;
   errno = atoi(getenv("FAIL_ERRNO"));
   return 1;
@@ -51,4 +55,10 @@ int flock(int file, int how) {
   int (*const next)(int, int) = (int (*)(int, int))dlsym(RTLD_NEXT, "flock");
   return file_fails("flock", file) ? -1 : next(file, how);
 }
-int rename(char const* from, char const* to) { return fails("rename", to) ? -1 : NEXT(rename)(from, to); }
+int rename(char const* from, char const* to) {
+  int const fault = fails("rename", to);
+  if (fault > 0) return -1;
+  int const done = NEXT(rename)(from, to);
+  if (fault < 0) raise(atoi(getenv("FAIL_SIGNAL")));
+  return done;
+}
