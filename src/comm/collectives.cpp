@@ -54,8 +54,18 @@ Task<std::vector<std::vector<T>>> gather(Communicator const& comm, std::vector<T
   co_return std::move(received);
 }
 
+namespace {
+
+/// Throws RunError unless every value is someone's.
+void check_counts(std::vector<std::size_t> const& counts, std::size_t values) {
+  if (std::accumulate(counts.begin(), counts.end(), std::size_t{0}) != values) throw RunError("reduce_scatter: counts do not add up");
+}
+
+}  // namespace
+
 Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::vector<std::int64_t> values,
                                                std::vector<std::size_t> counts) {
+  check_counts(counts, values.size());
   auto const rank = counts.begin() + comm.rank();
   auto const begin = values.begin() + static_cast<std::ptrdiff_t>(std::accumulate(counts.begin(), rank, std::size_t{0}));
   std::vector<std::int64_t> own(begin, begin + static_cast<std::ptrdiff_t>(*rank));
@@ -65,8 +75,7 @@ Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::ve
 
 Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::span<std::int64_t const> values,
                                                std::vector<std::int64_t> own, std::vector<std::size_t> counts) {
-  if (std::accumulate(counts.begin(), counts.end(), std::size_t{0}) != values.size())
-    throw RunError("reduce_scatter: counts do not add up");
+  check_counts(counts, values.size());
   auto const others = other_ranks(comm);
   std::vector<std::size_t> first(counts.size(), 0);
   std::partial_sum(counts.begin(), counts.end() - 1, first.begin() + 1);
