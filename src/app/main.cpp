@@ -211,7 +211,6 @@ int main(int argc, char** argv) {
   bool const can_stop = asymptop::can_stop(argc, argv);
   if (can_stop) asymptop::hold_stop_signals();
   asymptop::settle_environment(argv);
-  if (can_stop) asymptop::listen_for_stop();
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
   MPI_Comm_rank(MPI_COMM_WORLD, &asymptop::world_rank);
@@ -228,6 +227,8 @@ int main(int argc, char** argv) {
     omp_set_num_threads(asymptop::choose_threads(asymptop::threads_option(argc, argv), on_node));
 #endif
     Kokkos::initialize();
+    // Not before: what MPI loads may handle the signals in its own way (LLVM, through hwloc's look for OpenCL devices, does).
+    if (can_stop) asymptop::listen_for_stop();
     code = asymptop::guarded(comm, leaving, argc, argv);
     Kokkos::finalize();
   }

@@ -15,7 +15,7 @@ namespace asymptop {
 /// Stopped on request; --resume continues where the command has it.
 inline constexpr int exit_stopped = 75;
 
-/// The two signals wait, also while the program starts again in its place, until it listens.
+/// The two signals wait, also while the program starts again in its place and libraries start, until it listens.
 void hold_stop_signals();
 
 /// From now on they ask for a stop and do nothing else.

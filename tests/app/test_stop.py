@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from case_files import changing
 from command_line import assert_equal, asymptop, binary, study, values
-from failing_storage import signal_at
+from failing_storage import preloaded, signal_at
 from running import Run
 
 # Two groups of two cases, a second or two on one rank; several draws of each.
@@ -65,6 +65,17 @@ def test_stop_and_resume(
     assert resumed.code == 0, str(resumed)
     assert "not taken over" not in resumed.stderr
     assert_undisturbed(output, undisturbed)
+
+
+def test_signals_taken_by_a_library(start: Callable[..., Run], tmp_path: Path) -> None:
+    """One that MPI loads: hwloc's search for OpenCL devices brings LLVM, which handles both signals for itself."""
+    taker = preloaded("signal_taker", tmp_path)
+    if taker is None:
+        pytest.skip("there is no C compiler")
+    run = start(tmp_path / "r.h5", 1, *OPTIONS, "--checkpoint-minutes", "0", settings={"LD_PRELOAD": str(taker)})
+    run.wait_for("*.checkpoint")
+    run.process.send_signal(signal.SIGUSR1)
+    assert (outcome := run.finish()).code == 75, str(outcome)
 
 
 # One draw, which a run of hours would be; batches that are done, and one in work.

@@ -7,14 +7,18 @@ import subprocess
 from pathlib import Path
 
 
-def failing_library(folder: Path) -> Path | None:
-    """To be preloaded; none where there is no C compiler."""
+def preloaded(name: str, folder: Path) -> Path | None:
+    """A library of this folder, to be preloaded; none where there is no C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return None
-    source = Path(__file__).with_suffix(".c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "failing.so", source, "-ldl"], check=True)
-    return folder / "failing.so"
+    source, library = Path(__file__).with_name(f"{name}.c"), folder / f"{name}.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+def failing_library(folder: Path) -> Path | None:
+    return preloaded("failing_storage", folder)
 
 
 def settings(library: Path, call: str, path: str, at: int, error: int) -> dict[str, str]:
