@@ -99,8 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
     except TensorError as error:
         print(f"asymptop convert: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"asymptop convert: {error.filename or arguments.output}: {error.strerror or error}", file=sys.stderr)
+    except (OSError, RuntimeError) as error:  # h5py has both for storage that fails
+        file, reason = getattr(error, "filename", None) or arguments.output, getattr(error, "strerror", None) or error
+        # HDF5 says the time, on a line of its own.
+        print(f"asymptop convert: {file}: {' '.join(str(reason).split())}", file=sys.stderr)
         return 1
     for tensor in tensors:
         kinds = f"{tensor.source.kind} -> {WIDENED[tensor.source.kind].name}"

@@ -29,6 +29,7 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.datasets: list[h5py.Dataset] = []
 
     def __enter__(self) -> TensorFile:
         try:
@@ -43,6 +44,7 @@ class TensorFile:
         n, d = shape[-2:]
         chunks = (1,) * (len(shape) - 2) + (chunk_rows(n, d, dtype.itemsize), d)
         dataset = self.file.create_dataset(name, shape, dtype, chunks=chunks)
+        self.datasets.append(dataset)
         dataset.attrs["long_name"] = {"Q": "queries", "K": "keys", "V": "values"}.get(name, name)
         return dataset
 
@@ -50,6 +52,10 @@ class TensorFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            if kind is None:
+                # Closing a dataset writes its last chunks, and does not say when that fails.
+                for dataset in self.datasets:
+                    dataset.flush()
             self.file.close()
             if kind is None:
                 self._publish()

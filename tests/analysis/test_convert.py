@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -10,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from asymptop import convert, tensor_file
+from failing_storage import failing_library, settings
 from safetensors.numpy import save_file
 
 KINDS = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -274,3 +279,30 @@ def test_names_that_fit_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     given = tensors((40, 5))
     np.savez(tmp_path / "a.npz", q=given["Q"], query=given["Q"], k=given["K"], v=given["V"])
     assert "2 tensors could be Q" in assert_refused(tmp_path, capsys, tmp_path / "a.npz")
+
+
+def test_one_failing_write(tmp_path: Path) -> None:
+    """HDF5 writes chunks when their dataset is closed, and h5py does not say when only that fails."""
+    library = failing_library(tmp_path)
+    if library is None:
+        pytest.skip("there is no C compiler for the library that makes calls fail")
+    rng = np.random.default_rng(3)
+    np.savez(tmp_path / "in.npz", **{role: rng.standard_normal((2, 700, 64), dtype="f4") for role in "QKV"})
+    words = [sys.executable, "-m", "asymptop", "convert", str(tmp_path / "in.npz"), "--force", "-o"]
+    environment = os.environ | {"PYTHONPATH": str(Path(convert.__file__).parents[1])}
+    subprocess.run([*words, str(tmp_path / "whole.h5")], env=environment, check=True, capture_output=True)
+    refused = 0
+    for at in range(2, 13, 2):
+        output = tmp_path / f"{at}.h5"
+        fault = settings(library, "write", f".{at}.h5.", at, errno.ENOSPC) | {"FAIL_COUNT": "1"}
+        done = subprocess.run([*words, str(output)], env=environment | fault, capture_output=True, text=True)
+        refused += done.returncode != 0
+        if done.returncode == 0:
+            with h5py.File(output) as file, h5py.File(tmp_path / "whole.h5") as whole:
+                assert all(np.array_equal(file[role][()], whole[role][()]) for role in "QKV"), f"write {at}"
+        else:
+            assert not output.exists()
+            first = done.stderr.splitlines()[0]  # h5py may say more, as it lets go of what it could not write
+            assert first.startswith("asymptop convert: "), done.stderr
+            assert os.strerror(errno.ENOSPC) in first
+    assert refused >= 2, "each of the three is written in chunks"
