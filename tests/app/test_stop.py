@@ -98,7 +98,6 @@ WITHIN = {
     "batches": ["--batch-rows", "16"],
     "tiles": ["--path", "blas-tile", "--batch-rows", "16", "--keys", "streamed"],
     "thresholds": ["--output-error", "off", "--hold", "20", "--inputs", "clusters:8"],
-    "student": ["--inputs", "student:3", "--keys", "streamed"],
 }
 
 

@@ -72,7 +72,7 @@ def test_one_failing_write(failing: Path, tmp_path: Path) -> None:
     whole = study(tmp_path / "whole.h5", options)
     refused = 0
     seed = random.randrange(2**32)
-    for at in random.Random(seed).sample(range(1, 61), 20):
+    for at in random.Random(seed).sample(range(1, 61), 12):
         output = tmp_path / f"{at}.h5"
         fault = settings(failing, "write", "n64-d64-law1.h5", at, errno.ENOSPC) | {"FAIL_COUNT": "1"}
         outcome = asymptop("study", *options, "-o", output, settings=fault)
@@ -83,7 +83,7 @@ def test_one_failing_write(failing: Path, tmp_path: Path) -> None:
         assert os.strerror(errno.ENOSPC) in said(outcome.stderr)
         assert not output.exists()
         refused += 1
-    assert refused >= 3, f"datasets of many numbers are written in chunks, one after another; seed {seed}"
+    assert refused >= 2, f"datasets of many numbers are written in chunks, one after another; seed {seed}"
 
 
 def test_failing_checkpoint(failing: Path, tmp_path: Path) -> None:
