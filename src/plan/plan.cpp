@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "plan/estimate.hpp"
 #include "plan/input_plan.hpp"
 #include "plan/memory.hpp"
 #include "plan/teams.hpp"
@@ -27,16 +28,6 @@ constexpr std::int64_t most_held = (std::int64_t{1} << 30) - 1;
 
 /// Beyond this a row's profile would need over 10^6 bins, and rounding a logit to fp32 would change its exponential by a percent.
 constexpr double largest_usable_sigma = 1000.0;
-
-/// Rates for the estimate of time, per core: measured once on a 2023 server core, good to a factor of two.
-constexpr double normals_per_second = 1.5e9, flops_per_second = 1e11, scores_per_second = 1.2e9, read_per_second = 2.5e8;
-
-/// Seconds of a core for what a row costs beside its products, measured there too: for each bin of its profile and sigma law; for each
-/// candidate it holds, sorting, and the errors of each law; and to fetch a winner's values for the output error, once and per law.
-constexpr double seconds_per_bin = 1e-8, seconds_to_sort = 2.4e-8, seconds_per_error = 1.9e-8, seconds_to_fetch = 4e-8,
-                 seconds_per_value = 6e-10, seconds_per_law = 2e-5;
-/// A profile spans about so many standard deviations of the widest law.
-constexpr double profile_width = 20.0;
 
 /// Every law's k, and a grid of two points per octave up to the largest.
 std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
@@ -87,49 +78,6 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   }
 }
 
-MergeShape merge_shape(GroupPlan const& group, int ranks) {
-  return {ranks, static_cast<double>(group.rows_per_batch), static_cast<double>(group.held) + 1.0, static_cast<double>(group.n)};
-}
-
-/// Seconds that a rank of several spends on the messages of a batch: the global selection, and its part of every row's profile and sums
-/// of attention, which goes to the row's owner however many ranks there are.
-double message_seconds(GroupPlan const& group, RunConfig const& config, Network const& network, int ranks) {
-  if (ranks == 1) return 0.0;
-  auto const shape = merge_shape(group, ranks);
-  double const laws = static_cast<double>(group.cases.size()), segments = static_cast<double>(group.k.size()) + 1.0;
-  double const sums = config.output_error ? laws * segments * static_cast<double>(group.d + 1) : 0.0;
-  double const bytes = shape.rows * 8.0 * (3.0 * 20.0 * group.bins_per_unit + sums) * (ranks - 1) / ranks;
-  constexpr double calls = 30.0;  // collective ones
-  return estimate_merge(choose_merge(config.merge, shape, network), shape, network).seconds + calls * std::log2(ranks) * network.latency +
-         (network.bandwidth > 0.0 ? bytes / network.bandwidth : 0.0);
-}
-
-/// Seconds of a core, at the row's owner, that follow the passes over the keys: bins and held candidates become errors, for every law.
-double row_seconds(GroupPlan const& group, RunConfig const& config) {
-  double const laws = static_cast<double>(group.cases.size()), held = static_cast<double>(group.held), d = static_cast<double>(group.d);
-  double const output = config.output_error ? seconds_to_fetch + laws * d * seconds_per_value : 0.0;
-  return laws * (seconds_per_law + profile_width * group.bins_per_unit * seconds_per_bin) +
-         held * (seconds_to_sort + laws * seconds_per_error + output);
-}
-
-/// Seconds that so many ranks take for the group. The rank with the largest share of the keys, in whole blocks, counts.
-double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine const& machine, int ranks) {
-  double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), m = static_cast<double>(config.rows);
-  double const draws = static_cast<double>(config.draws), laws = static_cast<double>(group.cases.size());
-  double const block = static_cast<double>(config.block), keys = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block);
-  double const batches = std::ceil(m / group.rows_per_batch), passes = 2.0;
-  double const products = draws * m * keys * (passes + (config.output_error ? laws : 0.0));
-  double const tensors = keys * d * (cost_of_input(group.input) + (config.output_error ? 1.0 : 0.0));
-  double const input = config.input.empty() ? draws * tensors * (group.resident ? 1.0 : passes * batches) / normals_per_second
-                                            : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
-  constexpr double seconds_per_batch = 0.002;  // allocations: what small n cost
-  // Of batches that are in flight together only the last one's messages hide behind nothing. Ranks of one host move them themselves.
-  double const exposed = group.batches_in_flight > 1 && machine.ranks > machine.ranks_on_node ? 1.0 : batches;
-  return draws * (batches * seconds_per_batch + exposed * message_seconds(group, config, machine.network, ranks)) +
-         (input + products * (2.0 * d / flops_per_second + 1.0 / scores_per_second) + draws * m * row_seconds(group, config) / ranks) /
-             machine.threads;
-}
-
 /// A draw that is one batch leaves its messages exposed. Two halves hide them, each with costs of its own: the estimate decides.
 void choose_batches(GroupPlan& group, RunConfig const& config, Machine const& machine) {
   if (config.batch_rows > 0 || group.rows_per_batch < config.rows || config.rows < 2) return;
@@ -160,11 +108,6 @@ void choose_breaks(GroupPlan& group, RunConfig const& config, Machine const& mac
   } else {
     group.parts_per_pass = 1;
   }
-}
-
-double estimate_flops(GroupPlan const& group, RunConfig const& config) {
-  double const passes = 2.0 + (config.output_error ? static_cast<double>(group.cases.size()) : 0.0);
-  return static_cast<double>(config.draws * config.rows) * static_cast<double>(group.n * group.d) * 2.0 * passes;
 }
 
 std::string case_id(GroupPlan const& group, std::size_t law, bool tensors) {

@@ -109,7 +109,7 @@ void BatchPipeline::start() {
   ask_for_queries();
   auto const shard = key_shard(group_.n, setup_.config->block, comm.rank(), comm.size());
   // One batch at a time where passes may be left; and what an earlier run left is of the first.
-  bool const known = started_ == known_ + 1 || group_.parts_per_pass > 1;
+  bool const known = started_ == known_ + 1 || (progress_.breaks() && group_.parts_per_pass > 1);
   auto* const partial = known ? &progress_.partial().batch : nullptr;
   auto& batch = in_flight_.emplace_back(InFlightBatch{
       queries, BatchRun(setup_, comm, group_, draw_, shard, queries, static_cast<std::int64_t>(first), progress_, partial), std::nullopt});
