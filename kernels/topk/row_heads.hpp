@@ -41,6 +41,12 @@ class RowHeads {
         threshold_(static_cast<std::size_t>(rows), -std::numeric_limits<float>::infinity()),
         burst_(static_cast<std::size_t>(burst)) {}
 
+  /// As if newly made.
+  void clear() {
+    std::fill(fill_.begin(), fill_.end(), std::size_t{0});
+    std::fill(threshold_.begin(), threshold_.end(), -std::numeric_limits<float>::infinity());
+  }
+
   /// A guess at the row's keep-th largest score: scores up to it are not taken. The caller must see to it that enough are taken in the end.
   void guess_threshold(int row, float score) { threshold_[static_cast<std::size_t>(row)] = score; }
 

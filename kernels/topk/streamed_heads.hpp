@@ -44,25 +44,19 @@ class StreamedHeads {
   void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t shard, std::int64_t population) {
     int const rank = guess_rank(expected_hits(sample, population));
     auto* self = this;
-    int const panels = static_cast<int>(queries_.panels.size());
-    Kokkos::parallel_for("Asymptop::topk::guess", Kokkos::RangePolicy<Space>(space, 0, panels), [=](int const p) {
-      auto const& panel = self->queries_.panels[static_cast<std::size_t>(p)];
-      RowHeads sampled(panel.rows, rank, score_strip, std::max(rank / 2, 64));
-      ScoreStrip strip;
-      for (int first = 0; first < sample; first += score_strip) {
-        int const count = std::min(score_strip, sample - first);
-        simd::score_panel_of(panel.rows)(&self->queries_.data[panel.offset], packed + static_cast<std::ptrdiff_t>(first) * self->queries_.d,
-                                         count / key_group, self->queries_.d, strip.at, score_strip);
-        for (int r = 0; r < panel.rows; ++r) sampled.add(r, strip.at + r * score_strip, count, static_cast<LocalIndex>(first));
-      }
-      for (int r = 0; r < panel.rows; ++r) {
-        auto const row = static_cast<std::size_t>(panel.first_row + r);
-        if (self->limit_[row] < shard) continue;
-        sampled.prune(r);
-        for (auto& heads : self->heads_) heads.guess_threshold(static_cast<int>(row), sampled.threshold(r));
-        self->guessed_[row] = 1;
-      }
-    });
+    int const panels = static_cast<int>(queries_.panels.size()), workers = std::min(split_.workers(), panels);
+    int panel_rows = 0;
+    for (auto const& panel : queries_.panels) panel_rows = std::max(panel_rows, panel.rows);
+    // One for each worker, made out here: Kokkos forbids a View to be made or freed inside a parallel region (since version 4 freeing
+    // one waits for the very region that it stands in).
+    std::vector<RowHeads> samples;
+    for (int w = 0; w < workers; ++w) samples.emplace_back(panel_rows, rank, score_strip, std::max(rank / 2, 64));
+    auto* of_worker = samples.data();
+    Kokkos::parallel_for("Asymptop::topk::guess", Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, workers),
+                         [=](int const w) {
+                           for (int p = w; p < panels; p += workers)
+                             self->guess_panel(self->queries_.panels[static_cast<std::size_t>(p)], of_worker[w], packed, sample, shard);
+                         });
     space.fence();
   }
 
@@ -106,6 +100,25 @@ class StreamedHeads {
   std::vector<RowHeads> heads_;
 
  private:
+  /// Guesses the thresholds of one panel's rows; `sampled` has room for as many rows, whatever it held.
+  void guess_panel(PackedQueries::Panel const& panel, RowHeads& sampled, float const* packed, int sample, std::int64_t shard) {
+    sampled.clear();
+    ScoreStrip strip;
+    for (int first = 0; first < sample; first += score_strip) {
+      int const count = std::min(score_strip, sample - first);
+      simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + static_cast<std::ptrdiff_t>(first) * queries_.d,
+                                       count / key_group, queries_.d, strip.at, score_strip);
+      for (int r = 0; r < panel.rows; ++r) sampled.add(r, strip.at + r * score_strip, count, static_cast<LocalIndex>(first));
+    }
+    for (int r = 0; r < panel.rows; ++r) {
+      auto const row = static_cast<std::size_t>(panel.first_row + r);
+      if (limit_[row] < shard) continue;
+      sampled.prune(r);
+      for (auto& heads : heads_) heads.guess_threshold(static_cast<int>(row), sampled.threshold(r));
+      guessed_[row] = 1;
+    }
+  }
+
   /// Keys of the sample among the shard's best `keep`, on average.
   double expected_hits(int sample, std::int64_t population) const {
     return static_cast<double>(sample) * keep_ / static_cast<double>(population);

@@ -6,13 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 from command_line import ROOT, asymptop
+from every_command import COMMANDS, REFUSED, write_tensors
 
 SOURCE = ROOT / "tests" / "support" / "count_mpi_objects.c"
 NOT_ENDED = 97
@@ -41,34 +39,6 @@ int main(int argc, char** argv) {
 }
 """
 
-SIZES = ["--block", "64", "--force"]
-STUDY = ["study", "--n", "64,300", "--k", "8,n/2", "--rows", "6", "--draws", "2", *SIZES]
-ATTEND = ["attend", "--k", "8", *SIZES]
-REFUSED = ["study", "--n", "0"]
-BENCH = ["bench", "--kernel", "top-k", "--n", "300", "--d", "8", "--m", "6", "--k", "10", "--samples", "3", *SIZES]
-COMMANDS: dict[str, Sequence[Sequence[str]]] = {
-    "study": [
-        [*STUDY, "-o", "s.h5", "--merge", "owner", "--checkpoint-minutes", "0"],
-        [*STUDY, "-o", "s.h5", "--merge", "threshold", "--sigma", "1,2", "--keys", "streamed", "--self", "include"],
-        [*STUDY, "-o", "s.h5", "--merge", "tree", "--target-se", "50%", "--path", "blas-tile"],
-        ["compare", "s.h5", "s.h5"],
-        ["info", "--verify", "s.h5"],
-        ["merge", "-o", "m.h5", "s.h5.cases/n64-d64-law1.h5", "s.h5.cases/n300-d64-law1.h5"],
-    ],
-    "groups": [["study", "--input", "qkv.h5", "--n", "100", "--draws", "2", "--rows", "8", "--groups", "2", *SIZES]],
-    "attend": [
-        [*ATTEND, "--n", "300", "--mask", "none,causal", "--spectral", "--save-output", "out.h5"],
-        [*ATTEND, "--n", "200", "--input", "qkv.h5"],
-    ],
-    "bench": [[*BENCH, "--merge", "all"]],
-    "others": [
-        ["simulate", "--n", "2^20", "--draws", "3", "--force"],
-        ["precision", "--n", "100", "--draws", "3", "--force"],
-        REFUSED,
-    ],
-}
-
-
 @pytest.fixture(scope="module")
 def compiler() -> str:
     found = shutil.which("mpicc")
@@ -95,10 +65,7 @@ def counts_of(stderr: str) -> list[tuple[int, int]]:
 def test_all_is_ended(name: str, ranks: int, counting: Path, tmp_path: Path) -> None:
     if name == "groups" and ranks == 1:
         pytest.skip("two groups need two ranks")
-    rng = np.random.default_rng(1)
-    with h5py.File(tmp_path / "qkv.h5", "w") as file:
-        for tensor in "QKV":
-            file[tensor] = rng.standard_normal((2, 200, 8)).astype(np.float32)
+    write_tensors(tmp_path / "qkv.h5")
     for command in COMMANDS[name]:
         outcome = asymptop(*command, ranks=ranks, cwd=tmp_path, settings={"LD_PRELOAD": str(counting)})
         assert outcome.code == (2 if command == REFUSED else 0), (command, str(outcome))
