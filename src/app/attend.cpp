@@ -144,7 +144,7 @@ int run_attend(Communicator const& comm, int argc, char const* const* argv) {
     if (comm.is_root()) std::cout << describe(plan, *config, machine);
     return 0;
   }
-  check_launch(comm, machine);
+  check_launch(comm);
   check_on_root(comm, [&] {
     check_new_file("--output", config->output, config->force);
     check_records_path(config->json);

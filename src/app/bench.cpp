@@ -215,7 +215,7 @@ int run_bench_with(std::vector<BenchPath> const& paths, Communicator const& comm
     if (comm.is_root()) std::cout << describe(plan, *config, machine);
     return 0;
   }
-  check_launch(comm, machine);
+  check_launch(comm);
   check_on_root(comm, [&] {
     check_bench_output(config->output, config->force);
     check_records_path(config->json);

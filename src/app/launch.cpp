@@ -1,12 +1,15 @@
 #include "app/launch.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "app/together.hpp"
+#include "comm/cores.hpp"
 #include "config/errors.hpp"
 #include "core/simd.hpp"
 #include "results/provenance.hpp"
@@ -27,7 +30,7 @@ std::string described(RankPlace const& place) {
 
 RankPlace place_of(std::string const& text) {
   auto const json = nlohmann::json::parse(text);
-  return {json[0].get<std::string>(), json[1].get<std::string>(), json[2].get<std::string>(), json[3].get<std::vector<int>>()};
+  return {json[0].get<std::string>(), json[1].get<std::string>(), json[2].get<std::string>(), json[3].get<std::vector<std::vector<int>>>()};
 }
 
 std::string numbers(std::vector<int> const& values) {
@@ -53,38 +56,64 @@ std::string first_odd_rank(std::vector<RankPlace> const& places) {
   return "";
 }
 
-std::vector<std::string> crowded_cores(std::vector<RankPlace> const& places, int threads_per_rank) {
-  std::map<std::pair<std::string, std::vector<int>>, std::vector<int>> ranks_within;  // of a host's set of cores
-  for (auto const& place : places) ranks_within[{place.host, place.cores}];
-  for (auto& [where, ranks] : ranks_within) {
+std::vector<std::string> crowded_cores(std::vector<RankPlace> const& places) {
+  struct Crowd {
+    std::vector<int> ranks;
+    std::size_t threads = 0;
+  };
+  std::map<std::pair<std::string, std::vector<int>>, Crowd> crowds;  // of a host's set of cores
+  for (auto const& place : places) {
+    for (auto const& cores : place.cores) crowds[{place.host, cores}];
+  }
+  for (auto& [where, crowd] : crowds) {
+    auto const& within = where.second;
     for (std::size_t rank = 0; rank < places.size(); ++rank) {
-      auto const& cores = places[rank].cores;
-      if (places[rank].host == where.first && std::includes(where.second.begin(), where.second.end(), cores.begin(), cores.end()))
-        ranks.push_back(static_cast<int>(rank));
+      if (places[rank].host != where.first) continue;
+      auto const threads = std::count_if(places[rank].cores.begin(), places[rank].cores.end(), [&](std::vector<int> const& cores) {
+        return std::includes(within.begin(), within.end(), cores.begin(), cores.end());
+      });
+      if (threads > 0) crowd.ranks.push_back(static_cast<int>(rank));
+      crowd.threads += static_cast<std::size_t>(threads);
     }
   }
   std::vector<std::string> lines;
-  for (auto const& [where, ranks] : ranks_within) {
-    auto const threads = ranks.size() * static_cast<std::size_t>(threads_per_rank);
-    if (threads <= where.second.size()) continue;
-    lines.push_back("warning: on " + where.first + " " + std::to_string(threads) + " threads share core(s) " + numbers(where.second) +
-                    " (rank " + numbers(ranks) + "): fewer --threads or ranks, or another binding, would be faster");
+  for (auto const& [where, crowd] : crowds) {
+    if (where.second.empty() || crowd.threads <= where.second.size()) continue;
+    lines.push_back("warning: on " + where.first + " " + std::to_string(crowd.threads) + " threads share core(s) " + numbers(where.second) +
+                    " (rank " + numbers(crowd.ranks) + "): fewer --threads or ranks, or another binding, would be faster");
   }
   return lines;
 }
 
-void check_launch(Communicator const& comm, Machine const& machine) {
+std::string launcher_mismatch(Environment const& environment, int ranks) {
+  // Counts of processes that were started together, the one that knows best first: mpirun -n may well be smaller than Slurm's
+  // allocation, and within a step of srun the step's own count holds.
+  for (auto const* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "PALS_NRANKS", "FLUX_JOB_SIZE", "JSM_NAMESPACE_SIZE",
+                           "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"}) {
+    char const* text = environment(name);
+    int tasks = 0;
+    if (text == nullptr || std::from_chars(text, text + std::strlen(text), tasks).ec != std::errc() || tasks < 1) continue;
+    if (tasks == ranks) return "";
+    return std::string(name) + " is " + std::to_string(tasks) + ", but this run has " + std::to_string(ranks) +
+           " rank(s): the launcher has started processes that do not know of one another. Start them with the mpirun of this program's "
+           "MPI, "
+           "or with srun --mpi=pmix";
+  }
+  return "";
+}
+
+void check_launch(Communicator const& comm) {
   std::string const cpu = std::string(simd::name) + " kernels and OpenBLAS " + openblas_get_corename();
   std::vector<RankPlace> places;
-  for (auto const& text : comm.gather(described({host_name(), build_id(), cpu, allowed_cores()}))) places.push_back(place_of(text));
+  for (auto const& text : comm.gather(described({host_name(), build_id(), cpu, thread_cores()}))) places.push_back(place_of(text));
   check_on_root(comm, [&] {
-    auto const mismatch = slurm_mismatch([](char const* name) { return std::getenv(name); }, comm.size());
+    auto const mismatch = launcher_mismatch([](char const* name) { return std::getenv(name); }, comm.size());
     if (!mismatch.empty()) throw UsageError(mismatch);
     auto const odd = first_odd_rank(places);
     if (!odd.empty()) throw UsageError(odd);
   });
   if (!comm.is_root()) return;
-  for (auto const& line : crowded_cores(places, machine.threads)) std::cerr << line + "\n" << std::flush;
+  for (auto const& line : crowded_cores(places)) std::cerr << line + "\n" << std::flush;
 }
 
 }  // namespace asymptop

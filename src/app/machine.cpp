@@ -8,6 +8,8 @@
 #include <string>
 #include <thread>
 
+#include "app/available_memory.hpp"
+#include "comm/cores.hpp"
 #include "comm/measure_network.hpp"
 #include "core/simd.hpp"
 #include "measure/draw.hpp"
@@ -17,38 +19,13 @@
 namespace asymptop {
 namespace {
 
-/// Bytes that new allocations may take: the kernel's estimate, and what is left of a control group's limit.
-double available_memory() {
-  double available = 0.0;
-  std::ifstream meminfo("/proc/meminfo");
-  for (std::string name, unit; meminfo >> name;) {
-    double kilobytes = 0.0;
-    meminfo >> kilobytes;
-    std::getline(meminfo, unit);
-    if (name == "MemAvailable:") available = kilobytes * 1024.0;
-  }
-  for (auto const& [limit_file, usage_file] :
-       {std::pair{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-        {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}}) {
-    double limit = 0.0, usage = 0.0;
-    if (std::ifstream(limit_file) >> limit && std::ifstream(usage_file) >> usage && limit > 0.0)
-      available = std::min(available, std::max(limit - usage, 0.0));
-  }
-  // Slurm's control groups are not where those files are.
-  if (char const* text = std::getenv("SLURM_MEM_PER_NODE")) {
-    double const megabytes = std::atof(text);
-    if (megabytes > 0.0) available = std::min(available, megabytes * 1048576.0);
-  }
-  return available;
-}
-
 /// What plans assume of a cluster's network, per rank of a full node; merges as on a server core of 2023.
 constexpr Network assumed_network{10e-6, 1e-6, 1e9, 1e8};
 
 }  // namespace
 
 int allowed_core_count() {
-  auto const cores = allowed_cores().size();
+  auto const cores = process_cores().size();
   return cores > 0 ? static_cast<int>(cores) : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
@@ -63,10 +40,6 @@ std::string cpu_name() {
 
 int choose_threads(int option, int ranks_on_node) {
   if (option > 0) return option;
-  if (char const* text = std::getenv("OMP_NUM_THREADS")) {
-    int const threads = std::atoi(text);
-    if (threads > 0) return threads;
-  }
   int const cores = allowed_core_count(), all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   // Bound ranks have their cores to themselves; unbound ones share the node.
   return cores < all ? cores : std::max(1, cores / ranks_on_node);
@@ -91,6 +64,7 @@ Machine assume_machine(AssumedMachine const& assumed) {
   machine.tiles_per_step = is_host_space<StudySpace> ? assumed.threads : tiles_per_step(StudySpace());
   if (machine.ranks > 1) machine.network = assumed_network;
   machine.memory_bytes = assumed.memory_bytes;
+  machine.memory_limit = "--machine";
   return machine;
 }
 
@@ -103,7 +77,11 @@ Machine describe_machine(Communicator const& comm) {
   machine.fused = is_host_space<StudySpace> && simd::width > 4;
   machine.tiles_per_step = static_cast<int>(comm.max(static_cast<std::int64_t>(tiles_per_step(StudySpace()))));
   machine.network = measure_network(comm);
-  machine.memory_bytes = -comm.max(-available_memory());
+  auto const memory = available_memory([](char const* name) { return std::getenv(name); });
+  machine.memory_bytes = -comm.max(-memory.bytes);
+  machine.memory_limit = memory.limit;
+  comm.broadcast(machine.memory_limit,
+                 static_cast<int>(comm.min(std::int64_t{memory.bytes > machine.memory_bytes ? comm.size() : comm.rank()})));
   return machine;
 }
 

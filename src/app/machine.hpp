@@ -8,7 +8,8 @@
 
 namespace asymptop {
 
-/// Threads of this rank: the option, else OMP_NUM_THREADS, else the cores it may use shared among the node's ranks.
+/// Threads of this rank: the option (or OMP_NUM_THREADS in its place) where above 0, else the cores it may use shared among the node's
+/// ranks.
 int choose_threads(int option, int ranks_on_node);
 
 /// Cores that this rank may use.

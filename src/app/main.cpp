@@ -23,6 +23,7 @@
 #include "app/commands.hpp"
 #include "app/machine.hpp"
 #include "app/stop.hpp"
+#include "comm/cores.hpp"
 #include "comm/peer_watch.hpp"
 #include "config/attend_config.hpp"
 #include "config/bench_config.hpp"
@@ -82,9 +83,13 @@ void settle_environment(char** argv) {
   setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "1000", 1);
-  setenv("OMP_PROC_BIND", "false", 0);  // binding is the launcher's business
+  // Binding is the launcher's business unless someone has asked OpenMP for it.
+  bool asked = false;
+  for (auto const* name : {"OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"}) asked = asked || std::getenv(name) != nullptr;
+  if (!asked) setenv("OMP_PROC_BIND", "false", 0);
   setenv("KOKKOS_DISABLE_WARNINGS", "1", 0);
-  execv("/proc/self/exe", argv);  // returns only if it cannot: then things are as they were, and still right
+  OnCores const all(process_cores());  // not the one core that the first thread may be bound to by now
+  execv("/proc/self/exe", argv);       // returns only if it cannot: then things are as they were, and still right
 }
 
 /// Commands that may take long end at a boundary when they are asked to.
@@ -223,7 +228,9 @@ int main(int argc, char** argv) {
     if (on_node < comm.size()) watch.emplace(asymptop::end_all_ranks);
     asymptop::h5::silence();
     openblas_set_num_threads(1);  // tiles are spread over threads by Kokkos; a BLAS of many threads would change bits
+    unsetenv("KOKKOS_NUM_THREADS");  // it would overrule --threads
 #ifdef _OPENMP
+    omp_set_dynamic(0);  // Kokkos holds as many threads as it found at its start
     omp_set_num_threads(asymptop::choose_threads(asymptop::threads_option(argc, argv), on_node));
 #endif
     Kokkos::initialize();

@@ -186,7 +186,7 @@ int run_simulate(Communicator const& comm, int argc, char const* const* argv) {
     if (comm.is_root()) std::cout << describe_simulation(plan, *config, machine);
     return 0;
   }
-  check_launch(comm, machine);
+  check_launch(comm);
   check_on_root(comm, [&] {
     check_output(config->output, config->force, config->resume);
     check_records_path(config->json);

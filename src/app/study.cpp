@@ -311,7 +311,7 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
   }
   if (config->mpi_memory == MpiMemory::device && !is_host_space<StudySpace> && !mpi_takes_device_memory())
     throw UsageError("--mpi-memory", "device", "needs an MPI that reads device memory, which this one does not say it does");
-  check_launch(comm, machine);
+  check_launch(comm);
   check_on_root(comm, [&] {
     check_output(config->output, config->force, config->resume);
     check_records_path(config->json);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -19,6 +20,20 @@ std::int64_t parse_integer(std::string const& option, std::string const& text, s
     throw UsageError(option, text, "is not an integer from " + std::to_string(low) + " to " + std::to_string(high));
   }
   return value;
+}
+
+int threads_of_openmp(char const* text) {
+  if (text == nullptr) return 0;
+  // A list has a number for each level of nesting; the first is that of the only one here.
+  std::string const first = std::string(text).substr(0, std::string(text).find(','));
+  auto const begin = first.find_first_not_of(" \t"), end = first.find_last_not_of(" \t");
+  if (begin == std::string::npos || first.find_first_not_of("0123456789", begin) <= end) return 0;
+  std::int64_t threads = 0;
+  auto const [stop, error] = std::from_chars(first.data() + begin, first.data() + end + 1, threads);
+  if (error != std::errc() || threads > most_threads)
+    throw UsageError("OMP_NUM_THREADS", text,
+                     "is over " + std::to_string(most_threads) + " threads, the most of a rank; --threads overrides it");
+  return static_cast<int>(threads);
 }
 
 int parse_groups(std::string const& text) {
@@ -118,7 +133,8 @@ MeasureOptions parse_measure_options(po::variables_map const& values) {
   options.json = text("json");
   options.seed = static_cast<std::uint64_t>(parse_integer("--seed", text("seed"), 0, INT64_MAX));
   options.block = parse_block(text("block"));
-  options.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, 256));
+  options.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, most_threads));
+  if (options.threads == 0) options.threads = threads_of_openmp(std::getenv("OMP_NUM_THREADS"));
   options.config_text = as_config(values);
   return options;
 }

@@ -20,6 +20,13 @@ inline constexpr std::int64_t largest_n = std::int64_t{1} << 48;
 /// Throws UsageError naming the option unless the text is a whole number from low to high.
 std::int64_t parse_integer(std::string const& option, std::string const& text, std::int64_t low, std::int64_t high);
 
+/// Most threads of a rank.
+inline constexpr int most_threads = 256;
+
+/// Threads that OMP_NUM_THREADS asks for; 0 where it is absent or, as for OpenMP's own library, no list of numbers. Throws UsageError for
+/// more than a rank can have.
+int threads_of_openmp(char const* text);
+
 /// `4096` or `2^20`, from 1 to largest.
 std::int64_t parse_size(std::string const& option, std::string const& text, std::int64_t largest);
 

@@ -37,7 +37,7 @@ double estimate_bytes(AttendCase const& c, AttendConfig const& config, int ranks
 std::string reason_to_skip(double bytes_per_rank, AttendSet const& set, Machine const& machine) {
   double const share = memory_of_rank(machine);
   if (fits_into(bytes_per_rank, share)) return "";
-  return "it needs " + bytes_text(bytes_per_rank) + " on each rank and " + bytes_text(share) + " are available; lower --n or --k, " +
+  return "it needs " + bytes_text(bytes_per_rank) + " on each rank and " + available_text(machine, share) + "; lower --n or --k, " +
          (set.teams > 1 ? "take fewer --groups, " : "") + "or use more nodes";
 }
 
@@ -173,7 +173,8 @@ AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Mach
 
 std::string describe(AttendPlan const& plan, AttendConfig const& config, Machine const& machine) {
   std::ostringstream out;
-  out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draw(s) each\n";
+  out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draw(s) each\n"
+      << memory_line(machine);
   char line[256];
   std::snprintf(line, sizeof line, "%-28s %10s %5s %-16s %-7s %6s %12s %12s\n", "case", "n", "d", "sigma law", "mask", "groups",
                 "bytes/rank", "Gflop");

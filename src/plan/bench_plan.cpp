@@ -42,8 +42,8 @@ std::string reason_to_skip(BenchCase const& c, Machine const& machine) {
   if (c.k >= (std::int64_t{1} << 30)) return "k = " + std::to_string(c.k) + " is over 2^30, the most candidates a row may hold";
   double const share = memory_of_rank(machine, ranks_on_node(c, machine));
   if (fits_into(c.bytes_per_rank, share)) return "";
-  return "it needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
-         " are available; lower --n, --m or --k, use more nodes" + (c.resident ? ", or use --keys streamed" : "");
+  return "it needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + available_text(machine, share) +
+         "; lower --n, --m or --k, use more nodes" + (c.resident ? ", or use --keys streamed" : "");
 }
 
 std::string sizes_text(BenchCase const& c) {
@@ -247,7 +247,8 @@ BenchPlan plan_bench(BenchConfig const& config, PathsOf const& paths_of, Machine
 
 std::string describe(BenchPlan const& plan, BenchConfig const& config, Machine const& machine) {
   std::ostringstream out;
-  out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.samples << " samples each\n";
+  out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.samples << " samples each\n"
+      << memory_line(machine);
   char line[256];
   std::snprintf(line, sizeof line, "%-15s %-10s %14s %5s %6s %10s  %-8s %6s %12s %12s  %-9s %9s %9s\n", "kernel", "path", "n", "d", "m",
                 "k", "keys", "ranks", "bytes/rank", "Gflop", "merge", "~merge s", "~sent MB");

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 
 #include "plan/plan.hpp"
 
@@ -18,6 +19,17 @@ inline double memory_of_rank(Machine const& machine) { return memory_of_rank(mac
 
 /// Whether a case that needs so many bytes of so many may be measured: a tenth stays free. What is not known is enough.
 inline bool fits_into(double bytes, double memory) { return memory <= 0.0 || bytes <= 0.9 * memory; }
+
+/// `3.20 GB are available (free memory of the node)`, for a refusal.
+inline std::string available_text(Machine const& machine, double share) {
+  return bytes_text(share) + " are available (" + machine.memory_limit + ")";
+}
+
+/// A line of a plan; none where the memory is not known.
+inline std::string memory_line(Machine const& machine) {
+  if (machine.memory_bytes <= 0.0) return "";
+  return "Memory: " + bytes_text(machine.memory_bytes) + " for the ranks of a node (" + machine.memory_limit + ")\n";
+}
 
 /// Results of all draws of a group, which rank 0 holds until they are written.
 double results_bytes(GroupPlan const& group, RunConfig const& config);

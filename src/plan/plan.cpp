@@ -69,9 +69,8 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   if (!group.fits && !machine.assumed) {
     std::ostringstream message;
     message.precision(3);
-    message << "n = " << group.n << " needs " << group.bytes_per_rank / 1e9 << " GB on each rank and " << share / 1e9
-            << " GB are available; lower "
-            << (results_bytes(group, config) > group.bytes_per_rank / 2.0 ? "--draws or --rows" : "--n or k, use more nodes")
+    message << "n = " << group.n << " needs " << group.bytes_per_rank / 1e9 << " GB on each rank and " << available_text(machine, share)
+            << "; lower " << (results_bytes(group, config) > group.bytes_per_rank / 2.0 ? "--draws or --rows" : "--n or k, use more nodes")
             << (group.resident ? ", or use --keys streamed" : "")
             << (config.output_error ? ", or --output-error off, which need not hold large k" : "");
     throw UsageError(message.str());
@@ -331,7 +330,8 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
   std::ostringstream out;
   std::size_t cases = 0;
   out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.target_se > 0.0 ? "at least " : "")
-      << config.draws << " draws x " << config.rows << " rows\n";
+      << config.draws << " draws x " << config.rows << " rows\n"
+      << memory_line(machine);
   if (plan.teams.size() > 1) out << "Heads are shared out among " << plan.teams.size() << " groups of ranks\n";
   char line[256];
   std::snprintf(line, sizeof line, "%14s %5s %5s %9s  %-9s %-9s %12s %12s %9s  %s\n", "n", "d", "head", "ranks", "keys", "merge",

@@ -19,6 +19,7 @@ struct Machine {
   bool fused = false;         ///< whether this build has the fused host kernels for this processor
   Network network;            ///< among the ranks
   double memory_bytes = 0.0;  ///< available on this node, for all its ranks; 0 when unknown
+  std::string memory_limit;   ///< what says so
   bool assumed = false;       ///< not the one that the plan is made on: a group that does not fit is part of the plan
 };
 

@@ -56,8 +56,8 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, Machine const& machi
       c.seconds = rows * size * (seconds_to_draw + sets * seconds_per_set);
       if (!fits_into(c.bytes_per_rank, share))
         throw UsageError("--n", std::to_string(n),
-                         "needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + bytes_text(share) +
-                             " are available; lower --n or --threads, or use fewer ranks on a node");
+                         "needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + available_text(machine, share) +
+                             "; lower --n or --threads, or use fewer ranks on a node");
       plan.cases.push_back(std::move(c));
     }
   }
@@ -67,7 +67,8 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, Machine const& machi
 std::string describe(PrecisionPlan const& plan, PrecisionConfig const& config, Machine const& machine) {
   std::ostringstream out;
   out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draws x " << config.rows
-      << " rows\n";
+      << " rows\n"
+      << memory_line(machine);
   for (auto const& set : config.precision) {
     char line[256];
     std::snprintf(line, sizeof line, "%-28s logits %s, difference %s, exp %s, sum %s %s, p %s\n", set.text.c_str(), name_of(set.logits),

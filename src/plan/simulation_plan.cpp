@@ -40,7 +40,7 @@ StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
       double const share = memory_of_rank(machine);
       if (!fits_into(group.bytes_per_rank, share))
         throw UsageError("n = " + std::to_string(n) + " needs " + bytes_text(group.bytes_per_rank) + " on each rank and " +
-                         bytes_text(share) + " are available; lower --draws or --rows");
+                         available_text(machine, share) + "; lower --draws or --rows");
       plan.groups.push_back(std::move(group));
     }
   }
@@ -52,7 +52,8 @@ std::string describe_simulation(StudyPlan const& plan, RunConfig const& config, 
   double seconds = 0.0;
   std::size_t cases = 0;
   out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.target_se > 0.0 ? "at least " : "")
-      << config.draws << " draws x " << config.rows << " rows, simulated\n";
+      << config.draws << " draws x " << config.rows << " rows, simulated\n"
+      << memory_line(machine);
   char line[256];
   std::snprintf(line, sizeof line, "%20s %5s %12s %9s  %s\n", "n", "d", "bytes/rank", "~seconds", "k, sigma");
   out << line;

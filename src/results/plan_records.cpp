@@ -49,6 +49,7 @@ std::string plan_record(StudyPlan const& plan, RunConfig const& config, Machine 
   json["ranks_per_node"] = machine.ranks_on_node;
   json["threads"] = machine.threads;
   json["memory_bytes_per_node"] = machine.memory_bytes;
+  json["memory_limit"] = machine.memory_limit;
   json["input"] = config.input;
   json["output"] = config.output;
   json["draws"] = config.draws;

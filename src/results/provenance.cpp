@@ -3,7 +3,6 @@
 #include <hdf5.h>
 #include <link.h>
 #include <mpi.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <Kokkos_Core.hpp>
@@ -14,6 +13,7 @@
 #include <set>
 #include <sstream>
 
+#include "comm/cores.hpp"
 #include "core/simd.hpp"
 #include "measure/draw.hpp"
 #include "results/build_info.hpp"
@@ -67,17 +67,6 @@ std::string kokkos_version() {
 
 }  // namespace
 
-std::vector<int> allowed_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  std::vector<int> cores;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &set)) cores.push_back(core);
-  }
-  return cores;
-}
-
 std::string host_name() {
   char name[256] = {};
   gethostname(name, sizeof name - 1);
@@ -113,10 +102,7 @@ std::string version_text() { return std::string("asymptop ") + build_info::versi
 
 Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, std::vector<std::pair<std::string, double>> numbers) {
   std::ostringstream mine;
-  mine << comm.rank() << " " << host_name() << " ";
-  auto const cores = allowed_cores();
-  for (std::size_t i = 0; i < cores.size(); ++i) mine << (i == 0 ? "" : ",") << cores[i];
-  if (cores.empty()) mine << "unknown";
+  mine << comm.rank() << " " << host_name() << " " << core_text(thread_cores());
   std::string hosts, layout;
   std::set<std::string> seen;
   for (auto const& line : comm.gather(mine.str())) {

@@ -29,9 +29,6 @@ struct RunIdentity {
 /// Collective; complete on all ranks. `numbers`: yardsticks measured in the run.
 Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, std::vector<std::pair<std::string, double>> numbers);
 
-/// The cores that this process may use, ascending; empty where the system does not say.
-std::vector<int> allowed_cores();
-
 /// The name of the machine that this process runs on.
 std::string host_name();
 

@@ -1,4 +1,4 @@
-"""No kernel makes, frees or copies a View, fences or starts another kernel: Kokkos forbids it, and since version 4 it may wait for ever.
+"""No kernel makes, frees or copies a View, fences or starts a kernel: Kokkos forbids it and may wait for ever.
 
 Kokkos Tools' callbacks tell of it (kokkos_regions.c), also with versions of Kokkos that let it pass.
 """
@@ -15,7 +15,7 @@ from command_line import asymptop
 from every_command import COMMANDS, REFUSED, SIZES, write_tensors
 from failing_storage import preloaded
 
-# Long enough for thresholds that are guessed from a sample of the keys (first_pass.hpp), rows enough for several panels.
+# Long enough for thresholds that are guessed from a sample of the keys (first_pass.hpp); rows for several panels.
 LONG = ["--n", "2^18", "--k", "1024", "--rows", "40", "--draws", "1", "--block", "4096", "--force", "-o", "long.h5"]
 BENCH = ["bench", "--n", "2^18", "--d", "8", "--m", "20", "--k", "1024", "--samples", "3", "--force", "-o", "bench.h5"]
 RUNS = COMMANDS | {

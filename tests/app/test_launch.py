@@ -121,3 +121,82 @@ def test_crowded_cores(tmp_path: Path) -> None:
         rank, host, cores = str(file.attrs["rank_layout"]).split()
     assert (rank, host) == ("0", os.uname().nodename)
     assert cores == ",".join(str(one) for one in sorted(os.sched_getaffinity(0)))
+
+
+def layout(path: Path) -> list[list[int]]:
+    """Cores of each thread of the only rank; one entry where all have the same."""
+    with h5py.File(path) as file:
+        _, _, cores = str(file.attrs["rank_layout"]).split()
+    return [[int(core) for core in thread.split(",")] for thread in cores.split(";")]
+
+
+BENCH = ["bench", "--kernel", "score", "--n", "4096", "--m", "8", "--samples", "3", "--force", "-o", "bench.h5"]
+OUTSIDE = {"GOMP_SPINCOUNT": "1000"}  # set: the program need not start again with settings of its own
+
+
+@pytest.mark.parametrize("more", [{}, OUTSIDE, {"OMP_PLACES": "cores"}], ids=["starts again", "as it is", "places"])
+def test_threads_that_openmp_binds(more: dict[str, str], tmp_path: Path) -> None:
+    """OMP_PROC_BIND=true, as on most clusters, binds the first thread before main(): cores are the process's."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("there is one core")
+    bound = {"OMP_PROC_BIND": "true"} | more
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "OMP_", "GOMP"))}
+    for settings in (bound, bound | {"OMP_NUM_THREADS": "2"}):
+        done = subprocess.run(
+            [binary(), *BENCH],
+            cwd=tmp_path,
+            env=environment | SETTINGS | settings,
+            capture_output=True,
+            text=True,
+            timeout=120.0,
+        )
+        assert done.returncode == 0, done.stderr
+        assert warnings(done.stderr) == []
+        assert f" {len(cores)} core(s) allowed" in done.stdout
+        threads = 2 if "OMP_NUM_THREADS" in settings else len(cores)
+        assert f"1 rank(s) x {threads} thread(s)" in done.stdout
+        of_threads = layout(tmp_path / "bench.h5")
+        assert len(of_threads) == threads
+        assert all(len(one) == 1 for one in of_threads)
+        assert len({one[0] for one in of_threads}) == threads
+
+
+def test_ranks_whose_threads_openmp_binds_to_one_core(tmp_path: Path) -> None:
+    words = ["--bind-to", "none", "-n", "2", "-x", "OMP_PROC_BIND=true", binary(), *STUDY]
+    outcome = mpirun(*words, "--force", cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    core = min(os.sched_getaffinity(0))
+    assert f"2 threads share core(s) {core} (rank 0, 1)" in "".join(warnings(outcome.stderr)), outcome.stderr
+
+
+def test_more_threads_than_a_rank_can_have(tmp_path: Path) -> None:
+    outcome = asymptop(*STUDY[:-2], cwd=tmp_path, settings={"OMP_NUM_THREADS": "4096"})
+    assert outcome.code == 2
+    assert outcome.stderr == (
+        "asymptop: OMP_NUM_THREADS: '4096' is over 256 threads, the most of a rank; --threads overrides it\n"
+    )
+    for settings in ({"OMP_NUM_THREADS": "4096"}, {"KOKKOS_NUM_THREADS": "4096"}, {"OMP_DYNAMIC": "true"}):
+        outcome = asymptop(*STUDY, "--force", cwd=tmp_path, settings=settings)
+        assert outcome.code == 0, str(outcome)
+    assert asymptop("--version", settings={"OMP_NUM_THREADS": "4096"}).code == 0
+
+
+@pytest.mark.parametrize("variable", ["PMI_SIZE", "PALS_NRANKS", "OMPI_COMM_WORLD_SIZE"])
+def test_singletons_of_another_launcher(variable: str, tmp_path: Path) -> None:
+    outcome = asymptop(*STUDY, cwd=tmp_path, settings={variable: "4"})
+    assert outcome.code == 2, str(outcome)
+    assert f"{variable} is 4, but this run has 1 rank(s)" in said(outcome.stderr)
+    assert list(tmp_path.iterdir()) == []
+    # A plan and what reads files need no ranks.
+    assert asymptop(*STUDY, "--dry-run", cwd=tmp_path, settings={variable: "4"}).code == 0
+
+
+def test_the_plan_names_what_limits_memory(tmp_path: Path) -> None:
+    words = ["study", "--n", "2^24", "--k", "16", "--rows", "4", "--draws", "1", "--keys", "resident"]
+    slurm = {"SLURM_NTASKS": "1", "SLURM_CPUS_ON_NODE": "2", "SLURM_MEM_PER_CPU": "100"}
+    outcome = asymptop(*words, "--dry-run", cwd=tmp_path, settings=slurm)
+    assert outcome.code == 2
+    assert "210 MB are available (SLURM_MEM_PER_CPU times 2 CPU(s))" in said(outcome.stderr)
+    outcome = asymptop(*words[:2], "2^12", *words[3:], "--dry-run", cwd=tmp_path, settings=slurm)
+    assert "Memory: 210 MB for the ranks of a node (SLURM_MEM_PER_CPU times 2 CPU(s))" in outcome.stdout

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/cores.hpp"
 #include "measure/bench/yardsticks.hpp"
 #include "measure/sample_statistics.hpp"
 
@@ -38,12 +39,13 @@ constexpr int samples = 5;
 
 /// This process's environment with the kernel set chosen and one thread.
 std::vector<std::string> child_environment(std::string const& core_type) {
-  std::vector<std::string> entries{"OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1"};
+  // It runs on the cores that it is given: OpenMP would bind it to the first of them.
+  std::vector<std::string> entries{"OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", "OMP_PROC_BIND=false"};
   if (!core_type.empty()) entries.push_back("OPENBLAS_CORETYPE=" + core_type);
   for (char** entry = environ; *entry != nullptr; ++entry) {
     std::string const text(*entry);
     bool replaced = false;
-    for (auto const* name : {"OPENBLAS_NUM_THREADS=", "OMP_NUM_THREADS=", "OPENBLAS_CORETYPE="}) {
+    for (auto const* name : {"OPENBLAS_NUM_THREADS=", "OMP_NUM_THREADS=", "OMP_PROC_BIND=", "OPENBLAS_CORETYPE="}) {
       replaced = replaced || (text.rfind(name, 0) == 0 && (!core_type.empty() || std::strcmp(name, "OPENBLAS_CORETYPE=") != 0));
     }
     if (!replaced) entries.push_back(text);
@@ -82,7 +84,7 @@ bool run_as_sgemm_child(int argc, char const* const* argv) {
   return true;
 }
 
-SgemmChild::SgemmChild(std::string const& core_type, int m, int keys, int d) {
+SgemmChild::SgemmChild(std::string const& core_type, int m, int keys, int d, std::vector<int> const& cores) {
   int to_child[2], from_child[2];
   // Closed on exec, so that no child holds another's pipe open.
   if (pipe2(to_child, O_CLOEXEC) != 0) return;
@@ -104,6 +106,7 @@ SgemmChild::SgemmChild(std::string const& core_type, int m, int keys, int d) {
   for (auto& entry : entries) environment.push_back(entry.data());
   arguments.push_back(nullptr);
   environment.push_back(nullptr);
+  OnCores const here(cores);
   if (posix_spawn(&process_, "/proc/self/exe", &actions, nullptr, arguments.data(), environment.data()) != 0) process_ = -1;
   posix_spawn_file_actions_destroy(&actions);
   close(to_child[0]);

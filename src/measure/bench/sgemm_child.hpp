@@ -4,14 +4,15 @@
 #include <sys/types.h>
 
 #include <string>
+#include <vector>
 
 namespace asymptop {
 
 /// This program once more, as a child. One that cannot start or dies (of an unknown instruction) has no name and rate 0.
 class SgemmChild {
  public:
-  /// core_type: OPENBLAS_CORETYPE; empty leaves it as it is.
-  SgemmChild(std::string const& core_type, int m, int keys, int d);
+  /// core_type: OPENBLAS_CORETYPE; empty leaves it as it is. cores: those that it runs on.
+  SgemmChild(std::string const& core_type, int m, int keys, int d, std::vector<int> const& cores);
   ~SgemmChild();
   SgemmChild(SgemmChild const&) = delete;
   SgemmChild& operator=(SgemmChild const&) = delete;

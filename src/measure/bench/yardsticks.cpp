@@ -12,6 +12,7 @@
 #include <cpuid.h>
 #endif
 
+#include "comm/cores.hpp"
 #include "measure/bench/sgemm_child.hpp"
 #include "shard/huge_pages.hpp"
 
@@ -107,8 +108,10 @@ std::vector<std::string> usable_core_types() {
 }
 
 double Yardsticks::sgemm_with(std::string const& core_type, int m, int d, std::string& kernel) {
+  auto const cores = thread_cores();
   std::vector<std::unique_ptr<SgemmChild>> children;
-  for (int t = 0; t < threads_; ++t) children.push_back(std::make_unique<SgemmChild>(core_type, m, yardstick_keys, d));
+  for (int t = 0; t < threads_; ++t)
+    children.push_back(std::make_unique<SgemmChild>(core_type, m, yardstick_keys, d, cores[static_cast<std::size_t>(t)]));
   for (auto const& child : children) kernel = child->wait_until_ready();
   comm_.barrier();
   for (auto const& child : children) child->go();
