@@ -1,11 +1,17 @@
 // asymptop bench: options -> plan -> yardsticks -> measure each case -> results file, table and records.
 #include "app/bench.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
 
 #include "app/commands.hpp"
 #include "app/launch.hpp"
@@ -23,7 +29,7 @@ namespace {
 /// The first ranks of the run, and what their cores can do. Ranks after them hold the rest, and no one uses that.
 struct FirstRanks {
   FirstRanks(Communicator const& all, int ranks, int threads)
-      : comm(all.split(all.rank() < ranks ? 0 : 1)), yardsticks(comm, threads), take_part(all.rank() < ranks) {}
+      : comm(all.split(all.rank() < ranks ? 0 : 1)), yardsticks(comm, threads, stop_wanted), take_part(all.rank() < ranks) {}
   Communicator comm;
   Yardsticks yardsticks;
   bool take_part;
@@ -46,14 +52,14 @@ class Bench {
   /// Returns the exit code.
   int run() {
     print_machine();
-    measure_yardsticks();
-    print("\n" + bench_table_heading(config_.scaling));
-    for (auto const& group : plan_.groups) {
-      if (stop_wanted(comm_)) {
-        print(stopped_line(cases_.size(), plan_.cases.size(), cases_.empty() ? "" : ", in " + config_.output));
-        return exit_stopped;
-      }
-      measure(group);
+    // A sample of many keys may take longer than whoever asks for a stop will wait.
+    std::optional<LeaveInTime> leave;
+    leave.emplace(std::chrono::seconds(4), [this] { leave_within_a_step(); });
+    bool const measured = measure_all();
+    leave.reset();
+    if (!measured) {
+      if (comm_.is_root()) stop_here();
+      return exit_stopped;
     }
     finish();
     std::int64_t invalid = 0;  // rank 0 took part in all and knows
@@ -64,6 +70,33 @@ class Bench {
  private:
   void print(std::string const& text) const {
     if (comm_.is_root()) (config_.json == "-" ? std::cerr : std::cout) << text << std::flush;
+  }
+
+  /// False when it was asked to stop.
+  bool measure_all() {
+    if (!measure_yardsticks()) return false;
+    print("\n" + bench_table_heading(config_.scaling));
+    return std::all_of(plan_.groups.begin(), plan_.groups.end(),
+                       [this](BenchGroup const& group) { return !stop_wanted(comm_) && measure(group); });
+  }
+
+  void stop_here() {
+    if (in_file_ < cases_.size()) write();
+    print(stopped_line(cases_.size(), plan_.cases.size(), cases_.empty() ? "" : ", in " + config_.output));
+  }
+
+  /// Called by another thread than the one that measures. Ranks that are in a sample cannot meet: they end where they are.
+  void leave_within_a_step() {
+    std::unique_lock const lock(results_, std::try_to_lock);
+    if (!lock) return;  // the next call finds it done
+    if (comm_.is_root()) {
+      stop_here();
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));  // rank 0 may have something to say
+    }
+    if (comm_.size() == 1) _exit(exit_stopped);
+    alarm(5);  // should MPI be stuck
+    MPI_Abort(MPI_COMM_WORLD, exit_stopped);
   }
 
   void print_machine() const {
@@ -89,10 +122,13 @@ class Bench {
     }
   }
 
-  void measure_yardsticks() {
+  /// False when it was asked to stop.
+  bool measure_yardsticks() {
     for (auto const& [count, first] : ranks_) {
-      if (first->take_part) print(yardstick_lines(*first, count));
+      auto const lines = first->take_part ? yardstick_lines(*first, count) : "";
       comm_.sleeping_barrier();
+      if (stop_wanted(comm_)) return false;
+      print(lines);
     }
     auto& most = ranks_.rbegin()->second->yardsticks;
     bool const here = ranks_.rbegin()->second->take_part;
@@ -100,6 +136,7 @@ class Bench {
         collect_provenance(comm_, {"bench", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads},
                            {{"fma_gflops", here ? most.fma_gflops() : 0.0}, {"read_bandwidth", here ? bandwidth_.rbegin()->second : 0.0}});
     if (comm_.is_root()) provenance_.texts.emplace_back("cpu", cpu_name());
+    return true;
   }
 
   /// Collective over the ranks that take part.
@@ -137,14 +174,18 @@ class Bench {
     return rates;
   }
 
-  void measure(BenchGroup const& group) {
+  /// False when it was asked to stop.
+  bool measure(BenchGroup const& group) {
     std::vector<BenchTurn> turns;
     for (auto i = group.first; i < group.end; ++i) turns.push_back({&plan_.cases[i], &ranks_.at(plan_.cases[i].ranks)->comm});
     // The rate of memory just before and just after the samples: on shared machines it moves.
     auto const before = read_bandwidths(group);
-    auto results = run_bench_turns(comm_, turns, group.together, config_, path_of(paths_, plan_.cases[group.first]));
+    auto results = run_bench_turns(comm_, turns, group.together, config_, path_of(paths_, plan_.cases[group.first]),
+                                   [this] { return stop_wanted(comm_); });
+    if (results.empty()) return false;
     auto const after = read_bandwidths(group);
-    if (!comm_.is_root()) return;
+    if (!comm_.is_root()) return true;
+    std::lock_guard const lock(results_);
     auto const one_rank_seconds = results.front().seconds;
     for (std::size_t i = 0; i < turns.size(); ++i) {
       auto const& item = *turns[i].item;
@@ -167,6 +208,7 @@ class Bench {
     }
     // The file is written anew each time: not more often than for a tenth of the time. A run that is killed loses what came since.
     if (PhaseTimes::Clock::now() - written_ >= 9 * writing_) write();
+    return true;
   }
 
   void write() {
@@ -195,6 +237,7 @@ class Bench {
   std::map<int, std::unique_ptr<FirstRanks>> ranks_;  ///< by their count
   std::map<int, double> bandwidth_;                   ///< by the same: of reading memory at the start, GB/s
   Provenance provenance_;
+  std::mutex results_;               ///< of what follows, while there is another thread that may leave
   std::vector<MeasuredCase> cases_;  ///< on rank 0
   std::size_t in_file_ = 0;          ///< so many of them have been written
   PhaseTimes::Clock::time_point written_;

@@ -172,6 +172,14 @@ class Deadline {
   std::thread thread_;
 };
 
+/// A table that nobody got is a failure, also where all else went well: a full disk, say, behind a redirection.
+int output_checked(int code) {
+  std::cout << std::flush;
+  if (std::cout) return code;
+  complain("standard output could not be written to its end");
+  return std::max(code, 1);
+}
+
 /// One rank waits for no other: every error becomes a line and a code. libhdf5 does not survive the end of MPI after some failed writes,
 /// so only usage errors, which come before anything is written, leave by that way.
 int alone(Communicator const& comm, int argc, char** argv) {
@@ -186,9 +194,8 @@ int alone(Communicator const& comm, int argc, char** argv) {
   } catch (std::exception const& error) {
     message = error.what();
   }
-  std::cout << std::flush;
   complain(message);
-  _exit(1);
+  _exit(output_checked(1));
 }
 
 /// Usage errors are found by all ranks alike, or told to all: rank 0 prints. Other errors may be one rank's own and are not caught, but
@@ -227,7 +234,7 @@ int main(int argc, char** argv) {
     std::optional<asymptop::PeerWatch> watch;
     if (on_node < comm.size()) watch.emplace(asymptop::end_all_ranks);
     asymptop::h5::silence();
-    openblas_set_num_threads(1);  // tiles are spread over threads by Kokkos; a BLAS of many threads would change bits
+    openblas_set_num_threads(1);     // tiles are spread over threads by Kokkos; a BLAS of many threads would change bits
     unsetenv("KOKKOS_NUM_THREADS");  // it would overrule --threads
 #ifdef _OPENMP
     omp_set_dynamic(0);  // Kokkos holds as many threads as it found at its start
@@ -236,7 +243,10 @@ int main(int argc, char** argv) {
     Kokkos::initialize();
     // Not before: what MPI loads may handle the signals in its own way (LLVM, through hwloc's look for OpenCL devices, does).
     if (can_stop) asymptop::listen_for_stop();
-    code = asymptop::guarded(comm, leaving, argc, argv);
+    std::optional<asymptop::StopWatch> stop_watch;
+    if (can_stop) stop_watch.emplace(std::string(argv[1]) == "study", asymptop::end_all_ranks);
+    code = asymptop::output_checked(asymptop::guarded(comm, leaving, argc, argv));
+    stop_watch.reset();
     Kokkos::finalize();
   }
   MPI_Finalize();

@@ -2,9 +2,12 @@
 
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): sigaction is POSIX's
 
-#include <chrono>
-#include <cstdint>
-#include <thread>
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+#include "comm/task.hpp"
+#include "measure/timing.hpp"
 
 namespace asymptop {
 namespace {
@@ -37,6 +40,78 @@ void listen_for_stop() {
   auto const set = stop_signals();
   sigprocmask(SIG_UNBLOCK, &set, nullptr);
 }
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+/// Of all threads of this process.
+double processor_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+/// Calls look() at every interval until the owner ends.
+template <class Look>
+void look_until(std::mutex& mutex, std::condition_variable& wake, bool const& ended, std::chrono::milliseconds every, Look const& look) {
+  std::unique_lock lock(mutex);
+  while (!wake.wait_for(lock, every, [&] { return ended; })) look();
+}
+
+void end_thread(std::mutex& mutex, std::condition_variable& wake, bool& ended, std::thread& thread) {
+  {
+    std::lock_guard const lock(mutex);
+    ended = true;
+  }
+  wake.notify_one();
+  thread.join();
+}
+
+}  // namespace
+
+StopWatch::StopWatch(bool counts_steps, std::function<void(std::string const&)> end_all)
+    : counts_steps_(counts_steps), end_all_(std::move(end_all)), thread_([this] { watch(); }) {}
+
+StopWatch::~StopWatch() { end_thread(mutex_, wake_, ended_, thread_); }
+
+void StopWatch::watch() {
+  constexpr auto idle_at_most = 30s, still_at_most = 600s;
+  constexpr double idle_share = 0.01;  // of one core
+  auto idle_since = Clock::now(), still_since = idle_since;
+  double processor = 0.0;
+  std::int64_t steps = -1;
+  look_until(mutex_, wake_, ended_, 500ms, [&] {
+    auto const now = Clock::now();
+    auto const steps_now = task_steps + pass_steps;
+    double const used = processor_seconds() - processor;
+    // Before anyone asks there is no hurry.
+    bool const moved = asked == 0 || steps_now != steps;
+    if (moved) still_since = now;
+    if (moved || used > idle_share * std::chrono::duration<double>(now - idle_since).count()) {
+      idle_since = now;
+      processor += used;
+    }
+    steps = steps_now;
+    if (now - idle_since >= idle_at_most)
+      end_all_("was asked to stop and has not moved for 30 s: it waits for something that does not come. Finished cases are kept");
+    if (counts_steps_ && now - still_since >= still_at_most)
+      end_all_("was asked to stop and has made no step for 10 minutes. Finished cases are kept");
+  });
+}
+
+LeaveInTime::LeaveInTime(std::chrono::milliseconds after, std::function<void()> leave)
+    : thread_([this, after, leave = std::move(leave)] {
+        Clock::time_point since = Clock::time_point::max();
+        look_until(mutex_, wake_, ended_, 100ms, [&] {
+          if (asked == 0) return;
+          since = std::min(since, Clock::now());
+          if (Clock::now() - since >= after) leave();
+        });
+      }) {}
+
+LeaveInTime::~LeaveInTime() { end_thread(mutex_, wake_, ended_, thread_); }
 
 bool stop_wanted(Communicator const& comm) { return comm.max(static_cast<std::int64_t>(asked)) != 0; }
 

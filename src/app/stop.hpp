@@ -3,9 +3,14 @@
 
 #include <mpi.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "comm/communicator.hpp"
@@ -20,6 +25,39 @@ void hold_stop_signals();
 
 /// From now on they ask for a stop and do nothing else.
 void listen_for_stop();
+
+/// Sees to it that a run that was asked to stop ends. One that no longer moves (no use of the processor and no step for half a minute,
+/// or, in a command whose steps are counted, no step for ten) would never come to the boundary where it stops: all ranks end, by
+/// `end_all`, which is told why.
+class StopWatch {
+ public:
+  StopWatch(bool counts_steps, std::function<void(std::string const&)> end_all);
+  ~StopWatch();
+
+ private:
+  void watch();
+
+  bool counts_steps_;
+  std::function<void(std::string const&)> end_all_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool ended_ = false;
+  std::thread thread_;
+};
+
+/// For as long as it lives: if this rank is asked to stop and the object is still there after so many seconds, `leave` is called, again and
+/// again, by another thread.
+class LeaveInTime {
+ public:
+  LeaveInTime(std::chrono::milliseconds after, std::function<void()> leave);
+  ~LeaveInTime();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool ended_ = false;
+  std::thread thread_;
+};
 
 /// Whether any rank has been asked. Collective: a small reduction.
 bool stop_wanted(Communicator const& comm);

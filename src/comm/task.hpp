@@ -7,6 +7,7 @@
 // finish(sum_over_ranks(comm, 3)) is the same as a blocking call. There is one thread; a task runs only inside advance().
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
@@ -27,8 +28,8 @@ class InFlight {
   ~InFlight() = default;
 };
 
-/// How often tasks have gone on so far: whether anything has moved.
-inline std::int64_t task_steps = 0;
+/// How often tasks have gone on so far: whether anything has moved. Other threads may look.
+inline std::atomic<std::int64_t> task_steps = 0;
 
 namespace detail {
 
@@ -136,7 +137,7 @@ template <class T>
 T finish(Task<T> task, double& exposed_seconds) {
   using Clock = std::chrono::steady_clock;
   for (auto begin = Clock::now(), end = begin;; begin = end) {
-    auto const steps = task_steps;
+    std::int64_t const steps = task_steps;
     bool const done = task.advance();
     end = Clock::now();
     if (task_steps == steps) exposed_seconds += std::chrono::duration<double>(end - begin).count();

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <utility>
 
@@ -14,6 +16,9 @@ namespace asymptop {
 enum class Phase { generate, score, select, merge, exposed, evaluate, refine, audit, attend, total, first_pass };
 inline constexpr std::array<char const*, 11> phase_names = {"generate", "score", "select", "merge", "exposed",   "evaluate",
                                                             "refine",   "audit", "attend", "total", "first_pass"};
+
+/// Steps of passes over keys so far, in all: whether a rank moves. Other threads may look.
+inline std::atomic<std::int64_t> pass_steps = 0;
 
 template <class PhaseOf, std::size_t count>
 class PhaseTimesOf {
@@ -34,6 +39,7 @@ class PhaseTimesOf {
   void set_between_steps(std::function<void()> work) { between_steps_ = std::move(work); }
   /// A pass calls this before each step, outside of its phases.
   void between_steps() {
+    ++pass_steps;
     if (!between_steps_) return;
     auto const begin = Clock::now();
     between_steps_();

@@ -164,11 +164,11 @@ void merge_cases(std::string const& output, std::vector<std::string> const& path
 void try_merge(std::string const& path) { copy_cases(h5::create_file_in_memory(path), "the same", {path}); }
 
 std::vector<std::string> start_output(std::string const& output, bool force) {
-  fs::path const folder = output + ".cases";
+  fs::path const folder = link_target(output + ".cases");
   std::error_code error;
   if (force) {
     fs::remove_all(folder, error);
-    fs::remove(output, error);
+    fs::remove(link_target(output), error);
   }
   fs::create_directories(folder, error);
   if (error) throw UsageError("--output", output, "cannot be written: " + error.message());

@@ -67,7 +67,7 @@ void OutputFile::write_unit(AttendUnit const& unit, RingSequence const* sequence
     dataset.close("write outputs at k = " + k);
     if (!exact_) continue;
     auto errors = h5::create_shared_dataset(group, "output_error_relative_" + k, {n, 1},
-                                                  "2-norm of the difference of outputs over that of the exact one");
+                                            "2-norm of the difference of outputs over that of the exact one");
     if (sequence != nullptr) write_own(errors, *sequence, 1, errors_at(*top_k, h, item.k.size()).data());
     errors.close("write errors at k = " + k);
   }

@@ -10,6 +10,7 @@
 
 #include "config/errors.hpp"
 #include "results/draw_target.hpp"
+#include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace {
@@ -94,7 +95,8 @@ void write_records(std::string const& path, std::string const& text) {
   std::ostream& out = path == "-" ? std::cout : file;
   out << text;
   out.flush();
-  if (!out) throw RunError("cannot write the records to " + path);
+  // Standard output is looked at when the command ends.
+  if (!out && path != "-") throw RunError("cannot write the records to " + path);
 }
 
 void RecordList::write(std::string const& path) const {
@@ -106,14 +108,15 @@ void RecordList::write(std::string const& path) const {
 void check_records_path(std::string const& path) {
   if (path.empty() || path == "-") return;
   namespace fs = std::filesystem;
-  auto const folder = fs::path(path).parent_path().empty() ? fs::path(".") : fs::path(path).parent_path();
+  fs::path const target = link_target(path);
+  auto const folder = target.parent_path().empty() ? fs::path(".") : target.parent_path();
   std::error_code ignored;
   bool const there = fs::exists(path, ignored);
   // Opening is the only sure test; a file made by it goes away again.
   bool const writable =
       fs::is_directory(folder, ignored) && !fs::is_directory(path, ignored) && std::ofstream(path, std::ios::app).is_open();
   if (!writable) throw UsageError("--json", path, "cannot be written");
-  if (!there) fs::remove(path);
+  if (!there) fs::remove(target);
 }
 
 std::string table_heading() {

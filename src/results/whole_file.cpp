@@ -29,17 +29,29 @@ void sync_path(std::string const& path) {
 
 }  // namespace
 
+std::string link_target(std::string const& path) {
+  fs::path at = path;
+  std::error_code error;
+  // As many as the kernel follows.
+  for (int links = 0; links < 40 && fs::is_symlink(at, error); ++links) {
+    auto const next = fs::read_symlink(at, error);
+    at = next.is_absolute() ? next : at.parent_path() / next;
+  }
+  return at.string();
+}
+
 void publish_file(std::string const& part, std::string const& path) {
   sync_path(part);
   std::error_code error;
-  fs::rename(part, path, error);
-  if (error) throw RunError("cannot rename " + part + " to " + path + ": " + error.message());
-  auto const folder = fs::path(path).parent_path();
+  auto const target = link_target(path);
+  fs::rename(part, target, error);
+  if (error) throw RunError("cannot rename " + part + " to " + target + ": " + error.message());
+  auto const folder = fs::path(target).parent_path();
   sync_path(folder.empty() ? "." : folder.string());
 }
 
 std::string part_name(std::string const& path) {
-  return path + "." + host_name() + "." + std::to_string(getpid()) + "." + std::to_string(std::random_device()() % 1000000u) + ".part";
+  return link_target(path) + "." + host_name() + "." + std::to_string(getpid()) + "." + std::to_string(std::random_device()() % 1000000u) + ".part";
 }
 
 std::vector<std::string> discard_parts(std::string const& folder, std::string const& prefix) {
@@ -63,8 +75,9 @@ std::vector<std::string> discard_parts(std::string const& folder, std::string co
 }
 
 std::vector<std::string> discard_parts_of(std::string const& path) {
-  auto const folder = fs::path(path).parent_path();
-  return discard_parts(folder.empty() ? "." : folder.string(), fs::path(path).filename().string() + ".");
+  fs::path const target = link_target(path);
+  auto const folder = target.parent_path();
+  return discard_parts(folder.empty() ? "." : folder.string(), target.filename().string() + ".");
 }
 
 void write_whole(std::string const& path, std::function<void(hid_t)> const& fill) {
@@ -97,12 +110,14 @@ void write_provenance(hid_t file, Provenance const& provenance) {
 }
 
 void check_writable(std::string const& output, std::string const& option) {
-  fs::path const path(output);
+  fs::path const path(link_target(output));
   std::error_code error;
   if (fs::status(path, error).type() == fs::file_type::none) throw UsageError(option, output, "cannot be used: " + error.message());
   auto const folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
   if (!fs::is_directory(folder)) throw UsageError(option, output, "is in a folder that does not exist");
   if (fs::is_directory(path)) throw UsageError(option, output, "is a folder");
+  // A file that is replaced: /dev/null would be one afterwards.
+  if (fs::exists(path) && !fs::is_regular_file(path)) throw UsageError(option, output, "is a device, a pipe or the like, allowed is a file");
   if (access(folder.c_str(), W_OK) != 0 || (fs::exists(path) && access(path.c_str(), W_OK) != 0))
     throw UsageError(option, output, "cannot be written");
 }

@@ -15,7 +15,11 @@ namespace asymptop {
 /// Throws RunError.
 void write_whole(std::string const& path, std::function<void(hid_t)> const& fill);
 
-/// Such a name: `PATH.<host>.<process>.<number>.part`.
+/// Where a file that is written under this name lies: the end of a chain of symbolic links, which need not exist yet. Writers replace that
+/// file and leave the links. The name itself where it is no link.
+std::string link_target(std::string const& path);
+
+/// Such a name, beside where the file will lie: `PATH.<host>.<process>.<number>.part`.
 std::string part_name(std::string const& path);
 
 /// Removes files of such names, of PATHs that begin with `prefix`, that processes of this host have left behind in a folder, and returns

@@ -59,30 +59,32 @@ def asymptop(
     cwd: Path | None = None,
     settings: dict[str, str] | None = None,
     timeout: float = 120.0,
+    stdout: Path | None = None,
 ) -> Outcome:
-    """One run of the binary; under mpirun when more than one rank is asked for."""
+    """One run of the binary; under mpirun when more than one rank is asked for. `stdout`: a file for its output."""
     launcher: list[str] = []
     if ranks > 1:
         launcher = ["mpirun", "--bind-to", "none", "-n", str(ranks)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     environment |= SETTINGS | {"OMP_NUM_THREADS": str(threads)} | (settings or {})
+    out = subprocess.PIPE if stdout is None else stdout.open("w")
     process = subprocess.Popen(
         [*launcher, str(binary()), *map(str, arguments)],
         cwd=cwd,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=out,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
     )
     try:
-        stdout, stderr = process.communicate(timeout=PATIENCE * timeout)
+        text, stderr = process.communicate(timeout=PATIENCE * timeout)
     except subprocess.TimeoutExpired:
         process.terminate()  # mpirun ends its ranks before it ends itself
         process.communicate(timeout=30.0)
         raise
-    return Outcome(process.returncode, stdout, stderr)
+    return Outcome(process.returncode, text or "", stderr)
 
 
 def study(

@@ -112,8 +112,9 @@ class Measurement {
 }  // namespace
 
 std::vector<BenchResult> run_bench_turns(Communicator const& all, std::vector<BenchTurn> const& turns, bool together,
-                                         BenchConfig const& config, BenchPath const& path) {
+                                         BenchConfig const& config, BenchPath const& path, std::function<bool()> const& stop) {
   std::vector<BenchResult> results(turns.size());
+  auto const stopped = [&] { return stop && stop(); };
   std::vector<std::unique_ptr<Measurement>> measurements(turns.size());
   auto const everyone = [&](BenchTurn const& turn) { return turn.item->ranks == all.size(); };
   bool const nobody_idle = std::all_of(turns.begin(), turns.end(), everyone);
@@ -129,8 +130,11 @@ std::vector<BenchResult> run_bench_turns(Communicator const& all, std::vector<Be
     auto const end = first + at_once;
     double const resident = resident_memory();
     in_turn(first, end, [&](std::size_t i) { measurements[i] = std::make_unique<Measurement>(turns[i], config, path); });
-    for (std::int64_t sample = 0; sample < config.samples; ++sample)
+    for (std::int64_t sample = 0; sample < config.samples; ++sample) {
+      if (stopped()) return {};
       in_turn(first, end, [&](std::size_t i) { measurements[i]->take_sample(); });
+    }
+    if (stopped()) return {};
     if (at_once == 1 && measurements[first] != nullptr) measurements[first]->note_peak_memory();
     in_turn(first, end, [&](std::size_t i) {
       results[i] = measurements[i]->finish(resident);

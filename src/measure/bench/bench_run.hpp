@@ -1,6 +1,7 @@
 // The protocol of a benchmark case: set up, warm up, timed samples, check; for one count of ranks or several that take turns.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -43,9 +44,10 @@ struct BenchTurn {
 /// Collective over `all`; the result of a turn is complete on the ranks that take part in it, empty elsewhere. together: all turns are
 /// set up at once and their samples taken in rounds, one of each turn, so that a slow moment of the machine meets all alike; else one
 /// turn after the other. Ranks that do not take part sleep meanwhile. Where turns share memory, a turn's peak is what its set-up and
-/// warm-up added to that of a rank at rest.
+/// warm-up added to that of a rank at rest. stop: asked between set-ups and samples, on all ranks alike; once it says so there are no
+/// results.
 std::vector<BenchResult> run_bench_turns(Communicator const& all, std::vector<BenchTurn> const& turns, bool together,
-                                         BenchConfig const& config, BenchPath const& path);
+                                         BenchConfig const& config, BenchPath const& path, std::function<bool()> const& stop = {});
 
 /// A single case on all ranks.
 BenchResult run_bench_case(Communicator const& comm, BenchCase const& item, BenchConfig const& config, BenchPath const& path);

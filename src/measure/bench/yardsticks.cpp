@@ -142,6 +142,7 @@ SgemmRates const& Yardsticks::sgemm(int m, int d) {
   for (std::size_t at = 0, end; (end = list.find('\n', at)) != std::string::npos; at = end + 1) {
     auto const type = list.substr(at, end - at);
     std::string kernel;
+    if (stopped()) break;
     double const rate = sgemm_with(type, m, d, kernel);
     rates.tried.emplace_back(type, rate);
     if (rate > rates.best) {

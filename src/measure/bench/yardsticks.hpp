@@ -1,6 +1,7 @@
 // What this machine can do, measured in the same run and on the same cores as the kernels that are held against it.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -29,7 +30,9 @@ std::vector<std::string> usable_core_types();
 /// All calls are collective; rates are sums over ranks and threads.
 class Yardsticks {
  public:
-  Yardsticks(Communicator const& comm, int threads) : comm_(comm), threads_(threads) {}
+  /// stop: asked between its steps, on all ranks alike; once it says so, what is not measured yet stays 0.
+  Yardsticks(Communicator const& comm, int threads, std::function<bool(Communicator const&)> stop = {})
+      : comm_(comm), threads_(threads), stop_(std::move(stop)) {}
 
   /// The program starts itself anew for every kernel set, because a BLAS picks its kernels when it is loaded: one single-threaded
   /// process for each thread of each rank, all at once. Each shape is measured once a run.
@@ -49,8 +52,11 @@ class Yardsticks {
   /// Rate with one kernel set; empty name: as the BLAS picks. 0 where it does not run.
   double sgemm_with(std::string const& core_type, int m, int d, std::string& kernel);
 
+  bool stopped() const { return stop_ && stop_(comm_); }
+
   Communicator const& comm_;
   int threads_;
+  std::function<bool(Communicator const&)> stop_;
   std::map<std::pair<int, int>, SgemmRates> sgemm_;
   double fma_ = 0.0;
   OverRanks fma_of_ranks_{};

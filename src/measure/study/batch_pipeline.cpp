@@ -124,7 +124,7 @@ void BatchPipeline::compute(InFlightBatch& next) {
 }
 
 void BatchPipeline::advance_messages(bool waiting) {
-  auto const steps = task_steps;
+  std::int64_t const steps = task_steps;
   phases_.start();
   for (auto& batch : in_flight_) batch.task->advance();
   if (incoming_) incoming_->advance();
