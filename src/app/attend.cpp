@@ -38,7 +38,7 @@ class Attend {
 
   /// Returns the exit code.
   int run() {
-    print(describe(plan_, config_, machine_) + "\n" + attend_table_heading());
+    print(input_line(input_.shape) + describe(plan_, config_, machine_) + "\n" + attend_table_heading());
     provenance_ =
         collect_provenance(comm_, {"attend", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads}, {});
     if (!config_.save_output.empty())
@@ -141,7 +141,7 @@ int run_attend(Communicator const& comm, int argc, char const* const* argv) {
   auto const input = open_input(comm, config->input);
   auto const plan = plan_attend(*config, input.shape, machine);
   if (config->dry_run) {
-    if (comm.is_root()) std::cout << describe(plan, *config, machine);
+    if (comm.is_root()) std::cout << input_line(input.shape) << describe(plan, *config, machine);
     return 0;
   }
   check_launch(comm);

@@ -50,7 +50,7 @@ StudyCase start_case(RunConfig const& config, Input const& input, GroupPlan cons
 
 /// The plan for people, and with --json for programs; with --resume that says what each case's file is worth.
 void show_plan(StudyPlan const& plan, RunConfig const& config, Input const& input, Machine const& machine) {
-  (config.json == "-" ? std::cerr : std::cout) << describe(plan, config, machine);
+  (config.json == "-" ? std::cerr : std::cout) << input_line(input.shape) << describe(plan, config, machine);
   if (config.json.empty()) return;
   CaseStates states;
   for (auto const& group : plan.groups) {
@@ -318,7 +318,7 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
   });
   if (comm.is_root()) {
     auto& out = config->json == "-" ? std::cerr : std::cout;
-    out << describe(plan, *config, machine) << std::flush;
+    out << input_line(input.shape) << describe(plan, *config, machine) << std::flush;
   }
   return Study(comm, *config, input, plan, machine).run();
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iostream>
 
+#include "config/config_file.hpp"
 #include "config/errors.hpp"
 #include "config/option_values.hpp"
 
@@ -86,8 +87,8 @@ std::optional<AttendConfig> parse_attend_options(int argc, char const* const* ar
   config.iterations = parse_integer("--iterations", text("iterations"), 1, 100000);
   config.draws = parse_integer("--draws", text("draws"), 1, 1 << 20);
   config.groups = parse_groups(text("groups"));
-  config.save_output = text("save-output");
-  config.input = text("input");
+  config.save_output = expand_home(text("save-output"));
+  config.input = expand_home(text("input"));
   config.heads = parse_heads(text("heads"));
   for (auto const* name : {"d", "sigma", "draws"}) {
     if (!config.input.empty() && !values[name].defaulted())

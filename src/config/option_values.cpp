@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <set>
 #include <sstream>
 
+#include "config/config_file.hpp"
 #include "config/law.hpp"
 
 namespace asymptop {
@@ -126,11 +125,11 @@ void add_common_options(po::options_description& options) {
 MeasureOptions parse_measure_options(po::variables_map const& values) {
   auto const text = [&](char const* name) { return values[name].as<std::string>(); };
   MeasureOptions options;
-  options.output = text("output");
+  options.output = expand_home(text("output"));
   if (options.output.empty()) throw UsageError("--output", "", "is no file name");
   options.force = values["force"].as<bool>();
   options.dry_run = values["dry-run"].as<bool>();
-  options.json = text("json");
+  options.json = expand_home(text("json"));
   options.seed = static_cast<std::uint64_t>(parse_integer("--seed", text("seed"), 0, INT64_MAX));
   options.block = parse_block(text("block"));
   options.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, most_threads));
@@ -172,10 +171,7 @@ po::variables_map read_options(std::string const& command, int argc, char const*
       throw UsageError("argument", values["argument"].as<std::vector<std::string>>().front(), "belongs to no option" + help);
     }
     if (values.count("config") != 0) {
-      auto const& file = values["config"].as<std::string>();
-      std::ifstream in(file);
-      if (!in || std::filesystem::is_directory(file)) throw UsageError("--config", file, "cannot be read");
-      po::store(po::parse_config_file(in, options), values);
+      po::store(read_config_file(expand_home(values["config"].as<std::string>()), options), values);
     }
     po::notify(values);
   } catch (po::error const& error) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <iostream>
 
+#include "config/config_file.hpp"
 #include "config/errors.hpp"
 #include "config/option_values.hpp"
 
@@ -253,7 +254,7 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   config.row_sigma = choose("--row-sigma", text("row-sigma"), {RowSigma::natural, RowSigma::fixed});
   config.weights = choose("--weights", text("weights"), {Weights::identity, Weights::gaussian, Weights::product});
   config.self = choose("--self", text("self"), {SelfKey::exclude, SelfKey::include});
-  config.input = text("input");
+  config.input = expand_home(text("input"));
   config.heads = parse_heads(text("heads"));
   config.mask = choose("--mask", text("mask"), {Mask::none, Mask::causal});
   config.epsilon = parse_epsilons(text("epsilon"));

@@ -39,9 +39,10 @@ Handle open_attribute(hid_t object, std::string const& name) {
   return {H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, "open attribute " + name};
 }
 
-/// What the system said, as HDF5 keeps it on its stack of errors: `: No space left on device`; empty where the error is HDF5's own.
+/// What the system said, as HDF5 keeps it on its stack of errors: `: No space left on device`; where the error is HDF5's own, the innermost
+/// of its words: `: bad superblock version number`.
 std::string cause() {
-  std::string text;
+  std::string text, own;
   auto const visit = [](unsigned, H5E_error2_t const* error, void* data) -> herr_t {
     std::string const said(error->desc == nullptr ? "" : error->desc), mark = "error message = '";
     auto const begin = said.find(mark);
@@ -50,8 +51,13 @@ std::string cause() {
     *static_cast<std::string*>(data) = ": " + said.substr(from, said.find('\'', from) - from);
     return 1;
   };
+  auto const innermost = [](unsigned, H5E_error2_t const* error, void* data) -> herr_t {
+    *static_cast<std::string*>(data) = error->desc == nullptr || *error->desc == 0 ? "" : ": " + std::string(error->desc);
+    return 1;
+  };
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit, &text);
-  return text;
+  if (text.empty()) H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, &own);
+  return text.empty() ? own : text;
 }
 
 /// Reading an array into one number would run over its end.

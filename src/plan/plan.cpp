@@ -314,6 +314,19 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
   return plan;
 }
 
+std::string input_line(InputShape const& input) {
+  if (input.n == 0) return "";
+  std::ostringstream line;
+  line << "Input: " << input.name << ", " << input.heads << " head(s) of Q on " << input.key_heads << " of K and V, n = " << input.n
+       << ", d = " << input.d << (input.reversed ? ", turned from MATLAB's order of axes" : "");
+  if (input.scale > 0.0) {
+    line << ", logit scale " << input.scale << " (the file's)\n";
+  } else {
+    line << ", logit scale 1/sqrt(d) unless given\n";
+  }
+  return line.str();
+}
+
 std::string laws_text(GroupPlan const& group) {
   std::string laws;
   for (std::size_t i = 0; i < group.k_of_law.size(); ++i) laws += (i == 0 ? "k = " : ", ") + std::to_string(group.k_of_law[i]);

@@ -30,6 +30,8 @@ struct InputShape {
   std::int64_t heads = 0;
   double scale = 0.0;  ///< 0: not given
   std::string name;
+  std::int64_t key_heads = 0;
+  bool reversed = false;  ///< its axes were in MATLAB's order
 };
 
 /// How many times wider than planned a row's bins may be.
@@ -100,6 +102,9 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64
 /// Throws UsageError for a law that fails at some n, and for a group that does not fit into this machine's memory. --groups auto: as many
 /// teams as take the least time by the estimates, of those that leave what is held as it is.
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine);
+
+/// How a tensor file was read, a line; empty for synthetic input.
+std::string input_line(InputShape const& input);
 
 /// `512 MB`, `3.20 GB`.
 std::string bytes_text(double bytes);

@@ -6,6 +6,7 @@
 
 #include "config/errors.hpp"
 #include "h5/trial.hpp"
+#include "shard/stored_values.hpp"
 
 namespace asymptop {
 namespace {
@@ -32,11 +33,12 @@ std::ptrdiff_t first_bad(std::vector<float> const& values, std::size_t count) {
 TensorFile::TensorFile(std::string const& path) : path_(path) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) throw UsageError("--input", path, "is not a file");
-  if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError("--input", path, "is not an HDF5 file; python3 -m asymptop convert makes one");
+  auto const is_hdf5 = H5Fis_hdf5(path.c_str());
+  if (is_hdf5 == 0) throw UsageError("--input", path, "is not an HDF5 file; python3 -m asymptop convert makes one");
   try {
     file_ = h5::open_file(path);
-  } catch (RunError const&) {
-    throw UsageError("--input", path, "is a damaged HDF5 file: it does not open");
+  } catch (RunError const& error) {
+    throw UsageError("--input", path, std::string("does not open. ") + error.what());
   }
   query_ = open("Q");
   key_ = open("K");
@@ -66,9 +68,12 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
   if (!h5::has_link(file_, name)) throw UsageError("--input", path_, "has no dataset " + name + "; it needs Q, K and V");
   Dataset result;
   result.name = name;
-  hid_t const id = H5Dopen2(file_, name.c_str(), H5P_DEFAULT);
-  if (id < 0) throw UsageError("--input", path_, "has a " + name + " that is not a readable dataset");
-  result.handle = h5::Handle(id, H5Dclose, "open " + name);
+  try {
+    result.handle = h5::Handle(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose, "open " + name);
+  } catch (RunError const& error) {
+    throw UsageError("--input", path_, "has a " + name + " that is not a readable dataset. " + error.what());
+  }
+  hid_t const id = result.handle;
   h5::Handle const type(H5Dget_type(id), H5Tclose, "read the type of " + name);
   auto const size = H5Tget_size(type);
   if (H5Tget_class(type) != H5T_FLOAT || (size != 4 && size != 8))
@@ -78,6 +83,9 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
   int const rank = H5Sget_simple_extent_ndims(space);
   std::vector<hsize_t> shape(static_cast<std::size_t>(std::max(rank, 0)));
   if (rank > 0) h5::check(H5Sget_simple_extent_dims(space, shape.data(), nullptr), "read the shape of " + name);
+  // MATLAB writes its axes in reverse order, and says of each dataset that it did.
+  result.reversed = h5::has_attribute(id, "MATLAB_class");
+  if (result.reversed) std::reverse(shape.begin(), shape.end());
   if ((rank != 2 && rank != 3) || std::find(shape.begin(), shape.end(), hsize_t{0}) != shape.end() || shape.back() > 4096) {
     throw UsageError(
         "--input", path_,
@@ -87,6 +95,13 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
     throw UsageError("--input", path_,
                      "has a dataset " + name + " of shape " + shape_text(shape) + "; there may be 65536 heads of 2^48 rows");
   }
+  if (rank == 3 && shape[0] > shape[1]) {
+    throw UsageError("--input", path_,
+                     "has a dataset " + name + " of shape " + shape_text(shape) +
+                         ", which as (heads, n, d) would be more heads than rows; " +
+                         "python3 -m asymptop convert --layout tokens-first turns (n, heads, d)");
+  }
+  if (auto const why = missing_values(id, path_); !why.empty()) throw UsageError("--input", path_, "has a dataset " + name + " " + why);
   result.has_heads = rank == 3;
   if (rank == 3) result.heads = static_cast<std::int64_t>(shape[0]);
   result.n = static_cast<std::int64_t>(shape[shape.size() - 2]);
@@ -102,9 +117,20 @@ void TensorFile::read(Dataset const& dataset, std::int64_t head, GlobalIndex beg
     start.insert(start.begin(), static_cast<hsize_t>(head));
     count.insert(count.begin(), 1);
   }
+  if (dataset.reversed) {
+    std::reverse(start.begin(), start.end());
+    std::reverse(count.begin(), count.end());
+  }
   h5::check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr), "select rows of " + dataset.name);
-  h5::Handle const memory(H5Screate_simple(2, count.data() + (dataset.has_heads ? 1 : 0), nullptr), H5Sclose, "make a memory space");
-  h5::check(H5Dread(dataset.handle, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, out), "read " + dataset.name + " of " + path_);
+  auto const values = static_cast<std::size_t>(rows * dataset.d);
+  std::vector<float> columns(dataset.reversed ? values : 0);
+  hsize_t const size = values;
+  h5::Handle const memory(H5Screate_simple(1, &size, nullptr), H5Sclose, "make a memory space");
+  h5::check(H5Dread(dataset.handle, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, dataset.reversed ? columns.data() : out),
+            "read " + dataset.name + " of " + path_);
+  for (std::int64_t c = 0; dataset.reversed && c < dataset.d; ++c) {
+    for (std::int64_t r = 0; r < rows; ++r) out[r * dataset.d + c] = columns[static_cast<std::size_t>(c * rows + r)];
+  }
 }
 
 void try_tensor_file(std::string const& path) {
@@ -158,12 +184,14 @@ TensorScan scan_head(TensorFile const& file, std::int64_t head, GlobalIndex begi
     file.read_keys(head, first, count, rows.data());
     check("K", first, values);
     for (std::size_t i = 0; i < values; i += d) {
-      double square = 0.0;
+      double square = 0.0, norm = 0.0;
       for (std::size_t c = 0; c < d; ++c) {
+        norm += static_cast<double>(rows[i + c]) * static_cast<double>(rows[i + c]);
         double const x = static_cast<double>(rows[i + c]) - static_cast<double>(scan.centre[c]);
         square += x * x;
       }
       scan.key_radius = std::max(scan.key_radius, std::sqrt(square));
+      scan.key_norm = std::max(scan.key_norm, std::sqrt(norm));
     }
   }
   return scan;

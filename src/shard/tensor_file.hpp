@@ -1,4 +1,5 @@
-// Real tensors: datasets Q, K, V of an HDF5 file, each (n, d) or (heads, n, d), float32 or float64.
+// Real tensors: datasets Q, K, V of an HDF5 file, each (n, d) or (heads, n, d), float32 or float64; MATLAB's files have these axes in
+// reverse and are turned.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,8 @@ class TensorFile {
   std::int64_t heads() const { return query_.heads; }
   std::int64_t n() const { return key_.n; }
   std::int64_t d() const { return key_.d; }
+  std::int64_t key_heads() const { return key_.heads; }
+  bool reversed() const { return query_.reversed; }       ///< Q was turned from MATLAB's order of axes
   std::optional<double> scale() const { return scale_; }  ///< root attribute `scale`, if any
 
   /// Rows [begin, begin + rows) of one query head's Q, K or V as fp32 into out (rows x d). Query heads share key heads in
@@ -40,6 +43,7 @@ class TensorFile {
     h5::Handle handle;
     std::int64_t heads = 1, n = 0, d = 0;
     bool has_heads = false;
+    bool reversed = false;  ///< axes lie in the file from last to first
   };
   Dataset open(std::string const& name) const;
   void read(Dataset const& dataset, std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const;
@@ -60,6 +64,7 @@ struct TensorScan {
   std::vector<float> centre;   ///< (d): mean of the first keys, a point near the keys' middle
   double key_radius = 0.0;     ///< largest ‖k - centre‖
   double query_norm = 0.0;     ///< largest ‖q‖
+  double key_norm = 0.0;       ///< largest ‖k‖
   double largest_value = 0.0;  ///< largest |v|
 };
 
