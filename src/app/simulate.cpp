@@ -40,6 +40,7 @@ class Simulation {
     print(table_heading());
     int exit_code = 0;
     for (auto const& group : plan_.groups) {
+      to_come_ = total - done;
       exit_code = std::max(exit_code, run_group(group, progress, done));
       if (exit_code == exit_stopped) break;
       done += group.seconds;
@@ -79,14 +80,24 @@ class Simulation {
   int run_group(GroupPlan const& group, Progress& progress, double done) {
     auto cases = start_cases(group);
     Resumed resumed;
+    resumed.finished.assign(cases.size(), 0);
     if (config_.resume && comm_.is_root()) resumed = resume_cases(config_.output, provenance_, cases);
     for (auto const& line : resumed.said) std::cerr << "asymptop: " + line + "\n" << std::flush;
-    if (comm_.max(static_cast<std::int64_t>(resumed.finished ? 1 : 0)) == 0)
-      return simulate(group, cases, comm_.max(resumed.draws), progress, done);
+    comm_.broadcast(resumed.finished);
+    auto const rest = group_left(group, resumed.finished);
     progress.clear();
-    if (comm_.is_root()) tell(cases);
-    cases_finished_ += cases.size();
-    return 0;
+    std::vector<StudyCase> left, finished;
+    for (std::size_t law = 0; law < cases.size(); ++law) {
+      auto& item = (resumed.finished[law] == 0 ? left : finished).emplace_back(std::move(cases[law]));
+      if (resumed.finished[law] != 0) continue;
+      item.group = &rest;
+      item.law = left.size() - 1;
+    }
+    std::int64_t fewest = 0;  // a group's cases share their draws
+    for (auto const& item : finished) fewest = std::max(fewest, item.draws());
+    if (comm_.is_root()) tell(finished);
+    cases_finished_ += finished.size();
+    return left.empty() ? 0 : simulate(rest, left, comm_.max(resumed.draws), comm_.max(fewest), progress, done);
   }
 
   void tell(std::vector<StudyCase> const& cases) {
@@ -97,17 +108,16 @@ class Simulation {
     }
   }
 
-  /// The draws from `begin` on.
-  int simulate(GroupPlan const& group, std::vector<StudyCase>& cases, std::int64_t begin, Progress& progress, double done) {
+  /// The draws from `begin` on, `fewest` at least.
+  int simulate(GroupPlan const& group, std::vector<StudyCase>& cases, std::int64_t begin, std::int64_t fewest, Progress& progress,
+               double done) {
     Checkpoints checkpoints(config_, provenance_);
     checkpoints.start(cases, cases.front().seconds_total);
     auto const ranks = drawn_ranks(group.n, group.k);
     auto const step = std::max<std::int64_t>(1, rows_per_gather / config_.rows);
-    double to_come = 0.0;
-    for (auto const& other : plan_.groups) to_come += &other >= &group ? other.seconds : 0.0;
-    target_.start(group.seconds, to_come);
+    target_.start(group.seconds, to_come_);
     auto const most = most_draws(group, config_);
-    auto goal = comm_.max(comm_.is_root() ? goal_after(cases, most) : 0);
+    auto goal = std::max(comm_.max(comm_.is_root() ? goal_after(cases, most) : 0), fewest);
     for (std::int64_t first = begin, end = 0; first < goal; first = end) {
       if (stop_wanted(comm_)) {
         if (comm_.is_root()) checkpoints.write(cases);
@@ -123,7 +133,7 @@ class Simulation {
       double const seconds = comm_.max(std::chrono::duration<double>(Clock::now() - start).count());
       for (std::size_t law = 0; law < cases.size() && comm_.is_root(); ++law)
         append(cases[law], result.cases[law], result.checks[law], end - first, seconds);
-      goal = target_.goal(comm_, cases, end, goal, most);
+      goal = std::max(target_.goal(comm_, cases, end, goal, most), fewest);
       if (comm_.is_root() && end < goal) checkpoints.added(cases);
     }
     if (!comm_.is_root()) return 0;
@@ -169,6 +179,7 @@ class Simulation {
   std::string missed_;  ///< cases that did not meet their target
   DrawTarget target_{config_};
   std::size_t cases_finished_ = 0;
+  double to_come_ = 0.0;                               ///< estimated seconds of the group in work and of those after it
   std::int64_t draws_in_work_ = 0, draws_wanted_ = 0;  ///< of a group that was left unfinished
 };
 

@@ -81,6 +81,9 @@ class Breaks final : public DrawBreaks {
   TeamStop& stop_;
 };
 
+/// A group of the plan and a case of it.
+using CasePlace = std::pair<std::size_t, std::size_t>;
+
 class Study {
  public:
   Study(Communicator const& comm, RunConfig const& config, Input const& input, StudyPlan const& plan, Machine const& machine)
@@ -139,24 +142,48 @@ class Study {
     return cases;
   }
 
-  /// With --resume, finished cases enter the table and the records as if measured now. Returns the exit code; exit_stopped when the group
-  /// is not finished.
+  /// With --resume, finished cases enter the table and the records as if measured now; the group's others are measured together. Returns
+  /// the exit code; exit_stopped when the group is not finished.
   int run_group(std::size_t index, Progress& progress, double done) {
-    auto cases = start_cases(plan_.groups[index]);
+    auto const& group = plan_.groups[index];
+    auto cases = start_cases(group);
     Resumed resumed;
+    resumed.finished.assign(cases.size(), 0);
     if (config_.resume && team_.is_root()) resumed = resume_cases(config_.output, provenance_, cases);
     for (auto const& line : resumed.said) std::cerr << "asymptop: " + line + "\n" << std::flush;
-    if (team_.max(static_cast<std::int64_t>(resumed.finished ? 1 : 0)) == 0)
-      return measure(index, cases, team_.max(resumed.draws), progress, done);
-    if (team_.is_root()) remove_draw(config_.output, cases.front());
+    team_.broadcast(resumed.finished);
+    // A draw in work is of the cases that are left, whose first gives it its name.
+    if (team_.is_root() && resumed.finished.front() != 0) remove_draw(config_.output, cases.front());
+    Rest rest{index, group_left(group, resumed.finished), {}, {}, 0};
     progress.clear();
-    for (std::size_t i = 0; i < cases.size() && team_.is_root(); ++i) tell(index, cases[i], resumed.sgemm_gflops[i]);
-    return 0;
+    for (std::size_t law = 0; law < cases.size(); ++law) {
+      if (resumed.finished[law] == 0) {
+        auto& item = rest.cases.emplace_back(std::move(cases[law]));
+        item.group = &rest.group;
+        item.law = rest.laws.size();
+        rest.laws.push_back(law);
+      } else if (team_.is_root()) {
+        rest.fewest_draws = std::max(rest.fewest_draws, cases[law].draws());
+        tell({index, law}, cases[law], resumed.sgemm_gflops[law]);
+      }
+    }
+    return rest.cases.empty() ? 0 : measure(rest, team_.max(resumed.draws), progress, done);
   }
 
+  /// The cases of a group that are to be measured.
+  struct Rest {
+    std::size_t index;  ///< of the group
+    GroupPlan group;
+    std::vector<StudyCase> cases;
+    std::vector<std::size_t> laws;  ///< where each stands in the whole group
+    std::int64_t fewest_draws = 0;  ///< those of the finished ones: a group's cases share their draws
+  };
+
   /// The draws from `first` on.
-  int measure(std::size_t index, std::vector<StudyCase>& cases, std::int64_t first, Progress& progress, double done) {
-    auto const& group = plan_.groups[index];
+  int measure(Rest& rest, std::int64_t first, Progress& progress, double done) {
+    auto const& group = rest.group;
+    auto const index = rest.index;
+    auto& cases = rest.cases;
     if (stop_.wanted()) return exit_stopped;
     FoundDraw found;
     if (config_.resume && team_.is_root()) found = find_draw(config_.output, provenance_, cases.front(), first);
@@ -171,14 +198,15 @@ class Study {
                            &tensors, &breaks};
     start_target(index);
     auto const most = most_draws(group, config_);
-    auto goal = team_.max(team_.is_root() ? goal_after(cases, most) : 0);
+    auto goal = team_.max(team_.is_root() ? std::max(goal_after(cases, most), rest.fewest_draws) : 0);
+    auto const fewest = team_.max(rest.fewest_draws);
     for (auto draw = first; draw < goal; ++draw) {
       progress.update(done + group.seconds * static_cast<double>(draw) / static_cast<double>(goal),
                       "n = " + std::to_string(group.n) + ", draw " + std::to_string(draw + 1) + " of " + std::to_string(goal));
       auto const result = run_draw(setup, group, draw, std::exchange(found.partial, {}));
       if (result.stopped) return stopped_after(draw, goal);
       for (std::size_t law = 0; law < cases.size() && team_.is_root(); ++law) append(cases[law], result, law);
-      goal = target_.goal(team_, cases, draw + 1, goal, most);
+      goal = std::max(target_.goal(team_, cases, draw + 1, goal, most), fewest);
       if (draw + 1 == goal) break;
       if (team_.is_root()) checkpoints.added(cases);
       if (!stop_.wanted()) continue;
@@ -188,10 +216,11 @@ class Study {
     if (!team_.is_root()) return 0;
     progress.clear();
     int exit_code = 0;
-    for (auto& item : cases) {
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+      auto& item = cases[i];
       item.seconds_total = checkpoints.seconds_total();
       write_case(config_.output, provenance_, item);
-      tell(index, item, sgemm);
+      tell({index, rest.laws[i]}, item, sgemm);
       if (!item.verdict_reason().empty()) exit_code = 1;
     }
     remove_draw(config_.output, cases.front());
@@ -213,28 +242,24 @@ class Study {
   }
 
   /// A finished case: rank 0 shows its own at once; those of other teams follow in the end.
-  void tell(std::size_t index, StudyCase const& item, double sgemm) {
-    auto& group = told_[index];
-    auto const rows = table_rows(item, sgemm);
-    print(rows);
-    group.table += rows;
-    for (auto& record : record_lines(item)) group.records.push_back(std::move(record));
-    group.missed += missed_line(item);
+  void tell(CasePlace const& place, StudyCase const& item, double sgemm) {
+    auto const& told = told_[place] = {table_rows(item, sgemm), record_lines(item), missed_line(item)};
+    print(told.table);
   }
 
   /// Brings what other teams have to tell to rank 0, which shows it. No team goes on before all are done.
   void collect() {
     nlohmann::json mine = nlohmann::json::array();
     if (!comm_.is_root()) {
-      for (auto const& [index, group] : told_) mine.push_back({index, group.table, group.records, group.missed});
+      for (auto const& [place, told] : told_) mine.push_back({place, told.table, told.records, told.missed});
     }
-    std::map<std::size_t, Told> others;
+    std::map<CasePlace, Told> others;
     for (auto const& text : comm_.gather(mine.dump())) {
-      for (auto const& group : nlohmann::json::parse(text))
-        others[group[0].get<std::size_t>()] = {group[1].get<std::string>(), group[2].get<std::vector<std::string>>(),
-                                               group[3].get<std::string>()};
+      for (auto const& told : nlohmann::json::parse(text))
+        others[told[0].get<CasePlace>()] = {told[1].get<std::string>(), told[2].get<std::vector<std::string>>(),
+                                            told[3].get<std::string>()};
     }
-    for (auto const& [index, group] : others) print(group.table);
+    for (auto const& [place, told] : others) print(told.table);
     told_.merge(others);
     comm_.barrier();
   }
@@ -246,11 +271,10 @@ class Study {
   }
 
   void tell_stopped() const {
-    std::size_t cases = 0, finished = 0;
+    std::size_t cases = 0;
     for (auto const& group : plan_.groups) cases += group.cases.size();
-    for (auto const& [index, group] : told_) finished += plan_.groups[index].cases.size();
     auto const most = comm_.max(draws_in_work_), wanted = std::max(config_.draws, comm_.max(draws_wanted_));
-    print(stopped_line(finished, cases, stopped_in(most, wanted)));
+    print(stopped_line(told_.size(), cases, stopped_in(most, wanted)));
   }
 
   void finish() const {
@@ -261,15 +285,15 @@ class Study {
     }
     if (!config_.case_files_only) merge_cases(config_.output, paths);
     RecordList records;
-    for (auto const& [index, group] : told_) {
-      for (auto const& record : group.records) records.add(record);
+    for (auto const& [place, told] : told_) {
+      for (auto const& record : told.records) records.add(record);
     }
     if (!config_.json.empty()) records.write(config_.json);
-    for (auto const& [index, group] : told_) print(group.missed);
+    for (auto const& [place, told] : told_) print(told.missed);
     print("results: " + config_.output + (config_.case_files_only ? ".cases" : "") + "\n");
   }
 
-  /// What the table and the records say of a group of cases.
+  /// What the table and the records say of a case.
   struct Told {
     std::string table;
     std::vector<std::string> records;
@@ -286,7 +310,7 @@ class Study {
   StudyPlan const& plan_;
   std::vector<TensorScan> scans_;
   Provenance provenance_;
-  std::map<std::size_t, Told> told_;                   ///< per group of the plan
+  std::map<CasePlace, Told> told_;
   std::int64_t draws_in_work_ = 0, draws_wanted_ = 0;  ///< of a group that was left unfinished
   DrawTarget target_{config_};
 };

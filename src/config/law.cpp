@@ -77,6 +77,27 @@ Law::Law(std::string const& option, std::string const& text) : option_(option), 
   evaluate(option_, text_, 1024.0);
 }
 
+std::string Law::word() const {
+  std::string word;
+  for (char const c : text_) {
+    if (std::isspace(static_cast<unsigned char>(c)) != 0) continue;
+    if (c == '*') {
+      word += 'x';
+    } else if (c == '/') {
+      word += "by";
+    } else {
+      word += c;
+    }
+  }
+  constexpr std::size_t longest = 80;
+  if (word.size() <= longest) return word;
+  std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a, the same everywhere
+  for (char const c : word) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  std::ostringstream cut;
+  cut << word.substr(0, longest - 17) << "-" << std::hex << hash;
+  return cut.str();
+}
+
 double Law::operator()(std::int64_t n) const {
   double const value = evaluate(option_, text_, static_cast<double>(n));
   if (!std::isfinite(value) || value <= 0.0) {

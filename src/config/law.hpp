@@ -15,6 +15,8 @@ class Law {
   /// The value at n. Throws UsageError unless it is finite and positive.
   double operator()(std::int64_t n) const;
   std::string const& text() const { return text_; }
+  /// The text as part of the name of a case, a file and a group: without blanks, `x` for *, `by` for /; a long one is cut and hashed.
+  std::string word() const;
   std::string const& option() const { return option_; }
 
  private:

@@ -303,10 +303,9 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     errors_of_k(metrics, sums, axes, visible, square_of_tail);
     find_k_epsilon(result, bins, sums, axes, static_cast<int>(law), top);
     count_above_thresholds(result, bins, head, axes, thresholds, static_cast<int>(law), visible);
-    result.worst_sum_p = std::max(result.worst_sum_p, std::fabs(metrics.z / all.z1 - 1.0));
+    result.sum_p.push_back(std::fabs(metrics.z / all.z1 - 1.0));
     auto const k = static_cast<std::size_t>(std::min({axes.k.back(), axes.held, static_cast<std::int64_t>(head.size())}));
-    if (static_cast<std::int64_t>(k) < visible)
-      result.worst_identity_kl = std::max(result.worst_identity_kl, identity_kl_residual(metrics, sums, k));
+    result.identity_kl.push_back(static_cast<std::int64_t>(k) < visible ? identity_kl_residual(metrics, sums, k) : 0.0);
   }
   open_ranks(result, bins, axes, top, visible);
   return result;

@@ -71,8 +71,8 @@ struct ProbeAnswer {
 struct RowEvaluation {
   std::vector<RowMetrics> laws;
   std::vector<Probe> open;
-  double worst_sum_p = 0.0;        ///< |head + tail - all bins| / all bins
-  double worst_identity_kl = 0.0;  ///< |tau - (1 - e^-KL)| / tau
+  std::vector<double> sum_p;        ///< per law: |head + tail - all bins| / all bins
+  std::vector<double> identity_kl;  ///< per law: |tau - (1 - e^-KL)| / tau
   bool in_range = true;            ///< no score in the outermost bins
   std::int64_t keys_seen = 0;
 };

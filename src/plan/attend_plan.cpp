@@ -90,10 +90,9 @@ AttendCase make_case(AttendConfig const& config, InputShape const& input, std::i
   c.k = c.k_of_law;
   std::sort(c.k.begin(), c.k.end());
   c.k.erase(std::unique(c.k.begin(), c.k.end()), c.k.end());
-  std::ostringstream id;
-  id << "n" << n << "-d" << d << (source.law >= 0 ? "-law" : "-head") << (source.law >= 0 ? source.law + 1 : source.head) << "-"
-     << (mask == Mask::causal ? "causal" : "full");
-  c.id = id.str();
+  auto const of =
+      source.law >= 0 ? "sigma" + config.sigma[static_cast<std::size_t>(source.law)].word() : "head" + std::to_string(source.head);
+  c.id = "n" + std::to_string(n) + "-d" + std::to_string(d) + "-" + of + (mask == Mask::causal ? "-causal" : "-full");
   return c;
 }
 

@@ -109,7 +109,8 @@ void choose_breaks(GroupPlan& group, RunConfig const& config, Machine const& mac
   }
 }
 
-std::string case_id(GroupPlan const& group, std::size_t law, bool tensors) {
+/// `n1024-d64-sigma2`: what a case is of, in the words of the options, wherever it stands in a list.
+std::string case_id(GroupPlan const& group, std::string const& of) {
   std::ostringstream id;
   id << "n" << group.n << "-d" << group.d;
   if (!group.input.is(Distribution::gaussian)) {
@@ -117,12 +118,12 @@ std::string case_id(GroupPlan const& group, std::size_t law, bool tensors) {
     std::replace(name.begin(), name.end(), ':', '-');
     id << "-" << name;
   }
-  if (tensors) {
-    id << "-head" << group.head;
-  } else {
-    id << "-law" << law + 1;
-  }
+  id << "-" << of;
   return id.str();
+}
+
+std::string tensor_case_id(GroupPlan const& group, RunConfig const& config) {
+  return case_id(group, "head" + std::to_string(group.head) + (config.mask == Mask::causal ? "-causal" : ""));
 }
 
 /// Bins of the rows' profiles.
@@ -215,7 +216,7 @@ StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine c
       }
       auto& group = plan.groups.emplace_back(shape);
       group.head = head;
-      if (input.n > 0) group.cases.front().id = case_id(group, 0, true);
+      if (input.n > 0) group.cases.front().id = tensor_case_id(group, config);
       group.merge = choose_merge(config.merge, merge_shape(group, plan.teams[team].ranks), machine.network);
       group.seconds = seconds[team][i];
       choose_breaks(group, config, machine, plan.teams[team].ranks);
@@ -260,13 +261,14 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64
   group.scale = config.scale.value_or(input.scale > 0.0 ? input.scale : 1.0 / std::sqrt(static_cast<double>(d)));
   bool const tensors = input.n > 0;
   if (tensors) {
-    group.cases.push_back({case_id(group, 0, true), "measured", 1.0, 0.0});
+    group.cases.push_back({tensor_case_id(group, config), "measured", 1.0, 0.0});
   } else {
     for (std::size_t law = 0; law < config.sigma.size(); ++law) {
       // R = B^2 ‖W‖_F, and sigma = scale ‖W‖_F.
       double const bound = kind.coordinate_bound(d), value = config.sigma[law](n),
                    sigma = config.sigma_from_R ? value * group.scale / (bound * bound) : value;
-      group.cases.push_back({case_id(group, law, false), config.sigma[law].text(), sigma, sigma / group.scale * (bound * bound)});
+      auto const id = case_id(group, (config.sigma_from_R ? "R" : "sigma") + config.sigma[law].word());
+      group.cases.push_back({id, config.sigma[law].text(), sigma, sigma / group.scale * (bound * bound)});
     }
   }
   for (auto const& law : config.k) {

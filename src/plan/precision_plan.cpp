@@ -23,7 +23,7 @@ constexpr double seconds_to_draw = 3e-8, seconds_per_set = 3e-8;
 PrecisionCase make_case(PrecisionConfig const& config, std::int64_t n, std::size_t law) {
   PrecisionCase c;
   c.n = n;
-  c.id = "n" + std::to_string(n) + "-law" + std::to_string(law + 1);
+  c.id = "n" + std::to_string(n) + "-sigma" + config.sigma[law].word();
   c.sigma_law = config.sigma[law].text();
   c.sigma = config.sigma[law](n);
   if (c.sigma > largest_usable_sigma)

@@ -17,6 +17,13 @@ namespace {
 
 constexpr char const* kind = "draw";
 
+/// What a draw's sums are of: every law has sums of its own.
+std::string all_ids(GroupPlan const& group) {
+  std::string ids;
+  for (auto const& item : group.cases) ids += (ids.empty() ? "" : " ") + item.id;
+  return ids;
+}
+
 /// A list of numbers as a dataset of its own; none when it is empty.
 template <class T>
 void put(hid_t group, char const* name, std::vector<T> const& values, char const* long_name) {
@@ -145,7 +152,7 @@ void write_draw(std::string const& output, Provenance const& provenance, StudyCa
                 double seconds_total) {
   write_whole(draw_path(output, any), [&](hid_t file) {
     write_provenance(file, of_kind(provenance, kind));
-    h5::write_attribute(file, "id", any.group->cases.front().id);
+    h5::write_attribute(file, "id", all_ids(*any.group));
     h5::write_attribute(file, "path", std::string(any.path()));
     h5::write_attribute(file, "k_held", any.group->held);
     h5::write_attribute(file, "rows_per_batch", static_cast<std::int64_t>(any.group->rows_per_batch));
@@ -175,7 +182,7 @@ FoundDraw find_draw(std::string const& output, Provenance const& provenance, Stu
     auto const file = h5::open_file(path);
     check_same_run(file, *any.config, kind);
     check_same_build(file, provenance);
-    if (h5::read_text_attribute(file, "id") != any.group->cases.front().id) throw RunError("it is of another case");
+    if (h5::read_text_attribute(file, "id") != all_ids(*any.group)) throw RunError("it is of other cases");
     if (h5::read_int_attribute(file, "k_held") != any.group->held) throw RunError("it holds another k_held");
     if (h5::read_text_attribute(file, "path") != any.path()) throw RunError("it was made on another kernel path");
     if (h5::read_int_attribute(file, "rows_per_batch") != any.group->rows_per_batch)

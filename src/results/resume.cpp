@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
@@ -18,7 +19,8 @@ namespace fs = std::filesystem;
 namespace {
 
 /// Options that say which cases there are, and those that change nothing of their numbers.
-std::set<std::string> const not_of_case = {"n", "d", "inputs", "heads", "max-time", "keys", "merge", "groups", "batch-rows", "mpi-memory"};
+std::set<std::string> const not_of_case = {"n",        "d",    "inputs", "heads",  "sigma",      "R",
+                                           "max-time", "keys", "merge",  "groups", "batch-rows", "mpi-memory"};
 
 /// The options that a case's numbers depend on.
 std::string options_of_case(std::string const& config_text) {
@@ -150,26 +152,36 @@ void check_same_build(hid_t file, Provenance const& provenance) {
 
 Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases) {
   Resumed resumed;
-  resumed.finished = true;
   resumed.draws = std::numeric_limits<std::int64_t>::max();
   for (auto& item : cases) {
     auto const& id = item.plan().id;
     auto found = find_case(case_path(output, id), provenance, item, false);
-    if (!found.sgemm_gflops) {
-      resumed.finished = false;
-      auto const checkpoint = find_case(checkpoint_path(output, id), provenance, item, true);
-      for (auto const& refused : {found.refused, checkpoint.refused}) {
-        if (!refused.empty()) resumed.said.push_back(refused);
-      }
-    }
-    // A kill between the last step of a finished file and this one leaves it.
-    std::error_code none_there;
-    if (found.sgemm_gflops) fs::remove(checkpoint_path(output, id), none_there);
+    resumed.finished.push_back(found.sgemm_gflops ? 1 : 0);
     resumed.sgemm_gflops.push_back(found.sgemm_gflops.value_or(0.0));
+    if (found.sgemm_gflops) {
+      // A kill between the last step of a finished file and this one leaves it.
+      std::error_code none_there;
+      fs::remove(checkpoint_path(output, id), none_there);
+      continue;
+    }
+    auto const checkpoint = find_case(checkpoint_path(output, id), provenance, item, true);
+    for (auto const& refused : {found.refused, checkpoint.refused}) {
+      if (!refused.empty()) resumed.said.push_back(refused);
+    }
     resumed.draws = std::min(resumed.draws, item.draws());
   }
-  for (auto& item : cases) item.keep_draws(resumed.draws);
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    if (resumed.finished[i] == 0) cases[i].keep_draws(resumed.draws);
+  }
   return resumed;
+}
+
+GroupPlan group_left(GroupPlan group, std::vector<std::int64_t> const& finished) {
+  auto const all = std::exchange(group.cases, {});
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (finished[i] == 0) group.cases.push_back(all[i]);
+  }
+  return group;
 }
 
 }  // namespace asymptop

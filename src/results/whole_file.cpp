@@ -51,7 +51,8 @@ void publish_file(std::string const& part, std::string const& path) {
 }
 
 std::string part_name(std::string const& path) {
-  return link_target(path) + "." + host_name() + "." + std::to_string(getpid()) + "." + std::to_string(std::random_device()() % 1000000u) + ".part";
+  return link_target(path) + "." + host_name() + "." + std::to_string(getpid()) + "." + std::to_string(std::random_device()() % 1000000u) +
+         ".part";
 }
 
 std::vector<std::string> discard_parts(std::string const& folder, std::string const& prefix) {
@@ -117,7 +118,8 @@ void check_writable(std::string const& output, std::string const& option) {
   if (!fs::is_directory(folder)) throw UsageError(option, output, "is in a folder that does not exist");
   if (fs::is_directory(path)) throw UsageError(option, output, "is a folder");
   // A file that is replaced: /dev/null would be one afterwards.
-  if (fs::exists(path) && !fs::is_regular_file(path)) throw UsageError(option, output, "is a device, a pipe or the like, allowed is a file");
+  if (fs::exists(path) && !fs::is_regular_file(path))
+    throw UsageError(option, output, "is a device, a pipe or the like, allowed is a file");
   if (access(folder.c_str(), W_OK) != 0 || (fs::exists(path) && access(path.c_str(), W_OK) != 0))
     throw UsageError(option, output, "cannot be written");
 }

@@ -35,8 +35,8 @@ def write_precision(path: Path) -> Path:
         for name in ("ranks", "threads_per_rank", "seed", "block"):
             file.attrs[name] = 1
         for n in SIZES:
-            group = file.create_group(f"cases/n{n}-law1")
-            facts = {"id": f"n{n}-law1", "n": n, "sigma_law": "1", "draws": DRAWS, "rows": ROWS}
+            group = file.create_group(f"cases/n{n}-sigma1")
+            facts = {"id": f"n{n}-sigma1", "n": n, "sigma_law": "1", "draws": DRAWS, "rows": ROWS}
             for name, value in {**facts, "verdict": "VALID", "verdict_reason": ""}.items():
                 group.attrs[name] = value
             columns = {"precision": [s[0] for s in SETS], "order": [s[1] for s in SETS], "k_law": ["16"]}
@@ -100,8 +100,8 @@ def test_refuses_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         read_precision(study)
     bad = write_precision(tmp_path / "bad.h5")
     with h5py.File(bad, "r+") as broken:
-        del broken["cases/n256-law1/tail_mass"]
-    with pytest.raises(ResultsError, match="n256-law1: dataset 'tail_mass' is missing"):
+        del broken["cases/n256-sigma1/tail_mass"]
+    with pytest.raises(ResultsError, match="n256-sigma1: dataset 'tail_mass' is missing"):
         read_precision(bad)
     assert command_line.main(["report", str(bad), "-o", str(tmp_path / "report.html")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -20,7 +20,7 @@ COMMANDS: dict[str, Sequence[Sequence[str]]] = {
         [*STUDY, "-o", "s.h5", "--merge", "tree", "--target-se", "50%", "--path", "blas-tile"],
         ["compare", "s.h5", "s.h5"],
         ["info", "--verify", "s.h5"],
-        ["merge", "-o", "m.h5", "s.h5.cases/n64-d64-law1.h5", "s.h5.cases/n300-d64-law1.h5"],
+        ["merge", "-o", "m.h5", "s.h5.cases/n64-d64-sigma1.h5", "s.h5.cases/n300-d64-sigma1.h5"],
     ],
     "groups": [["study", "--input", "qkv.h5", "--n", "100", "--draws", "2", "--rows", "8", "--groups", "2", *SIZES]],
     "attend": [

@@ -163,9 +163,7 @@ def test_output(output: str, named: str, switch: list[str], tmp_path: Path) -> N
     check_refused(tmp_path, ["study", *OK, *switch, "-o", output], [named])
 
 
-@pytest.mark.parametrize(
-    "path", ["missing/records.json", "folder", "/proc/records.json"]
-)
+@pytest.mark.parametrize("path", ["missing/records.json", "folder", "/proc/records.json"])
 def test_records_path(path: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     check_refused(tmp_path, ["study", *OK, "--json", path], ["--json", path])
@@ -342,7 +340,7 @@ def test_too_large_k_is_clipped_and_said(tmp_path: Path) -> None:
     assert outcome.code == 0, str(outcome)
     assert "clipped" in outcome.stdout
     with h5py.File(tmp_path / "results.h5") as file:
-        case = file["cases/n64-d64-law1"]
+        case = file["cases/n64-d64-sigma1"]
         assert case.attrs["k_clipped"] == 1
         np.testing.assert_array_equal(case["k_of_law"], [8, 64])
         assert np.all(case["tail_mass"][..., -1] == 0.0)
@@ -354,4 +352,4 @@ def test_k_of_half_an_odd_number(tmp_path: Path) -> None:
     assert outcome.code == 0, str(outcome)
     assert "clipped" not in outcome.stdout
     with h5py.File(tmp_path / "results.h5") as file:
-        np.testing.assert_array_equal(file["cases/n64-d64-law1/k_of_law"], [1, 5, 6, 64])
+        np.testing.assert_array_equal(file["cases/n64-d64-sigma1/k_of_law"], [1, 5, 6, 64])

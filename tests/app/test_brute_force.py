@@ -116,9 +116,7 @@ ADVERSARIAL = adversarial_tensors()
 FLAT = {"all-keys-equal": 1e-5, "all-keys-zero": 1e-5, "weak-logits": 1e-5}
 
 
-@pytest.mark.parametrize(
-    "name", ADVERSARIAL
-)
+@pytest.mark.parametrize("name", ADVERSARIAL)
 def test_adversarial_tensors(name: str, tmp_path: Path) -> None:
     tensors = ADVERSARIAL[name]
     file = tensors.write(tmp_path / "tensors.h5")

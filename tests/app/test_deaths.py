@@ -63,7 +63,7 @@ def victim(hosts: Hosts) -> int:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
 def test_signal(how: signal.Signals, hosts: Hosts, first_case: Path, tmp_path: Path) -> None:
-    job = begin(hosts, [*FIRST, "1024,2^24"], tmp_path / "r.h5", "n1024-d16-law1.h5")
+    job = begin(hosts, [*FIRST, "1024,2^24"], tmp_path / "r.h5", "n1024-d16-sigma1.h5")
     os.kill(victim(hosts), how)
     said = check_end(hosts, job, tmp_path / "r.h5", first_case)
     assert "rank 2" in said
@@ -72,7 +72,7 @@ def test_signal(how: signal.Signals, hosts: Hosts, first_case: Path, tmp_path: P
 
 
 def test_cut_host(hosts: Hosts, first_case: Path, tmp_path: Path) -> None:
-    job = begin(hosts, [*FIRST, "1024,2^24"], tmp_path / "r.h5", "n1024-d16-law1.h5")
+    job = begin(hosts, [*FIRST, "1024,2^24"], tmp_path / "r.h5", "n1024-d16-sigma1.h5")
     hosts.cut("h3", "control", "data")
     said = check_end(hosts, job, tmp_path / "r.h5", first_case)
     assert "h3" in said
@@ -81,7 +81,7 @@ def test_cut_host(hosts: Hosts, first_case: Path, tmp_path: Path) -> None:
 
 def test_cut_data(hosts: Hosts, first_case: Path, tmp_path: Path) -> None:
     """mpirun still reaches all hosts: the ranks themselves must notice."""
-    job = begin(hosts, [*FIRST, "1024,2^24"], tmp_path / "r.h5", "n1024-d16-law1.h5")
+    job = begin(hosts, [*FIRST, "1024,2^24"], tmp_path / "r.h5", "n1024-d16-sigma1.h5")
     hosts.cut("h3", "data")
     said = check_end(hosts, job, tmp_path / "r.h5", first_case)
     assert "asymptop: rank" in said

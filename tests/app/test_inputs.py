@@ -18,9 +18,9 @@ SHAPE = ["--n", "200", "--d", "7", "--rows", "5", "--draws", "3", "--block", "64
 SHAPE += ["--seed", "12345678901"]
 
 
-def case_of(file: h5py.File, name: str, law: int = 1) -> h5py.Group:
+def case_of(file: h5py.File, name: str, sigma: str = "1") -> h5py.Group:
     part = "" if name == "gaussian" else "-" + name.replace(":", "-")
-    return file[f"cases/n200-d7{part}-law{law}"]
+    return file[f"cases/n200-d7{part}-sigma{sigma}"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", INPUTS)
 def test_brute_force(name: str, everything: Path) -> None:
     with h5py.File(everything) as file:
-        for law, sigma in ((1, 1.0), (2, math.log(200.0))):
+        for law, sigma in (("1", 1.0), ("log(n)", math.log(200.0))):
             case = case_of(file, name, law)
             assert case.attrs["input"] == name
             assert case.attrs["verdict"] == "VALID", case.attrs["verdict_reason"]
@@ -86,11 +86,12 @@ def test_records_say_the_input(everything: Path) -> None:
 def test_gaussian_is_the_default(everything: Path, tmp_path: Path) -> None:
     plain = study(tmp_path / "plain.h5", [*SHAPE, "--sigma", "1,log(n)"])
     with h5py.File(plain) as a, h5py.File(everything) as b:
-        assert sorted(a["cases"]) == ["n200-d7-law1", "n200-d7-law2"]
+        assert sorted(a["cases"]) == ["n200-d7-sigma1", "n200-d7-sigmalog(n)"]
         assert "inputs" not in a.attrs["config_text"]
-        for name in a["cases/n200-d7-law2"]:
+        x, y = (file["cases/n200-d7-sigmalog(n)"] for file in (a, b))
+        for name in x:
             if name != "phase_seconds":
-                np.testing.assert_array_equal(a["cases/n200-d7-law2"][name][()], b["cases/n200-d7-law2"][name][()])
+                np.testing.assert_array_equal(x[name][()], y[name][()])
 
 
 def test_norm_parameter(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ int main(int argc, char** argv) {
 }
 """
 
+
 @pytest.fixture(scope="module")
 def compiler() -> str:
     found = shutil.which("mpicc")

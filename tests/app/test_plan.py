@@ -23,8 +23,8 @@ def test_cases_and_sizes(tmp_path: Path) -> None:
     found = plan(tmp_path, *SIZE, "-o", "a b.h5")
     assert [(group["n"], group["d"]) for group in found["groups"]] == [(64, 8), (100, 8)]
     cases = found["groups"][1]["cases"]
-    assert [(case["id"], case["sigma"]) for case in cases] == [("n100-d8-law1", 1.0), ("n100-d8-law2", 2.0)]
-    assert cases[0]["file"] == "a b.h5.cases/n100-d8-law1.h5"
+    assert [(case["id"], case["sigma"]) for case in cases] == [("n100-d8-sigma1", 1.0), ("n100-d8-sigma2", 2.0)]
+    assert cases[0]["file"] == "a b.h5.cases/n100-d8-sigma1.h5"
     assert all(group["fits"] and group["seconds"] > 0 and group["bytes_per_rank"] > 1e7 for group in found["groups"])
     assert "state" not in cases[0]
     assert found["ranks"] == 1
@@ -80,8 +80,8 @@ def test_states_of_case_files(tmp_path: Path) -> None:
     folder = tmp_path / "results.h5.cases"
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     assert len(list(folder.iterdir())) == 4
-    (folder / "n64-d8-law1.h5").unlink()
-    (folder / "n64-d8-law2.h5").write_bytes(b"not HDF5")
+    (folder / "n64-d8-sigma1.h5").unlink()
+    (folder / "n64-d8-sigma2.h5").write_bytes(b"not HDF5")
 
     def states(*words: str) -> dict[str, str]:
         found = plan(tmp_path, *SIZE, "--resume", *words)
@@ -89,15 +89,15 @@ def test_states_of_case_files(tmp_path: Path) -> None:
 
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert states() == {
-        "n64-d8-law1": "absent",
-        "n64-d8-law2": "unusable",
-        "n100-d8-law1": "valid",
-        "n100-d8-law2": "valid",
+        "n64-d8-sigma1": "absent",
+        "n64-d8-sigma2": "unusable",
+        "n100-d8-sigma1": "valid",
+        "n100-d8-sigma2": "valid",
     }
     assert set(states("--epsilon", "0.2").values()) == {"absent", "unusable"}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    make_invalid(folder / "n100-d8-law1.h5")
-    assert states()["n100-d8-law1"] == "invalid"
+    make_invalid(folder / "n100-d8-sigma1.h5")
+    assert states()["n100-d8-sigma1"] == "invalid"
 
 
 def test_parts_are_one_study(tmp_path: Path) -> None:

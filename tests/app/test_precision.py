@@ -209,7 +209,7 @@ def test_sequential_bf16_stops_where_theory_says(tmp_path: Path, seed: int) -> N
     arguments = ["--n", str(n), "--k", "64", "--precision", sets, "--rows", "1", "--draws", "2", "--seed", str(seed)]
     file = precision(tmp_path / "out.h5", arguments, threads=2)
     with h5py.File(file) as results:
-        case = results[f"cases/n{n}-law1"]
+        case = results[f"cases/n{n}-sigma1"]
         assert case.attrs["verdict"] == "VALID"
         z, sum_p = case["normaliser"][:, 0], case["sum_p"][:, 0]
         for draw in range(2):
@@ -271,7 +271,7 @@ def test_files_and_records(tmp_path: Path) -> None:
     assert refused.code == 2
     assert "--force" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-    with xarray.open_dataset(tmp_path / "out.h5", engine="h5netcdf", group="cases/n256-law1") as data:
+    with xarray.open_dataset(tmp_path / "out.h5", engine="h5netcdf", group="cases/n256-sigma1") as data:
         assert data["tail_mass"].dims == ("draw", "row", "precision", "k")
         assert data["precision"].values.tolist() == ["fp64", "p=fp8", "fp16"]
         tail = data["tail_mass"].values[..., 0]
@@ -286,7 +286,7 @@ def test_files_and_records(tmp_path: Path) -> None:
     info = asymptop("info", tmp_path / "out.h5")
     assert info.code == 0
     assert "kind: precision" in info.stdout
-    assert "n256-law1" in info.stdout
+    assert "n256-sigma1" in info.stdout
 
 
 def test_help_names_every_option() -> None:
@@ -332,7 +332,7 @@ def test_report_says_what_was_found(tmp_path: Path) -> None:
     arguments = ["--n", "2^8:2^14:8", "--precision", "bf16; bf16:pairwise; fp8,sum=fp32; fp32", "--draws", "4"]
     file = precision(tmp_path / "precision.h5", [*arguments, "--rows", "1"])
     with h5py.File(file) as results:
-        sum_p = results["cases/n16384-law1/sum_p"][:, :, 1].mean()
+        sum_p = results["cases/n16384-sigma1/sum_p"][:, :, 1].mean()
     command = ["report", file, "-o", tmp_path / "report.html", "--figures", tmp_path]
     done = subprocess.run(
         [sys.executable, "-m", "asymptop", *map(str, command)],

@@ -123,46 +123,46 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def flip_bit(file: h5py.File) -> None:
     """The last bit of one value."""
-    values = file["cases/n256-d64-law1/row_l2_error"][()]
+    values = file["cases/n256-d64-sigma1/row_l2_error"][()]
     values.view(np.int64)[1, 2, 3] ^= 1
-    file["cases/n256-d64-law1/row_l2_error"][...] = values
+    file["cases/n256-d64-sigma1/row_l2_error"][...] = values
 
 
 def change_count(file: h5py.File) -> None:
-    file["cases/n256-d64-law1/k_epsilon"][1, 3, 0] += 1
+    file["cases/n256-d64-sigma1/k_epsilon"][1, 3, 0] += 1
 
 
 def change_attribute(file: h5py.File) -> None:
-    file["cases/n128-d64-law1"].attrs["sigma"] = 1.0000000000000002
+    file["cases/n128-d64-sigma1"].attrs["sigma"] = 1.0000000000000002
 
 
 def change_threshold(file: h5py.File) -> None:
-    file["cases/n128-d64-law1/threshold"][0] = "2/n"
+    file["cases/n128-d64-sigma1/threshold"][0] = "2/n"
 
 
 def drop_case(file: h5py.File) -> None:
-    del file["cases/n256-d64-law1"]
+    del file["cases/n256-d64-sigma1"]
 
 
 def drop_dataset(file: h5py.File) -> None:
-    del file["cases/n256-d64-law1/p_max"]
+    del file["cases/n256-d64-sigma1/p_max"]
 
 
 def change_shape(file: h5py.File) -> None:
-    case = file["cases/n256-d64-law1"]
+    case = file["cases/n256-d64-sigma1"]
     values = case["p_max"][()]
     del case["p_max"]
     case["p_max"] = values[:1]
 
 
 DIFFERENCES: list[tuple[Callable[[h5py.File], None], tuple[str, ...]]] = [
-    (flip_bit, ("n256-d64-law1", "row_l2_error")),
-    (change_count, ("n256-d64-law1", "k_epsilon")),
-    (change_attribute, ("n128-d64-law1", "sigma")),
-    (change_threshold, ("n128-d64-law1", "threshold", "2/n")),
-    (drop_case, ("n256-d64-law1", "only in the first")),
+    (flip_bit, ("n256-d64-sigma1", "row_l2_error")),
+    (change_count, ("n256-d64-sigma1", "k_epsilon")),
+    (change_attribute, ("n128-d64-sigma1", "sigma")),
+    (change_threshold, ("n128-d64-sigma1", "threshold", "2/n")),
+    (drop_case, ("n256-d64-sigma1", "only in the first")),
     (drop_dataset, ("p_max", "only in the first")),
-    (change_shape, ("n256-d64-law1", "p_max")),
+    (change_shape, ("n256-d64-sigma1", "p_max")),
 ]
 
 

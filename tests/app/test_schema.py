@@ -42,7 +42,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def files_of(results: Path) -> list[tuple[Path, str]]:
     """The merged file and a case file, each with a case in it."""
-    case = "n256-d64-law1"
+    case = "n256-d64-sigma1"
     return [(results, case), (results.with_name("results.h5.cases") / f"{case}.h5", case)]
 
 

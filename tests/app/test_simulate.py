@@ -52,13 +52,13 @@ def test_cases_do_not_depend_on_others(tmp_path: Path) -> None:
     many = simulate(tmp_path / "many.h5", ["--n", "2^10,2^30", "--d", "32,64", "--sigma", "2,1", "--draws", "4", *k])
     one = simulate(tmp_path / "one.h5", ["--n", "2^30", "--d", "64", "--sigma", "1", "--draws", "2", *k])
     with h5py.File(many) as a, h5py.File(one) as b:
-        of_many, of_one = a["cases/n1073741824-d64-law2"], b["cases/n1073741824-d64-law1"]
+        of_many, of_one = a["cases/n1073741824-d64-sigma1"], b["cases/n1073741824-d64-sigma1"]
         for name in ("tail_mass", "row_l2_error", "entropy_nats", "k_epsilon", "count_p_above", "logit_std"):
             assert np.array_equal(of_many[name][:2], of_one[name][()]), name
-        other = a["cases/n1073741824-d32-law2"]
+        other = a["cases/n1073741824-d32-sigma1"]
         assert not np.any(other["logit_max"][()] == of_many["logit_max"][()])
         # One set of scores under every sigma.
-        assert np.allclose(a["cases/n1073741824-d64-law1/logit_max"][()], 2.0 * of_many["logit_max"][()], rtol=1e-14)
+        assert np.allclose(a["cases/n1073741824-d64-sigma2/logit_max"][()], 2.0 * of_many["logit_max"][()], rtol=1e-14)
 
 
 def test_two_to_the_sixty(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_two_to_the_sixty(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 60.0
     n = 2.0**60
     with h5py.File(file) as results:
-        for law, sigma in enumerate([1.0, sqrt(log(n)), log(n)], start=1):
-            case = results[f"cases/n{2**60}-d64-law{law}"]
+        for law, sigma in {"1": 1.0, "sqrt(log(n))": sqrt(log(n)), "log(n)": log(n)}.items():
+            case = results[f"cases/n{2**60}-d64-sigma{law}"]
             assert case.attrs["verdict"] == "VALID"
             assert case.attrs["sigma"] == pytest.approx(sigma)
             assert np.all(case["row_n"][()] == 2**60)
@@ -127,7 +127,7 @@ def test_says_that_it_was_simulated(results: Path) -> None:
     with h5py.File(results) as file:
         assert file.attrs["kind"] == "study"
         assert file.attrs["command_line"].startswith("asymptop simulate ")
-        case = file[f"cases/n{2**50}-d64-law1"]
+        case = file[f"cases/n{2**50}-d64-sigma1"]
         assert case.attrs["input"] == "simulated"
         assert case.attrs["path"] == "order-statistics"
         assert case.attrs["keys"] == "none"
@@ -142,8 +142,8 @@ def test_resume_continues(tmp_path: Path) -> None:
     arguments = ["--n", "64,2^40", "--rows", "4", "--draws", "3"]
     whole = simulate(tmp_path / "whole.h5", arguments)
     part = simulate(tmp_path / "part.h5", arguments)
-    kept = part.with_name("part.h5.cases") / "n64-d64-law1.h5"
-    (part.with_name("part.h5.cases") / f"n{2**40}-d64-law1.h5").unlink()
+    kept = part.with_name("part.h5.cases") / "n64-d64-sigma1.h5"
+    (part.with_name("part.h5.cases") / f"n{2**40}-d64-sigma1.h5").unlink()
     before = kept.stat().st_mtime_ns
     assert asymptop("simulate", *arguments, "-o", part).code == 2
     outcome = asymptop("simulate", *arguments, "-o", part, "--resume")
@@ -156,7 +156,7 @@ def test_r_sets_sigma_through_the_scale(tmp_path: Path) -> None:
     a = simulate(tmp_path / "a.h5", ["--n", "2^20", "--R", "8", "--rows", "2", "--draws", "2"])
     b = simulate(tmp_path / "b.h5", ["--n", "2^20", "--sigma", "1", "--rows", "2", "--draws", "2"])
     with h5py.File(a) as x, h5py.File(b) as y:
-        case = "cases/n1048576-d64-law1"
+        case = "cases/n1048576-d64-sigma1"
         assert x[case].attrs["sigma"] == 1.0
         assert np.array_equal(x[case]["tail_mass"][()], y[case]["tail_mass"][()])
 
@@ -216,7 +216,7 @@ def test_config_file_and_command_line(tmp_path: Path) -> None:
     config.write_text("n = 2^40\nsigma = 1\nrows = 3\ndraws = 4\nk = n^0.5\n")
     file = simulate(tmp_path / "out.h5", ["--config", str(config), "--draws", "2"])
     with h5py.File(file) as results:
-        assert results[f"cases/n{2**40}-d64-law1"].attrs["draws"] == 2
+        assert results[f"cases/n{2**40}-d64-sigma1"].attrs["draws"] == 2
         written = results.attrs["config_text"]
     # What it was run with runs again.
     config.write_text(written)

@@ -21,7 +21,7 @@ from running import Run
 # Two groups of two cases, a second or two on one rank; several draws of each.
 AXES = ["--n", "4096,8192", "--sigma", "1,2", "--k", "8,64", "--block", "256"]
 OPTIONS = [*AXES, "--rows", "16", "--draws", "24", "--threads", "1"]
-CASES = ["n4096-d64-law1", "n4096-d64-law2", "n8192-d64-law1", "n8192-d64-law2"]
+CASES = ["n4096-d64-sigma1", "n4096-d64-sigma2", "n8192-d64-sigma1", "n8192-d64-sigma2"]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def within(failing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings=signal_at(failing, ".draw", 5, signal.SIGUSR1),
     )
     assert outcome.code == 75, str(outcome)
-    with h5py.File(output.with_name("r.h5.cases") / "n65536-d32-law1.draw") as file:
+    with h5py.File(output.with_name("r.h5.cases") / "n65536-d32-sigma1.draw") as file:
         assert 0 < np.diff(file["second_pass_0/seen"][()])[0] < 65536
     return output
 
@@ -158,7 +158,7 @@ def within(failing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_a_draw_found_is_used(within: Path, tmp_path: Path) -> None:
     """A whole and sealed file with another sum: the row's checks notice, since nothing is computed anew."""
     shutil.copytree(within.with_name("r.h5.cases"), tmp_path / "r.h5.cases")
-    draw = tmp_path / "r.h5.cases" / "n65536-d32-law1.draw"
+    draw = tmp_path / "r.h5.cases" / "n65536-d32-sigma1.draw"
     with changing(draw) as file:
         file["first_pass/moments"][0] += 1
     outcome = asymptop("study", *ONE_DRAW, "--resume", "-o", tmp_path / "r.h5")
@@ -180,12 +180,12 @@ def test_what_a_draw_found_is_used(within: Path, tmp_path: Path) -> None:
 def test_refused_draw(how: str, why: str, within: Path, tmp_path: Path) -> None:
     shutil.copytree(within.with_name("r.h5.cases"), tmp_path / "r.h5.cases")
     if how in SPOIL:
-        SPOIL[how][0](tmp_path / "r.h5.cases" / "n65536-d32-law1.draw")
+        SPOIL[how][0](tmp_path / "r.h5.cases" / "n65536-d32-sigma1.draw")
     options = [*ONE_DRAW, *([how] if how not in SPOIL else [])]
     outcome = asymptop("study", *options, "--resume", "-o", tmp_path / "r.h5")
     assert outcome.code == 0, str(outcome)
     (line,) = [line for line in outcome.stderr.splitlines() if "not taken over" in line]
-    assert "n65536-d32-law1.draw is not taken over: " in line
+    assert "n65536-d32-sigma1.draw is not taken over: " in line
     assert why in line
     assert_equal(tmp_path / "r.h5", study(tmp_path / "fresh.h5", options))
     assert sorted(path.suffix for path in (tmp_path / "r.h5.cases").iterdir()) == [".h5", ".h5"]
@@ -207,7 +207,7 @@ def test_resume_with_a_target(start: Callable[..., Run], tmp_path: Path) -> None
     assert (outcome := run.finish()).code == 0, str(outcome)
     assert_equal(tmp_path / "r.h5", whole)
     with h5py.File(whole) as file:
-        assert file["cases/n4096-d64-law1"].attrs["draws"] > 8
+        assert file["cases/n4096-d64-sigma1"].attrs["draws"] > 8
 
 
 def test_stop_between_cases_of_teams(start: Callable[..., Run], tmp_path: Path) -> None:

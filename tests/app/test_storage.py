@@ -18,7 +18,7 @@ from failing_storage import settings
 from running import Run
 
 OPTIONS = ["--n", "64,100", "--k", "8", "--rows", "4", "--draws", "4", "--block", "64", "--threads", "1"]
-CASES = ["n100-d64-law1.h5", "n64-d64-law1.h5"]
+CASES = ["n100-d64-sigma1.h5", "n64-d64-sigma1.h5"]
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +33,13 @@ def said(stderr: str) -> str:
 
 # n = 64 is the first case, n = 100 the second; then all are merged.
 FAULTS = [
-    ("write", "n64-d64-law1.h5", 1, errno.ENOSPC, []),
-    ("write", "n100-d64-law1.h5", 2, errno.EIO, CASES[1:]),
+    ("write", "n64-d64-sigma1.h5", 1, errno.ENOSPC, []),
+    ("write", "n100-d64-sigma1.h5", 2, errno.EIO, CASES[1:]),
     ("write", "r.h5.", 7, errno.EDQUOT, None),
     ("write", "/r.h5.", 20, errno.ENOSPC, None),
-    ("fsync", "n64-d64-law1.h5", 1, errno.EIO, []),
-    ("fsync", "n100-d64-law1.h5", 1, errno.ENOSPC, CASES[1:]),
-    ("rename", "n100-d64-law1.h5", 1, errno.EACCES, CASES[1:]),
+    ("fsync", "n64-d64-sigma1.h5", 1, errno.EIO, []),
+    ("fsync", "n100-d64-sigma1.h5", 1, errno.ENOSPC, CASES[1:]),
+    ("rename", "n100-d64-sigma1.h5", 1, errno.EACCES, CASES[1:]),
     ("rename", "/r.h5", 3, errno.EIO, CASES),
 ]
 
@@ -74,7 +74,7 @@ def test_one_failing_write(failing: Path, tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     for at in random.Random(seed).sample(range(1, 61), 12):
         output = tmp_path / f"{at}.h5"
-        fault = settings(failing, "write", "n64-d64-law1.h5", at, errno.ENOSPC) | {"FAIL_COUNT": "1"}
+        fault = settings(failing, "write", "n64-d64-sigma1.h5", at, errno.ENOSPC) | {"FAIL_COUNT": "1"}
         outcome = asymptop("study", *options, "-o", output, settings=fault)
         if outcome.code == 0:
             assert_equal(output, whole)
@@ -91,7 +91,7 @@ def test_failing_checkpoint(failing: Path, tmp_path: Path) -> None:
     fault = settings(failing, "write", ".checkpoint.", 3, errno.ENOSPC)
     outcome = asymptop("study", *options, "-o", tmp_path / "r.h5", settings=fault)
     assert outcome.code == 1
-    assert "n64-d64-law1.checkpoint: " in said(outcome.stderr)
+    assert "n64-d64-sigma1.checkpoint: " in said(outcome.stderr)
     assert os.strerror(errno.ENOSPC) in said(outcome.stderr)
     assert list((tmp_path / "r.h5.cases").iterdir()) == []
 
@@ -130,7 +130,7 @@ def test_full_disk(whole: Path, tmp_path: Path) -> None:
         pytest.skip("tmpfs cannot be mounted here")
     assert "exit 1" in outcome.stdout, outcome.stdout + outcome.stderr
     assert outcome.stdout.split("exit 1")[1].split()[0] == CASES[1]
-    assert "small/r.h5.cases/n100-d64-law1.h5: " in said(outcome.stderr)
+    assert "small/r.h5.cases/n100-d64-sigma1.h5: " in said(outcome.stderr)
     assert os.strerror(errno.ENOSPC) in said(outcome.stderr)
     assert_equal(tmp_path / "r.h5", whole)
 
@@ -174,7 +174,7 @@ def test_two_runs_at_once(start: Callable[..., Run], tmp_path: Path) -> None:
     assert first.finish().code == 0
     assert_equal(output, whole)
     names = sorted(path.name for path in first.cases.iterdir())
-    assert [name for name in names if name.endswith(".h5")] == ["n4096-d64-law1.h5", "n4096-d64-law2.h5"]
+    assert [name for name in names if name.endswith(".h5")] == ["n4096-d64-sigma1.h5", "n4096-d64-sigma2.h5"]
     assert not [name for name in names if name.endswith(".part")]
     for name in names:
         if name.endswith(".h5"):

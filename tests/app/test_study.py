@@ -17,7 +17,7 @@ from command_line import Outcome, assert_equal, asymptop, compare
 SUM_BOUND = 1.2e-5
 SIZE = ("--rows", "16", "--draws", "3", "--block", "64", "--output-error", "off")
 LAWS = ("--n", "64,100", "--sigma", "1,2", "--k", "8")
-CASES = ["n100-d64-law1", "n100-d64-law2", "n64-d64-law1", "n64-d64-law2"]
+CASES = ["n100-d64-sigma1", "n100-d64-sigma2", "n64-d64-sigma1", "n64-d64-sigma2"]
 
 
 def ran(folder: Path, *arguments: str, code: int = 0) -> Outcome:
@@ -125,7 +125,7 @@ def test_skips_are_not_failures(tmp_path: Path) -> None:
     outcome = ran(tmp_path, "--n", "8,64", "--self", "include", "--k", "4", *SIZE)
     assert "skipped: n = 8" in outcome.stdout
     with h5py.File(tmp_path / "results.h5") as file:
-        assert list(file["cases"]) == ["n64-d64-law1"]
+        assert list(file["cases"]) == ["n64-d64-sigma1"]
 
 
 def truncate(path: Path) -> None:
@@ -167,12 +167,12 @@ DAMAGE: list[Callable[[Path], None]] = [
 def test_resume_redoes_what_is_not_whole(damage: Callable[[Path], None], finished: Path, copy: Path) -> None:
     cases = copy / "results.h5.cases"
     (copy / "results.h5").unlink()
-    damage(cases / "n64-d64-law1.h5")
+    damage(cases / "n64-d64-sigma1.h5")
     before = {path.name: path.stat().st_mtime_ns for path in cases.iterdir()}
     ran(copy, *LAWS, *SIZE, "--resume")
     assert_equal(finished / "results.h5", copy / "results.h5")
     assert sorted(path.stem for path in cases.iterdir()) == CASES
-    for name in ("n100-d64-law1.h5", "n100-d64-law2.h5"):
+    for name in ("n100-d64-sigma1.h5", "n100-d64-sigma2.h5"):
         assert (cases / name).stat().st_mtime_ns == before[name], f"{name} was whole and has been redone"
 
 
@@ -198,7 +198,57 @@ def test_resume_with_a_longer_list(copy: Path) -> None:
     for name, time in before.items():
         assert (cases / name).stat().st_mtime_ns == time
     with h5py.File(copy / "results.h5") as file:
-        assert sorted(file["cases"]) == sorted([*CASES, "n200-d64-law1", "n200-d64-law2"])
+        assert sorted(file["cases"]) == sorted([*CASES, "n200-d64-sigma1", "n200-d64-sigma2"])
+
+
+def test_a_law_more_keeps_what_is_finished(finished: Path, copy: Path, tmp_path: Path) -> None:
+    """Laws of sigma before and after those that are there, in any order; the new cases are those of a study of all."""
+    cases = copy / "results.h5.cases"
+    before = {path.name: path.stat().st_mtime_ns for path in cases.iterdir()}
+    laws = ["--n", "64,100", "--sigma", "log(n)/2, 2,0.5*sqrt(log(n)),1", "--k", "8"]
+    outcome = ran(copy, *laws, *SIZE, "--resume", "--json", "-")
+    assert outcome.stderr.count("is not taken over") == 0
+    for name, time in before.items():
+        assert (cases / name).stat().st_mtime_ns == time
+    words = ["log(n)by2", "2", "0.5xsqrt(log(n))", "1"]
+    ran(tmp_path, *laws, *SIZE)
+    with (
+        h5py.File(copy / "results.h5") as a,
+        h5py.File(tmp_path / "results.h5") as b,
+        h5py.File(finished / "results.h5") as c,
+    ):
+        names = sorted(f"n{n}-d64-sigma{word}" for n in (64, 100) for word in words)
+        assert sorted(a["cases"]) == sorted(b["cases"]) == names
+        for name in names:
+            other = c if name in c["cases"] else b
+            for dataset in NAMES:
+                np.testing.assert_array_equal(a[f"cases/{name}/{dataset}"][()], other[f"cases/{name}/{dataset}"][()])
+    # Records are in the order of the list, however they came about.
+    assert [r["sigma_law"] for r in json.loads(outcome.stdout) if r["n"] == 64 and r["metric"] == "p_max"] == [
+        "log(n)/2",
+        "2",
+        "0.5*sqrt(log(n))",
+        "1",
+    ]
+
+
+def test_studies_of_other_laws_merge(tmp_path: Path) -> None:
+    for name, words in {
+        "a": ["--sigma", "1"],
+        "b": ["--sigma", "2"],
+        "c": ["--R", "8"],
+        "d": ["--sigma", "n/50"],
+    }.items():
+        (tmp_path / name).mkdir()
+        ran(tmp_path / name, "--n", "64", *words, "--k", "8", *SIZE)
+    files = [f"{name}/results.h5" for name in "abcd"]
+    outcome = asymptop("merge", "-o", "all.h5", *files, cwd=tmp_path)
+    assert outcome.code == 0, str(outcome)
+    with h5py.File(tmp_path / "all.h5") as file:
+        wanted = [f"n64-d64-{of}" for of in ("R8", "sigma1", "sigma2", "sigmanby50")]
+        assert sorted(file["cases"]) == wanted
+        assert [file[f"cases/{name}"].attrs["sigma"] for name in wanted] == [1.0, 1.0, 2.0, 1.28]
+    assert asymptop("info", "--verify", "all.h5", cwd=tmp_path).code == 0
 
 
 def test_resume_redoes_other_options(copy: Path, tmp_path: Path) -> None:
@@ -215,8 +265,8 @@ def test_existing_results(copy: Path) -> None:
     assert refused.code == 2
     ran(copy, "--n", "64", "--k", "8", *SIZE, "--force")
     with h5py.File(copy / "results.h5") as file:
-        assert list(file["cases"]) == ["n64-d64-law1"]
-    assert [path.stem for path in (copy / "results.h5.cases").iterdir()] == ["n64-d64-law1"]
+        assert list(file["cases"]) == ["n64-d64-sigma1"]
+    assert [path.stem for path in (copy / "results.h5.cases").iterdir()] == ["n64-d64-sigma1"]
 
 
 def test_r_sets_sigma(finished: Path, tmp_path: Path) -> None:
@@ -239,17 +289,17 @@ def test_draws_and_other_n_leave_a_draw_as_it_is(finished: Path, tmp_path: Path)
     """The first draws of many are the few draws, to the bit, whatever else is in the lists."""
     size = ["--rows", "16", "--draws", "6", "--block", "64", "--output-error", "off"]
     ran(tmp_path, "--n", "30,64", "--d", "64,9", "--sigma", "1,2", "--k", "8", *size)
-    for case in ("n64-d64-law1", "n64-d64-law2"):
+    for case in ("n64-d64-sigma1", "n64-d64-sigma2"):
         few = case_data(finished / "results.h5", case, *NAMES)
         many = case_data(tmp_path / "results.h5", case, *NAMES)
         for a, b in zip(few, many, strict=True):
             np.testing.assert_array_equal(a, b[:3])
     # Draws, n, d and seeds have keys and queries of their own.
     ran(tmp_path, "--n", "64", "--k", "8", *SIZE, "--seed", "2", "-o", "seed.h5")
-    files = [("results.h5", case) for case in ("n30-d64-law1", "n64-d64-law1", "n64-d9-law1")]
+    files = [("results.h5", case) for case in ("n30-d64-sigma1", "n64-d64-sigma1", "n64-d9-sigma1")]
     rows = [
         tuple(draw)
-        for name, case in [*files, ("seed.h5", "n64-d64-law1")]
+        for name, case in [*files, ("seed.h5", "n64-d64-sigma1")]
         for draw in case_data(tmp_path / name, case, "sigma_i")[0]
     ]
     assert len(rows) == 3 * 6 + 3
@@ -265,7 +315,7 @@ def other_laws(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_other_sigma_laws_share_keys_and_queries(finished: Path, other_laws: Path) -> None:
-    case = "n64-d64-law2"
+    case = "n64-d64-sigma2"
     a, b = (case_data(path, case, *NAMES) for path in (finished / "results.h5", other_laws))
     for name, x, y in zip(NAMES, a, b, strict=True):
         if name in {"sigma_i", "logit_max", "k_epsilon", "count_p_above"}:
@@ -276,7 +326,7 @@ def test_other_sigma_laws_share_keys_and_queries(finished: Path, other_laws: Pat
 
 def test_other_sigma_laws_leave_the_numbers_as_they_are(finished: Path, other_laws: Path) -> None:
     """Selection is the same; sums agree to the bound of the bins, whose width follows the largest sigma of the run."""
-    a, b = (case_data(path, "n64-d64-law2", *NAMES) for path in (finished / "results.h5", other_laws))
+    a, b = (case_data(path, "n64-d64-sigma2", *NAMES) for path in (finished / "results.h5", other_laws))
     for x, y in zip(a, b, strict=True):
         np.testing.assert_allclose(x, y, rtol=SUM_BOUND, atol=1e-6)
 
@@ -290,7 +340,7 @@ def test_merge(finished: Path, tmp_path: Path) -> None:
     outcome = asymptop("merge", "-o", "all.h5", "merged.h5", "results.h5", cwd=tmp_path)
     assert outcome.code == 0, str(outcome)
     with h5py.File(tmp_path / "all.h5") as file:
-        assert sorted(file["cases"]) == sorted([*CASES, "n200-d64-law1"])
+        assert sorted(file["cases"]) == sorted([*CASES, "n200-d64-sigma1"])
     assert compare(tmp_path / "all.h5", tmp_path / "merged.h5").code == 1
     again = asymptop("merge", "-o", "all.h5", "merged.h5", cwd=tmp_path)
     assert again.code == 2
@@ -298,10 +348,10 @@ def test_merge(finished: Path, tmp_path: Path) -> None:
 
 
 def test_merge_of_one_case_twice(finished: Path, tmp_path: Path) -> None:
-    case = finished / "results.h5.cases" / "n64-d64-law1.h5"
+    case = finished / "results.h5.cases" / "n64-d64-sigma1.h5"
     outcome = asymptop("merge", "-o", "merged.h5", case, case, cwd=tmp_path)
     assert outcome.code in (1, 2)
-    assert "n64-d64-law1" in outcome.stderr
+    assert "n64-d64-sigma1" in outcome.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -352,7 +402,7 @@ def test_large_k_by_thresholds(tmp_path: Path) -> None:
     size = [*axes, "--rows", "8", "--draws", "2"]
     ran(tmp_path, *size, "-o", "ranks.h5")
     ran(tmp_path, *size, "--hold", "300", "-o", "counts.h5")
-    for case in ("n20000-d64-law1", "n20000-d64-law2"):
+    for case in ("n20000-d64-sigma0.5", "n20000-d64-sigma4"):
         names = ("k", "tail_mass", "row_l2_error", "row_linf_error")
         k, *exact = case_data(tmp_path / "ranks.h5", case, *names)
         _, *counted = case_data(tmp_path / "counts.h5", case, *names)

@@ -38,7 +38,7 @@ def met(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_draws_are_added_until_it_is_met(met: Path) -> None:
     with h5py.File(met) as file:
         for n in (64, 300):
-            group = [file[f"cases/n{n}-d8-law{law}"] for law in (1, 2)]
+            group = [file[f"cases/n{n}-d8-sigma{sigma}"] for sigma in ("0.5", "2")]
             draws = int(group[0].attrs["draws"])
             assert draws > 4
             for case in group:  # both laws share their draws
@@ -68,12 +68,13 @@ def test_bytes_are_those_of_as_many_draws(met: Path, tmp_path: Path) -> None:
     target = ["--draws", "4", "--target-se", "0.02", "--target-metrics", "tail_mass,entropy_nats"]
     assert_equal(met, study(tmp_path / "ranks.h5", [*SHAPE, *target, "--keys", "streamed"], ranks=3))
     with h5py.File(met) as file:
-        draws = int(file["cases/n300-d8-law1"].attrs["draws"])
+        draws = int(file["cases/n300-d8-sigma0.5"].attrs["draws"])
     plain = study(tmp_path / "plain.h5", [*SHAPE, "--draws", str(draws)])
     with h5py.File(met) as a, h5py.File(plain) as b:
-        assert "target_se" not in b["cases/n300-d8-law1"].attrs
+        assert "target_se" not in b["cases/n300-d8-sigma0.5"].attrs
         for name in ("tail_mass", "k_epsilon", "output_error", "sigma_i"):
-            np.testing.assert_array_equal(a[f"cases/n300-d8-law1/{name}"][()], b[f"cases/n300-d8-law1/{name}"][()])
+            x, y = (file[f"cases/n300-d8-sigma0.5/{name}"][()] for file in (a, b))
+            np.testing.assert_array_equal(x, y)
 
 
 def test_resume_keeps_what_met_it(met: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tensor files of other programs: zeros that nobody wrote, axes in other orders, other storage: refused in a line, or right."""
+"""Tensor files of other programs: zeros that nobody wrote, axes in other orders, other storage."""
 
 from __future__ import annotations
 

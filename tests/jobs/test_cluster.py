@@ -102,7 +102,7 @@ STOPS = {
     # A job that may push others aside: Slurm sends TERM, waits, and requeues.
     "preempted": ("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "true"),
 }
-FIRST_CASES = ("n2048-d32-law1.h5", "n2048-d32-law2.h5")
+FIRST_CASES = ("n2048-d32-sigma1.h5", "n2048-d32-sigma2.h5")
 
 
 class Stopped:

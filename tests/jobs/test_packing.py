@@ -26,7 +26,7 @@ def random_groups(rng: random.Random) -> list[Group]:
         for d in ([64] if heads != [None] else rng.sample([16, 64, 128], rng.randint(1, 3)))
     ]
     return [
-        Group(n, d, head, nodes, seconds, size, tuple(f"n{n}-d{d}-{head}-law{i}" for i in range(2)), keys)
+        Group(n, d, head, nodes, seconds, size, tuple(f"n{n}-d{d}-{head}-sigma{i + 1}" for i in range(2)), keys)
         for n, d, nodes, seconds, size, keys in shapes
         for head in heads
     ]

@@ -21,6 +21,24 @@ std::string message_of(auto const& action) {
   return "";
 }
 
+TEST(Law, AsPartOfAName) {
+  auto const word = [](std::string const& text) { return Law("--sigma", text).word(); };
+  EXPECT_EQ(word("2"), "2");
+  EXPECT_EQ(word("2 * sqrt( log(n) )"), "2xsqrt(log(n))");
+  EXPECT_EQ(word("log(n)/2"), "log(n)by2");
+  EXPECT_EQ(word("n^0.5"), "n^0.5");
+  // Others than what they are easily taken for, and none with a slash.
+  for (auto const* text : {"sqrt(log(n)*2)", "sqrt(log(n))*2", "sqrt(log(n)/2)", "sqrt(log(n))/2"}) {
+    for (auto const* other : {"sqrt(log(n)*2)", "sqrt(log(n))*2", "sqrt(log(n)/2)", "sqrt(log(n))/2"})
+      EXPECT_EQ(word(text) == word(other), std::string(text) == other);
+    EXPECT_EQ(word(text).find('/'), std::string::npos);
+  }
+  std::string const sum = "0.1+0.2+0.3+0.4+0.5+0.6+0.7+0.8+0.9+1.0+1.1+1.2+1.3+1.4+1.5+1.6+1.7+1.8+1.9+2.0+n";
+  EXPECT_EQ(word(sum).size(), 80u);
+  EXPECT_NE(word(sum), word(sum + "+1"));
+  EXPECT_EQ(word(sum).substr(0, 20), sum.substr(0, 20));
+}
+
 TEST(Law, Values) {
   struct Case {
     char const* text;

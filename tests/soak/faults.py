@@ -319,7 +319,7 @@ def left_behind(trial: Trial) -> bool:
     dead = subprocess.Popen(["true"])
     dead.wait()
     host, number = os.uname().nodename, trial.rng.randrange(10**6)
-    name = "n64-d64-law1.h5" if trial.command.resumable else "r.h5"
+    name = "n64-d64-sigma1.h5" if trial.command.resumable else "r.h5"
     discarded = trial.parts / f"{name}.{host}.{dead.pid}.{number}.part"
     discarded.write_bytes(trial.rng.randbytes(trial.rng.randrange(5000)))
     for owner in (f"{host}.{os.getpid()}", "far.example.1"):

@@ -173,13 +173,14 @@ void BatchRun::check_rows() const {
     check_winners(row);
     double const above = static_cast<double>(edges_[2 * i] - row.above_edge),
                  equal = static_cast<double>(row.equal_edge - edges_[2 * i + 1]);
-    for (auto& check : progress_.checks()) {
+    for (std::size_t law = 0; law < progress_.checks().size(); ++law) {
+      auto& check = progress_.checks()[law];
       check.note(Check::keys_seen, std::fabs(static_cast<double>(row.evaluation.keys_seen - row.visible)));
       check.note(Check::score_range, row.evaluation.in_range ? 0.0 : 1.0);
       check.note(Check::top_k_count, std::max({std::fabs(above), equal, static_cast<double>(row.head_lacks)}));
       check.note(Check::quantiles_settled, static_cast<double>(row.evaluation.open.size()));
-      check.note(Check::sum_p, row.evaluation.worst_sum_p);
-      check.note(Check::identity_kl, row.evaluation.worst_identity_kl);
+      check.note(Check::sum_p, row.evaluation.sum_p[law]);
+      check.note(Check::identity_kl, row.evaluation.identity_kl[law]);
     }
   }
 }
