@@ -18,9 +18,9 @@ SHAPE = ["--n", "200", "--d", "7", "--rows", "5", "--draws", "3", "--block", "64
 SHAPE += ["--seed", "12345678901"]
 
 
-def case_of(file: h5py.File, name: str, sigma: str = "1") -> h5py.Group:
+def case_of(file: h5py.File, name: str, law: str = "sigma1") -> h5py.Group:
     part = "" if name == "gaussian" else "-" + name.replace(":", "-")
-    return file[f"cases/n200-d7{part}-sigma{sigma}"]
+    return file[f"cases/n200-d7{part}-{law}"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", INPUTS)
 def test_brute_force(name: str, everything: Path) -> None:
     with h5py.File(everything) as file:
-        for law, sigma in (("1", 1.0), ("log(n)", math.log(200.0))):
+        for law, sigma in (("sigma1", 1.0), ("sigmalog(n)", math.log(200.0))):
             case = case_of(file, name, law)
             assert case.attrs["input"] == name
             assert case.attrs["verdict"] == "VALID", case.attrs["verdict_reason"]
@@ -101,7 +101,7 @@ def test_norm_parameter(tmp_path: Path) -> None:
     file = study(tmp_path / "r.h5", [*shape, "--R", "6", "--inputs", ",".join(bounds)])
     with h5py.File(file) as results:
         for name, square in bounds.items():
-            case = case_of(results, name)
+            case = case_of(results, name, "R6")
             assert case.attrs["sigma"] == pytest.approx(6.0 / square / math.sqrt(7.0), rel=1e-15)
             assert case.attrs["R"] == pytest.approx(6.0, rel=1e-15)
 

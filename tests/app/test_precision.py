@@ -271,7 +271,7 @@ def test_files_and_records(tmp_path: Path) -> None:
     assert refused.code == 2
     assert "--force" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-    with xarray.open_dataset(tmp_path / "out.h5", engine="h5netcdf", group="cases/n256-sigma1") as data:
+    with xarray.open_dataset(tmp_path / "out.h5", engine="h5netcdf", group="cases/n256-sigma2") as data:
         assert data["tail_mass"].dims == ("draw", "row", "precision", "k")
         assert data["precision"].values.tolist() == ["fp64", "p=fp8", "fp16"]
         tail = data["tail_mass"].values[..., 0]
@@ -286,7 +286,7 @@ def test_files_and_records(tmp_path: Path) -> None:
     info = asymptop("info", tmp_path / "out.h5")
     assert info.code == 0
     assert "kind: precision" in info.stdout
-    assert "n256-sigma1" in info.stdout
+    assert "n256-sigma2" in info.stdout
 
 
 def test_help_names_every_option() -> None:

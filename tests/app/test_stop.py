@@ -207,7 +207,7 @@ def test_resume_with_a_target(start: Callable[..., Run], tmp_path: Path) -> None
     assert (outcome := run.finish()).code == 0, str(outcome)
     assert_equal(tmp_path / "r.h5", whole)
     with h5py.File(whole) as file:
-        assert file["cases/n4096-d64-sigma1"].attrs["draws"] > 8
+        assert file["cases/n4096-d64-sigma2"].attrs["draws"] > 8
 
 
 def test_stop_between_cases_of_teams(start: Callable[..., Run], tmp_path: Path) -> None:
