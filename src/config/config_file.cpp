@@ -66,7 +66,7 @@ po::parsed_options read_config_file(std::string const& path, po::options_descrip
     ++number;
     line = trimmed(without_comment(line));
     if (!is_text(line)) throw UsageError("--config", path, "has a line " + std::to_string(number) + " that is no text in UTF-8 or ASCII");
-    if (line.empty() || (line.front() == '[' && line.back() == ']')) continue;
+    if (line.empty()) continue;
     auto const equals = line.find('=');
     auto const name = trimmed(line.substr(0, std::min(equals, line.size())));
     auto const where = "line " + std::to_string(number) + " ('" + line.substr(0, 60) + "') ";

@@ -7,8 +7,8 @@
 namespace asymptop {
 
 /// The options of a config file. A comment begins with # at the beginning of a line or after a blank, so that `output = run#3.h5` is a
-/// name; one pair of quotes around a value is taken off; a byte-order mark, blanks at the ends and the returns of DOS are ignored; and a
-/// section's [name]. Throws UsageError for a file that cannot be read, for a line that is nothing of all that or no text in UTF-8 or ASCII
+/// name; one pair of quotes around a value is taken off; a byte-order mark, blanks at the ends and the returns of DOS are ignored.
+/// Throws UsageError for a file that cannot be read, for a line that is nothing of all that (a [section] too) or no text in UTF-8 or ASCII
 /// outside of its comment, and for a `config` of its own. Names are looked up when the result is stored.
 boost::program_options::parsed_options read_config_file(std::string const& path,
                                                         boost::program_options::options_description const& options);

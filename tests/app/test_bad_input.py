@@ -174,7 +174,7 @@ CONFIGS = {
     "bad-value": ("n = 64\nrows = many\n", ["--rows", "many"]),
     "bad-law": ("n = 64\nk = n^\n", ["--k", "n^"]),
     "no-equals": ("n 64\n", ["n 64"]),
-    "section": ("[study]\nn = 64\n", ["study.n"]),
+    "section": ("[study]\nn = 64\n", ["[study]"]),
     "both": ("n = 64\nR = 1\nsigma = 1\n", ["--R", "--sigma"]),
     "empty": ("", ["--n"]),
     "twice": ("n = 64\nn = 128\n", ["n"]),

@@ -85,7 +85,8 @@ sys.exit(os.waitstatus_to_exitcode(status))"""
 
 def planned(text: str) -> float:
     """The largest of the plan's bytes/rank."""
-    found = re.findall(r"([\d.]+) (MB|GB)\b", text)
+    table = text[text.index("bytes/rank") :]  # the line before says what the machine has
+    found = re.findall(r"([\d.]+) (MB|GB)\b", table)
     return max(float(number) * {"MB": 1e6, "GB": 1e9}[unit] for number, unit in found)
 
 

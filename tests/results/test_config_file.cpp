@@ -48,7 +48,6 @@ TEST_F(ConfigFile, Values) {
       {"# first\n  # second\nn=8\noutput=a#b#c.h5#\n", "a#b#c.h5#"},
       {"n = 8\r\noutput = run.h5\r\n", "run.h5"},
       {"\xef\xbb\xbfn = 8\noutput = run.h5", "run.h5"},
-      {"[study]\nn = 8\noutput = run.h5\n", "run.h5"},
       {"n = 8\noutput = \"my run.h5\"\n", "my run.h5"},
       {"n = 8\noutput = 'my run.h5'\n", "my run.h5"},
       {"n = 8\noutput = it's.h5\n", "it's.h5"},
@@ -68,6 +67,7 @@ TEST_F(ConfigFile, Refused) {
   for (auto const& [text, words] : std::vector<std::pair<std::string, std::string>>{
            {"n = 8\nconfig = other.cfg\n", "names another config in line 2 ('config = other.cfg')"},
            {"n = 8\nk 4\n", "line 2 ('k 4') that is not NAME = VALUE"},
+           {"[study]\nn = 8\n", "line 1 ('[study]') that is not NAME = VALUE"},
            {"= 4\n", "line 1 ('= 4') that is not NAME = VALUE"},
            {"n = 8\noutput = m\xfcller.h5\n", "line 2 that is no text in UTF-8 or ASCII"},
            {std::string("\xff\xfen\0=\0008\0", 10), "line 1 that is no text in UTF-8 or ASCII"},
