@@ -53,6 +53,9 @@ export OMP_NUM_THREADS=$threads
 if [ -n "${SLURM_JOB_ID:-}" ]; then
   export SRUN_CPUS_PER_TASK=$threads # srun takes sbatch's --cpus-per-task no more since Slurm 22.05
   export SLURM_EXPORT_ENV=ALL
+  # With the other way, its default, a PMIx fence without data ends on each node by itself (Slurm 22.05.8): ranks leave MPI_Init before others
+  # can take their messages, which then end in a call of address 0.
+  export SLURM_PMIX_FENCE=${SLURM_PMIX_FENCE:-ring}
 fi
 . "$repository/jobs/setup/mpi.sh"
 if [ -n "${SLURM_CPUS_ON_NODE:-}" ] && [ "$SLURM_CPUS_ON_NODE" -lt "$((ranks_per_node * threads))" ]; then

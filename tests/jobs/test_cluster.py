@@ -6,6 +6,7 @@ All runs share one cluster. Each must end with the bytes of an undisturbed study
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -250,6 +251,17 @@ def test_a_failing_case_does_not_stop_the_others(cluster: Cluster, place: Path, 
     assert "twice the memory" in run.submit_again()
     assert run.wait() == "COMPLETED", run.log()
     assert run.difference(alone["short"]) == ""
+
+
+def test_ranks_leave_the_start_together(cluster: Cluster, place: Path) -> None:
+    """MPI_Init ends in a fence. Where that is none between nodes, the rank of a busy one gets messages too early."""
+    program = place / "fence, then study"
+    fence = shlex.join([sys.executable, str(ROOT / "tests/jobs/pmix_fence.py"), "2", str(program.parent)])
+    program.write_text(f'#!/bin/sh\ncase " $* " in *" --dry-run "*) exec {binary()} "$@" ;; esac\n{fence}\n')
+    program.chmod(0o755)
+    Run(cluster, place, "short", "fenced", "--site", "srun.env", "--max-tries", "1", program=program).wait()
+    seconds = [float((place / f"fence-{rank}").read_text()) for rank in range(2)]
+    assert seconds[0] < 1.0 < seconds[1], seconds
 
 
 def test_other_commands_are_one_job(cluster: Cluster, place: Path) -> None:
