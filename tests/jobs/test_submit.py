@@ -222,7 +222,7 @@ def test_a_place_that_takes_no_run(place: Path) -> None:
 def test_an_invalid_case_is_whole(place: Path) -> None:
     run = place / "run"
     submit(place, "--site", "local", "-o", run, "--no-report", "--submit", "--", "--n", "64", "--d", "8")
-    make_invalid(run / "results.h5.cases/n64-d8-sigma2.h5")
+    make_invalid(run / "results.h5.cases/n64-d8-sigma1.h5")
     text = jobs("status", run, cwd=place, code=1)
     assert "1 invalid" in text
     assert "1 valid" in text
