@@ -15,6 +15,7 @@ from . import scheduler
 from .errors import JobsError
 from .program import REPOSITORY, call
 from .run_folder import RunFolder, write_atomically
+from .sites import user_path
 from .status import case_states, exit_code, unit_states
 
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         prog="jobs/finish",
         description="Merges what a run has measured so far and reports it. Exit codes are those of jobs/status.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("run", type=user_path, metavar="RUN", help="the run's folder")
     parser.error = lambda message: parser.exit(2, f"jobs/finish: {message}\n")  # type: ignore[method-assign]
     run = RunFolder(Path(os.path.abspath(parser.parse_args(argv).run)))
     manifest = run.read()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import surrounding
 from .errors import JobsError
 from .packing import Group
 
@@ -25,9 +26,7 @@ def find_program(option: str, site_binary: str) -> Path:
 
 def call(words: Sequence[str | Path], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The program alone on this host, as one rank, whatever job this process is part of."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PMI", "OMPI_COMM"))
-    }
+    environment = surrounding.without(os.environ)
     environment.setdefault("OMPI_MCA_ess_singleton_isolated", "1")
     environment.setdefault("OMP_NUM_THREADS", "1")
     if os.geteuid() == 0:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import scheduler
+from . import scheduler, surrounding
 from .errors import JobsError
 from .packing import Array, Limits
 from .program import REPOSITORY, Node
@@ -35,7 +35,7 @@ def node_of(site: Site, options: argparse.Namespace) -> tuple[Node, int, int | N
     """What a job gets of a node; the node's cores and memory."""
     cores, memory = site.cores_per_node, site.memory_per_node
     if site.scheduler == "none":
-        cores = cores or os.cpu_count() or 1
+        cores, memory = cores or surrounding.cores(os.environ), memory or surrounding.memory_bytes(os.environ)
     elif cores is None or memory is None:
         found = scheduler.smallest_node(site.partition)
         if cores is None and found is None:
@@ -123,8 +123,7 @@ def request_script(request: Request, nodes: int, command: str) -> str:
     over = request.node.ranks * request.node.threads > request.cores
     yield_cores = int(over or request.site.scheduler == "none")
     return (
-        "# Written by jobs/submit.\n"
-        + shell_assignments(
+        shell_assignments(
             {
                 "launch": launch_words(request, nodes),
                 "command": command,

@@ -1,7 +1,7 @@
 """The folder of a run: all that is known of it.
 
 case.cfg, study.args      the study: a copy of its config file; further options, each ended by a zero byte
-manifest.json             units, tasks, arrays, and what was submitted when
+manifest.json             units, tasks, arrays, and what was submitted when, by whose numbers tasks know their jobs
 site.sh                   the site's settings, for the job scripts
 tasks/ARRAY/              request.sh (the launcher's words) and INDEX.units (a unit a line: its name and options)
 attempts/*.jsonl          what each attempt at a task did, an event a line
@@ -32,6 +32,11 @@ def write_atomically(path: Path, text: str) -> None:
     draft.replace(path)
 
 
+def write_script(path: Path, assignments: str) -> None:
+    """For bash to source: names of files keep their bytes, whatever the encoding."""
+    path.write_bytes(os.fsencode("# Written by jobs/submit.\n" + assignments))
+
+
 def shell_assignments(values: Mapping[str, str | Iterable[str]]) -> str:
     """Lines for bash to source: a list becomes an array. Values may hold anything."""
     lines = []
@@ -53,6 +58,19 @@ class RunFolder:
     def results(self) -> Path:
         return self.path / "results.h5"
 
+    def exists(self) -> bool:
+        try:
+            return self.manifest_path.exists()
+        except OSError as error:
+            raise JobsError(f"--output is '{self.path}': {error.strerror}") from error
+
+    def make(self) -> None:
+        try:
+            for name in ("tasks", "attempts", "logs", "records"):
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JobsError(f"--output is '{self.path}': {error.filename}: {error.strerror}") from error
+
     def read(self) -> dict[str, Any]:
         try:
             manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
@@ -67,12 +85,12 @@ class RunFolder:
         return manifest
 
     def write(self, manifest: Mapping[str, Any]) -> None:
-        write_atomically(self.manifest_path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(self.manifest_path, json.dumps(manifest, indent=1) + "\n")
 
     def write_tasks(self, array: Array, request: str) -> Path:
         folder = self.path / "tasks" / array.name
         folder.mkdir(parents=True)
-        (folder / "request.sh").write_text(request, encoding="utf-8")
+        write_script(folder / "request.sh", request)
         for index, task in enumerate(array.tasks):
             lines = [" ".join([unit.name, *unit.options()]) + "\n" for unit in task.units]
             (folder / f"{index}.units").write_text("".join(lines), encoding="utf-8")

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from . import surrounding
 from .errors import JobsError
+
+
+def _call(words: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str] | None:
+    """None where the command is not there."""
+    if shutil.which(words[0]) is None:
+        return None
+    return subprocess.run(
+        list(words), env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
 
 
 def _ask(*words: str) -> str | None:
     """Standard output, or None where the command is not there or fails."""
-    if shutil.which(words[0]) is None:
-        return None
-    outcome = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    return outcome.stdout if outcome.returncode == 0 else None
+    outcome = _call(words, surrounding.for_queries(os.environ))
+    return outcome.stdout if outcome and outcome.returncode == 0 else None
 
 
 def submit(words: Sequence[str]) -> str:
     """sbatch's job number."""
-    if shutil.which(words[0]) is None:
+    outcome = _call(words, surrounding.for_sbatch(os.environ))
+    if outcome is None:
         raise JobsError(f"{words[0]} is not on the PATH: no Slurm here; --site local runs the tasks one after another")
-    outcome = subprocess.run(list(words), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     match = re.match(r"(\d+)(;|$)", outcome.stdout.strip())
     if outcome.returncode != 0 or not match:
         lines = (outcome.stderr.strip() or outcome.stdout.strip()).splitlines()
@@ -48,11 +57,12 @@ def states(jobs: Sequence[str]) -> dict[str, str] | None:
     """State of each job that Slurm still holds, by `123` or, of an array, `123_4`. None when Slurm does not answer."""
     if not jobs:
         return {}
-    text = _ask("squeue", "--noheader", "--array", "--states=all", "-o", "%i %T", "-j", ",".join(jobs))
-    if text is None:
-        # squeue refuses when it knows none of the jobs any more.
-        return {} if _ask("squeue", "--noheader", "-t", "running", "-o", "%i") is not None else None
-    return dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
+    words = ["squeue", "--noheader", "--array", "--states=all", "-o", "%i %T", "-j", ",".join(jobs)]
+    outcome = _call(words, surrounding.for_queries(os.environ))
+    if outcome is None or outcome.returncode != 0:
+        # It refuses when it knows none of the jobs any more.
+        return {} if outcome and "Invalid job id" in outcome.stderr else None
+    return dict(line.split(maxsplit=1) for line in outcome.stdout.splitlines() if " " in line)
 
 
 def accounting(jobs: Sequence[str]) -> str | None:

@@ -1,10 +1,11 @@
 """A site: how jobs are asked for on one cluster. jobs/sites/README.md says what the keys mean.
 
-The file is KEY=VALUE lines and comments. It is read, never executed.
+The file is KEY=VALUE lines and comments, as a shell would read them. It is read, never executed.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import shlex
@@ -91,6 +92,23 @@ def _words(what: str, text: str) -> tuple[str, ...]:
         raise JobsError(f"{what} is '{text}': {str(error).lower()}") from error
 
 
+def home_opened(what: str, text: str) -> str:
+    """`~/runs` as a shell reads it, which none does in files, in quotes and after `--output=`."""
+    opened = os.path.expanduser(text)
+    if text.startswith("~") and opened.startswith("~"):
+        raise JobsError(f"{what} is '{text}', of whose user no home is known; ./~ begins a name with a tilde")
+    return opened
+
+
+def user_path(text: str) -> Path:
+    return Path(home_opened("a path", text))
+
+
+def _place(what: str, text: str) -> str:
+    """A variable that is not set stays as it is; whoever needs the place says so."""
+    return home_opened(what, os.path.expandvars(text))
+
+
 PARSERS = {
     "scheduler": lambda what, text: _choice(what, text, ("slurm", "none")),
     "sbatch_options": _words,
@@ -105,40 +123,76 @@ PARSERS = {
     "memory_per_node": parse_bytes,
     "max_time": parse_seconds,
     "hdf5_file_locking": lambda what, text: _choice(what, text, LOCKING),
-    "scratch": lambda what, text: os.path.expandvars(text),
-    "binary": lambda what, text: os.path.expandvars(text),
+    "scratch": _place,
+    "binary": _place,
 }
 KEYS = tuple(name for name in Site.__dataclass_fields__ if name != "name")
 
 
+# A quoted part, whose quote follows no letter or digit (else it is an apostrophe); or a comment, at the start or after
+# a blank.
+PARTS = re.compile(r"""(?<![^\W_])('[^']*'|"[^"]*")|((?:^|(?<=\s))\#.*)|.""", re.DOTALL)
+
+
+def parse_value(text: str) -> str:
+    """Without a comment, and without quotes around the whole."""
+    parts = []
+    for part in PARTS.finditer(text.strip()):
+        if part[2]:
+            break
+        parts.append(part[0])
+    value = "".join(parts).strip()
+    whole = PARTS.fullmatch(value)
+    return value[1:-1] if whole and whole[1] else value
+
+
+def read_text(path: Path) -> tuple[str, str]:
+    """Of a file in any of the encodings that editors write; and what is to be said of it."""
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding), ""
+    except UnicodeDecodeError as error:
+        line = data.count(10, 0, error.start) + 1
+        return data.decode("latin-1"), f"note: {path}:{line} is not UTF-8; the file is read as Latin-1"
+
+
 def parse_site(name: str, text: str, where: str) -> Site:
     values: dict[str, object] = {}
-    for number, raw in enumerate(text.splitlines(), start=1):
+    for number, raw in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
         key, equals, value = line.partition("=")
-        key, value = key.strip(), value.strip()
+        key, value = re.sub(r"^export\s+", "", key).strip(), parse_value(value)
         if not equals:
-            raise JobsError(f"{where}:{number}: '{line}' is not KEY=VALUE")
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
+            raise JobsError(f"{where}:{number}: {line[:60]!r} is not KEY=VALUE")
         field = key.lower()
         if key != key.upper() or field not in KEYS:
-            raise JobsError(f"{where}:{number}: unknown key '{key}'; known are {', '.join(k.upper() for k in KEYS)}")
+            known = ", ".join(KEYS).upper()
+            raise JobsError(f"{where}:{number}: unknown key {key[:60]!r}; known are {known}")
         if field in values:
             raise JobsError(f"{where}:{number}: {key} is given twice")
+        if unfit := re.search(r"[\0-\x08\x0b-\x1f\x7f]", value):
+            raise JobsError(f"{where}:{number}: {key} has the control character {unfit[0]!r}")
         parse = PARSERS.get(field)
         values[field] = None if not value else parse(f"{where}:{number}: {key}", value) if parse else value
-    return Site(name=name, **{field: value for field, value in values.items() if value is not None})
+    given = {field: value for field, value in values.items() if value is not None}
+    if given.get("scheduler") == "none" and given.setdefault("launcher", "mpirun") == "srun":
+        raise JobsError(f"{where}: LAUNCHER is srun, which needs Slurm; with SCHEDULER=none it is mpirun")
+    return Site(name=name, **given)
 
 
 def read_site(name: str) -> Site:
     """The site of that name in jobs/sites, or a file of that path."""
     path = FOLDER / f"{name}.env"
     if not re.fullmatch(r"[\w.-]+", name) or not path.is_file():
-        path = Path(name)
+        path = Path(home_opened("--site", name))
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.env")))
         raise JobsError(f"--site is '{name}', allowed are {known}, or the path of a file")
-    return parse_site(path.stem, path.read_text(encoding="utf-8"), str(path))
+    text, note = read_text(path)
+    site = parse_site(path.stem, text, str(path))
+    if note:
+        print(note)
+    return site

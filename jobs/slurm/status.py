@@ -15,6 +15,7 @@ from . import scheduler
 from .errors import JobsError
 from .program import Node, Study
 from .run_folder import RunFolder
+from .sites import user_path
 
 # States of a unit. `done`, `invalid`: all its cases are there; `failed`: its last attempt ended without them.
 STATES = ("done", "invalid", "running", "queued", "failed", "left")
@@ -126,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
         prog="jobs/status",
         description="How far a run is. Exit 0: all done; 75: some run, wait or are left; 1: invalid or failed.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("run", type=user_path, metavar="RUN", help="the run's folder")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     parser.error = lambda message: parser.exit(2, f"jobs/status: {message}\n")  # type: ignore[method-assign]
     options = parser.parse_args(argv)

@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from . import scheduler
+from . import scheduler, surrounding
+from .command import require_output
 from .errors import JobsError
 from .packing import Array, Unit, make_arrays, make_tasks, make_units
 from .program import REPOSITORY, Study, find_program, place
 from .request import Request, finish_words, minutes_asked, node_counts, request_of, request_script, sbatch_words
-from .run_folder import VERSION, RunFolder, array_record, shell_assignments, unit_of, unit_record
-from .sites import Site, parse_count, read_site
+from .run_folder import VERSION, RunFolder, array_record, shell_assignments, unit_of, unit_record, write_script
+from .sites import Site, home_opened, parse_count, read_site, user_path
 from .status import units_left
 
 MEMORY_MARGIN = 1.25
@@ -51,15 +52,19 @@ def parser() -> argparse.ArgumentParser:
         description="Turns a study into job arrays sized by its plan. Prints what it would submit; --submit does it.",
     )
     text.add_argument(
-        "case", nargs="?", type=Path, metavar="CASE.cfg", help="options of `asymptop study`, as in jobs/cases"
+        "case", nargs="?", type=user_path, metavar="CASE.cfg", help="options of `asymptop study`, as in jobs/cases"
     )
     text.add_argument("--site", metavar="NAME", help="of jobs/sites, or the path of such a file")
     text.add_argument(
-        "-o", "--output", type=Path, metavar="RUN", help="folder of the run [SCRATCH or output/, and the case's name]"
+        "-o",
+        "--output",
+        type=user_path,
+        metavar="RUN",
+        help="the run's folder [SCRATCH or output/, and the case's name]",
     )
     text.add_argument("--submit", action="store_true", help="submit, instead of saying what would be submitted")
     text.add_argument(
-        "--continue", dest="again", type=Path, metavar="RUN", help="submit what a run has left, failed or lost"
+        "--continue", dest="again", type=user_path, metavar="RUN", help="submit what a run has left, failed or lost"
     )
     text.add_argument(
         "--command", default="study", choices=("study", *OTHER_COMMANDS), help="others run as one job [%(default)s]"
@@ -146,8 +151,6 @@ def show(arrays: Sequence[Array], request: Request, units: Sequence[Unit], run: 
 
 def write_run(run: RunFolder, case: Path, manifest: dict, site: Site) -> None:
     """What every job of the run reads."""
-    for name in ("tasks", "attempts", "logs", "records"):
-        (run.path / name).mkdir(parents=True, exist_ok=True)
     shutil.copyfile(case, run.path / "case.cfg")
     values: dict[str, str | Sequence[str]] = {
         "repository": str(REPOSITORY),
@@ -156,7 +159,7 @@ def write_run(run: RunFolder, case: Path, manifest: dict, site: Site) -> None:
         "modules": site.modules,
         "hdf5_file_locking": site.hdf5_file_locking,
     }
-    (run.path / "site.sh").write_text("# Written by jobs/submit.\n" + shell_assignments(values), encoding="utf-8")
+    write_script(run.path / "site.sh", shell_assignments(values))
     own = ["--threads", str(manifest["node"]["threads"]), "--output", str(run.results)]
     own += ["--resume", "--case-files-only"] if manifest["command"] == "study" else ["--force"]
     words = b"".join(os.fsencode(word) + b"\0" for word in [*manifest["words"], *own])
@@ -164,7 +167,11 @@ def write_run(run: RunFolder, case: Path, manifest: dict, site: Site) -> None:
 
 
 def run_locally(arrays: Sequence[Array], run: RunFolder) -> int:
-    """Every task here, one after another, then the merge. A stop ends it; --continue goes on."""
+    """Every task here, one after another, then the merge. A stop ends it; --continue goes on.
+
+    The job that this may be typed in is not theirs: they know nothing of it.
+    """
+    environment = surrounding.without(os.environ)
     for array in arrays:
         for index in range(len(array.tasks)):
             words = [
@@ -173,9 +180,9 @@ def run_locally(arrays: Sequence[Array], run: RunFolder) -> int:
                 str(run.path / "tasks" / array.name),
                 str(index),
             ]
-            if subprocess.run(words).returncode == 75:
+            if subprocess.run(words, env=environment).returncode == 75:
                 return 75
-    return subprocess.run([str(REPOSITORY / "jobs/finish"), str(run.path)]).returncode
+    return subprocess.run([str(REPOSITORY / "jobs/finish"), str(run.path)], env=environment).returncode
 
 
 def submit_arrays(arrays: Sequence[Array], request: Request, run: RunFolder, manifest: dict, job_name: str) -> int:
@@ -189,6 +196,9 @@ def submit_arrays(arrays: Sequence[Array], request: Request, run: RunFolder, man
     run.write(manifest)
     if request.site.scheduler == "none":
         return run_locally(arrays, run)
+    if withheld := surrounding.withheld(os.environ):
+        names = ", ".join(withheld)
+        print(f"note: within a job sbatch is not handed {names}; the site file can ask for the same", file=sys.stderr)
     for array in arrays:
         submission["arrays"][array.name] = scheduler.submit(sbatch_words(array, request, run, job_name))
         run.write(manifest)
@@ -224,7 +234,7 @@ def new_run(options: argparse.Namespace, site: Site) -> RunFolder:
     if not options.case.is_file():
         raise JobsError(f"'{options.case}' is no file; cases are in jobs/cases")
     run = RunFolder(Path(os.path.abspath(options.output or default_run(options.case, site))))
-    if run.manifest_path.exists():
+    if run.exists():
         again = f"--continue {shlex.quote(str(run.path))} goes on with it"
         raise JobsError(f"--output is '{run.path}', which holds a run already; {again}")
     if "\n" in str(run.path):
@@ -246,14 +256,14 @@ def submit_new(options: argparse.Namespace, given: Sequence[str]) -> int:
     site = read_site(options.site)
     words = study_words(given)
     request = request_of(site, options)
-    binary = find_program(options.binary, site.binary)
+    binary = find_program(home_opened("--binary", options.binary), site.binary)
     run = new_run(options, site)
     folder = Path.cwd()
     if options.command == "study":
         study = Study(binary, ("--config", os.path.abspath(options.case), *words.all), folder)
         units, tensors = planned_units(study, request, node_counts(site, options))
         arrays = make_arrays(make_tasks(units, request.limits), request.limits, MEMORY_MARGIN, "r1-")
-        in_jobs = [*words.common, *(("--input", os.path.abspath(tensors)) if tensors else ())]
+        in_jobs = [*words.common, *(("--input", os.path.abspath(home_opened("--input", tensors))) if tensors else ())]
     else:
         units, arrays = one_job(request, options)
         in_jobs = list(words.all)
@@ -261,7 +271,8 @@ def submit_new(options: argparse.Namespace, given: Sequence[str]) -> int:
     if not options.submit:
         show_commands(arrays, request, run)
         return 0
-    run.path.mkdir(parents=True, exist_ok=True)
+    require_output()
+    run.make()
     manifest = {
         "version": VERSION,
         "command": options.command,
@@ -336,6 +347,7 @@ def submit_again(options: argparse.Namespace) -> int:
     if not options.submit:
         print("nothing was submitted; --submit does it")
         return 0
+    require_output()
     return submit_arrays(arrays, request, run, manifest, job_name_of(run))
 
 

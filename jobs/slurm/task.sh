@@ -9,7 +9,7 @@ set -uo pipefail
 run=$1 tasks=$2 index=${3:-${SLURM_ARRAY_TASK_ID:-0}}
 . "$run/site.sh" && . "$tasks/request.sh" || exit 1
 case ${SLURM_JOB_ID:+$run} in # Slurm cannot name such a log
-  *\\*) exec >>"$run/logs/${SLURM_ARRAY_JOB_ID}_$index.log" 2>&1 ;;
+  *\\*) exec >>"$run/logs/${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}_$index.log" 2>&1 ;;
 esac
 say() { printf '%s %s\n' "$(date +%FT%T)" "$*"; }
 
@@ -20,9 +20,23 @@ attempt=$run/attempts/$name.$job.$restart.jsonl
 failed_list=$run/attempts/$name.$job.failed
 event() { printf "$@" >>"$attempt"; }
 
+# This task as a job of this run, `4711_3`: by the number that jobs/submit noted when sbatch had given it. Empty in any other job (a shell
+# of salloc, say), of which Slurm is asked nothing. Seconds: how long to wait for the note, which may be written or seen after the start.
+own_job() {
+  local noted i
+  [ -n "${SLURM_ARRAY_JOB_ID:-}" ] && [ "${SLURM_ARRAY_TASK_ID:-}" = "$index" ] || return 0
+  for ((i = 0; i <= $1; i++)); do
+    [ "$i" = 0 ] || sleep 1
+    noted=$(sed -n "s/^ *\"${tasks##*/}\": \"\([0-9]*\)\",\{0,1\}$/\1/p" "$run/manifest.json")
+    [ -n "$noted" ] && break
+  done
+  [ "$noted" = "$SLURM_ARRAY_JOB_ID" ] && printf '%s_%s' "$noted" "$index"
+}
+
 # What Slurm knows of this job: `field SubmitTime`; times as seconds since 1970, 0 when unknown.
-job_line=
-[ -n "${SLURM_JOB_ID:-}" ] && job_line=$(scontrol show job -o "$SLURM_JOB_ID" 2>/dev/null | head -n 1)
+ask_slurm() { job_line=$(SLURM_TIME_FORMAT=standard scontrol show job -o "$own" 2>/dev/null | head -n 1); }
+own=$(own_job 5) job_line=
+[ -n "$own" ] && ask_slurm
 field() { local rest=${job_line#*" $1="}; [ "$rest" != "$job_line" ] && printf '%s' "${rest%% *}"; }
 seconds_of() { local time; time=$(field "$1") && date -d "${time:-never}" +%s 2>/dev/null || printf 0; }
 
@@ -36,8 +50,13 @@ say "task $name, attempt $((restart + 1)) of at most $max_tries, on ${SLURM_JOB_
 if [ ${#modules[@]} -gt 0 ]; then module purge && module load "${modules[@]}" || { say "modules do not load: ${modules[*]}"; exit 1; }; fi
 [ -n "$hdf5_file_locking" ] && export HDF5_USE_FILE_LOCKING=$hdf5_file_locking
 export OMP_NUM_THREADS=$threads
-export SRUN_CPUS_PER_TASK=$threads # srun takes sbatch's --cpus-per-task no more since Slurm 22.05
-export SLURM_EXPORT_ENV=ALL
+if [ -n "${SLURM_JOB_ID:-}" ]; then
+  export SRUN_CPUS_PER_TASK=$threads # srun takes sbatch's --cpus-per-task no more since Slurm 22.05
+  export SLURM_EXPORT_ENV=ALL
+  # With the other way, its default, a PMIx fence without data ends on each node by itself (Slurm 22.05.8): ranks leave MPI_Init before others
+  # can take their messages, which then end in a call of address 0.
+  export SLURM_PMIX_FENCE=${SLURM_PMIX_FENCE:-ring}
+fi
 . "$repository/jobs/setup/mpi.sh"
 if [ -n "${SLURM_CPUS_ON_NODE:-}" ] && [ "$SLURM_CPUS_ON_NODE" -lt "$((ranks_per_node * threads))" ]; then
   say "warning: $ranks_per_node rank(s) x $threads thread(s) share $SLURM_CPUS_ON_NODE processors of a node"
@@ -82,14 +101,19 @@ run_unit() {
 requeued=false
 requeue() {
   [ -n "${SLURM_JOB_ID:-}" ] || return 0
+  own=$(own_job 60)
+  if [ -z "$own" ]; then
+    say "not requeued: job $SLURM_JOB_ID is none that this run has submitted"
+    return 0
+  fi
   if [ $((restart + 1)) -ge "$max_tries" ]; then
     say "this was attempt $((restart + 1)) of $max_tries: not requeued; jobs/submit --continue goes on"
     return 0
   fi
-  job_line=$(scontrol show job -o "$SLURM_JOB_ID" 2>/dev/null | head -n 1)
+  ask_slurm
   case $(field JobState) in
     RUNNING)
-      scontrol requeue "$SLURM_JOB_ID"
+      scontrol requeue "$own"
       case $? in 0 | 143) requeued=true ;; esac # it may itself be ended with the job
       ;;
     *) say "not requeued: the job is $(field JobState)" ;;

@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from pathlib import Path
 import h5py
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests" / "support"))
+
+from own_environment import own_environment  # noqa: E402
 
 # Start-up is most of a small run: shared memory only, no daemon for a lone rank, no spinning on shared cores.
 SETTINGS = {
@@ -65,8 +69,7 @@ def asymptop(
     launcher: list[str] = []
     if ranks > 1:
         launcher = ["mpirun", "--bind-to", "none", "-n", str(ranks)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    environment |= SETTINGS | {"OMP_NUM_THREADS": str(threads)} | (settings or {})
+    environment = own_environment() | SETTINGS | {"OMP_NUM_THREADS": str(threads)} | (settings or {})
     out = subprocess.PIPE if stdout is None else stdout.open("w")
     process = subprocess.Popen(
         [*launcher, str(binary()), *map(str, arguments)],

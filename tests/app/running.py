@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from command_line import PATIENCE, SETTINGS, Outcome, binary
+from own_environment import own_environment
 
 
 class Run:
@@ -29,10 +30,9 @@ class Run:
         self.count = ranks
         self.cases = output.with_name(output.name + ".cases")
         launcher = ["mpirun", "--bind-to", "none", "-n", str(ranks)] if ranks > 1 else []
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
         self.process = subprocess.Popen(
             [*within, *launcher, str(binary()), command, *options, "-o", str(output)],
-            env=environment | SETTINGS | {"OMP_NUM_THREADS": str(threads)} | (settings or {}),
+            env=own_environment() | SETTINGS | {"OMP_NUM_THREADS": str(threads)} | (settings or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -70,7 +70,7 @@ def test_names_that_no_file_can_have(option: str, tmp_path: Path) -> None:
         (["study", *OK, "--dry-run", "--machine", "nodes=0"], ["--machine", "nodes", "0"]),
         (["study", *OK, "--dry-run", "--machine", "nodes=2,nodes=3"], ["--machine", "nodes", "twice"]),
         (["study", *OK, "--dry-run", "--machine", "memory=4Gb"], ["--machine", "memory=4Gb"]),
-        (["study", *OK, "--dry-run", "--json", "/nowhere/plan.json"], ["--json", "/nowhere/plan.json"]),
+        (["study", *OK, "--dry-run", "--json", "missing/plan.json"], ["--json", "missing/plan.json"]),
         (["study", "--n", "8", "--rows", "16", "--draws", "1", "--k", "4", "--self", "include"], ["16", "8"]),
         (["merge"], ["merge"]),
         (["merge", "-o", "new.h5", "missing.h5"], ["missing.h5"]),

@@ -15,12 +15,13 @@ from pathlib import Path
 import h5py
 import pytest
 from command_line import SETTINGS, asymptop, binary
+from own_environment import own_environment
 
 STUDY = ["study", "--n", "64", "--k", "8", "--rows", "4", "--draws", "2", "--block", "64", "--threads", "1"]
 
 
 def mpirun(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    environment = own_environment()
     return subprocess.run(
         ["mpirun", *map(str, words)],
         cwd=cwd,
@@ -141,7 +142,7 @@ def test_threads_that_openmp_binds(more: dict[str, str], tmp_path: Path) -> None
     if len(cores) < 2:
         pytest.skip("there is one core")
     bound = {"OMP_PROC_BIND": "true"} | more
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "OMP_", "GOMP"))}
+    environment = {name: value for name, value in own_environment().items() if not name.startswith(("OMP_", "GOMP"))}
     for settings in (bound, bound | {"OMP_NUM_THREADS": "2"}):
         done = subprocess.run(
             [binary(), *BENCH],

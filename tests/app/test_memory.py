@@ -9,7 +9,6 @@ plan.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 import h5py
 import pytest
 from command_line import SETTINGS, asymptop, binary
+from own_environment import own_environment
 from test_bad_input import check_refused
 
 ALLOWED = 0.2
@@ -92,11 +92,10 @@ def planned(text: str) -> float:
 
 def measured(command: list[str], ranks: int, threads: int, folder: Path) -> float:
     launcher = ["mpirun", "--bind-to", "none", "-n", str(ranks)] if ranks > 1 else []
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     words = [*launcher, sys.executable, "-S", "-E", "-c", MEASURE, f"{folder}/peak", str(binary()), *command]
     done = subprocess.run(
         [*words, "-o", folder / "r.h5"],
-        env=environment | SETTINGS | {"OMP_NUM_THREADS": str(threads)},
+        env=own_environment() | SETTINGS | {"OMP_NUM_THREADS": str(threads)},
         capture_output=True,
         text=True,
         timeout=600.0,

@@ -5,14 +5,19 @@ All runs share one cluster. Each must end with the bytes of an undisturbed study
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import slurm_cluster
 from cluster_run import LAUNCHERS, Run, write_case, write_sites
-from command_line import asymptop, binary, study
+from command_line import ROOT, assert_equal, asymptop, binary, study
 from hosts import processes_in
+from own_environment import own_environment
+from slurm import surrounding
+from slurm.run_folder import RunFolder
 from slurm_cluster import Cluster
 
 pytestmark = pytest.mark.skipif(
@@ -79,6 +84,52 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def alone(place: Path) -> dict[str, Path]:
     """The undisturbed studies."""
     return {name: study(place / f"{name}-alone.h5", ["--config", place / f"{name}.cfg"]) for name in ("long", "short")}
+
+
+def test_clients_know_this_cluster_alone(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a test can touch no job that the tests did not start, also where they are a job of another Slurm."""
+    assert cluster.environment["SLURM_CONF"] == str(cluster.folder / "slurm.conf")
+    assert cluster.said_of_itself("ClusterName") == cluster.name
+    assert cluster.said_of_itself("StateSaveLocation") == str(cluster.folder / "state")
+    assert "Invalid job id" in cluster.client("squeue", "-j", "99999", check=False), "as status reads it"
+    assert cluster.client("ip", "route", "show", "default") == "", "login reaches hosts alone"
+    surroundings = {"SLURM_CONF": "/etc/slurm/slurm.conf", "SLURM_JOB_ID": "1", "SLURM_CLUSTERS": "other"}
+    for name, value in (surroundings | {"SBATCH_PARTITION": "other", "PMI_RANK": "1"}).items():
+        monkeypatch.setenv(name, value)
+    other = Cluster(tmp_path, 1)
+    assert other.name != cluster.name
+    assert {name for name in other.environment if surrounding.OF_A_JOB.match(name)} == {"SLURM_CONF"}
+    assert other.environment["SLURM_CONF"] == str(tmp_path / "slurm.conf")
+    assert own_environment().keys().isdisjoint({*surroundings, "SBATCH_PARTITION", "PMI_RANK"})
+
+
+def test_srun_leaves_no_trace(cluster: Cluster) -> None:
+    """All that a step of Slurm is told."""
+    text = cluster.client("srun", "--mpi=pmix", "--nodes=1", "--ntasks=1", "--cpu-bind=verbose", "env", "-0")
+    inside = dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+    assert {"SLURM_JOB_ID", "SLURM_PROCID", "PMIX_RANK"} <= inside.keys()
+    left = set(surrounding.without(inside)) - set(cluster.environment)
+    assert left <= {"_", "SHLVL", "TMPDIR", "HFI_NO_BACKTRACE", "IPATH_NO_BACKTRACE"}
+
+
+def test_within_a_job(cluster: Cluster, place: Path, alone: dict[str, Path]) -> None:
+    """In a step of one of two tasks, with PMIx: tasks on its node, then jobs of their own. It goes on undisturbed."""
+    submit = [str(ROOT / "jobs/submit"), "short.cfg", "--binary", str(binary()), "--no-report", "--submit"]
+    script = [
+        f"{shlex.join([*submit, '--site', 'local', '-o', 'within local'])} || exit 1",
+        f"{shlex.join([*submit, '--site', 'srun.env', '-o', 'within srun', '--nodes', '1', '--cpus-per-task', '1'])}",
+    ]
+    step = ["srun", "--mpi=pmix", "--ntasks=1", "bash", "-c", "\n".join(script)]
+    options = ["--parsable", "--nodes=1", "--ntasks=2", "--cpus-per-task=2", f"--output={cluster.folder}/within.log"]
+    outer = cluster.client("sbatch", *options, "--wrap", shlex.join(step), cwd=place).strip()
+    assert cluster.wait(outer, 120.0) == "COMPLETED", (cluster.folder / "within.log").read_text()
+    assert cluster.field(outer, "Restarts") == "0"
+    assert_equal(place / "within local/results.h5", alone["short"])
+    submission = RunFolder(place / "within srun").read()["submissions"][0]
+    finish = submission["finish"]
+    assert outer not in (finish, *submission["arrays"].values())
+    assert cluster.wait(finish, 120.0) == "COMPLETED"
+    assert_equal(place / "within srun/results.h5", alone["short"])
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -183,10 +234,11 @@ def test_preempted(cluster: Cluster, place: Path, alone: dict[str, Path]) -> Non
 
 
 def test_a_failing_case_does_not_stop_the_others(cluster: Cluster, place: Path, alone: dict[str, Path]) -> None:
+    """Each failing task is tried once more: one that died by chance is whole then, this one is not."""
     program = place / "fails at n = 100"
     program.write_text(f'#!/bin/sh\ncase " $* " in *" --n 100 "*) kill -KILL $$ ;; esac\nexec {binary()} "$@"\n')
     program.chmod(0o755)
-    words = ["--site", "srun.env", "--target-time", "0:01", "--max-tries", "1"]
+    words = ["--site", "srun.env", "--target-time", "0:01"]
     run = Run(cluster, place, "short", "failing", *words, program=program)
     assert run.wait() == "FAILED"
     text = run.status()
@@ -195,9 +247,21 @@ def test_a_failing_case_does_not_stop_the_others(cluster: Cluster, place: Path, 
     assert "n = 100" in text
     assert "exit 137" in text
     program.write_text(f'#!/bin/sh\nexec {binary()} "$@"\n')
+    assert [event["restart"] for event in run.events("start")].count(1) == 1
     assert "twice the memory" in run.submit_again()
     assert run.wait() == "COMPLETED", run.log()
     assert run.difference(alone["short"]) == ""
+
+
+def test_ranks_leave_the_start_together(cluster: Cluster, place: Path) -> None:
+    """MPI_Init ends in a fence. Where that is none between nodes, the rank of a busy one gets messages too early."""
+    program = place / "fence, then study"
+    fence = shlex.join([sys.executable, str(ROOT / "tests/jobs/pmix_fence.py"), "2", str(program.parent)])
+    program.write_text(f'#!/bin/sh\ncase " $* " in *" --dry-run "*) exec {binary()} "$@" ;; esac\n{fence}\n')
+    program.chmod(0o755)
+    Run(cluster, place, "short", "fenced", "--site", "srun.env", "--max-tries", "1", program=program).wait()
+    seconds = [float((place / f"fence-{rank}").read_text()) for rank in range(2)]
+    assert seconds[0] < 1.0 < seconds[1], seconds
 
 
 def test_other_commands_are_one_job(cluster: Cluster, place: Path) -> None:

@@ -53,7 +53,18 @@ def test_nothing_is_executed(tmp_path: Path) -> None:
     [
         ("ACOUNT=x", ["ACOUNT", "ACCOUNT"]),
         ("account=x", ["account"]),
-        ("export ACCOUNT=x", ["export ACCOUNT"]),
+        ("export A B=x", ["A B"]),
+        ("exportACCOUNT=x", ["exportACCOUNT"]),
+        ("set ACCOUNT=x", ["set ACCOUNT"]),
+        ("ACCOUNT: x", ["ACCOUNT: x", "KEY=VALUE"]),
+        ("# fine\n\n  ACCOUNT=x\n\t= y", ["x.env:4:", "''"]),
+        ("ACCOUNT=a\x1b[2J", ["ACCOUNT", "control character"]),
+        ("A\u2028B\x85\x0c=x", ["unknown key"]),
+        ("x" * 1000 + "=y", ["unknown key", "xxx"]),
+        ("SCRATCH=~no-such-user-of-mine/runs", ["SCRATCH", "~no-such-user-of-mine/runs", "home"]),
+        ("SCHEDULER=none\nLAUNCHER=srun", ["LAUNCHER", "srun", "mpirun"]),
+        ("MAX_NODES=4 nodes", ["MAX_NODES", "4 nodes"]),
+        ("MAX_NODES=\u00b2", ["MAX_NODES", "\u00b2"]),
         ("just words", ["just words", "KEY=VALUE"]),
         ("CORES_PER_NODE=many", ["CORES_PER_NODE", "many"]),
         ("CORES_PER_NODE=0", ["CORES_PER_NODE", "0"]),
@@ -64,19 +75,105 @@ def test_nothing_is_executed(tmp_path: Path) -> None:
         ("HDF5_FILE_LOCKING=maybe", ["HDF5_FILE_LOCKING", "maybe", "BEST_EFFORT"]),
         ("MODULES='gcc", ["MODULES", "quotation"]),
         ("QOS=a\nQOS=b", ["QOS", "twice"]),
+        ("QOS=\nexport QOS=b", ["x.env:2:", "QOS", "twice"]),
     ],
 )
 def test_refused(line: str, named: list[str]) -> None:
     with pytest.raises(JobsError) as caught:
         parse_site("x", line + "\n", "x.env")
     text = str(caught.value)
-    assert "\n" not in text
+    assert len(text.splitlines()) == 1
+    assert len(text) < 600
     assert caught.value.code == 2
     for word in ["x.env:", *named]:
         assert word in text
 
 
-def test_unknown_site() -> None:
+VALUES = {
+    "a  # ours": "a",
+    "a\t# ours": "a",
+    "a#1": "a#1",
+    'a # it\'s "ours"': "a",
+    "# to be filled in": "",
+    "#": "",
+    "'a # b'  # ours": "a # b",
+    '"a # b"': "a # b",
+    '"a": "b"': '"a": "b"',
+    "''": "",
+    "o'brien  # it's his": "o'brien",
+    "a = b": "a = b",
+    "été": "été",
+    "a\u00a0": "a",
+}
+
+
+@pytest.mark.parametrize("written", VALUES)
+@pytest.mark.parametrize("line", ["ACCOUNT={}", "  export\tACCOUNT \t=\t{}  ", "\tACCOUNT= {}\r"])
+def test_values(written: str, line: str) -> None:
+    """As a shell reads them: quotes, comments, blanks."""
+    site = parse_site("x", f"QOS=q\r\n{line.format(written)}\nPARTITION=p", "x.env")
+    assert (site.account, site.qos, site.partition) == (VALUES[written], "q", "p")
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("--mpi=pmix '--x=a b' # ours", ("--mpi=pmix", "--x=a b")),
+        ("'--a b' --c 'd e'", ("--a b", "--c", "d e")),
+        ("'--comment=a # b' --x=\"it's\"  # ours", ("--comment=a # b", "--x=it's")),
+        ('--comment="a # b"', ("--comment=a # b",)),
+        ('"gcc openmpi"', ("gcc", "openmpi")),
+    ],
+)
+def test_words(written: str, words: tuple[str, ...]) -> None:
+    assert parse_site("x", f"LAUNCHER_OPTIONS={written}", "x.env").launcher_options == words
+
+
+ENCODINGS = {
+    "a byte-order mark": b"\xef\xbb\xbf",
+    "UTF-16, as Windows' editors say Unicode": None,
+    "plain": b"",
+}
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_what_editors_write(name: str, ends: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = ends.join(["ACCOUNT=été", "# ends in … and \x85", "QOS=b", ""])
+    mark = ENCODINGS[name]
+    file = tmp_path / "x.env"
+    file.write_bytes(text.encode("utf-16") if mark is None else mark + text.encode())
+    site = read_site(str(file))
+    assert (site.account, site.qos) == ("été", "b")
+    assert capsys.readouterr().out == ""
+
+
+def test_latin_1_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "x.env"
+    file.write_bytes("# für uns\nACCOUNT=été # à nous\n".encode("latin-1"))
+    assert read_site(str(file)).account == "été"
+    assert capsys.readouterr().out == f"note: {file}:1 is not UTF-8; the file is read as Latin-1\n"
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ASYMPTOP_TEST_PLACE", "~/there")
+    values = {"~": "", "~/runs": "/runs", '"~/my runs" # ours': "/my runs", "$HOME/runs": "/runs"}
+    values |= {"$ASYMPTOP_TEST_PLACE/x": "/there/x", "~/a~b": "/a~b"}
+    for written, below in values.items():
+        site = parse_site("x", f"SCRATCH={written}\nBINARY={written}", "x.env")
+        assert site.scratch == site.binary == f"{tmp_path}{below}"
+    assert parse_site("x", "SCRATCH=a/~b", "x.env").scratch == "a/~b"
+    (tmp_path / "mine.env").write_text("QOS=mine")
+    assert read_site("~/mine.env").qos == "mine"
+
+
+def test_the_launcher_without_slurm() -> None:
+    assert parse_site("x", "SCHEDULER=none", "x.env").launcher == "mpirun"
+
+
+def test_unknown_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(JobsError, match="local"):
         read_site("nowhere")
 

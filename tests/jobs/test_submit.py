@@ -6,38 +6,19 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from case_files import make_invalid
-from command_line import ROOT, SETTINGS, assert_equal, asymptop, binary, study
+from command_line import ROOT, assert_equal, asymptop, binary, study
+from jobs_commands import CASE, CLUSTER, jobs
 
 pytestmark = pytest.mark.skipif(
     not binary().is_file(), reason=f"no binary at {binary()}: build it or set ASYMPTOP_BINARY"
 )
-CASE = "n = 64,128,200\nd = 8,16\nsigma = 1,2*sqrt(log(n))\nk = 4,n^0.5\nrows = 4\ndraws = 2\nblock = 64\n"
-CLUSTER = "CORES_PER_NODE=8\nMEMORY_PER_NODE=16G\nRANKS_PER_NODE=2\nMAX_NODES=4\nMAX_ARRAY_SIZE=2\n"
 BAD_NAME = "a b 'c' \"d\" $HOME `x` %a \\ ; & *"
-
-
-def jobs(command: str, *words: str | Path, cwd: Path, code: int = 0) -> str:
-    """Runs one of the three commands; what it printed, both streams."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    outcome = subprocess.run(
-        [sys.executable, ROOT / "jobs" / command, *map(str, words)],
-        cwd=cwd,
-        env=environment | SETTINGS,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120.0,
-    )
-    assert outcome.returncode == code, outcome.stdout + outcome.stderr
-    return outcome.stdout + outcome.stderr
 
 
 @pytest.fixture
@@ -132,7 +113,7 @@ def test_large_cases_get_nodes(place: Path) -> None:
         (["--site", "site.env", "--", "--k", "nn"], ["nn"]),
         (["--site", "site.env", "--", "--output", "x.h5"], ["--output", "jobs/submit"]),
         (["--site", "site.env", "--", "--machine=nodes=2"], ["--machine"]),
-        (["--site", "site.env", "--binary", "/nowhere/asymptop"], ["/nowhere/asymptop"]),
+        (["--site", "site.env", "--binary", "missing/asymptop"], ["missing/asymptop"]),
         (["--continue", "nothing"], ["nothing"]),
     ],
     ids=lambda value: " ".join(value),
@@ -171,10 +152,77 @@ def test_a_run_without_slurm(place: Path) -> None:
     assert_equal(run / "results.h5", alone)
 
 
+@pytest.mark.parametrize("script", ["submit", "status", "finish"])
+def test_a_full_standard_output(script: str, place: Path) -> None:
+    """Exit 1 and one line, and nothing is begun that was not told of."""
+    run = place / "my run"
+    submit(place, "--site", "local", "-o", run, "--no-report", "--submit", "--", "--n", "64", "--d", "8")
+    words = {"submit": ["my case.cfg", "--binary", binary(), "--site", "local", "-o", "other", "--submit"]}
+    for given in (words.get(script, [run]), ["--help"]):
+        text = jobs(script, *given, cwd=place, code=1, stdout=Path("/dev/full"))
+        assert text == f"jobs/{script}: standard output cannot be written: No space left on device\n"
+    assert not (place / "other").exists()
+
+
+@pytest.mark.parametrize("letters", ["latin-1", "ascii"])
+def test_terminals_of_few_letters(letters: str, tmp_path: Path) -> None:
+    """What they do not know is printed as an escape; files keep the names that they have."""
+    place = tmp_path / "Läufe → ∞"
+    place.mkdir()
+    (place / "my case.cfg").write_text(CASE)
+    settings = {"PYTHONIOENCODING": letters, "LC_ALL": "C"}
+    words = ["my case.cfg", "--binary", binary(), "--site", "local", "-o", "lauf ∞", "--no-report"]
+    text = jobs("submit", *words, "--submit", "--", "--n", "64", cwd=place, settings=settings)
+    assert "lauf \\u221e" in text
+    text = jobs("status", place / "lauf ∞", cwd=place, settings=settings)
+    assert "2 done" in text
+    text = jobs("status", "keiner ∞", cwd=place, code=2, settings=settings)
+    assert len(text.splitlines()) == 1
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """Bytes of an older time: Latin-1 in a folder's name."""
+    place = tmp_path / os.fsdecode("Läufe".encode("latin-1"))
+    place.mkdir()
+    (place / "c.cfg").write_text(CASE)
+    words = ["c.cfg", "--binary", binary(), "--site", "local", "-o", "run", "--no-report", "--submit"]
+    jobs("submit", *words, "--", "--n", "64", cwd=place)
+    assert "2 done" in jobs("status", place / "run", cwd=place)
+
+
+def test_the_home_folder(tmp_path: Path) -> None:
+    """`~` where no shell opened it: `--output=~/x`, a site's SCRATCH, quoted names."""
+    home = {"HOME": str(tmp_path / "home")}
+    for part in ("home", "work"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "home/my.cfg").write_text(CASE)
+    (tmp_path / "home/my.env").write_text("SCHEDULER=none # here\nLAUNCHER_OPTIONS=--bind-to none\nSCRATCH=~/runs\n")
+    (tmp_path / "home/program").symlink_to(binary())
+    words = ["~/my.cfg", "--site", "~/my.env", "--binary=~/program", "--no-report", "--submit"]
+    for more, run in (([], "runs/my"), (["--output=~/a/b"], "a/b")):
+        jobs("submit", *words, *more, "--", "--n", "64", cwd=tmp_path / "work", settings=home)
+        assert (tmp_path / "home" / run / "results.h5").is_file()
+        for script in ("status", "finish"):
+            jobs(script, f"~/{run}", cwd=tmp_path / "work", settings=home)
+        assert "nothing is left" in jobs("submit", f"--continue=~/{run}", cwd=tmp_path / "work", settings=home)
+    assert list((tmp_path / "work").iterdir()) == []
+    text = jobs("submit", *words, "--output=~no-such-user/x", cwd=tmp_path / "work", code=2, settings=home)
+    assert "~no-such-user/x" in text
+    assert len(text.splitlines()) == 1
+
+
+def test_a_place_that_takes_no_run(place: Path) -> None:
+    (place / "file").write_text("")
+    for output in ("file", "file/run", "x" * 300):
+        text = submit(place, "--site", "local", "-o", output, "--submit", code=2)
+        assert [line for line in text.splitlines() if line.startswith("jobs/submit:")] == text.splitlines()[-1:]
+        assert f"--output is '{place}/{output}': " in text
+
+
 def test_an_invalid_case_is_whole(place: Path) -> None:
     run = place / "run"
     submit(place, "--site", "local", "-o", run, "--no-report", "--submit", "--", "--n", "64", "--d", "8")
-    make_invalid(run / "results.h5.cases/n64-d8-sigma2.h5")
+    make_invalid(run / "results.h5.cases/n64-d8-sigma1.h5")
     text = jobs("status", run, cwd=place, code=1)
     assert "1 invalid" in text
     assert "1 valid" in text

@@ -6,13 +6,15 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import ROOT
-from slurm.run_folder import shell_assignments
+from own_environment import own_environment
+from slurm.run_folder import RunFolder, shell_assignments
 
 # Says what it was given; then does what $PLANS/UNIT says. `catch` is a program that stops when asked.
 PROGRAM = """#!/usr/bin/env bash
@@ -70,8 +72,8 @@ class Task:
         )
         (self.run / "tasks/r1-a01/4.units").write_text("".join(f"u{i} --unit u{i} --n {i},9\n" for i in (1, 2, 3)))
         (self.run / "study.args").write_bytes(b"".join(word.encode() + b"\0" for word in COMMON))
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        self.environment |= {
+        self.note("6")
+        self.environment = own_environment() | {
             "PATH": f"{tools}:{os.environ['PATH']}",
             "PLANS": str(self.plans),
             "SLURM_JOB_ID": "7",
@@ -80,13 +82,18 @@ class Task:
             "SLURM_CPUS_ON_NODE": "1",
         }
 
+    def note(self, job: str) -> None:
+        """As jobs/submit does when sbatch has given it this number."""
+        earlier = {"arrays": {"r1-a1": "7", "r1-a011": "7"}, "finish": "7"}
+        RunFolder(self.run).write({"submissions": [earlier, {"arrays": {"r1-a01": job, "r1-a02": "7"}}]})
+
     def plan(self, **units: object) -> None:
         for unit, text in units.items():
             (self.plans / unit).write_text(str(text))
 
-    def start(self, restart: int = 0) -> subprocess.Popen[str]:
+    def start(self, *index: str, restart: int = 0) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [ROOT / "jobs/slurm/task.sh", self.run, self.run / "tasks/r1-a01"],
+            [ROOT / "jobs/slurm/task.sh", self.run, self.run / "tasks/r1-a01", *index],
             env=self.environment | {"SLURM_RESTART_COUNT": str(restart)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -95,7 +102,7 @@ class Task:
         )
 
     def go(self, restart: int = 0, send: signal.Signals | None = None) -> tuple[int, str]:
-        process = self.start(restart)
+        process = self.start(restart=restart)
         if send is not None:
             deadline = time.monotonic() + 10.0
             while not (self.plans / "running").exists():
@@ -114,7 +121,7 @@ class Task:
 
     def requeues(self) -> int:
         path = self.plans / "scontrol"
-        return path.read_text().splitlines().count("requeue 7") if path.exists() else 0
+        return path.read_text().splitlines().count("requeue 6_4") if path.exists() else 0
 
     def events(self, restart: int = 0) -> list[dict[str, Any]]:
         path = self.run / f"attempts/r1-a01-4.7.{restart}.jsonl"
@@ -217,6 +224,40 @@ def test_cancelled_jobs_stay_cancelled(task: Task, state: str) -> None:
     assert task.go(send=signal.SIGTERM)[0] == 75
     assert task.requeues() == 0
     assert task.events()[-1]["requeued"] is False
+
+
+def test_the_note_may_come_after_the_start(task: Task) -> None:
+    """sbatch returns, and its number is written, when the job may run already."""
+    (task.run / "manifest.json").unlink()
+    threading.Timer(1.0, lambda: task.note("6")).start()
+    task.plan(u1=75)
+    assert task.go()[0] == 75
+    assert task.requeues() == 1
+
+
+OTHER_JOBS = {
+    "a shell of salloc": {"SLURM_ARRAY_JOB_ID": None, "SLURM_ARRAY_TASK_ID": None},
+    "another array": {"SLURM_ARRAY_JOB_ID": "7"},
+    "a number that begins alike": {"SLURM_ARRAY_JOB_ID": "66"},
+    "another task": {"SLURM_ARRAY_TASK_ID": "3"},
+}
+
+
+@pytest.mark.parametrize("plan", [75, 1, "kill"])
+@pytest.mark.parametrize("other", OTHER_JOBS)
+def test_the_jobs_of_others_are_let_be(task: Task, other: str, plan: int | str) -> None:
+    """The script by hand in a job that is none of this run: Slurm is asked nothing of it."""
+    task.plan(u1=plan)
+    for name, value in OTHER_JOBS[other].items():
+        task.environment.pop(name)
+        if value is not None:
+            task.environment[name] = value
+    process = task.start("4")
+    process.communicate(timeout=20.0)
+    assert process.returncode == (75 if plan == 75 else 1)
+    assert not (task.plans / "scontrol").exists()
+    (log,) = (task.run / "logs").iterdir()
+    assert "not requeued: job 7 is none that this run has submitted" in log.read_text()
 
 
 def test_a_missing_module_is_said(task: Task) -> None:

@@ -105,7 +105,7 @@ TEST(BenchOptions, Refused) {
            {{"--rows", "4"}, {"--rows", "bench --help"}},
            {{"stray"}, {"stray"}},
            {{"-o", ""}, {"--output"}},
-           {{"--config", "/no/such/file.cfg"}, {"--config", "/no/such/file.cfg"}},
+           {{"--config", "/dev/null/file.cfg"}, {"--config", "/dev/null/file.cfg"}},
        }) {
     auto const line = refusal(c.arguments);
     EXPECT_NE(line, "") << c.arguments[0] << " is taken";

@@ -176,7 +176,7 @@ TEST(Options, Refused) {
            {{"--n", "64", "--threads", "-1"}, {"--threads", "-1"}},
            {{"--n", "64", "--force", "--resume"}, {"--force", "--resume"}},
            {{"--n", "64", "-o", ""}, {"output"}},
-           {{"--n", "64", "--config", "/no/such/file.cfg"}, {"/no/such/file.cfg"}},
+           {{"--n", "64", "--config", "/dev/null/file.cfg"}, {"/dev/null/file.cfg"}},
            {{"--n", "64", "--input", "x.h5", "--sigma", "2"}, {"--sigma", "--input"}},
            {{"--n", "64", "--n", "128"}, {"n"}},
        }) {

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from own_environment import own_environment
+
 FOLDER = Path(__file__).resolve().parent
 MPI_SETTINGS = FOLDER.parents[1] / "jobs" / "setup" / "mpi.sh"
 NAMESPACES = ["unshare", "--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -144,7 +146,7 @@ class Hosts:
             "OMP_NUM_THREADS",
         ]
         script = f". {shlex.quote(str(MPI_SETTINGS))} && exec {shlex.join([*words, *map(str, command)])}"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "OMPI_"))}
+        environment = {name: value for name, value in own_environment().items() if not name.startswith("OMPI_")}
         return subprocess.Popen(
             self.inside("login", ["bash", "-c", script]),
             env=environment | SETTINGS | {"OMP_NUM_THREADS": "1"} | dict(settings or {}),

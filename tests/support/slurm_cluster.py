@@ -4,12 +4,14 @@
         cluster.client("sbatch", ...)
 
 Configuration, keys, logs and state lie in the folder. Daemons and jobs live in the hosts' namespaces and end with them.
+Clients know this cluster alone, by its own configuration, and reach no other: `login` has no network beyond the hosts'.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -20,12 +22,13 @@ from types import TracebackType
 
 import hosts
 from hosts import Hosts, eventually
+from own_environment import own_environment
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 # Not PREEMPTED, REQUEUED, SIGNALING and the like: such a job is on its way to be PENDING. "": Slurm has forgotten it.
 ENDED = {"", "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
 CONFIGURATION = """\
-ClusterName=test
+ClusterName={name}
 SlurmctldHost=login(10.77.0.254)
 SlurmUser=root
 AuthType=auth/munge
@@ -71,13 +74,12 @@ def why_not() -> str:
 class Cluster:
     def __init__(self, folder: Path, nodes: int = 2, processors: int = 8, seconds_until_down: int = 10) -> None:
         self.folder = folder
+        self.name = f"test-{os.getpid()}-{secrets.token_hex(4)}"
         self.hosts = Hosts(nodes)
         self._processors = processors
         self._down = seconds_until_down
         path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_", "OMPI_"))
-        }
+        kept = {name: value for name, value in own_environment().items() if not name.startswith("OMPI_")}
         self.environment = kept | {
             "PATH": path,
             "SLURM_CONF": str(folder / "slurm.conf"),
@@ -112,7 +114,7 @@ class Cluster:
         key = munge / "key"
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(128))
-        lines = CONFIGURATION.format(folder=self.folder, down=self._down)
+        lines = CONFIGURATION.format(folder=self.folder, down=self._down, name=self.name)
         for i, host in enumerate(self.hosts.names, start=1):
             lines += f"NodeName={host} NodeAddr=10.77.0.{i} CPUs={self._processors} RealMemory=4000 State=UNKNOWN\n"
         (self.folder / "slurm.conf").write_text(lines)
@@ -123,10 +125,18 @@ class Cluster:
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         self.client("munged", "--force", *(f"--{option}={munge / name}" for option, name in files.items()))
         self.client("slurmctld", "-c")
+        if not eventually(lambda: self.said_of_itself("ClusterName") == self.name, 10.0):
+            raise RuntimeError(f"its controller does not answer, but {self.said_of_itself('ClusterName')!r}")
         for host in self.hosts.names:
             self.start_slurmd(host)
         if not eventually(lambda: self.nodes() == dict.fromkeys(self.hosts.names, "idle"), 20.0):
             raise RuntimeError(f"Slurm does not come up: {self.nodes()}; see {self.folder}")
+
+    def said_of_itself(self, setting: str) -> str:
+        """By the controller that answers clients."""
+        text = self.client("scontrol", "show", "config", check=False)
+        match = re.search(rf"^{setting}\s*= (.*)$", text, re.MULTILINE)
+        return match[1].strip() if match else ""
 
     def start_slurmd(self, host: str) -> None:
         self.on(host, "slurmd")
