@@ -6,15 +6,25 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
+from .streams import OutputError, run_command
 from .trial import tried
 
 # One module per command, each with add_parser(subparsers) and run(arguments) -> exit code.
 COMMAND_MODULES = ("convert", "report_command", "scaling_command", "advise", "weights", "validate", "jobs_command")
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        command = " ".join(self.prog.split()[3:])
+        self.exit(2, f"asymptop {command}".rstrip() + ": " + "\\n".join(message.splitlines()) + "\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python3 -m asymptop", description="Analysis of Asymptop results: how attention becomes sparse."
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -27,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         return arguments.run(arguments)
+    except OutputError:
+        raise
     except Exception as error:
         if not tried:
             raise
@@ -37,5 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+def program() -> int:
+    """As run from a shell."""
+    named = [word for word in sys.argv[1:2] if not word.startswith("-")]
+    return run_command(" ".join(["asymptop", *named]), main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

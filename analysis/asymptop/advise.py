@@ -13,8 +13,10 @@ from typing import TextIO
 from . import laws
 from .budgets import COSTS, NORMS, BudgetError, Comparison, compare_laws
 from .decisions import power_of_two
+from .law_grammar import number
 from .reader import ResultsError, open_results
 from .series import Series, group_series
+from .sizes import SizeError, expand, parse_size
 
 EXIT_OK = 0
 EXIT_USAGE = 2
@@ -70,18 +72,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def _numbers(option: str, text: str) -> list[float]:
-    """Positive numbers; powers such as 2^14 are allowed."""
-    found = []
-    for part in text.split(","):
-        try:
-            value = laws.evaluate(part, 1.0)
-        except laws.LawError:
-            value = math.nan
-        if not value >= 1.0:
-            raise UsageError(f"{option} is '{text}', allowed is a list of numbers from 1, such as 64,2^10")
-        found.append(value)
+def _budgets(text: str) -> list[float]:
+    """Sizes, and numbers between them."""
+    try:
+        found = [float(number(part.strip(" \t")) or parse_size(part.strip(" \t"))) for part in text.split(",")]
+    except SizeError:
+        found = [0.0]
+    if min(found) < 1.0:
+        raise UsageError(f"--budget is '{text}', allowed is a list of numbers from 1, such as 64,2^10")
     return found
+
+
+def _lengths(text: str) -> list[int]:
+    try:
+        return expand(text)
+    except SizeError as error:
+        raise UsageError(f"--lengths is '{text}': {error}") from error
 
 
 def _norms(text: str | None) -> list:
@@ -98,7 +104,7 @@ def _chosen(series: Sequence[Series], law: str | None) -> list[Series]:
     measured = [s for s in series if s.cases]
     if law is None:
         return measured
-    chosen = [s for s in measured if s.first.sigma_law == law]
+    chosen = [s for s in measured if laws.same(s.first.sigma_law, law)]
     if not chosen:
         known = ", ".join(dict.fromkeys(s.first.sigma_law for s in measured))
         raise UsageError(f"--sigma is '{law}', the file holds {known}")
@@ -106,8 +112,8 @@ def _chosen(series: Sequence[Series], law: str | None) -> list[Series]:
 
 
 def _comparisons(series: Sequence[Series], arguments: argparse.Namespace) -> list[Comparison]:
-    budgets = _numbers("--budget", arguments.budget)
-    lengths = None if arguments.lengths is None else [round(n) for n in _numbers("--lengths", arguments.lengths)]
+    budgets = _budgets(arguments.budget)
+    lengths = None if arguments.lengths is None else _lengths(arguments.lengths)
     norms = _norms(arguments.norm)
     costs = [arguments.cost] if arguments.cost else list(COSTS)
     found = [

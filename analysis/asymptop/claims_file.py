@@ -224,8 +224,7 @@ def _claim(entry: Mapping, where: str) -> Claim:
 def read_claims(path: Path) -> tuple[Claim, ...]:
     """The claims of a file, in its order. Raises ClaimsError."""
     try:
-        with path.open("rb") as stream:
-            document = tomllib.load(stream)
+        document = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ClaimsError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

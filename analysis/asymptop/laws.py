@@ -1,6 +1,6 @@
 """Laws: expressions in n such as `400`, `4*n^0.5` or `2*sqrt(log(n))`, for k and for sigma.
 
-The grammar is that of the asymptop program: n, numbers, + - * / ^, parentheses, log (natural) and sqrt.
+The grammar (law_grammar.py) is that of the asymptop program: n, numbers, + - * / ^, parentheses, log (natural), sqrt.
 What a law does as n grows (a power of n, a power of log n) is found from its values, so every spelling of
 the same law is recognised.
 """
@@ -11,6 +11,9 @@ import ast
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+
+from .law_grammar import IEEE_FUNCTIONS, IEEE_OPERATORS, LawError, parse
 
 _PROBES = tuple(2.0**e for e in (8, 14, 20, 26, 32, 40))
 _OPERATORS = {
@@ -20,11 +23,6 @@ _OPERATORS = {
     ast.Div: lambda a, b: a / b,
     ast.Pow: lambda a, b: a**b,
 }
-_FUNCTIONS = {"log": math.log, "sqrt": math.sqrt}
-
-
-class LawError(ValueError):
-    """The text is not a law, or has no finite value at n."""
 
 
 @dataclass(frozen=True)
@@ -73,45 +71,47 @@ PHASES = {
 }
 
 
-def _parse(law: str) -> ast.expr:
-    try:
-        return ast.parse(law.strip().replace("^", "**"), mode="eval").body
-    except (SyntaxError, ValueError) as error:
-        raise LawError(f"'{law}' is not a law in n") from error
+def _value(
+    node: ast.expr, names: Mapping[str, float], functions: Mapping[str, Callable], operators: Mapping[type, Callable]
+) -> float:
+    def value(part: ast.expr) -> float:
+        return _value(part, names, functions, operators)
 
-
-def _value(node: ast.expr, names: Mapping[str, float], functions: Mapping[str, Callable]) -> float:
     match node:
-        case ast.Constant(value=int() | float() as number):
-            return float(number)
-        case ast.Name(id=name) if name in names:
+        case ast.Constant(value=number):
+            return number
+        case ast.Name(id=name):
             return names[name]
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, names, functions)
-        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _value(operand, names, functions)
-        case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATORS:
-            return _OPERATORS[type(operator)](_value(left, names, functions), _value(right, names, functions))
-        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in functions:
-            return functions[name](_value(argument, names, functions))
-    allowed = f"{', '.join(names)}, numbers, + - * / ^, parentheses, {' and '.join(functions)}"
-    raise LawError(f"a law may hold {allowed} only")
+            return -value(operand)
+        case ast.UnaryOp(operand=operand):
+            return value(operand)
+        case ast.BinOp(left=left, op=operator, right=right):
+            return operators[type(operator)](value(left), value(right))
+        case ast.Call(func=ast.Name(id=name), args=[argument]):
+            return functions[name](value(argument))
+    raise LawError("not a law")
 
 
 def formula(text: str, names: Sequence[str], functions: Mapping[str, Callable]) -> Callable[..., float]:
     """A function of the names, in their order, from an expression in them. Raises LawError now, not when called."""
-    node = _parse(text)
-    _value(node, {name: 0.5 for name in names}, functions)
-    return lambda *values: _value(node, dict(zip(names, values, strict=True)), functions)
+    node = parse(text, names, functions)
+
+    def value(*values: float) -> float:
+        return _value(node, dict(zip(names, values, strict=True)), functions, _OPERATORS)
+
+    return value
+
+
+@cache
+def _law(text: str) -> ast.expr:
+    return parse(text, ("n",), IEEE_FUNCTIONS)
 
 
 def evaluate(law: str, n: float) -> float:
     """Value of the law at n. Raises LawError."""
-    try:
-        value = _value(_parse(law), {"n": float(n)}, _FUNCTIONS)
-    except (ArithmeticError, ValueError) as error:
-        raise error if isinstance(error, LawError) else LawError(f"'{law}' has no value at n = {n:g}") from error
-    if isinstance(value, complex) or not math.isfinite(value):
+    value = _value(_law(law), {"n": float(n)}, IEEE_FUNCTIONS, IEEE_OPERATORS)
+    if not math.isfinite(value):
         raise LawError(f"'{law}' has no finite value at n = {n:g}")
     return value
 
@@ -125,8 +125,11 @@ def _power_of(law: str, base: list[float]) -> PowerLaw | None:
     if min(values) <= 0:
         return None
     exponent = math.log(values[-1] / values[0]) / math.log(base[-1] / base[0])
-    prefactor = values[0] / base[0] ** exponent
-    if all(math.isclose(v, prefactor * b**exponent, rel_tol=1e-9) for v, b in zip(values, base, strict=True)):
+    powers = [IEEE_OPERATORS[ast.Pow](b, exponent) for b in base]
+    if not all(0.0 < power < math.inf for power in powers):
+        return None
+    prefactor = values[0] / powers[0]
+    if all(math.isclose(v, prefactor * power, rel_tol=1e-9) for v, power in zip(values, powers, strict=True)):
         return PowerLaw(prefactor, exponent)
     return None
 
@@ -193,6 +196,6 @@ def to_tex(law: str) -> str:
     """The law for a plot's label, as mathtext; text that is no law stays as it is, its dollar signs escaped."""
     try:
         evaluate(law, 2.0**20)
-        return f"${_tex(_parse(law))}$"
-    except (LawError, RecursionError):
+        return f"${_tex(_law(law))}$"
+    except LawError:
         return law.replace("$", r"\$")

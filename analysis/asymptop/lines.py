@@ -58,7 +58,7 @@ def _k_line(law: str, exponent: float, slow: bool = False) -> Line:
         law,
         exponent,
         lambda case: k_of_law(case, law),
-        lambda n: max(1.0, float(round(laws.evaluate(law, n)))),
+        lambda n: max(1.0, math.floor(laws.evaluate(law, n) + 0.5)),
         law,
         slow,
     )

@@ -9,10 +9,10 @@ from functools import lru_cache
 
 from . import finite_size
 from .expectations import sigma_at
+from .head_predictions import recommend
 from .needed_keys import keys_needed, limit_of
 from .quantities import TAIL_MASS
 from .series import Series
-from .weights import recommend
 
 SIGMAS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0)
 EPSILONS = (0.1, 0.01)

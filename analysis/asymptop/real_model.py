@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from .real_model_encoder import Array, Encoder, load_encoder
 from .real_model_heads import HeadSums, HeadTable
 from .real_model_text import read_lines
+from .streams import run_command
 from .tensor_file import TensorFile
 from .tensors import TensorError
 
@@ -238,4 +239,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("real model", main))

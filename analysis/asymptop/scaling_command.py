@@ -35,7 +35,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("scaling"), metavar="DIR", help="(%(default)s)")
     add_projection_options(parser)
     parser.set_defaults(run=run)
-    parser.error = lambda message: parser.exit(2, f"asymptop scaling: {message}\n")  # one line, without the usage
 
 
 def add_projection_options(parser: argparse.ArgumentParser) -> None:

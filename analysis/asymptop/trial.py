@@ -19,6 +19,7 @@ import h5py
 PROCESSOR_SECONDS = 10
 SECONDS_PER_BYTE = 2e-8
 ADDRESS_SPACE = 4 << 30
+LARGE = 1 << 30  # bytes of a dataset that is not read to its end
 _OUT_OF_MEMORY = 3
 
 tried: set[Path] = set()
@@ -83,7 +84,7 @@ def _lower(what: int, value: int) -> None:
 
 
 def _read_through(path: Path) -> None:
-    """Every attribute, value and scale."""
+    """Every attribute, value (of large datasets the first) and scale."""
 
     def read(node: h5py.Group | h5py.Dataset) -> None:
         for attempt in (lambda: list(node.attrs.items()), lambda: _read_data(node)):
@@ -104,6 +105,16 @@ def _read_data(node: h5py.Group | h5py.Dataset) -> None:
         for name in node:
             node.get(name)
         return
-    _ = node[()], node.is_scale, h5py.check_string_dtype(node.dtype)
+    _ = node[_part(node)], node.is_scale, h5py.check_string_dtype(node.dtype)
     for axis in node.dims:
         _ = [scale.name for scale in axis.values()]
+
+
+def _part(node: h5py.Dataset) -> tuple[slice, ...]:
+    """All of a dataset; of a large one, of tensors say, the first values along every axis."""
+    left = LARGE // max(1, node.dtype.itemsize)
+    part: list[slice] = []
+    for extent in reversed(node.shape or ()):
+        part.insert(0, slice(0, min(extent, max(1, left))))
+        left //= max(1, part[0].stop)
+    return tuple(part)

@@ -70,14 +70,14 @@ class Cell:
 
 def read_reference(path: Path) -> list[Expected]:
     """Rows of a CSV file with COLUMNS; lines that start with # are comments. Raises TableError."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
+    try:  # with a byte-order mark or comments in another encoding, as editors save it
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             table = csv.DictReader(line for line in file if not line.startswith("#"))
             missing = [c for c in COLUMNS if c not in (table.fieldnames or ())]
             if missing:
                 raise TableError(f"{path}: column '{missing[0]}' is missing, needed are {', '.join(COLUMNS)}")
             return [_expected(row, f"{path}: line {i}") for i, row in enumerate(table, start=1)]
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, csv.Error) as error:
         raise TableError(f"{path}: {getattr(error, 'strerror', None) or 'not a text file'}") from error
 
 
@@ -87,7 +87,7 @@ def _expected(row: dict[str, str], where: str) -> Expected:
     try:
         exponent, mean, error = (float(row[name]) for name in ("log2_n", "mean", "standard_error"))
         laws.evaluate(row["sigma_law"], 2.0**exponent)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise TableError(f"{where}: log2_n, sigma_law, mean or standard_error cannot be read") from error
     if not (isfinite(mean) and isfinite(error) and error >= 0):
         raise TableError(f"{where}: mean or standard_error is not a finite number")

@@ -3,9 +3,12 @@
 #include <muParser.h>
 
 #include <algorithm>
-#include <cctype>
+#include <charconv>
 #include <cmath>
+#include <optional>
+#include <set>
 #include <sstream>
+#include <string_view>
 
 #include "config/errors.hpp"
 
@@ -14,66 +17,159 @@ namespace {
 
 constexpr char const* grammar = "one expression in n with + - * / ^ ( ) log sqrt and numbers";
 
-/// muParser knows more than a law may hold (assignment, lists, comparisons, other functions), so tokens are checked first.
-void check_tokens(std::string const& option, std::string const& text) {
-  if (text.size() > 256) throw UsageError(option, text.substr(0, 40) + "...", "is longer than 256 characters");
-  int depth = 0;
-  for (std::size_t i = 0; i < text.size();) {
-    auto const c = static_cast<unsigned char>(text[i]);
-    if (std::isspace(c) != 0) {
-      ++i;
-    } else if (std::isalpha(c) != 0) {
-      std::size_t end = i;
-      while (end < text.size() && (std::isalnum(static_cast<unsigned char>(text[end])) != 0 || text[end] == '_')) ++end;
-      auto const name = text.substr(i, end - i);
-      if (name != "n" && name != "log" && name != "sqrt")
-        throw UsageError(option, text, "has the unknown name '" + name + "'; a law is " + grammar);
-      i = end;
-    } else if (std::isdigit(c) != 0 || c == '.') {
-      std::size_t end = i;
-      while (end < text.size() && (std::isdigit(static_cast<unsigned char>(text[end])) != 0 || text[end] == '.')) ++end;
-      if (end < text.size() && (text[end] == 'e' || text[end] == 'E')) {
-        std::size_t digits = end + 1;
-        if (digits < text.size() && (text[digits] == '+' || text[digits] == '-')) ++digits;
-        if (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits])) != 0) {
-          while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits])) != 0) ++digits;
-          end = digits;
-        }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+/// Where a number that begins at `at` ends: digits with at most one point, and an exponent if it has digits. `at` where there is none.
+std::size_t end_of_number(std::string_view text, std::size_t at) {
+  auto const digits = [&](std::size_t from) {
+    while (from < text.size() && is_digit(text[from])) ++from;
+    return from;
+  };
+  auto end = digits(at);
+  bool some = end > at;
+  if (end < text.size() && text[end] == '.') {
+    auto const point = end;
+    end = digits(point + 1);
+    some = some || end > point + 1;
+  }
+  if (!some) return at;
+  if (end < text.size() && (text[end] == 'e' || text[end] == 'E')) {
+    auto const sign = end + 1 < text.size() && (text[end + 1] == '+' || text[end + 1] == '-') ? end + 2 : end + 1;
+    if (digits(sign) > sign) end = digits(sign);
+  }
+  return end;
+}
+
+/// The grammar, once for this program and once for its reader in Python (analysis/asymptop/law_grammar.py): a text is taken by both or by
+/// neither. muParser knows more (assignment, lists, comparisons, other functions) and reads numbers with the locale's point.
+class GrammarCheck {
+ public:
+  GrammarCheck(std::string const& option, std::string const& text) : option_(option), text_(text) {}
+
+  void run() {
+    if (text_.size() > 256) throw UsageError(option_, text_.substr(0, 40) + "...", "is longer than 256 characters");
+    while (at_ < text_.size()) {
+      if (std::string_view(" \t\n\v\f\r").find(text_[at_]) != std::string_view::npos) {
+        ++at_;
+      } else if (operand_) {
+        take_operand();
+      } else {
+        take_operator();
       }
-      i = end;
-    } else if (c != '\0' && std::string("+-*/^()").find(static_cast<char>(c)) != std::string::npos) {
-      depth += c == '(' ? 1 : 0;
-      if (depth > 50) throw UsageError(option, text, "nests parentheses more than 50 deep");
-      ++i;
+    }
+    if (operand_ || depth_ > 0) fail("ends too early");
+  }
+
+ private:
+  void take_operand() {
+    char const c = text_[at_];
+    bool const signed_already = sign_;
+    sign_ = false;
+    if ((c == '+' || c == '-') && !signed_already) {
+      sign_ = true;
+      ++at_;
+    } else if (c == '(') {
+      open();
+    } else if (is_letter(c)) {
+      take_name();
+    } else if (auto const end = end_of_number(text_, at_); end > at_) {
+      auto const digits = text_.substr(at_, end - at_);
+      if (!decimal_number(digits)) throw UsageError(option_, text_, "has the number " + digits + ", which a double does not hold");
+      at_ = end;
+      operand_ = false;
     } else {
-      auto const character =
-          c < 128 && c >= 32 ? std::string("the character '") + text[i] + "'" : std::string("a character that is not plain text");
-      throw UsageError(option, text, "has " + character + "; a law is " + grammar);
+      refuse_character();
     }
   }
+
+  void take_name() {
+    auto const from = at_;
+    while (at_ < text_.size() && (is_letter(text_[at_]) || is_digit(text_[at_]) || text_[at_] == '_')) ++at_;
+    auto const name = text_.substr(from, at_ - from);
+    if (name == "n") {
+      operand_ = false;
+    } else if (name != "log" && name != "sqrt") {
+      throw UsageError(option_, text_, "has the unknown name '" + name + "'; a law is " + grammar);
+    } else if (at_ == text_.size() || text_[at_] != '(') {
+      fail("has " + name + " without (");
+    } else {
+      open();
+    }
+  }
+
+  void take_operator() {
+    char const c = text_[at_];
+    if (c == ')' && depth_ > 0) {
+      --depth_;
+    } else if (c == '+' || c == '-' || c == '*' || c == '/' || c == '^') {
+      operand_ = true;
+    } else {
+      refuse_character();
+    }
+    ++at_;
+  }
+
+  void open() {
+    if (++depth_ > 50) throw UsageError(option_, text_, "nests parentheses more than 50 deep");
+    ++at_;
+  }
+
+  void refuse_character() {
+    auto const c = static_cast<unsigned char>(text_[at_]);
+    if (c >= 128 || c < 32) fail("has a character that is not plain text");
+    fail("has '" + text_.substr(at_, 1) + "' where " + (operand_ ? "a number, n or ( is wanted" : "an operator is wanted"));
+  }
+
+  [[noreturn]] void fail(std::string const& what) const { throw UsageError(option_, text_, what + "; a law is " + grammar); }
+
+  std::string const& option_;
+  std::string const& text_;
+  std::size_t at_ = 0;
+  bool operand_ = true;  ///< what comes next: a value, else an operator
+  bool sign_ = false;    ///< a sign was taken just before
+  int depth_ = 0;
+};
+
+int read_number(char const* text, int* position, double* value) {
+  auto const end = end_of_number(text, 0);
+  if (end == 0) return 0;
+  *value = decimal_number(std::string_view(text, end)).value();
+  *position += static_cast<int>(end);
+  return 1;
 }
 
 double evaluate(std::string const& option, std::string const& text, double n) {
   try {
     mu::Parser parser;
+    parser.EnableOptimizer(false);  // x^3 is pow(x, 3), not x*x*x: the same digits as in Python
     parser.ClearFun();
     parser.ClearConst();
+    parser.AddValIdent(read_number);
     parser.DefineFun("log", static_cast<double (*)(double)>(std::log));
     parser.DefineFun("sqrt", static_cast<double (*)(double)>(std::sqrt));
     parser.DefineVar("n", &n);
     parser.SetExpr(text);
     return parser.Eval();
   } catch (mu::ParserError const& error) {
-    auto message = error.GetMsg();
-    std::replace(message.begin(), message.end(), '\n', ' ');
-    throw UsageError(option, text, "does not parse (" + message + "); a law is " + std::string(grammar));
+    throw UsageError(option, text, "does not parse (" + error.GetMsg() + "); a law is " + std::string(grammar));
   }
 }
 
 }  // namespace
 
+std::optional<double> decimal_number(std::string_view text) {
+  if (text.empty() || end_of_number(text, 0) != text.size()) return std::nullopt;
+  double value = 0.0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  auto const exponent = std::min(text.find_first_of("eE"), text.size());
+  bool const is_zero = text.substr(0, exponent).find_first_of("123456789") == std::string_view::npos;
+  if (!std::isfinite(value) || (value == 0.0 && !is_zero)) return std::nullopt;
+  return value;
+}
+
 Law::Law(std::string const& option, std::string const& text) : option_(option), text_(text) {
-  check_tokens(option_, text_);
+  GrammarCheck(option_, text_).run();
   evaluate(option_, text_, 1024.0);
 }
 
@@ -132,9 +228,23 @@ std::vector<std::string> split_list(std::string const& option, std::string const
   return items;
 }
 
+void check_leading_zeros(std::string const& option, std::string const& list, std::vector<std::string> const& items) {
+  std::set<std::size_t> widths;
+  bool zeros = false;
+  for (auto const& item : items) {
+    if (item.find_first_not_of("0123456789") != std::string::npos) continue;
+    widths.insert(item.size());
+    zeros = zeros || (item.size() > 1 && item.front() == '0');
+  }
+  if (zeros && widths.size() > 1)
+    throw UsageError(option, list, "is a list, of which a number begins with 0; thousands are set apart by _ or not at all, as 1_024");
+}
+
 std::vector<Law> parse_laws(std::string const& option, std::string const& list) {
   std::vector<Law> laws;
-  for (auto const& item : split_list(option, list)) {
+  auto const items = split_list(option, list);
+  check_leading_zeros(option, list, items);
+  for (auto const& item : items) {
     for (auto const& law : laws) {
       if (law.text() == item) throw UsageError(option, list, "names '" + item + "' twice");
     }

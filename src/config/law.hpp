@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace asymptop {
@@ -24,6 +26,9 @@ class Law {
   std::string text_;
 };
 
+/// The double of a number as laws have them, in any locale; nothing where the text is none or no double holds it.
+std::optional<double> decimal_number(std::string_view text);
+
 /// A k law's k at n: rounded to nearest, clipped to n.
 struct RankAt {
   std::int64_t k;
@@ -38,5 +43,9 @@ std::vector<Law> parse_laws(std::string const& option, std::string const& list);
 
 /// Comma-separated items without surrounding blanks; throws UsageError on an empty item.
 std::vector<std::string> split_list(std::string const& option, std::string const& list);
+
+/// Throws UsageError where a number of the items begins with a zero but not all are of one width, as those of `seq -w` are: 1,024 is
+/// a list of 1 and 24.
+void check_leading_zeros(std::string const& option, std::string const& list, std::vector<std::string> const& items);
 
 }  // namespace asymptop

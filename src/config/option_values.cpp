@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
+#include <optional>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 #include "config/config_file.hpp"
 #include "config/law.hpp"
@@ -44,27 +47,75 @@ int parse_groups(std::string const& text) {
   return groups;
 }
 
-std::int64_t parse_size(std::string const& option, std::string const& text, std::int64_t largest) {
-  auto const caret = text.find('^');
-  std::string const allowed = "is not a whole number (or power, as 2^20) from 1 to " + std::to_string(largest);
-  if (caret == std::string::npos) {
-    std::int64_t value = 0;
-    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > largest) throw UsageError(option, text, allowed);
-    return value;
+namespace {
+
+/// Digits, with _ between them or not, as an integer of at most `largest`.
+std::optional<std::int64_t> whole(std::string_view text, std::int64_t largest) {
+  std::string digits;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    bool const between_digits = i > 0 && i + 1 < text.size() && text[i - 1] != '_';
+    if (text[i] == '_' && between_digits) continue;
+    if (text[i] < '0' || text[i] > '9') return std::nullopt;
+    digits += text[i];
   }
-  std::int64_t base = 0, power = 0;
-  auto const* end = text.data() + text.size();
-  auto const [base_end, base_error] = std::from_chars(text.data(), text.data() + caret, base);
-  auto const [power_end, power_error] = std::from_chars(text.data() + caret + 1, end, power);
-  bool const numbers = base_error == std::errc() && base_end == text.data() + caret && power_error == std::errc() && power_end == end;
-  if (!numbers || base < 1 || power < 0 || power > 1000) throw UsageError(option, text, allowed);
+  std::int64_t value = 0;
+  auto const [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (digits.empty() || error != std::errc() || value > largest) return std::nullopt;
+  return value;
+}
+
+std::optional<std::int64_t> power(std::string_view base_text, std::string_view exponent_text, std::int64_t largest) {
+  auto const base = whole(base_text, largest), exponent = whole(exponent_text, 1000);
+  if (!base || !exponent || *base < 1) return std::nullopt;
   std::int64_t value = 1;
-  for (std::int64_t i = 0; i < power; ++i) {
-    if (value > largest / base) throw UsageError(option, text, allowed);
-    value *= base;
+  for (std::int64_t i = 0; i < *exponent; ++i) {
+    if (value > largest / *base) return std::nullopt;
+    value *= *base;
   }
   return value;
+}
+
+/// 1e6, 1.5e3, 64k (thousands) or 64Ki (1024 each), as long as it is whole.
+std::optional<std::int64_t> amount(std::string text, std::int64_t largest) {
+  bool const binary = text.size() > 1 && text.back() == 'i';
+  if (binary) text.pop_back();
+  auto const letter = text.empty() ? std::string::npos : std::string_view(binary ? "KMGT" : "KMGTk").find(text.back());
+  bool const scaled = letter != std::string::npos;
+  int const steps = scaled ? static_cast<int>(letter % 4) + 1 : 0;
+  if (binary && !scaled) return std::nullopt;
+  if (scaled) text.pop_back();
+  bool const plain = text.find_first_not_of("0123456789.") == std::string::npos;
+  if (scaled && !plain) {
+    auto const value = whole(text, largest);
+    if (!value) return std::nullopt;
+    text = std::to_string(*value);
+  }
+  if (scaled && !binary) text += "e" + std::to_string(3 * steps);
+  auto const number = decimal_number(text);
+  if (!number) return std::nullopt;
+  double const value = std::ldexp(*number, binary ? 10 * steps : 0);
+  if (value != std::floor(value) || value > static_cast<double>(largest)) return std::nullopt;
+  return static_cast<std::int64_t>(value);
+}
+
+std::string trimmed(std::string const& text) {
+  auto const first = text.find_first_not_of(" \t");
+  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+}  // namespace
+
+std::int64_t parse_size(std::string const& option, std::string const& text, std::int64_t largest) {
+  auto const caret = text.find('^'), stars = text.find("**");
+  auto const value = caret != std::string::npos   ? power(text.substr(0, caret), text.substr(caret + 1), largest)
+                     : stars != std::string::npos ? power(text.substr(0, stars), text.substr(stars + 2), largest)
+                     : text.find_first_not_of("0123456789_") == std::string::npos ? whole(text, largest)
+                                                                                  : amount(text, largest);
+  if (!value || *value < 1)
+    throw UsageError(
+        option, text,
+        "is not a whole number from 1 to " + std::to_string(largest) + ", such as 4096, 2^20, 1e6, 64k (64000) or 64Ki (65536)");
+  return *value;
 }
 
 std::int64_t parse_block(std::string const& text) {
@@ -86,10 +137,12 @@ std::vector<std::int64_t> parse_heads(std::string const& list) {
 
 std::vector<std::int64_t> parse_sizes(std::string const& option, std::string const& list, std::int64_t largest) {
   std::vector<std::int64_t> sizes;
-  for (auto const& item : split_list(option, list)) {
+  auto const items = split_list(option, list);
+  check_leading_zeros(option, list, items);
+  for (auto const& item : items) {
     std::vector<std::string> parts;
     std::istringstream in(item);
-    for (std::string part; std::getline(in, part, ':');) parts.push_back(part);
+    for (std::string part; std::getline(in, part, ':');) parts.push_back(trimmed(part));
     if (item.empty() || item.back() == ':' || parts.empty() || parts.size() > 3)
       throw UsageError(option, item, "is not N, FIRST:LAST or FIRST:LAST:FACTOR");
     auto const first = parse_size(option, parts[0], largest);
@@ -102,6 +155,8 @@ std::vector<std::int64_t> parse_sizes(std::string const& option, std::string con
         throw UsageError(option, item, "has no whole factor from 2 to 1048576");
     }
     if (last < first) throw UsageError(option, item, "has its last before its first");
+    if (parts.size() > 2 && last > first && factor > last / first)
+      throw UsageError(option, item, "holds its first alone: the third is a factor, not a step");
     for (auto n = first;; n *= factor) {
       sizes.push_back(n);
       if (n > last / factor) break;

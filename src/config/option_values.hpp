@@ -27,7 +27,7 @@ inline constexpr int most_threads = 256;
 /// more than a rank can have.
 int threads_of_openmp(char const* text);
 
-/// `4096` or `2^20`, from 1 to largest.
+/// `4096`, `1_000`, `2^20`, `2**20`, `1e6`, `64k` (64000) or `64Ki` (65536), from 1 to largest.
 std::int64_t parse_size(std::string const& option, std::string const& text, std::int64_t largest);
 
 /// `4096`, `4096,50000`, `2^10:2^20` (doubling), `2^10:2^20:4`; ascending, each once, in [1, largest].

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from asymptop import convert, tensor_file
+from asymptop.__main__ import build_parser
 from failing_storage import failing_library, settings
 from safetensors.numpy import save_file
 
@@ -39,9 +40,7 @@ def save(folder: Path, arrays: dict[str, np.ndarray], file_format: str) -> list[
 
 
 def call(*words: object) -> int:
-    parser = argparse.ArgumentParser()
-    convert.add_parser(parser.add_subparsers())
-    arguments = parser.parse_args(["convert", *map(str, words)])
+    arguments = build_parser().parse_args(["convert", *map(str, words)])
     return arguments.run(arguments)
 
 
@@ -306,3 +305,23 @@ def test_one_failing_write(tmp_path: Path) -> None:
             assert first.startswith("asymptop convert: "), done.stderr
             assert os.strerror(errno.ENOSPC) in first
     assert refused >= 1, "each of the three is written in chunks"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_npz_is_judged_by_what_is_asked_for(
+    tmp_path: Path, compressed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Entries beside Q, K and V that cannot be read: objects, a header that numpy does not take, an unknown type."""
+    arrays = tensors((40, 4))
+    texts = np.array(["some", "text", None] * 200, dtype=object)
+    save_npz = np.savez_compressed if compressed else np.savez
+    save_npz(tmp_path / "t.npz", texts=texts, names=np.array(["a", "b"]), **arrays)
+    with zipfile.ZipFile(tmp_path / "t.npz", "a") as archive:
+        archive.writestr("broken.npy", b"\x93NUMPY\x01\x00\x04\x00{}  ")
+        archive.writestr("readme.txt", b"not an array")
+    found = converted(tmp_path, str(tmp_path / "t.npz"))
+    for role in "QKV":
+        np.testing.assert_array_equal(found[role], arrays[role])
+    capsys.readouterr()
+    for name, words in (("texts", "is of type object"), ("broken", "is of type unreadable (")):
+        assert words in assert_refused(tmp_path, capsys, tmp_path / "t.npz", "--q", name, "--force")

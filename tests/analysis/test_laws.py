@@ -48,6 +48,12 @@ def test_power_laws_in_every_spelling(text: str, prefactor: float, exponent: flo
     assert found.exponent == pytest.approx(exponent, abs=1e-12)
 
 
+@pytest.mark.parametrize("text", ["n^25", "n^-26", "n^(1-log(n))", "5e-324*n", "1e308", "1e308/n"])
+def test_laws_at_the_ends_of_doubles(text: str) -> None:
+    assert laws.regime_of(text, 1.0, 4096).kind in ("other", "constant")
+    assert laws.same(text, text + "*1")
+
+
 @pytest.mark.parametrize("text", ["log(n)^2", "n^0.5+1", "n^0.5*log(n)", "nonsense"])
 def test_what_is_no_power_law(text: str) -> None:
     assert laws.power_law(text) is None

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from asymptop import __main__ as command_line
 from asymptop import finite_size, laws
-from asymptop.weights import recommend
+from asymptop.head_predictions import recommend
 from safetensors.numpy import save_file
 
 GENERATOR = np.random.default_rng(8)

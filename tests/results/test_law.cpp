@@ -45,13 +45,36 @@ TEST(Law, Values) {
     std::int64_t n;
     double value;
   };
-  for (auto const& c :
-       {Case{"400", 7, 400.0}, Case{"n", 7, 7.0}, Case{"4*n^0.5", 1 << 20, 4096.0},
-        Case{"log(n)^2", 1000, std::log(1000.0) * std::log(1000.0)}, Case{"400*n^(1/1000)", 4096, 400.0 * std::pow(4096.0, 1e-3)},
-        Case{"2*sqrt(log(n))", 65536, 2.0 * std::sqrt(std::log(65536.0))}, Case{"1/n", 1024, 1.0 / 1024.0}, Case{"1e-3", 5, 1e-3},
-        Case{"2.5E+2", 5, 250.0}, Case{".5", 5, 0.5}, Case{" n / 4 ", 64, 16.0}, Case{"2^3^2", 1, 512.0}, Case{"-1+n", 5, 4.0},
-        Case{"(n-1)*(n+1)", 5, 24.0}, Case{"8-4-2", 1, 2.0}, Case{"n/4/2", 64, 8.0}, Case{"2+3*4^2", 1, 50.0},
-        Case{"sqrt(sqrt(n))", 256, 4.0}, Case{"n", std::int64_t{1} << 48, std::ldexp(1.0, 48)}}) {
+  for (auto const& c : {Case{"400", 7, 400.0},
+                        Case{"n", 7, 7.0},
+                        Case{"4*n^0.5", 1 << 20, 4096.0},
+                        Case{"log(n)^2", 1000, std::log(1000.0) * std::log(1000.0)},
+                        Case{"400*n^(1/1000)", 4096, 400.0 * std::pow(4096.0, 1e-3)},
+                        Case{"2*sqrt(log(n))", 65536, 2.0 * std::sqrt(std::log(65536.0))},
+                        Case{"1/n", 1024, 1.0 / 1024.0},
+                        Case{"1e-3", 5, 1e-3},
+                        Case{"2.5E+2", 5, 250.0},
+                        Case{".5", 5, 0.5},
+                        Case{" n / 4 ", 64, 16.0},
+                        Case{"2^3^2", 1, 512.0},
+                        Case{"-1+n", 5, 4.0},
+                        Case{"(n-1)*(n+1)", 5, 24.0},
+                        Case{"8-4-2", 1, 2.0},
+                        Case{"n/4/2", 64, 8.0},
+                        Case{"2+3*4^2", 1, 50.0},
+                        Case{"sqrt(sqrt(n))", 256, 4.0},
+                        Case{"064", 1, 64.0},
+                        Case{"00.50", 1, 0.5},
+                        Case{"1.", 1, 1.0},
+                        Case{"1.e2", 1, 100.0},
+                        Case{"2^-1", 1, 0.5},
+                        Case{"8--3^2", 1, 17.0},
+                        Case{"2^-n^2+n", 2, 2.0625},
+                        Case{"+n", 3, 3.0},
+                        Case{"\tn\n", 3, 3.0},
+                        Case{"1+2^(-1/(n-n))", 5, 1.0},
+                        Case{"5e-324*n", 1, 5e-324},
+                        Case{"n", std::int64_t{1} << 48, std::ldexp(1.0, 48)}}) {
     EXPECT_DOUBLE_EQ(Law("--k", c.text)(c.n), c.value) << c.text;
     EXPECT_EQ(Law("--k", c.text).text(), c.text);
   }
@@ -59,11 +82,12 @@ TEST(Law, Values) {
 
 TEST(Law, Refused) {
   for (std::string const text :
-       {"",      " ",        "x",     "n+",     "(n",     "n)",     "sin(n)", "log",    "log()", "log(n,2)", "n n",     "2n",
-        "n=3",   "a=n",      "n,2",   "n;2",    "n<3",    "n==3",   "n?1:2",  "n&&1",   "_pi",   "_e",       "e",       "pi",
-        "N",     "log10(n)", "ln(n)", "exp(n)", "abs(n)", "min(n)", "max(n)", "sum(n)", "rnd()", "if(n)",    "n!",      "n%2",
-        "\"n\"", "'n'",      "n#",    "0x10",   "1e",     "1..2",   "1.2.3",  "nan",    "inf",   "n**2",     "*n",      "n^",
-        "()",    "n\nn",     "log n", "n_",     "n1",     "sqrt2",  "$n",     "n@",     "[n]",   "{n}",      "\xc3\xa9"}) {
+       {"",        " ",        "x",     "n+",           "(n",        "n)",     "sin(n)", "log",    "log()",   "log(n,2)", "n n", "2n",
+        "n=3",     "a=n",      "n,2",   "n;2",          "n<3",       "n==3",   "n?1:2",  "n&&1",   "_pi",     "_e",       "e",   "pi",
+        "N",       "log10(n)", "ln(n)", "exp(n)",       "abs(n)",    "min(n)", "max(n)", "sum(n)", "rnd()",   "if(n)",    "n!",  "n%2",
+        "\"n\"",   "'n'",      "n#",    "0x10",         "1e",        "1..2",   "1.2.3",  "1e400",  "1e-400",  "--n",      "-+n", "2n^2",
+        "log (n)", "2(n)",     "1_000", "\xef\xbd\x8e", "n\xc2\xa0", "nan",    "inf",    "n**2",   "*n",      "n^",       "()",  "n\nn",
+        "log n",   "n_",       "n1",    "sqrt2",        "$n",        "n@",     "[n]",    "{n}",    "\xc3\xa9"}) {
     auto const message = message_of([&] { Law("--sigma", text); });
     EXPECT_NE(message, "") << "'" << text << "' is taken for a law";
     EXPECT_NE(message.find("--sigma"), std::string::npos) << message;
@@ -123,7 +147,8 @@ TEST(Laws, Lists) {
   EXPECT_EQ(laws[0].text(), "64");
   EXPECT_EQ(laws[1].text(), "n^0.5");
   EXPECT_EQ(laws[2].text(), "log(n)^2");
-  for (char const* text : {"", ",", "64,", ",64", "64,,n", "64,64", "64, 64", "64,x"})
+  EXPECT_EQ(parse_laws("--k", "064,128,n^0.5").size(), 3u);
+  for (char const* text : {"", ",", "64,", ",64", "64,,n", "64,64", "64, 64", "64,x", "1,024", "064,7"})
     EXPECT_THROW(parse_laws("--k", text), UsageError) << text;
 }
 

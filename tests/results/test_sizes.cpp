@@ -44,6 +44,12 @@ TEST(Sizes, Lists) {
   EXPECT_EQ(parse_sizes("--n", "10^3:10^5:10", largest), (Sizes{1000, 10000, 100000}));
   EXPECT_EQ(parse_sizes("--n", "2^47:2^48", largest), (Sizes{largest / 2, largest}));
   EXPECT_EQ(parse_sizes("--n", "1:2,2:4", largest), (Sizes{1, 2, 4}));
+  // As people type them.
+  EXPECT_EQ(parse_sizes("--n", "1e6,1.5e3,1024.0,1_000,2**10,064", largest), (Sizes{64, 1000, 1024, 1500, 1000000}));
+  EXPECT_EQ(parse_sizes("--n", "1k,1M,1.001k,2K", largest), (Sizes{1000, 1001, 2000, 1000000}));
+  EXPECT_EQ(parse_sizes("--n", "64Ki,0.5Mi,1Gi,1_0Ki", largest), (Sizes{10240, 65536, 524288, 1073741824}));
+  EXPECT_EQ(parse_sizes("--n", "2^10 : 2^12,0001,0100", largest), (Sizes{1, 100, 1024, 2048, 4096}));
+  EXPECT_EQ(parse_sizes("--n", "2^62,4611686018427387903", std::int64_t{1} << 62), (Sizes{4611686018427387903, std::int64_t{1} << 62}));
 }
 
 TEST(Sizes, Refused) {
@@ -51,7 +57,27 @@ TEST(Sizes, Refused) {
                                  "0",
                                  "-1",
                                  "1.5",
-                                 "1e6",
+                                 "1e6.5",
+                                 "1.2345k",
+                                 "0.1Ki",
+                                 "1e-3",
+                                 "1e3k",
+                                 "1m",
+                                 "1ki",
+                                 "k",
+                                 "_1",
+                                 "1_",
+                                 "1__0",
+                                 "0^0",
+                                 "1,024",
+                                 "1024:4096:1024",
+                                 "1024 2048",
+                                 "1024;2048",
+                                 "2^10-2^12",
+                                 "2^10..2^12",
+                                 "[1024]",
+                                 "4611686018427387905",
+                                 "300T",
                                  "abc",
                                  "2^",
                                  "^2",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Study:
 
 def law_value(law: str, n: int) -> float:
     names = {"n": float(n), "log": math.log, "sqrt": math.sqrt, "__builtins__": {}}
-    return float(eval(law.replace("^", "**"), names))
+    return float(eval(re.sub(r"(?<![\d.])0+(?=\d)", "", law).replace("^", "**"), names))
 
 
 def k_values(laws: Sequence[str], n: int) -> tuple[np.ndarray, np.ndarray, bool]:
