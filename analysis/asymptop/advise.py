@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from . import laws
 from .budgets import COSTS, NORMS, BudgetError, Comparison, compare_laws
 from .decisions import power_of_two
 from .law_grammar import number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -127,3 +128,5 @@ def _caps_and_masks(config: ModelConfig, names: list[str]) -> Iterator[str]:
     ends = {name.removesuffix(".weight").rsplit(".", 1)[-1] for name in names}
     if any(sink in ends for sink in _SINKS):
         yield "attention sinks"
+    if adapters := [name for name in names if re.search(r"lora_[AB]|lora_(up|down)|lora_magnitude", name)]:
+        yield f"{len(adapters)} tensors of adapters such as {adapters[0]}"

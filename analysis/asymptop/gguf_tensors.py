@@ -42,7 +42,7 @@ def gguf_tensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
     try:
         from gguf import GGUFReader
     except ImportError as error:
-        raise TensorError(f"{path}: GGUF is read by the PyPI package gguf, which is not installed here") from error
+        raise TensorError(f"{path}: GGUF is read by the package gguf, not installed here (pip install gguf)") from error
     if not path.is_file():
         raise TensorError(f"{path}: no such file")
     try:

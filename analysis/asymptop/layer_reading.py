@@ -20,6 +20,7 @@ LAYOUTS = ("auto", "out-first", "in-first")
 # Names whose matrices have their inputs first: W_Q of TransformerLens, kernels of Flax and Keras, GPT-2's Conv1D.
 _IN_FIRST = re.compile(r"(?:^|[._/])(?:W_[QK]|kernel|w|c_attn(?:[._/]weight)?)(?::0)?$")
 _KERNEL = re.compile(r"(?:^|[._/])kernel(?::0)?$")
+_GATED = re.compile(r"qwen3_next|qwen3_5")
 _ONE_HEAD = re.compile(r"(?:^|[._/])W_[QK]$")
 
 
@@ -56,6 +57,8 @@ class LayerReader:
 
     def _heads(self, module: Module) -> int:
         """0 where it is not known."""
+        if re.search(r"(?:^|[._/])encoder[._/]", module.prefix) and "encoder_attention_heads" in self.config.facts:
+            return self.given.heads or self.config.key_size("encoder_attention_heads", module.number)
         return self.given.heads or self.config.size("heads", module.number)
 
     def _no_heads(self, name: str) -> TensorError:
@@ -164,6 +167,7 @@ class LayerReader:
             heads = 1
         if not heads and self.given.layout == "auto":
             raise self._no_heads(name)
+        query = self._without_gates(module, query, heads)
         query = self._cut(query, heads or 1, self._head_dims(module), name)
         self._say_head_dim(module, query)
         kv_heads = self._key_heads(module, key, query.shape[1])
@@ -173,6 +177,14 @@ class LayerReader:
         if self.given.head_dim:
             return {"--head-dim": self.given.head_dim}
         return self.config.sizes("head_dim", module.number)
+
+    def _without_gates(self, module: Module, query: Array, heads: int) -> Array:
+        """Qwen3-Next: per head its query, and then as many outputs that gate what it attends to."""
+        gated = any(len(query) == 2 * heads * size for size in self._head_dims(module).values())
+        if not gated or not _GATED.match(self.config.model_type):
+            return query
+        self.checkpoint.say_once("gates beside the queries are left out", f", e.g. in {module.names['query']}")
+        return query.reshape(heads, 2, -1, query.shape[1])[:, 0].reshape(-1, query.shape[1])
 
     def _cut(self, matrix: Array, heads: int, head_dims: dict[str, int], name: str) -> Array:
         rows, width = matrix.shape
@@ -211,8 +223,16 @@ class LayerReader:
         fitting = []
         for head_axis in (0, 1):
             (h, g), (w, v) = ([a.shape[axis] for a in (query, key)] for axis in (head_axis, 1 - head_axis))
-            kv_heads = self.given.kv_heads or g
-            if w == v and h % g == 0 and heads in (0, h) and hidden in (0, w) and g == kv_heads and w >= query.shape[2]:
+            kv_heads, head_dim = self.given.kv_heads or g, self.given.head_dim or query.shape[2]
+            if (
+                w == v
+                and head_dim == query.shape[2]
+                and h % g == 0
+                and heads in (0, h)
+                and hidden in (0, w)
+                and g == kv_heads
+                and w >= query.shape[2]
+            ):
                 fitting.append(head_axis)
         if len(fitting) == 2 and _KERNEL.search(name):
             fitting = [1]

@@ -55,7 +55,7 @@ class ModelConfig:
 
     def sizes(self, what: str, layer: str = "") -> dict[str, int]:
         """Every key that gives this number, with what it gives (for a list: of the layer)."""
-        return {key: n for key in _KEYS[what] if key in self.facts and (n := self._whole(key, layer))}
+        return {key: n for key in _KEYS[what] if key in self.facts and (n := self.key_size(key, layer))}
 
     def size(self, what: str, layer: str = "") -> int:
         """The first of them; 0 is unknown."""
@@ -112,11 +112,13 @@ class ModelConfig:
             raise TensorError(f"{self.source}: weight_block_size is {_told(block)}, allowed are two positive integers")
         return tuple(block)
 
-    def _whole(self, key: str, layer: str) -> int:
+    def key_size(self, key: str, layer: str) -> int:
+        """What one key gives, of a list the layer's entry. Raises TensorError where it is no size; 0 is unknown."""
         value = self.facts[key]
         if isinstance(value, list):
-            if not layer.isdigit() or not value:
+            if not value or (not layer.isdigit() and any(entry != value[0] for entry in value)):
                 return 0
+            layer = layer if layer.isdigit() else "0"
             if int(layer) >= len(value):
                 raise TensorError(f"{self.source}: {key} has {len(value)} entries, the files have a layer {layer}")
             value = value[int(layer)]

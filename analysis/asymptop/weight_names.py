@@ -245,4 +245,8 @@ def _given(checkpoint: Checkpoint, text: str | None, option: str, role: str) -> 
     unread = [name for name in names if checkpoint.tensors[name].fault]
     if unread:
         raise TensorError(f"{option} takes in what cannot be read: {counted(checkpoint, unread)}")
-    return [name for name in names if len(checkpoint.tensors[name].shape) >= 2]
+    matrices = [name for name in names if len(checkpoint.tensors[name].shape) >= 2]
+    if not matrices:
+        shapes = ", ".join(f"{name} {checkpoint.tensors[name].shape}" for name in names[:4])
+        raise TensorError(f"{option} names no matrix: {shapes}")
+    return matrices

@@ -26,6 +26,8 @@ def values(
     if tensor.fault:
         raise TensorError(f"{tensor.label} cannot be read: it is {tensor.fault}")
     found = tensor.read()
+    if not found.size:
+        raise TensorError(f"{tensor.label} of shape {tensor.shape} is empty")
     if is_float8(tensor.kind):
         found = _scaled(checkpoint, tensor, found, blocks)
     if tensor.turned:
@@ -34,7 +36,7 @@ def values(
         )
     if not np.all(np.isfinite(found)):
         raise TensorError(f"{tensor.label} holds values that are not finite")
-    if not may_be_zero and found.size and not np.any(found):
+    if not may_be_zero and not np.any(found):
         raise TensorError(f"{tensor.label} of shape {tensor.shape} is zero everywhere: never written or never trained")
     return found
 

@@ -52,6 +52,7 @@ CONFIGS: dict[str, dict] = {
     "Qwen2.5-Omni": {"thinker_config": {"text_config": {"num_attention_heads": H, "num_key_value_heads": G}}},
     "heads outside, too": {"num_attention_heads": H, "text_config": {"model_type": "llama"}},
     "heads in a list": {"num_query_heads": [H, 2], "num_kv_heads": [G, 1], "head_dim": D},
+    "heads in a list of one size": {"num_attention_heads": [H, H], "hidden_size": W},
     "keys in a list": {"num_attention_heads": H, "num_key_value_heads": [G, 0]},
     "MPT": {"n_heads": H, "d_model": W, "attn_config": {"kv_n_heads": G}},
     "Mistral": {"n_heads": H, "n_kv_heads": G, "head_dim": D, "dim": W, "hidden_dim": 77},
@@ -203,6 +204,27 @@ def test_encoder_and_decoder_are_told_apart(tmp_path: Path, capsys: pytest.Captu
     assert "relative position bias" in facts["left_out"]
 
 
+def test_an_encoder_with_heads_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    q, k = factors(1, H)
+    tensors = matrices(q, k, "model.encoder.layers.0.self_attn.") | matrices(q, k, "model.decoder.layers.0.self_attn.")
+    write_config(tmp_path, model_type="bart", encoder_attention_heads=2 * H, decoder_attention_heads=H, d_model=W)
+    facts = told(capsys, save_safetensors(tmp_path / "m.safetensors", tensors))
+    halves = [a.reshape(2 * H, D // 2, W) for a in (q, k)]
+    assert column(facts, "frobenius") == pytest.approx(norms(q, k) + norms(*halves), rel=1e-5)
+
+
+def test_gates_beside_queries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Qwen3-Next: per head d_head queries, then d_head gates."""
+    q, k = factors()
+    gates, _ = factors(5)
+    tensors = matrices(np.concatenate([q, gates], axis=1), k)
+    write_config(tmp_path, model_type="qwen3_next", num_attention_heads=H, num_key_value_heads=G, head_dim=D)
+    path = save_safetensors(tmp_path / "m.safetensors", tensors)
+    assert column(told(capsys, path), "frobenius") == pytest.approx(norms(q, k), rel=1e-5)
+    write_config(tmp_path, model_type="llama", num_attention_heads=H, num_key_value_heads=G, head_dim=D)
+    assert "which are not 4 heads of 8" in refused(capsys, path)
+
+
 def test_linear_attention_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     q, k = factors()
     tensors = matrices(q, k) | matrices(*factors(4), "model.layers.1.self_attn.")
@@ -268,6 +290,7 @@ def test_the_scale_of_latent_attention_with_stretched_positions(
 
 def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tensors = matrices(*factors()) | {f"{PREFIX}sinks": np.ones(H, "f4"), f"{PREFIX}q_proj.bias": np.ones(H * D, "f4")}
+    tensors[f"{PREFIX}q_proj.lora_A.weight"] = np.ones((2, W), "f4")
     path = save_safetensors(tmp_path / "m.safetensors", tensors)
     assert any("config.json" in words for words in told(capsys, path, "--heads", H)["left_out"])
     write_config(
@@ -276,7 +299,19 @@ def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
         **{"alibi": True, "clip_qkv": 8.0, "rope_scaling": {"rope_type": "yarn", "factor": 4}},
     )
     left = "; ".join(told(capsys, path)["left_out"])
-    for words in ("rotary", "soft cap", "50", "sliding window", "128", "ALiBi", "clip", "sinks", "yarn", "biases"):
+    for words in (
+        "rotary",
+        "soft cap",
+        "50",
+        "sliding window",
+        "128",
+        "ALiBi",
+        "clip",
+        "sinks",
+        "yarn",
+        "biases",
+        "lora_A",
+    ):
         assert words in left
     sample(tmp_path)
     assert "biases" not in "; ".join(told(capsys, path, "--inputs", tmp_path / "x.npy")["left_out"])
