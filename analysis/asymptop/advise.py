@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from . import laws
 from .budgets import COSTS, NORMS, BudgetError, Comparison, compare_laws
 from .decisions import power_of_two
 from .law_grammar import number

@@ -43,6 +43,9 @@ def _virtual(dataset: h5py.Dataset, depth: int) -> str:
     if depth > _DEEPEST:
         return f"it is virtual more than {_DEEPEST} levels deep"
     for source in dataset.virtual_sources():
+        if "%" in source.file_name or not _is_bounded(source.vspace):
+            words = f"its sources {source.file_name}:{source.dset_name.lstrip('/')} are a pattern or have no end"
+            return f"{words}, so what they lack cannot be told"
         path = _source_file(dataset, source.file_name)
         named = f"its source {source.file_name}:{source.dset_name.lstrip('/')}"
         if path is None:
@@ -54,6 +57,13 @@ def _virtual(dataset: h5py.Dataset, depth: int) -> str:
     if filled != dataset.size:
         return f"its sources fill {filled} of {dataset.size} values"
     return ""
+
+
+def _is_bounded(space: h5py.h5s.SpaceID) -> bool:
+    try:
+        return space.get_select_npoints() >= 0
+    except RuntimeError:
+        return False
 
 
 def _missing_in_source(path: Path, mapped: h5py._hl.vds.VDSmap, depth: int) -> str:

@@ -79,6 +79,11 @@ def read_bits(sources: Mapping[str, SourceTensor], kind: str | None) -> dict[str
     for role, source in bits.items():
         fitting = [name for name in WIDENED if storage(name).itemsize == source.storage.itemsize]
         if kind is None and fitting and source.storage.itemsize <= 2:
+            if source.storage.kind == "i" and source.storage.itemsize == 1:
+                raise TensorError(
+                    f"{role} ({source.label}) is of type int8: if quantised, save it multiplied by its scale; "
+                    f"if the bits of {fitting[0]} or its like, say so with --read-as"
+                )
             words = f"which may be the bits of {', '.join(fitting)}: say which with --read-as"
             raise TensorError(f"{role} ({source.label}) is of type {source.kind}, {words}")
         if kind in fitting:

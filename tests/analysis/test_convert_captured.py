@@ -187,6 +187,8 @@ def test_bits_are_read_as_nothing_by_themselves(tmp_path: Path, capsys: pytest.C
     assert "is of type uint16" in assert_refused(tmp_path, capsys, path, "--read-as", "float8_e5m2")
     path = saved(tmp_path, given)
     assert "no tensor is stored as bits" in assert_refused(tmp_path, capsys, path, "--read-as", "bfloat16")
+    path = saved(tmp_path, {role: np.ones((60, 8), "i1") for role in "QKV"})
+    assert "if quantised, save it multiplied by its scale" in assert_refused(tmp_path, capsys, path)
     mixed = saved(tmp_path, {"Q": given["Q"].astype("f4"), "K": given["K"].view("u2"), "V": given["V"]})
     found = converted(tmp_path, mixed, "--read-as", "bfloat16")
     for role in "QKV":

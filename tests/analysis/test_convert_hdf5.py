@@ -183,6 +183,26 @@ def half_mapped(file: h5py.File, array: np.ndarray) -> None:
     file.create_virtual_dataset("K", layout)
 
 
+def pattern(file: h5py.File, array: np.ndarray) -> None:
+    for part in range(7):
+        write(Path(file.filename).with_name(f"part-{part}.h5"), {"K": array[0, 10 * part : 10 * part + 10]})
+    plist, shape = h5py.h5p.create(h5py.h5p.DATASET_CREATE), (70, 5)
+    space = h5s.create_simple(shape, (h5s.UNLIMITED, 5))
+    space.select_hyperslab((0, 0), (h5s.UNLIMITED, 1), (10, 1), (10, 5))
+    plist.set_virtual(space, b"part-%b.h5", b"K", h5s.create_simple((10, 5)))
+    h5d.create(file.id, b"K", h5t.IEEE_F32LE, h5s.create_simple(shape, (h5s.UNLIMITED, 5)), plist)
+
+
+def source_without_end(file: h5py.File, array: np.ndarray) -> None:
+    with h5py.File(Path(file.filename).with_name("part.h5"), "w") as part:
+        part.create_dataset("K", data=array[0], maxshape=(None, 5))
+    plist, shape = h5py.h5p.create(h5py.h5p.DATASET_CREATE), (70, 5)
+    space = h5s.create_simple(shape, (h5s.UNLIMITED, 5))
+    space.select_hyperslab((0, 0), (1, 1), (1, 1), (h5s.UNLIMITED, 5))
+    plist.set_virtual(space, b"part.h5", b"K", space)
+    h5d.create(file.id, b"K", h5t.IEEE_F32LE, h5s.create_simple(shape, (h5s.UNLIMITED, 5)), plist)
+
+
 def source_unwritten(file: h5py.File, array: np.ndarray) -> None:
     with h5py.File(Path(file.filename).with_name("part.h5"), "w") as part:
         one_chunk_of_many(part, array)
@@ -222,6 +242,8 @@ def filter_absent(file: h5py.File, array: np.ndarray) -> None:
         (source_gone, "its source file gone.h5 is not there"),
         (source_too_small, "its source part.h5:K: its shape is (3, 60, 5), which is not what is taken of it"),
         (source_without_it, "its source part.h5:K: no such dataset"),
+        (pattern, "its sources part-%b.h5:K are a pattern or have no end"),
+        (source_without_end, "its sources part.h5:K are a pattern or have no end"),
         (half_mapped, "its sources fill 700 of 1050 values"),
         (source_unwritten, "its source part.h5:K: 3 of its 9 chunks were never written"),
         (external_gone, "raw.bin is not there"),
