@@ -12,6 +12,7 @@
 #include "comm/cores.hpp"
 #include "config/errors.hpp"
 #include "core/simd.hpp"
+#include "results/json_text.hpp"
 #include "results/provenance.hpp"
 
 extern "C" {
@@ -24,9 +25,7 @@ char const* const asymptop_compiled_for = asymptop::simd::name;
 namespace asymptop {
 namespace {
 
-std::string described(RankPlace const& place) {
-  return nlohmann::json{place.host, place.build, place.cpu, place.cores}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
+std::string described(RankPlace const& place) { return json_text(nlohmann::json{place.host, place.build, place.cpu, place.cores}); }
 
 RankPlace place_of(std::string const& text) {
   auto const json = nlohmann::json::parse(text);

@@ -16,6 +16,7 @@
 #include "measure/draw.hpp"
 #include "results/case_file.hpp"
 #include "results/draw_target.hpp"
+#include "results/json_text.hpp"
 #include "results/plan_records.hpp"
 #include "results/records.hpp"
 
@@ -254,7 +255,7 @@ class Study {
       for (auto const& [place, told] : told_) mine.push_back({place, told.table, told.records, told.missed});
     }
     std::map<CasePlace, Told> others;
-    for (auto const& text : comm_.gather(mine.dump())) {
+    for (auto const& text : comm_.gather(json_text(mine))) {
       for (auto const& told : nlohmann::json::parse(text))
         others[told[0].get<CasePlace>()] = {told[1].get<std::string>(), told[2].get<std::vector<std::string>>(),
                                             told[3].get<std::string>()};

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "results/attend_file.hpp"
+#include "results/json_text.hpp"
 #include "results/study_case.hpp"
 
 namespace asymptop {
@@ -76,17 +77,16 @@ std::vector<std::string> attend_records(MeasuredAttention const& c) {
   auto const draws = c.draws.size(), width = c.item.k.size();
   for (auto const& metric : metrics_of(c)) {
     for (std::size_t law = 0; law < c.item.k_law.size(); ++law) {
-      records.push_back(record(c, metric.name, std::to_string(c.item.k_of_law[law]), c.item.k_law[law],
-                               estimate(metric.values, draws, width, column_of(c.item, law)))
-                            .dump());
+      records.push_back(json_text(record(c, metric.name, std::to_string(c.item.k_of_law[law]), c.item.k_law[law],
+                                         estimate(metric.values, draws, width, column_of(c.item, law)))));
     }
   }
   auto const time = [&](char const* seconds_name, char const* rate_name, double AttendDraw::*member, double gflops) {
     std::vector<double> seconds;
     for (auto const& draw : c.draws) seconds.push_back(draw.*member);
     if (!std::isfinite(gflops)) return;
-    records.push_back(record(c, seconds_name, "", "", estimate(seconds, draws, 1, 0)).dump());
-    records.push_back(record(c, rate_name, "", "", {gflops, NAN}).dump());
+    records.push_back(json_text(record(c, seconds_name, "", "", estimate(seconds, draws, 1, 0))));
+    records.push_back(json_text(record(c, rate_name, "", "", {gflops, NAN})));
   };
   time("exact_attention_seconds", "exact_attention_gflops", &AttendDraw::exact_seconds, c.exact_gflops());
   time("top_k_attention_seconds", "top_k_attention_gflops", &AttendDraw::top_k_seconds, c.top_k_gflops());

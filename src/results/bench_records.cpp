@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "results/json_text.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -90,7 +92,7 @@ std::string bench_record(MeasuredCase const& c) {
   json["speed_up"] = number(c.speed_up());
   json["efficiency"] = number(c.efficiency());
   json["efficiency_iqr"] = number(c.efficiency_iqr());
-  return json.dump();
+  return json_text(json);
 }
 
 std::string sgemm_line(int m, int d, SgemmRates const& rates) {

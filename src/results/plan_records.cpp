@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "results/case_file.hpp"
+#include "results/json_text.hpp"
 
 namespace asymptop {
 namespace {
@@ -59,7 +60,7 @@ std::string plan_record(StudyPlan const& plan, RunConfig const& config, Machine 
   for (auto const& group : plan.groups) json["groups"].push_back(group_record(group, config, states));
   json["skips"] = nlohmann::ordered_json::array();
   for (auto const& skip : plan.skips) json["skips"].push_back({{"what", skip.what}, {"reason", skip.reason}});
-  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return json_text(json, 1) + "\n";
 }
 
 }  // namespace asymptop

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "results/json_text.hpp"
 #include "results/precision_file.hpp"
 #include "results/records.hpp"
 
@@ -87,7 +88,7 @@ class Records {
     json["rows"] = c_.config->rows * c_.config->draws;
     json["draws"] = c_.config->draws;
     json["verdict"] = c_.verdict();
-    lines_.push_back(json.dump());
+    lines_.push_back(json_text(json));
   }
 
   MeasuredPrecision const& c_;

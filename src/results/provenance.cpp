@@ -17,6 +17,7 @@
 #include "core/simd.hpp"
 #include "measure/draw.hpp"
 #include "results/build_info.hpp"
+#include "results/json_text.hpp"
 
 extern "C" {
 char* openblas_get_config();
@@ -43,7 +44,7 @@ std::string slurm_variables() {
     auto const equals = text.find('=');
     if (text.rfind("SLURM_", 0) == 0 && equals != std::string::npos) variables[text.substr(0, equals)] = text.substr(equals + 1);
   }
-  return variables.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return json_text(variables);
 }
 
 std::string mpi_version() {

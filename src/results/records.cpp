@@ -10,6 +10,7 @@
 
 #include "config/errors.hpp"
 #include "results/draw_target.hpp"
+#include "results/json_text.hpp"
 #include "results/whole_file.hpp"
 
 namespace asymptop {
@@ -84,7 +85,7 @@ std::vector<std::string> record_lines(StudyCase const& c) {
     json["rows"] = c.config->rows * c.draws();
     json["draws"] = c.draws();
     json["verdict"] = c.verdict();
-    lines.push_back(json.dump());
+    lines.push_back(json_text(json));
   }
   return lines;
 }

@@ -156,9 +156,9 @@ def test_r_sets_sigma_through_the_scale(tmp_path: Path) -> None:
     a = simulate(tmp_path / "a.h5", ["--n", "2^20", "--R", "8", "--rows", "2", "--draws", "2"])
     b = simulate(tmp_path / "b.h5", ["--n", "2^20", "--sigma", "1", "--rows", "2", "--draws", "2"])
     with h5py.File(a) as x, h5py.File(b) as y:
-        of_R, of_sigma = x["cases/n1048576-d64-R8"], y["cases/n1048576-d64-sigma1"]
-        assert of_R.attrs["sigma"] == 1.0
-        assert np.array_equal(of_R["tail_mass"][()], of_sigma["tail_mass"][()])
+        of_norm, of_sigma = x["cases/n1048576-d64-R8"], y["cases/n1048576-d64-sigma1"]
+        assert of_norm.attrs["sigma"] == 1.0
+        assert np.array_equal(of_norm["tail_mass"][()], of_sigma["tail_mass"][()])
 
 
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:

@@ -274,8 +274,8 @@ def test_r_sets_sigma(finished: Path, tmp_path: Path) -> None:
     ran(tmp_path, "--n", "64,100", "--R", "8,16", "--k", "8", *SIZE)
     for case in CASES:
         with h5py.File(finished / "results.h5") as a, h5py.File(tmp_path / "results.h5") as b:
-            of_R = case.replace("sigma1", "R8").replace("sigma2", "R16")
-            first, second = a["cases"][case], b["cases"][of_R]
+            of_norm = case.replace("sigma1", "R8").replace("sigma2", "R16")
+            first, second = a["cases"][case], b["cases"][of_norm]
             for name in ("sigma", "R", "scale"):
                 assert first.attrs[name] == second.attrs[name]
             for name in first:

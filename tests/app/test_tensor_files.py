@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -247,3 +249,16 @@ def test_files_of_matlab_are_turned(command: str, heads: int, tmp_path: Path) ->
     assert results[0].keys() == results[1].keys()
     for key, values in results[0].items():
         np.testing.assert_array_equal(values, results[1][key], err_msg=key)
+
+
+def test_a_name_in_other_letters(tmp_path: Path) -> None:
+    """A file's name is bytes, maybe no UTF-8; records and results are texts."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xfcller.h5"))
+    write(tmp_path / "t.h5")
+    (tmp_path / "t.h5").rename(path)
+    for command, rows in (("study", ["--rows", "4", "--draws", "2"]), ("attend", [])):
+        for more in (["--json", "r.json"], ["--json", "r.json", "--dry-run"] if command == "study" else []):
+            outcome = asymptop(command, "--input", path, *SIZES, *rows, *more, cwd=tmp_path)
+            assert outcome.code == 0, str(outcome)
+            assert json.loads((tmp_path / "r.json").read_text())
+    assert asymptop("info", "--verify", "results.h5", cwd=tmp_path).code == 0
