@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 from .law_grammar import number
 
@@ -51,9 +52,10 @@ def _whole(digits: str) -> int:
 def expand(text: str, most: int = LARGEST) -> list[int]:
     """The sizes of a list such as `4096,50000` or `2^10:2^20:4`, in the order given."""
     items = [item.strip(" \t") for item in text.split(",")]
-    plain = [item for item in items if re.fullmatch("[0-9]+", item)]
-    if any(len(item) > 1 and item[0] == "0" for item in plain) and len({len(item) for item in plain}) > 1:
-        raise SizeError(f"'{text}' is a list, of which a number begins with 0; thousands are written 1024 or 1_024")
+    for before, item in pairwise(items):
+        if re.fullmatch("[1-9][0-9]{0,2}", before) and re.fullmatch("0[0-9]{2}", item):
+            words = f"of {before} and {item} too; thousands are set apart by _ or not at all, as {before}_{item}"
+            raise SizeError(f"'{text}' is a list, {words}")
     return [size for item in items for size in _range(item, most)]
 
 

@@ -6,7 +6,6 @@
 #include <charconv>
 #include <cmath>
 #include <optional>
-#include <set>
 #include <sstream>
 #include <string_view>
 
@@ -228,22 +227,21 @@ std::vector<std::string> split_list(std::string const& option, std::string const
   return items;
 }
 
-void check_leading_zeros(std::string const& option, std::string const& list, std::vector<std::string> const& items) {
-  std::set<std::size_t> widths;
-  bool zeros = false;
-  for (auto const& item : items) {
-    if (item.find_first_not_of("0123456789") != std::string::npos) continue;
-    widths.insert(item.size());
-    zeros = zeros || (item.size() > 1 && item.front() == '0');
+void check_thousands(std::string const& option, std::string const& list, std::vector<std::string> const& items) {
+  auto const digits = [](std::string const& item) { return item.find_first_not_of("0123456789") == std::string::npos; };
+  for (std::size_t i = 1; i < items.size(); ++i) {
+    auto const &before = items[i - 1], &item = items[i];
+    if (digits(item) && item.size() == 3 && item.front() == '0' && digits(before) && before.size() <= 3 && before.front() != '0')
+      throw UsageError(
+          option, list,
+          "is a list, of " + before + " and " + item + " too; thousands are set apart by _ or not at all, as " + before + "_" + item);
   }
-  if (zeros && widths.size() > 1)
-    throw UsageError(option, list, "is a list, of which a number begins with 0; thousands are set apart by _ or not at all, as 1_024");
 }
 
 std::vector<Law> parse_laws(std::string const& option, std::string const& list) {
   std::vector<Law> laws;
   auto const items = split_list(option, list);
-  check_leading_zeros(option, list, items);
+  check_thousands(option, list, items);
   for (auto const& item : items) {
     for (auto const& law : laws) {
       if (law.text() == item) throw UsageError(option, list, "names '" + item + "' twice");

@@ -44,8 +44,7 @@ std::vector<Law> parse_laws(std::string const& option, std::string const& list);
 /// Comma-separated items without surrounding blanks; throws UsageError on an empty item.
 std::vector<std::string> split_list(std::string const& option, std::string const& list);
 
-/// Throws UsageError where a number of the items begins with a zero but not all are of one width, as those of `seq -w` are: 1,024 is
-/// a list of 1 and 24.
-void check_leading_zeros(std::string const& option, std::string const& list, std::vector<std::string> const& items);
+/// Throws UsageError where the items look like one number: 1,024 is a list of 1 and 24.
+void check_thousands(std::string const& option, std::string const& list, std::vector<std::string> const& items);
 
 }  // namespace asymptop

@@ -138,7 +138,7 @@ std::vector<std::int64_t> parse_heads(std::string const& list) {
 std::vector<std::int64_t> parse_sizes(std::string const& option, std::string const& list, std::int64_t largest) {
   std::vector<std::int64_t> sizes;
   auto const items = split_list(option, list);
-  check_leading_zeros(option, list, items);
+  check_thousands(option, list, items);
   for (auto const& item : items) {
     std::vector<std::string> parts;
     std::istringstream in(item);

@@ -85,7 +85,7 @@ def test_command_line(arguments: list[str], named: list[str], tmp_path: Path) ->
 
 
 NUMBERS = [
-    *(("--n", value) for value in ("0", "-5", "abc", "1e6", "562949953421312", "3.5", "4096,", ",")),
+    *(("--n", value) for value in ("0", "-5", "abc", "1,024", "562949953421312", "3.5", "4096,", ",")),
     *(("--n", value) for value in ("2^4:", "16:8", "8:64:2:2", "0x10", "99999999999999999999", " ")),
     *(("--n", value) for value in ("2^49", "2^", "^5", "8:64:1")),
     *(("--d", value) for value in ("0", "-1", "5000", "x")),
