@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     not binary().is_file(), reason=f"no binary at {binary()}: build it or set ASYMPTOP_BINARY"
 )
 
-# Five groups of about a second each; a stop meets one of them in work.
+# Five groups of a second or more each; a stop meets one of them in work, also where four runs share two busy cores.
 LONG = [
     "--n",
     "2^11:2^15",
@@ -37,7 +37,7 @@ LONG = [
     "--rows",
     "48",
     "--draws",
-    "32",
+    "64",
     "--block",
     "256",
 ]

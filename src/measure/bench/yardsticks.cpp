@@ -131,7 +131,7 @@ double Yardsticks::sgemm_with(std::string const& core_type, int m, int d, std::s
 SgemmRates const& Yardsticks::sgemm(int m, int d) {
   auto const [place, is_new] = sgemm_.try_emplace({m, d});
   auto& rates = place->second;
-  if (!is_new) return rates;
+  if (!is_new || stopped()) return rates;
   rates.standard = sgemm_with("", m, d, rates.standard_kernel);
   rates.best = rates.standard;
   rates.best_kernel = rates.standard_kernel;
