@@ -2,6 +2,9 @@
 # Ranks that wait give up their core: without it more ranks than cores crawl.
 export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
 export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1}"
+# mpirun looks for OpenCL devices through hwloc. Where there is an OpenCL of a GPU's, that loads LLVM, which takes SIGUSR1 for itself: mpirun
+# then forwards no request to stop (seen with Open MPI 4.1.6 on a host with an H200).
+export HWLOC_COMPONENTS="${HWLOC_COMPONENTS:--opencl}"
 # A host that is cut off is given up after 6 s, not 8 minutes, by mpirun and by its own daemon there.
 export OMPI_MCA_oob_tcp_keepalive_time="${OMPI_MCA_oob_tcp_keepalive_time:-3}"
 export OMPI_MCA_oob_tcp_keepalive_intvl="${OMPI_MCA_oob_tcp_keepalive_intvl:-1}"

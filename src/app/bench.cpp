@@ -54,7 +54,7 @@ class Bench {
     print_machine();
     // A sample of many keys may take longer than whoever asks for a stop will wait.
     std::optional<LeaveInTime> leave;
-    leave.emplace(std::chrono::seconds(4), [this] { leave_within_a_step(); });
+    leave.emplace(std::chrono::seconds(3), [this] { leave_within_a_step(); });
     bool const measured = measure_all();
     leave.reset();
     if (!measured) {
