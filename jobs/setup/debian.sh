@@ -36,11 +36,12 @@ install_packages() {
   fi
 }
 
-# True when CMake finds a Kokkos without our help (Kokkos_ROOT, CMAKE_PREFIX_PATH, a module, a package).
+# True when CMake finds a Kokkos without our help (Kokkos_ROOT, CMAKE_PREFIX_PATH, a module, a package) that runs on threads or a device:
+# Debian's own package has the Serial backend alone.
 kokkos_is_present() {
   local probe
   probe=$(mktemp -d)
-  printf 'cmake_minimum_required(VERSION 3.16)\nproject(probe CXX)\nfind_package(Kokkos 3.4 REQUIRED)\n' >"$probe/CMakeLists.txt"
+  printf 'cmake_minimum_required(VERSION 3.16)\nproject(probe CXX)\nfind_package(Kokkos 3.4 REQUIRED)\nif(NOT Kokkos_DEVICES MATCHES "OPENMP|THREADS|CUDA|HIP|SYCL|HPX")\n  message(FATAL_ERROR "one thread")\nendif()\n' >"$probe/CMakeLists.txt"
   local found=1
   cmake -S "$probe" -B "$probe/b" >/dev/null 2>&1 && found=0
   rm -rf "$probe"
