@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .hdf5_tensors import stored_scale
 from .number_formats import WIDENED
+from .output_target import output_target
 from .tensor_file import TensorFile
 from .tensor_roles import ROLES, USUAL_NAMES, Catalogues, choose_tensors, named, read_catalogue
 from .tensor_scales import positive_number, scaled
@@ -139,7 +140,10 @@ def _left_out(catalogues: Catalogues, taken: set[str]) -> list[str]:
 
 
 def _output_path(arguments: argparse.Namespace) -> Path:
-    output = Path(arguments.output)
+    try:
+        output = output_target(Path(arguments.output))
+    except OSError as error:
+        raise TensorError(f"{error.filename}: {error.strerror}") from None
     if output.is_dir():
         raise TensorError(f"{output}: is a folder, allowed is the name of a file to write")
     if output.exists() and not arguments.force:

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 from .figures import RenderedFigure
+from .output_target import output_target
 from .reader import Results
 from .report_front import practice_section, verdict_table
 from .report_inputs import InputVerdicts, inputs_section
@@ -172,23 +173,25 @@ def write_report(
     write_page(path, build_report(results, series, judgements, figures, more, inputs))
 
 
-def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+def _draft(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}")
 
 
 def check_place(path: Path) -> None:
     """OSError now, not after the figures are drawn, where a page cannot be written."""
+    draft = _draft(output_target(path))
     try:
-        _draft(path).touch()
+        draft.touch()
     finally:
-        _draft(path).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def write_page(path: Path, text: str) -> None:
     """Write beside the target and rename, so that a failure leaves an older report whole."""
-    draft = _draft(path)
+    target = output_target(path)
+    draft = _draft(target)
     try:
         draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+        draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)

@@ -13,6 +13,8 @@ from types import TracebackType
 import h5py
 import numpy as np
 
+from .output_target import output_target
+
 # A chunk holds whole rows of one head, so that a rank's run of keys is a run of chunks.
 CHUNK_BYTES = 1 << 20
 
@@ -27,8 +29,8 @@ class TensorFile:
     """Writes one tensor file; leaving the `with` block by an exception leaves nothing behind."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.path = output_target(path)
+        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         self.datasets: list[h5py.Dataset] = []
 
     def __enter__(self) -> TensorFile:

@@ -1,0 +1,15 @@
+"""Where a file that is written under a name lies: what a rename replaces must be neither a link nor a device."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+
+def output_target(path: Path) -> Path:
+    """The end of a chain of symbolic links, there or not yet; OSError where it is neither file nor folder."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise OSError(errno.EINVAL, "is a device, a pipe or the like, allowed is a file", str(path))
+    return target

@@ -1,0 +1,49 @@
+"""Files that are replaced as a whole: links stay links, devices and pipes are no outputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asymptop.__main__ import main
+from make_results import write_results
+
+
+def report(folder: Path, output: str) -> int:
+    write_results(folder / "results.h5")
+    return main(["report", str(folder / "results.h5"), "-o", str(folder / output)])
+
+
+def convert(folder: Path, output: str) -> int:
+    rng = np.random.default_rng(1)
+    np.savez(folder / "t.npz", **{name: rng.standard_normal((16, 4)).astype(np.float32) for name in "qkv"})
+    return main(["convert", str(folder / "t.npz"), "--force", "-o", str(folder / output)])
+
+
+@pytest.mark.parametrize("command", [report, convert])
+def test_a_link_stays_one(command: Callable[[Path, str], int], tmp_path: Path) -> None:
+    """One that leads nowhere yet, through another, and again when the file is there."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "out").symlink_to("far/second")
+    (tmp_path / "far/second").symlink_to("third")
+    for _ in range(2):
+        assert command(tmp_path, "out") == 0
+        assert (tmp_path / "out").is_symlink()
+        assert (tmp_path / "far/second").is_symlink()
+        assert (tmp_path / "far/third").stat().st_size > 0
+    assert sorted(path.name for path in (tmp_path / "far").iterdir()) == ["second", "third"]
+
+
+@pytest.mark.parametrize("command", [report, convert])
+def test_a_pipe_stays_one(
+    command: Callable[[Path, str], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "out")
+    assert command(tmp_path, "out") in (1, 2)
+    said = capsys.readouterr().err
+    assert "is a device, a pipe or the like" in said
+    assert len(said.splitlines()) == 1
+    assert (tmp_path / "out").is_fifo()
