@@ -14,6 +14,7 @@ from . import laws
 from .budgets import COSTS, NORMS, BudgetError, Comparison, compare_laws
 from .decisions import power_of_two
 from .law_grammar import number
+from .output_target import check_no_input
 from .reader import ResultsError, open_results
 from .series import Series, group_series
 from .sizes import SizeError, expand, parse_size
@@ -205,7 +206,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(text)
     elif arguments.json is not None:
         try:
-            Path(arguments.json).write_text(text, encoding="utf-8")
+            check_no_input(Path(arguments.json), [arguments.results]).write_text(text, encoding="utf-8")
         except OSError as error:
             print(f"asymptop advise: --json {arguments.json}: {error.strerror}", file=sys.stderr)
             return 1

@@ -13,6 +13,7 @@ from .tensors import TensorError
 # Models whose code divides the logits by nothing: T5's kin, GPT-Neo, and those that norm queries and keys instead.
 _UNSCALED = (
     *("t5", "t5encoder", "mt5", "umt5", "longt5", "switch_transformers", "pop2piano", "gpt_neo"),
+    *("udop", "pix2struct_text_model"),
     *("gemma3n", "gemma3n_text", "gemma4", "gemma4_text"),
 )
 _ALIBI = ("bloom", "baichuan_alibi")
@@ -54,6 +55,8 @@ def _base(config: ModelConfig, head_dim: int) -> Scale:
     if config.flag("mup_use_scaling"):
         multiplier = config.number("mup_attn_multiplier") or 1.0
         return Scale(multiplier / head_dim, "mup_attn_multiplier/d_head of config.json")
+    if config.model_type in ("zamba", "zamba2"):
+        return Scale((head_dim / 2.0) ** -0.5, f"(d_head/2)^-0.5, as model_type '{config.model_type}' has it")
     if config.model_type in _UNSCALED:
         return Scale(1.0, f"1, as model_type '{config.model_type}' has it")
     if not config.flag("scale_attn_weights", True):

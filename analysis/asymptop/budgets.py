@@ -197,7 +197,8 @@ def compare_laws(
     usable = np.isfinite(errors[0]) & (keys.min(axis=0) >= 1.0)
     if not usable[_FIXED]:
         raise BudgetError(f"a budget of k = {fixed_k:g} is beyond the k stored for {series.title}")
-    ratio = errors[:, usable] / errors[:, _FIXED : _FIXED + 1]
+    with np.errstate(invalid="ignore", divide="ignore"):  # no error at all on either side
+        ratio = errors[:, usable] / errors[:, _FIXED : _FIXED + 1]
     tail = 50.0 * (1.0 - CONFIDENCE)
     low, high = ratio[0] * 0.0, ratio[0] * np.inf
     best = np.array([int(np.argmin(ratio[0]))])

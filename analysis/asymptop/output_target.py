@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+
+def check_no_input(path: Path, inputs: Iterable[Path]) -> Path:
+    """The path; OSError where writing there would replace one of the inputs."""
+    if any(path.exists() and one.exists() and path.samefile(one) for one in inputs):
+        raise OSError(errno.EINVAL, "is an input itself, allowed is another name", str(path))
+    return path
 
 
 def output_target(path: Path) -> Path:

@@ -14,6 +14,7 @@ from .extra_p import write_extra_p
 from .figure_simulated import simulated_series
 from .figures import render
 from .jobs_command import cost_section
+from .output_target import check_no_input
 from .precision_file import KIND, PrecisionResults, read_precision
 from .precision_report import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from .reader import ResultsError, open_results
@@ -61,6 +62,9 @@ def _precision(results: PrecisionResults | None, folder: Path | None, number: in
 
 def run(arguments: argparse.Namespace) -> int:
     try:
+        read = (arguments.results, arguments.simulated, arguments.precision, arguments.attend, arguments.claims)
+        for written in filter(None, (arguments.output, arguments.extra_p)):
+            check_no_input(written, [path for path in read if path is not None])
         check_place(arguments.output)
         if kind_of(arguments.results) == KIND:
             write_precision_report(arguments.output, read_precision(arguments.results), arguments.figures)

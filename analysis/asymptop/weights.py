@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import fused_layouts, query_key_norms
 from .layer_reading import LAYOUTS, Given
+from .output_target import check_no_input
 from .sizes import SizeError, parse_sizes
 from .tensors import TensorError
 from .weights_report import Asked, weights_report
@@ -124,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(text)
     elif arguments.json is not None:
         try:
-            Path(arguments.json).write_text(text, encoding="utf-8")
+            check_no_input(Path(arguments.json), arguments.files).write_text(text, encoding="utf-8")
         except OSError as error:
             print(f"asymptop weights: --json {arguments.json}: {error.strerror}", file=sys.stderr)
             return EXIT_FAILED

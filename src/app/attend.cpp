@@ -146,6 +146,8 @@ int run_attend(Communicator const& comm, int argc, char const* const* argv) {
   }
   check_launch(comm);
   check_on_root(comm, [&] {
+    check_apart({{"--output", config->output}, {"--json", config->json}, {"--save-output", config->save_output}},
+                {{"--config", config->config_file}, {"--input", config->input}});
     check_new_file("--output", config->output, config->force);
     check_records_path(config->json);
     bool const save = !config->save_output.empty();

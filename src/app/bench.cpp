@@ -22,6 +22,7 @@
 #include "config/errors.hpp"
 #include "results/bench_records.hpp"
 #include "results/records.hpp"
+#include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace {
@@ -260,6 +261,7 @@ int run_bench_with(std::vector<BenchPath> const& paths, Communicator const& comm
   }
   check_launch(comm);
   check_on_root(comm, [&] {
+    check_apart({{"--output", config->output}, {"--json", config->json}}, {{"--config", config->config_file}});
     check_bench_output(config->output, config->force);
     check_records_path(config->json);
     discard_left_behind(config->output);

@@ -115,7 +115,7 @@ int run_merge(Communicator const& comm, int argc, char const* const* argv) {
     throw UsageError("merge takes an output and at least one file: asymptop merge -o RESULTS.h5 CASE.h5...");
   if (comm.is_root()) {
     for (auto const& path : inputs) check_file("merge", path, [&] { try_merge(path); });
-    check_output(output, false, false);
+    check_new_output(output);
     merge_cases(output, inputs);
     std::cout << "results: " << output << "\n";
   }

@@ -79,8 +79,9 @@ int threads_option(int argc, char** argv) {
 /// long costs a whole time slice when another program wants the core (seen: 17 s instead of 0.6).
 void settle_environment(char** argv) {
   prctl(PR_SET_NAME, "asymptop");  // started again it would be called "exe"
-  // A file is written under a name of its own and read when it is whole; some file systems refuse locks.
+#if !H5_VERSION_GE(1, 10, 7)       // which do without where it is not asked for
   setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
+#endif
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "1000", 1);
   // Binding is the launcher's business unless someone has asked OpenMP for it.
@@ -91,6 +92,29 @@ void settle_environment(char** argv) {
   OnCores const all(process_cores());  // not the one core that the first thread may be bound to by now
   execv("/proc/self/exe", argv);       // returns only if it cannot: then things are as they were, and still right
 }
+
+/// Open MPI takes a process that has the variables of a step of Slurm for one of its ranks, and ends with a page of advice where srun has
+/// not told it so by PMI: in the shell of `srun --pty`, say. It is alone then, and Slurm's list of nodes is out of sight while MPI starts.
+class HiddenStep {
+ public:
+  HiddenStep() {
+    for (auto const* told : {"PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD", "PMI_PORT", "OMPI_COMM_WORLD_SIZE"}) {
+      if (std::getenv(told) != nullptr) return;
+    }
+    if (std::getenv("SLURM_STEP_ID") == nullptr || std::getenv(variable) == nullptr) return;
+    nodes_ = std::getenv(variable);
+    unsetenv(variable);
+  }
+  ~HiddenStep() {
+    if (!nodes_.empty()) setenv(variable, nodes_.c_str(), 1);
+  }
+  HiddenStep(HiddenStep const&) = delete;
+  HiddenStep& operator=(HiddenStep const&) = delete;
+
+ private:
+  static constexpr char const* variable = "SLURM_NODELIST";
+  std::string nodes_;
+};
 
 /// Commands that may take long end at a boundary when they are asked to.
 bool can_stop(int argc, char** argv) {
@@ -224,7 +248,10 @@ int main(int argc, char** argv) {
   if (can_stop) asymptop::hold_stop_signals();
   asymptop::settle_environment(argv);
   int provided = 0;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+  {
+    asymptop::HiddenStep const hidden;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+  }
   MPI_Comm_rank(MPI_COMM_WORLD, &asymptop::world_rank);
   std::set_terminate(asymptop::end_with_exception);
   int code = 0;

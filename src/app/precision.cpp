@@ -100,6 +100,7 @@ int run_precision(Communicator const& comm, int argc, char const* const* argv) {
   }
   check_launch(comm);
   check_on_root(comm, [&] {
+    check_apart({{"--output", config->output}, {"--json", config->json}}, {{"--config", config->config_file}});
     check_new_file("--output", config->output, config->force);
     check_records_path(config->json);
     discard_left_behind(config->output);

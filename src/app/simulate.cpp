@@ -14,6 +14,7 @@
 #include "results/case_file.hpp"
 #include "results/draw_target.hpp"
 #include "results/records.hpp"
+#include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace {
@@ -199,6 +200,7 @@ int run_simulate(Communicator const& comm, int argc, char const* const* argv) {
   }
   check_launch(comm);
   check_on_root(comm, [&] {
+    check_apart({{"--output", config->output}, {"--json", config->json}}, {{"--config", config->config_file}});
     check_output(config->output, config->force, config->resume);
     check_records_path(config->json);
   });

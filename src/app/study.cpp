@@ -19,6 +19,7 @@
 #include "results/json_text.hpp"
 #include "results/plan_records.hpp"
 #include "results/records.hpp"
+#include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace {
@@ -329,6 +330,8 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
   auto const plan = plan_study(*config, input.shape, machine);
   if (config->dry_run) {
     check_on_root(comm, [&] {
+      check_apart({{"--output", config->output}, {"--json", config->json}},
+                  {{"--config", config->config_file}, {"--input", config->input}});
       check_records_path(config->json);
       show_plan(plan, *config, input, machine);
     });
@@ -338,6 +341,7 @@ int run_study(Communicator const& comm, int argc, char const* const* argv) {
     throw UsageError("--mpi-memory", "device", "needs an MPI that reads device memory, which this one does not say it does");
   check_launch(comm);
   check_on_root(comm, [&] {
+    check_apart({{"--output", config->output}, {"--json", config->json}}, {{"--config", config->config_file}, {"--input", config->input}});
     check_output(config->output, config->force, config->resume);
     check_records_path(config->json);
   });

@@ -67,8 +67,11 @@ std::optional<AttendConfig> parse_attend_options(int argc, char const* const* ar
   auto const values = read_options("attend", argc, argv, options);
   if (values.count("help") != 0) {
     if (print_help)
-      std::cout << introduction << "\n"
-                << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written).\n";
+      std::cout
+          << introduction << "\n"
+          << options
+          << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written),\n75 stopped on request (SIGUSR1, "
+             "SIGTERM).\n";
     return std::nullopt;
   }
   auto const text = [&](char const* name) { return values[name].as<std::string>(); };

@@ -114,8 +114,11 @@ std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv
   auto const values = read_options("bench", argc, argv, options);
   if (values.count("help") != 0) {
     if (print_help)
-      std::cout << introduction << "\n"
-                << options << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written).\n";
+      std::cout
+          << introduction << "\n"
+          << options
+          << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written),\n75 stopped on request (SIGUSR1, "
+             "SIGTERM).\n";
     return std::nullopt;
   }
   auto const text = [&](char const* name) { return values[name].as<std::string>(); };

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "config/errors.hpp"
@@ -46,13 +47,17 @@ bool is_text(std::string const& bytes) {
   return true;
 }
 
+/// A pipe gives its text once, and options are read twice, before Kokkos starts and after.
 std::string read_text(std::string const& path) {
+  static std::map<std::string, std::string> of_pipes;
+  if (auto const known = of_pipes.find(path); known != of_pipes.end()) return known->second;
   std::ifstream in(path, std::ios::binary);
   if (!in || std::filesystem::is_directory(path)) throw UsageError("--config", path, "cannot be read");
   std::ostringstream bytes;
   bytes << in.rdbuf();
   auto text = bytes.str();
   if (text.rfind("\xef\xbb\xbf", 0) == 0) text.erase(0, 3);
+  if (!std::filesystem::is_regular_file(path)) of_pipes[path] = text;
   return text;
 }
 

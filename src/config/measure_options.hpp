@@ -9,6 +9,7 @@ namespace asymptop {
 /// What such a command is told beside what it measures.
 struct MeasureOptions {
   std::string output;
+  std::string config_file;  ///< empty for none
   bool force = false;
   bool dry_run = false;
   std::string json;  ///< file of the tidy records, `-` for stdout, empty for none

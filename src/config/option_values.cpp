@@ -185,6 +185,7 @@ MeasureOptions parse_measure_options(po::variables_map const& values) {
   options.force = values["force"].as<bool>();
   options.dry_run = values["dry-run"].as<bool>();
   options.json = expand_home(text("json"));
+  if (values.count("config") != 0) options.config_file = expand_home(text("config"));
   options.seed = static_cast<std::uint64_t>(parse_integer("--seed", text("seed"), 0, INT64_MAX));
   options.block = parse_block(text("block"));
   options.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, most_threads));

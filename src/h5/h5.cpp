@@ -168,17 +168,24 @@ void check(herr_t status, std::string const& action) {
 
 void silence() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
 
-Handle open_file(std::string const& path) { return {H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose, "open " + path}; }
-
 namespace {
 
-Handle access_properties() {
+Handle access_properties(Locking locking = Locking::none) {
   Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make file properties");
+#if H5_VERSION_GE(1, 10, 7)
+  check(H5Pset_file_locking(access, locking == Locking::shared, true), "set file locking");
+#else
+  static_cast<void>(locking);
+#endif
   check(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST), "set library version bounds");
   return access;
 }
 
 }  // namespace
+
+Handle open_file(std::string const& path, Locking locking) {
+  return {H5Fopen(path.c_str(), H5F_ACC_RDONLY, access_properties(locking)), H5Fclose, "open " + path};
+}
 
 Handle create_file(std::string const& path) {
   return {H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access_properties()), H5Fclose, "create " + path};

@@ -44,7 +44,10 @@ void check(herr_t status, std::string const& action);
 /// HDF5's own stack traces off: errors are ours to report.
 void silence();
 
-Handle open_file(std::string const& path);
+/// Whether opening a file asks the system for a lock, so that one that another process is still writing is refused. Some file systems have
+/// none; HDF5_USE_FILE_LOCKING, where it is set, says for all files.
+enum class Locking { none, shared };
+Handle open_file(std::string const& path, Locking locking = Locking::none);
 Handle create_file(std::string const& path);
 /// Never on a disk; goes away when it is closed.
 Handle create_file_in_memory(std::string const& name);

@@ -187,9 +187,16 @@ std::vector<std::string> start_output(std::string const& output, bool force) {
 
 void check_output(std::string const& output, bool force, bool resume) {
   check_writable(output);
-  bool const there = fs::exists(output) || fs::exists(output + ".cases");
-  if (there && !force && !resume)
-    throw UsageError("--output", output, "has results already; use --force to replace them, --resume to continue them");
+  bool const there = fs::exists(output), cases = fs::exists(output + ".cases");
+  if ((there || cases) && !force && !resume)
+    throw UsageError("--output", output,
+                     std::string(there ? "is there already" : "has case files already, in " + output + ".cases") +
+                         "; use --force to replace what is there, --resume to continue results");
+}
+
+void check_new_output(std::string const& output) {
+  check_writable(output);
+  if (fs::exists(output)) throw UsageError("--output", output, "is there already; give another name");
 }
 
 }  // namespace asymptop

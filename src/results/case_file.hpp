@@ -30,6 +30,8 @@ void try_merge(std::string const& path);
 
 /// Throws UsageError when results may not be written to `output`.
 void check_output(std::string const& output, bool force, bool resume);
+/// The same for what replaces nothing.
+void check_new_output(std::string const& output);
 
 /// Makes the folder of case files; with force, after removing what is there. Throws UsageError when it cannot be written to. Returns the
 /// files that were discarded: parts that an earlier run did not write to their end.

@@ -124,6 +124,21 @@ void check_writable(std::string const& output, std::string const& option) {
     throw UsageError(option, output, "cannot be written");
 }
 
+void check_apart(std::vector<NamedFile> const& written, std::vector<NamedFile> const& read) {
+  auto all = written;
+  all.insert(all.end(), read.begin(), read.end());
+  for (std::size_t i = 0; i < written.size(); ++i) {
+    for (std::size_t j = 0; j < all.size(); ++j) {
+      auto const &a = all[i], &b = all[j];
+      if (i == j || a.path.empty() || a.path == "-" || b.path.empty() || b.path == "-") continue;
+      fs::path const x = link_target(a.path), y = link_target(b.path);
+      std::error_code none_there;
+      if (fs::equivalent(x, y, none_there) || fs::absolute(x).lexically_normal() == fs::absolute(y).lexically_normal())
+        throw UsageError(a.option, a.path, "is the file of " + b.option + " too; give another name");
+    }
+  }
+}
+
 void check_new_file(std::string const& option, std::string const& path, bool force) {
   check_writable(path, option);
   if (fs::exists(path) && !force) throw UsageError(option, path, "is there already; use --force to replace it");

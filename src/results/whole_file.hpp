@@ -40,6 +40,13 @@ void write_provenance(hid_t file, Provenance const& provenance);
 /// Throws UsageError unless a file of that name can be written.
 void check_writable(std::string const& output, std::string const& option = "--output");
 
+/// Files that a command names, by option: those that it writes, then those that it reads. Throws UsageError where one that it writes is
+/// another of them, whatever links lead there; names that are empty or `-` are none.
+struct NamedFile {
+  std::string option, path;
+};
+void check_apart(std::vector<NamedFile> const& written, std::vector<NamedFile> const& read);
+
 /// The same, and unless it is a new one or may be replaced.
 void check_new_file(std::string const& option, std::string const& path, bool force);
 

@@ -106,7 +106,7 @@ std::string missing_sources(hid_t dataset, hid_t properties, std::string const& 
     auto const from = "that is virtual, from " + name + " of " + source + ", ";
     h5::Handle opened, inside;
     try {
-      opened = h5::open_file(source);
+      opened = h5::open_file(source, h5::Locking::shared);
       inside = h5::Handle(H5Dopen2(opened, name.c_str(), H5P_DEFAULT), H5Dclose, "open " + name);
     } catch (RunError const& error) {
       return from + "which cannot be read: " + error.what();

@@ -36,7 +36,7 @@ TensorFile::TensorFile(std::string const& path) : path_(path) {
   auto const is_hdf5 = H5Fis_hdf5(path.c_str());
   if (is_hdf5 == 0) throw UsageError("--input", path, "is not an HDF5 file; python3 -m asymptop convert makes one");
   try {
-    file_ = h5::open_file(path);
+    file_ = h5::open_file(path, h5::Locking::shared);
   } catch (RunError const& error) {
     throw UsageError("--input", path, std::string("does not open. ") + error.what());
   }
@@ -77,8 +77,9 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
   h5::Handle const type(H5Dget_type(id), H5Tclose, "read the type of " + name);
   auto const size = H5Tget_size(type);
   if (H5Tget_class(type) != H5T_FLOAT || (size != 4 && size != 8))
-    throw UsageError("--input", path_,
-                     "has a dataset " + name + " that is neither float32 nor float64; python3 -m asymptop convert widens other types");
+    throw UsageError(
+        "--input", path_,
+        "has a dataset " + name + " that is neither float32 nor float64; python3 -m asymptop convert widens float16, bfloat16 and float8");
   h5::Handle const space(H5Dget_space(id), H5Sclose, "read the shape of " + name);
   int const rank = H5Sget_simple_extent_ndims(space);
   std::vector<hsize_t> shape(static_cast<std::size_t>(std::max(rank, 0)));

@@ -47,3 +47,31 @@ def test_a_pipe_stays_one(
     assert "is a device, a pipe or the like" in said
     assert len(said.splitlines()) == 1
     assert (tmp_path / "out").is_fifo()
+
+
+INTO = [["report", "-o", "{}"], ["report", "-o", "r.html", "--extra-p", "{}"]]
+INTO += [["advise", "--budget", "4", "--json", "{}"]]
+
+
+@pytest.mark.parametrize("words", INTO)
+def test_an_input_is_no_output(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under its own name and behind a link; what it holds stays."""
+    results = write_results(tmp_path / "results.h5")
+    (tmp_path / "link").symlink_to("results.h5")
+    before = results.read_bytes()
+    for name in ("results.h5", "link"):
+        rest = [word.format(tmp_path / name) for word in words[1:]]
+        assert main([words[0], str(results), *rest]) in (1, 2)
+        said = capsys.readouterr().err
+        assert "is an input itself, allowed is another name" in said
+        assert len(said.splitlines()) == 1
+        assert results.read_bytes() == before
+
+
+def test_weights_do_not_replace_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(1)
+    np.savez(tmp_path / "w.npz", W_Q=rng.standard_normal((8, 4)), W_K=rng.standard_normal((8, 4)))
+    before = (tmp_path / "w.npz").read_bytes()
+    assert main(["weights", str(tmp_path / "w.npz"), "--json", str(tmp_path / "w.npz")]) in (1, 2)
+    assert "is an input itself" in capsys.readouterr().err
+    assert (tmp_path / "w.npz").read_bytes() == before

@@ -201,3 +201,20 @@ def test_the_plan_names_what_limits_memory(tmp_path: Path) -> None:
     assert "210 MB are available (SLURM_MEM_PER_CPU times 2 CPU(s))" in said(outcome.stderr)
     outcome = asymptop(*words[:2], "2^12", *words[3:], "--dry-run", cwd=tmp_path, settings=slurm)
     assert "Memory: 210 MB for the ranks of a node (SLURM_MEM_PER_CPU times 2 CPU(s))" in outcome.stdout
+
+
+STEP = {"SLURM_JOB_ID": "7", "SLURM_NODELIST": os.uname().nodename, "SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}
+
+
+@pytest.mark.parametrize("words", [["--version"], [*STUDY, "--dry-run"], STUDY], ids=["version", "plan", "study"])
+def test_in_the_shell_of_a_step(words: list[str], tmp_path: Path) -> None:
+    """`srun --pty` in a job of four tasks: one task, told nothing of MPI. Several such are refused in a line."""
+    one = STEP | {"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1"}
+    outcome = asymptop(*words, cwd=tmp_path, settings=one)
+    assert outcome.code == 0, str(outcome)
+    if words == STUDY:
+        with h5py.File(tmp_path / "results.h5") as file:
+            assert '"SLURM_NODELIST"' in file.attrs["slurm"]
+        outcome = asymptop(*words, "--force", cwd=tmp_path, settings=one | {"SLURM_STEP_NUM_TASKS": "4"})
+        assert outcome.code == 2
+        assert "SLURM_STEP_NUM_TASKS is 4, but this run has 1 rank(s)" in said(outcome.stderr)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
-from command_line import PATIENCE, asymptop
+from command_line import PATIENCE, SETTINGS, asymptop, binary
 from failing_storage import preloaded
 from running import Run
 
@@ -145,3 +147,43 @@ def test_devices_are_no_outputs(option: str, tmp_path: Path) -> None:
     assert outcome.code == 2, str(outcome)
     assert "is a device, a pipe or the like, allowed is a file" in outcome.stderr
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_file_is_not_both_read_and_written(tmp_path: Path) -> None:
+    """Tensors, a config or results that another of a command's files would replace, with --force and behind links too."""
+    rng = np.random.default_rng(1)
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        for name in "QKV":
+            file[name] = rng.standard_normal((64, 8)).astype(np.float32)
+    (tmp_path / "link").symlink_to("t.h5")
+    (tmp_path / "c.cfg").write_text("n = 64\nk = 8\nblock = 64\n")
+    before = {name: (tmp_path / name).read_bytes() for name in ("t.h5", "c.cfg")}
+    tensors = ["--input", "t.h5", "--n", "64", "--k", "4", "--block", "64", "--force"]
+    study = [*tensors, "--rows", "4", "--draws", "2"]
+    for command, words in [
+        ("study", [*study, "-o", "t.h5"]),
+        ("study", [*study, "-o", "link"]),
+        ("study", [*study, "--json", "t.h5"]),
+        ("study", [*study, "--json", "t.h5", "--dry-run"]),
+        ("attend", [*tensors, "--save-output", "link"]),
+        ("study", ["--config", "c.cfg", "--force", "-o", "c.cfg"]),
+        ("simulate", ["--config", "c.cfg", "--json", "./c.cfg"]),
+        ("study", ["--n", "64", "-o", "j.h5", "--json", "j.h5"]),
+        ("bench", ["--n", "64", "-o", "j.h5", "--json", "j.h5"]),
+        ("precision", ["--n", "64", "-o", "j.h5", "--json", "j.h5"]),
+    ]:
+        outcome = asymptop(command, *words, cwd=tmp_path)
+        assert outcome.code == 2, (words, str(outcome))
+        (line,) = outcome.stderr.splitlines()
+        assert "is the file of --" in line
+        assert {name: (tmp_path / name).read_bytes() for name in before} == before
+        assert not (tmp_path / "j.h5").exists()
+
+
+def test_a_config_that_comes_through_a_pipe(tmp_path: Path) -> None:
+    script = f"exec '{binary()}' study --config <(printf 'n = 64\\nk = 8\\nblock = 64\\n') --dry-run"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=os.environ | SETTINGS, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "k = 8" in done.stdout

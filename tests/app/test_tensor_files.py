@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 
 import h5py
 import numpy as np
@@ -262,3 +265,27 @@ def test_a_name_in_other_letters(tmp_path: Path) -> None:
             assert outcome.code == 0, str(outcome)
             assert json.loads((tmp_path / "r.json").read_text())
     assert asymptop("info", "--verify", "results.h5", cwd=tmp_path).code == 0
+
+
+WRITER = """
+import sys, h5py, numpy as np
+with h5py.File(sys.argv[1], "w") as file:
+    for name in "QKV":
+        file.create_dataset(name, (96, 16), "f4", chunks=(32, 16))[:32] = np.ones((32, 16))
+    file.flush()
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("command", ["study", "attend"])
+def test_a_file_that_is_still_being_written(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.h5"
+    with subprocess.Popen([sys.executable, "-c", WRITER, path], stdin=PIPE, stdout=PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        outcome = run(command, path)
+        writer.communicate("")
+    assert outcome.code == 2, str(outcome)
+    (line,) = outcome.stderr.splitlines()
+    assert "does not open. HDF5: cannot open" in line
