@@ -150,7 +150,7 @@ def test_devices_are_no_outputs(option: str, tmp_path: Path) -> None:
 
 
 def test_a_file_is_not_both_read_and_written(tmp_path: Path) -> None:
-    """Tensors, a config or results that another of a command's files would replace, with --force and behind links too."""
+    """Tensors, a config or results that another of a command's files would replace, with --force and behind links."""
     rng = np.random.default_rng(1)
     with h5py.File(tmp_path / "t.h5", "w") as file:
         for name in "QKV":
@@ -167,7 +167,7 @@ def test_a_file_is_not_both_read_and_written(tmp_path: Path) -> None:
         ("study", [*study, "--json", "t.h5", "--dry-run"]),
         ("attend", [*tensors, "--save-output", "link"]),
         ("study", ["--config", "c.cfg", "--force", "-o", "c.cfg"]),
-        ("simulate", ["--config", "c.cfg", "--json", "./c.cfg"]),
+        ("study", ["--config", "c.cfg", "--json", "./c.cfg"]),
         ("study", ["--n", "64", "-o", "j.h5", "--json", "j.h5"]),
         ("bench", ["--n", "64", "-o", "j.h5", "--json", "j.h5"]),
         ("precision", ["--n", "64", "-o", "j.h5", "--json", "j.h5"]),
