@@ -111,6 +111,8 @@ def _stacked(
 def _by_flag(config: ModelConfig, prefix: str, head_dim: int) -> Norm | None:
     """Where config.json tells of a norm that has no tensors."""
     flag = next((key for key in _FLAGS if config.facts.get(key) is True), "")
+    if config.model_type.startswith("llama4") and not _is_rotary(config, prefix):
+        return None
     if config.model_type in _WITHOUT_WEIGHTS and (flag or config.model_type == "nanochat"):
         one = np.ones((1, head_dim))
         return Norm(one, 0.0 * one, False, epsilon(config), name=f"{config.source}: {flag or config.model_type}")
@@ -120,3 +122,15 @@ def _by_flag(config: ModelConfig, prefix: str, head_dim: int) -> Norm | None:
             "--qk-norm none leaves it out"
         )
     return None
+
+
+def _is_rotary(config: ModelConfig, prefix: str) -> bool:
+    """Llama 4 norms queries and keys where it turns them by their position: in all layers but each fourth, or as
+    no_rope_layers has it, with 1 for a layer that is turned."""
+    found = re.search(r"layers[._](\d+)[._]", prefix)
+    layer = int(found[1]) if found else 0
+    turned = config.facts.get("no_rope_layers")
+    if isinstance(turned, list) and layer < len(turned):
+        return turned[layer] not in (0, False)
+    interval = config.number("no_rope_layer_interval") or 4
+    return (layer + 1) % interval != 0

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
+from asymptop.model_config import ModelConfig
+from asymptop.query_key_norms import _by_flag
 from checkpoints import column, deviations, norms, refused, save_safetensors, told, write_config
 
 H, G, D, W, N = 4, 2, 8, 32, 200
@@ -486,3 +488,18 @@ def test_the_records_are_json_of_finite_numbers(tmp_path: Path, capsys: pytest.C
     text = json.dumps(told(capsys, path, "--heads", H))
     assert "NaN" not in text
     assert "Infinity" not in text
+
+
+@pytest.mark.parametrize(
+    ("facts", "normed"),
+    [
+        ({}, [True, True, True, False, True, True, True, False]),
+        ({"no_rope_layer_interval": 2}, [True, False] * 4),
+        ({"no_rope_layers": [0, 1, 1, 0, 1, 1, 1, 1]}, [False, True, True, False, True, True, True, True]),
+    ],
+)
+def test_llama_4_norms_layers_that_it_turns(facts: dict, normed: list[bool]) -> None:
+    """Its norm has no weights, and layers without rotary embedding go without it."""
+    config = ModelConfig(facts={"use_qk_norm": True} | facts, model_type="llama4_text")
+    found = [_by_flag(config, f"model.layers.{layer}.self_attn.", 8) is not None for layer in range(8)]
+    assert found == normed
