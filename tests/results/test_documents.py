@@ -43,12 +43,14 @@ def test_links_lead_somewhere(document: pathlib.Path) -> None:
 
 def test_broken_links_are_found(tmp_path: pathlib.Path) -> None:
     document = tmp_path / "README.md"
-    document.write_text("# One\n[a](#one) [b](#two) [c](none.md) [d](README.md) [e](https://example.org)\n", encoding="utf-8")
+    text = "# One\n[a](#one) [b](#two) [c](none.md) [d](README.md) [e](https://example.org)\n"
+    document.write_text(text, encoding="utf-8")
     assert broken_links(document) == ["#two", "none.md"]
 
 
 def test_one_version() -> None:
     project = re.search(r"project\(asymptop VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))
     citation = re.search(r"(?m)^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert project and citation
+    assert project
+    assert citation
     assert project[1] == citation[1]
