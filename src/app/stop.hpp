@@ -28,7 +28,7 @@ void listen_for_stop();
 
 /// Sees to it that a run that was asked to stop ends. One that no longer moves (no use of the processor and no step for half a minute,
 /// or, in a command whose steps are counted, no step for ten) would never come to the boundary where it stops: all ranks end, by
-/// `end_all`, which is told why.
+/// `end_all`, which is given the reason.
 class StopWatch {
  public:
   StopWatch(bool counts_steps, std::function<void(std::string const&)> end_all);

@@ -6,7 +6,7 @@
 
 namespace asymptop {
 
-/// What such a command is told beside what it measures.
+/// What such a command is given beside what it measures.
 struct MeasureOptions {
   std::string output;
   std::string config_file;  ///< empty for none

@@ -100,7 +100,7 @@ except ConnectionRefusedError:
 def test_same_bytes_with_latency(hosts: Hosts, alone: Path, tmp_path: Path) -> None:
     hosts.slow_data(["h3", "h4"], 2.0)
     assert float(hosts.run("h1", sys.executable, "-c", CONNECT)) > 4e-3
-    # Messages are dear enough to be hidden: the plan halves the batch.
+    # Messages are expensive enough to be hidden: the plan halves the batch.
     assert f"({ROWS // 2} rows at a time)" in run(hosts, dict.fromkeys(hosts.names, 1), "study", *STUDY, "--dry-run")
     before = data_bytes(hosts)
     assert_same_files(alone, study_on(hosts, dict.fromkeys(hosts.names, 1), tmp_path / "hosts.h5"))

@@ -147,7 +147,7 @@ Task<bool> BatchRun::open_anywhere() {
 
 void BatchRun::check_winners(OwnedRow const& row) const {
   if constexpr (is_host_space<Space>) {
-    // A file's rows are dear to read one by one.
+    // A file's rows are expensive to read one by one.
     if (setup_.file != nullptr && std::find(audited_.begin(), audited_.end(), row.row) == audited_.end()) return;
     auto const d = static_cast<std::size_t>(group_.d), winners = row.boundaries.size();
     float const* q = &queries_.q[static_cast<std::size_t>(row.row) * d];

@@ -156,7 +156,7 @@ class BatchRun {
   std::int64_t first_row_;
   ShardTensors<Space>& tensors_;
   DrawProgress& progress_;
-  PartialBatch* known_;  ///< null: nothing is
+  PartialBatch* known_;  ///< null where nothing is known
   PartialBatch unknown_;
   PhaseTimes& phases_;
   Space space_;
