@@ -54,3 +54,13 @@ def test_one_version() -> None:
     assert project
     assert citation
     assert project[1] == citation[1]
+
+
+def test_packages_are_those_of_the_set_up() -> None:
+    """What README has a newcomer install by hand is what the set-up script installs."""
+    by_hand = re.search(r"(?s)apt-get install (.+?)\n```", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert by_hand
+    names = set(by_hand[1].replace("\\", " ").split())
+    script = (ROOT / "jobs" / "setup" / "debian.sh").read_text(encoding="utf-8")
+    assert names - set(script.replace("\\", " ").split()) == set()
+    assert len(names) > 10
