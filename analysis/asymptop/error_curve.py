@@ -59,6 +59,11 @@ def needed_keys(case: Case, quantity: Quantity, epsilon: float) -> Array | None:
     """
     if len(case.k) < 2 or not quantity.present(case):
         return None
+    # The dataset is large, its means are not: every figure asks for the same ones.
+    return case.kept((quantity.name, epsilon, "needed keys"), lambda: _needed_keys(case, quantity, epsilon))
+
+
+def _needed_keys(case: Case, quantity: Quantity, epsilon: float) -> Array | None:
     values = case.values(quantity.dataset or quantity.name).astype(float)
     reached = values <= epsilon
     if not np.all(reached.any(axis=2)):

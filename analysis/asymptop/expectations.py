@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from . import finite_size, laws
 from .decisions import CLOSE, FARTHEST, Correction
 from .fits import Point, Slope, abscissa, fit_power, fit_power_and_root
 from .lines import Line
-from .quantities import Quantity, expected_draw_values
+from .quantities import Parameter, Quantity, expected_draw_values
 from .series import Series
 from .statistics import Interval
 
@@ -129,13 +130,19 @@ def sigma_at(regime: laws.Regime, n: float) -> float | None:
     return None if power is None else regime.coefficient * math.log(n) ** power
 
 
+@lru_cache(maxsize=65536)
+def _log_expected(quantity: Quantity, parameter: Parameter, n: float, sigma: float) -> float:
+    """Several claims and figures ask for the same expectation."""
+    with np.errstate(all="ignore"):
+        return quantity.log_expected(finite_size.profile(float(n), sigma), parameter, n)
+
+
 def log_expected_at(quantity: Quantity, line: Line, regime: laws.Regime, n: float) -> float | None:
     """Log of the expectation at any n for rows at exactly sigma(n); None where it is not a positive number."""
     sigma = sigma_at(regime, n)
     if sigma is None or quantity.log_expected is None:
         return None
-    with np.errstate(all="ignore"):
-        value = quantity.log_expected(finite_size.profile(float(n), sigma), line.parameter_at(n), n)
+    value = _log_expected(quantity, line.parameter_at(n), n, sigma)
     return value * quantity.power if np.isfinite(value) else None
 
 

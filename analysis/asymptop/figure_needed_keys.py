@@ -207,7 +207,7 @@ def needed_keys_against_n(panels: Sequence[Panel]) -> Plot | None:
         1, 2 if wide else 1, squeeze=False, figsize=(10.8 if wide else 6.6, 4.4),
         gridspec_kw={"width_ratios": [1.15, 1.0] if wide else [1.0], "wspace": 0.8},
     )  # fmt: skip
-    figure.subplots_adjust(left=0.065, right=0.99 if wide else 0.66, top=0.86, bottom=0.13)
+    figure.subplots_adjust(left=0.065 if wide else 0.11, right=0.99 if wide else 0.66, top=0.86, bottom=0.13)
     place = axes[0][0]
     plot = Plot("needed_keys_against_n", "How many keys attention needs", captions.NEEDED_KEYS, figure, COLUMNS)
     _draw_lines(place, lines, True)

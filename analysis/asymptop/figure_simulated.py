@@ -37,12 +37,12 @@ def simulated_series(path: Path | None) -> Iterator[tuple[Series, ...]]:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a figure: what to look up in a case, how to call it, and single rows, (draw, row)."""
+    """One line of a figure: what to look up in a case, how to call it, and between what single rows lie."""
 
     name: str
     label: str
     parameter_of: ParameterOf
-    rows: Callable[[Case, Parameter], Array]
+    reach: Callable[[Case, Parameter], Array]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _band(panel: Panel, quantity: Quantity, line: Line) -> Curve | None:
     for case in panel.first.cases:
         parameter = line.parameter_of(case)
         if parameter is not ABSENT:
-            reach[case.n] = np.percentile(line.rows(case, parameter), _PERCENTILES)
+            reach[case.n] = line.reach(case, parameter)
     low, high = (np.array([reach[int(n)][i] for n in curve.x]) for i in range(2))
     return Curve(curve.x, curve.value, low, high, curve.expected, curve.heads, curve.draws, curve.rows)
 
@@ -113,24 +113,29 @@ def _figure(pairs: Sequence[Pair], quantity: Quantity, lines: Sequence[Line], ca
     return plot
 
 
+def _reach(case: Case, name: str) -> Array:
+    """Percentiles of single rows at every k or epsilon, (percentile, ...): the dataset is read once for all lines."""
+    return case.kept((name, "reach"), lambda: np.percentile(case.values(name), _PERCENTILES, axis=(0, 1)))
+
+
 def _k_line(law: str) -> Line:
     def parameter(case: Case) -> Parameter:
         return k_of_law(case, law) if law in case.k_law else ABSENT
 
-    def rows(case: Case, k: Parameter) -> Array:
-        return case.values("tail_mass")[:, :, case.k_index(int(k))]
+    def reach(case: Case, k: Parameter) -> Array:
+        return _reach(case, "tail_mass")[:, case.k_index(int(k))]
 
-    return Line(law, f"$k$ = {laws.to_tex(law)}", parameter, rows)
+    return Line(law, f"$k$ = {laws.to_tex(law)}", parameter, reach)
 
 
 def _epsilon_line(epsilon: float) -> Line:
     def parameter(case: Case) -> Parameter:
         return epsilon if epsilon in case.epsilon else ABSENT
 
-    def rows(case: Case, _: Parameter) -> Array:
-        return case.values("k_epsilon")[:, :, list(case.epsilon).index(epsilon)]
+    def reach(case: Case, _: Parameter) -> Array:
+        return _reach(case, "k_epsilon")[:, list(case.epsilon).index(epsilon)]
 
-    return Line(f"epsilon = {epsilon:g}", rf"$\varepsilon$ = {epsilon:g}", parameter, rows)
+    return Line(f"epsilon = {epsilon:g}", rf"$\varepsilon$ = {epsilon:g}", parameter, reach)
 
 
 def tail_mass(measured: Sequence[Panel], simulated: Sequence[Panel]) -> Plot | None:

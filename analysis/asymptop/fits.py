@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from .statistics import CONFIDENCE, Array, Interval, bootstrap_means, small_sample_stretch, standard_error
+from .statistics import CONFIDENCE, Array, Interval, small_sample_stretch, standard_error
 
 RESAMPLES = 2000
 SEED = 20240402
@@ -116,14 +117,21 @@ def usable_points(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
     return used, excluded
 
 
+@lru_cache(maxsize=4)
+def _picks(seed: int, resamples: int, draws: tuple[int, ...]) -> tuple[Array, ...]:
+    """Which draws make each resample, point by point: the same for all lines with as many draws."""
+    generator = np.random.default_rng(seed)
+    return tuple(generator.integers(0, count, size=(resamples, count)) for count in draws)
+
+
 def _resampled_logs(points: Sequence[Point], resamples: int, seed: int) -> Array:
     """(resample, point): logarithms of bootstrapped means, stretched for few draws. Draws are independent across n."""
-    generator = np.random.default_rng(seed)
+    picks = _picks(seed, resamples, tuple(len(point.draw_values) for point in points))
     columns = []
-    for point in points:
+    for point, picked in zip(points, picks, strict=True):
         centre = np.log(np.mean(point.draw_values))
         stretch = small_sample_stretch(len(point.draw_values))
-        means = bootstrap_means(point.draw_values, resamples, generator)
+        means = np.asarray(point.draw_values, dtype=np.float64)[picked].mean(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             deviation = stretch * (np.log(np.where(means > 0, means, np.nan)) - centre)
         columns.append(point.power * (centre + deviation))
@@ -228,6 +236,17 @@ def _hold_out(points: Sequence[Point], x: Array, logs: Array, samples: Array, we
 
 def fit_power(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = SEED, scale: str = "n") -> PowerFit:
     """Fit log(mean) against log(n), or against log(log n) for scale "log n". Raises FitError below two usable n."""
+    values = [np.asarray(p.draw_values, dtype=np.float64) for p in points]
+    key = tuple((p.n, v.tobytes(), p.power, p.excluded) for p, v in zip(points, values, strict=True))
+    return _fit_of_values(key, resamples, seed, scale)
+
+
+# By value: several figures, the claims and the table of fits ask for the same lines.
+@lru_cache(maxsize=4096)
+def _fit_of_values(
+    key: tuple[tuple[int, bytes, float, str], ...], resamples: int, seed: int, scale: str
+) -> PowerFit:
+    points = [Point(n, np.frombuffer(values), power, excluded) for n, values, power, excluded in key]
     used, excluded = usable_points(points)
     if len({p.n for p in used}) < 2:
         raise FitError(f"{len(used)} usable n; a slope needs two")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,7 @@ def bootstrap_means(draw_values: Array, resamples: int, generator: np.random.Gen
     return np.asarray(draw_values, dtype=np.float64)[picks].mean(axis=1)
 
 
+@lru_cache(maxsize=256)
 def small_sample_stretch(draws: int, confidence: float = CONFIDENCE) -> float:
     """Factor by which a percentile bootstrap of a mean is too narrow at few draws.
 
