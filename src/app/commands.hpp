@@ -16,8 +16,8 @@ int run_bench(Communicator const& comm, int argc, char const* const* argv);
 /// 0 all valid, 1 a case INVALID.
 int run_attend(Communicator const& comm, int argc, char const* const* argv);
 /// 0 equal, 1 not.
-int run_compare(Communicator const& comm, int argc, char const* const* argv);
-int run_merge(Communicator const& comm, int argc, char const* const* argv);
-int run_info(Communicator const& comm, int argc, char const* const* argv);
+int run_compare(int argc, char const* const* argv);
+int run_merge(int argc, char const* const* argv);
+int run_info(int argc, char const* const* argv);
 
 }  // namespace asymptop

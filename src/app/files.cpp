@@ -1,4 +1,4 @@
-// asymptop compare, merge and info: commands over results files. Rank 0 does the work.
+// asymptop compare, merge and info: commands over results files. One process does the work.
 #include <cstdio>
 #include <filesystem>
 #include <functional>
@@ -30,9 +30,9 @@ void check_file(char const* command, std::string const& path, std::function<void
   if (seal == Seal::broken) throw UsageError(command, path, "is damaged: its checksum is not that of its bytes");
 }
 
-bool help_wanted(Communicator const& comm, std::vector<std::string> const& arguments, char const* text) {
+bool help_wanted(std::vector<std::string> const& arguments, char const* text) {
   if (arguments.empty() || (arguments[0] != "--help" && arguments[0] != "-h")) return false;
-  if (comm.is_root()) std::cout << text;
+  std::cout << text;
   return true;
 }
 
@@ -81,23 +81,22 @@ int print_info(std::string const& path, std::ostream& out) {
 
 }  // namespace
 
-int run_compare(Communicator const& comm, int argc, char const* const* argv) {
+int run_compare(int argc, char const* const* argv) {
   auto const arguments = words(argc, argv);
-  if (help_wanted(comm, arguments,
+  if (help_wanted(arguments,
                   "asymptop compare A.h5 B.h5\n\nExit 0 when both files hold the same cases and the same bytes of data (dates, hosts and "
                   "timings aside), else 1 and the first difference.\n"))
     return 0;
   if (arguments.size() != 2) throw UsageError("compare takes two results files: asymptop compare A.h5 B.h5");
-  if (!comm.is_root()) return 0;
   for (auto const& path : arguments) check_file("compare", path, [&] { first_difference(path, path); });
   auto const difference = first_difference(arguments[0], arguments[1]);
   std::cout << (difference.empty() ? "equal" : difference) << "\n";
   return difference.empty() ? 0 : 1;
 }
 
-int run_merge(Communicator const& comm, int argc, char const* const* argv) {
+int run_merge(int argc, char const* const* argv) {
   auto const arguments = words(argc, argv);
-  if (help_wanted(comm, arguments,
+  if (help_wanted(arguments,
                   "asymptop merge -o RESULTS.h5 CASE.h5...\n\nJoins the cases of several files into one. The output must not exist.\n"))
     return 0;
   std::string output;
@@ -113,25 +112,22 @@ int run_merge(Communicator const& comm, int argc, char const* const* argv) {
   }
   if (output.empty() || inputs.empty())
     throw UsageError("merge takes an output and at least one file: asymptop merge -o RESULTS.h5 CASE.h5...");
-  if (comm.is_root()) {
-    for (auto const& path : inputs) check_file("merge", path, [&] { try_merge(path); });
-    check_new_output(output);
-    merge_cases(output, inputs);
-    std::cout << "results: " << output << "\n";
-  }
+  for (auto const& path : inputs) check_file("merge", path, [&] { try_merge(path); });
+  check_new_output(output);
+  merge_cases(output, inputs);
+  std::cout << "results: " << output << "\n";
   return 0;
 }
 
-int run_info(Communicator const& comm, int argc, char const* const* argv) {
+int run_info(int argc, char const* const* argv) {
   auto const arguments = words(argc, argv);
   if (help_wanted(
-          comm, arguments,
+          arguments,
           "asymptop info [--verify] RESULTS.h5\n\nPrints where a results file comes from and its cases with their verdicts. A file whose "
           "bytes are not those of its checksum is refused; with --verify one without a checksum is, too.\n"))
     return 0;
   bool const verify = !arguments.empty() && arguments[0] == "--verify";
   if (arguments.size() != (verify ? 2u : 1u)) throw UsageError("info takes one results file: asymptop info [--verify] RESULTS.h5");
-  if (!comm.is_root()) return 0;
   auto const& path = arguments.back();
   check_file("info", path, [&] {
     std::ostringstream nowhere;

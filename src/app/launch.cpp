@@ -101,6 +101,17 @@ std::string launcher_mismatch(Environment const& environment, int ranks) {
   return "";
 }
 
+bool started_alone(Environment const& environment) {
+  for (auto const* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "PALS_NRANKS", "FLUX_JOB_SIZE", "JSM_NAMESPACE_SIZE",
+                           "SLURM_STEP_NUM_TASKS"}) {
+    if (char const* const text = environment(name)) return std::strcmp(text, "1") == 0;
+  }
+  for (auto const* name : {"PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD", "PMI_PORT"}) {
+    if (environment(name) != nullptr) return false;
+  }
+  return true;
+}
+
 void check_launch(Communicator const& comm) {
   std::string const cpu = std::string(simd::name) + " kernels and OpenBLAS " + openblas_get_corename();
   std::vector<RankPlace> places;

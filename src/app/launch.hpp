@@ -29,4 +29,8 @@ std::vector<std::string> crowded_cores(std::vector<RankPlace> const& places);
 /// Why the count of ranks is not what launchers say in the environment; empty when one of them says the same, or none says anything.
 std::string launcher_mismatch(Environment const& environment, int ranks);
 
+/// Whether no launcher says that it started this process together with others. SLURM_NTASKS does not count: a batch script has it, too.
+/// In doubt false: MPI knows.
+bool started_alone(Environment const& environment);
+
 }  // namespace asymptop

@@ -1,4 +1,4 @@
-// asymptop COMMAND [options]: start MPI and Kokkos, run one subcommand, turn exceptions into messages and exit codes.
+// asymptop COMMAND [options]: start MPI and Kokkos where the command needs them, run it, turn exceptions into messages and exit codes.
 #include <mpi.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -13,14 +13,17 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <iostream>
 #include <mutex>
 #include <new>
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "app/commands.hpp"
+#include "app/launch.hpp"
 #include "app/machine.hpp"
 #include "app/stop.hpp"
 #include "comm/cores.hpp"
@@ -39,37 +42,71 @@ extern "C" void openblas_set_num_threads(int);
 namespace asymptop {
 namespace {
 
-constexpr char const* usage =
-    "asymptop: how sparse is attention as the context grows? Exact and top-k attention over sequence shards, measured.\n"
-    "\n"
-    "usage: [mpirun -n P] asymptop COMMAND [options]\n"
-    "\n"
-    "  study     measure error of top-k attention, k_epsilon and effective entries over context lengths n; writes HDF5\n"
-    "  attend    full attention: all n rows over n keys, exact and top-k, on a ring of ranks; norms of their difference; writes HDF5\n"
-    "  simulate  the same numbers for rows of independent Gaussian logits without keys, n up to 2^62, in seconds; writes HDF5\n"
-    "  precision what bf16, fp16 and fp8 do to softmax, stage by stage: sum p, tail mass, effective entries; writes HDF5\n"
-    "  bench     time the kernels on this machine and check their results; writes HDF5\n"
-    "  compare   do two results files hold the same data?\n"
-    "  merge     join case files into one results file\n"
-    "  info      where a results file comes from, and its verdicts\n"
-    "\n"
-    "  asymptop COMMAND --help   the command's options\n"
-    "  asymptop --version\n"
-    "\n"
-    "A first study:  mpirun -n 2 asymptop study --n 2^10:2^16 --sigma 1,2 -o results.h5\n"
-    "Its report:     python3 -m asymptop report results.h5\n";
+/// The option --threads; nothing where help was asked for, which is printed if `print` says so. May throw UsageError.
+using ParseThreads = std::optional<int> (*)(int argc, char** argv, bool print);
+
+struct Command {
+  std::string name, summary;
+  int (*run)(Communicator const& comm, int argc, char const* const* argv);
+  ParseThreads threads;
+  bool can_stop;                                           ///< may take long: ends at a boundary when it is asked to
+  int (*run_on_files)(int argc, char const* const* argv);  ///< in place of the above, by one process: needs neither MPI nor Kokkos
+};
+
+template <auto parse>
+std::optional<int> threads_of(int argc, char** argv, bool print) {
+  auto const config = parse(argc, argv, print);
+  return config ? std::optional<int>(config->threads) : std::nullopt;
+}
+
+std::vector<Command> const& commands() {
+  static std::vector<Command> const all{
+      {"study", "measure error of top-k attention, k_epsilon and effective entries over context lengths n; writes HDF5", run_study,
+       threads_of<parse_study_options>, true, nullptr},
+      {"attend", "full attention: all n rows over n keys, exact and top-k, on a ring of ranks; norms of their difference; writes HDF5",
+       run_attend, threads_of<parse_attend_options>, true, nullptr},
+      {"simulate", "the same numbers for rows of independent Gaussian logits without keys, n up to 2^62, in seconds; writes HDF5",
+       run_simulate, threads_of<parse_simulate_options>, true, nullptr},
+      {"precision", "what bf16, fp16 and fp8 do to softmax, stage by stage: sum p, tail mass, effective entries; writes HDF5",
+       run_precision, threads_of<parse_precision_options>, false, nullptr},
+      {"bench", "time the kernels on this machine and check their results; writes HDF5", run_bench, threads_of<parse_bench_options>, true,
+       nullptr},
+      {"compare", "do two results files hold the same data?", nullptr, nullptr, false, run_compare},
+      {"merge", "join case files into one results file", nullptr, nullptr, false, run_merge},
+      {"info", "where a results file comes from, and its verdicts", nullptr, nullptr, false, run_info}};
+  return all;
+}
+
+/// nullptr where there is none of that name.
+Command const* find_command(int argc, char** argv) {
+  for (auto const& command : commands()) {
+    if (argc > 1 && command.name == argv[1]) return &command;
+  }
+  return nullptr;
+}
+
+std::string usage() {
+  std::string text =
+      "asymptop: how sparse is attention as the context grows? Exact and top-k attention over sequence shards, measured.\n"
+      "\n"
+      "usage: [mpirun -n P] asymptop COMMAND [options]\n"
+      "\n";
+  for (auto const& [name, summary, run, threads, can_stop, run_on_files] : commands())
+    text += "  " + name + std::string(name.size() < 10 ? 10 - name.size() : 1, ' ') + summary + "\n";
+  return text +
+         "\n"
+         "  asymptop COMMAND --help   the command's options\n"
+         "  asymptop --version\n"
+         "\n"
+         "A first study:  mpirun -n 2 asymptop study --n 2^10:2^16 --sigma 1,2 -o results.h5\n"
+         "Its report:     python3 -m asymptop report results.h5\n";
+}
 
 /// --threads must be known before Kokkos starts. A command line that does not parse is refused later, with its message.
-int threads_option(int argc, char** argv) {
-  std::string const command = argc > 1 ? argv[1] : "";
-  auto const threads_of = [](auto const& config) { return config ? config->threads : 0; };
+int threads_option(Command const* command, int argc, char** argv) {
+  if (command == nullptr || command->threads == nullptr) return 0;
   try {
-    if (command == "study") return threads_of(parse_study_options(argc - 1, argv + 1, false));
-    if (command == "attend") return threads_of(parse_attend_options(argc - 1, argv + 1, false));
-    if (command == "simulate") return threads_of(parse_simulate_options(argc - 1, argv + 1, false));
-    if (command == "precision") return threads_of(parse_precision_options(argc - 1, argv + 1, false));
-    if (command == "bench") return threads_of(parse_bench_options(argc - 1, argv + 1, false));
-    return 0;
+    return command->threads(argc - 1, argv + 1, false).value_or(0);
   } catch (std::exception const&) {
     return 0;
   }
@@ -79,9 +116,6 @@ int threads_option(int argc, char** argv) {
 /// long costs a whole time slice when another program wants the core (seen: 17 s instead of 0.6).
 void settle_environment(char** argv) {
   prctl(PR_SET_NAME, "asymptop");  // started again it would be called "exe"
-#if !H5_VERSION_GE(1, 10, 7)       // which do without where it is not asked for
-  setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
-#endif
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "1000", 1);
   // Binding is the launcher's business unless someone has asked OpenMP for it.
@@ -116,31 +150,43 @@ class HiddenStep {
   std::string nodes_;
 };
 
-/// Commands that may take long end at a boundary when they are asked to.
-bool can_stop(int argc, char** argv) {
-  std::string const command = argc > 1 ? argv[1] : "";
-  return command == "study" || command == "attend" || command == "simulate" || command == "bench";
+/// What one process does alone, without MPI and Kokkos: work on files, texts about the program. In a launched run it is rank 0
+/// that does it. For command lines of which needs_no_ranks is true.
+int without_ranks(Command const* command, int argc, char** argv) {
+  std::string const word = argc > 1 ? argv[1] : "--help";
+  if (word == "--version") {
+    std::cout << version_text() << "\n";
+    return 0;
+  }
+  if (word == "--help" || word == "-h" || word == "help") {
+    std::cout << usage();
+    return argc > 1 ? 0 : 2;
+  }
+  if (command == nullptr) {
+    std::string names;
+    for (auto const& one : commands()) names += (names.empty() ? "" : ", ") + one.name;
+    throw UsageError("command", word, "is none of: " + names + "; see asymptop --help");
+  }
+  if (command->run_on_files != nullptr) return command->run_on_files(argc - 1, argv + 1);
+  command->threads(argc - 1, argv + 1, true);
+  return 0;
+}
+
+/// Work on files, help, the version, or a command that there is not.
+bool needs_no_ranks(Command const* command, int argc, char** argv) {
+  if (command == nullptr || command->run_on_files != nullptr) return true;
+  bool const help = std::any_of(argv + 2, argv + argc, [](std::string const& text) { return text == "--help" || text == "-h"; });
+  try {
+    return help && !command->threads(argc - 1, argv + 1, false);
+  } catch (std::exception const&) {
+    return false;
+  }
 }
 
 int run_command(Communicator const& comm, int argc, char** argv) {
-  std::string const command = argc > 1 ? argv[1] : "--help";
-  if (command == "--version") {
-    if (comm.is_root()) std::cout << version_text() << "\n";
-    return 0;
-  }
-  if (command == "--help" || command == "-h" || command == "help") {
-    if (comm.is_root()) std::cout << usage;
-    return argc > 1 ? 0 : 2;
-  }
-  if (command == "study") return run_study(comm, argc - 1, argv + 1);
-  if (command == "attend") return run_attend(comm, argc - 1, argv + 1);
-  if (command == "simulate") return run_simulate(comm, argc - 1, argv + 1);
-  if (command == "precision") return run_precision(comm, argc - 1, argv + 1);
-  if (command == "bench") return run_bench(comm, argc - 1, argv + 1);
-  if (command == "compare") return run_compare(comm, argc - 1, argv + 1);
-  if (command == "merge") return run_merge(comm, argc - 1, argv + 1);
-  if (command == "info") return run_info(comm, argc - 1, argv + 1);
-  throw UsageError("command", command, "is none of: study, attend, simulate, precision, bench, compare, merge, info; see asymptop --help");
+  auto const* const command = find_command(argc, argv);
+  if (!needs_no_ranks(command, argc, argv)) return command->run(comm, argc - 1, argv + 1);
+  return comm.is_root() ? without_ranks(command, argc, argv) : 0;
 }
 
 int world_rank = 0;
@@ -206,10 +252,10 @@ int output_checked(int code) {
 
 /// One rank waits for no other: every error becomes a line and a code. libhdf5 does not survive the end of MPI after some failed writes,
 /// so only usage errors, which come before anything is written, leave by that way.
-int alone(Communicator const& comm, int argc, char** argv) {
+int alone(std::function<int()> const& work) {
   std::string message;
   try {
-    return run_command(comm, argc, argv);
+    return work();
   } catch (UsageError const& error) {
     complain(error.what());
     return 2;
@@ -226,7 +272,7 @@ int alone(Communicator const& comm, int argc, char** argv) {
 /// for a rank that is alone: see end_with_exception. `leaving`: a communicator on which nothing else happens than that all ranks meet in
 /// the end.
 int guarded(Communicator const& comm, Communicator const& leaving, int argc, char** argv) {
-  if (comm.size() == 1) return alone(comm, argc, argv);
+  if (comm.size() == 1) return alone([&] { return run_command(comm, argc, argv); });
   std::int64_t code = 2;
   std::optional<Deadline> deadline;
   try {
@@ -244,7 +290,16 @@ int guarded(Communicator const& comm, Communicator const& leaving, int argc, cha
 
 int main(int argc, char** argv) {
   if (asymptop::run_as_sgemm_child(argc, argv)) return 0;
-  bool const can_stop = asymptop::can_stop(argc, argv);
+#if !H5_VERSION_GE(1, 10, 7)  // which do without where it is not asked for
+  setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
+#endif
+  auto const* const command = asymptop::find_command(argc, argv);
+  // Of several processes that a launcher started, one must do the work and all must leave with its code: MPI tells them apart.
+  if (asymptop::started_alone([](char const* name) { return std::getenv(name); }) && asymptop::needs_no_ranks(command, argc, argv)) {
+    asymptop::h5::silence();
+    return asymptop::output_checked(asymptop::alone([&] { return asymptop::without_ranks(command, argc, argv); }));
+  }
+  bool const can_stop = command != nullptr && command->can_stop;
   if (can_stop) asymptop::hold_stop_signals();
   asymptop::settle_environment(argv);
   int provided = 0;
@@ -265,7 +320,7 @@ int main(int argc, char** argv) {
     unsetenv("KOKKOS_NUM_THREADS");  // it would overrule --threads
 #ifdef _OPENMP
     omp_set_dynamic(0);  // Kokkos holds as many threads as it found at its start
-    omp_set_num_threads(asymptop::choose_threads(asymptop::threads_option(argc, argv), on_node));
+    omp_set_num_threads(asymptop::choose_threads(asymptop::threads_option(command, argc, argv), on_node));
 #endif
     Kokkos::initialize();
     // Not before: what MPI loads may handle the signals in its own way (LLVM, through hwloc's look for OpenCL devices, does).

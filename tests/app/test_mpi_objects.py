@@ -72,6 +72,9 @@ def test_all_is_ended(name: str, ranks: int, counting: Path, tmp_path: Path) -> 
         outcome = asymptop(*command, ranks=ranks, cwd=tmp_path, settings={"LD_PRELOAD": str(counting)})
         assert outcome.code == (2 if command == REFUSED else 0), (command, str(outcome))
         counts = counts_of(outcome.stderr)
+        if ranks == 1 and command[0] in ("compare", "info", "merge"):
+            assert counts == []  # alone, they do without MPI
+            continue
         assert len(counts) % ranks == 0
         assert len(counts) > 0, str(outcome)
         assert all(ended == made for ended, made in counts), outcome.stderr
