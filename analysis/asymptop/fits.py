@@ -8,7 +8,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from .statistics import CONFIDENCE, Array, Interval, small_sample_stretch, standard_error
+from .statistics import (
+    CONFIDENCE,
+    Array,
+    Interval,
+    bootstrap_means,
+    bootstrap_picks,
+    small_sample_stretch,
+    standard_error,
+)
 
 RESAMPLES = 2000
 SEED = 20240402
@@ -117,21 +125,14 @@ def usable_points(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
     return used, excluded
 
 
-@lru_cache(maxsize=4)
-def _picks(seed: int, resamples: int, draws: tuple[int, ...]) -> tuple[Array, ...]:
-    """Which draws make each resample, point by point: the same for all lines with as many draws."""
-    generator = np.random.default_rng(seed)
-    return tuple(generator.integers(0, count, size=(resamples, count)) for count in draws)
-
-
 def _resampled_logs(points: Sequence[Point], resamples: int, seed: int) -> Array:
     """(resample, point): logarithms of bootstrapped means, stretched for few draws. Draws are independent across n."""
-    picks = _picks(seed, resamples, tuple(len(point.draw_values) for point in points))
+    picks = bootstrap_picks(seed, resamples, tuple(len(point.draw_values) for point in points))
     columns = []
     for point, picked in zip(points, picks, strict=True):
         centre = np.log(np.mean(point.draw_values))
         stretch = small_sample_stretch(len(point.draw_values))
-        means = np.asarray(point.draw_values, dtype=np.float64)[picked].mean(axis=1)
+        means = bootstrap_means(point.draw_values, picked)
         with np.errstate(divide="ignore", invalid="ignore"):
             deviation = stretch * (np.log(np.where(means > 0, means, np.nan)) - centre)
         columns.append(point.power * (centre + deviation))

@@ -63,10 +63,15 @@ def estimate(draw_values: Array, confidence: float = CONFIDENCE) -> Estimate:
     return Estimate(mean, error, Interval(mean - reach, mean + reach), draws)
 
 
-def bootstrap_means(draw_values: Array, resamples: int, generator: np.random.Generator) -> Array:
-    """Means of `resamples` resamples of the draws, all at once."""
-    draws = len(draw_values)
-    picks = generator.integers(0, draws, size=(resamples, draws))
+@lru_cache(maxsize=4)
+def bootstrap_picks(seed: int, resamples: int, draws: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
+    """Which draws make each resample, (resample, draw) for each count of draws. Series of as many draws share them."""
+    generator = np.random.default_rng(seed)
+    return tuple(generator.integers(0, count, size=(resamples, count)) for count in draws)
+
+
+def bootstrap_means(draw_values: Array, picks: NDArray[np.int64]) -> Array:
+    """Means of the resamples of the draws that bootstrap_picks chose, all at once."""
     return np.asarray(draw_values, dtype=np.float64)[picks].mean(axis=1)
 
 

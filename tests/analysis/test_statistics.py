@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from asymptop.statistics import bootstrap_means, estimate, mean_over_rows, small_sample_stretch, standard_error
+from asymptop.statistics import (
+    bootstrap_means,
+    bootstrap_picks,
+    estimate,
+    mean_over_rows,
+    small_sample_stretch,
+    standard_error,
+)
 from scipy import stats
 
 
@@ -37,7 +44,7 @@ def test_one_draw_says_nothing_about_its_spread() -> None:
 def test_bootstrap_spread_is_the_plug_in_standard_error() -> None:
     generator = np.random.default_rng(4)
     draws = generator.exponential(size=40)
-    means = bootstrap_means(draws, 20_000, generator)
+    means = bootstrap_means(draws, *bootstrap_picks(2, 20_000, (len(draws),)))
     assert means.std() == pytest.approx(draws.std() / np.sqrt(40), rel=0.03)
     assert means.mean() == pytest.approx(draws.mean(), rel=0.01)
 
