@@ -13,11 +13,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "attend/segments.hpp"
-#include "core/candidate.hpp"
-#include "core/math.hpp"
-#include "core/work_split.hpp"
-#include "score/walk_panels.hpp"
+#include "asymptop/kernels/attend/segments.hpp"
+#include "asymptop/kernels/core/candidate.hpp"
+#include "asymptop/kernels/core/math.hpp"
+#include "asymptop/kernels/core/work_split.hpp"
+#include "asymptop/kernels/score/walk_panels.hpp"
 
 namespace asymptop {
 

@@ -8,13 +8,13 @@
 #include <utility>
 #include <vector>
 
-#include "attend/softmax_tree.hpp"
-#include "attend/weigh_panel.hpp"
-#include "core/math.hpp"
-#include "core/types.hpp"
-#include "core/work_split.hpp"
-#include "score/panel.hpp"
-#include "score/walk_panels.hpp"
+#include "asymptop/kernels/attend/softmax_tree.hpp"
+#include "asymptop/kernels/attend/weigh_panel.hpp"
+#include "asymptop/kernels/core/math.hpp"
+#include "asymptop/kernels/core/types.hpp"
+#include "asymptop/kernels/core/work_split.hpp"
+#include "asymptop/kernels/score/panel.hpp"
+#include "asymptop/kernels/score/walk_panels.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {

@@ -7,10 +7,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "attend/second_pass.hpp"
-#include "attend/weigh_panel.hpp"
-#include "core/work_split.hpp"
-#include "score/panel.hpp"
+#include "asymptop/kernels/attend/second_pass.hpp"
+#include "asymptop/kernels/attend/weigh_panel.hpp"
+#include "asymptop/kernels/core/work_split.hpp"
+#include "asymptop/kernels/score/panel.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {

@@ -4,8 +4,8 @@
 #include <Kokkos_Core.hpp>
 #include <vector>
 
-#include "attend/segments.hpp"
-#include "profile/probes.hpp"
+#include "asymptop/kernels/attend/segments.hpp"
+#include "asymptop/kernels/profile/probes.hpp"
 
 namespace asymptop {
 

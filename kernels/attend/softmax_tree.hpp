@@ -13,7 +13,7 @@
 #include <limits>
 #include <vector>
 
-#include "core/math.hpp"
+#include "asymptop/kernels/core/math.hpp"
 
 namespace asymptop {
 

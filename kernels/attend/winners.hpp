@@ -3,7 +3,7 @@
 
 #include <Kokkos_Core.hpp>
 
-#include "attend/segments.hpp"
+#include "asymptop/kernels/attend/segments.hpp"
 
 namespace asymptop {
 

@@ -4,8 +4,8 @@
 #include <Kokkos_Core.hpp>
 #include <cstdint>
 
-#include "core/math.hpp"
-#include "core/types.hpp"
+#include "asymptop/kernels/core/math.hpp"
+#include "asymptop/kernels/core/types.hpp"
 
 namespace asymptop {
 

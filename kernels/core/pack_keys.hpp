@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/types.hpp"
+#include "asymptop/kernels/core/types.hpp"
 
 namespace asymptop {
 

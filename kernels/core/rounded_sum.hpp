@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/rounding.hpp"
+#include "asymptop/kernels/core/rounding.hpp"
 
 namespace asymptop {
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "core/math.hpp"
+#include "asymptop/kernels/core/math.hpp"
 
 namespace asymptop {
 

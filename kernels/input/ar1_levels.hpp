@@ -11,7 +11,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "input/philox_normal.hpp"
+#include "asymptop/kernels/input/philox_normal.hpp"
 
 namespace asymptop {
 

@@ -5,11 +5,11 @@
 #include <cmath>
 #include <vector>
 
-#include "core/math.hpp"
-#include "core/types.hpp"
-#include "input/ar1_levels.hpp"
-#include "input/input_kind.hpp"
-#include "input/philox_normal.hpp"
+#include "asymptop/kernels/core/math.hpp"
+#include "asymptop/kernels/core/types.hpp"
+#include "asymptop/kernels/input/ar1_levels.hpp"
+#include "asymptop/kernels/input/input_kind.hpp"
+#include "asymptop/kernels/input/philox_normal.hpp"
 
 namespace asymptop {
 

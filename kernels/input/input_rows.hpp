@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "input/input_row.hpp"
-#include "input/philox_lanes.hpp"
+#include "asymptop/kernels/input/input_row.hpp"
+#include "asymptop/kernels/input/philox_lanes.hpp"
 
 namespace asymptop {
 

@@ -7,10 +7,10 @@
 #include <cmath>
 #include <vector>
 
-#include "core/pack_keys.hpp"
-#include "input/input_rows.hpp"
-#include "input/normal_packed.hpp"
-#include "input/normal_tile.hpp"
+#include "asymptop/kernels/core/pack_keys.hpp"
+#include "asymptop/kernels/input/input_rows.hpp"
+#include "asymptop/kernels/input/normal_packed.hpp"
+#include "asymptop/kernels/input/normal_tile.hpp"
 
 namespace asymptop {
 

@@ -6,8 +6,8 @@
 #include <Kokkos_Core.hpp>
 #include <cstdint>
 
-#include "core/math.hpp"
-#include "input/lanes.hpp"
+#include "asymptop/kernels/core/math.hpp"
+#include "asymptop/kernels/input/lanes.hpp"
 
 namespace asymptop {
 

@@ -10,12 +10,12 @@
 #include <numeric>
 #include <vector>
 
-#include "core/simd.hpp"
-#include "core/work_split.hpp"
-#include "profile/profile_top_k.hpp"
-#include "score/panel.hpp"
-#include "score/walk_panels.hpp"
-#include "topk/streamed_heads.hpp"
+#include "asymptop/kernels/core/simd.hpp"
+#include "asymptop/kernels/core/work_split.hpp"
+#include "asymptop/kernels/profile/profile_top_k.hpp"
+#include "asymptop/kernels/score/panel.hpp"
+#include "asymptop/kernels/score/walk_panels.hpp"
+#include "asymptop/kernels/topk/streamed_heads.hpp"
 
 namespace asymptop {
 

@@ -6,8 +6,8 @@
 
 #include <Kokkos_Core.hpp>
 
-#include "profile/profile_top_k.hpp"
-#include "profile/score_bins.hpp"
+#include "asymptop/kernels/profile/profile_top_k.hpp"
+#include "asymptop/kernels/profile/score_bins.hpp"
 
 namespace asymptop {
 

@@ -18,9 +18,9 @@
 #include <cmath>
 #include <cstdint>
 
-#include "core/candidate.hpp"
-#include "core/math.hpp"
-#include "core/types.hpp"
+#include "asymptop/kernels/core/candidate.hpp"
+#include "asymptop/kernels/core/math.hpp"
+#include "asymptop/kernels/core/types.hpp"
 
 namespace asymptop {
 

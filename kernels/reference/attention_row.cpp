@@ -1,4 +1,4 @@
-#include "reference/attention_row.hpp"
+#include "asymptop/kernels/reference/attention_row.hpp"
 
 #include <algorithm>
 #include <cmath>

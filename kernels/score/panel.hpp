@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/pack_keys.hpp"
-#include "core/simd.hpp"
-#include "core/types.hpp"
+#include "asymptop/kernels/core/pack_keys.hpp"
+#include "asymptop/kernels/core/simd.hpp"
+#include "asymptop/kernels/core/types.hpp"
 
 namespace asymptop {
 

@@ -36,9 +36,9 @@
 #include <string>
 #include <vector>
 
-#include "core/simd.hpp"
-#include "core/types.hpp"
-#include "score/panel.hpp"
+#include "asymptop/kernels/core/simd.hpp"
+#include "asymptop/kernels/core/types.hpp"
+#include "asymptop/kernels/score/panel.hpp"
 
 namespace asymptop {
 

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/simd.hpp"
-#include "core/types.hpp"
-#include "score/panel.hpp"
+#include "asymptop/kernels/core/simd.hpp"
+#include "asymptop/kernels/core/types.hpp"
+#include "asymptop/kernels/score/panel.hpp"
 
 namespace asymptop {
 

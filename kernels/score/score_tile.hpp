@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "core/types.hpp"
-#include "score/gemm.hpp"
+#include "asymptop/kernels/core/types.hpp"
+#include "asymptop/kernels/score/gemm.hpp"
 
 namespace asymptop {
 

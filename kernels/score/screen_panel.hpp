@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <utility>
 
-#include "core/simd.hpp"
-#include "core/types.hpp"
-#include "score/panel.hpp"
-#include "score/quantised.hpp"
-#include "score/score_pairs.hpp"
+#include "asymptop/kernels/core/simd.hpp"
+#include "asymptop/kernels/core/types.hpp"
+#include "asymptop/kernels/score/panel.hpp"
+#include "asymptop/kernels/score/quantised.hpp"
+#include "asymptop/kernels/score/score_pairs.hpp"
 
 namespace asymptop {
 namespace simd {

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/types.hpp"
-#include "core/work_split.hpp"
-#include "score/panel.hpp"
+#include "asymptop/kernels/core/types.hpp"
+#include "asymptop/kernels/core/work_split.hpp"
+#include "asymptop/kernels/score/panel.hpp"
 
 namespace asymptop {
 

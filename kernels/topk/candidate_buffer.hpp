@@ -4,8 +4,8 @@
 #include <Kokkos_Core.hpp>
 #include <limits>
 
-#include "core/candidate.hpp"
-#include "core/types.hpp"
+#include "asymptop/kernels/core/candidate.hpp"
+#include "asymptop/kernels/core/types.hpp"
 
 namespace asymptop {
 

@@ -9,7 +9,7 @@
 #include <functional>
 #include <vector>
 
-#include "core/candidate.hpp"
+#include "asymptop/kernels/core/candidate.hpp"
 
 namespace asymptop {
 

@@ -10,9 +10,9 @@
 #include <limits>
 #include <vector>
 
-#include "core/candidate.hpp"
-#include "core/simd.hpp"
-#include "core/types.hpp"
+#include "asymptop/kernels/core/candidate.hpp"
+#include "asymptop/kernels/core/simd.hpp"
+#include "asymptop/kernels/core/types.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {

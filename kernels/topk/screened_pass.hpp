@@ -10,13 +10,13 @@
 #include <utility>
 #include <vector>
 
-#include "core/simd.hpp"
-#include "core/work_split.hpp"
-#include "score/panel.hpp"
-#include "score/quantised.hpp"
-#include "score/score_pairs.hpp"
-#include "score/screen_panel.hpp"
-#include "topk/streamed_heads.hpp"
+#include "asymptop/kernels/core/simd.hpp"
+#include "asymptop/kernels/core/work_split.hpp"
+#include "asymptop/kernels/score/panel.hpp"
+#include "asymptop/kernels/score/quantised.hpp"
+#include "asymptop/kernels/score/score_pairs.hpp"
+#include "asymptop/kernels/score/screen_panel.hpp"
+#include "asymptop/kernels/topk/streamed_heads.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {

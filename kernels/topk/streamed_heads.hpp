@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "core/work_split.hpp"
-#include "score/panel.hpp"
-#include "topk/radix_sort.hpp"
-#include "topk/row_heads.hpp"
+#include "asymptop/kernels/core/work_split.hpp"
+#include "asymptop/kernels/score/panel.hpp"
+#include "asymptop/kernels/topk/radix_sort.hpp"
+#include "asymptop/kernels/topk/row_heads.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {

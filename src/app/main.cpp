@@ -22,58 +22,36 @@
 #include <thread>
 #include <vector>
 
-#include "app/commands.hpp"
-#include "app/launch.hpp"
-#include "app/machine.hpp"
-#include "app/stop.hpp"
+#include "app/file_commands.hpp"
+#include "attend/command.hpp"
+#include "bench/command.hpp"
+#include "bench/yardsticks.hpp"
 #include "comm/cores.hpp"
 #include "comm/peer_watch.hpp"
-#include "config/attend_config.hpp"
-#include "config/bench_config.hpp"
 #include "config/errors.hpp"
-#include "config/precision_config.hpp"
-#include "config/run_config.hpp"
 #include "h5/h5.hpp"
-#include "measure/bench/yardsticks.hpp"
+#include "launch/launch.hpp"
+#include "launch/machine.hpp"
+#include "launch/stop.hpp"
+#include "precision/command.hpp"
 #include "results/provenance.hpp"
+#include "study/command.hpp"
+#include "study/simulate/command.hpp"
 
 extern "C" void openblas_set_num_threads(int);
 
 namespace asymptop {
 namespace {
 
-/// The option --threads; nothing where help was asked for, which is printed if `print` says so. May throw UsageError.
-using ParseThreads = std::optional<int> (*)(int argc, char** argv, bool print);
-
-struct Command {
-  std::string name, summary;
-  int (*run)(Communicator const& comm, int argc, char const* const* argv);
-  ParseThreads threads;
-  bool can_stop;                                           ///< may take long: ends at a boundary when it is asked to
-  int (*run_on_files)(int argc, char const* const* argv);  ///< in place of the above, by one process: needs neither MPI nor Kokkos
-};
-
-template <auto parse>
-std::optional<int> threads_of(int argc, char** argv, bool print) {
-  auto const config = parse(argc, argv, print);
-  return config ? std::optional<int>(config->threads) : std::nullopt;
-}
-
 std::vector<Command> const& commands() {
-  static std::vector<Command> const all{
-      {"study", "measure error of top-k attention, k_epsilon and effective entries over context lengths n; writes HDF5", run_study,
-       threads_of<parse_study_options>, true, nullptr},
-      {"attend", "full attention: all n rows over n keys, exact and top-k, on a ring of ranks; norms of their difference; writes HDF5",
-       run_attend, threads_of<parse_attend_options>, true, nullptr},
-      {"simulate", "the same numbers for rows of independent Gaussian logits without keys, n up to 2^62, in seconds; writes HDF5",
-       run_simulate, threads_of<parse_simulate_options>, true, nullptr},
-      {"precision", "what bf16, fp16 and fp8 do to softmax, stage by stage: sum p, tail mass, effective entries; writes HDF5",
-       run_precision, threads_of<parse_precision_options>, false, nullptr},
-      {"bench", "time the kernels on this machine and check their results; writes HDF5", run_bench, threads_of<parse_bench_options>, true,
-       nullptr},
-      {"compare", "do two results files hold the same data?", nullptr, nullptr, false, run_compare},
-      {"merge", "join case files into one results file", nullptr, nullptr, false, run_merge},
-      {"info", "where a results file comes from, and its verdicts", nullptr, nullptr, false, run_info}};
+  static std::vector<Command> const all{study_command(),
+                                        attend_command(),
+                                        simulate_command(),
+                                        precision_command(),
+                                        bench_command(),
+                                        {"compare", "do two results files hold the same data?", nullptr, nullptr, false, run_compare},
+                                        {"merge", "join case files into one results file", nullptr, nullptr, false, run_merge},
+                                        {"info", "where a results file comes from, and its verdicts", nullptr, nullptr, false, run_info}};
   return all;
 }
 
@@ -91,8 +69,8 @@ std::string usage() {
       "\n"
       "usage: [mpirun -n P] asymptop COMMAND [options]\n"
       "\n";
-  for (auto const& [name, summary, run, threads, can_stop, run_on_files] : commands())
-    text += "  " + name + std::string(name.size() < 10 ? 10 - name.size() : 1, ' ') + summary + "\n";
+  for (auto const& one : commands())
+    text += "  " + one.name + std::string(one.name.size() < 10 ? 10 - one.name.size() : 1, ' ') + one.summary + "\n";
   return text +
          "\n"
          "  asymptop COMMAND --help   the command's options\n"

@@ -6,7 +6,7 @@
 
 #include "comm/collectives.hpp"
 #include "comm/exchange.hpp"
-#include "comm/sorted_rows.hpp"
+#include "comm/merge/sorted_rows.hpp"
 
 namespace asymptop {
 namespace {

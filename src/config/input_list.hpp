@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "input/input_kind.hpp"
+#include "asymptop/kernels/input/input_kind.hpp"
 
 namespace asymptop {
 

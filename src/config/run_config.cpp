@@ -73,7 +73,7 @@ po::options_description study_options() {
       "sphere "
       "(norm sqrt(d)) | student:NU | ar1:RHO (correlated in time) | clusters:COUNT[:SPREAD] | needle:STRENGTH (a key planted for each "
       "query, its logit STRENGTH sigma_i over sqrt(2 log n) sigma_i); all but student with NU <= 2 have unit variance; "
-      "src/measure/README.md has the formulas")("sigma", text("1"), "standard deviation of the logits, laws in n")(
+      "src/draw/README.md has the formulas")("sigma", text("1"), "standard deviation of the logits, laws in n")(
       "R", text(""),
       "instead of --sigma: laws for R = B^2 |W|_F; sigma = scale * R / B^2 with B the largest coordinate, 1 where there is none")(
       "scale", po::value<double>(), "logit scale [1/sqrt(d)]")("k", text("64,n^0.5,n^0.75"),

@@ -9,7 +9,7 @@ namespace asymptop {
 namespace {
 
 /// The first pass on the host takes keys in steps of so many, and merges bring so much to a rank at a time
-/// (src/measure/row_batch.hpp, row_lists.hpp).
+/// (src/draw/row_batch.hpp, src/row/row_lists.hpp).
 constexpr double fused_step = 31.0 * 512.0, merge_budget = 32.0 * 1048576.0;
 
 /// Bins of a row's profile: the widest row of a draw sets their number for all, and never fewer than some 700 (bins_of_draw).

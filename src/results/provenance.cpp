@@ -13,11 +13,11 @@
 #include <set>
 #include <sstream>
 
+#include "asymptop/kernels/core/simd.hpp"
 #include "comm/cores.hpp"
-#include "core/simd.hpp"
-#include "measure/draw.hpp"
 #include "results/build_info.hpp"
 #include "results/json_text.hpp"
+#include "shard/run_space.hpp"
 
 extern "C" {
 char* openblas_get_config();
@@ -124,7 +124,7 @@ Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, 
                       {"build_type", build_info::build_type},
                       {"compile_options", build_info::compile_options},
                       {"kokkos_version", kokkos_version()},
-                      {"execution_space", StudySpace::name()},
+                      {"execution_space", RunSpace::name()},
                       {"build_id", build_id()},
                       {"simd", simd::name},
                       {"blas", openblas_get_config()},

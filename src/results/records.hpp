@@ -1,26 +1,11 @@
-// Tidy records for machines, and the table for people.
+// Tidy records for machines: where they go, and how they name parameters.
 #pragma once
 
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "results/study_case.hpp"
-
 namespace asymptop {
-
-/// One record: a metric of a case at a parameter.
-struct Record {
-  std::string metric;
-  std::string parameter;
-  std::string k_law;  ///< empty where no k is meant
-  Estimate value;
-};
-
-std::vector<Record> records_of(StudyCase const& study_case);
-
-/// The records of a case as JSON objects, one a line.
-std::vector<std::string> record_lines(StudyCase const& study_case);
 
 /// Collects records and renders the JSON array.
 class RecordList {
@@ -33,6 +18,9 @@ class RecordList {
   std::vector<std::string> lines_;
 };
 
+/// The shortest text that reads back to the same number.
+std::string shortest(double value);
+
 /// `1/n` stays as given; a plain number takes its shortest form, so that 1e-3 and 0.001 are one parameter.
 std::string parameter_text(std::string const& law);
 
@@ -41,9 +29,5 @@ void write_records(std::string const& path, std::string const& text);
 
 /// Throws UsageError unless records can be written there; `-` and empty always can.
 void check_records_path(std::string const& path);
-
-/// Heading and rows of the results table. sgemm: rate of BLAS at the same tile, in GFLOP/s, beside which the pass is shown.
-std::string table_heading();
-std::string table_rows(StudyCase const& study_case, double sgemm);
 
 }  // namespace asymptop

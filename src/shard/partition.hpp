@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/types.hpp"
+#include "asymptop/kernels/core/types.hpp"
 
 namespace asymptop {
 

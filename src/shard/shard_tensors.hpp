@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/types.hpp"
-#include "input/input_tile.hpp"
-#include "input/normal_rows.hpp"
-#include "score/panel.hpp"
-#include "score/quantised.hpp"
+#include "asymptop/kernels/core/types.hpp"
+#include "asymptop/kernels/input/input_tile.hpp"
+#include "asymptop/kernels/input/normal_rows.hpp"
+#include "asymptop/kernels/score/panel.hpp"
+#include "asymptop/kernels/score/quantised.hpp"
 #include "shard/huge_pages.hpp"
 #include "shard/partition.hpp"
 #include "shard/tensor_file.hpp"

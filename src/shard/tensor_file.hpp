@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/types.hpp"
+#include "asymptop/kernels/core/types.hpp"
 #include "h5/h5.hpp"
 
 namespace asymptop {

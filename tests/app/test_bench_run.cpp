@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "app/bench.hpp"
+#include "bench/bench_run.hpp"
+#include "bench/command.hpp"
+#include "bench/file.hpp"
+#include "bench/yardsticks.hpp"
 #include "h5/h5.hpp"
-#include "measure/bench/bench_run.hpp"
-#include "measure/bench/yardsticks.hpp"
-#include "results/bench_file.hpp"
 
 namespace asymptop {
 namespace {

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "core/simd.hpp"
-#include "measure/draw.hpp"
-#include "measure/study/batch_pipeline.hpp"
+#include "asymptop/kernels/core/simd.hpp"
+#include "study/batch_pipeline.hpp"
+#include "study/draw.hpp"
 
 namespace asymptop {
 namespace {

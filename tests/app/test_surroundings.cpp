@@ -7,9 +7,9 @@
 #include <map>
 #include <string>
 
-#include "app/available_memory.hpp"
-#include "app/launch.hpp"
 #include "comm/cores.hpp"
+#include "launch/available_memory.hpp"
+#include "launch/launch.hpp"
 
 namespace asymptop {
 namespace {

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
-#include "comm/merge_profile.hpp"
-#include "comm/merge_top_k.hpp"
+#include "comm/merge/merge_profile.hpp"
+#include "comm/merge/merge_top_k.hpp"
 #include "config/errors.hpp"
 #include "shard/partition.hpp"
 #include "support/random.hpp"

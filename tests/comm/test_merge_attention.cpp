@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "comm/merge_attention.hpp"
+#include "comm/merge/merge_attention.hpp"
 #include "shard/partition.hpp"
 #include "support/random.hpp"
 

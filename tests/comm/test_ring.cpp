@@ -11,8 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "comm/exact_sum.hpp"
 #include "comm/ring.hpp"
-#include "measure/exact_sum.hpp"
 #include "shard/partition.hpp"
 #include "support/random.hpp"
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
-#include "comm/merge_top_k.hpp"
+#include "comm/merge/merge_top_k.hpp"
 #include "shard/partition.hpp"
 #include "support/random.hpp"
 

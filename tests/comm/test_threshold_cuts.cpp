@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "comm/threshold_cuts.hpp"
+#include "comm/merge/threshold_cuts.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

@@ -1,9 +1,9 @@
 // Config files of the commands that measure, and the plans made of them.
-#include "config/attend_config.hpp"
-#include "config/bench_config.hpp"
+#include "attend/config.hpp"
+#include "bench/config.hpp"
 #include "config/run_config.hpp"
 #include "plan/plan.hpp"
-#include "plan/simulation_plan.hpp"
+#include "study/simulate/plan.hpp"
 #include "target.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "attend/difference.hpp"
-#include "reference/attention_row.hpp"
+#include "asymptop/kernels/attend/difference.hpp"
+#include "asymptop/kernels/reference/attention_row.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

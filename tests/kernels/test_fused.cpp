@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "profile/fused_first_pass.hpp"
-#include "score/key_tile.hpp"
-#include "score/score_packed.hpp"
+#include "asymptop/kernels/profile/fused_first_pass.hpp"
+#include "asymptop/kernels/score/key_tile.hpp"
+#include "asymptop/kernels/score/score_packed.hpp"
 #include "support/random.hpp"
 #include "support/views.hpp"
 

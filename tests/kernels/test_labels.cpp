@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "config/attend_config.hpp"
-#include "input/philox_normal.hpp"
-#include "measure/attend/full_attention.hpp"
-#include "measure/draw.hpp"
+#include "asymptop/kernels/input/philox_normal.hpp"
+#include "attend/config.hpp"
+#include "attend/full_attention.hpp"
 #include "plan/plan.hpp"
+#include "study/draw.hpp"
 
 namespace asymptop {
 namespace {
@@ -85,7 +85,7 @@ TEST_F(Labels, OfAStudyNameTheirComponentAndStep) {
   // All kernels were heard, so the lines above had something to judge.
   for (char const* name : {"input::normal", "score::gemm", "profile::add_tile", "profile::flush", "profile::probe", "topk::prune",
                            "attend::weigh", "attend::add_tail", "attend::audit"}) {
-    if (!is_host_space<StudySpace> && std::string(name) == "score::gemm") continue;  // cuBLAS, no kernel of Kokkos
+    if (!is_host_space<RunSpace> && std::string(name) == "score::gemm") continue;  // cuBLAS, no kernel of Kokkos
     EXPECT_EQ(kernels().count(std::string("Asymptop::") + name), 1u) << name << " was not run";
   }
   EXPECT_EQ(views().count("Asymptop::shard::keys"), 1u);

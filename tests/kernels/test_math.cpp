@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/math.hpp"
+#include "asymptop/kernels/core/math.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

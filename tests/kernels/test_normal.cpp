@@ -8,7 +8,7 @@
 #include <set>
 #include <vector>
 
-#include "input/normal_packed.hpp"
+#include "asymptop/kernels/input/normal_packed.hpp"
 #include "support/normals.hpp"
 #include "support/random.hpp"
 

@@ -6,9 +6,9 @@
 #include <limits>
 #include <vector>
 
+#include "asymptop/kernels/topk/candidate_buffer.hpp"
 #include "support/random.hpp"
 #include "support/views.hpp"
-#include "topk/candidate_buffer.hpp"
 
 namespace asymptop {
 namespace {

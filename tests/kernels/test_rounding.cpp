@@ -7,8 +7,8 @@
 #include <limits>
 #include <vector>
 
-#include "core/rounded_sum.hpp"
-#include "core/rounding.hpp"
+#include "asymptop/kernels/core/rounded_sum.hpp"
+#include "asymptop/kernels/core/rounding.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "core/simd.hpp"
+#include "asymptop/kernels/core/simd.hpp"
+#include "asymptop/kernels/topk/radix_sort.hpp"
+#include "asymptop/kernels/topk/row_heads.hpp"
 #include "support/random.hpp"
-#include "topk/radix_sort.hpp"
-#include "topk/row_heads.hpp"
 
 namespace asymptop {
 namespace {

@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "core/math.hpp"
-#include "score/score_tile.hpp"
+#include "asymptop/kernels/core/math.hpp"
+#include "asymptop/kernels/score/score_tile.hpp"
 #include "support/attention_problem.hpp"
 
 namespace asymptop {

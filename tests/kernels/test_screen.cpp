@@ -5,10 +5,10 @@
 #include <cmath>
 #include <vector>
 
-#include "profile/fused_first_pass.hpp"
+#include "asymptop/kernels/profile/fused_first_pass.hpp"
+#include "asymptop/kernels/topk/screened_pass.hpp"
 #include "support/random.hpp"
 #include "support/screen_problem.hpp"
-#include "topk/screened_pass.hpp"
 
 namespace asymptop {
 namespace {

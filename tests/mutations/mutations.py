@@ -41,21 +41,21 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "dropped group", "the first pass skips the last 32 keys of a step",
-        "src/measure/first_pass.hpp",
+        "src/draw/first_pass.hpp",
         "    pass.add(space, packed, first, count);\n",
         "    pass.add(space, packed, first, std::max(key_group, count - key_group));\n",
         (STUDY_FUSED,),
     ),
     Mutation(
         "dropped block, tiled", "a tile never reaches the profile",
-        "src/measure/first_pass.hpp",
+        "src/draw/first_pass.hpp",
         "    add_tile(space, state, scores, batch.limit(), tile);\n",
         "    if (step != 1 + {seed} % 9) add_tile(space, state, scores, batch.limit(), tile);\n",
         (STUDY_TILED,),
     ),
     Mutation(
         "twice counted block", "a leaf of exact attention is added twice",
-        "src/measure/attend/full_attention_exact.cpp",
+        "src/attend/full_attention_exact.cpp",
         "    for (auto const& piece : pieces) rows.add(piece, poll);\n",
         "    for (auto const& piece : pieces) rows.add(piece, poll);\n"
         "    if (pieces.size() > 1) rows.add(pieces[1], poll);\n",
@@ -63,14 +63,14 @@ MUTATIONS = (
     ),
     Mutation(
         "k off by one", "the error at k is that at k - 1",
-        "src/measure/row_metrics.cpp",
+        "src/row/row_metrics.cpp",
         "    auto const i = static_cast<std::size_t>(k);\n    double const tau",
         "    auto const i = static_cast<std::size_t>(k) - 1;\n    double const tau",
         (STUDY_FUSED,),
     ),
     Mutation(
         "k_epsilon off by one", "one key too many",
-        "src/measure/row_metrics.cpp",
+        "src/row/row_metrics.cpp",
         "metrics.k_epsilon.push_back(it - sums.suffix1.begin());",
         "metrics.k_epsilon.push_back(it - sums.suffix1.begin() + 1);",
         (STUDY_FUSED,),
@@ -123,14 +123,14 @@ MUTATIONS = (
     ),
     Mutation(
         "shifted indices", "a rank's winners carry the indices of its neighbours",
-        "src/comm/sorted_rows.cpp",
+        "src/comm/merge/sorted_rows.cpp",
         "shard_begin[row.sources[i]] + static_cast<GlobalIndex>(index_of(row.entries[i]))",
         "shard_begin[row.sources[i]] + static_cast<GlobalIndex>(index_of(row.entries[i])) + (row.sources[i] > 0)",
         (STUDY_FUSED,),
     ),
     Mutation(
         "lost rank", "the profile of one rank is left out",
-        "src/comm/merge_profile.hpp",
+        "src/comm/merge/merge_profile.hpp",
         "  return reduce_scatter(comm,",
         "  if (comm.size() > 1 && comm.rank() == {seed} % comm.size()) std::fill(moments.begin(), moments.end(), 0);\n"
         "  return reduce_scatter(comm,",
@@ -138,7 +138,7 @@ MUTATIONS = (
     ),
     Mutation(
         "cut too high", "threshold merge leaves out candidates that equal the cut",
-        "src/comm/merge_threshold.cpp",
+        "src/comm/merge/merge_threshold.cpp",
         "return entry >> 32 >= cut.bits;",
         "return entry >> 32 > cut.bits;",
         ((2, STUDY_FUSED[1] + " --merge threshold"),),
@@ -154,14 +154,14 @@ MUTATIONS = (
     ),
     Mutation(
         "entropy without its weights", "the head's share of the entropy is dropped",
-        "src/measure/row_metrics.cpp",
+        "src/row/row_metrics.cpp",
         "(sums.h + beyond.h) / metrics.z;",
         "beyond.h / metrics.z;",
         (STUDY_FUSED,),
     ),
     Mutation(
         "tail as total minus head", "row_l2_error by cancellation",
-        "src/measure/row_metrics.cpp",
+        "src/row/row_metrics.cpp",
         "square = ratio * ratio * sums.prefix2[i] + sums.suffix2[i],",
         "square = ratio * ratio * sums.prefix2[i] + std::max(1e-200, static_cast<double>(std::max(0.0f, "
         "static_cast<float>(sums.suffix2[0]) - static_cast<float>(sums.prefix2[i])))),",
@@ -184,7 +184,7 @@ MUTATIONS = (
     ),
     Mutation(
         "one row late", "causal rows see one key too few on the ring",
-        "src/measure/attend/ring_sequence.hpp",
+        "src/attend/ring_sequence.hpp",
         "item_.mask == Mask::causal ? position + 1 : item_.n; }",
         "item_.mask == Mask::causal ? std::max<std::int64_t>(position, 1) : item_.n; }",
         (ATTEND,),
@@ -199,7 +199,7 @@ MUTATIONS = (
     ),
     Mutation(
         "short spacings", "order statistics drawn as if one key more were left",
-        "src/measure/simulate/order_statistics.cpp",
+        "src/study/simulate/order_statistics.cpp",
         "double const spacing = stream.exponential() / left;",
         "double const spacing = 1.05 * stream.exponential() / left;",
         (),
@@ -222,7 +222,7 @@ MUTATIONS = (
     ),
     Mutation(
         "ties of p", "of equal p some are left out of the k largest",
-        "src/measure/precision/largest_entries.cpp",
+        "src/precision/largest_entries.cpp",
         "      ties -= row[i] == entries.value ? 1 : 0;\n",
         "      ties -= 1;\n",
         (PRECISION,),
@@ -237,21 +237,21 @@ MUTATIONS = (
     ),
     Mutation(
         "lost part", "the profile of what a draw's pass saw before a break is not added",
-        "src/measure/study/batch_run.cpp",
+        "src/study/batch_run.cpp",
         "to[i] += first.moments[static_cast<std::size_t>(row) * bins + i];\n",
         "to[i] += 0 * first.moments[static_cast<std::size_t>(row) * bins + i];\n",
         (STUDY_LEFT,),
     ),
     Mutation(
         "lost heads of a part", "candidates of before a break are not merged",
-        "src/measure/study/batch_progress.cpp",
+        "src/study/batch_progress.cpp",
         "std::merge(head.begin(), head.end(), earlier.begin(), earlier.end(),",
         "std::merge(head.begin(), head.end(), earlier.begin(), earlier.begin(),",
         (STUDY_LEFT,),
     ),
     Mutation(
         "part seen twice", "one rank's keys of before a break count as not seen",
-        "src/measure/partial_draw.cpp",
+        "src/row/partial_draw.cpp",
         "  seen = joined_runs(std::move(seen));\n",
         "  seen = joined_runs(std::move(seen));\n  seen.front().begin += 1024;\n",
         (STUDY_LEFT,),

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "config/bench_config.hpp"
+#include "bench/config.hpp"
+#include "bench/plan.hpp"
+#include "comm/sample_statistics.hpp"
 #include "config/errors.hpp"
-#include "measure/sample_statistics.hpp"
-#include "plan/bench_plan.hpp"
 
 namespace asymptop {
 namespace {

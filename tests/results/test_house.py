@@ -25,7 +25,7 @@ def test_house_stands() -> None:
 
 def test_down_is_allowed(tmp_path: pathlib.Path) -> None:
     files = {
-        "src/app/a.cpp": '#include <mpi.h>\n#include "results/r.hpp"\n#include "core/types.hpp"\n',
+        "src/app/a.cpp": '#include <mpi.h>\n#include "results/r.hpp"\n#include "asymptop/kernels/core/types.hpp"\n',
         "src/results/r.hpp": '#include "results/s.hpp"\n',
         "kernels/core/types.hpp": "#include <vector>\n",
     }
@@ -35,8 +35,18 @@ def test_down_is_allowed(tmp_path: pathlib.Path) -> None:
 def test_up_is_found(tmp_path: pathlib.Path) -> None:
     (error,) = house(tmp_path, {"src/config/c.hpp": '#pragma once\n#include "plan/p.hpp"\n'})
     assert error.startswith("src/config/c.hpp:2: config may not include plan/p.hpp")
-    (error,) = house(tmp_path / "two", {"src/comm/c.cpp": '  #  include  "measure/m.hpp"\n'})
-    assert "comm may not include measure/m.hpp" in error
+    (error,) = house(tmp_path / "two", {"src/comm/c.cpp": '  #  include  "study/m.hpp"\n'})
+    assert "comm may not include study/m.hpp" in error
+
+
+def test_commands_do_not_know_one_another(tmp_path: pathlib.Path) -> None:
+    (error,) = house(tmp_path, {"src/attend/a.cpp": '#include "bench/plan.hpp"\n'})
+    assert "attend may not include bench/plan.hpp" in error
+
+
+def test_missing_kernel_header_is_found(tmp_path: pathlib.Path) -> None:
+    (error,) = house(tmp_path, {"src/row/r.cpp": '#include "asymptop/kernels/core/gone.hpp"\n'})
+    assert "asymptop/kernels/core/gone.hpp is no header of kernels/" in error
 
 
 def test_circle_is_found(tmp_path: pathlib.Path) -> None:

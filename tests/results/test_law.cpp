@@ -7,7 +7,7 @@
 
 #include "config/errors.hpp"
 #include "config/law.hpp"
-#include "results/study_case.hpp"
+#include "study/files/study_case.hpp"
 
 namespace asymptop {
 namespace {

@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "measure/simulate/order_statistics.hpp"
-#include "measure/simulate/simulated_row.hpp"
-#include "reference/attention_row.hpp"
+#include "asymptop/kernels/reference/attention_row.hpp"
+#include "study/simulate/order_statistics.hpp"
+#include "study/simulate/simulated_row.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

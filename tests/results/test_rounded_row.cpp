@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "config/errors.hpp"
-#include "measure/precision/precision_rows.hpp"
-#include "measure/precision/rounded_row.hpp"
+#include "precision/precision_rows.hpp"
+#include "precision/rounded_row.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

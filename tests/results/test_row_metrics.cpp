@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "reference/attention_row.hpp"
+#include "asymptop/kernels/reference/attention_row.hpp"
 #include "support/random.hpp"
 #include "support/row_problem.hpp"
 
@@ -14,7 +14,7 @@ namespace {
 
 using test::Random;
 
-/// Rounds that a study allows (most_rounds of measure/study/batch_run.hpp).
+/// Rounds that a study allows (most_rounds of src/study/batch_run.hpp).
 constexpr int most_rounds = 24;
 
 /// A row of softmax weights from the definitions, in extended precision: small tails are sums of themselves.

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "measure/study/row_owner.hpp"
-#include "reference/attention_row.hpp"
+#include "asymptop/kernels/reference/attention_row.hpp"
+#include "row/row_owner.hpp"
 #include "support/random.hpp"
 #include "support/row_problem.hpp"
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "score/score_tile.hpp"
+#include "asymptop/kernels/score/score_tile.hpp"
 #include "support/random.hpp"
 #include "support/views.hpp"
 

@@ -7,10 +7,13 @@ import pathlib
 import re
 import sys
 
-# A room may include rooms further right, and kernels/.
-ROOMS = ["app", "results", "measure", "comm", "shard", "h5", "plan", "config"]
-ORDER = f"includes run down {' > '.join(ROOMS)} > kernels"
-KERNEL_ROOMS = ["attend", "topk", "profile", "score", "input", "reference", "core"]
+# A room may include rooms further right, and kernels/. Commands stand on one floor: none knows another.
+COMMANDS = ["study", "attend", "bench", "precision"]
+BELOW = ["launch", "draw", "results", "row", "comm", "shard", "h5", "plan", "config"]
+ROOMS = ["app", *COMMANDS, *BELOW]
+FLOOR = {"app": 0} | dict.fromkeys(COMMANDS, 1) | {room: floor for floor, room in enumerate(BELOW, 2)}
+ORDER = f"includes run down app > {' | '.join(COMMANDS)} > {' > '.join(BELOW)} > kernels"
+KERNELS = "asymptop/kernels/"
 LONGEST_FILE = 420
 SOURCES = {".hpp", ".cpp", ".in", ".h", ".cc", ".hh"}
 NOT_IN_KERNELS = re.compile(r"^(mpi\.h|hdf5\.h|hdf5_hl\.h|H5.*|iostream|boost/.*|muParser.*|nlohmann/.*)$")
@@ -72,15 +75,17 @@ def check(root: pathlib.Path) -> list[str]:
                     errors.append(f"{where}:{line}: kernels/ may not include {target}")
                 if not own:
                     continue
-                graph.setdefault(name, set()).add(target)
+                graph.setdefault(KERNELS * (base == kernels) + name, set()).add(target)
                 target_room = target.split("/")[0]
-                if target_room in KERNEL_ROOMS:
+                if target.startswith(KERNELS):
+                    if not (kernels / target.removeprefix(KERNELS)).is_file():
+                        errors.append(f"{where}:{line}: {target} is no header of kernels/")
                     continue
                 if base == kernels:
                     errors.append(f"{where}:{line}: kernels/ may not include {target} of src/")
                 elif target_room not in ROOMS:
                     errors.append(f"{where}:{line}: {target} is in no known room")
-                elif ROOMS.index(target_room) < ROOMS.index(room):
+                elif target_room != room and FLOOR[target_room] <= FLOOR[room]:
                     errors.append(f"{where}:{line}: {room} may not include {target}; {ORDER}")
     errors += [f"includes run in a circle: {cycle}" for cycle in cycles(graph)]
     return errors

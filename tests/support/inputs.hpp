@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "input/input_tile.hpp"
-#include "measure/draw_input.hpp"
+#include "asymptop/kernels/input/input_tile.hpp"
+#include "draw/draw_input.hpp"
 #include "support/views.hpp"
 
 namespace asymptop::test {

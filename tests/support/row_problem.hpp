@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "measure/row_metrics.hpp"
+#include "row/row_metrics.hpp"
 
 namespace asymptop::test {
 

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "score/quantised.hpp"
-#include "score/screen_panel.hpp"
+#include "asymptop/kernels/score/quantised.hpp"
+#include "asymptop/kernels/score/screen_panel.hpp"
 #include "support/random.hpp"
 
 namespace asymptop::test {

@@ -5,7 +5,7 @@
 #include <Kokkos_Core.hpp>
 #include <cstdlib>
 
-#include "measure/bench/yardsticks.hpp"
+#include "bench/yardsticks.hpp"
 
 extern "C" void openblas_set_num_threads(int);
 

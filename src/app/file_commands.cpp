@@ -1,0 +1,142 @@
+// asymptop compare, merge and info: commands over results files. One process does the work.
+#include "app/file_commands.hpp"
+
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <iostream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "config/errors.hpp"
+#include "h5/h5.hpp"
+#include "h5/trial.hpp"
+#include "results/compare.hpp"
+#include "results/seal.hpp"
+#include "study/files/case_file.hpp"
+
+namespace asymptop {
+namespace {
+
+std::vector<std::string> words(int argc, char const* const* argv) { return {argv + 1, argv + argc}; }
+
+/// Throws UsageError unless the file can be read and is as it was written. read: what the command will do with it, but for what it says.
+void check_file(char const* command, std::string const& path, std::function<void()> const& read) {
+  if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError(command, path, "is not a readable HDF5 file");
+  auto const seal = check_seal(path);
+  // Bytes that nobody vouches for are not read in this process first.
+  if (seal == Seal::none && !h5::ends_in_child(read, 2 * std::filesystem::file_size(path)))
+    throw UsageError(command, path, "is a damaged HDF5 file: the HDF5 library does not survive reading it");
+  if (seal == Seal::broken) throw UsageError(command, path, "is damaged: its checksum is not that of its bytes");
+}
+
+bool help_wanted(std::vector<std::string> const& arguments, char const* text) {
+  if (arguments.empty() || (arguments[0] != "--help" && arguments[0] != "-h")) return false;
+  std::cout << text;
+  return true;
+}
+
+std::string study_summary(hid_t group) {
+  return "n = " + std::to_string(h5::read_int_attribute(group, "n")) + ", sigma law " + h5::read_text_attribute(group, "sigma_law") + ", " +
+         std::to_string(h5::read_int_attribute(group, "draws")) + " draws x " + std::to_string(h5::read_int_attribute(group, "rows")) +
+         " rows";
+}
+
+std::string bench_summary(hid_t group) {
+  char text[160];
+  std::snprintf(text, sizeof text, "median %.4g s, %.4g GFLOP/s, %.1f%% of sgemm", h5::read_double_attribute(group, "median_seconds"),
+                h5::read_double_attribute(group, "gflops"), 100.0 * h5::read_double_attribute(group, "share_of_sgemm"));
+  if (!h5::has_attribute(group, "efficiency")) return text;
+  char more[80];
+  std::snprintf(more, sizeof more, ", efficiency on %lld rank(s) %.1f%%", static_cast<long long>(h5::read_int_attribute(group, "ranks")),
+                100.0 * h5::read_double_attribute(group, "efficiency"));
+  return std::string(text) + more;
+}
+
+std::string attend_summary(hid_t group) {
+  return "n = " + std::to_string(h5::read_int_attribute(group, "n")) + ", sigma law " + h5::read_text_attribute(group, "sigma_law") +
+         ", mask " + h5::read_text_attribute(group, "mask") + ", " + std::to_string(h5::read_int_attribute(group, "draws")) + " draws";
+}
+
+/// The exit code: 1 when a case is not VALID.
+int print_info(std::string const& path, std::ostream& out) {
+  auto const file = h5::open_file(path);
+  if (!h5::has_attribute(file, "schema_version") || !h5::has_link(file, "cases")) throw UsageError("info", path, "is not a results file");
+  auto const kind = h5::read_text_attribute(file, "kind");
+  auto const summary = kind == "bench" ? bench_summary : kind == "attend" ? attend_summary : study_summary;  // also of precision
+  out << "kind: " << kind << "\n";
+  for (auto const* name : {"version", "git_hash", "date_utc", "command_line", "host_names", "execution_space", "blas_kernel"}) {
+    out << name << ": " << h5::read_text_attribute(file, name) << "\n";
+  }
+  auto const cases = h5::open_group(file, "cases");
+  int exit_code = 0;
+  for (auto const& id : h5::group_members(cases)) {
+    auto const group = h5::open_group(cases, id);
+    auto const verdict = h5::read_text_attribute(group, "verdict");
+    out << verdict << "  " << id << "  " << summary(group) << " " << h5::read_text_attribute(group, "verdict_reason") << "\n";
+    if (verdict != "VALID") exit_code = 1;
+  }
+  return exit_code;
+}
+
+}  // namespace
+
+int run_compare(int argc, char const* const* argv) {
+  auto const arguments = words(argc, argv);
+  if (help_wanted(arguments,
+                  "asymptop compare A.h5 B.h5\n\nExit 0 when both files hold the same cases and the same bytes of data (dates, hosts and "
+                  "timings aside), else 1 and the first difference.\n"))
+    return 0;
+  if (arguments.size() != 2) throw UsageError("compare takes two results files: asymptop compare A.h5 B.h5");
+  for (auto const& path : arguments) check_file("compare", path, [&] { first_difference(path, path); });
+  auto const difference = first_difference(arguments[0], arguments[1]);
+  std::cout << (difference.empty() ? "equal" : difference) << "\n";
+  return difference.empty() ? 0 : 1;
+}
+
+int run_merge(int argc, char const* const* argv) {
+  auto const arguments = words(argc, argv);
+  if (help_wanted(arguments,
+                  "asymptop merge -o RESULTS.h5 CASE.h5...\n\nJoins the cases of several files into one. The output must not exist.\n"))
+    return 0;
+  std::string output;
+  std::vector<std::string> inputs;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if ((arguments[i] == "-o" || arguments[i] == "--output") && i + 1 < arguments.size()) {
+      output = arguments[++i];
+    } else if (!arguments[i].empty() && arguments[i][0] == '-') {
+      throw UsageError("merge: unknown option " + arguments[i] + "; use asymptop merge -o RESULTS.h5 CASE.h5...");
+    } else {
+      inputs.push_back(arguments[i]);
+    }
+  }
+  if (output.empty() || inputs.empty())
+    throw UsageError("merge takes an output and at least one file: asymptop merge -o RESULTS.h5 CASE.h5...");
+  for (auto const& path : inputs) check_file("merge", path, [&] { try_merge(path); });
+  check_new_output(output);
+  merge_cases(output, inputs);
+  std::cout << "results: " << output << "\n";
+  return 0;
+}
+
+int run_info(int argc, char const* const* argv) {
+  auto const arguments = words(argc, argv);
+  if (help_wanted(
+          arguments,
+          "asymptop info [--verify] RESULTS.h5\n\nPrints where a results file comes from and its cases with their verdicts. A file whose "
+          "bytes are not those of its checksum is refused; with --verify one without a checksum is, too.\n"))
+    return 0;
+  bool const verify = !arguments.empty() && arguments[0] == "--verify";
+  if (arguments.size() != (verify ? 2u : 1u)) throw UsageError("info takes one results file: asymptop info [--verify] RESULTS.h5");
+  auto const& path = arguments.back();
+  check_file("info", path, [&] {
+    std::ostringstream nowhere;
+    print_info(path, nowhere);
+  });
+  if (verify && check_seal(path) == Seal::none)
+    throw UsageError("info", path, "has no checksum: written by an older version, or changed by another program since");
+  return print_info(path, std::cout);
+}
+
+}  // namespace asymptop

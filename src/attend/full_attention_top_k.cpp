@@ -1,0 +1,217 @@
+// Top-k attention of all rows, batch by batch: keys go round for the selection, then values for the sums over its winners.
+#include <algorithm>
+#include <cmath>
+
+#include "asymptop/kernels/attend/winners.hpp"
+#include "asymptop/kernels/profile/fused_first_pass.hpp"
+#include "attend/full_attention.hpp"
+#include "draw/row_batch.hpp"
+
+#ifndef KOKKOS_ENABLE_CUDA
+
+namespace asymptop {
+namespace {
+
+using Space = RingSequence::Space;
+
+/// The same candidate with index and score in each other's place: sorted as candidates are, they come in ascending order of indices.
+PackedCandidate turned(PackedCandidate candidate) { return candidate << 32 | candidate >> 32; }
+
+/// Winners of a batch: of each row those ranked between two neighbouring k, by index.
+class BatchWinners {
+ public:
+  BatchWinners(RingSequence const& sequence, QueryBatch const& batch, std::size_t segments)
+      : d_(static_cast<std::size_t>(sequence.d())),
+        rows_(batch.size()),
+        segments_(segments),
+        factor_(FixedPoint::make(sequence.item().k.back(), sequence.largest_value())),
+        sigma_(static_cast<float>(sequence.item().sigma)),
+        lists_(rows_ * segments),
+        max_(rows_, 0.0f) {
+    for (std::size_t s = 0; s < segments; ++s) sums_.emplace_back("Asymptop::measure::sums", rows_, d_ + 1);
+  }
+
+  /// A row's head, best first; `ends`: where its segments end. From any thread.
+  void set(std::size_t row, std::vector<PackedCandidate> const& head, std::vector<std::size_t> const& ends) {
+    std::vector<PackedCandidate> spare;
+    std::size_t begin = 0;
+    max_[row] = score_of(head.front());
+    for (std::size_t s = 0; s < segments_; ++s) {
+      auto& list = lists_[row * segments_ + s];
+      for (auto i = begin; i < ends[s]; ++i) list.push_back(turned(head[i]));
+      sort_candidates(list, spare);
+      for (auto& candidate : list) candidate = turned(candidate);
+      begin = ends[s];
+    }
+  }
+
+  /// Adds the winners among a piece's keys.
+  template <class Poll>
+  void add(Space const& space, KeyPiece const& piece, Poll const& poll) {
+    using Values = Kokkos::View<float**, Kokkos::LayoutRight, Space::memory_space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
+    Matrix<Space, float> const values(Values(const_cast<float*>(piece.values), static_cast<std::size_t>(piece.count), d_));
+    for (std::size_t s = 0; s < segments_; ++s) {
+      std::vector<PackedCandidate> inside;
+      std::vector<std::int64_t> offset{0};
+      for (std::size_t row = 0; row < rows_; ++row) {
+        auto const& list = lists_[row * segments_ + s];
+        auto const at = [&](GlobalIndex index) {
+          return std::partition_point(list.begin(), list.end(),
+                                      [&](PackedCandidate c) { return static_cast<GlobalIndex>(index_of(c)) < index; });
+        };
+        for (auto it = at(piece.first), end = at(piece.first + piece.count); it != end; ++it)
+          inside.push_back(pack(score_of(*it), index_of(*it) - static_cast<LocalIndex>(piece.first)));
+        offset.push_back(static_cast<std::int64_t>(inside.size()));
+      }
+      Winners<Space> const winners{to_device(space, "Asymptop::measure::winners", inside),
+                                   to_device(space, "Asymptop::measure::winner_offset", offset),
+                                   to_device(space, "Asymptop::measure::winner_reference", max_)};
+      add_winners(space, winners, 0, offset.back(), values, false, sigma_, factor_, sums_[s]);
+      space.fence();
+      poll.now();
+    }
+  }
+
+  /// Output of a row over segments 0 to s.
+  void output(std::size_t row, std::size_t s, float* out) const {
+    double const weight = static_cast<double>(sum(row, s, d_)) / factor_.weight;
+    for (std::size_t c = 0; c < d_; ++c) out[c] = static_cast<float>(static_cast<double>(sum(row, s, c)) / factor_.value / weight);
+  }
+
+ private:
+  std::int64_t sum(std::size_t row, std::size_t last, std::size_t column) const {
+    std::int64_t total = 0;
+    for (std::size_t s = 0; s <= last; ++s) total += sums_[s](row, column);
+    return total;
+  }
+
+  std::size_t d_, rows_, segments_;
+  FixedPoint factor_;
+  float sigma_;
+  std::vector<std::vector<PackedCandidate>> lists_;  ///< (rows, segments)
+  std::vector<float> max_;
+  std::vector<Matrix<Space, std::int64_t>> sums_;  ///< (segments) of (rows, d + 1)
+};
+
+class TopKRows {
+ public:
+  TopKRows(RingSequence& sequence, ExactAttention const* exact, AttendTimes& times)
+      : sequence_(sequence), exact_(exact), times_(times), ks_(sequence.item().k) {
+    auto const rows = sequence.rows();
+    result_.output.resize(ks_.size() * rows * static_cast<std::size_t>(sequence.d()));
+    result_.max.resize(rows);
+    result_.edge.resize(rows * ks_.size());
+    result_.weight.resize(rows * ks_.size());
+    result_.square.resize(rows * ks_.size());
+    if (exact != nullptr) result_.error.resize(rows * ks_.size());
+  }
+
+  TopKAttention run() {
+    auto const rows = sequence_.rows(), most = batch_rows();
+    // All ranks take as many rounds as the one with the most rows.
+    for (std::size_t first = 0; first < sequence_.most_rows(); first += most)
+      attend(sequence_.batch(std::min(first, rows), std::min(rows, first + most) - std::min(first, rows)));
+    return std::move(result_);
+  }
+
+ private:
+  std::size_t batch_rows() const {
+    double const shard = static_cast<double>(sequence_.most_rows()) * sequence_.d() * 4.0;
+    return static_cast<std::size_t>(std::max(1.0, selection_budget(shard) / selection_bytes_per_row(ks_.back())));
+  }
+
+  void attend(QueryBatch const& batch) {
+    BatchWinners winners(sequence_, batch, ks_.size());
+    select(batch, winners);
+    sequence_.values_go_round(times_, AttendPhase::weigh, [&](int, std::vector<KeyPiece> const& pieces, auto const& poll) {
+      for (auto const& piece : pieces) winners.add(space_, piece, poll);
+    });
+    times_.start();
+    auto const d = static_cast<std::size_t>(sequence_.d()), heads = ks_.size(), rows = sequence_.rows();
+    for (std::size_t row = 0; row < batch.size(); ++row) {
+      auto const at = batch.first + row;
+      for (std::size_t h = 0; h < heads; ++h) {
+        float* out = result_.output.data() + (h * rows + at) * d;
+        winners.output(row, h, out);
+        if (exact_ != nullptr) result_.error[at * heads + h] = relative_error(out, exact_->output.data() + at * d);
+      }
+    }
+    times_.stop(AttendPhase::weigh);
+  }
+
+  void select(QueryBatch const& batch, BatchWinners& winners) {
+    using Pass = FusedFirstPass<Space>;
+    typename Pass::Options options{static_cast<int>(ks_.back()), false, {}, sequence_.threads()};
+    options.order = KeyOrder::any;
+    options.slack = 512;
+    // A rank without rows of its own passes keys on.
+    auto const pass = batch.size() > 0 ? std::make_unique<Pass>(batch.queries, options, Vector<Space, int>(), batch.limit) : nullptr;
+    sequence_.keys_go_round(times_, AttendPhase::select, [&](int, std::vector<KeyPiece> const& pieces, auto const& poll) {
+      for (auto const& piece : pieces) {
+        int const count = RingSequence::seen_of(piece, batch);
+        if (count > 0) pass->add(space_, piece.keys, static_cast<LocalIndex>(piece.first), count, poll);
+      }
+    });
+    times_.start();
+    auto* self = this;
+    auto* to = &winners;
+    auto const* from = pass.get();
+    auto const first = batch.first;
+    Kokkos::parallel_for("Asymptop::measure::heads",
+                         Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Dynamic>>(space_, 0, static_cast<int>(batch.size())),
+                         [=](int const row) { self->take_head(first, row, *from, *to); });
+    space_.fence();
+    times_.stop(AttendPhase::select);
+  }
+
+  void take_head(std::size_t first, int row, FusedFirstPass<Space> const& pass, BatchWinners& winners) {
+    std::vector<PackedCandidate> spare;
+    auto const head = pass.head(row, spare);
+    auto const at = first + static_cast<std::size_t>(row);
+    double const sigma = sequence_.item().sigma, max = static_cast<double>(score_of(head.front()));
+    result_.max[at] = score_of(head.front());
+    std::vector<std::size_t> ends;
+    double weight = 0.0, square = 0.0;
+    std::size_t begin = 0;
+    for (std::size_t h = 0; h < ks_.size(); ++h) {
+      ends.push_back(std::min(head.size(), static_cast<std::size_t>(ks_[h])));
+      for (; begin < ends[h]; ++begin) {
+        double const e = exp_fp64(sigma * (static_cast<double>(score_of(head[begin])) - max));
+        weight += e;
+        square += e * e;
+      }
+      auto const last = head[ends[h] - 1];
+      result_.edge[at * ks_.size() + h] = {score_of(last), static_cast<GlobalIndex>(index_of(last))};
+      result_.weight[at * ks_.size() + h] = weight;
+      result_.square[at * ks_.size() + h] = square;
+    }
+    winners.set(static_cast<std::size_t>(row), head, ends);
+  }
+
+  double relative_error(float const* out, float const* exact) const {
+    double difference = 0.0, norm = 0.0;
+    for (int c = 0; c < sequence_.d(); ++c) {
+      double const x = static_cast<double>(exact[c]), error = x - static_cast<double>(out[c]);
+      difference += error * error;
+      norm += x * x;
+    }
+    return std::sqrt(difference / norm);
+  }
+
+  RingSequence& sequence_;
+  ExactAttention const* exact_;
+  AttendTimes& times_;
+  std::vector<std::int64_t> const& ks_;
+  Space space_;
+  TopKAttention result_;
+};
+
+}  // namespace
+
+TopKAttention top_k_attention(RingSequence& sequence, ExactAttention const* exact, AttendTimes& times) {
+  return TopKRows(sequence, exact, times).run();
+}
+
+}  // namespace asymptop
+
+#endif

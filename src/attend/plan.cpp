@@ -1,0 +1,194 @@
+#include "attend/plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <sstream>
+
+#include "config/errors.hpp"
+#include "plan/memory.hpp"
+#include "plan/teams.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Rows of the rank that has most: it owns a run of blocks, with a causal mask an early and a late one.
+double most_rows(AttendCase const& c, AttendConfig const& config, int ranks) {
+  double const n = static_cast<double>(c.n), runs = c.mask == Mask::causal ? 2.0 : 1.0, block = static_cast<double>(config.block);
+  return std::min(n, std::ceil(std::ceil(n / block) / (runs * ranks)) * runs * block);
+}
+
+/// Bytes of one rank of a team at the case's peak.
+double estimate_bytes(AttendCase const& c, AttendConfig const& config, int ranks) {
+  double const d = static_cast<double>(c.d), rows = most_rows(c, config, ranks);
+  double const matrix = rows * d * 4.0, buffers = 1.0 + std::min(2.0, ranks - 1.0);
+  double const heads = static_cast<double>(c.k.size());
+  // Queries; keys and values, and room for those that arrive; outputs; a row's sums, a few nodes of each as a rule.
+  double bytes = program_bytes + matrix * (1.0 + 2.0 * buffers + heads);
+  if (config.wants(BenchKernel::exact_attention)) bytes += matrix + rows * (4.0 * d * 4.0 + 200.0);
+  if (!c.k.empty()) {
+    double const of_row = selection_bytes_per_row(c.k.back()), together = std::min(rows, std::max(1.0, selection_budget(matrix) / of_row));
+    bytes += together * (of_row + heads * (d + 1.0) * 8.0) + rows * heads * 64.0;
+  }
+  if (config.spectral) bytes += rows * heads * (4.0 * buffers + 60.0);
+  return bytes;
+}
+
+std::string reason_to_skip(double bytes_per_rank, AttendSet const& set, Machine const& machine) {
+  double const share = memory_of_rank(machine);
+  if (fits_into(bytes_per_rank, share)) return "";
+  return "it needs " + bytes_text(bytes_per_rank) + " on each rank and " + available_text(machine, share) + "; lower --n or --k, " +
+         (set.teams > 1 ? "take fewer --groups, " : "") + "or use more nodes";
+}
+
+/// The number of teams for cases of one shape.
+int choose_teams(AttendSet const& set, AttendConfig const& config, Machine const& machine) {
+  if (config.groups > 0) return config.groups;
+  auto const& c = set.cases.front();
+  auto const draws = static_cast<std::int64_t>(set.cases.size()) * config.draws;
+  int best = 1;
+  double fewest = INFINITY;
+  for (int teams = 1; teams <= std::min<std::int64_t>(machine.ranks, draws); ++teams) {
+    int const ranks = machine.ranks / teams;  // of the smallest
+    if (teams > 1 && !fits_into(estimate_bytes(c, config, ranks), memory_of_rank(machine))) break;
+    double const rows = std::ceil(static_cast<double>(draws) / teams) * most_rows(c, config, ranks);
+    if (rows > fewest) continue;
+    fewest = rows;
+    best = teams;
+  }
+  return best;
+}
+
+/// A sigma law of synthetic input, or a head of a tensor file.
+struct Source {
+  std::int64_t law = -1, head = -1;
+};
+
+AttendCase make_case(AttendConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, Source source, Mask mask) {
+  AttendCase c;
+  c.n = n;
+  c.d = d;
+  c.head = source.head;
+  c.scale = input.scale > 0.0 ? input.scale : 1.0 / std::sqrt(static_cast<double>(d));
+  c.sigma_law = "measured";
+  c.mask = mask;
+  if (source.law >= 0) {
+    auto const& law = config.sigma[static_cast<std::size_t>(source.law)];
+    c.sigma_law = law.text();
+    c.sigma = law(n);
+    if (c.sigma > 1000.0)
+      throw UsageError("--sigma", c.sigma_law, "is over 1000 at n = " + std::to_string(n) + ", more than fp32 logits can bear");
+  }
+  if (config.wants(BenchKernel::top_k_attention)) {
+    for (auto const& k : config.k) {
+      auto const rank = rank_at(k, n);
+      c.k_law.push_back(k.text());
+      c.k_of_law.push_back(rank.k);
+      c.k_clipped = c.k_clipped || rank.clipped;
+    }
+  }
+  c.k = c.k_of_law;
+  std::sort(c.k.begin(), c.k.end());
+  c.k.erase(std::unique(c.k.begin(), c.k.end()), c.k.end());
+  auto const of =
+      source.law >= 0 ? "sigma" + config.sigma[static_cast<std::size_t>(source.law)].word() : "head" + std::to_string(source.head);
+  c.id = "n" + std::to_string(n) + "-d" + std::to_string(d) + "-" + of + (mask == Mask::causal ? "-causal" : "-full");
+  return c;
+}
+
+std::vector<Source> sources_of(AttendConfig const& config, InputShape const& input) {
+  std::vector<Source> sources;
+  if (input.n == 0) {
+    for (std::size_t law = 0; law < config.sigma.size(); ++law) sources.push_back({static_cast<std::int64_t>(law), -1});
+    return sources;
+  }
+  for (auto const n : config.n) {
+    if (n > input.n) throw UsageError("--n", std::to_string(n), "is more than the " + std::to_string(input.n) + " rows of " + input.name);
+  }
+  for (auto const head : config.heads) {
+    if (head >= input.heads)
+      throw UsageError("--heads", std::to_string(head), "is no head of " + input.name + ", which has " + std::to_string(input.heads));
+    sources.push_back({-1, head});
+  }
+  for (std::int64_t head = 0; config.heads.empty() && head < input.heads; ++head) sources.push_back({-1, head});
+  return sources;
+}
+
+}  // namespace
+
+std::size_t AttendPlan::cases() const {
+  std::size_t count = 0;
+  for (auto const& set : sets) count += set.cases.size();
+  return count;
+}
+
+double AttendCase::visible_pairs() const {
+  double const rows = static_cast<double>(n);
+  return mask == Mask::causal ? rows * (rows + 1.0) / 2.0 : rows * rows;
+}
+
+double AttendCase::top_k_flops() const {
+  if (k.empty()) return 0.0;
+  double const rows = static_cast<double>(n), most = static_cast<double>(k.back());
+  double const kept = mask == Mask::causal ? most * (most + 1.0) / 2.0 + (rows - most) * most : rows * most;
+  return 2.0 * static_cast<double>(d) * (visible_pairs() + kept);
+}
+
+double selection_budget(double shard_bytes) { return std::max(6.4e7, 4.0 * shard_bytes); }
+
+double selection_bytes_per_row(std::int64_t keep) {
+  double const k = static_cast<double>(keep);
+  return (k + std::max(k / 2.0, 512.0) + 528.0) * 8.0 + 16.0 * k + 256.0;
+}
+
+AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Machine const& machine) {
+  AttendPlan plan;
+  auto const sources = sources_of(config, input);
+  auto const draws = static_cast<std::int64_t>(sources.size()) * config.draws;
+  if (config.groups > std::min<std::int64_t>(machine.ranks, draws)) {
+    throw UsageError("--groups", std::to_string(config.groups),
+                     machine.ranks <= draws ? "is more than there are ranks (" + std::to_string(machine.ranks) + ")"
+                                            : "is more than there are draws to share out (" + std::to_string(draws) + ")");
+  }
+  for (auto const d : input.n > 0 ? std::vector{input.d} : config.d) {
+    for (auto const n : config.n) {
+      for (auto const mask : config.mask) {
+        AttendSet set;
+        for (auto const& source : sources) set.cases.push_back(make_case(config, input, n, d, source, mask));
+        set.teams = choose_teams(set, config, machine);
+        double const bytes = estimate_bytes(set.cases.front(), config, machine.ranks / set.teams);
+        auto const reason = reason_to_skip(bytes, set, machine);
+        for (auto& c : set.cases) {
+          c.bytes_per_rank = bytes;
+          if (!reason.empty()) plan.skips.push_back({c.id, reason});
+        }
+        if (reason.empty()) plan.sets.push_back(std::move(set));
+      }
+    }
+  }
+  if (plan.sets.empty()) throw UsageError("nothing to measure: " + plan.skips.front().what + ": " + plan.skips.front().reason);
+  return plan;
+}
+
+std::string describe(AttendPlan const& plan, AttendConfig const& config, Machine const& machine) {
+  std::ostringstream out;
+  out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draw(s) each\n"
+      << memory_line(machine);
+  char line[256];
+  std::snprintf(line, sizeof line, "%-28s %10s %5s %-16s %-7s %6s %12s %12s\n", "case", "n", "d", "sigma law", "mask", "groups",
+                "bytes/rank", "Gflop");
+  out << line;
+  for (auto const& set : plan.sets) {
+    for (auto const& c : set.cases) {
+      double const flops = (config.wants(BenchKernel::exact_attention) ? c.exact_flops() : 0.0) + c.top_k_flops();
+      std::snprintf(line, sizeof line, "%-28s %10lld %5lld %-16.16s %-7s %6d %12s %12.4g%s\n", c.id.c_str(), static_cast<long long>(c.n),
+                    static_cast<long long>(c.d), c.sigma_law.c_str(), name_of(c.mask), set.teams, bytes_text(c.bytes_per_rank).c_str(),
+                    flops / 1e9, c.k_clipped ? "  (k clipped to n)" : "");
+      out << line;
+    }
+  }
+  for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
+  return out.str();
+}
+
+}  // namespace asymptop

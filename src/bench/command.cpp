@@ -1,0 +1,278 @@
+// asymptop bench: options -> plan -> yardsticks -> measure each case -> results file, table and records.
+#include "bench/command.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "bench/records.hpp"
+#include "config/errors.hpp"
+#include "launch/launch.hpp"
+#include "launch/left_behind.hpp"
+#include "launch/machine.hpp"
+#include "launch/stop.hpp"
+#include "launch/together.hpp"
+#include "results/records.hpp"
+#include "results/whole_file.hpp"
+
+namespace asymptop {
+namespace {
+
+/// The first ranks of the run, and what their cores can do. Ranks after them hold the rest, and no one uses that.
+struct FirstRanks {
+  FirstRanks(Communicator const& all, int ranks, int threads)
+      : comm(all.split(all.rank() < ranks ? 0 : 1)), yardsticks(comm, threads, stop_wanted), take_part(all.rank() < ranks) {}
+  Communicator comm;
+  Yardsticks yardsticks;
+  bool take_part;
+};
+
+/// Keys and values of a case that must come from memory, in bytes.
+constexpr double beyond_caches = 128.0 * 1024.0 * 1024.0;
+
+class Bench {
+ public:
+  Bench(Communicator const& comm, BenchConfig const& config, BenchPlan const& plan, Machine const& machine,
+        std::vector<BenchPath> const& paths)
+      : comm_(comm), config_(config), plan_(plan), machine_(machine), paths_(paths) {
+    for (auto const& item : plan.cases) {
+      auto& place = ranks_[item.ranks];
+      if (place == nullptr) place = std::make_unique<FirstRanks>(comm, item.ranks, machine.threads);
+    }
+  }
+
+  /// Returns the exit code.
+  int run() {
+    print_machine();
+    // A sample of many keys may take longer than whoever asks for a stop will wait.
+    std::optional<LeaveInTime> leave;
+    leave.emplace(std::chrono::seconds(3), [this] { leave_within_a_step(); });
+    bool const measured = measure_all();
+    leave.reset();
+    if (!measured) {
+      if (comm_.is_root()) stop_here();
+      return exit_stopped;
+    }
+    finish();
+    std::int64_t invalid = 0;  // rank 0 took part in all and knows
+    for (auto const& c : cases_) invalid += c.result.reason().empty() ? 0 : 1;
+    return comm_.max(invalid) == 0 ? 0 : 1;
+  }
+
+ private:
+  void print(std::string const& text) const {
+    if (comm_.is_root()) (config_.json == "-" ? std::cerr : std::cout) << text << std::flush;
+  }
+
+  /// False when it was asked to stop.
+  bool measure_all() {
+    if (!measure_yardsticks()) return false;
+    print("\n" + bench_table_heading(config_.scaling));
+    return std::all_of(plan_.groups.begin(), plan_.groups.end(),
+                       [this](BenchGroup const& group) { return !stop_wanted(comm_) && measure(group); });
+  }
+
+  void stop_here() {
+    if (in_file_ < cases_.size()) write();
+    print(stopped_line(cases_.size(), plan_.cases.size(), cases_.empty() ? "" : ", in " + config_.output));
+  }
+
+  /// Called by another thread than the one that measures. Ranks that are in a sample cannot meet: they end where they are.
+  void leave_within_a_step() {
+    std::unique_lock const lock(results_, std::try_to_lock);
+    if (!lock) return;  // the next call finds it done
+    if (comm_.is_root()) {
+      stop_here();
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));  // rank 0 may have something to say
+    }
+    if (comm_.size() == 1) _exit(exit_stopped);
+    alarm(5);  // should MPI be stuck
+    MPI_Abort(MPI_COMM_WORLD, exit_stopped);
+  }
+
+  void print_machine() const {
+    auto const available = bytes_text(machine_.memory_bytes);
+    print(version_text() + "\ncommand   " + config_.command_line + "\n" + "machine   " + cpu_name() + ", " +
+          std::to_string(allowed_core_count()) + " core(s) allowed, " + available + " available, execution space " + RunSpace::name() +
+          "\n" + "run       " + std::to_string(machine_.ranks) + " rank(s) x " + std::to_string(machine_.threads) + " thread(s), " +
+          std::to_string(config_.samples) + " samples, block " + std::to_string(config_.block) + ", seed " + std::to_string(config_.seed) +
+          "\n");
+    if (config_.scaling != Scaling::none) {
+      std::string counts;
+      for (auto const& [ranks, first] : ranks_) counts += (counts.empty() ? "" : ", ") + std::to_string(ranks);
+      print("scaling   " + std::string(name_of(config_.scaling)) + ", on the first " + counts +
+            " rank(s) of the run while the others sleep\n");
+    }
+    for (auto const& group : plan_.groups) {
+      if (!group.together)
+        print("in order  " + group.id + ": memory does not hold all counts of ranks at once, so samples do not take turns\n");
+    }
+    for (auto const& skip : plan_.skips) print("skipped   " + skip.what + ": " + skip.reason + "\n");
+    for (auto const& item : plan_.cases) {
+      if (item.k_clipped) print("clipped   k = " + item.k_law + " to n = " + std::to_string(item.n) + " in " + item.id + "\n");
+    }
+  }
+
+  /// False when it was asked to stop.
+  bool measure_yardsticks() {
+    for (auto const& [count, first] : ranks_) {
+      auto const lines = first->take_part ? yardstick_lines(*first, count) : "";
+      comm_.sleeping_barrier();
+      if (stop_wanted(comm_)) return false;
+      print(lines);
+    }
+    auto& most = ranks_.rbegin()->second->yardsticks;
+    bool const here = ranks_.rbegin()->second->take_part;
+    provenance_ =
+        collect_provenance(comm_, {"bench", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads},
+                           {{"fma_gflops", here ? most.fma_gflops() : 0.0}, {"read_bandwidth", here ? bandwidth_.rbegin()->second : 0.0}});
+    if (comm_.is_root()) provenance_.texts.emplace_back("cpu", cpu_name());
+    return true;
+  }
+
+  /// Collective over the ranks that take part.
+  std::string yardstick_lines(FirstRanks& first, int count) {
+    auto& yardsticks = first.yardsticks;
+    double const fma = yardsticks.fma_gflops(), bandwidth = bandwidth_[count] = yardsticks.read_bandwidth();
+    char line[160];
+    std::string text = config_.scaling == Scaling::none ? "" : "on " + std::to_string(count) + " rank(s):\n";
+    std::snprintf(line, sizeof line, "fma       fp32 multiply-adds from registers: %.4g GFLOP/s", fma);
+    text += line;
+    if (count > 1) {
+      auto const single = yardsticks.fma_of_ranks();
+      std::snprintf(line, sizeof line, "; a rank's least / mean / most: %.4g / %.4g / %.4g", single.min, single.mean, single.max);
+      text += line;
+    }
+    std::snprintf(line, sizeof line, "\nread      memory: %.4g GB/s\n", bandwidth);
+    text += line;
+    for (auto const& item : plan_.cases) {
+      auto const m = static_cast<int>(item.m), d = static_cast<int>(item.d);
+      if (item.ranks == count && m > 0 && !yardsticks.knows_sgemm(m, d)) text += sgemm_line(m, d, yardsticks.sgemm(m, d));
+    }
+    return text;
+  }
+
+  /// Of the group's counts of ranks, where more is read than caches hold; what was measured at the start otherwise.
+  std::map<int, double> read_bandwidths(BenchGroup const& group) const {
+    std::map<int, double> rates = bandwidth_;
+    for (auto i = group.first; i < group.end; ++i) {
+      auto const& item = plan_.cases[i];
+      if (item.bytes_read() < beyond_caches) continue;
+      auto const& first = *ranks_.at(item.ranks);
+      if (first.take_part) rates[item.ranks] = first.yardsticks.read_bandwidth();
+      comm_.sleeping_barrier();
+    }
+    return rates;
+  }
+
+  /// False when it was asked to stop.
+  bool measure(BenchGroup const& group) {
+    std::vector<BenchTurn> turns;
+    for (auto i = group.first; i < group.end; ++i) turns.push_back({&plan_.cases[i], &ranks_.at(plan_.cases[i].ranks)->comm});
+    // The rate of memory just before and just after the samples: on shared machines it moves.
+    auto const before = read_bandwidths(group);
+    auto results = run_bench_turns(comm_, turns, group.together, config_, path_of(paths_, plan_.cases[group.first]),
+                                   [this] { return stop_wanted(comm_); });
+    if (results.empty()) return false;
+    auto const after = read_bandwidths(group);
+    if (!comm_.is_root()) return true;
+    std::lock_guard const lock(results_);
+    auto const one_rank_seconds = results.front().seconds;
+    for (std::size_t i = 0; i < turns.size(); ++i) {
+      auto const& item = *turns[i].item;
+      auto& yardsticks = ranks_.at(item.ranks)->yardsticks;
+      MeasuredCase c;
+      c.item = item;
+      c.result = std::move(results[i]);
+      if (item.m > 0) c.sgemm = yardsticks.sgemm(static_cast<int>(item.m), static_cast<int>(item.d));
+      c.fma_gflops = yardsticks.fma_gflops();
+      c.read_bandwidth = std::max(before.at(item.ranks), after.at(item.ranks));
+      c.threads = machine_.threads;
+      if (config_.scaling != Scaling::none) {
+        c.scaling = config_.scaling;
+        c.scaling_id = group.id;
+        c.in_rounds = group.together;
+        c.one_rank_seconds = one_rank_seconds;
+      }
+      print(bench_table_row(c));
+      cases_.push_back(std::move(c));
+    }
+    // The file is written anew each time: not more often than for a tenth of the time. A run that is killed loses what came since.
+    if (PhaseTimes::Clock::now() - written_ >= 9 * writing_) write();
+    return true;
+  }
+
+  void write() {
+    auto const begin = PhaseTimes::Clock::now();
+    write_bench_file(config_.output, provenance_, cases_);
+    written_ = PhaseTimes::Clock::now();
+    writing_ = written_ - begin;
+    for (; in_file_ < cases_.size(); ++in_file_) cases_[in_file_].write_seconds = std::chrono::duration<double>(writing_).count();
+  }
+
+  void finish() {
+    if (!comm_.is_root()) return;
+    if (in_file_ < cases_.size()) write();
+    write_bench_file(config_.output, provenance_, cases_);  // now with the time that writing took
+    RecordList records;
+    for (auto const& c : cases_) records.add(bench_record(c));
+    if (!config_.json.empty()) records.write(config_.json);
+    print("results: " + config_.output + "\n");
+  }
+
+  Communicator const& comm_;
+  BenchConfig const& config_;
+  BenchPlan const& plan_;
+  Machine const& machine_;
+  std::vector<BenchPath> const& paths_;
+  std::map<int, std::unique_ptr<FirstRanks>> ranks_;  ///< by their count
+  std::map<int, double> bandwidth_;                   ///< by the same: of reading memory at the start, GB/s
+  Provenance provenance_;
+  std::mutex results_;               ///< of what follows, while there is another thread that may leave
+  std::vector<MeasuredCase> cases_;  ///< on rank 0
+  std::size_t in_file_ = 0;          ///< so many of them have been written
+  PhaseTimes::Clock::time_point written_;
+  PhaseTimes::Clock::duration writing_{};
+};
+
+}  // namespace
+
+int run_bench_with(std::vector<BenchPath> const& paths, Communicator const& comm, int argc, char const* const* argv) {
+  auto config = together(comm, [&] { return parse_bench_options(argc, argv, comm.is_root()); });
+  if (!config) return 0;
+  config->command_line = "asymptop";
+  for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
+
+  auto const machine = describe_machine(comm);
+  auto const plan = plan_bench(*config, paths_of(paths), machine);
+  if (config->dry_run) {
+    if (comm.is_root()) std::cout << describe(plan, *config, machine);
+    return 0;
+  }
+  check_launch(comm);
+  check_on_root(comm, [&] {
+    check_apart({{"--output", config->output}, {"--json", config->json}}, {{"--config", config->config_file}});
+    check_bench_output(config->output, config->force);
+    check_records_path(config->json);
+    discard_left_behind(config->output);
+  });
+  return Bench(comm, *config, plan, machine, paths).run();
+}
+
+Command bench_command() {
+  auto const run = [](Communicator const& comm, int argc, char const* const* argv) {
+    return run_bench_with(bench_paths(), comm, argc, argv);
+  };
+  return {"bench", "time the kernels on this machine and check their results; writes HDF5", run, threads_of<parse_bench_options>, true};
+}
+
+}  // namespace asymptop

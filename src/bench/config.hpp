@@ -1,0 +1,36 @@
+// The validated options of a benchmark.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/kernel_name.hpp"
+#include "config/law.hpp"
+#include "config/measure_options.hpp"
+#include "config/run_config.hpp"
+
+namespace asymptop {
+
+/// How a case grows with the ranks that measure it: not at all, or as many keys for each rank; `none`: all ranks measure each case.
+enum class Scaling { none, strong, weak };
+
+char const* name_of(Scaling value);
+
+struct BenchConfig : MeasureOptions {
+  std::vector<BenchKernel> kernel;
+  std::vector<std::int64_t> n, d, m;
+  std::vector<Law> k;
+  std::vector<KeyStorage> keys;   ///< resident and streamed only
+  std::vector<std::string> path;  ///< names as given; `auto` and `all` are resolved by the plan
+  std::vector<MergeStrategy> merge;
+  Scaling scaling = Scaling::none;
+  std::vector<std::int64_t> rank_counts;  ///< ascending; empty: the plan's choice
+  std::int64_t samples = 10;
+};
+
+/// Parses `asymptop bench` options. Returns nothing after --help was printed. Throws UsageError.
+std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv, bool print_help);
+
+}  // namespace asymptop

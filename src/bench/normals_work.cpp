@@ -1,0 +1,97 @@
+// The works that only make synthetic normals, as streamed keys are made: step by step into memory that is used again.
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+#include "asymptop/kernels/input/normal_packed.hpp"
+#include "asymptop/kernels/input/normal_rows.hpp"
+#include "asymptop/kernels/input/normal_tile.hpp"
+#include "bench/bench_check.hpp"
+#include "bench/kernel_work.hpp"
+
+namespace asymptop {
+namespace {
+
+using Space = RunSpace;
+
+/// How the numbers lie in the step's memory.
+enum class Layout { packed, rows };
+
+template <Layout layout>
+class Normals final : public BenchWork {
+ public:
+  explicit Normals(BenchProblem const& problem)
+      : problem_(problem),
+        d_(static_cast<int>(problem.item.d)),
+        step_("Asymptop::measure::normals", static_cast<std::size_t>(fused_step), static_cast<std::size_t>(problem.item.d)) {}
+
+  void run() override {
+    phases_.start();
+    for (GlobalIndex first = 0; first < problem_.shard.size(); first += fused_step) make(first);
+    phases_.stop(Phase::generate);
+  }
+  PhaseTimes const& phases() const override { return phases_; }
+  bool scores_apart() const override { return false; }
+
+  /// The last step is still there.
+  BenchAnswer answer(std::vector<int> const&) override {
+    BenchAnswer answer;
+    auto const size = problem_.shard.size();
+    if (size == 0) return answer;
+    GlobalIndex const first = (size - 1) / fused_step * fused_step;
+    answer.first_key = static_cast<LocalIndex>(first);
+    auto const host = to_host(step_);
+    for (GlobalIndex row = 0; row < size - first; ++row) {
+      for (int c = 0; c < d_; ++c) answer.normals.push_back(host.data()[place(row, c)]);
+    }
+    return answer;
+  }
+
+ private:
+  std::size_t place(GlobalIndex row, int c) const {
+    auto const at = layout == Layout::rows ? row * d_ + c : row / packed_keys * packed_keys * d_ + c * packed_keys + row % packed_keys;
+    return static_cast<std::size_t>(at);
+  }
+
+  void make(GlobalIndex first) {
+    auto const count = std::min<GlobalIndex>(fused_step, problem_.shard.size() - first);
+    auto const begin = problem_.shard.begin + first;
+    if constexpr (layout == Layout::packed) {
+      fill_normal_packed(space_, problem_.origin.keys, begin, count, d_, step_.data());
+    } else {
+      fill_normal(space_, problem_.origin.keys, begin, static_cast<int>(count), static_cast<int>(count), step_);
+    }
+    space_.fence();
+  }
+
+  BenchProblem const& problem_;
+  Space space_;
+  int d_;
+  Matrix<Space, float> step_;
+  PhaseTimes phases_;
+};
+
+}  // namespace
+
+#ifndef KOKKOS_ENABLE_CUDA
+std::unique_ptr<BenchWork> make_packed_normals(BenchProblem const& problem) { return std::make_unique<Normals<Layout::packed>>(problem); }
+#endif
+std::unique_ptr<BenchWork> make_normal_rows(BenchProblem const& problem) { return std::make_unique<Normals<Layout::rows>>(problem); }
+
+std::vector<Residual> check_normals(BenchProblem const& problem, BenchAnswer const& answer) {
+  auto const d = static_cast<std::size_t>(problem.item.d);
+  std::vector<float> row(d);
+  std::int64_t wrong = 0;
+  GlobalIndex const held = static_cast<GlobalIndex>(answer.normals.size() / d), first = static_cast<GlobalIndex>(answer.first_key);
+  for (GlobalIndex i = 0; i < held; ++i) {
+    normal_row(problem.origin.keys, static_cast<std::uint64_t>(problem.shard.begin + first + i), static_cast<int>(d), row.data());
+    for (std::size_t c = 0; c < d; ++c) {
+      float const made = answer.normals[static_cast<std::size_t>(i) * d + c];
+      wrong += std::bit_cast<std::uint32_t>(made) == std::bit_cast<std::uint32_t>(row[c]) ? 0 : 1;
+    }
+  }
+  bool const to_the_end = first + held == problem.shard.size() && (held > 0 || problem.shard.size() == 0);
+  return {{"normals", static_cast<double>(problem.comm.max(wrong)), 0.0}, {"keys_covered", problem.comm.max(to_the_end ? 0.0 : 1.0), 0.0}};
+}
+
+}  // namespace asymptop

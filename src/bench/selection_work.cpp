@@ -1,0 +1,258 @@
+// The works that select: top-k, profile with top-k, top-k attention; on every path.
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+#include "asymptop/kernels/attend/winners.hpp"
+#include "bench/kernel_work.hpp"
+#include "comm/merge/merge_profile.hpp"
+#include "comm/merge/merge_top_k.hpp"
+#include "draw/first_pass.hpp"
+#include "row/row_lists.hpp"
+#include "row/row_metrics.hpp"
+
+namespace asymptop {
+namespace {
+
+using Space = RunSpace;
+
+/// BLAS tiles; buffers are kept from run to run.
+class TiledSelector final : public Selector {
+ public:
+  TiledSelector(RowBatch<Space> const& batch, int keep, bool profile) {
+    int const headroom = candidate_headroom(batch.tiles());
+    if (profile) {
+      state_ = std::make_unique<ProfileTopK<Space>>(space_, batch.grid(), batch.first_bin(), keep, headroom);
+    } else {
+      candidates_ = CandidateBuffer<Space>(space_, batch.rows(), keep, headroom);
+    }
+  }
+
+  ShardRows select(RowBatch<Space>& batch, ShardTensors<Space>& tensors, PhaseTimes& phases) override {
+    if (state_ == nullptr) {
+      candidates_.clear(space_);
+      tiled_top_k(space_, batch, tensors, candidates_, phases);
+      return {{}, heads_of(space_, candidates_)};
+    }
+    state_->clear(space_);
+    KeyWalk walk(tensors.size());
+    tiled_first_pass(space_, batch, tensors, *state_, walk, phases);
+    return {to_host(state_->moments), heads_of(space_, state_->candidates)};
+  }
+
+ private:
+  Space space_;
+  std::unique_ptr<ProfileTopK<Space>> state_;
+  CandidateBuffer<Space> candidates_;
+};
+
+/// The rank's candidates of all rows and the global selection out of them.
+class Selection : public KernelWork {
+ public:
+  /// keep: candidates of each row that a merge brings home.
+  Selection(BenchProblem const& problem, SelectorMaker const& make_selector, bool packed, std::int64_t keep, bool profile)
+      : KernelWork(problem, packed), keep_(static_cast<std::size_t>(std::min(keep, problem.item.n))) {
+    int const local = static_cast<int>(std::clamp<GlobalIndex>(problem_.shard.size(), 1, static_cast<GlobalIndex>(keep_)));
+    selector_ = make_selector(batch_, local, profile);
+  }
+
+  MergeCost merge_cost() const override { return merge_cost_; }
+
+ protected:
+  /// Selects and fills lists_ with the rank's candidates, heads_ with the rows that it owns. merge_more(rows, owners) merges what else
+  /// the rows have.
+  template <class MergeMore>
+  void select_and_merge(std::size_t more_bytes_per_row, MergeMore const& merge_more) {
+    auto const shard_rows = selector_->select(batch_, tensors_, phases_);
+    phases_.start();
+    auto const& comm = problem_.comm;
+    std::vector<int> all(static_cast<std::size_t>(rows()));
+    for (int row = 0; row < rows(); ++row) all[static_cast<std::size_t>(row)] = row;
+    lists_ = sorted_lists(shard_rows.head, all);
+    phases_.stop(Phase::select);
+    heads_.assign(static_cast<std::size_t>(problem_.owned().size()), {});
+    auto const merge = problem_.item.merge;
+    auto const bytes = merge_memory(merge, comm.size(), keep_) + more_bytes_per_row * static_cast<std::size_t>(comm.size());
+    auto const selected = PhaseTimes::Clock::now();
+    comm.barrier();  // waiting for a slower rank's candidates is no part of what a merge costs
+    merge_cost_ = {};
+    merge_cost_.exposed_seconds = std::chrono::duration<double>(PhaseTimes::Clock::now() - selected).count();
+    for (auto const& together : merge_groups(rows(), comm.size(), bytes)) {
+      auto const owner = row_owners(together, rows(), comm.size());
+      std::vector<std::vector<PackedCandidate>> lists;
+      for (int const row : together) lists.push_back(lists_[static_cast<std::size_t>(row)]);
+      auto const before = comm.traffic();
+      auto const begin = PhaseTimes::Clock::now();
+      auto merged = finish(merge_top_k(comm, merge, std::move(lists), owner, problem_.shard_begin, keep_), merge_cost_.exposed_seconds);
+      merge_cost_.seconds += std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count();
+      merge_cost_.sent += comm.traffic() - before;
+      merge_more(shard_rows, together, owner);
+      std::size_t mine = 0;
+      for (std::size_t i = 0; i < together.size(); ++i) {
+        if (owner[i] == comm.rank()) heads_[own_index(together[i])] = std::move(merged[mine++]);
+      }
+    }
+    phases_.stop(Phase::merge);
+  }
+  void select_and_merge() {
+    select_and_merge(0, [](ShardRows const&, std::vector<int> const&, std::vector<int> const&) {});
+  }
+
+  std::vector<Candidate> top_k_of(int row) const {
+    auto const& head = heads_[own_index(row)];
+    auto const k = std::min<std::size_t>(head.size(), static_cast<std::size_t>(problem_.item.k));
+    return {head.begin(), head.begin() + static_cast<std::ptrdiff_t>(k)};
+  }
+
+  std::size_t keep_;
+  std::unique_ptr<Selector> selector_;
+  std::vector<std::vector<PackedCandidate>> lists_;  ///< of all rows, this rank's candidates
+  std::vector<CandidateList> heads_;                 ///< of the rows that this rank owns
+  MergeCost merge_cost_;
+};
+
+class Profile final : public Selection {
+ public:
+  /// One candidate more than k: what is left out matters to the errors at k.
+  Profile(BenchProblem const& problem, SelectorMaker const& maker, bool packed)
+      : Selection(problem, maker, packed, problem.item.k + 1, true) {}
+
+  void run() override {
+    auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3;
+    bins_.assign(static_cast<std::size_t>(problem_.owned().size()), {});
+    select_and_merge(16 * bins, [&](ShardRows const& shard_rows, std::vector<int> const& group, std::vector<int> const& owner) {
+      std::vector<std::int64_t> profile;
+      for (int const row : group) profile.insert(profile.end(), &shard_rows.moments(row, 0, 0), &shard_rows.moments(row, 0, 0) + bins);
+      auto const merged = finish(merge_profile(problem_.comm, std::move(profile), owner, bins));
+      std::size_t at = 0;
+      for (std::size_t i = 0; i < group.size(); ++i) {
+        if (owner[i] != problem_.comm.rank()) continue;
+        auto const first = merged.begin() + static_cast<std::ptrdiff_t>(at);
+        bins_[own_index(group[i])].assign(first, first + static_cast<std::ptrdiff_t>(bins));
+        at += bins;
+      }
+    });
+  }
+
+  BenchAnswer answer(std::vector<int> const& asked) override {
+    BenchAnswer answer;
+    for (auto& row : answer.rows = own_rows(asked)) {
+      RowBins bins{batch_.grid(), batch_.first_bins()[static_cast<std::size_t>(row.row)], {}};
+      auto const& moments = bins_[own_index(row.row)];
+      for (std::size_t b = 0; b < moments.size(); b += 3) bins.bins.push_back({moments[b], moments[b + 1], moments[b + 2]});
+      MetricAxes const axes{{problem_.item.k}, {1.0}, {}};
+      auto const metrics = evaluate_row(heads_[own_index(row.row)], bins, axes, {}, problem_.item.n).laws.front();
+      row.profile = {metrics.log_sum_exp, metrics.entropy_nats, metrics.sum_p_squared, metrics.p_max};
+      row.top_k = top_k_of(row.row);
+    }
+    return answer;
+  }
+
+ private:
+  std::vector<std::vector<std::int64_t>> bins_;  ///< of the rows that this rank owns
+};
+
+class TopK : public Selection {
+ public:
+  TopK(BenchProblem const& problem, SelectorMaker const& maker, bool packed) : Selection(problem, maker, packed, problem.item.k, false) {}
+
+  void run() override { select_and_merge(); }
+
+  BenchAnswer answer(std::vector<int> const& asked) override {
+    BenchAnswer answer;
+    for (auto& row : answer.rows = own_rows(asked)) row.top_k = top_k_of(row.row);
+    return answer;
+  }
+};
+
+/// Selection, then each rank sums e^{s - s_max} v of the winners among its own keys: m x d numbers travel, not rows of V.
+class TopKAttention final : public TopK {
+ public:
+  TopKAttention(BenchProblem const& problem, SelectorMaker const& maker, bool packed)
+      : TopK(problem, maker, packed),
+        factor_(FixedPoint::make(problem.item.k, largest_normal)),
+        sums_("Asymptop::measure::sums", static_cast<std::size_t>(problem.item.m), static_cast<std::size_t>(problem.item.d) + 1) {}
+
+  void run() override {
+    TopK::run();
+    phases_.start();
+    auto const winners = find_winners();
+    phases_.stop(Phase::merge);
+    Kokkos::deep_copy(space_, sums_, 0);
+    auto const count = static_cast<std::int64_t>(winners.candidates.extent(0));
+    // Streamed values are made in pieces of bounded size.
+    constexpr std::int64_t most_values = std::int64_t{1} << 23;
+    auto const piece = problem_.item.resident ? std::max<std::int64_t>(count, 1) : std::max<std::int64_t>(1, most_values / problem_.item.d);
+    for (std::int64_t begin = 0; begin < count; begin += piece) {
+      auto const end = std::min(count, begin + piece);
+      auto const values = problem_.item.resident ? tensors_.all_values() : tensors_.gather_values(winners.candidates, begin, end);
+      add_winners(space_, winners, begin, end, values, !problem_.item.resident, 1.0f, factor_, sums_);
+    }
+    space_.fence();
+    phases_.stop(Phase::attend);
+    auto const host = to_host(sums_);
+    std::vector<std::int64_t> const mine(host.data(), host.data() + host.size());
+    auto const merged = finish(merge_profile(problem_.comm, mine, all_owners(), d() + 1));
+    phases_.stop(Phase::merge);
+    outputs_ = outputs_of(merged, d(), factor_);
+  }
+
+  BenchAnswer answer(std::vector<int> const& asked) override {
+    auto answer = TopK::answer(asked);
+    for (auto& row : answer.rows) row.output = outputs_[own_index(row.row)];
+    return answer;
+  }
+
+ private:
+  /// Owners tell all ranks the best and the last winner of their rows; each rank's winners come before or are that last one.
+  Winners<Space> find_winners() const {
+    std::vector<float> edges;
+    std::vector<std::int64_t> last_index;
+    for (auto const& head : heads_) {
+      edges.push_back(head.front().score);
+      edges.push_back(head.back().score);
+      last_index.push_back(head.back().index);
+    }
+    edges = problem_.comm.all_gather(edges);
+    last_index = problem_.comm.all_gather(last_index);
+    std::vector<PackedCandidate> all;
+    std::vector<std::int64_t> offset{0};
+    std::vector<float> reference;
+    for (int row = 0; row < rows(); ++row) {
+      auto const i = static_cast<std::size_t>(row);
+      Candidate const last{edges[2 * i + 1], last_index[i]};
+      for (auto const entry : lists_[i]) {
+        Candidate const candidate{score_of(entry), problem_.shard.begin + static_cast<GlobalIndex>(index_of(entry))};
+        if (before(last, candidate)) break;  // lists are sorted
+        all.push_back(entry);
+      }
+      offset.push_back(static_cast<std::int64_t>(all.size()));
+      reference.push_back(edges[2 * i]);
+    }
+    return {to_device(space_, "Asymptop::measure::winners", all), to_device(space_, "Asymptop::measure::winner_offset", offset),
+            to_device(space_, "Asymptop::measure::winner_reference", reference)};
+  }
+
+  FixedPoint factor_;
+  Matrix<Space, std::int64_t> sums_;
+  std::vector<std::vector<double>> outputs_;
+};
+
+}  // namespace
+
+std::unique_ptr<BenchWork> make_selection_work(BenchProblem const& problem, SelectorMaker const& maker, bool packed) {
+  if (problem.item.kernel == BenchKernel::profile) return std::make_unique<Profile>(problem, maker, packed);
+  if (problem.item.kernel == BenchKernel::top_k) return std::make_unique<TopK>(problem, maker, packed);
+  return std::make_unique<TopKAttention>(problem, maker, packed);
+}
+
+std::unique_ptr<BenchWork> make_tiled_selection(BenchProblem const& problem) {
+  return make_selection_work(
+      problem,
+      [](RowBatch<Space> const& batch, int keep, bool profile) -> std::unique_ptr<Selector> {
+        return std::make_unique<TiledSelector>(batch, keep, profile);
+      },
+      false);
+}
+
+}  // namespace asymptop

@@ -1,0 +1,197 @@
+#include "bench/yardsticks.hpp"
+
+#include <unistd.h>
+
+#include <Kokkos_Core.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <memory>
+
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
+#include "bench/sgemm_child.hpp"
+#include "comm/cores.hpp"
+#include "shard/huge_pages.hpp"
+
+namespace asymptop {
+namespace {
+
+using Host = Kokkos::DefaultHostExecutionSpace;
+
+/// The widest vectors that the build may use.
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+using Lanes = float __attribute__((vector_size(vector_bytes)));
+constexpr int lanes = vector_bytes / 4;
+
+constexpr int samples = 5;
+
+/// Runs work(thread) on every thread of every rank at once; seconds of this rank.
+template <class Work>
+double timed_together(Communicator const& comm, int threads, Work const& work) {
+  comm.barrier();
+  auto const begin = std::chrono::steady_clock::now();
+  Kokkos::parallel_for("Asymptop::measure::yardstick", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Static>>(0, threads), work);
+  Host().fence();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// The same; seconds of the slowest rank.
+template <class Work>
+double timed_on_all(Communicator const& comm, int threads, Work const& work) {
+  return comm.max(timed_together(comm, threads, work));
+}
+
+/// Independent chains: enough to fill two pipes of five cycles' latency.
+constexpr int chains = 12;
+
+float multiply_add(std::int64_t rounds, float seed) {
+  Lanes x{}, y{}, sums[chains];
+  for (int l = 0; l < lanes; ++l) {
+    x[l] = 0.999f + seed * 1e-9f;
+    y[l] = 0.001f + seed * 1e-9f;
+  }
+  for (int i = 0; i < chains; ++i) sums[i] = y * static_cast<float>(i);
+  for (std::int64_t r = 0; r < rounds; ++r) {
+    for (int i = 0; i < chains; ++i) sums[i] = sums[i] * x + y;
+  }
+  float total = 0.0f;
+  for (int i = 0; i < chains; ++i) total += sums[i][0] + sums[i][lanes - 1];
+  return total;
+}
+
+/// Bits of all words, so that nothing is left out; four chains of adds keep up with memory.
+std::uint64_t sum_words(std::uint64_t const* words, std::size_t count) {
+  using Words = std::uint64_t __attribute__((vector_size(vector_bytes)));
+  constexpr std::size_t width = vector_bytes / 8;
+  Words sums[4] = {};
+  for (std::size_t i = 0; i + 4 * width <= count; i += 4 * width) {
+    for (std::size_t j = 0; j < 4; ++j) {
+      Words w;
+      std::memcpy(&w, words + i + j * width, sizeof w);
+      sums[j] += w;
+    }
+  }
+  std::uint64_t total = 0;
+  for (auto const& sum : sums) {
+    for (std::size_t l = 0; l < width; ++l) total += sum[l];
+  }
+  return total;
+}
+
+}  // namespace
+
+std::vector<std::string> usable_core_types() {
+  std::vector<std::string> types;
+#ifdef __x86_64__
+  __builtin_cpu_init();
+  bool const avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+  bool const avx512 = __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
+                      __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  bool const bf16 = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 5)) != 0;
+  bool const amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & (1u << 22)) != 0 && (d & (1u << 23)) != 0;  // AMX-BF16, AVX512-FP16
+  if (avx2) types.insert(types.end(), {"Haswell", "Zen"});
+  if (avx2 && avx512) types.push_back("SkylakeX");
+  if (avx2 && avx512 && bf16) types.push_back("Cooperlake");
+  if (avx2 && avx512 && bf16 && amx) types.push_back("SapphireRapids");
+#endif
+  return types;
+}
+
+double Yardsticks::sgemm_with(std::string const& core_type, int m, int d, std::string& kernel) {
+  auto const cores = thread_cores();
+  std::vector<std::unique_ptr<SgemmChild>> children;
+  for (int t = 0; t < threads_; ++t)
+    children.push_back(std::make_unique<SgemmChild>(core_type, m, yardstick_keys, d, cores[static_cast<std::size_t>(t)]));
+  for (auto const& child : children) kernel = child->wait_until_ready();
+  comm_.barrier();
+  for (auto const& child : children) child->go();
+  double rate = 0.0;
+  bool all = true;
+  for (auto const& child : children) {
+    double const one = child->measure();
+    all = all && one > 0.0;
+    rate += one;
+  }
+  bool const everywhere = comm_.max(all ? 0.0 : 1.0) == 0.0;
+  rate = comm_.sum(rate);
+  comm_.broadcast(kernel);
+  return everywhere ? rate : 0.0;
+}
+
+SgemmRates const& Yardsticks::sgemm(int m, int d) {
+  auto const [place, is_new] = sgemm_.try_emplace({m, d});
+  auto& rates = place->second;
+  if (!is_new || stopped()) return rates;
+  rates.standard = sgemm_with("", m, d, rates.standard_kernel);
+  rates.best = rates.standard;
+  rates.best_kernel = rates.standard_kernel;
+  // Nodes of a job may differ: what rank 0 can run is tried, and counts where it runs everywhere.
+  std::string list;
+  for (auto const& type : usable_core_types()) list += type + "\n";
+  comm_.broadcast(list);
+  for (std::size_t at = 0, end; (end = list.find('\n', at)) != std::string::npos; at = end + 1) {
+    auto const type = list.substr(at, end - at);
+    std::string kernel;
+    if (stopped()) break;
+    double const rate = sgemm_with(type, m, d, kernel);
+    rates.tried.emplace_back(type, rate);
+    if (rate > rates.best) {
+      rates.best = rate;
+      rates.best_kernel = kernel;
+    }
+  }
+  return rates;
+}
+
+double Yardsticks::fma_gflops() {
+  if (fma_ > 0.0) return fma_;
+  std::vector<float> sink(static_cast<std::size_t>(threads_) * 16);
+  std::int64_t rounds = 10000;
+  auto const work = [&](int const t) { sink[static_cast<std::size_t>(t) * 16] = multiply_add(rounds, static_cast<float>(t)); };
+  timed_on_all(comm_, threads_, work);
+  rounds = std::max<std::int64_t>(1, static_cast<std::int64_t>(1e4 * 0.02 / timed_on_all(comm_, threads_, work)));
+  double const flops = 2.0 * chains * lanes * static_cast<double>(rounds) * threads_;
+  for (int s = 0; s < samples; ++s) {
+    auto const rates = over_ranks(comm_, flops / timed_together(comm_, threads_, work) / 1e9);
+    double const all = rates.mean * comm_.size();
+    if (all <= fma_) continue;
+    fma_ = all;
+    fma_of_ranks_ = rates;
+  }
+  return fma_;
+}
+
+double Yardsticks::read_bandwidth() const {
+  // Each thread reads memory that it touched first: four times the last cache, in all, at least.
+  auto const cache = static_cast<std::size_t>(std::max(0L, sysconf(_SC_LEVEL3_CACHE_SIZE)));
+  auto const cores = static_cast<std::size_t>(threads_) * static_cast<std::size_t>(comm_.size());
+  std::size_t const words = std::max<std::size_t>(std::size_t{128} << 20, 4 * cache / cores) / 8;
+  std::vector<std::unique_ptr<std::uint64_t[]>> arrays(static_cast<std::size_t>(threads_));
+  std::vector<std::uint64_t> sink(static_cast<std::size_t>(threads_) * 8);
+  timed_on_all(comm_, threads_, [&](int const t) {
+    auto& array = arrays[static_cast<std::size_t>(t)];
+    array.reset(new std::uint64_t[words]);
+    prefer_huge_pages(array.get(), 8 * words);
+    std::fill_n(array.get(), words, std::uint64_t{1});
+  });
+  auto const work = [&](int const t) {
+    sink[static_cast<std::size_t>(t) * 8] += sum_words(arrays[static_cast<std::size_t>(t)].get(), words);
+  };
+  timed_on_all(comm_, threads_, work);
+  double const bytes = 8.0 * static_cast<double>(words) * static_cast<double>(cores);
+  double rate = 0.0;
+  for (int s = 0; s < samples; ++s) rate = std::max(rate, bytes / timed_on_all(comm_, threads_, work) / 1e9);
+  return rate;
+}
+
+}  // namespace asymptop

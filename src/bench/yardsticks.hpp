@@ -1,0 +1,69 @@
+// What this machine can do, measured in the same run and on the same cores as the kernels that are held against it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "comm/communicator.hpp"
+#include "comm/over_ranks.hpp"
+
+namespace asymptop {
+
+/// Rates of cblas_sgemm, m x 2048 keys x d into one reused tile, on all cores of the run at once: GFLOP/s in all.
+struct SgemmRates {
+  double best = 0.0;
+  std::string best_kernel;  ///< OpenBLAS's name of the kernel set that reached it
+  double standard = 0.0;    ///< with the kernels that the BLAS picks by itself
+  std::string standard_kernel;
+  std::vector<std::pair<std::string, double>> tried;  ///< OPENBLAS_CORETYPE and its rate
+};
+
+/// Keys of the sgemm yardstick's tile.
+inline constexpr int yardstick_keys = 2048;
+
+/// OPENBLAS_CORETYPE values whose instructions this CPU has.
+std::vector<std::string> usable_core_types();
+
+/// All calls are collective; rates are sums over ranks and threads.
+class Yardsticks {
+ public:
+  /// stop: asked between its steps, on all ranks alike; once it says so, what is not measured yet stays 0.
+  Yardsticks(Communicator const& comm, int threads, std::function<bool(Communicator const&)> stop = {})
+      : comm_(comm), threads_(threads), stop_(std::move(stop)) {}
+
+  /// The program starts itself anew for every kernel set, because a BLAS picks its kernels when it is loaded: one single-threaded
+  /// process for each thread of each rank, all at once. Each shape is measured once a run.
+  SgemmRates const& sgemm(int m, int d);
+  bool knows_sgemm(int m, int d) const { return sgemm_.count({m, d}) != 0; }
+  /// fp32 multiply-adds from registers: the best of a few samples, in GFLOP/s. All ranks work at once, each at its own pace.
+  double fma_gflops();
+  /// The same of single ranks in that sample: on shared machines cores differ. Least, mean and most.
+  OverRanks fma_of_ranks() {
+    fma_gflops();
+    return fma_of_ranks_;
+  }
+  /// Reading memory well beyond the caches: the best of a few samples, in GB/s. Measured at every call: on shared machines it moves.
+  double read_bandwidth() const;
+
+ private:
+  /// Rate with one kernel set; empty name: as the BLAS picks. 0 where it does not run.
+  double sgemm_with(std::string const& core_type, int m, int d, std::string& kernel);
+
+  bool stopped() const { return stop_ && stop_(comm_); }
+
+  Communicator const& comm_;
+  int threads_;
+  std::function<bool(Communicator const&)> stop_;
+  std::map<std::pair<int, int>, SgemmRates> sgemm_;
+  double fma_ = 0.0;
+  OverRanks fma_of_ranks_{};
+};
+
+/// The child's side. Returns false when the arguments are not those of a child; else the program has nothing more to do.
+/// To be called first of all in main(): a child needs neither MPI nor Kokkos.
+bool run_as_sgemm_child(int argc, char const* const* argv);
+
+}  // namespace asymptop

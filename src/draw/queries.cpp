@@ -1,0 +1,211 @@
+#include "draw/queries.hpp"
+
+#include <cblas.h>
+
+#include <cmath>
+#include <numeric>
+#include <unordered_map>
+
+#include "asymptop/kernels/input/input_row.hpp"
+#include "asymptop/kernels/input/normal_rows.hpp"
+#include "draw/draw_input.hpp"
+
+namespace asymptop {
+namespace {
+
+Stream stream_of(DrawIdentity const& identity, Tensor tensor) {
+  return tensor_stream(identity.config->seed, static_cast<std::uint64_t>(identity.draw), identity.group->n, identity.group->d, tensor);
+}
+
+std::vector<double> normal_matrix(Stream stream, int d) {
+  std::vector<float> row(static_cast<std::size_t>(d));
+  std::vector<double> matrix;
+  for (int i = 0; i < d; ++i) {
+    normal_row(stream, static_cast<std::uint64_t>(i), d, row.data());
+    matrix.insert(matrix.end(), row.begin(), row.end());
+  }
+  return matrix;
+}
+
+/// W of the draw (d x d), row-major; empty for the identity.
+std::vector<double> draw_weights(DrawIdentity const& identity) {
+  int const d = static_cast<int>(identity.group->d);
+  if (identity.config->weights == Weights::identity) return {};
+  auto const first = normal_matrix(stream_of(identity, Tensor::weights_q), d);
+  if (identity.config->weights == Weights::gaussian) return first;
+  auto const second = normal_matrix(stream_of(identity, Tensor::weights_k), d);
+  std::vector<double> product(first.size());
+  cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, d, d, d, 1.0, first.data(), d, second.data(), d, 0.0, product.data(), d);
+  return product;
+}
+
+/// `count` distinct numbers of [begin, end), in random order: the first of a Fisher-Yates shuffle. `skip` of them come first and
+/// are left out, so that consecutive pieces of one shuffle are disjoint.
+std::vector<std::int64_t> distinct_positions(Stream stream, GlobalIndex begin, GlobalIndex end, std::int64_t skip, std::int64_t count) {
+  std::unordered_map<std::int64_t, std::int64_t> moved;
+  auto const at = [&](std::int64_t i) {
+    auto const it = moved.find(i);
+    return it == moved.end() ? i : it->second;
+  };
+  std::vector<std::int64_t> chosen;
+  auto const size = static_cast<std::uint64_t>(end - begin);
+  for (std::int64_t i = 0; i < skip + count; ++i) {
+    std::uint32_t w0, w1, w2, w3;
+    philox_words(stream, static_cast<std::uint64_t>(i), 0, w0, w1, w2, w3);
+    auto const random = (static_cast<std::uint64_t>(w0) << 32) | w1;
+    auto const j = i + static_cast<std::int64_t>(random % (size - static_cast<std::uint64_t>(i)));
+    auto const picked = at(j);
+    moved[j] = at(i);
+    if (i >= skip) chosen.push_back(begin + picked);
+  }
+  return chosen;
+}
+
+/// Rows that queries are made of: as the keys are, but independent of each other, and with nothing planted in them.
+InputKind query_kind(InputKind const& keys, bool own_key) {
+  return keys.is(Distribution::needle) || (keys.is(Distribution::ar1) && !own_key) ? InputKind{} : keys;
+}
+
+QueryRows synthetic_queries(DrawIdentity const& identity) {
+  auto const& config = *identity.config;
+  int const d = static_cast<int>(identity.group->d);
+  auto const weights = draw_weights(identity);
+  double norm = 0.0;
+  for (auto const w : weights) norm += w * w;
+  norm = weights.empty() ? std::sqrt(static_cast<double>(d)) : std::sqrt(norm);
+  bool const own_key = config.self == SelfKey::include;
+  std::vector<std::int64_t> positions(static_cast<std::size_t>(config.rows), -1);
+  if (own_key) positions = distinct_positions(stream_of(identity, Tensor::positions), 0, identity.group->n, 0, config.rows);
+  auto const& kind = identity.group->input;
+  auto const tables = draw_tables(kind, stream_of(identity, Tensor::centres), d);
+  InputSource<Kokkos::DefaultHostExecutionSpace> const source(query_kind(kind, own_key),
+                                                              stream_of(identity, own_key ? Tensor::keys : Tensor::queries), tables, d);
+  QueryRows rows;
+  std::vector<float> x(static_cast<std::size_t>(d));
+  std::vector<double> q(static_cast<std::size_t>(d));
+  for (std::int64_t i = 0; i < config.rows; ++i) {
+    auto const position = positions[static_cast<std::size_t>(i)];
+    input_row(source, static_cast<std::uint64_t>(own_key ? position : i), d, x.data());
+    for (int c = 0; c < d; ++c) {
+      q[static_cast<std::size_t>(c)] = weights.empty() ? static_cast<double>(x[static_cast<std::size_t>(c)]) : 0.0;
+    }
+    for (int r = 0; r < d && !weights.empty(); ++r) {
+      for (int c = 0; c < d; ++c)
+        q[static_cast<std::size_t>(c)] +=
+            static_cast<double>(x[static_cast<std::size_t>(r)]) * weights[static_cast<std::size_t>(r * d + c)];
+    }
+    double const deviation = score_deviation(kind, tables, q), divisor = config.row_sigma == RowSigma::fixed ? deviation : norm;
+    for (auto& value : q) {
+      value /= divisor;
+      rows.q.push_back(static_cast<float>(value));
+    }
+    double const unit = deviation / divisor;
+    ScaledQuery scaled{q, unit, std::nullopt};
+    if (own_key) scaled.own_score = std::inner_product(q.begin(), q.end(), x.begin(), 0.0);
+    auto const [low, high] = score_bounds(kind, tables, scaled, identity.group->n);
+    rows.position.push_back(position);
+    rows.visible.push_back(identity.group->n);
+    rows.sigma_unit.push_back(static_cast<float>(unit));
+    rows.low.push_back(static_cast<float>(low));
+    rows.high.push_back(static_cast<float>(high));
+  }
+  return rows;
+}
+
+QueryRows tensor_queries(DrawIdentity const& identity, TensorFile const& file, TensorScan const& scan) {
+  auto const& config = *identity.config;
+  auto const& group = *identity.group;
+  auto const d = static_cast<std::size_t>(group.d);
+  // One shuffle for all draws of this prefix; each draw takes its own piece.
+  auto const shuffle = tensor_stream(config.seed, static_cast<std::uint64_t>(group.head), group.n, group.d, Tensor::positions);
+  QueryRows rows;
+  rows.position = distinct_positions(shuffle, group.n / 2, group.n, identity.draw * config.rows, config.rows);
+  std::vector<float> q(d);
+  for (auto const position : rows.position) {
+    file.read_queries(group.head, position, 1, q.data());
+    double length = 0.0, middle = 0.0;
+    for (std::size_t c = 0; c < d; ++c) {
+      float const value = static_cast<float>(group.scale * static_cast<double>(q[c]));
+      rows.q.push_back(value);
+      length += static_cast<double>(value) * static_cast<double>(value);
+      middle += static_cast<double>(value) * static_cast<double>(scan.centre[c]);
+    }
+    // Cauchy-Schwarz about a point near the keys' middle.
+    double const bound = std::sqrt(length) * scan.key_radius * (1.0 + 1e-5) + 1e-5 * std::fabs(middle);
+    rows.low.push_back(static_cast<float>(middle - bound));
+    rows.high.push_back(static_cast<float>(middle + bound));
+    rows.visible.push_back(config.mask == Mask::causal ? position + 1 : group.n);
+    rows.sigma_unit.push_back(0.0f);
+  }
+  return rows;
+}
+
+}  // namespace
+
+TensorOrigin tensor_origin(DrawIdentity const& identity, TensorFile const* file) {
+  auto const& group = *identity.group;
+  return {stream_of(identity, Tensor::keys),
+          stream_of(identity, Tensor::values),
+          file,
+          group.head,
+          group.input,
+          draw_tables(group.input, stream_of(identity, Tensor::centres), static_cast<int>(group.d))};
+}
+
+void plant_needles(Communicator const& comm, DrawIdentity const& identity, QueryRows const& queries, TensorOrigin& origin) {
+  if (!origin.input.is(Distribution::needle)) return;
+  auto const rows = identity.config->rows;
+  auto const positions = distinct_positions(stream_of(identity, Tensor::needles), 0, identity.group->n, 0, rows);
+  if (comm.is_root()) {
+    plant_keys(origin.input, origin.keys, positions, queries, identity.group->n, origin.tables);
+  } else {
+    origin.tables.planted = positions;
+    origin.tables.planted_rows.resize(static_cast<std::size_t>(rows * identity.group->d));
+  }
+  comm.broadcast(origin.tables.planted_rows);
+}
+
+void bound_scores(Communicator const& comm, TensorOrigin const& origin, double key_norm, QueryRows& queries) {
+  if (!origin.input.is(Distribution::student)) return;
+  double const largest = comm.max(key_norm) * (1.0 + 1e-6);
+  auto const d = queries.rows() == 0 ? 0 : queries.q.size() / queries.rows();
+  for (std::size_t i = 0; i < queries.rows(); ++i) {
+    auto const* q = &queries.q[i * d];
+    double const norm = std::sqrt(std::inner_product(q, q + d, q, 0.0));
+    queries.low[i] = static_cast<float>(-norm * largest);
+    queries.high[i] = static_cast<float>(norm * largest);
+  }
+}
+
+double bins_of_draw(QueryRows const& queries, double planned) {
+  constexpr double affordable = 1000.0, exact_range = 2e6, most_bins = 1e6 - 8.0;
+  double span = 0.0, largest = 0.0;
+  for (std::size_t i = 0; i < queries.rows(); ++i) {
+    double const low = static_cast<double>(queries.low[i]), high = static_cast<double>(queries.high[i]);
+    span = std::max(span, high - low);
+    largest = std::max({largest, std::fabs(low), std::fabs(high)});
+  }
+  double const finest = std::min(affordable / std::max(span, 1e-6), exact_range / std::max(largest, 1e-6));
+  double bins = std::max(planned, std::exp2(std::floor(std::log2(finest))));
+  while (span * bins > most_bins && bins * coarsest_bins > planned) bins *= 0.5;
+  return bins;
+}
+
+QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, TensorScan const* scan) {
+  return file == nullptr ? synthetic_queries(identity) : tensor_queries(identity, *file, *scan);
+}
+
+QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end) {
+  auto const part = [&](auto const& values, std::size_t width) {
+    return std::decay_t<decltype(values)>(values.begin() + static_cast<std::ptrdiff_t>(begin * width),
+                                          values.begin() + static_cast<std::ptrdiff_t>(end * width));
+  };
+  return {part(all.q, static_cast<std::size_t>(d)),
+          part(all.position, 1),
+          part(all.visible, 1),
+          part(all.sigma_unit, 1),
+          part(all.low, 1),
+          part(all.high, 1)};
+}
+
+}  // namespace asymptop

@@ -1,0 +1,36 @@
+// What the launcher has made of the ranks: checked before anything is measured.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/communicator.hpp"
+#include "launch/available_memory.hpp"
+
+namespace asymptop {
+
+/// Throws UsageError, on all ranks alike, unless they are one run: as many as the launcher started, of one build, on CPUs for which
+/// libraries choose the same kernels (results are the same bytes on one kind of CPU only). Prints a warning on rank 0 for every host on
+/// which threads outnumber the cores that they may use. Collective.
+void check_launch(Communicator const& comm);
+
+/// What a rank says of itself.
+struct RankPlace {
+  std::string host, build, cpu;
+  std::vector<std::vector<int>> cores;  ///< that each of its threads may use
+};
+
+/// The first difference between ranks, in words; empty when all are of one build on one kind of CPU.
+std::string first_odd_rank(std::vector<RankPlace> const& places);
+
+/// One line per host and set of cores on which more threads run than there are cores.
+std::vector<std::string> crowded_cores(std::vector<RankPlace> const& places);
+
+/// Why the count of ranks is not what launchers say in the environment; empty when one of them says the same, or none says anything.
+std::string launcher_mismatch(Environment const& environment, int ranks);
+
+/// Whether no launcher says that it started this process together with others. SLURM_NTASKS does not count: a batch script has it, too.
+/// In doubt false: MPI knows.
+bool started_alone(Environment const& environment);
+
+}  // namespace asymptop

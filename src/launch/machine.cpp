@@ -1,0 +1,88 @@
+#include "launch/machine.hpp"
+
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <thread>
+
+#include "asymptop/kernels/core/simd.hpp"
+#include "asymptop/kernels/score/score_tile.hpp"
+#include "comm/cores.hpp"
+#include "comm/measure_network.hpp"
+#include "launch/available_memory.hpp"
+#include "results/provenance.hpp"
+#include "shard/run_space.hpp"
+
+namespace asymptop {
+namespace {
+
+/// What plans assume of a cluster's network, per rank of a full node; merges as on a server core of 2023.
+constexpr Network assumed_network{10e-6, 1e-6, 1e9, 1e8};
+
+}  // namespace
+
+int allowed_core_count() {
+  auto const cores = process_cores().size();
+  return cores > 0 ? static_cast<int>(cores) : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+std::string cpu_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  }
+  utsname machine{};
+  return uname(&machine) == 0 ? machine.machine : "unknown";
+}
+
+int choose_threads(int option, int ranks_on_node) {
+  if (option > 0) return option;
+  int const cores = allowed_core_count(), all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  // Bound ranks have their cores to themselves; unbound ones share the node.
+  return cores < all ? cores : std::max(1, cores / ranks_on_node);
+}
+
+int ranks_on_node(Communicator const& comm) {
+  MPI_Comm node = MPI_COMM_NULL;
+  int ranks = 1;
+  check_mpi(MPI_Comm_split_type(comm.get(), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node), "MPI_Comm_split_type");
+  check_mpi(MPI_Comm_size(node, &ranks), "MPI_Comm_size");
+  check_mpi(MPI_Comm_free(&node), "MPI_Comm_free");
+  return ranks;
+}
+
+Machine assume_machine(AssumedMachine const& assumed) {
+  Machine machine;
+  machine.assumed = true;
+  machine.ranks = assumed.nodes * assumed.ranks_per_node;
+  machine.ranks_on_node = assumed.ranks_per_node;
+  machine.threads = assumed.threads;
+  machine.fused = is_host_space<RunSpace> && simd::width > 4;
+  machine.tiles_per_step = is_host_space<RunSpace> ? assumed.threads : tiles_per_step(RunSpace());
+  if (machine.ranks > 1) machine.network = assumed_network;
+  machine.memory_bytes = assumed.memory_bytes;
+  machine.memory_limit = "--machine";
+  return machine;
+}
+
+Machine describe_machine(Communicator const& comm) {
+  Machine machine;
+  machine.ranks = comm.size();
+  machine.ranks_on_node = static_cast<int>(comm.max(static_cast<std::int64_t>(ranks_on_node(comm))));
+  // Plans must agree, also where nodes differ.
+  machine.threads = static_cast<int>(comm.min(static_cast<std::int64_t>(is_host_space<RunSpace> ? RunSpace().concurrency() : 1)));
+  machine.fused = is_host_space<RunSpace> && simd::width > 4;
+  machine.tiles_per_step = static_cast<int>(comm.max(static_cast<std::int64_t>(tiles_per_step(RunSpace()))));
+  machine.network = measure_network(comm);
+  auto const memory = available_memory([](char const* name) { return std::getenv(name); });
+  machine.memory_bytes = -comm.max(-memory.bytes);
+  machine.memory_limit = memory.limit;
+  comm.broadcast(machine.memory_limit,
+                 static_cast<int>(comm.min(std::int64_t{memory.bytes > machine.memory_bytes ? comm.size() : comm.rank()})));
+  return machine;
+}
+
+}  // namespace asymptop

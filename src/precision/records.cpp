@@ -1,0 +1,154 @@
+#include "results/records.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "precision/file.hpp"
+#include "results/json_text.hpp"
+#include "row/estimate.hpp"
+
+namespace asymptop {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+/// A metric of one set at one parameter, row by row, and the same of fp64.
+struct Column {
+  std::vector<double> values, reference;  ///< (draw, row)
+};
+
+/// values: (draw, row, set, width).
+template <class T>
+Column column_of(std::vector<T> const& values, std::size_t sets, std::size_t set, std::size_t width, std::size_t at) {
+  Column column;
+  for (std::size_t row = 0; row < values.size(); row += sets * width) {
+    column.values.push_back(static_cast<double>(values[row + set * width + at]));
+    column.reference.push_back(static_cast<double>(values[row + at]));
+  }
+  return column;
+}
+
+/// Mean over rows of a set's value less fp64's of the same row.
+Estimate paired_difference(Column const& column, std::size_t draws) {
+  auto difference = column.values;
+  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= column.reference[i];
+  return estimate(difference, draws, 1, 0);
+}
+
+class Records {
+ public:
+  explicit Records(MeasuredPrecision const& c) : c_(c), draws_(static_cast<std::size_t>(c.config->draws)) {}
+
+  template <class T>
+  void per_row(char const* metric, std::vector<T> const& values) {
+    for (std::size_t set = 0; set < sets(); ++set) add(metric, "", "", set, column_of(values, sets(), set, 1, 0));
+  }
+  void per_k(char const* metric, std::vector<double> const& values) {
+    for (std::size_t set = 0; set < sets(); ++set) {
+      for (std::size_t law = 0; law < c_.item.k_law.size(); ++law) {
+        auto const k = c_.item.k_of_law[law];
+        auto const at = static_cast<std::size_t>(std::lower_bound(c_.item.k.begin(), c_.item.k.end(), k) - c_.item.k.begin());
+        add(metric, std::to_string(k), c_.item.k_law[law], set, column_of(values, sets(), set, c_.item.k.size(), at));
+      }
+    }
+  }
+  void per_threshold(char const* metric, std::vector<std::int64_t> const& values) {
+    auto const& laws = c_.config->count_above;
+    for (std::size_t set = 0; set < sets(); ++set) {
+      for (std::size_t at = 0; at < laws.size(); ++at)
+        add(metric, parameter_text(laws[at].text()), "", set, column_of(values, sets(), set, laws.size(), at));
+    }
+  }
+  std::vector<std::string> take() { return std::move(lines_); }
+
+ private:
+  std::size_t sets() const { return c_.config->precision.size(); }
+
+  void add(std::string const& metric, std::string const& parameter, std::string const& k_law, std::size_t set, Column const& column) {
+    line(metric, parameter, k_law, set, estimate(column.values, draws_, 1, 0));
+    if (set > 0) line(metric + "_difference", parameter, k_law, set, paired_difference(column, draws_));
+  }
+
+  void line(std::string const& metric, std::string const& parameter, std::string const& k_law, std::size_t set, Estimate const& value) {
+    auto const& arithmetic = c_.config->precision[set];
+    Json json;
+    json["n"] = c_.item.n;
+    json["d"] = nullptr;
+    json["sigma_law"] = c_.item.sigma_law;
+    json["sigma"] = c_.item.sigma;
+    json["precision"] = arithmetic.text;
+    json["order"] = name_of(arithmetic.order);
+    json["metric"] = metric;
+    json["parameter"] = parameter;
+    json["k_law"] = k_law.empty() ? Json(nullptr) : Json(k_law);
+    json["mean"] = number(value.mean);
+    json["standard_error"] = number(value.standard_error);
+    json["rows"] = c_.config->rows * c_.config->draws;
+    json["draws"] = c_.config->draws;
+    json["verdict"] = c_.verdict();
+    lines_.push_back(json_text(json));
+  }
+
+  MeasuredPrecision const& c_;
+  std::size_t draws_;
+  std::vector<std::string> lines_;
+};
+
+/// Four digits.
+std::string cell(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::string> precision_records(MeasuredPrecision const& c) {
+  Records records(c);
+  records.per_row("sum_p", c.data.sum_p);
+  records.per_row("sum_p_in_format", c.data.sum_p_in_format);
+  records.per_row("normaliser", c.data.normaliser);
+  records.per_k("tail_mass", c.data.tail_mass);
+  records.per_k("missed_mass", c.data.missed_mass);
+  records.per_row("participation_ratio", c.data.participation_ratio);
+  records.per_row("entropy_nats", c.data.entropy_nats);
+  records.per_threshold("count_p_above", c.data.count_p_above);
+  records.per_row("p_max", c.data.p_max);
+  records.per_row("zeros", c.data.zeros);
+  return records.take();
+}
+
+std::string precision_table_heading() {
+  char line[256];
+  std::snprintf(line, sizeof line, "%12s %-18s %-24s %-10s %11s %11s %11s %11s %11s %11s  %s\n", "n", "sigma law", "precision", "order",
+                "sum p", "in format", "part. ratio", "tail mass", "missed", "zeros/n", "verdict");
+  return line;
+}
+
+std::string precision_table_rows(MeasuredPrecision const& c) {
+  std::string rows;
+  auto const sets = c.config->precision.size(), draws = static_cast<std::size_t>(c.config->draws), width = c.item.k.size();
+  for (std::size_t set = 0; set < sets; ++set) {
+    auto const mean = [&](auto const& values, std::size_t columns, std::size_t at) {
+      return estimate(column_of(values, sets, set, columns, at).values, draws, 1, 0).mean;
+    };
+    // Of the k laws, the last one's.
+    auto const at = static_cast<std::size_t>(std::lower_bound(c.item.k.begin(), c.item.k.end(), c.item.k_of_law.back()) - c.item.k.begin());
+    auto const& arithmetic = c.config->precision[set];
+    char line[320];
+    std::snprintf(line, sizeof line, "%12lld %-18.18s %-24.24s %-10s %11s %11s %11s %11s %11s %11s  %s\n", static_cast<long long>(c.item.n),
+                  c.item.sigma_law.c_str(), arithmetic.text.c_str(), name_of(arithmetic.order), cell(mean(c.data.sum_p, 1, 0)).c_str(),
+                  cell(mean(c.data.sum_p_in_format, 1, 0)).c_str(), cell(mean(c.data.participation_ratio, 1, 0)).c_str(),
+                  cell(mean(c.data.tail_mass, width, at)).c_str(), cell(mean(c.data.missed_mass, width, at)).c_str(),
+                  cell(mean(c.data.zeros, 1, 0) / static_cast<double>(c.item.n)).c_str(), c.verdict());
+    rows += line;
+  }
+  if (!c.verdict_reason().empty()) rows += "  INVALID: " + c.verdict_reason() + "\n";
+  return rows;
+}
+
+}  // namespace asymptop

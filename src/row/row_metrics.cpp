@@ -1,0 +1,314 @@
+#include "row/row_metrics.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace asymptop {
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+/// Bins whose few scores are collected whole rather than through a window.
+constexpr std::int64_t collect_whole_bin = 4096;
+
+/// e^y of the head and its running sums, all relative to the row's largest score.
+struct HeadSums {
+  std::vector<double> e;        ///< e_i = e^{sigma (s_i - s_max)}
+  std::vector<double> prefix1;  ///< sum of e over the k best
+  std::vector<double> prefix2;
+  std::vector<double> suffix1;  ///< sum of e over all keys but the k best, the tail beyond the head included
+  std::vector<double> suffix2;
+  double h = 0.0;  ///< sum of y e^y over the head
+};
+
+HeadSums head_sums(std::vector<Candidate> const& head, double sigma, ExponentialSums const& tail) {
+  auto const length = head.size();
+  HeadSums sums;
+  sums.e.resize(length);
+  sums.prefix1.assign(length + 1, 0.0);
+  sums.prefix2.assign(length + 1, 0.0);
+  sums.suffix1.assign(length + 1, tail.z1);
+  sums.suffix2.assign(length + 1, tail.z2);
+  double const top = static_cast<double>(head.front().score);
+  for (std::size_t i = 0; i < length; ++i) {
+    double const y = sigma * (static_cast<double>(head[i].score) - top);
+    sums.e[i] = std::exp(y);
+    sums.h += y * sums.e[i];
+    sums.prefix1[i + 1] = sums.prefix1[i] + sums.e[i];
+    sums.prefix2[i + 1] = sums.prefix2[i] + sums.e[i] * sums.e[i];
+  }
+  for (std::size_t i = length; i-- > 0;) {
+    sums.suffix1[i] = sums.suffix1[i + 1] + sums.e[i];
+    sums.suffix2[i] = sums.suffix2[i + 1] + sums.e[i] * sums.e[i];
+  }
+  return sums;
+}
+
+/// Takes the head's members out of the bins: what stays is exactly the tail.
+std::vector<BinMoments> tail_bins(std::vector<Candidate> const& head, RowBins const& bins) {
+  auto tail = bins.bins;
+  for (auto const& candidate : head) {
+    auto const binned = bin_score(candidate.score, bins.grid, bins.first_bin);
+    auto& bin = tail[static_cast<std::size_t>(binned.bin)];
+    bin.count -= 1;
+    bin.first -= binned.r;
+    bin.second -= binned.r2;
+  }
+  return tail;
+}
+
+ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& grid, double sigma, double top) {
+  ExponentialSums total;
+  for (std::size_t b = 0; b < moments.size(); ++b) {
+    if (moments[b].count != 0) total.add(bin_sums(moments[b], sigma, grid.width(), grid.centre(static_cast<int>(b)) - top));
+  }
+  return total;
+}
+
+/// Squares below this are not left to fp64, whose normal numbers end at 2e-308.
+constexpr double small_square = 1e-280;
+
+/// Errors of keeping the k best, for every k of the axis. square_of_tail(k): sum of (e / e_k)^2 over all keys but the k best, for tails so
+/// far below the head that their squares would underflow.
+template <class SquareOfTail>
+void errors_of_k(RowMetrics& metrics, HeadSums const& sums, MetricAxes const& axes, std::int64_t visible,
+                 SquareOfTail const& square_of_tail) {
+  double const z = metrics.z;
+  for (auto const k : axes.k) {
+    metrics.k_counted.push_back(std::min(k, visible));
+    metrics.k_counted_bound.push_back(0.0);
+    if (k > axes.held && k < visible) {  // open until the second pass
+      for (auto* values : {&metrics.tail_mass, &metrics.row_l2_error, &metrics.row_linf_error}) values->push_back(NAN);
+      continue;
+    }
+    if (k >= visible) {
+      metrics.tail_mass.push_back(0.0);
+      metrics.row_l2_error.push_back(0.0);
+      metrics.row_linf_error.push_back(0.0);
+      continue;
+    }
+    auto const i = static_cast<std::size_t>(k);
+    double const tau = sums.suffix1[i] / z, ratio = sums.suffix1[i] / sums.prefix1[i];  // tau / (1 - tau)
+    metrics.tail_mass.push_back(tau);
+    double const square = ratio * ratio * sums.prefix2[i] + sums.suffix2[i], e = sums.e[i];
+    if (square > small_square || e == 0.0) {
+      metrics.row_l2_error.push_back(std::sqrt(square) / z);
+    } else {
+      metrics.row_l2_error.push_back(e * std::sqrt(ratio / e * (ratio / e) * sums.prefix2[i] + square_of_tail(i)) / z);
+    }
+    metrics.row_linf_error.push_back(std::max(ratio, sums.e[i]) / z);
+  }
+}
+
+/// tau = 1 - exp(-KL(p_hat || p)) at k, with every logarithm taken.
+double identity_kl_residual(RowMetrics const& metrics, HeadSums const& sums, std::size_t k) {
+  double kl = 0.0;
+  for (std::size_t i = 0; i < k; ++i) {
+    double const p = sums.e[i] / metrics.z, p_hat = sums.e[i] / sums.prefix1[k];
+    if (p > 0.0) kl += p_hat * std::log(p_hat / p);
+  }
+  double const tau = sums.suffix1[k] / metrics.z;
+  // Rounding of k logarithms, each of a number near 1 when tau is small.
+  double const floor = 1e-13 * std::max(1.0, std::sqrt(static_cast<double>(k)));
+  return std::max(0.0, std::fabs(tau - -std::expm1(-kl)) - floor) / std::max(tau, 1e-300);
+}
+
+/// The first window: where a density that is linear over the bin puts the target, give or take its counting noise.
+void first_window(Probe& probe, RowBins const& grid, double sigma, double mass) {
+  probe.bracket_low = -infinity;
+  probe.bracket_high = infinity;
+  if (probe.bin_total.count <= collect_whole_bin) {
+    probe.low = -infinity;
+    probe.high = infinity;
+    probe.capacity = probe.bin_total.count;
+    return;
+  }
+  double const n = static_cast<double>(probe.bin_total.count);
+  double const mean = probe.bin_total.sum_r() / n;
+  double const slope = 12.0 * mean + sigma * grid.width();
+  double const part = (probe.target - probe.mass_below_bin) / mass;
+  double r = part - 0.5;
+  for (int i = 0; i < 20; ++i) r -= (r + 0.5 + slope / 2.0 * (r * r - 0.25) - part) / (1.0 + slope * r);
+  r = std::clamp(std::isfinite(r) ? r : 0.0, -0.5, 0.5);
+  probe.half_width = 8.0 / std::sqrt(n) + 1e-3;
+  double const position = static_cast<double>(grid.first_bin + probe.bin) + r;
+  probe.low = static_cast<float>((position - probe.half_width) * grid.width());
+  probe.high = static_cast<float>((position + probe.half_width) * grid.width());
+  probe.capacity = static_cast<std::int64_t>(n * 3.0 * probe.half_width) + 1024;
+}
+
+void find_k_epsilon(RowEvaluation& result, RowBins const& bins, HeadSums const& sums, MetricAxes const& axes, int law, double top) {
+  auto& metrics = result.laws[static_cast<std::size_t>(law)];
+  double const sigma = axes.sigma[static_cast<std::size_t>(law)];
+  for (std::size_t item = 0; item < axes.epsilon.size(); ++item) {
+    double const target = axes.epsilon[item] * metrics.z;
+    if (sums.suffix1.back() <= target) {
+      auto const it = std::partition_point(sums.suffix1.begin(), sums.suffix1.end(), [&](double tail) { return tail > target; });
+      metrics.k_epsilon.push_back(it - sums.suffix1.begin());
+      continue;
+    }
+    metrics.k_epsilon.push_back(-1);
+    Probe probe{};
+    probe.kind = Probe::Kind::k_epsilon;
+    probe.law = law;
+    probe.item = static_cast<int>(item);
+    probe.target = target;
+    std::int64_t below = 0;
+    for (std::size_t b = 0; b < bins.bins.size(); ++b) {
+      if (bins.bins[b].count == 0) continue;
+      double const mass = bin_sums(bins.bins[b], sigma, bins.width(), bins.centre(static_cast<int>(b)) - top).z1;
+      probe.bin = static_cast<int>(b);
+      probe.bin_total = bins.bins[b];
+      probe.keys_above_bin = result.keys_seen - below - bins.bins[b].count;
+      if (probe.mass_below_bin + mass > target) {
+        first_window(probe, bins, sigma, mass);
+        break;
+      }
+      probe.mass_below_bin += mass;
+      below += bins.bins[b].count;
+    }
+    result.open.push_back(probe);
+  }
+}
+
+void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vector<Candidate> const& head, MetricAxes const& axes,
+                            std::vector<double> const& thresholds, int law, std::int64_t visible) {
+  auto& metrics = result.laws[static_cast<std::size_t>(law)];
+  double const sigma = axes.sigma[static_cast<std::size_t>(law)], top = static_cast<double>(head.front().score);
+  for (std::size_t item = 0; item < thresholds.size(); ++item) {
+    double const y = std::log(thresholds[item] * metrics.z);  // p > threshold means sigma (s - s_max) > y
+    auto const in_head = [&](Candidate const& c) { return sigma * (static_cast<double>(c.score) - top) > y; };
+    if (static_cast<std::int64_t>(head.size()) == visible || !in_head(head.back())) {
+      metrics.count_p_above.push_back(std::partition_point(head.begin(), head.end(), in_head) - head.begin());
+      continue;
+    }
+    double const score = top + y / sigma;
+    float edge = static_cast<float>(score);
+    if (static_cast<double>(edge) > score) edge = std::nextafter(edge, -infinity);
+    double const number = std::nearbyint(static_cast<double>(edge) * static_cast<double>(bins.grid.bins_per_unit)) - bins.first_bin;
+    if (!(number >= 0.0)) {
+      metrics.count_p_above.push_back(visible);
+      continue;
+    }
+    metrics.count_p_above.push_back(-1);
+    Probe probe{};
+    probe.kind = Probe::Kind::count_above;
+    probe.law = law;
+    probe.item = static_cast<int>(item);
+    probe.bin = static_cast<int>(std::min(number, static_cast<double>(bins.grid.count - 1)));
+    probe.low = probe.high = edge;
+    probe.keys_above_bin = std::accumulate(bins.bins.begin() + probe.bin + 1, bins.bins.end(), std::int64_t{0},
+                                           [](std::int64_t sum, BinMoments const& bin) { return sum + bin.count; });
+    result.open.push_back(probe);
+  }
+}
+
+/// The score of a bin that has the share `part` of its keys above it, if their density is linear; as a float inside the bin.
+float score_above_part(RowBins const& bins, Probe const& probe, double part) {
+  double const slope = 12.0 * probe.bin_total.sum_r() / static_cast<double>(probe.bin_total.count);
+  double r = 0.5 - part;
+  for (int i = 0; i < 20; ++i) r -= ((r - 0.5) + slope / 2.0 * (r * r - 0.25) + part) / (1.0 + slope * r);
+  r = std::clamp(std::isfinite(r) ? r : 0.0, -0.499, 0.499);
+  return static_cast<float>((static_cast<double>(bins.first_bin + probe.bin) + r) * bins.width());
+}
+
+/// Probes that stand for the k beyond the head: a threshold near the k-th largest score each, above which the second pass counts.
+void open_ranks(RowEvaluation& result, RowBins const& bins, MetricAxes const& axes, double top, std::int64_t visible) {
+  for (std::size_t item = 0; item < axes.k.size(); ++item) {
+    auto const k = axes.k[item];
+    if (k <= axes.held || k >= visible) continue;
+    Probe probe{};
+    probe.kind = Probe::Kind::rank;
+    probe.item = static_cast<int>(item);
+    probe.below.resize(axes.sigma.size());
+    std::int64_t below = 0;  // keys of lower bins
+    for (std::size_t b = 0; b < bins.bins.size(); ++b) {
+      auto const& bin = bins.bins[b];
+      if (bin.count == 0) continue;
+      if (below + bin.count > visible - k) {
+        probe.bin = static_cast<int>(b);
+        probe.bin_total = bin;
+        probe.keys_above_bin = result.keys_seen - below - bin.count;
+        break;
+      }
+      below += bin.count;
+      for (std::size_t law = 0; law < axes.sigma.size(); ++law)
+        probe.below[law].add(bin_sums(bin, axes.sigma[law], bins.width(), bins.centre(static_cast<int>(b)) - top));
+    }
+    double const part = static_cast<double>(k - probe.keys_above_bin) / static_cast<double>(probe.bin_total.count);
+    probe.low = probe.high = score_above_part(bins, probe, part);
+    result.open.push_back(std::move(probe));
+  }
+}
+
+/// Sums of (score - top) and its square over a head that is the whole row, in bins.
+void head_moments(std::vector<Candidate> const& head, double width, double& sum, double& square) {
+  for (auto const& candidate : head) {
+    double const x = (static_cast<double>(candidate.score) - static_cast<double>(head.front().score)) / width;
+    sum += x;
+    square += x * x;
+  }
+}
+
+/// Mean and standard deviation of the scores: from the moments, or from the scores where the head holds them all.
+void score_moments(RowMetrics& metrics, RowBins const& bins, std::vector<Candidate> const& head, double sigma, std::int64_t visible) {
+  double const top = static_cast<double>(head.front().score);
+  double sum = 0.0, square = 0.0;
+  bool const whole = static_cast<std::int64_t>(head.size()) == visible;
+  if (whole) head_moments(head, bins.width(), sum, square);
+  for (std::size_t b = 0; b < bins.bins.size() && !whole; ++b) {
+    auto const& bin = bins.bins[b];
+    if (bin.count == 0) continue;
+    double const n = static_cast<double>(bin.count), c = (bins.centre(static_cast<int>(b)) - top) / bins.width();
+    double const m1 = bin.sum_r(), m2 = bin.sum_r2();
+    sum += n * c + m1;
+    square += n * c * c + 2.0 * c * m1 + m2;
+  }
+  double const n = static_cast<double>(visible), mean = sum / n;
+  metrics.logit_mean = sigma * (top + mean * bins.width());
+  metrics.logit_std = sigma * bins.width() * std::sqrt(std::max(0.0, square / n - mean * mean));
+  metrics.logit_max = sigma * top;
+}
+
+}  // namespace
+
+RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bins, MetricAxes const& axes,
+                           std::vector<double> const& thresholds, std::int64_t visible) {
+  RowEvaluation result;
+  for (auto const& bin : bins.bins) result.keys_seen += bin.count;
+  result.in_range = bins.bins.front().count == 0 && bins.bins.back().count == 0;
+  auto const tail = tail_bins(head, bins);
+  double const top = static_cast<double>(head.front().score);
+  for (std::size_t law = 0; law < axes.sigma.size(); ++law) {
+    double const sigma = axes.sigma[law];
+    auto const beyond = static_cast<std::int64_t>(head.size()) == visible ? ExponentialSums{} : sum_bins(tail, bins, sigma, top);
+    auto const all = sum_bins(bins.bins, bins, sigma, top);
+    auto const sums = head_sums(head, sigma, beyond);
+    auto& metrics = result.laws.emplace_back();
+    metrics.z = sums.suffix1[0];
+    score_moments(metrics, bins, head, sigma, visible);
+    metrics.log_sum_exp = metrics.logit_max + std::log(metrics.z);
+    metrics.entropy_nats = std::log(metrics.z) - (sums.h + beyond.h) / metrics.z;
+    metrics.sum_p_squared = sums.suffix2[0] / (metrics.z * metrics.z);
+    metrics.p_max = 1.0 / metrics.z;
+    metrics.participation_ratio = 1.0 / metrics.sum_p_squared;
+    auto const square_of_tail = [&](std::size_t k) {
+      double const score = static_cast<double>(head[k].score);
+      double sum = static_cast<std::int64_t>(head.size()) == visible ? 0.0 : sum_bins(tail, bins, sigma, score).z2;
+      for (std::size_t i = head.size(); i-- > k;) sum += std::exp(2.0 * sigma * (static_cast<double>(head[i].score) - score));
+      return sum;
+    };
+    errors_of_k(metrics, sums, axes, visible, square_of_tail);
+    find_k_epsilon(result, bins, sums, axes, static_cast<int>(law), top);
+    count_above_thresholds(result, bins, head, axes, thresholds, static_cast<int>(law), visible);
+    result.sum_p.push_back(std::fabs(metrics.z / all.z1 - 1.0));
+    auto const k = static_cast<std::size_t>(std::min({axes.k.back(), axes.held, static_cast<std::int64_t>(head.size())}));
+    result.identity_kl.push_back(static_cast<std::int64_t>(k) < visible ? identity_kl_residual(metrics, sums, k) : 0.0);
+  }
+  open_ranks(result, bins, axes, top, visible);
+  return result;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,92 @@
+// The metrics of one row, from its sorted head and its binned profile. Formulas: DESIGN of the project, section "Notation":
+// tail_mass = sum of p beyond the k largest; row_l2_error^2 = (tau/(1-tau))^2 S2_head + S2_tail;
+// row_linf_error = max(p_max tau/(1-tau), p_(k+1)).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "asymptop/kernels/core/candidate.hpp"
+#include "asymptop/kernels/profile/score_bins.hpp"
+
+namespace asymptop {
+
+/// What the metrics are asked for, common to all rows of a case group.
+struct MetricAxes {
+  std::vector<std::int64_t> k;  ///< ascending, from 1
+  std::vector<double> sigma;    ///< factor from scores to logits, one per law
+  std::vector<double> epsilon;
+  std::int64_t held = INT64_MAX;  ///< largest k that the head serves; the errors at larger ones are counted at thresholds
+};
+
+/// All scalars of one row under one law.
+struct RowMetrics {
+  double logit_mean = 0.0, logit_std = 0.0, logit_max = 0.0, log_sum_exp = 0.0;
+  double entropy_nats = 0.0, sum_p_squared = 0.0, p_max = 0.0, participation_ratio = 0.0;
+  std::vector<double> tail_mass, row_l2_error, row_linf_error, output_error, output_error_relative;  ///< per k
+  std::vector<std::int64_t> k_epsilon;                                                               ///< per epsilon
+  std::vector<std::int64_t> count_p_above;                                                           ///< per threshold
+  std::vector<std::int64_t> k_counted;  ///< per k: keys above the threshold that stood for it, or k itself
+  std::vector<double> k_counted_bound;  ///< per k: |tail mass at k - tail mass at k_counted| is at most this
+  double z = 0.0;                       ///< sum of e^{sigma (s - s_max)}
+};
+
+/// A row's merged profile: bins of all its keys.
+struct RowBins {
+  BinGrid grid;
+  int first_bin = 0;
+  std::vector<BinMoments> bins;
+  double width() const { return 1.0 / static_cast<double>(grid.bins_per_unit); }
+  double centre(int bin) const { return static_cast<double>(first_bin + bin) * width(); }
+};
+
+/// A question that the head and the bins leave open, for the second pass: how many scores of a bin exceed something.
+struct Probe {
+  enum class Kind { k_epsilon, count_above, rank };
+  Kind kind;
+  int law;
+  int item;  ///< which epsilon, threshold or k
+  int bin;
+  float low, high;  ///< scores in (low, high] are collected, those above high counted
+  std::int64_t capacity;
+  std::int64_t keys_above_bin;  ///< exact
+  // For k_epsilon: the search inside the bin.
+  BinMoments bin_total{};
+  double mass_below_bin = 0.0;      ///< sum of e^y over lower bins
+  double target = 0.0;              ///< epsilon * z
+  float bracket_low, bracket_high;  ///< the answer's score lies in (bracket_low, bracket_high]
+  double half_width = 0.0;          ///< of the next window, in bins
+  // For rank: sums over the bins below, per law.
+  std::vector<ExponentialSums> below{};
+};
+
+/// What the second pass found for a probe.
+struct ProbeAnswer {
+  BinMoments above;              ///< scores of the bin above `high`
+  std::int64_t inside = 0;       ///< scores in (low, high]
+  std::vector<float> collected;  ///< those, unless there were more than the capacity
+};
+
+struct RowEvaluation {
+  std::vector<RowMetrics> laws;
+  std::vector<Probe> open;
+  std::vector<double> sum_p;        ///< per law: |head + tail - all bins| / all bins
+  std::vector<double> identity_kl;  ///< per law: |tau - (1 - e^-KL)| / tau
+  bool in_range = true;             ///< no score in the outermost bins
+  std::int64_t keys_seen = 0;
+};
+
+/// head: the row's best candidates, at least min(visible, k_max + 1) of them, best first.
+/// thresholds: on p, at this row's n.
+RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bins, MetricAxes const& axes,
+                           std::vector<double> const& thresholds, std::int64_t visible);
+
+/// Settles a probe: stores its value in the metrics and returns true, or narrows its window and returns false.
+bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid_only, RowMetrics& metrics, double sigma, double score_max);
+
+/// Settles a rank probe: the errors at its k, of every law, are those of the keys counted above its threshold.
+void settle_rank(Probe const& probe, ProbeAnswer const& answer, RowBins const& grid_only, std::vector<RowMetrics>& laws,
+                 MetricAxes const& axes, double score_max);
+
+}  // namespace asymptop

@@ -1,0 +1,147 @@
+#include "row/row_owner.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace asymptop {
+namespace {
+
+double difference(double measured, double reference) {
+  if (measured == reference) return 0.0;
+  return std::fabs(measured - reference) / std::max(std::fabs(reference), 1e-290);
+}
+
+/// Norm of a - b over d entries, after scaling each.
+double distance(double const* a, double scale_a, double const* b, double scale_b, std::size_t d) {
+  double sum = 0.0;
+  for (std::size_t c = 0; c < d; ++c) {
+    double const x = a[c] * scale_a - b[c] * scale_b;
+    sum += x * x;
+  }
+  return std::sqrt(sum);
+}
+
+double norm(double const* a, std::size_t d) { return distance(a, 1.0, a, 0.0, d); }
+
+}  // namespace
+
+OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
+                 std::int64_t visible) {
+  OwnedRow owned;
+  owned.row = row;
+  owned.visible = visible;
+  owned.evaluation = evaluate_row(head, bins, axes, thresholds, visible);
+  owned.score_max = head.front().score;
+  owned.head_lacks = std::max<std::int64_t>(0, std::min(axes.held, visible - 1) + 1 - static_cast<std::int64_t>(head.size()));
+  std::size_t begin = 0;
+  for (auto const k : axes.k) {
+    if (k > axes.held && k < visible) break;  // not held: no boundary
+    auto const end = static_cast<std::size_t>(std::min<std::int64_t>(k, visible));
+    if (end == begin) break;
+    owned.references.push_back(head[begin].score);
+    owned.boundaries.push_back(head[end - 1]);
+    owned.ranks.push_back(static_cast<std::int64_t>(end));
+    begin = end;
+  }
+  float const edge = owned.boundaries.back().score;
+  // Not the edge's own score: beside it the weights of a tail far below would vanish.
+  owned.references.push_back(begin < head.size() ? head[begin].score : edge);
+  for (std::size_t i = 0; i < begin; ++i) {
+    owned.above_edge += head[i].score > edge ? 1 : 0;
+    owned.equal_edge += head[i].score == edge ? 1 : 0;
+  }
+  bins.bins.clear();
+  owned.grid_only = std::move(bins);
+  return owned;
+}
+
+void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<double> const& sums, std::size_t d,
+                   std::vector<std::int64_t> const& ks, CheckResiduals& checks) {
+  auto& metrics = row.evaluation.laws[law];
+  auto const segments = row.references.size(), width = d + 1;
+  double const z = metrics.z, top = static_cast<double>(row.score_max);
+  // Prefix (head) and suffix (tail) sums over segments, relative to the largest score.
+  std::vector<double> head((segments + 1) * width, 0.0), tail((segments + 1) * width, 0.0);
+  auto const weight = [&](std::size_t g) { return std::exp(sigma * (static_cast<double>(row.references[g]) - top)); };
+  for (std::size_t g = 0; g < segments; ++g) {
+    for (std::size_t c = 0; c < width; ++c) head[(g + 1) * width + c] = head[g * width + c] + weight(g) * sums[g * width + c];
+  }
+  for (std::size_t g = segments; g-- > 0;) {
+    for (std::size_t c = 0; c < width; ++c) tail[g * width + c] = tail[(g + 1) * width + c] + weight(g) * sums[g * width + c];
+  }
+  double const* all = &tail[0];
+  double const exact = norm(all, d) / z;
+  checks.note(Check::sum_p_direct, std::fabs(all[d] / z - 1.0));
+  for (std::size_t i = 0; i < ks.size(); ++i) {
+    if (ks[i] >= row.visible) {
+      metrics.output_error.push_back(0.0);
+      metrics.output_error_relative.push_back(0.0);
+      continue;
+    }
+    double const* h = &head[(i + 1) * width];
+    double const* t = &tail[(i + 1) * width];
+    double const tau = metrics.tail_mass[i], head_mass = (1.0 - tau) * z;
+    double const error = distance(t, 1.0 / z, h, tau / head_mass, d);
+    metrics.output_error.push_back(error);
+    metrics.output_error_relative.push_back(error == 0.0 ? 0.0 : error / exact);  // values may all be zero
+    // The identity, with means taken over the directly summed weights.
+    double const means = tau * distance(t, 1.0 / t[d], h, 1.0 / h[d], d);
+    double const direct = distance(all, 1.0 / z, h, 1.0 / head_mass, d);
+    // Both sides are differences of vectors: rounding is relative to the vectors, not to their difference.
+    double const scale = tau * (norm(t, d) / t[d] + norm(h, d) / h[d]);
+    if (scale > 1e-9 * exact) checks.note(Check::identity_output, std::max(0.0, std::fabs(direct - means) - 1e-13 * exact) / scale);
+  }
+}
+
+void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<double> const& sums, std::vector<std::int64_t> const& ks,
+               CheckResiduals& checks) {
+  auto const& metrics = row.evaluation.laws[law];
+  auto const segments = row.references.size();
+  double const top = static_cast<double>(row.score_max);
+  std::vector<double> head1(segments + 1, 0.0), head2(segments + 1, 0.0), tail1(segments + 1, 0.0), tail2(segments + 1, 0.0);
+  std::vector<double> z1(segments), z2(segments);
+  double h = 0.0, keys = 0.0;
+  std::int64_t previous = 0;
+  for (std::size_t g = 0; g < segments; ++g) {
+    double const y = sigma * (static_cast<double>(row.references[g]) - top), weight = std::exp(y);
+    z1[g] = weight * sums[g * 4];
+    z2[g] = weight * weight * sums[g * 4 + 1];
+    h += weight * (sums[g * 4 + 2] + y * sums[g * 4]);
+    head1[g + 1] = head1[g] + z1[g];
+    head2[g + 1] = head2[g] + z2[g];
+    double const expected = static_cast<double>((g < row.ranks.size() ? row.ranks[g] : row.visible) - previous);
+    checks.note(Check::top_k_count, std::fabs(sums[g * 4 + 3] - expected));
+    previous = g < row.ranks.size() ? row.ranks[g] : previous;
+    keys += sums[g * 4 + 3];
+  }
+  for (std::size_t g = segments; g-- > 0;) {
+    tail1[g] = tail1[g + 1] + z1[g];
+    tail2[g] = tail2[g + 1] + z2[g];
+  }
+  checks.note(Check::keys_seen, std::fabs(keys - static_cast<double>(row.visible)));
+  double const z = tail1[0];
+  auto const compare = [&](double measured, double reference) { checks.note(Check::audit_metrics, difference(measured, reference)); };
+  // Entropy is near zero for a collapsed row: its error is relative to max(entropy, 1).
+  double const entropy = std::log(z) - h / z;
+  checks.note(Check::audit_metrics, std::fabs(metrics.entropy_nats - entropy) / std::max(entropy, 1.0));
+  compare(metrics.sum_p_squared, tail2[0] / (z * z));
+  compare(metrics.p_max, z1[0] / z);
+  checks.note(Check::audit_metrics,
+              std::fabs(metrics.log_sum_exp - (sigma * top + std::log(z))) / std::max(1.0, std::fabs(metrics.log_sum_exp)));
+  for (std::size_t i = 0; i < ks.size() && i + 1 < segments; ++i) {
+    if (ks[i] >= row.visible) break;
+    compare(metrics.tail_mass[i], tail1[i + 1] / z);
+    // Relative to the largest dropped key, so that no square underflows.
+    double const unit = sigma * (static_cast<double>(row.references[i + 1]) - top), weight = std::exp(unit);
+    if (weight == 0.0) continue;
+    double square = 0.0;
+    for (std::size_t g = segments; g-- > i + 1;) {
+      double const relative = std::exp(sigma * (static_cast<double>(row.references[g]) - top) - unit);
+      square += relative * relative * sums[g * 4 + 1];
+    }
+    double const ratio = tail1[i + 1] / head1[i + 1] / weight;
+    compare(metrics.row_l2_error[i], weight * std::sqrt(ratio * ratio * head2[i + 1] + square) / z);
+  }
+}
+
+}  // namespace asymptop

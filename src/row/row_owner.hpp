@@ -1,0 +1,40 @@
+// The owner's side of a row: its evaluation, what it asks of the second pass, and what it makes of the answers.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "asymptop/kernels/core/candidate.hpp"
+#include "row/case_data.hpp"
+#include "row/row_metrics.hpp"
+
+namespace asymptop {
+
+/// A row after the first pass, on the rank that owns it.
+struct OwnedRow {
+  int row;  ///< in the batch
+  std::int64_t visible;
+  RowEvaluation evaluation;
+  std::vector<Candidate> boundaries;            ///< the last key of each segment
+  std::vector<std::int64_t> ranks;              ///< its rank in the row: k of the boundary
+  std::vector<float> references;                ///< boundaries + 1: the largest score of each segment, and of the keys below them
+  std::int64_t above_edge = 0, equal_edge = 0;  ///< head scores above and equal to the last boundary's
+  std::int64_t head_lacks = 0;                  ///< keys that the head should hold and does not
+  float score_max = 0.0f;
+  RowBins grid_only;  ///< grid and first bin; the bins themselves are let go
+};
+
+/// Evaluates a row and cuts its head into segments at the ranks of `axes.k`.
+OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
+                 std::int64_t visible);
+
+/// Fills output errors from segment sums (boundaries + 1, d + 1) as doubles: d entries of sum e^{sigma (s - reference)} v, then
+/// the sum of weights. Uses (p - p_hat) V = T / Z - tau H / Z_head, which does not cancel.
+void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<double> const& sums, std::size_t d,
+                   std::vector<std::int64_t> const& ks, CheckResiduals& checks);
+
+/// Compares a row's metrics with those of fp64 segment sums (boundaries + 1, 4): e^y, e^{2y}, y e^y, count.
+void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<double> const& sums, std::vector<std::int64_t> const& ks,
+               CheckResiduals& checks);
+
+}  // namespace asymptop

@@ -1,0 +1,188 @@
+#include "study/batch_run.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "comm/collectives.hpp"
+#include "comm/merge/merge_profile.hpp"
+#include "comm/merge/merge_top_k.hpp"
+#include "row/row_lists.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Most rounds of narrowing before a quantile counts as unsettled.
+constexpr std::size_t most_rounds = 24;
+
+}  // namespace
+
+Task<std::vector<OwnedRow>> BatchRun::run() {
+  co_await profile_and_merge();
+  if (progress_.stopped()) co_return std::move(rows_);
+  co_await prepare_second_pass();
+  for (std::size_t round = 0; co_await open_anywhere() && round < most_rounds; ++round) {
+    co_await load_probes();
+    co_await answer(round);
+    if (progress_.stopped()) co_return std::move(rows_);
+    if (round == 0) co_await take_sums();
+    co_await take_answers();
+  }
+  check_rows();
+  co_return std::move(rows_);
+}
+
+std::vector<int> BatchRun::all_owners() const {
+  std::vector<int> rows(queries_.rows());
+  std::iota(rows.begin(), rows.end(), 0);
+  return row_owners(rows, batch_.rows(), comm_.size());
+}
+
+std::vector<double> BatchRun::thresholds_of(int row) const {
+  auto const visible = queries_.visible[static_cast<std::size_t>(row)];
+  if (visible == group_.n) return group_.threshold;
+  std::vector<double> values;
+  for (auto const& law : setup_.config->count_above) values.push_back(law(visible));
+  return values;
+}
+
+Task<void> BatchRun::profile_and_merge() {
+  auto const wanted = static_cast<GlobalIndex>(group_.held) + 1;
+  auto const keep = static_cast<std::size_t>(std::min(wanted, group_.n));
+  int const local_keep = static_cast<int>(std::clamp<GlobalIndex>(shard_.size(), 1, static_cast<GlobalIndex>(keep)));
+  auto& first = partial().first;
+  for (bool complete = false; !complete && !progress_.stopped();) {
+    co_await turn_;
+    auto const begin = PhaseTimes::Clock::now();
+    double const between = phases_.seconds_between_steps();
+    auto walk = walk_of(first.seen);
+    auto const state = first_pass(space_, batch_, tensors_, local_keep, walk, phases_);
+    phases_.start();
+    phases_.add(Phase::first_pass,
+                std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count() - (phases_.seconds_between_steps() - between));
+    double const messages = phases_.seconds(Phase::merge) + phases_.seconds(Phase::exposed);
+    complete = !walk.left_early();
+    co_await merge(state, keep, complete);
+    if (keeps()) progress_.add_seen(shard_.begin, walk.seen(), first.seen);
+    // The profile and top-k are whole now; what their messages cost this rank since the pass is part of them.
+    phases_.add(Phase::first_pass, phases_.seconds(Phase::merge) + phases_.seconds(Phase::exposed) - messages);
+    if (!complete) progress_.save();
+  }
+}
+
+Task<void> BatchRun::merge(ShardRows const& state, std::size_t keep, bool complete) {
+  auto& first = partial().first;
+  bool const seen_before = !first.seen.empty();
+  std::vector<GlobalIndex> shard_begin;
+  for (int r = 0; r < comm_.size(); ++r) shard_begin.push_back(key_shard(group_.n, setup_.config->block, r, comm_.size()).begin);
+  auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3, ranks = static_cast<std::size_t>(comm_.size());
+  for (auto const& rows : merge_groups(batch_.rows(), comm_.size(), merge_memory(group_.merge, comm_.size(), keep) + 16 * bins * ranks)) {
+    auto const owner = row_owners(rows, batch_.rows(), comm_.size());
+    auto merging = merge_top_k(comm_, group_.merge, sorted_lists(state.head, rows), owner, shard_begin, keep);
+    auto heads = co_await merging;
+    if (seen_before) {
+      auto joining = join_earlier_heads(rows, owner, heads, keep);
+      co_await joining;
+    }
+    std::vector<std::int64_t> profile;
+    for (int const row : rows) {
+      auto const* row_moments = &state.moments(row, 0, 0);
+      profile.insert(profile.end(), row_moments, row_moments + bins);
+      if (!seen_before || !comm_.is_root()) continue;
+      auto* const to = &profile[profile.size() - bins];
+      for (std::size_t i = 0; i < bins; ++i) to[i] += first.moments[static_cast<std::size_t>(row) * bins + i];
+    }
+    auto summing = merge_profile(comm_, std::move(profile), owner, bins);
+    auto const merged = co_await summing;
+    if (keeps()) {
+      auto keeping = keep_rows(rows, heads, merged);
+      co_await keeping;
+    }
+    phases_.stop(Phase::merge);
+    std::size_t mine = 0;
+    for (std::size_t i = 0; i < rows.size() && complete; ++i) {
+      if (owner[i] != comm_.rank()) continue;
+      rows_.push_back(evaluate(rows[i], heads[mine], &merged[mine * bins]));
+      ++mine;
+    }
+    phases_.stop(Phase::evaluate);
+  }
+  std::sort(rows_.begin(), rows_.end(), [](OwnedRow const& a, OwnedRow const& b) { return a.row < b.row; });
+}
+
+Task<void> BatchRun::answer(std::size_t round) {
+  auto& rounds = partial().rounds;
+  if (round < rounds.size()) {
+    if (comm_.is_root()) restore_answers(rounds[round]);
+  } else {
+    rounds.emplace_back();
+  }
+  for (bool complete = false; !complete && !progress_.stopped();) {
+    co_await turn_;
+    auto walk = walk_of(rounds[round].seen);
+    second_pass(space_, batch_, tensors_, work_, round > 0, walk, phases_);
+    phases_.start();
+    complete = !walk.left_early();
+    if (keeps()) keep_answers(walk, rounds[round]);
+    if (!complete) progress_.save();
+  }
+}
+
+OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const {
+  RowBins bins{batch_.grid(), batch_.first_bins()[static_cast<std::size_t>(row)], {}};
+  for (int b = 0; b < batch_.grid().count; ++b) bins.bins.push_back({moments[3 * b], moments[3 * b + 1], moments[3 * b + 2]});
+  return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.visible[static_cast<std::size_t>(row)]);
+}
+
+Task<bool> BatchRun::open_anywhere() {
+  std::vector<std::int64_t> most{first_round_ ? 1 : 0};
+  for (auto const& row : rows_) most[0] = std::max(most[0], static_cast<std::int64_t>(row.evaluation.open.size()));
+  first_round_ = false;
+  phases_.stop(Phase::evaluate);
+  auto reducing = all_reduce(comm_, std::move(most), MPI_MAX);
+  auto const of_any = co_await reducing;
+  probes_per_row_ = static_cast<std::size_t>(of_any[0]);
+  co_return probes_per_row_ > 0;
+}
+
+void BatchRun::check_winners(OwnedRow const& row) const {
+  if constexpr (is_host_space<Space>) {
+    // A file's rows are expensive to read one by one.
+    if (setup_.file != nullptr && std::find(audited_.begin(), audited_.end(), row.row) == audited_.end()) return;
+    auto const d = static_cast<std::size_t>(group_.d), winners = row.boundaries.size();
+    float const* q = &queries_.q[static_cast<std::size_t>(row.row) * d];
+    std::vector<float> key(d);
+    for (auto const at : {std::size_t{0}, static_cast<std::size_t>(draw_) % winners, winners - 1}) {
+      tensors_.key_of_row(row.boundaries[at].index, key.data());
+      double score = 0.0, q_square = 0.0, key_square = 0.0;
+      for (std::size_t c = 0; c < d; ++c) {
+        double const a = static_cast<double>(q[c]), b = static_cast<double>(key[c]);
+        score += a * b;
+        q_square += a * a;
+        key_square += b * b;
+      }
+      double const scale = std::sqrt(q_square * key_square), error = std::fabs(score - static_cast<double>(row.boundaries[at].score));
+      for (auto& check : progress_.checks()) check.note(Check::audit_scores, error == 0.0 ? 0.0 : error / scale);
+    }
+  }
+}
+
+void BatchRun::check_rows() const {
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    auto const& row = rows_[i];
+    check_winners(row);
+    double const above = static_cast<double>(edges_[2 * i] - row.above_edge),
+                 equal = static_cast<double>(row.equal_edge - edges_[2 * i + 1]);
+    for (std::size_t law = 0; law < progress_.checks().size(); ++law) {
+      auto& check = progress_.checks()[law];
+      check.note(Check::keys_seen, std::fabs(static_cast<double>(row.evaluation.keys_seen - row.visible)));
+      check.note(Check::score_range, row.evaluation.in_range ? 0.0 : 1.0);
+      check.note(Check::top_k_count, std::max({std::fabs(above), equal, static_cast<double>(row.head_lacks)}));
+      check.note(Check::quantiles_settled, static_cast<double>(row.evaluation.open.size()));
+      check.note(Check::sum_p, row.evaluation.sum_p[law]);
+      check.note(Check::identity_kl, row.evaluation.identity_kl[law]);
+    }
+  }
+}
+
+}  // namespace asymptop

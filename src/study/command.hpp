@@ -1,0 +1,9 @@
+#pragma once
+
+#include "launch/command.hpp"
+
+namespace asymptop {
+
+Command study_command();
+
+}  // namespace asymptop

@@ -1,0 +1,100 @@
+#include "study/draw.hpp"
+
+#include <algorithm>
+#include <memory>
+
+#include "row/packed_rows.hpp"
+#include "study/batch_pipeline.hpp"
+
+namespace asymptop {
+namespace {
+
+using Space = RunSpace;
+
+/// Adds a batch's rows to the case of one law, on rank 0.
+void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup, GroupPlan const& group, DrawResult& result) {
+  auto& data = result.cases[law];
+  auto const& queries = batch.queries;
+  auto const bad = unpack_rows(batch.packed[law], queries.rows(), group, *setup.config, data);
+  result.checks[law].note(Check::finite, static_cast<double>(bad));
+  for (std::size_t i = 0; i < queries.rows(); ++i) {
+    bool const known = setup.file == nullptr;
+    auto const row = data.sigma_i.size();
+    data.sigma_i.push_back(known ? group.cases[law].sigma * static_cast<double>(queries.sigma_unit[i]) : data.logit_std[row]);
+  }
+  data.row_n.insert(data.row_n.end(), queries.visible.begin(), queries.visible.end());
+  data.row_position.insert(data.row_position.end(), queries.position.begin(), queries.position.end());
+}
+
+}  // namespace
+
+ShardTensors<RunSpace> make_shard(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
+  auto const shard = key_shard(group.n, config.block, comm.rank(), comm.size());
+  int const tile = group.fused ? std::max(fused_step, tile_sizes(config.block).pass) : tile_sizes(config.block).pass;
+  return {Space(), shard, static_cast<int>(group.d), tile, group.resident, group.fused};
+}
+
+DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, PartialDraw earlier) {
+  auto const& comm = *setup.comm;
+  DrawProgress progress(comm, group.batches_per_break > 0 ? setup.breaks : nullptr, draw, group.cases.size(), std::move(earlier));
+  DrawIdentity const identity{setup.config, &group, draw};
+  auto& phases = progress.phases();
+  QueryRows queries;
+  if (comm.is_root()) queries = make_queries(identity, setup.file, setup.scan);
+  auto& tensors = *setup.tensors;
+  phases.start();
+  auto origin = tensor_origin(identity, setup.file);
+  plant_needles(comm, identity, queries, origin);
+  tensors.load(origin);
+  bool const unbounded = origin.input.is(Distribution::student);
+  bound_scores(comm, origin, unbounded ? tensors.largest_key_norm() : 0.0, queries);
+  auto bound = group;
+  bound.bins_per_unit = comm.max(comm.is_root() ? bins_of_draw(queries, group.bins_per_unit) : 0.0);
+  phases.stop(Phase::generate);
+  phases.add(Phase::first_pass, phases.seconds(Phase::generate));
+
+  DrawResult result;
+  result.cases.resize(group.cases.size());
+  auto const batches = BatchPipeline(setup, bound, draw, std::move(queries), progress).run();
+  if (progress.stopped()) {
+    result.stopped = true;
+    return result;
+  }
+  result.checks = progress.checks();
+  if (comm.is_root()) {
+    for (std::size_t law = 0; law < group.cases.size(); ++law) {
+      for (auto const& batch : batches) append(batch, law, setup, group, result);
+    }
+  }
+  for (auto& check : result.checks) check = worst_over_ranks(comm, check);
+  result.phase_seconds = progress.seconds();
+  return result;
+}
+
+double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
+  Space const space;
+  auto const tiles = tile_sizes(config.block);
+  auto const d = static_cast<std::size_t>(group.d), rows = static_cast<std::size_t>(group.rows_per_batch);
+  Matrix<Space, float> queries("Asymptop::measure::queries", rows, d),
+      keys("Asymptop::measure::keys", static_cast<std::size_t>(tiles.pass), d),
+      scores("Asymptop::measure::scores", rows, static_cast<std::size_t>(tiles.pass));
+  Kokkos::deep_copy(queries, 1.0f);
+  Kokkos::deep_copy(keys, 1.0f);
+  double const flops = 2.0 * static_cast<double>(rows * d) * tiles.pass;
+  auto const timed = [&](int calls) {
+    comm.barrier();
+    auto const begin = PhaseTimes::Clock::now();
+    for (int i = 0; i < calls; ++i) score_tiles(space, queries, keys, scores, tiles.pass, tiles.blas);
+    space.fence();
+    return comm.max(std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count());
+  };
+  // About 10 ms a sample, agreed over ranks; the first calls warm up.
+  constexpr double sample_seconds = 0.01;
+  int const calls = std::clamp(static_cast<int>(sample_seconds / std::max(timed(2) / 2.0, 1e-7)), 1, 1000);
+  std::vector<double> samples;
+  for (int sample = 0; sample < 5; ++sample) samples.push_back(flops * calls * comm.size() / timed(calls) / 1e9);
+  std::nth_element(samples.begin(), samples.begin() + 2, samples.end());
+  return samples[2];
+}
+
+}  // namespace asymptop

@@ -1,0 +1,202 @@
+#include "study/files/case_file.hpp"
+
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "config/errors.hpp"
+#include "h5/h5.hpp"
+#include "results/attributes.hpp"
+#include "results/seal.hpp"
+#include "results/whole_file.hpp"
+#include "study/files/case_fields.hpp"
+#include "study/files/draw_target.hpp"
+
+namespace asymptop {
+namespace fs = std::filesystem;
+namespace {
+
+std::vector<std::int64_t> count_up(std::size_t length) {
+  std::vector<std::int64_t> values(length);
+  for (std::size_t i = 0; i < length; ++i) values[i] = static_cast<std::int64_t>(i);
+  return values;
+}
+
+std::vector<std::string> law_texts(std::vector<Law> const& laws) {
+  std::vector<std::string> texts;
+  for (auto const& law : laws) texts.push_back(law.text());
+  return texts;
+}
+
+void write_attributes(hid_t group, StudyCase const& c) {
+  auto const& config = *c.config;
+  Attributes const to(group);
+  to.text("id", c.plan().id);
+  to.integer("n", c.group->n);
+  to.integer("d", c.group->d);
+  to.text("sigma_law", c.plan().sigma_law);
+  to.number("sigma", c.sigma());
+  double const bound = c.group->input.coordinate_bound(c.group->d);
+  to.number("R", c.sigma() / c.group->scale * (bound * bound));
+  to.number("scale", c.group->scale);
+  to.integer("draws", c.draws());
+  to.integer("rows", config.rows);
+  to.integer("seed", static_cast<std::int64_t>(config.seed));
+  to.integer("block", config.block);
+  to.text("input", c.input);
+  to.integer("head", c.group->head);
+  to.text("row_sigma", name_of(config.row_sigma));
+  to.text("weights", name_of(config.weights));
+  to.text("self", c.group->head < 0 ? name_of(config.self) : "include");
+  to.text("mask", name_of(config.mask));
+  to.integer("k_clipped", c.group->k_clipped ? 1 : 0);
+  to.integer("k_held", c.group->held);
+  if (config.target_se > 0.0) {
+    to.number("target_se", config.target_se);
+    to.text("target_missed", joined(missed_targets(c)));
+  }
+  to.text("verdict", c.verdict());
+  to.text("verdict_reason", c.verdict_reason());
+  bool const simulated = c.group->simulated;
+  to.text("keys", simulated ? "none" : c.group->resident ? "resident" : "streamed");
+  to.text("merge", simulated ? "none" : name_of(c.group->merge));
+  to.text("path", c.path());
+  double pass = 0.0;
+  for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
+  to.number("seconds_total", c.seconds_total);
+  to.number("seconds_pass", pass);
+  to.number("gflop", c.score_flops() / 1e9);
+}
+
+void write_scales(hid_t group, StudyCase const& c) {
+  auto const& config = *c.config;
+  h5::write_scale(group, "draw", count_up(static_cast<std::size_t>(c.draws())), "1", "independent draw of keys and queries");
+  h5::write_scale(group, "row", count_up(static_cast<std::size_t>(config.rows)), "1", "query row within a draw");
+  h5::write_scale(group, "k", c.group->k, "keys", "keys kept by top-k attention");
+  h5::write_scale(group, "epsilon", config.epsilon, "1", "tail mass allowed in k_epsilon");
+  h5::write_scale(group, "threshold", law_texts(config.count_above), "threshold on p of count_p_above, as given");
+  h5::write_scale(group, "k_law", law_texts(config.k), "law of k in n");
+  std::vector<std::string> checks(check_names.begin(), check_names.end()), phases(phase_names.begin(), phase_names.end());
+  h5::write_scale(group, "check", checks, "self-check");
+  h5::write_scale(group, "phase", phases, "phase of a draw");
+}
+
+void write_data(hid_t group, StudyCase const& c) {
+  auto const& data = c.data;
+  h5::Dimension const draw{"draw", static_cast<std::size_t>(c.draws())}, row{"row", static_cast<std::size_t>(c.config->rows)},
+      threshold{"threshold", c.config->count_above.size()};
+  auto const put = [&](char const* name, std::vector<h5::Dimension> const& dimensions, auto const& values, char const* units,
+                       char const* long_name) { h5::write_dataset(group, name, dimensions, values, units, long_name); };
+  put("k_of_law", {{"k_law", c.config->k.size()}}, c.group->k_of_law, "keys", "k of each law at n, rounded and clipped to n");
+  put("threshold_value", {threshold}, c.group->threshold, "1", "value of each threshold at n");
+  visit_case_fields(c, [&](char const* name, h5::Dimension const& axis, auto member, char const* units, char const* long_name) {
+    std::vector<h5::Dimension> dimensions{draw, row};
+    if (!axis.scale.empty()) dimensions.push_back(axis);
+    put(name, dimensions, data.*member, units, long_name);
+  });
+  auto const tolerance = check_tolerances(c.group->d, c.largest_logit());
+  put("check_residual", {{"check", check_names.size()}}, std::vector<double>(c.checks.worst.begin(), c.checks.worst.end()), "1",
+      "worst residual over draws");
+  put("check_tolerance", {{"check", check_names.size()}}, std::vector<double>(tolerance.begin(), tolerance.end()), "1",
+      "largest residual of a valid case");
+  std::vector<double> seconds;
+  for (auto const& times : c.phase_seconds) seconds.insert(seconds.end(), times.begin(), times.end());
+  put("phase_seconds", {draw, {"phase", phase_names.size()}}, seconds, "s", "wall time of the slowest rank");
+}
+
+void write_case_file(std::string const& path, Provenance const& provenance, StudyCase const& study_case) {
+  write_whole(path, [&](hid_t file) {
+    write_provenance(file, provenance);
+    auto const cases = h5::create_group(file, "cases");
+    auto const group = h5::create_group(cases, study_case.plan().id);
+    write_attributes(group, study_case);
+    write_scales(group, study_case);
+    write_data(group, study_case);
+  });
+}
+
+}  // namespace
+
+std::string case_path(std::string const& output, std::string const& id) { return output + ".cases/" + id + ".h5"; }
+
+std::string checkpoint_path(std::string const& output, std::string const& id) { return output + ".cases/" + id + ".checkpoint"; }
+
+void write_case(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
+  write_case_file(case_path(output, study_case.plan().id), provenance, study_case);
+  std::error_code none_there;
+  fs::remove(checkpoint_path(output, study_case.plan().id), none_there);
+}
+
+void write_checkpoint(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
+  write_case_file(checkpoint_path(output, study_case.plan().id), of_kind(provenance, checkpoint_kind), study_case);
+}
+
+namespace {
+
+/// output: its name, for messages.
+void copy_cases(hid_t file, std::string const& output, std::vector<std::string> const& paths) {
+  auto const cases = h5::create_group(file, "cases");
+  bool first = true;
+  for (auto const& path : paths) {
+    auto const in = open_sealed(path);
+    if (std::exchange(first, false)) h5::copy_attributes(in, file);
+    if (h5::read_text_attribute(in, "kind") != h5::read_text_attribute(file, "kind"))
+      throw RunError(path + " is of another kind than the files before it");
+    if (h5::read_text_attribute(in, "kind") == checkpoint_kind) throw RunError(path + " is a checkpoint: its case is not finished");
+    auto const in_cases = h5::open_group(in, "cases");
+    for (auto const& id : h5::group_members(in_cases)) {
+      if (h5::has_link(cases, id)) throw RunError("case " + id + " of " + path + " is already in " + output);
+      auto const from = h5::open_group(in_cases, id), to = h5::create_group(cases, id);
+      h5::copy_attributes(from, to);
+      h5::copy_datasets(from, to);
+    }
+  }
+}
+
+}  // namespace
+
+void merge_cases(std::string const& output, std::vector<std::string> const& paths) {
+  write_whole(output, [&](hid_t file) { copy_cases(file, output, paths); });
+}
+
+void try_merge(std::string const& path) { copy_cases(h5::create_file_in_memory(path), "the same", {path}); }
+
+std::vector<std::string> start_output(std::string const& output, bool force) {
+  fs::path const folder = link_target(output + ".cases");
+  std::error_code error;
+  if (force) {
+    fs::remove_all(folder, error);
+    fs::remove(link_target(output), error);
+  }
+  fs::create_directories(folder, error);
+  if (error) throw UsageError("--output", output, "cannot be written: " + error.message());
+  // Opening and filling a file is the only sure test: not hours later, when the first case is finished.
+  auto const probe = part_name((folder / "writable").string());
+  auto* const file = std::fopen(probe.c_str(), "w");
+  bool const written = file != nullptr && std::fputs(std::string(4096, ' ').c_str(), file) >= 0 && std::fflush(file) == 0;
+  std::string const cause = written ? "" : std::strerror(errno);
+  if (file != nullptr) std::fclose(file);
+  fs::remove(probe, error);
+  if (!written) throw UsageError("--output", output, "cannot be written: " + folder.string() + ": " + cause);
+  auto discarded = discard_parts(folder.string(), "");
+  for (auto& part : discard_parts_of(output)) discarded.push_back(std::move(part));
+  return discarded;
+}
+
+void check_output(std::string const& output, bool force, bool resume) {
+  check_writable(output);
+  bool const there = fs::exists(output), cases = fs::exists(output + ".cases");
+  if ((there || cases) && !force && !resume)
+    throw UsageError("--output", output,
+                     std::string(there ? "is there already" : "has case files already, in " + output + ".cases") +
+                         "; use --force to replace what is there, --resume to continue results");
+}
+
+void check_new_output(std::string const& output) {
+  check_writable(output);
+  if (fs::exists(output)) throw UsageError("--output", output, "is there already; give another name");
+}
+
+}  // namespace asymptop

@@ -1,0 +1,100 @@
+#include "study/files/draw_target.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "study/files/records.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Standard error over mean.
+double relative_error(Estimate const& value) {
+  if (value.mean == 0.0 && value.standard_error == 0.0) return 0.0;
+  double const relative = value.standard_error / std::fabs(value.mean);
+  return std::isnan(relative) ? INFINITY : relative;
+}
+
+bool wanted(RunConfig const& config, Record const& record) {
+  auto const& names = config.target_metrics;
+  return names.empty() || std::find(names.begin(), names.end(), record.metric) != names.end();
+}
+
+}  // namespace
+
+std::vector<std::string> missed_targets(StudyCase const& study_case) {
+  std::vector<std::string> missed;
+  auto const& config = *study_case.config;
+  if (config.target_se <= 0.0) return missed;
+  for (auto const& record : records_of(study_case)) {
+    double const error = relative_error(record.value);
+    if (!wanted(config, record) || error <= config.target_se) continue;
+    char text[32];
+    std::snprintf(text, sizeof text, " %.3g%%", 100.0 * error);
+    missed.push_back(record.metric + (record.parameter.empty() ? "" : "(" + record.parameter + ")") + text);
+  }
+  return missed;
+}
+
+std::string missed_line(StudyCase const& study_case) {
+  auto const missed = missed_targets(study_case);
+  return missed.empty() ? "" : "--target-se not met by " + study_case.plan().id + ": " + joined(missed) + "\n";
+}
+
+std::string joined(std::vector<std::string> const& texts) {
+  std::string all;
+  for (auto const& text : texts) all += (all.empty() ? "" : ", ") + text;
+  return all;
+}
+
+std::int64_t draws_wanted(std::vector<StudyCase> const& cases, std::int64_t most) {
+  double worst = 0.0;
+  for (auto const& item : cases) {
+    for (auto const& record : records_of(item)) {
+      if (wanted(*item.config, record)) worst = std::max(worst, relative_error(record.value) / item.config->target_se);
+    }
+  }
+  auto const done = cases.front().draws();
+  if (worst <= 1.0) return done;
+  // Errors fall with the root of the draws.
+  double const needed = std::ceil(static_cast<double>(done) * std::min(worst * worst, 2.0));
+  return std::min(std::max(done + 1, static_cast<std::int64_t>(needed)), std::max(done, most));
+}
+
+std::int64_t goal_after(std::vector<StudyCase> cases, std::int64_t most) {
+  auto const& config = *cases.front().config;
+  auto goal = config.draws;
+  auto const whole = cases;
+  while (config.target_se > 0.0 && goal <= whole.front().draws()) {
+    cases = whole;
+    for (auto& item : cases) item.keep_draws(goal);
+    auto const next = draws_wanted(cases, most);
+    if (next <= goal) break;
+    goal = next;
+  }
+  return goal;
+}
+
+void DrawTarget::start(double estimate, double to_come) {
+  double const left = std::max(0.0, config_.max_seconds - seconds());
+  deadline_ = seconds() + left * (to_come > 0.0 ? std::min(1.0, estimate / to_come) : 1.0);
+}
+
+std::int64_t DrawTarget::goal(Communicator const& comm, std::vector<StudyCase> const& cases, std::int64_t done, std::int64_t goal,
+                              std::int64_t most) const {
+  if (config_.target_se <= 0.0 || done < config_.draws) return goal;
+  std::int64_t next = 0;
+  if (comm.is_root()) {
+    bool const over = config_.max_seconds > 0.0 && seconds() >= deadline_;
+    next = over ? done : done < goal ? goal : draws_wanted(cases, most);
+  }
+  return comm.max(next);
+}
+
+std::int64_t most_draws(GroupPlan const& group, RunConfig const& config) {
+  constexpr std::int64_t most = 1 << 20;
+  return group.head < 0 ? most : std::min(most, (group.n - group.n / 2) / config.rows);
+}
+
+}  // namespace asymptop

@@ -1,0 +1,40 @@
+// What --resume takes over from an earlier run: finished cases, and the draws so far of those that were in work.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "h5/h5.hpp"
+#include "results/provenance.hpp"
+#include "study/files/study_case.hpp"
+
+namespace asymptop {
+
+struct Resumed {
+  std::vector<std::int64_t> finished;  ///< per case, 1 where it is complete and VALID
+  std::int64_t draws = 0;              ///< that all the others have
+  std::vector<double> sgemm_gflops;    ///< per case that is finished: of the run that finished it
+  std::vector<std::string> said;       ///< files that are there but were not taken: one line each, with the reason
+};
+
+/// The cases of one group, whose plans are set: fills their data, checks and timings. A finished case is taken when its seal, its schema,
+/// its verdict and the sizes of all its datasets are in order and it was made with the same options (other n, d, heads or laws of sigma in
+/// the lists, and how keys are held, make no difference). A checkpoint in addition must come from the same build, on the same kind of CPU:
+/// what is continued must not be of two kinds. That of a finished case goes away.
+Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases);
+
+/// A group without the cases that are finished: what is left to measure, with all else as it is planned for the whole.
+GroupPlan group_left(GroupPlan group, std::vector<std::int64_t> const& finished);
+
+/// What a run with --resume finds at the path: `absent`; `valid`, which it keeps; `invalid`, complete; `unusable`, damaged or of other
+/// options. The data of a valid one are loaded.
+std::string case_state(std::string const& path, StudyCase& study_case);
+
+/// Throws RunError, with the reason, unless a file is of this schema and kind and was made with the same options, as far as a case's
+/// numbers depend on them.
+void check_same_run(hid_t file, RunConfig const& config, std::string const& kind);
+
+/// The same unless this build made it, on this kind of CPU.
+void check_same_build(hid_t file, Provenance const& provenance);
+
+}  // namespace asymptop

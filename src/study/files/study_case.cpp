@@ -1,0 +1,50 @@
+#include "study/files/study_case.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "study/files/case_fields.hpp"
+
+namespace asymptop {
+
+void StudyCase::keep_draws(std::int64_t count) {
+  auto const had = static_cast<std::size_t>(draws()), kept = static_cast<std::size_t>(count);
+  if (had == 0) return;
+  visit_case_fields(*this, [&](char const*, h5::Dimension const&, auto member, char const*, char const*) {
+    (data.*member).resize((data.*member).size() / had * kept);
+  });
+  phase_seconds.resize(kept);
+}
+
+double StudyCase::score_flops() const {
+  if (group->simulated) return 0.0;
+  return 2.0 * static_cast<double>(draws() * config->rows) * static_cast<double>(group->n) * static_cast<double>(group->d);
+}
+
+double StudyCase::largest_logit() const {
+  double largest = 0.0;
+  for (std::size_t i = 0; i < data.logit_max.size(); ++i)
+    largest = std::max({largest, std::fabs(data.logit_max[i]), std::fabs(data.logit_mean[i])});
+  return largest;
+}
+
+std::string StudyCase::verdict_reason() const {
+  auto const tolerance = check_tolerances(group->d, largest_logit());
+  std::ostringstream reason;
+  reason.precision(3);
+  for (std::size_t i = 0; i < check_names.size(); ++i) {
+    if (checks.worst[i] <= tolerance[i]) continue;
+    reason << (reason.tellp() > 0 ? "; " : "") << check_names[i] << " " << checks.worst[i] << " over " << tolerance[i];
+  }
+  return reason.str();
+}
+
+double StudyCase::sigma() const {
+  if (group->head < 0) return plan().sigma;
+  double square = 0.0;
+  for (auto const sigma : data.sigma_i) square += sigma * sigma;
+  return std::sqrt(square / static_cast<double>(data.sigma_i.size()));
+}
+
+}  // namespace asymptop

@@ -1,0 +1,45 @@
+// A case as it is stored, finished or up to some draw: its plan, its numbers, its verdict.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/run_config.hpp"
+#include "plan/plan.hpp"
+#include "row/case_data.hpp"
+#include "row/estimate.hpp"
+#include "study/draw.hpp"
+
+namespace asymptop {
+
+struct StudyCase {
+  RunConfig const* config = nullptr;
+  GroupPlan const* group = nullptr;
+  std::size_t law = 0;  ///< which of the group's cases
+  std::string input;    ///< name_of(InputKind), `simulated` or the tensor file's name
+  CaseData data;
+  CheckResiduals checks;
+  std::vector<std::array<double, phase_names.size()>> phase_seconds;  ///< per draw
+  double seconds_total = 0.0;
+
+  CasePlan const& plan() const { return group->cases[law]; }
+  /// Draws that were done, so far.
+  std::int64_t draws() const { return static_cast<std::int64_t>(data.row_n.size()) / config->rows; }
+  /// Keeps the first ones. Residuals stay the worst of all: draws that are measured again have the same.
+  void keep_draws(std::int64_t count);
+  /// Of one pass over all keys; none are made for simulated rows.
+  double score_flops() const;
+  /// Largest |logit| of any row, for the tolerances.
+  double largest_logit() const;
+  /// Empty when valid; else the checks that failed, with residual and tolerance.
+  std::string verdict_reason() const;
+  char const* verdict() const { return verdict_reason().empty() ? "VALID" : "INVALID"; }
+  /// Which kernels make its numbers.
+  char const* path() const { return group->simulated ? "order-statistics" : group->fused ? "fused" : "blas-tile"; }
+  /// For tensors: the root mean square of sigma_i; else the law's value.
+  double sigma() const;
+};
+
+}  // namespace asymptop

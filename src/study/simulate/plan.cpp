@@ -1,0 +1,73 @@
+#include "study/simulate/plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <sstream>
+
+#include "config/errors.hpp"
+#include "plan/memory.hpp"
+
+namespace asymptop {
+namespace {
+
+/// A logit sigma z is known to sigma 2^-50: its exponential to six digits up to here.
+constexpr double largest_usable_sigma = 1e9;
+
+/// Seconds of a row on one core, for its scores and for each sigma: measured once on a 2023 server core, good to a factor of two.
+constexpr double seconds_per_row = 1e-3, seconds_per_law = 3e-4;
+
+}  // namespace
+
+StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
+  StudyPlan plan;
+  for (auto const d : config.d) {
+    for (auto const n : config.n) {
+      auto group = plan_axes(config, {}, n, d, -1);
+      group.simulated = true;
+      group.held = group.k.back();
+      for (auto const& item : group.cases) {
+        if (item.sigma <= largest_usable_sigma) continue;
+        std::ostringstream value;
+        value << item.sigma;
+        throw UsageError(
+            config.sigma_from_R ? "--R" : "--sigma", value.str(),
+            "is the sigma of '" + item.sigma_law + "' at n = " + std::to_string(n) + "; rows are simulated up to sigma = 10^9");
+      }
+      double const rows = static_cast<double>(config.draws * config.rows), laws = static_cast<double>(group.cases.size());
+      group.seconds = rows * std::min(1.0, static_cast<double>(n) / 4096.0) * (seconds_per_row + laws * seconds_per_law);
+      group.bytes_per_rank = simulation_bytes(group, config, machine);
+      double const share = memory_of_rank(machine);
+      if (!fits_into(group.bytes_per_rank, share))
+        throw UsageError("n = " + std::to_string(n) + " needs " + bytes_text(group.bytes_per_rank) + " on each rank and " +
+                         available_text(machine, share) + "; lower --draws or --rows");
+      plan.groups.push_back(std::move(group));
+    }
+  }
+  return plan;
+}
+
+std::string describe_simulation(StudyPlan const& plan, RunConfig const& config, Machine const& machine) {
+  std::ostringstream out;
+  double seconds = 0.0;
+  std::size_t cases = 0;
+  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.target_se > 0.0 ? "at least " : "")
+      << config.draws << " draws x " << config.rows << " rows, simulated\n"
+      << memory_line(machine);
+  char line[256];
+  std::snprintf(line, sizeof line, "%20s %5s %12s %9s  %s\n", "n", "d", "bytes/rank", "~seconds", "k, sigma");
+  out << line;
+  for (auto const& group : plan.groups) {
+    double const here = group.seconds / (static_cast<double>(machine.ranks) * machine.threads);
+    std::snprintf(line, sizeof line, "%20lld %5lld %12s %9.2g  ", static_cast<long long>(group.n), static_cast<long long>(group.d),
+                  bytes_text(group.bytes_per_rank).c_str(), here);
+    out << line << laws_text(group) << "\n";
+    seconds += here;
+    cases += group.cases.size();
+  }
+  std::snprintf(line, sizeof line, "%zu case(s), about %.3g s\n", cases, seconds);
+  out << line;
+  return out.str();
+}
+
+}  // namespace asymptop
