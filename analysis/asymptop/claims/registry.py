@@ -46,7 +46,12 @@ def _why_untested(claim: Claim, series: Sequence[Series]) -> str:
 
 
 def judge(series: Sequence[Series], claims: Sequence[Claim] = CLAIMS) -> tuple[Judgement, ...]:
-    """Every claim with its findings, in the order of the registry."""
+    """Every claim with its findings, in the order of `claims`; read from an open results file.
+
+    A judgement has `verdict` (SUPPORTED, CONTRADICTED, UNDECIDED or NOT TESTED), `brief` (that in a line, with the
+    number that says it most clearly) and `findings`: one per series and law of k, with its fitted number, 95% interval
+    and range of n. A claim that no series can test is no error: it is NOT TESTED, and `reason_untested` says why.
+    """
     judgements = []
     for claim in claims:
         findings = tuple(claim.criterion(claim, series))

@@ -57,11 +57,7 @@ ALONG = {
     "thresholds": lines.at_thresholds(lambda _: True),
     "itself": lines.itself,
 }
-QUANTITIES = {
-    value.name: value
-    for value in vars(quantities).values()
-    if isinstance(value, quantities.Quantity) and value.name != "spectral_error"
-}
+QUANTITIES = {value.name: value for value in quantities.QUANTITIES.values() if value.name != "spectral_error"}
 _NEEDED = ("id", "sentence", "quantity", "sense")
 _OPTIONAL = (
     "source",
@@ -105,7 +101,7 @@ def _formula(entry: Mapping, key: str, names: tuple[str, ...], functions: Mappin
 def _default_along(quantity: quantities.Quantity) -> str:
     if quantity is quantities.K_EPSILON:
         return "epsilons"
-    if quantity in (quantities.COUNT_P_ABOVE, quantities.SHARE_ABOVE, quantities.EXCEEDANCE):
+    if quantity in quantities.AT_THRESHOLD:
         return "thresholds"
     return "power laws" if quantity in (*quantities.ERRORS, quantities.OUTPUT_ERROR) else "itself"
 

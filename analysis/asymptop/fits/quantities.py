@@ -206,14 +206,21 @@ COUNT_P_ABOVE = Quantity(
 )
 SHARE_ABOVE = Quantity("share_p_above", "share of entries above ε", "", "", _share_above, dataset="count_p_above")
 
+QUANTITIES: dict[str, Quantity] = {
+    value.name: value for value in list(globals().values()) if isinstance(value, Quantity)
+}
 ERRORS = (TAIL_MASS, ROW_L2_ERROR, ROW_LINF_ERROR, FROBENIUS_OVER_N)
+
+
+AT_K = (*ERRORS, SPECTRAL_OVER_N, OUTPUT_ERROR)
+AT_THRESHOLD = (COUNT_P_ABOVE, SHARE_ABOVE, EXCEEDANCE)
 
 
 def has_parameter(case: Case, quantity: Quantity, parameter: Parameter) -> bool:
     """Whether this case measured the quantity at this k law, epsilon or threshold."""
     if not quantity.present(case):
         return False
-    if quantity in (COUNT_P_ABOVE, SHARE_ABOVE, EXCEEDANCE):
+    if quantity in AT_THRESHOLD:
         return parameter in case.threshold
     if quantity is K_EPSILON:
         return bool(np.any(case.epsilon == parameter))

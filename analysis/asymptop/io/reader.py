@@ -135,12 +135,21 @@ class Case:
     def has(self, name: str) -> bool:
         return name in self._group
 
+    def raw(self, name: str) -> NDArray:
+        """The dataset as stored, unchecked; text as bytes."""
+        return self._group[name][()]
+
     def values(self, name: str) -> NDArray:
         """The dataset as stored, (draw, row, ...). A VALID case with a number that is not finite is refused."""
         values = self._group[name][()]
         if self.valid and not np.all(np.isfinite(values)):
             raise ResultsError(f"{self._group.file.filename}: case '{self.id}' is VALID but '{name}' is not finite")
         return values
+
+    def described(self, name: str) -> dict[str, str]:
+        """`units` and `long_name` of a dataset, as far as the file has them."""
+        attributes = self._group[name].attrs
+        return {key: _text(attributes[key]) for key in ("units", "long_name") if key in attributes}
 
     def draw_means(self, name: str) -> Array:
         """Means over rows, (draw, ...)."""
@@ -345,7 +354,11 @@ def open_file(path: Path) -> h5py.File:
 
 
 def open_results(path: str | Path) -> Results:
-    """Open and check a results file. Raises ResultsError."""
+    """Open a file of `asymptop study` or `simulate` and check its seal and schema; a context manager.
+
+    Arrays stay on disk until asked for, so the file must stay open while its cases are used. Raises ResultsError, with
+    one line that names the file and what is wrong: no such file, a broken seal, another schema version, damage.
+    """
     path = Path(path)
     file = open_file(path)
     try:

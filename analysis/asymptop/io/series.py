@@ -110,7 +110,11 @@ def marked_simulated(series: Sequence[Series]) -> tuple[Series, ...]:
 
 
 def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:
-    """One Series per identity, Gaussian inputs first, by sigma at its largest n; heads of one file together."""
+    """Cases as lines in n: one Series per input, law of sigma, head dimension, mask and seed.
+
+    Gaussian inputs come first, by sigma at their largest n; heads of one file stay together. Raises ResultsError where
+    two cases of a line have the same n.
+    """
     groups: dict[tuple, list[Case]] = defaultdict(list)
     for case in cases:
         groups[tuple(getattr(case, name) for name in _IDENTITY)].append(case)
