@@ -8,11 +8,19 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from .streams import OutputError, run_command
-from .trial import tried
+from .io.streams import OutputError, run_command
 
-# One module per command, each with add_parser(subparsers) and run(arguments) -> exit code.
-COMMAND_MODULES = ("convert", "report_command", "scaling_command", "advise", "weights", "validate", "jobs_command")
+# By name, what `--help` says of it. commands/ has a module of each name, imported only when that command is run: numpy,
+# scipy and matplotlib take a second.
+COMMANDS = {
+    "convert": "make a tensor file for `asymptop study --input` from .npy, .npz, .safetensors or HDF5",
+    "report": "judge the claims and write report.html",
+    "scaling": "figures, model and projection of asymptop bench --scaling",
+    "advise": "the best law of k for your lengths at the cost of a fixed k",
+    "weights": "R, sigma, regime and a law of k from a model's W_Q and W_K",
+    "validate": "check a results file against reference values and against itself",
+    "jobs": "what a cluster run cost, against what was planned",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,23 +31,31 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"asymptop {command}".rstrip() + ": " + "\\n".join(message.splitlines()) + "\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; options are those of `command` alone."""
     parser = Parser(
         prog="python3 -m asymptop", description="Analysis of Asymptop results: how attention becomes sparse."
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMAND_MODULES:
-        importlib.import_module(f".{name}", __package__).add_parser(subparsers)
+    for name, summary in COMMANDS.items():
+        if name == command:
+            importlib.import_module(f".commands.{name}", __package__).add_parser(subparsers, summary)
+        else:
+            subparsers.add_parser(name, help=summary)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    command = next((word for word in words if not word.startswith("-")), None)
+    arguments = build_parser(command).parse_args(words)
     try:
         return arguments.run(arguments)
     except OutputError:
         raise
     except Exception as error:
+        from .io.trial import tried  # with h5py, which a list of commands does without
+
         if not tried:
             raise
         # Numbers that no one vouches for may be any: what they lead to is no fault of the program.

@@ -92,8 +92,8 @@ get_text() {
 # Kept between runs; made again when the code that makes it has changed.
 make_tensors() {
   tensors=$work/layer-${layer:-middle}-tokens-$tokens-window-${window:-whole}-special-$special.h5
-  local source run=(env OPENBLAS_NUM_THREADS=1 "$environment/bin/python" -m asymptop.real_model --output "$tensors")
-  for source in analysis/asymptop/real_model*.py analysis/asymptop/tensor*.py "$requirements"; do
+  local source run=(env OPENBLAS_NUM_THREADS=1 PYTHONPATH=jobs/cases "$environment/bin/python" -m real_model --output "$tensors")
+  for source in jobs/cases/real_model/*.py analysis/asymptop/tensors/*.py analysis/asymptop/layers/heads.py "$requirements"; do
     [ "$source" -nt "$tensors" ] && rm -f "$tensors"
   done
   if [ -e "$tensors" ]; then "${run[@]}" --show; return; fi

@@ -40,8 +40,8 @@ std::size_t end_of_number(std::string_view text, std::size_t at) {
   return end;
 }
 
-/// The grammar, once for this program and once for its reader in Python (analysis/asymptop/law_grammar.py): a text is taken by both or by
-/// neither. muParser knows more (assignment, lists, comparisons, other functions) and reads numbers with the locale's point.
+/// The grammar, once for this program and once for its reader in Python (analysis/asymptop/theory/law_grammar.py): a text is taken by both
+/// or by neither. muParser knows more (assignment, lists, comparisons, other functions) and reads numbers with the locale's point.
 class GrammarCheck {
  public:
   GrammarCheck(std::string const& option, std::string const& text) : option_(option), text_(text) {}

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-for folder in (ROOT / "analysis", ROOT / "tests" / "support"):
+for folder in (ROOT / "analysis", ROOT / "jobs" / "cases", ROOT / "tests" / "support"):
     sys.path.insert(0, str(folder))
 
 
 @pytest.fixture
 def draw_only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Reports get these figures alone, by name: all of them take half a minute."""
-    from asymptop import figures
+    from asymptop.figures import builders
 
     def choose(*names: str) -> None:
-        chosen = tuple(build for build in figures.BUILDERS if build.__name__ in names)
+        chosen = tuple(build for build in builders.BUILDERS if build.__name__ in names)
         assert len(chosen) == len(names)
-        monkeypatch.setattr(figures, "BUILDERS", chosen)
+        monkeypatch.setattr(builders, "BUILDERS", chosen)
 
     return choose

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
-from asymptop.budgets import BudgetError, compare_laws, equal_cost, fixed_k_for
-from asymptop.claims import CLAIMS, judge
-from asymptop.error_curve import error_curve
-from asymptop.quantities import ROW_L2_ERROR, TAIL_MASS
-from asymptop.reader import open_results
-from asymptop.series import group_series
-from asymptop.verdicts import Verdict
+from asymptop.claims.registry import CLAIMS, judge
+from asymptop.criteria.budgets import BudgetError, compare_laws, equal_cost, fixed_k_for
+from asymptop.criteria.verdicts import Verdict
+from asymptop.fits.error_curve import error_curve
+from asymptop.fits.quantities import ROW_L2_ERROR, TAIL_MASS
+from asymptop.io.reader import open_results
+from asymptop.io.series import group_series
 from make_results import Study, write_results
 
 SIZES = (1024, 4096, 16384)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asymptop.claims import CLAIMS, constant_sigma, judge
-from asymptop.criteria import decide_power, decide_ratio, vanishes_like_power
-from asymptop.decisions import Correction
-from asymptop.fits import Point, Slope, fit_power
-from asymptop.quantities import ROW_L2_ERROR
-from asymptop.reader import open_results
-from asymptop.series import group_series
-from asymptop.statistics import Interval
-from asymptop.verdicts import Claim, Judgement, Verdict
+from asymptop.claims.registry import CLAIMS, constant_sigma, judge
+from asymptop.criteria.decisions import Correction
+from asymptop.criteria.exponents import decide_power, decide_ratio, vanishes_like_power
+from asymptop.criteria.verdicts import Claim, Judgement, Verdict
+from asymptop.fits.exponents import Point, Slope, fit_power
+from asymptop.fits.quantities import ROW_L2_ERROR
+from asymptop.io.reader import open_results
+from asymptop.io.series import group_series
+from asymptop.theory.statistics import Interval
 from make_results import Study, write_results
 
 SIZES = (256, 1024, 4096, 16384)

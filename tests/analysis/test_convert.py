@@ -13,8 +13,9 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from asymptop import convert, tensor_file
 from asymptop.__main__ import build_parser
+from asymptop.commands import convert
+from asymptop.tensors import study_input
 from failing_storage import failing_library, settings
 from safetensors.numpy import save_file
 
@@ -40,7 +41,7 @@ def save(folder: Path, arrays: dict[str, np.ndarray], file_format: str) -> list[
 
 
 def call(*words: object) -> int:
-    arguments = build_parser().parse_args(["convert", *map(str, words)])
+    arguments = build_parser("convert").parse_args(["convert", *map(str, words)])
     return arguments.run(arguments)
 
 
@@ -96,7 +97,7 @@ def test_fortran_order_and_big_endian(tmp_path: Path, file_format: str) -> None:
 
 def test_many_slabs_and_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convert, "SLAB_BYTES", 1000)
-    monkeypatch.setattr(tensor_file, "CHUNK_BYTES", 512)
+    monkeypatch.setattr(study_input, "CHUNK_BYTES", 512)
     given = tensors((4, 301, 5))
     inputs = save(tmp_path, given, "npz")
     np.testing.assert_array_equal(converted(tmp_path, *inputs)["V"], given["V"])
@@ -173,9 +174,9 @@ def test_file_layout_and_attributes(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert file.attrs["scale"] == 0.125
         assert file["Q"].chunks == (1, 9000, 16)
         assert file["Q"].attrs["source_type"] == "float16"
-    assert tensor_file.chunk_rows(1 << 20, 64, 4) == 4096
-    assert tensor_file.chunk_rows(10, 64, 4) == 10
-    assert tensor_file.chunk_rows(10, 1 << 20, 8) == 1
+    assert study_input.chunk_rows(1 << 20, 64, 4) == 4096
+    assert study_input.chunk_rows(10, 64, 4) == 10
+    assert study_input.chunk_rows(10, 1 << 20, 8) == 1
 
 
 def test_output_is_replaced_only_by_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,8 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from asymptop import convert
-from asymptop.number_formats import WIDENED
+from asymptop.commands import convert
+from asymptop.io.number_formats import WIDENED
 from test_convert import assert_refused, call, converted, tensors
 
 SHORT = [name for name in WIDENED if name.startswith(("bfloat", "float8"))]

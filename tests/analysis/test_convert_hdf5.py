@@ -11,8 +11,8 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from asymptop import hdf5_tensors
-from asymptop.number_formats import storage
+from asymptop.io.number_formats import storage
+from asymptop.tensors import hdf5_tensors
 from h5py import h5d, h5s, h5t
 from test_convert import assert_refused, call, converted, tensors
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from asymptop.fits import FitError, Point, fit_power
+from asymptop.fits.exponents import FitError, Point, fit_power
 
 SIZES = (1024, 4096, 16384, 65536, 262144)
 

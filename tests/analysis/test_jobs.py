@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from asymptop.__main__ import main
-from asymptop.job_records import read_accounting, read_jobs
-from asymptop.job_report import jobs_section, suggestion, summary
-from asymptop.reader import ResultsError
+from asymptop.io.job_records import read_accounting, read_jobs
+from asymptop.io.reader import ResultsError
+from asymptop.report.jobs import jobs_section, suggestion, summary
 
 SACCT = """JobID|State|ExitCode|Submit|Eligible|Start|End|ElapsedRaw|NNodes|NCPUS|MaxRSS|ConsumedEnergyRaw
 7_0|COMPLETED|0:0|a|b|c|d|100|2|8||7200000

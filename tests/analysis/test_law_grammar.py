@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from asymptop import laws, sizes
+from asymptop.theory import laws, sizes
 
 BUILD = Path(os.environ.get("ASYMPTOP_BINARY", Path(__file__).resolve().parents[2] / "build/release/asymptop")).parent
 SEED = int(os.environ.get("ASYMPTOP_TEST_SEED") or random.randrange(1 << 30))

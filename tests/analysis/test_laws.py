@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from asymptop import laws
+from asymptop.theory import laws
 
 
 @pytest.mark.parametrize(

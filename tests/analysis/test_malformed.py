@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
-from asymptop.trial import refusal
+from asymptop.io.trial import refusal
 from make_bench import write_bench
 from make_results import Study, write_results
 from test_precision_section import write_precision
@@ -164,7 +164,7 @@ def test_commands_end_in_order(tmp_path: Path) -> None:
 
 def test_what_libhdf5_does_not_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop, a crash and a hunger for memory in the copy are said, and this process goes on."""
-    from asymptop import trial
+    from asymptop.io import trial
 
     def hang(path: Path) -> None:
         while True:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asymptop import predictions
-from asymptop.error_curve import error_curve, needed_keys
-from asymptop.figure_needed_keys import _spread, needed_keys_against_n, needed_keys_by_norm
-from asymptop.figure_phase import expected_slope, measured_slopes, phase_diagram
-from asymptop.needed_keys import all_keys_needed
-from asymptop.quantities import FROBENIUS_OVER_N, K_EPSILON, ROW_L2_ERROR, TAIL_MASS
-from asymptop.reader import open_results
-from asymptop.series import group_panels, group_series
+from asymptop.criteria.needed_keys import all_keys_needed
+from asymptop.figures.needed_keys import _spread, needed_keys_against_n, needed_keys_by_norm
+from asymptop.figures.phase import expected_slope, measured_slopes, phase_diagram
+from asymptop.fits.error_curve import error_curve, needed_keys
+from asymptop.fits.quantities import FROBENIUS_OVER_N, K_EPSILON, ROW_L2_ERROR, TAIL_MASS
+from asymptop.io.reader import open_results
+from asymptop.io.series import group_panels, group_series
+from asymptop.theory import predictions
 from make_results import Study, write_results
 
 SIZES = (256, 1024, 4096)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from asymptop.number_formats import SAFETENSORS_NAMES, WIDENED, decode, storage
+from asymptop.io.number_formats import SAFETENSORS_NAMES, WIDENED, decode, storage
 
 
 def defined(bits: int, exponent_bits: int, mantissa_bits: int, bias: int, special: str) -> float:

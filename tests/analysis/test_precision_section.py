@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
-from asymptop.precision_errors import EFFECTIVE_ENTRIES, SUM_P, TAIL_MASS, off, off_from
-from asymptop.precision_file import read_precision
-from asymptop.precision_report import findings
-from asymptop.reader import ROOT_TEXT, ResultsError, open_results
-from asymptop.report import Section, build_report
-from asymptop.series import group_series
+from asymptop.fits.precision_errors import EFFECTIVE_ENTRIES, SUM_P, TAIL_MASS, off, off_from
+from asymptop.io.precision_file import read_precision
+from asymptop.io.reader import ROOT_TEXT, ResultsError, open_results
+from asymptop.io.series import group_series
+from asymptop.report.page import Section, build_report
+from asymptop.report.precision import findings
 from make_results import Study, write_results
 
 SIZES = (256, 1024, 4096)

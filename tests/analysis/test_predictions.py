@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from asymptop import finite_size, predictions
+from asymptop.theory import finite_size, predictions
 from make_results import row_metrics
 from scipy import integrate, stats
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray
 from asymptop import __main__ as command_line
-from asymptop.reader import ResultsError, open_results
+from asymptop.io.reader import ResultsError, open_results
 from make_results import Study, write_results
 
 CASE = "cases/n256_s0"

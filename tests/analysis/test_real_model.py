@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from asymptop import real_model
-from asymptop.real_model_encoder import Encoder, load_encoder
-from asymptop.real_model_text import COMPRESS_MAGIC, MAGIC, TABLE, read_lines
-from asymptop.tensors import TensorError
+from asymptop.tensors.mapped import TensorError
+from real_model import capture
+from real_model.encoder import Encoder, load_encoder
+from real_model.text import COMPRESS_MAGIC, MAGIC, TABLE, read_lines
 from safetensors.numpy import save_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -141,13 +143,13 @@ def test_projection_norms(model_folder: Path) -> None:
 def run_tiny(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, Path]:
     text = np.random.default_rng(5).integers(2, VOCABULARY, 200).astype(np.int32)
 
-    def windows(arguments: object, length: int) -> real_model.Windows:
-        return real_model.cut_windows(text, arguments.tokens, length, (0, 1), arguments.special == "keep")
+    def windows(arguments: object, length: int) -> capture.Windows:
+        return capture.cut_windows(text, arguments.tokens, length, (0, 1), arguments.special == "keep")
 
-    monkeypatch.setattr(real_model, "load_windows", windows)
+    monkeypatch.setattr(capture, "load_windows", windows)
     output = folder / "tensors.h5"
     call = ["--model", str(folder), "--text", "made-up.txt", "--output", str(output), *words]
-    return real_model.main(call), output
+    return capture.main(call), output
 
 
 @pytest.mark.parametrize("special", ["drop", "keep"])
@@ -182,14 +184,14 @@ def test_tensor_file(
     printed = capsys.readouterr().out
     assert "never attended" in printed
     assert f"{model['sigma'][3]:.4f}" in printed
-    assert real_model.main(["--show", "--output", str(path)]) == 0
+    assert capture.main(["--show", "--output", str(path)]) == 0
     assert capsys.readouterr().out == printed
 
 
 def test_threads_change_nothing(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = []
     for cores in ({0}, {0, 1, 2}):
-        monkeypatch.setattr(real_model.os, "sched_getaffinity", lambda _, cores=cores: cores)
+        monkeypatch.setattr(capture.os, "sched_getaffinity", lambda _, cores=cores: cores)
         files.append(run_tiny(model_folder, monkeypatch, "--tokens", "100")[1].read_bytes())
     assert files[0] == files[1]
 
@@ -261,3 +263,12 @@ def test_script_refuses_bad_options(words: list[str]) -> None:
     result = subprocess.run(["bash", str(script), *words], capture_output=True, text=True, timeout=20)
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert words[0] in result.stderr
+
+
+def test_runs_as_the_script_runs_it(tmp_path: Path) -> None:
+    """The folder is no part of the installed package: python finds it by PYTHONPATH alone."""
+    environment = os.environ | {"PYTHONPATH": f"{REPOSITORY / 'jobs' / 'cases'}:{REPOSITORY / 'analysis'}"}
+    words = [sys.executable, "-m", "real_model", "--show", "--output", str(tmp_path / "none.h5")]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith("real model: ")

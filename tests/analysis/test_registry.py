@@ -8,19 +8,19 @@ import h5py
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
-from asymptop import finite_size, laws, predictions
-from asymptop.attend_file import read_attend
-from asymptop.claims import CLAIMS, judge
-from asymptop.claims_file import ClaimsError, read_claims
-from asymptop.decisions import decide_at_least, decide_equal, decide_sign
-from asymptop.expectations import far_exponent, far_values
-from asymptop.fit_models import compare_models
-from asymptop.fits import Point, fit_power
-from asymptop.lines import Line, itself, power_laws, slow_laws
-from asymptop.quantities import EFFECTIVE_ENTRIES, LARGEST_SCORE, P_MAX, PARTICIPATION_RATIO, TAIL_MASS
-from asymptop.reader import ResultsError, open_results
-from asymptop.series import group_series
-from asymptop.verdicts import Judgement, Verdict
+from asymptop.claims.registry import CLAIMS, judge
+from asymptop.claims.toml_file import ClaimsError, read_claims
+from asymptop.criteria.decisions import decide_at_least, decide_equal, decide_sign
+from asymptop.criteria.expectations import far_exponent, far_values
+from asymptop.criteria.verdicts import Judgement, Verdict
+from asymptop.fits.exponents import Point, fit_power
+from asymptop.fits.lines import Line, itself, power_laws, slow_laws
+from asymptop.fits.models import compare_models
+from asymptop.fits.quantities import EFFECTIVE_ENTRIES, LARGEST_SCORE, P_MAX, PARTICIPATION_RATIO, TAIL_MASS
+from asymptop.io.attend_file import read_attend
+from asymptop.io.reader import ResultsError, open_results
+from asymptop.io.series import group_series
+from asymptop.theory import finite_size, laws, predictions
 from make_results import Study, write_results
 
 SIZES = (256, 1024, 4096, 16384)
@@ -128,7 +128,7 @@ def test_planted_exponents_are_never_decided_wrongly(regimes_file: Path, tmp_pat
                 name = f"X-{quantity}-{sigma}-{sense}-{shift}"
                 truth[name] = true
                 text += f'[[claim]]\nid = "{name}"\nsentence = "Planted."\nquantity = "{quantity}"\nsense = "{sense}"\n'
-                text += f"exponent = {exponent + shift}\nsigma = \"{sigma}\"\n" + (f'k = "{k}"\n' if k else "")
+                text += f'exponent = {exponent + shift}\nsigma = "{sigma}"\n' + (f'k = "{k}"\n' if k else "")
     (tmp_path / "planted.toml").write_text(text, encoding="utf-8")
     found = judged(regimes_file, read_claims(tmp_path / "planted.toml"))
     wrong = {True: Verdict.CONTRADICTED, False: Verdict.SUPPORTED}

@@ -12,13 +12,13 @@ from pathlib import Path
 import h5py
 import pytest
 from asymptop import __main__ as command_line
-from asymptop import report_command
-from asymptop.claims import CLAIMS
-from asymptop.quantities import TAIL_MASS
-from asymptop.reader import open_results
-from asymptop.report_inputs import judge_inputs, primary
-from asymptop.report_sections import prose
-from asymptop.series import group_series
+from asymptop.claims.registry import CLAIMS
+from asymptop.commands import report as report_command
+from asymptop.fits.quantities import TAIL_MASS
+from asymptop.io.reader import open_results
+from asymptop.io.series import group_series
+from asymptop.report.inputs import judge_inputs, primary
+from asymptop.report.sections import prose
 from make_results import Study, write_results
 
 FIGURES = {

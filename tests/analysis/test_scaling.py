@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
-from asymptop.bench_reader import read_bench
-from asymptop.reader import ResultsError
-from asymptop.scaling_model import ModelError, Network, fit, hold_out, observations, projected, traffic, work_of
+from asymptop.fits.scaling_model import ModelError, Network, fit, hold_out, observations, projected, traffic, work_of
+from asymptop.io.bench_reader import read_bench
+from asymptop.io.reader import ResultsError
 from make_bench import BenchFile, Scaling, write_bench
 
 COMPUTE, SERIAL_COMPUTE, SERIAL_MERGE, PER_BYTE, PER_MESSAGE = 2e-12, 3e-3, 1e-3, 1e-9, 5e-6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from asymptop.statistics import (
+from asymptop.theory.statistics import (
     bootstrap_means,
     bootstrap_picks,
     estimate,

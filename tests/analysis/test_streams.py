@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
-from asymptop import laws, reader, series
+from asymptop.io import reader, series
+from asymptop.theory import laws
 from make_results import Study, write_results
 
 ANALYSIS = Path(command_line.__file__).parents[1]
-NAMES = [name.removesuffix("_command") for name in command_line.COMMAND_MODULES]
+NAMES = list(command_line.COMMANDS)
 
 
 @pytest.fixture(scope="module")

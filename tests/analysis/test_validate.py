@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
-from asymptop.validate import REFERENCE, TableError, read_reference
+from asymptop.commands.validate import REFERENCE, TableError, read_reference
 from make_results import Study, write_results
 
 LAWS = ("1", "2", "sqrt(log(n))", "log(n)")

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
-from asymptop import finite_size, laws
-from asymptop.head_predictions import recommend
+from asymptop.theory import finite_size, laws
+from asymptop.theory.head_predictions import recommend
 from safetensors.numpy import save_file
 
 GENERATOR = np.random.default_rng(8)

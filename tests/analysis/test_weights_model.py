@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
-from asymptop.model_config import ModelConfig
-from asymptop.query_key_norms import _by_flag
+from asymptop.layers.query_key_norms import _by_flag
+from asymptop.weights.model_config import ModelConfig
 from checkpoints import column, deviations, norms, refused, save_safetensors, told, write_config
 
 H, G, D, W, N = 4, 2, 8, 32, 200

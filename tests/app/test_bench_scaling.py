@@ -16,7 +16,7 @@ from test_bad_input import check_refused
 
 sys.path.insert(0, str(ROOT / "analysis"))
 
-from asymptop.scaling_model import selection_traffic
+from asymptop.fits.scaling_model import selection_traffic
 
 SIZE = ["--n", "1000", "--d", "8", "--m", "6", "--k", "10,n^0.5", "--block", "64", "--samples", "4"]
 KERNELS = ["--kernel", "top-k,exact-attention"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command_line import ROOT, asymptop
 
-COPY = ROOT / "analysis" / "asymptop" / "iid_gaussian_rows_4096.csv"
+COPY = ROOT / "analysis" / "asymptop" / "commands" / "iid_gaussian_rows_4096.csv"
 FULL = ROOT.parent / "shared" / "reference" / "iid_gaussian_rows.csv"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from asymptop.reader import ResultsError, open_results  # type: ignore[import-not-found]
+from asymptop.io.reader import ResultsError, open_results  # type: ignore[import-not-found]
 from command_line import SETTINGS, assert_equal, asymptop, binary, study
 from failing_storage import settings
 from running import Run

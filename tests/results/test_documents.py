@@ -51,9 +51,13 @@ def test_broken_links_are_found(tmp_path: pathlib.Path) -> None:
 def test_one_version() -> None:
     project = re.search(r"project\(asymptop VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))
     citation = re.search(r"(?m)^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    front = (ROOT / "analysis" / "asymptop" / "__init__.py").read_text(encoding="utf-8")
+    package = re.search(r'(?m)^__version__ = "(\S+)"$', front)
     assert project
     assert citation
-    assert project[1] == citation[1]
+    assert package
+    assert project[1] == citation[1] == package[1]
+    assert not re.search(r'(?m)^version = "', (ROOT / "analysis/pyproject.toml").read_text(encoding="utf-8"))
 
 
 def test_packages_are_those_of_the_set_up() -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import test_attend
 import test_inputs
 import test_precision
-from asymptop.reader import open_results
-from asymptop.row_checks import faults_of
+from asymptop.io.reader import open_results
+from asymptop.io.row_checks import faults_of
 from brute_force import check_case, in_fp32
 from synthetic_input import VALUES, Draw, queries_and_keys
 from test_brute_force import random_tensors

@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("tests/soak", "tests/app", "tests/support", "analysis")]
 
-from asymptop.seal import check_seal  # noqa: E402
+from asymptop.io.seal import check_seal  # noqa: E402
 from command_line import asymptop, values  # noqa: E402
 from commands import random_command  # noqa: E402
 from failing_storage import failing_library  # noqa: E402

@@ -1,0 +1,1 @@
+"""What is claimed, and of which regime; the registry, and the claims of a user."""

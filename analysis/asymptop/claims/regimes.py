@@ -1,0 +1,42 @@
+"""Which series a claim is about. A function returns why a series is not in the regime, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..io.series import Series
+from ..theory.laws import PHASES
+
+Applies = Callable[[Series], str]
+
+
+def unmasked(series: Series) -> str:
+    return "" if series.first.mask == "none" else "rows under a mask see different contexts"
+
+
+def constant_sigma(series: Series) -> str:
+    if series.regime.kind != "constant":
+        return f"{series.regime.words}, not constant"
+    return unmasked(series)
+
+
+def constant_gaussian(series: Series) -> str:
+    return constant_sigma(series) or ("" if series.predictable else "the formula is for i.i.d. Gaussian logits")
+
+
+def one_sigma(series: Series) -> str:
+    """c of c sqrt(log n) must be that of every row: a spread of sigma_i is one of exponents."""
+    if series.first.row_sigma == "fixed" or series.regime.kind == "constant":
+        return ""
+    return "rows differ in σ, and so in c: the regime needs --row-sigma fixed"
+
+
+def phase(*wanted: str, fixed: bool = True) -> Applies:
+    """Series in one of laws.PHASES; `fixed` where the claim's number depends on c."""
+
+    def applies(series: Series) -> str:
+        if series.regime.phase not in wanted:
+            return f"{series.regime.words}, not {' or '.join(PHASES[p] for p in wanted)}"
+        return unmasked(series) or (one_sigma(series) if fixed else "")
+
+    return applies

@@ -1,0 +1,59 @@
+"""The registry of claims. To add one, add an entry: tables, plots and report pick it up.
+
+An entry states the claim as its source makes it, with the norm and the regime of sigma(n) that the source leaves
+open, and names the criterion (of criteria/) that decides it. toml_file.py reads a user's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..criteria.verdicts import Claim, Judgement
+from ..io.series import Series
+from .budgets import BUDGETS
+from .entries import COLLAPSE, CONCENTRATION, IDENTITIES, SCALING
+from .errors import ENOUGH, PHASE_TRANSITION, TOO_FEW
+from .regimes import constant_gaussian, constant_sigma
+
+__all__ = ["CLAIMS", "constant_gaussian", "constant_sigma", "judge"]
+
+CLAIMS: tuple[Claim, ...] = (
+    *ENOUGH,
+    *PHASE_TRANSITION,
+    *TOO_FEW,
+    *CONCENTRATION,
+    *COLLAPSE,
+    *IDENTITIES,
+    *BUDGETS,
+    *SCALING,
+)
+
+
+def _why_untested(claim: Claim, series: Sequence[Series]) -> str:
+    """Why no series of the file could test the claim."""
+    measured = [s for s in series if s.cases]
+    if not measured:
+        return "The file has no VALID case."
+    if claim.checks:
+        return "No case holds the self-checks " + ", ".join(claim.checks) + "."
+    reasons = sorted({claim.applies(s) for s in measured} - {""})
+    inside = [s for s in measured if not claim.applies(s)]
+    if not inside:
+        return "No series of the file is in the regime: " + "; ".join(reasons) + "."
+    if claim.quantity is not None and not any(claim.quantity.present(s.first) for s in inside):
+        return f"The file has no {claim.quantity.words}."
+    return f"The file has no {claim.lines_needed}."
+
+
+def judge(series: Sequence[Series], claims: Sequence[Claim] = CLAIMS) -> tuple[Judgement, ...]:
+    """Every claim with its findings, in the order of `claims`; read from an open results file.
+
+    A judgement has `verdict` (SUPPORTED, CONTRADICTED, UNDECIDED or NOT TESTED), `brief` (that in a line, with the
+    number that says it most clearly) and `findings`: one per series and law of k, with its fitted number, 95% interval
+    and range of n. A claim that no series can test is no error: it is NOT TESTED, and `reason_untested` says why.
+    """
+    judgements = []
+    for claim in claims:
+        findings = tuple(claim.criterion(claim, series))
+        judgements.append(Judgement(claim, findings, "" if findings else _why_untested(claim, series)))
+    return tuple(judgements)

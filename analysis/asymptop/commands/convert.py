@@ -1,0 +1,252 @@
+"""python3 -m asymptop convert: queries, keys and values from .npy, .npz, .safetensors or HDF5 into one tensor file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..io.number_formats import WIDENED
+from ..io.output_target import output_target
+from ..tensors.hdf5_tensors import stored_scale
+from ..tensors.mapped import SourceTensor, TensorError
+from ..tensors.roles import ROLES, USUAL_NAMES, Catalogues, choose_tensors, named, read_catalogue
+from ..tensors.scales import positive_number, scaled
+from ..tensors.study_input import TensorFile
+from ..tensors.views import HeadedTensor, check_agreement, parse_reading, read_bits, select_heads, views
+
+SLAB_BYTES = 16 << 20
+
+DESCRIPTION = """\
+Makes the HDF5 file that `asymptop study --input FILE` reads from tensors in .npy, .npz, .safetensors or HDF5 files.
+
+Q, K and V are each (n, d), (heads, n, d) or (batch, heads, n, d), in float64, float32, float16, bfloat16 or float8; the
+short ones are widened to float32, which keeps every value exactly. (n, heads, d) is seen by the shapes where they agree
+in no other way. Where keys have fewer heads than queries (grouped-query attention) they are written as they are, or
+once per query head with --repeat-kv. float8 is multiplied by the scale beside it (k_scale, v_scale). Files may be
+larger than memory.
+
+Only what is asked for is judged and only that is written; what else lies in the inputs is named. No mask is applied:
+padding is left out with --tokens. Arrays of MATLAB and R have their axes in reverse in HDF5, which is undone; Julia's
+do too, without a mark (--reverse-axes). What was never written to an HDF5 file is refused, and so is a tensor of zeros.
+
+Make arrays contiguous before saving them as .safetensors (numpy.ascontiguousarray, torch's .contiguous()):
+safetensors 0.8.0 stores a transposed, sliced or Fortran-ordered numpy array in the order of its memory, under its
+shape, and no reader can tell.
+"""
+EPILOG = """\
+examples:
+  python3 -m asymptop convert layer3.npz -o tensors.h5
+  python3 -m asymptop convert q.npy k.npy v.npy -o tensors.h5 --layout tokens-first
+  python3 -m asymptop convert acts.safetensors --q l3.query --k l3.key --v l3.value -o tensors.h5 --head 0,4-7
+  python3 -m asymptop convert --q a.npz:query --k a.npz:key --v b.npy -o tensors.h5 --scale 0.125
+  python3 -m asymptop convert hooks.npz -o tensors.h5 --head-dim 128 --tokens 5:
+  python3 -m asymptop convert bits.npz -o tensors.h5 --read-as bfloat16
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
+    parser = subparsers.add_parser(
+        "convert",
+        help=summary,
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="INPUT", help="files that hold Q, K and V, or three in that order")
+    add("-o", "--output", required=True, metavar="FILE", help="tensor file to write")
+    for role in ROLES:
+        usual = ", ".join((role, *USUAL_NAMES[role]))
+        add(f"--{role.lower()}", metavar="NAME", help=f"tensor of the inputs, or FILE[:NAME] (default: of {usual})")
+    add("--head", metavar="LIST", help="query heads to keep, such as 0,4-7 (default: all)")
+    add("--tokens", metavar="A:B", help="keep tokens A to B-1 of Q, K and V, such as 5: or :60 (default: all)")
+    add("--batch", metavar="B", help="batch entry to take where there are several")
+    add("--layout", metavar="ORDER", help="heads-first: (heads, n, d); tokens-first: (n, heads, d) (default: by shape)")
+    add("--head-dim", metavar="D", help="the last axis is heads*D: (n, heads*D) or (batch, n, heads*D)")
+    add("--reverse-axes", action="store_true", help="the axes are stored in reverse, as in HDF5 files of Julia")
+    add("--read-as", metavar="TYPE", help=f"what bits saved as integers or void are: {', '.join(list(WIDENED)[2:])}")
+    for role in ROLES:
+        what = f"multiply {role} by this number or tensor (default: the one beside a float8 {role})"
+        add(f"--{role.lower()}-scale", metavar="S", help=what)
+    add("--repeat-kv", action="store_true", help="write keys and values once per query head")
+    add("--scale", metavar="S", help="logit scale to store (the study's default: 1/sqrt(d))")
+    add("--force", action="store_true", help="replace an existing output file")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        return _convert(arguments)
+    except TensorError as error:
+        print("asymptop convert:", "\\n".join(str(error).splitlines()), file=sys.stderr)  # names may have any character
+        return 2
+    except (OSError, RuntimeError) as error:  # h5py has both for storage that fails
+        file, reason = getattr(error, "filename", None) or arguments.output, getattr(error, "strerror", None) or error
+        # HDF5 says the time, on a line of its own.
+        print(f"asymptop convert: {file}: {' '.join(str(reason).split())}", file=sys.stderr)
+        return 1
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    scale = None if arguments.scale is None else positive_number("--scale", arguments.scale)
+    reading = parse_reading(arguments.layout, arguments.batch, arguments.head_dim, arguments.tokens)
+    output = _output_path(arguments)
+    catalogues = {Path(name): read_catalogue(Path(name)) for name in arguments.inputs}
+    chosen = choose_tensors(catalogues, {role: getattr(arguments, role.lower()) for role in ROLES})
+    _check_not_an_input(output, chosen)
+    sources = {
+        role: source.with_reversed_axes() if arguments.reverse_axes else source
+        for role, source in read_bits(chosen, arguments.read_as).items()
+    }
+    seen, layout = views(sources, reading, output.parent)
+    everywhere = catalogues | {s.path: read_catalogue(s.path) for s in chosen.values() if s.path not in catalogues}
+    scales = {role: getattr(arguments, f"{role.lower()}_scale") for role in ROLES}
+    seen, notes, used = scaled(seen, scales, everywhere, output.parent)
+    check_agreement(seen)
+    tensors = select_heads(seen, arguments.head, arguments.repeat_kv)
+    if scale is None and len({source.path for source in sources.values()}) == 1:
+        scale = stored_scale(tensors[0].source.path)
+        notes += [] if scale is None else [f"the logit scale {scale:g} is that of {tensors[0].source.path}"]
+    notes += write_tensors(output, tensors, scale)
+    for tensor in tensors:
+        print(_description(tensor, layout if tensor.has_heads else ""))
+    for note in (*notes, *_left_out(catalogues, {*(s.label for s in chosen.values()), *used})):
+        print(f"note: {note}")
+    print(f"wrote {output}")
+    return 0
+
+
+def _description(tensor: HeadedTensor, layout: str) -> str:
+    source = tensor.source
+    words = [f"of shape {source.shape}"]
+    words += [layout] if layout else []
+    words += [f"axes turned from {source.turned}'s order"] if source.turned else []
+    words += [f"tokens from {tensor.first_row} on"] if tensor.first_row else []
+    kinds = f"{source.kind} -> {WIDENED[source.kind].name}"
+    return f"{tensor.role} {tensor.shape} {kinds} from {source.label} {', '.join(words)}"
+
+
+def _left_out(catalogues: Catalogues, taken: set[str]) -> list[str]:
+    others = [t for found in catalogues.values() for t in found.values() if t.label not in taken]
+    if not others:
+        return []
+    return [f"not asked for and left out: {len(others)} of the inputs, {named(t.name for t in others)}"]
+
+
+def _output_path(arguments: argparse.Namespace) -> Path:
+    try:
+        output = output_target(Path(arguments.output))
+    except OSError as error:
+        raise TensorError(f"{error.filename}: {error.strerror}") from None
+    if output.is_dir():
+        raise TensorError(f"{output}: is a folder, allowed is the name of a file to write")
+    if output.exists() and not arguments.force:
+        raise TensorError(f"{output}: exists already; --force replaces it")
+    folder = output.parent
+    if not folder.is_dir():
+        raise TensorError(f"{output}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise TensorError(f"{output}: the folder {folder} cannot be written to")
+    return output
+
+
+def _check_not_an_input(output: Path, sources: Mapping[str, SourceTensor]) -> None:
+    for source in sources.values():
+        if output.exists() and output.samefile(source.path):
+            raise TensorError(f"{output}: is the input itself, allowed is another name")
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------
+
+
+def write_tensors(output: Path, tensors: list[HeadedTensor], scale: float | None) -> list[str]:
+    """Writes the file; what of the values is legal but odd, in words."""
+    notes: list[str] = []
+    with TensorFile(output) as target:
+        if scale is not None:
+            target.file.attrs["scale"] = scale
+        for tensor in tensors:
+            dataset = target.create(tensor.role, tensor.shape, WIDENED[tensor.source.kind])
+            dataset.attrs["source"] = tensor.source.label
+            dataset.attrs["source_type"] = tensor.source.kind
+            zero_heads = np.ones(len(tensor.heads), dtype=bool)
+            constant_rows = np.ones(tensor.view.shape[1], dtype=bool)
+            for places, rows in slabs(tensor):
+                slab = read_slab(tensor, places, rows)
+                zero_heads[places] &= ~slab.any(axis=(1, 2))
+                constant_rows[rows] &= (slab == slab[:, :, :1]).all(axis=(0, 2))
+                if tensor.has_heads:
+                    dataset[places, rows] = slab
+                else:
+                    dataset[rows] = slab[0]
+            notes += _oddities(tensor, zero_heads, constant_rows)
+    return notes
+
+
+def _oddities(tensor: HeadedTensor, zero_heads: NDArray, constant_rows: NDArray) -> list[str]:
+    what = f"{tensor.role} ({tensor.source.label})"
+    if zero_heads.all():
+        raise TensorError(f"{what} is zero everywhere: it was never written, or is not what was meant")
+    found = []
+    if zero_heads.any():
+        heads = ", ".join(str(tensor.heads[i]) for i in np.flatnonzero(zero_heads)[:12])
+        found.append(f"{what} is zero in {zero_heads.sum()} of {len(zero_heads)} heads: {heads}")
+    n, d = tensor.view.shape[1:]
+    advice = _padding(constant_rows, tensor.first_row)
+    if d > 1 and advice:
+        found.append(f"{what} has the same number in all columns of {constant_rows.sum()} rows: {advice}")
+    if n < d:
+        found.append(f"{what} has fewer tokens than columns, n = {n} and d = {d}; were they stored in reverse?")
+    return found
+
+
+def _padding(bad_rows: NDArray, first_row: int) -> str:
+    """Which --tokens leaves out the rows in question at either end; empty where there are none there."""
+    if bad_rows.all() or not (bad_rows[0] or bad_rows[-1]):
+        return ""
+    first, end = int(np.argmin(bad_rows)), len(bad_rows) - int(np.argmin(bad_rows[::-1]))
+    return f"if that is padding, --tokens {first_row + first}:{first_row + end} leaves it out"
+
+
+def slabs(tensor: HeadedTensor) -> Iterator[tuple[slice, slice]]:
+    """(places among the heads to write, rows), in the order in which the source lies on disk."""
+    heads, (n, d) = len(tensor.heads), tensor.view.shape[1:]
+    rows_lie_first = tensor.view.strides[1] > tensor.view.strides[0]
+    together = heads if rows_lie_first else 1
+    step = max(1, SLAB_BYTES // (together * d * 8))
+    for head in range(0, heads, together):
+        for row in range(0, n, step):
+            yield slice(head, head + together), slice(row, min(row + step, n))
+
+
+def read_slab(tensor: HeadedTensor, places: slice, rows: slice) -> NDArray:
+    """(heads, rows, d) in float32 or float64; TensorError at the first value that is not finite."""
+    heads = list(tensor.heads[places])
+    slab = tensor.source.widen(tensor.view[:, rows][heads])
+    if tensor.factors is not None:
+        slab = (slab * tensor.factors[heads][:, np.newaxis, np.newaxis]).astype(slab.dtype)
+    finite = np.isfinite(slab)
+    if not finite.all():
+        head, row, column = (int(index[0]) for index in np.nonzero(~finite))
+        where = f"head {heads[head]}, " if tensor.has_heads else ""
+        advice = _padding(_rows_not_finite(tensor, heads[head]), tensor.first_row)
+        raise TensorError(
+            f"{tensor.role} ({tensor.source.label}) has {slab[head, row, column]} at {where}"
+            f"row {tensor.first_row + rows.start + row}, column {column}; allowed are finite values"
+            + (f"; {advice}" if advice else "")
+        )
+    return slab
+
+
+def _rows_not_finite(tensor: HeadedTensor, head: int) -> NDArray:
+    n, d = tensor.view.shape[1:]
+    step = max(1, SLAB_BYTES // (d * 8))
+    return np.concatenate(
+        [~np.isfinite(tensor.source.widen(tensor.view[head, i : i + step])).all(axis=-1) for i in range(0, n, step)]
+    )

@@ -1,0 +1,102 @@
+"""`report`: the verdict table on stdout, report.html, the figures as files on request; of a benchmark, its scaling."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..claims.registry import CLAIMS, judge
+from ..claims.toml_file import ClaimsError, read_claims
+from ..claims.verdict_table import print_verdicts
+from ..figures.builders import render
+from ..figures.simulated import simulated_series
+from ..io.attend_file import read_attend
+from ..io.bench_reader import kind_of
+from ..io.output_target import check_no_input
+from ..io.precision_file import KIND, PrecisionResults, read_precision
+from ..io.reader import ResultsError, open_results
+from ..io.series import group_series, marked_simulated
+from ..report.extra_p import write_extra_p
+from ..report.inputs import judge_inputs, primary
+from ..report.page import Section, check_place, write_report
+from ..report.precision import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
+from ..report.scaling import Target
+from .jobs import cost_section
+from .scaling import write_scaling
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
+    parser = subparsers.add_parser("report", help=summary)
+    parser.add_argument(
+        "results", type=Path, help="results file of a study, of asymptop precision, or of a benchmark with --scaling"
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: %(default)s")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="also write each figure as PNG, PDF and CSV here")
+    parser.add_argument(
+        "--simulated",
+        type=Path,
+        metavar="FILE",
+        help="file of asymptop simulate: its rows as a band beside measured keys, and claims tested on them too",
+    )
+    parser.add_argument(
+        "--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims/toml_file.py)"
+    )
+    parser.add_argument("--attend", type=Path, metavar="FILE", help="file of asymptop attend --spectral, for A-spec")
+    parser.add_argument(
+        "--precision", type=Path, metavar="FILE", help="file of asymptop precision: a section on arithmetic"
+    )
+    parser.add_argument("--extra-p", type=Path, metavar="FILE", help="also export the means in Extra-P's text format")
+    parser.add_argument("--jobs", type=Path, metavar="RUN", help="folder of jobs/submit: adds what the run cost")
+    parser.set_defaults(run=run)
+
+
+def _precision(results: PrecisionResults | None, folder: Path | None, number: int) -> tuple[Section, ...]:
+    """The section on arithmetic, whose first figure has that number; nothing without a file."""
+    if results is None:
+        return ()
+    return (Section(ANCHOR, TITLE, precision_section(results, render_precision(results, folder), number)),)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        read = (arguments.results, arguments.simulated, arguments.precision, arguments.attend, arguments.claims)
+        for written in filter(None, (arguments.output, arguments.extra_p)):
+            check_no_input(written, [path for path in read if path is not None])
+        check_place(arguments.output)
+        if kind_of(arguments.results) == KIND:
+            write_precision_report(arguments.output, read_precision(arguments.results), arguments.figures)
+            print(f"report: {arguments.output}")
+            return EXIT_OK
+        if kind_of(arguments.results) == "bench":
+            write_scaling([arguments.results], Target(), arguments.output, arguments.figures)
+            print(f"report: {arguments.output}")
+            return EXIT_OK
+        claims = CLAIMS if arguments.claims is None else (*CLAIMS, *read_claims(arguments.claims))
+        arithmetic = read_precision(arguments.precision) if arguments.precision is not None else None
+        with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
+            series = group_series(results.cases)
+            norms = read_attend(arguments.attend) if arguments.attend is not None else ()
+            judgements = judge((*primary(series), *marked_simulated(simulated), *norms), claims)
+            inputs = judge_inputs(series, claims)
+            figures = render(series, arguments.figures, simulated)
+            more = _precision(arithmetic, arguments.figures, len(figures) + 1)
+            more += cost_section(arguments.jobs, results.cases, judgements)
+            write_report(arguments.output, results, series, judgements, figures, more, inputs)
+            if arguments.extra_p is not None:
+                write_extra_p(arguments.extra_p, series)
+    except (ResultsError, ClaimsError) as error:
+        print(f"asymptop report: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as error:
+        print(f"asymptop report: {error.filename or arguments.output}: {error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
+    print_verdicts(judgements, sys.stdout)
+    print(f"\nreport: {arguments.output}")
+    if arguments.figures is not None:
+        print(f"figures: {arguments.figures}")
+    return EXIT_OK

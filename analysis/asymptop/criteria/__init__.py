@@ -1,0 +1,1 @@
+"""How a claim is decided: from fits, ratios and expectations to a verdict."""

@@ -1,0 +1,1 @@
+"""Figures: what each draws, how it looks, and what its caption says."""

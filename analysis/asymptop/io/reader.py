@@ -1,0 +1,371 @@
+"""Strict reader of results files, schema version 1 (src/results/README.md).
+
+A file that breaks the schema is refused with a ResultsError of one line that names the file, the group and what
+is wrong. Arrays stay on disk until asked for, so a study with many cases fits in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..theory.statistics import Array, mean_over_rows
+from .seal import SealError, check_seal
+from .trial import refusal
+
+SCHEMA_VERSION = 1
+
+ROOT_TEXT = [
+    "kind",
+    "version",
+    "git_hash",
+    "date_utc",
+    "command_line",
+    "config_text",
+    "compiler",
+    "build_type",
+    "compile_options",
+    "kokkos_version",
+    "execution_space",
+    "blas",
+    "blas_kernel",
+    "mpi_version",
+    "hdf5_version",
+    "host_names",
+    "rank_layout",
+    "slurm",
+]
+ROOT_INTEGERS = ("ranks", "threads_per_rank", "seed", "block")
+ROOT_NUMBERS = ("sgemm_gflops",)
+
+CASE_TEXT = [
+    "id",
+    "sigma_law",
+    "input",
+    "row_sigma",
+    "weights",
+    "self",
+    "mask",
+    "verdict",
+    "verdict_reason",
+    "keys",
+    "merge",
+    "path",
+]
+CASE_INTEGERS = ("n", "d", "draws", "rows", "seed", "block", "head", "k_clipped")
+CASE_NUMBERS = ("sigma", "R", "scale", "seconds_total", "seconds_pass", "gflop")
+
+NUMBER_SCALES = ("draw", "row", "k", "epsilon")
+TEXT_SCALES = ("threshold", "k_law", "check", "phase")
+
+DATA = {
+    "k_of_law": ("k_law",),
+    "threshold_value": ("threshold",),
+    "check_residual": ("check",),
+    "check_tolerance": ("check",),
+    "phase_seconds": ("draw", "phase"),
+    **{
+        name: ("draw", "row")
+        for name in [
+            "row_n",
+            "row_position",
+            "sigma_i",
+            "logit_mean",
+            "logit_std",
+            "logit_max",
+            "log_sum_exp",
+            "entropy_nats",
+            "sum_p_squared",
+            "p_max",
+            "participation_ratio",
+        ]
+    },
+    **{name: ("draw", "row", "k") for name in ("tail_mass", "row_l2_error", "row_linf_error")},
+    "k_epsilon": ("draw", "row", "epsilon"),
+    "count_p_above": ("draw", "row", "threshold"),
+}
+OPTIONAL_DATA = {
+    name: ("draw", "row", "k") for name in ("output_error", "output_error_relative", "k_counted", "k_counted_bound")
+}
+
+
+class ResultsError(Exception):
+    """A results file that cannot be read as schema version 1, in one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One case: attributes and scales in memory, arrays read on demand."""
+
+    id: str
+    n: int
+    d: int
+    sigma_law: str
+    sigma: float
+    draws: int
+    rows: int
+    input: str
+    head: int
+    row_sigma: str
+    weights: str
+    self_key: str
+    mask: str
+    seed: int
+    valid: bool
+    verdict_reason: str
+    attributes: dict[str, str | int | float]
+    k: NDArray[np.int64]
+    epsilon: Array
+    threshold: tuple[str, ...]
+    k_law: tuple[str, ...]
+    k_of_law: NDArray[np.int64]
+    threshold_value: Array
+    check: tuple[str, ...]
+    check_residual: Array
+    check_tolerance: Array
+    _group: h5py.Group = field(repr=False)
+    _kept: dict[Hashable, Array] = field(default_factory=dict, repr=False)
+
+    def has(self, name: str) -> bool:
+        return name in self._group
+
+    def raw(self, name: str) -> NDArray:
+        """The dataset as stored, unchecked; text as bytes."""
+        return self._group[name][()]
+
+    def values(self, name: str) -> NDArray:
+        """The dataset as stored, (draw, row, ...). A VALID case with a number that is not finite is refused."""
+        values = self._group[name][()]
+        if self.valid and not np.all(np.isfinite(values)):
+            raise ResultsError(f"{self._group.file.filename}: case '{self.id}' is VALID but '{name}' is not finite")
+        return values
+
+    def described(self, name: str) -> dict[str, str]:
+        """`units` and `long_name` of a dataset, as far as the file has them."""
+        attributes = self._group[name].attrs
+        return {key: _text(attributes[key]) for key in ("units", "long_name") if key in attributes}
+
+    def draw_means(self, name: str) -> Array:
+        """Means over rows, (draw, ...)."""
+        return self.kept(name, lambda: mean_over_rows(self.values(name)))
+
+    def kept(self, key: Hashable, compute: Callable[[], Array]) -> Array:
+        """A small derived array, computed once: several claims and figures ask for the same."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
+
+    def k_index(self, k: int) -> int:
+        return int(np.searchsorted(self.k, k))
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results file, open for reading; use as a context manager."""
+
+    path: Path
+    provenance: dict[str, str | int | float]
+    cases: tuple[Case, ...]
+    _file: h5py.File = field(repr=False)
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def read_attribute(node: h5py.Group, name: str, kind: type, where: str) -> str | int | float:
+    if name not in node.attrs:
+        raise ResultsError(f"{where}: attribute '{name}' is missing")
+    value = node.attrs[name]
+    if isinstance(value, np.ndarray):
+        if value.size != 1:
+            raise ResultsError(f"{where}: attribute '{name}' holds {value.size} values, expected one")
+        value = value.reshape(-1)[0]
+    if kind is str:
+        if not isinstance(value, str | bytes):
+            raise ResultsError(f"{where}: attribute '{name}' is {value!r}, expected text")
+        return _text(value)
+    if isinstance(value, str | bytes) or not isinstance(value, np.number | int | float):
+        raise ResultsError(f"{where}: attribute '{name}' is {value!r}, expected a number")
+    # An integer may be beyond a double's 53 bits, as a seed is.
+    if kind is int and not isinstance(value, int | np.integer) and not float(value).is_integer():
+        raise ResultsError(f"{where}: attribute '{name}' is {value!r}, expected an integer")
+    return kind(value)
+
+
+def _attributes(node: h5py.Group, names: dict[type, tuple[str, ...] | list[str]], where: str) -> dict:
+    return {name: read_attribute(node, name, kind, where) for kind, group in names.items() for name in group}
+
+
+def _dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
+    if name not in group or not isinstance(group[name], h5py.Dataset):
+        raise ResultsError(f"{where}: dataset '{name}' is missing")
+    return group[name]
+
+
+def _scale(group: h5py.Group, name: str, where: str) -> NDArray | tuple[str, ...]:
+    data = _dataset(group, name, where)
+    if data.ndim != 1:
+        raise ResultsError(f"{where}: dimension scale '{name}' has {data.ndim} dimensions, expected 1")
+    if not data.is_scale:
+        raise ResultsError(f"{where}: dataset '{name}' is not a dimension scale")
+    is_text = h5py.check_string_dtype(data.dtype) is not None
+    if is_text != (name in TEXT_SCALES):
+        raise ResultsError(
+            f"{where}: dimension scale '{name}' has type {data.dtype}, expected "
+            f"{'text' if name in TEXT_SCALES else 'numbers'}"
+        )
+    values = data[()]
+    return tuple(_text(v) for v in values) if is_text else values
+
+
+def _check_dimensions(
+    data_name: str,
+    data: h5py.Dataset,
+    names: tuple[str, ...],
+    lengths: dict[str, int],
+    scales: dict[str, h5py.Dataset],
+    where: str,
+) -> None:
+    expected = tuple(lengths[name] for name in names)
+    what = f"'{data_name}'"
+    if data.shape != expected:
+        raise ResultsError(f"{where}: dataset {what} has shape {data.shape}, expected {expected} ({', '.join(names)})")
+    if data.dtype.kind not in "iuf":
+        raise ResultsError(f"{where}: dataset {what} has type {data.dtype}, expected numbers")
+    for axis, name in enumerate(names):
+        try:
+            # Identity, not names: HDF5 finds the name of a scale by searching the whole file.
+            if any(scale.id == scales[name].id for scale in data.dims[axis].values()):
+                continue
+            attached = [Path(scale.name).name for scale in data.dims[axis].values()]
+        except (RuntimeError, KeyError) as error:
+            raise ResultsError(f"{where}: dimension {axis} of {what} has a scale that cannot be followed") from error
+        if name not in attached:
+            raise ResultsError(f"{where}: dimension {axis} of {what} has scale {attached or 'none'}, expected '{name}'")
+
+
+def _check_consistency(case: Case, where: str) -> None:
+    if case.k.size and np.any(np.diff(case.k) <= 0):
+        raise ResultsError(f"{where}: 'k' is not ascending")
+    if case.k.size and (case.k[0] < 1 or case.k[-1] > case.n):
+        raise ResultsError(f"{where}: 'k' reaches outside 1..n")
+    missing = set(case.k_of_law.tolist()) - set(case.k.tolist())
+    if missing:
+        raise ResultsError(f"{where}: 'k_of_law' holds {min(missing)}, which is not in 'k'")
+
+
+def _read_case(group: h5py.Group, where: str) -> Case:
+    attributes = _attributes(group, {str: CASE_TEXT, int: CASE_INTEGERS, float: CASE_NUMBERS}, where)
+    if attributes["verdict"] not in ("VALID", "INVALID"):
+        raise ResultsError(f"{where}: verdict is '{attributes['verdict']}', expected VALID or INVALID")
+    if attributes["n"] < 1 or attributes["draws"] < 1 or attributes["rows"] < 1:
+        raise ResultsError(f"{where}: n, draws and rows must be at least 1")
+    scales = {name: _scale(group, name, where) for name in NUMBER_SCALES + TEXT_SCALES}
+    lengths = {name: len(values) for name, values in scales.items()}
+    held = {name: group[name] for name in scales}
+    for name, attribute in (("draw", "draws"), ("row", "rows")):
+        if lengths[name] != attributes[attribute]:
+            raise ResultsError(
+                f"{where}: '{name}' has {lengths[name]} entries but {attribute} = {attributes[attribute]}"
+            )
+    for name, dimensions in DATA.items():
+        _check_dimensions(name, _dataset(group, name, where), dimensions, lengths, held, where)
+    for name, dimensions in OPTIONAL_DATA.items():
+        if name in group:
+            _check_dimensions(name, _dataset(group, name, where), dimensions, lengths, held, where)
+    same = {
+        name: attributes[name]
+        for name in (
+            "n",
+            "d",
+            "sigma_law",
+            "sigma",
+            "draws",
+            "rows",
+            "input",
+            "head",
+            "row_sigma",
+            "weights",
+            "mask",
+            "seed",
+            "verdict_reason",
+        )
+    }
+    case = Case(
+        id=Path(group.name).name,
+        **same,
+        self_key=attributes["self"],
+        valid=attributes["verdict"] == "VALID",
+        attributes=attributes,
+        **{name: scales[name] for name in ("k", "epsilon", "threshold", "k_law", "check")},
+        **{name: group[name][()] for name in ("k_of_law", "threshold_value", "check_residual", "check_tolerance")},
+        _group=group,
+    )
+    _check_consistency(case, where)
+    return case
+
+
+def _read_root(file: h5py.File, path: Path) -> Results:
+    version = read_attribute(file, "schema_version", int, str(path))
+    if version != SCHEMA_VERSION:
+        raise ResultsError(f"{path}: schema_version is {version}, this reader knows {SCHEMA_VERSION}")
+    kind = read_attribute(file, "kind", str, str(path))
+    if kind != "study":
+        raise ResultsError(f"{path}: kind is '{kind}', expected 'study'")
+    provenance = _attributes(file, {str: ROOT_TEXT, int: ROOT_INTEGERS, float: ROOT_NUMBERS}, str(path))
+    if "cases" not in file or not isinstance(file["cases"], h5py.Group) or not len(file["cases"]):
+        raise ResultsError(f"{path}: there are no cases under /cases")
+    cases = []
+    for name, group in file["cases"].items():
+        where = f"{path}: /cases/{name}"
+        if not isinstance(group, h5py.Group):
+            raise ResultsError(f"{where}: is not a group")
+        cases.append(_read_case(group, where))
+    return Results(path, provenance, tuple(cases), file)
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open an HDF5 file, unless its seal is broken, or it has none and fails its trial. Raises ResultsError."""
+    if not path.is_file():
+        raise ResultsError(f"{path}: no such file")
+    try:
+        if not check_seal(path) and (why := refusal(path)):
+            raise ResultsError(f"{path}: {why}")
+        return h5py.File(path, "r", locking=False)  # results never change once they have their name
+    except SealError as error:
+        raise ResultsError(str(error)) from error
+    except OSError as error:
+        raise ResultsError(f"{path}: not a readable HDF5 file") from error
+
+
+def open_results(path: str | Path) -> Results:
+    """Open a file of `asymptop study` or `simulate` and check its seal and schema; a context manager.
+
+    Arrays stay on disk until asked for, so the file must stay open while its cases are used. Raises ResultsError, with
+    one line that names the file and what is wrong: no such file, a broken seal, another schema version, damage.
+    """
+    path = Path(path)
+    file = open_file(path)
+    try:
+        return _read_root(file, path)
+    except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:  # h5py's, of what it cannot follow
+        file.close()
+        raise ResultsError(f"{path}: is damaged ({str(error).strip()})") from error
+    except Exception:
+        file.close()
+        raise

@@ -1,0 +1,1 @@
+"""Pages and tables for people: report.html and its sections, scaling, precision, jobs, weights."""
