@@ -3,35 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "attend/quantities.hpp"
 #include "comm/sample_statistics.hpp"
 #include "h5/h5.hpp"
-#include "results/attributes.hpp"
-#include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace {
-
-void write_attributes(hid_t group, MeasuredAttention const& c) {
-  Attributes const to(group);
-  to.text("id", c.item.id);
-  to.integer("n", c.item.n);
-  to.integer("d", c.item.d);
-  to.text("sigma_law", c.item.sigma_law);
-  to.number("sigma", c.item.sigma);
-  to.integer("head", c.item.head);
-  to.text("mask", name_of(c.item.mask));
-  to.integer("draws", static_cast<std::int64_t>(c.draws.size()));
-  to.integer("k_clipped", c.item.k_clipped ? 1 : 0);
-  to.integer("ranks", c.ranks);
-  to.integer("groups", c.teams);
-  to.integer("threads", c.threads);
-  to.number("visible_pairs", c.item.visible_pairs());
-  to.number("exact_gflops", c.exact_gflops());
-  to.number("top_k_gflops", c.top_k_gflops());
-  to.number("peak_bytes_per_rank", c.peak_bytes_per_rank);
-  to.text("verdict", c.verdict());
-  to.text("verdict_reason", c.verdict_reason());
-}
 
 /// Values of all draws, one after another.
 template <class Get>
@@ -90,16 +67,7 @@ void write_data(hid_t group, MeasuredAttention const& c) {
   for (std::size_t i = 0; i < c.draws.size(); ++i) draws.push_back(static_cast<std::int64_t>(i));
   h5::write_scale(group, "draw", draws, "1", "independent draw of queries, keys and values");
   write_times(group, c);
-  std::vector<std::string> checks;
-  std::vector<double> worst, tolerance;
-  for (auto const& residual : c.residuals()) {
-    checks.push_back(residual.name);
-    worst.push_back(residual.worst);
-    tolerance.push_back(residual.tolerance);
-  }
-  h5::write_scale(group, "check", checks, "self-check");
-  h5::write_dataset(group, "residual", {{"check", checks.size()}}, worst, "1", "worst residual over draws");
-  h5::write_dataset(group, "tolerance", {{"check", checks.size()}}, tolerance, "1", "largest residual of a valid case");
+  write_checks(group, c.residuals(), "", "draws");
   if (c.item.k.empty()) return;
   h5::write_scale(group, "k", c.item.k, "keys", "keys kept by top-k attention");
   h5::write_scale(group, "k_law", c.item.k_law, "law of k in n");
@@ -136,14 +104,9 @@ double MeasuredAttention::exact_gflops() const { return rate(*this, item.exact_f
 double MeasuredAttention::top_k_gflops() const { return rate(*this, item.top_k_flops(), &AttendDraw::top_k_seconds); }
 
 void write_attend_file(std::string const& output, Provenance const& provenance, std::vector<MeasuredAttention> const& cases) {
-  write_whole(output, [&](hid_t file) {
-    write_provenance(file, provenance);
-    auto const groups = h5::create_group(file, "cases");
-    for (auto const& item : cases) {
-      auto const group = h5::create_group(groups, item.item.id);
-      write_attributes(group, item);
-      write_data(group, item);
-    }
+  write_cases(output, provenance, cases, [](hid_t group, MeasuredAttention const& c) {
+    write_attributes(group, attend_quantities(), c);
+    write_data(group, c);
   });
 }
 

@@ -1,17 +1,16 @@
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "attend/file.hpp"
 #include "results/json_text.hpp"
+#include "results/quantities.hpp"
+#include "results/text_table.hpp"
 #include "row/estimate.hpp"
 
 namespace asymptop {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 /// A metric of each k, draw by draw.
 struct PerK {
@@ -45,11 +44,7 @@ Json record(MeasuredAttention const& c, char const* metric, std::string const& p
   json["sigma"] = c.item.sigma;
   if (c.item.head >= 0) json["head"] = c.item.head;
   json["mask"] = name_of(c.item.mask);
-  json["metric"] = metric;
-  json["parameter"] = parameter;
-  json["k_law"] = k_law.empty() ? Json(nullptr) : Json(k_law);
-  json["mean"] = number(value.mean);
-  json["standard_error"] = number(value.standard_error);
+  add_estimate(json, metric, parameter, k_law, value);
   json["rows"] = c.item.n * static_cast<std::int64_t>(c.draws.size());
   json["draws"] = c.draws.size();
   json["verdict"] = c.verdict();
@@ -63,11 +58,21 @@ std::size_t column_of(AttendCase const& item, std::size_t law) {
   return static_cast<std::size_t>(std::lower_bound(item.k.begin(), item.k.end(), item.k_of_law[law]) - item.k.begin());
 }
 
-/// Four digits, or a dash for what was not measured.
-std::string cell(double value, char const* format = "%.4g") {
-  char text[32];
-  std::snprintf(text, sizeof text, format, value);
-  return std::isfinite(value) ? text : "-";
+TextTable const& table() {
+  static TextTable const columns({{"n", 10},
+                                  {"d", 5},
+                                  {"sigma law", -16, true},
+                                  {"mask", -7},
+                                  {"k law", -12, true},
+                                  {"k", 9},
+                                  {"out_rel", 11},
+                                  {"spectral/n", 11},
+                                  {"frob/n", 11},
+                                  {"exact GF/s", 10},
+                                  {"top-k GF/s", 10},
+                                  {"peak MB", 8},
+                                  {"verdict", 0, false, 2}});
+  return columns;
 }
 
 }  // namespace
@@ -93,12 +98,7 @@ std::vector<std::string> attend_records(MeasuredAttention const& c) {
   return records;
 }
 
-std::string attend_table_heading() {
-  char line[256];
-  std::snprintf(line, sizeof line, "%10s %5s %-16s %-7s %-12s %9s %11s %11s %11s %10s %10s %8s  %s\n", "n", "d", "sigma law", "mask",
-                "k law", "k", "out_rel", "spectral/n", "frob/n", "exact GF/s", "top-k GF/s", "peak MB", "verdict");
-  return line;
-}
+std::string attend_table_heading() { return table().heading(); }
 
 std::string attend_table_rows(MeasuredAttention const& c) {
   std::string rows;
@@ -113,14 +113,11 @@ std::string attend_table_rows(MeasuredAttention const& c) {
   for (std::size_t law = 0; law < lines; ++law) {
     bool const selects = !c.item.k_law.empty();
     auto const column = selects ? column_of(c.item, law) : 0;
-    char line[320];
-    std::snprintf(line, sizeof line, "%10lld %5lld %-16.16s %-7s %-12.12s %9s %11s %11s %11s %10s %10s %8s  %s\n",
-                  static_cast<long long>(c.item.n), static_cast<long long>(c.item.d), c.item.sigma_law.c_str(), name_of(c.item.mask),
-                  selects ? c.item.k_law[law].c_str() : "-", selects ? std::to_string(c.item.k_of_law[law]).c_str() : "-",
-                  cell(mean("output_error_relative", column)).c_str(), cell(mean("spectral_error", column)).c_str(),
-                  cell(mean("frobenius_error", column)).c_str(), cell(c.exact_gflops()).c_str(), cell(c.top_k_gflops()).c_str(),
-                  cell(c.peak_bytes_per_rank / 1e6, "%.0f").c_str(), c.verdict());
-    rows += line;
+    rows += table().row({std::to_string(c.item.n), std::to_string(c.item.d), c.item.sigma_law, name_of(c.item.mask),
+                         selects ? c.item.k_law[law] : "-", selects ? std::to_string(c.item.k_of_law[law]) : "-",
+                         digits(mean("output_error_relative", column)), digits(mean("spectral_error", column)),
+                         digits(mean("frobenius_error", column)), digits(c.exact_gflops()), digits(c.top_k_gflops()),
+                         digits(c.peak_bytes_per_rank / 1e6, "%.0f"), c.verdict()});
   }
   if (!c.verdict_reason().empty()) rows += "  INVALID: " + c.verdict_reason() + "\n";
   return rows;

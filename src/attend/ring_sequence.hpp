@@ -14,8 +14,8 @@
 #include "comm/ring.hpp"
 #include "comm/timing.hpp"
 #include "shard/partition.hpp"
-#include "shard/tensor_file.hpp"
 #include "shard/run_space.hpp"
+#include "shard/tensor_file.hpp"
 
 namespace asymptop {
 

@@ -3,61 +3,11 @@
 #include <cmath>
 #include <numeric>
 
+#include "bench/quantities.hpp"
 #include "h5/h5.hpp"
-#include "results/attributes.hpp"
-#include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace {
-
-void write_attributes(hid_t group, MeasuredCase const& c) {
-  Attributes const to(group);
-  to.text("id", c.item.id);
-  to.text("kernel", name_of(c.item.kernel));
-  to.text("path", c.item.path);
-  to.integer("n", c.item.n);
-  to.integer("d", c.item.d);
-  to.integer("m", c.item.m);
-  to.integer("k", c.item.k);
-  to.text("k_law", c.item.k_law);
-  to.integer("k_clipped", c.item.k_clipped ? 1 : 0);
-  to.text("keys", c.item.resident ? "resident" : "streamed");
-  to.text("merge", c.item.k > 0 ? name_of(c.item.merge) : "");
-  to.number("merge_seconds", c.result.merge.seconds);
-  to.number("merge_exposed_seconds", c.result.merge.exposed_seconds);
-  to.integer("merge_bytes", c.result.merge.bytes);
-  to.integer("merge_bytes_per_rank", c.result.merge.bytes_per_rank);
-  to.integer("merge_messages", c.result.merge.messages);
-  to.integer("merge_rounds", c.result.merge.rounds);
-  to.integer("ranks", c.item.ranks);
-  to.integer("threads", c.threads);
-  auto const statistics = c.result.statistics();
-  to.number("median_seconds", statistics.median);
-  to.number("iqr_seconds", statistics.iqr);
-  to.number("gflop", c.item.flops() / 1e9);
-  to.number("gflops", c.gflops());
-  to.number("gigabytes_per_second", c.gigabytes_per_second());
-  to.number("sgemm_gflops", c.sgemm.best);
-  to.text("sgemm_kernel", c.sgemm.best_kernel);
-  to.number("sgemm_default_gflops", c.sgemm.standard);
-  to.text("sgemm_default_kernel", c.sgemm.standard_kernel);
-  to.number("share_of_sgemm", c.share_of_sgemm());
-  to.number("fma_gflops", c.fma_gflops);
-  to.number("read_bandwidth", c.read_bandwidth);
-  to.number("nanoseconds_per_normal", c.nanoseconds_per_normal());
-  to.number("load_imbalance", c.load_imbalance());
-  to.number("write_seconds", c.write_seconds);
-  to.number("peak_bytes", c.result.peak_bytes);
-  to.number("peak_bytes_per_rank", c.result.peak_bytes_per_rank);
-  to.text("verdict", c.result.verdict());
-  to.text("verdict_reason", c.result.reason());
-  to.text("scaling", name_of(c.scaling));
-  if (c.scaling == Scaling::none) return;
-  to.text("scaling_id", c.scaling_id);
-  to.number("speed_up", c.speed_up());
-  to.number("efficiency", c.efficiency());
-  to.number("efficiency_iqr", c.efficiency_iqr());
-}
 
 /// A number of each phase that the ranks differ in: `before` is what comes before phase in the dataset's dimensions.
 void write_phases(hid_t group, h5::Dimension const& before, std::vector<std::vector<OverRanks>> const& seconds,
@@ -79,17 +29,10 @@ void write_data(hid_t group, MeasuredCase const& c) {
   write_phases(group, {"sample", samples.size()}, c.result.phase_seconds, c.result.phases, "wall time of each phase");
   h5::write_dataset(group, "imbalance", {{"sample", samples.size()}}, c.result.imbalance, "1",
                     "max / mean - 1 over ranks of the time outside the merge");
-  std::vector<std::string> checks, types;
-  std::vector<double> worst, tolerance, rates;
-  for (auto const& residual : c.result.residuals) {
-    checks.push_back(residual.name);
-    worst.push_back(residual.worst);
-    tolerance.push_back(residual.tolerance);
-  }
   h5::write_scale(group, "checked_row", rows, "1", "query rows computed again in fp64");
-  h5::write_scale(group, "check", checks, "self-check");
-  h5::write_dataset(group, "check_residual", {{"check", checks.size()}}, worst, "1", "worst residual over the checked rows");
-  h5::write_dataset(group, "check_tolerance", {{"check", checks.size()}}, tolerance, "1", "largest residual of a valid case");
+  write_checks(group, c.result.residuals, "check_", "the checked rows");
+  std::vector<std::string> types;
+  std::vector<double> rates;
   for (auto const& [type, rate] : c.sgemm.tried) {
     types.push_back(type);
     rates.push_back(rate);
@@ -210,14 +153,11 @@ double MeasuredCase::gigabytes_per_second() const {
 }
 
 void write_bench_file(std::string const& output, Provenance const& provenance, std::vector<MeasuredCase> const& cases) {
-  write_whole(output, [&](hid_t file) {
-    write_provenance(file, provenance);
-    auto const groups = h5::create_group(file, "cases");
-    for (auto const& item : cases) {
-      auto const group = h5::create_group(groups, item.item.id);
-      write_attributes(group, item);
-      write_data(group, item);
-    }
+  auto const fill = [](hid_t group, MeasuredCase const& c) {
+    write_attributes(group, bench_quantities(c), c);
+    write_data(group, c);
+  };
+  auto const more = [&](hid_t file) {
     auto const runs = scaling_runs(cases);
     if (runs.empty()) return;
     auto const studies = h5::create_group(file, "scaling");
@@ -225,7 +165,8 @@ void write_bench_file(std::string const& output, Provenance const& provenance, s
       auto const group = h5::create_group(studies, cases[run.first].scaling_id);
       write_scaling(group, cases, run);
     }
-  });
+  };
+  write_cases(output, provenance, cases, fill, more);
 }
 
 }  // namespace asymptop

@@ -56,5 +56,4 @@ std::vector<ScalingRun> scaling_runs(std::vector<MeasuredCase> const& cases);
 /// Writes all cases so far; the file is replaced as a whole. Throws RunError.
 void write_bench_file(std::string const& output, Provenance const& provenance, std::vector<MeasuredCase> const& cases);
 
-
 }  // namespace asymptop

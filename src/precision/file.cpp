@@ -2,29 +2,29 @@
 
 #include <functional>
 #include <numeric>
-#include <sstream>
 
 #include "h5/h5.hpp"
-#include "results/attributes.hpp"
-#include "results/whole_file.hpp"
+#include "results/quantities.hpp"
 
 namespace asymptop {
 namespace {
 
-void write_attributes(hid_t group, MeasuredPrecision const& c) {
-  Attributes const to(group);
-  to.text("id", c.item.id);
-  to.integer("n", c.item.n);
-  to.text("sigma_law", c.item.sigma_law);
-  to.number("sigma", c.item.sigma);
-  to.integer("draws", c.config->draws);
-  to.integer("rows", c.config->rows);
-  to.integer("seed", static_cast<std::int64_t>(c.config->seed));
-  to.integer("block", c.config->block);
-  to.integer("k_clipped", c.item.k_clipped ? 1 : 0);
-  to.number("seconds_total", c.seconds_total);
-  to.text("verdict", c.verdict());
-  to.text("verdict_reason", c.verdict_reason());
+std::vector<Quantity<MeasuredPrecision>> const& quantities() {
+  using C = MeasuredPrecision const&;
+  using Any = h5::AnyAttribute;
+  static std::vector<Quantity<MeasuredPrecision>> const all{{"id", [](C c) -> Any { return c.item.id; }},
+                                                            {"n", [](C c) -> Any { return c.item.n; }},
+                                                            {"sigma_law", [](C c) -> Any { return c.item.sigma_law; }},
+                                                            {"sigma", [](C c) -> Any { return c.item.sigma; }},
+                                                            {"draws", [](C c) -> Any { return c.config->draws; }},
+                                                            {"rows", [](C c) -> Any { return c.config->rows; }},
+                                                            {"seed", [](C c) -> Any { return static_cast<std::int64_t>(c.config->seed); }},
+                                                            {"block", [](C c) -> Any { return c.config->block; }},
+                                                            {"k_clipped", [](C c) -> Any { return std::int64_t{c.item.k_clipped}; }},
+                                                            {"seconds_total", [](C c) -> Any { return c.seconds_total; }},
+                                                            {"verdict", [](C c) -> Any { return c.verdict(); }},
+                                                            {"verdict_reason", [](C c) -> Any { return c.verdict_reason(); }}};
+  return all;
 }
 
 std::vector<std::int64_t> numbered(std::int64_t count) {
@@ -54,7 +54,6 @@ void write_scales(hid_t group, MeasuredPrecision const& c) {
   std::vector<std::string> thresholds;
   for (auto const& law : c.config->count_above) thresholds.push_back(law.text());
   h5::write_scale(group, "threshold", thresholds, "threshold on p, law in n");
-  h5::write_scale(group, "check", std::vector<std::string>(precision_check_names.begin(), precision_check_names.end()), "self-check");
 }
 
 void write_data(hid_t group, MeasuredPrecision const& c) {
@@ -80,37 +79,23 @@ void write_data(hid_t group, MeasuredPrecision const& c) {
   h5::write_dataset(group, "k_of_law", {{"k_law", c.item.k_law.size()}}, c.item.k_of_law, "keys",
                     "k of each law at n, rounded and clipped to n");
   h5::write_dataset(group, "threshold_value", {threshold}, c.item.threshold, "1", "value of each threshold at n");
-  h5::Dimension const check{"check", precision_check_names.size()};
-  h5::write_dataset(group, "check_residual", {check}, std::vector<double>(c.checks.worst.begin(), c.checks.worst.end()), "1",
-                    "worst residual over draws");
-  h5::write_dataset(group, "check_tolerance", {check},
-                    std::vector<double>(precision_check_tolerances.begin(), precision_check_tolerances.end()), "1",
-                    "largest residual of a valid case");
+  write_checks(group, c.residuals(), "check_", "draws");
 }
 
 }  // namespace
 
-std::string MeasuredPrecision::verdict_reason() const {
-  std::ostringstream reason;
-  reason.precision(3);
-  for (std::size_t i = 0; i < precision_check_names.size(); ++i) {
-    if (checks.worst[i] <= precision_check_tolerances[i]) continue;
-    reason << (reason.tellp() > 0 ? "; " : "") << precision_check_names[i] << " " << checks.worst[i] << " over "
-           << precision_check_tolerances[i];
-  }
-  return reason.str();
+std::vector<Residual> MeasuredPrecision::residuals() const {
+  std::vector<Residual> all;
+  for (std::size_t i = 0; i < precision_check_names.size(); ++i)
+    all.push_back({precision_check_names[i], checks.worst[i], precision_check_tolerances[i]});
+  return all;
 }
 
 void write_precision_file(std::string const& output, Provenance const& provenance, std::vector<MeasuredPrecision> const& cases) {
-  write_whole(output, [&](hid_t file) {
-    write_provenance(file, provenance);
-    auto const groups = h5::create_group(file, "cases");
-    for (auto const& item : cases) {
-      auto const group = h5::create_group(groups, item.item.id);
-      write_attributes(group, item);
-      write_scales(group, item);
-      write_data(group, item);
-    }
+  write_cases(output, provenance, cases, [](hid_t group, MeasuredPrecision const& c) {
+    write_attributes(group, quantities(), c);
+    write_scales(group, c);
+    write_data(group, c);
   });
 }
 

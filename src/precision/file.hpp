@@ -8,6 +8,7 @@
 #include "precision/plan.hpp"
 #include "precision/precision_rows.hpp"
 #include "results/provenance.hpp"
+#include "row/residual.hpp"
 
 namespace asymptop {
 
@@ -19,7 +20,8 @@ struct MeasuredPrecision {
   PrecisionResiduals checks;
   double seconds_total = 0.0;
 
-  std::string verdict_reason() const;
+  std::vector<Residual> residuals() const;
+  std::string verdict_reason() const { return asymptop::verdict_reason(residuals()); }
   char const* verdict() const { return verdict_reason().empty() ? "VALID" : "INVALID"; }
 };
 

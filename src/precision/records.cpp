@@ -7,14 +7,14 @@
 
 #include "precision/file.hpp"
 #include "results/json_text.hpp"
+#include "results/quantities.hpp"
+#include "results/text_table.hpp"
 #include "row/estimate.hpp"
 
 namespace asymptop {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 /// A metric of one set at one parameter, row by row, and the same of fp64.
 struct Column {
@@ -82,11 +82,7 @@ class Records {
     json["sigma"] = c_.item.sigma;
     json["precision"] = arithmetic.text;
     json["order"] = name_of(arithmetic.order);
-    json["metric"] = metric;
-    json["parameter"] = parameter;
-    json["k_law"] = k_law.empty() ? Json(nullptr) : Json(k_law);
-    json["mean"] = number(value.mean);
-    json["standard_error"] = number(value.standard_error);
+    add_estimate(json, metric, parameter, k_law, value);
     json["rows"] = c_.config->rows * c_.config->draws;
     json["draws"] = c_.config->draws;
     json["verdict"] = c_.verdict();
@@ -98,11 +94,19 @@ class Records {
   std::vector<std::string> lines_;
 };
 
-/// Four digits.
-std::string cell(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
-  return text;
+TextTable const& table() {
+  static TextTable const columns({{"n", 12},
+                                  {"sigma law", -18, true},
+                                  {"precision", -24, true},
+                                  {"order", -10},
+                                  {"sum p", 11},
+                                  {"in format", 11},
+                                  {"part. ratio", 11},
+                                  {"tail mass", 11},
+                                  {"missed", 11},
+                                  {"zeros/n", 11},
+                                  {"verdict", 0, false, 2}});
+  return columns;
 }
 
 }  // namespace
@@ -122,12 +126,7 @@ std::vector<std::string> precision_records(MeasuredPrecision const& c) {
   return records.take();
 }
 
-std::string precision_table_heading() {
-  char line[256];
-  std::snprintf(line, sizeof line, "%12s %-18s %-24s %-10s %11s %11s %11s %11s %11s %11s  %s\n", "n", "sigma law", "precision", "order",
-                "sum p", "in format", "part. ratio", "tail mass", "missed", "zeros/n", "verdict");
-  return line;
-}
+std::string precision_table_heading() { return table().heading(); }
 
 std::string precision_table_rows(MeasuredPrecision const& c) {
   std::string rows;
@@ -139,13 +138,16 @@ std::string precision_table_rows(MeasuredPrecision const& c) {
     // Of the k laws, the last one's.
     auto const at = static_cast<std::size_t>(std::lower_bound(c.item.k.begin(), c.item.k.end(), c.item.k_of_law.back()) - c.item.k.begin());
     auto const& arithmetic = c.config->precision[set];
-    char line[320];
-    std::snprintf(line, sizeof line, "%12lld %-18.18s %-24.24s %-10s %11s %11s %11s %11s %11s %11s  %s\n", static_cast<long long>(c.item.n),
-                  c.item.sigma_law.c_str(), arithmetic.text.c_str(), name_of(arithmetic.order), cell(mean(c.data.sum_p, 1, 0)).c_str(),
-                  cell(mean(c.data.sum_p_in_format, 1, 0)).c_str(), cell(mean(c.data.participation_ratio, 1, 0)).c_str(),
-                  cell(mean(c.data.tail_mass, width, at)).c_str(), cell(mean(c.data.missed_mass, width, at)).c_str(),
-                  cell(mean(c.data.zeros, 1, 0) / static_cast<double>(c.item.n)).c_str(), c.verdict());
-    rows += line;
+    // What a format has made of a sum may be infinite or no number: it is shown as it is.
+    auto const shown = [&](auto const& values, std::size_t columns, std::size_t column) {
+      char text[32];
+      std::snprintf(text, sizeof text, "%.4g", mean(values, columns, column));
+      return std::string(text);
+    };
+    rows +=
+        table().row({std::to_string(c.item.n), c.item.sigma_law, arithmetic.text, name_of(arithmetic.order), shown(c.data.sum_p, 1, 0),
+                     shown(c.data.sum_p_in_format, 1, 0), shown(c.data.participation_ratio, 1, 0), shown(c.data.tail_mass, width, at),
+                     shown(c.data.missed_mass, width, at), digits(mean(c.data.zeros, 1, 0) / static_cast<double>(c.item.n)), c.verdict()});
   }
   if (!c.verdict_reason().empty()) rows += "  INVALID: " + c.verdict_reason() + "\n";
   return rows;

@@ -1,0 +1,13 @@
+// What results say of a case of full attention, beside its draws.
+#pragma once
+
+#include <vector>
+
+#include "attend/file.hpp"
+#include "results/quantities.hpp"
+
+namespace asymptop {
+
+std::vector<Quantity<MeasuredAttention>> const& attend_quantities();
+
+}  // namespace asymptop
