@@ -100,6 +100,14 @@ def panel_grid(
     return figure, flat[:count]
 
 
+def lay_out(figure: Figure) -> None:
+    """Places the panels, once for all formats: a figure that keeps an engine is drawn once more for every file."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def _power_label(value: float, _: int) -> str:
     exponent = np.log2(value) if value > 0 else 0.0
     return rf"$2^{{{round(exponent)}}}$" if abs(exponent - round(exponent)) < 1e-6 else f"{value:g}"
