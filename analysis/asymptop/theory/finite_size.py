@@ -110,14 +110,18 @@ class _Split:
     largest_left: Array
 
 
+def _scores_at(row: Profile, k: float | Array) -> Array:
+    """(sample,) or (k, sample): the score of the k-th largest key, for k beyond the drawn ones."""
+    count = row.top.shape[1]
+    above = ndtr(-row.floor)
+    share = (k - count) / (row.n - count) if row.n > count else np.ones(np.shape(k))
+    with np.errstate(divide="ignore"):
+        return -ndtri_exp(np.minimum(np.log(above + share * (1.0 - above)), 0.0))
+
+
 def _split(row: Profile, k: int) -> _Split:
     count, sigma, unit = row.top.shape[1], row.sigma, _square_unit(row.n, row.sigma)
-    score = row.floor
-    if k > count:
-        above = ndtr(-row.floor)
-        share = float((k - count) / (row.n - count)) if row.n > count else 1.0
-        with np.errstate(divide="ignore"):
-            score = -ndtri_exp(np.minimum(np.log(above + share * (1.0 - above)), 0.0))
+    score = _scores_at(row, k) if k > count else row.floor
     kept = row.top[:, : min(k, count)]
     head, head_squares = _log_sum(kept), _log_sum(2.0 * kept)
     tail, tail_squares = log_ndtr(score - sigma), unit + log_ndtr(score - 2.0 * sigma)
@@ -134,33 +138,78 @@ def _split(row: Profile, k: int) -> _Split:
     return _Split(head, tail, head_squares, tail_squares, largest)
 
 
+def _log_mean(logs: Array) -> Array:
+    """log of the mean over samples, the last axis."""
+    return _log_sum(logs) - np.log(logs.shape[-1])
+
+
 def _mean(logs: Array, log: bool) -> float:
     """The mean over samples, from their logarithms; its own logarithm on request, where it may be below 1e-308."""
-    mean = float(_log_sum(logs)) - float(np.log(len(logs)))
+    mean = float(_log_mean(logs))
     return mean if log else float(np.exp(mean))
 
 
+def log_tail_masses(row: Profile, k: Array) -> Array:
+    """(k,): logarithms of the tail mass at whole k, which may be beyond any integer type; all bulk ones at once."""
+    count = row.top.shape[1]
+    means = np.empty(len(k))
+    bulk = k > count
+    if bulk.any():
+        tails = log_ndtr(_scores_at(row, k[bulk, None]) - row.sigma)
+        means[bulk] = _log_mean(tails - row.total)
+    below = log_ndtr(row.floor - row.sigma)
+    for index in np.flatnonzero(~bulk):
+        left = row.top[:, int(k[index]) :]
+        tail = np.logaddexp(below, _log_sum(left)) if left.shape[1] else below
+        means[index] = _log_mean(tail - row.total)
+    return means
+
+
 def tail_mass(row: Profile, k: int, log: bool = False) -> float:
-    return _mean(_split(row, k).tail - row.total, log)
+    mean = float(log_tail_masses(row, np.array([float(k)]))[0])
+    return mean if log else float(np.exp(mean))
 
 
-def _row_l2_squared(row: Profile, k: int) -> Array:
-    """In the units of the weights: divided by the squared total it is the squared error."""
+@dataclass(frozen=True)
+class _Errors:
+    """Logs of the means over samples of the errors at one k, in all norms but the tail mass."""
+
+    l2: float
+    l2_squared: float
+    linf: float
+    output: float
+
+
+# One split of the row serves all norms, which the claims and figures ask for one after the other.
+@lru_cache(maxsize=65536)
+def _errors(n: float, sigma: float, k: int) -> _Errors:
+    row = profile(n, sigma)
     parts = _split(row, k)
-    return np.logaddexp(2.0 * (parts.tail - parts.head) + parts.head_squares, parts.tail_squares)
+    # In the units of the weights: divided by the squared total it is the squared error.
+    squared = np.logaddexp(2.0 * (parts.tail - parts.head) + parts.head_squares, parts.tail_squares)
+    largest = np.maximum(row.top[:, 0] + parts.tail - parts.head, parts.largest_left)
+    return _Errors(
+        _mean(0.5 * squared - row.total, log=True),
+        _mean(squared - 2.0 * row.total, log=True),
+        _mean(largest - row.total, log=True),
+        _mean(0.5 * (squared - row.squares), log=True),
+    )
+
+
+def _error(mean: float, log: bool) -> float:
+    return mean if log else float(np.exp(mean))
 
 
 def row_l2_error(row: Profile, k: int, log: bool = False) -> float:
-    return _mean(0.5 * _row_l2_squared(row, k) - row.total, log)
+    return _error(_errors(row.n, row.sigma, k).l2, log)
 
 
 def row_l2_squared(row: Profile, k: int, log: bool = False) -> float:
-    return _mean(_row_l2_squared(row, k) - 2.0 * row.total, log)
+    return _error(_errors(row.n, row.sigma, k).l2_squared, log)
 
 
 def row_linf_error(row: Profile, k: int, log: bool = False) -> float:
-    parts = _split(row, k)
-    return _mean(np.maximum(row.top[:, 0] + parts.tail - parts.head, parts.largest_left) - row.total, log)
+    return _error(_errors(row.n, row.sigma, k).linf, log)
 
 
 def k_epsilon(row: Profile, epsilon: float, log: bool = False) -> float:
@@ -185,7 +234,7 @@ def largest_score(row: Profile, log: bool = False) -> float:
 
 def output_error_relative(row: Profile, k: int, log: bool = False) -> float:
     """‖(p - p_hat)V‖ / ‖pV‖ for values that do not depend on the keys: the values' scale cancels."""
-    return _mean(0.5 * (_row_l2_squared(row, k) - row.squares), log)
+    return _error(_errors(row.n, row.sigma, k).output, log)
 
 
 def participation_ratio(row: Profile, log: bool = False) -> float:
