@@ -32,6 +32,7 @@ STYLE = {
     "mathtext.fontset": "dejavusans",
     "axes.titlesize": 9.5,
     "axes.titlepad": 7,
+    "axes.titley": 1.0,  # where it is anyway, but for an offset of an axis: looked for at every drawing
     "axes.labelsize": 9,
     "axes.edgecolor": "#666666",
     "axes.labelcolor": INK,

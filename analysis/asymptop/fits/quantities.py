@@ -257,7 +257,6 @@ def expected_draw_values(case: Case, quantity: Quantity, parameter: Parameter) -
         return None
 
     def compute() -> Array:
-        sigma = case.values("sigma_i").astype(float)
-        return finite_size.draw_means(case.n, sigma, lambda row: log_expected(row, parameter, case.n))
+        return finite_size.draw_means(case.n, case.sigma_i, lambda row: log_expected(row, parameter, case.n))
 
     return case.kept((quantity.name, parameter, "expected"), compute)

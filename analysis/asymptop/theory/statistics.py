@@ -64,15 +64,22 @@ def estimate(draw_values: Array, confidence: float = CONFIDENCE) -> Estimate:
 
 
 @lru_cache(maxsize=4)
-def bootstrap_picks(seed: int, resamples: int, draws: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
-    """Which draws make each resample, (resample, draw) for each count of draws. Series of as many draws share them."""
+def bootstrap_picks(seed: int, resamples: int, draws: tuple[int, ...]) -> tuple[Array, ...]:
+    """How often a resample holds each draw, (resample, draw) per count of draws. Series of as many draws share them."""
     generator = np.random.default_rng(seed)
-    return tuple(generator.integers(0, count, size=(resamples, count)) for count in draws)
+    return tuple(_times_picked(generator.integers(0, count, size=(resamples, count))) for count in draws)
 
 
-def bootstrap_means(draw_values: Array, picks: NDArray[np.int64]) -> Array:
-    """Means of the resamples of the draws that bootstrap_picks chose, all at once."""
-    return np.asarray(draw_values, dtype=np.float64)[picks].mean(axis=1)
+def _times_picked(picks: NDArray[np.int64]) -> Array:
+    resamples, draws = picks.shape
+    places = picks + draws * np.arange(resamples)[:, None]
+    return np.bincount(places.ravel(), minlength=picks.size).reshape(picks.shape).astype(np.float64)
+
+
+def bootstrap_means(draw_values: Array, picks: Array) -> Array:
+    """Means of the resamples that bootstrap_picks chose, all at once."""
+    values = np.asarray(draw_values, dtype=np.float64)
+    return picks @ values / len(values)
 
 
 @lru_cache(maxsize=256)
