@@ -16,7 +16,7 @@ from ..io.series import Series, group_panels
 from . import entries, errors, needed_keys, phase
 from . import simulated as simulated_figures
 from .plot_data import Plot
-from .style import STYLE, lay_out
+from .style import STYLE, keep_formulas, lay_out
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def render_plots(builders: Sequence[Callable[[], Plot | None]], folder: Path | N
     """One after the other; a builder without data gives None."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+    keep_formulas()
     rendered = []
     with plt.rc_context(STYLE):
         for build in builders:
