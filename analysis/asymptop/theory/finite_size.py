@@ -21,10 +21,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.special import log_ndtr, ndtr, ndtri_exp
-from scipy.stats import qmc
 
 from .statistics import Array
 
@@ -33,16 +31,13 @@ SAMPLES = 512
 _NODES = 13
 
 
-def _gammas() -> Array:
-    """(sample, TOP): partial sums of unit exponentials, from shifted Sobol points; the first one at midpoints."""
+@lru_cache(maxsize=1)
+def _log_gammas() -> Array:
+    """(sample, TOP): logs of sums of 1, 2, ... unit exponentials, from shifted Sobol points; the first at midpoints."""
     shift = np.random.default_rng(7).random(TOP)
     shift[0] = 0.5 / SAMPLES
-    uniform = (qmc.Sobol(TOP, scramble=False).random(SAMPLES) + shift) % 1.0
-    return np.cumsum(-np.log1p(-uniform), axis=1)
-
-
-_GAMMAS = _gammas()
-_LOG_GAMMAS = np.log(_GAMMAS)
+    uniform = (scipy.stats.qmc.Sobol(TOP, scramble=False).random(SAMPLES) + shift) % 1.0
+    return np.log(np.cumsum(-np.log1p(-uniform), axis=1))
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,9 @@ def _log_between(low: Array, high: Array) -> Array:
     """log(Phi(high) - Phi(low)), from the side on which both are small."""
     right = low > 0
     return np.where(
-        right, _log_difference(log_ndtr(-low), log_ndtr(-high)), _log_difference(log_ndtr(high), log_ndtr(low))
+        right,
+        _log_difference(scipy.special.log_ndtr(-low), scipy.special.log_ndtr(-high)),
+        _log_difference(scipy.special.log_ndtr(high), scipy.special.log_ndtr(low)),
     )
 
 
@@ -91,11 +88,11 @@ def _square_unit(n: float, sigma: float) -> float:
 @lru_cache(maxsize=512)
 def profile(n: float, sigma: float) -> Profile:
     count = int(min(TOP, n))
-    scores = -ndtri_exp(np.minimum(_LOG_GAMMAS[:, :count] - np.log(n), np.log1p(-1e-12)))
+    scores = -scipy.special.ndtri_exp(np.minimum(_log_gammas()[:, :count] - np.log(n), np.log1p(-1e-12)))
     floor = scores[:, -1]
     top = sigma * scores - sigma**2 / 2.0 - np.log(n)
-    total = np.logaddexp(_log_sum(top), log_ndtr(floor - sigma))
-    below = _square_unit(n, sigma) + log_ndtr(floor - 2.0 * sigma)
+    total = np.logaddexp(_log_sum(top), scipy.special.log_ndtr(floor - sigma))
+    below = _square_unit(n, sigma) + scipy.special.log_ndtr(floor - 2.0 * sigma)
     return Profile(n, sigma, floor, top, total, np.logaddexp(_log_sum(2.0 * top), below))
 
 
@@ -113,10 +110,10 @@ class _Split:
 def _scores_at(row: Profile, k: float | Array) -> Array:
     """(sample,) or (k, sample): the score of the k-th largest key, for k beyond the drawn ones."""
     count = row.top.shape[1]
-    above = ndtr(-row.floor)
+    above = scipy.special.ndtr(-row.floor)
     share = (k - count) / (row.n - count) if row.n > count else np.ones(np.shape(k))
     with np.errstate(divide="ignore"):
-        return -ndtri_exp(np.minimum(np.log(above + share * (1.0 - above)), 0.0))
+        return -scipy.special.ndtri_exp(np.minimum(np.log(above + share * (1.0 - above)), 0.0))
 
 
 def _split(row: Profile, k: int) -> _Split:
@@ -124,7 +121,7 @@ def _split(row: Profile, k: int) -> _Split:
     score = _scores_at(row, k) if k > count else row.floor
     kept = row.top[:, : min(k, count)]
     head, head_squares = _log_sum(kept), _log_sum(2.0 * kept)
-    tail, tail_squares = log_ndtr(score - sigma), unit + log_ndtr(score - 2.0 * sigma)
+    tail, tail_squares = scipy.special.log_ndtr(score - sigma), unit + scipy.special.log_ndtr(score - 2.0 * sigma)
     largest = sigma * score - sigma**2 / 2.0 - row.log_n
     if k > count:
         head = np.logaddexp(head, _log_between(score - sigma, row.floor - sigma))
@@ -155,9 +152,9 @@ def log_tail_masses(row: Profile, k: Array) -> Array:
     means = np.empty(len(k))
     bulk = k > count
     if bulk.any():
-        tails = log_ndtr(_scores_at(row, k[bulk, None]) - row.sigma)
+        tails = scipy.special.log_ndtr(_scores_at(row, k[bulk, None]) - row.sigma)
         means[bulk] = _log_mean(tails - row.total)
-    below = log_ndtr(row.floor - row.sigma)
+    below = scipy.special.log_ndtr(row.floor - row.sigma)
     for index in np.flatnonzero(~bulk):
         left = row.top[:, int(k[index]) :]
         tail = np.logaddexp(below, _log_sum(left)) if left.shape[1] else below
@@ -214,10 +211,10 @@ def row_linf_error(row: Profile, k: int, log: bool = False) -> float:
 
 def k_epsilon(row: Profile, epsilon: float, log: bool = False) -> float:
     """Smallest k with tail_mass <= epsilon, per sample: from the drawn keys where few suffice, else from the bulk."""
-    bulk_weight = log_ndtr(row.floor - row.sigma)
+    bulk_weight = scipy.special.log_ndtr(row.floor - row.sigma)
     target = np.log(epsilon) + row.total
-    score = row.sigma + ndtri_exp(np.minimum(target, bulk_weight))
-    bulk = row.log_n + log_ndtr(-np.minimum(score, row.floor))
+    score = row.sigma + scipy.special.ndtri_exp(np.minimum(target, bulk_weight))
+    bulk = row.log_n + scipy.special.log_ndtr(-np.minimum(score, row.floor))
     # Tails past the first 1, 2, ... drawn keys, summed from the small end.
     ends = np.concatenate([bulk_weight[:, None], row.top[:, :0:-1]], axis=1)
     tails = np.logaddexp.accumulate(ends, axis=1)[:, ::-1]
@@ -228,7 +225,7 @@ def k_epsilon(row: Profile, epsilon: float, log: bool = False) -> float:
 
 def largest_score(row: Profile, log: bool = False) -> float:
     """Mean of the largest of n standard normals."""
-    mean = float(np.mean(-ndtri_exp(_LOG_GAMMAS[:, 0] - row.log_n)))
+    mean = float(np.mean(-scipy.special.ndtri_exp(_log_gammas()[:, 0] - row.log_n)))
     return float(np.log(mean)) if log else mean
 
 
@@ -254,7 +251,7 @@ def _entropy(row: Profile) -> Array:
     sigma, unit = row.sigma, row.log_n + row.sigma**2 / 2.0
     shifted = row.floor - sigma
     log_density = -np.square(shifted) / 2.0 - 0.5 * np.log(2.0 * np.pi)
-    bulk = sigma * (sigma * np.exp(log_ndtr(shifted) - row.total) - np.exp(log_density - row.total))
+    bulk = sigma * (sigma * np.exp(scipy.special.log_ndtr(shifted) - row.total) - np.exp(log_density - row.total))
     drawn = np.sum(np.exp(row.top - row.total[:, None]) * (row.top + unit), axis=1)
     return row.total + unit - bulk - drawn
 
@@ -274,7 +271,7 @@ def count_p_above(row: Profile, threshold: float, log: bool = False) -> float:
     drawn = np.sum(row.top > cut[:, None], axis=1)
     score = (cut + row.log_n) / row.sigma + row.sigma / 2.0
     count = row.top.shape[1]
-    bulk = np.maximum(row.log_n + log_ndtr(-score), np.log(count))
+    bulk = np.maximum(row.log_n + scipy.special.log_ndtr(-score), np.log(count))
     with np.errstate(divide="ignore"):
         return _mean(np.where(drawn == count, bulk, np.log(drawn)), log)
 
@@ -291,5 +288,5 @@ def draw_means(n: int, sigma_i: NDArray[np.float64], log_function: Callable[[Pro
     nodes = np.linspace(low, high, _NODES)
     logs = np.array([log_function(profile(n, s)) for s in nodes])
     if np.all(np.isfinite(logs)):
-        return np.exp(CubicSpline(nodes, logs)(sigma_i)).mean(axis=1)
+        return np.exp(scipy.interpolate.CubicSpline(nodes, logs)(sigma_i)).mean(axis=1)
     return np.interp(sigma_i, nodes, np.exp(logs)).mean(axis=1)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy  # which loads scipy.special at its first use: no list of options waits for it
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -59,7 +59,7 @@ def estimate(draw_values: Array, confidence: float = CONFIDENCE) -> Estimate:
     if draws < 2:
         return Estimate(mean, float("nan"), Interval(-np.inf, np.inf), draws)
     error = float(standard_error(values))
-    reach = float(stats.t.ppf(0.5 + confidence / 2, draws - 1)) * error
+    reach = float(scipy.special.stdtrit(draws - 1, 0.5 + confidence / 2)) * error
     return Estimate(mean, error, Interval(mean - reach, mean + reach), draws)
 
 
@@ -92,4 +92,4 @@ def small_sample_stretch(draws: int, confidence: float = CONFIDENCE) -> float:
     if draws < 2:
         return float("inf")
     level = 0.5 + confidence / 2
-    return float(np.sqrt(draws / (draws - 1)) * stats.t.ppf(level, draws - 1) / stats.norm.ppf(level))
+    return float(np.sqrt(draws / (draws - 1)) * scipy.special.stdtrit(draws - 1, level) / scipy.special.ndtri(level))
