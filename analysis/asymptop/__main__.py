@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -21,6 +22,10 @@ COMMANDS = {
     "validate": "check a results file against reference values and against itself",
     "jobs": "what a cluster run cost, against what was planned",
 }
+
+
+# Whose matrices are so small that the threads of a BLAS would only wait for one another.
+_ONE_THREAD = ("report", "scaling", "advise", "validate")
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def program() -> int:
     """As run from a shell."""
     named = [word for word in sys.argv[1:2] if not word.startswith("-")]
+    if named and named[0] in _ONE_THREAD:
+        for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read when numpy is first imported
+            os.environ.setdefault(variable, "1")
     return run_command(" ".join(["asymptop", *named]), main)
 
 

@@ -159,3 +159,12 @@ def test_rows_are_expected_at_their_own_sigma() -> None:
     found = finite_size.draw_means(4096, sigma, expected)
     direct = [np.mean([np.exp(expected(finite_size.profile(4096, float(s)))) for s in draw]) for draw in sigma]
     np.testing.assert_allclose(found, direct, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("n", "sigma"), [(16.0, 1.0), (4096.0, 0.5), (2.0**60, 9.0), (2.0**960, 25.0)])
+def test_tail_masses_of_many_k_are_those_of_each(n: float, sigma: float) -> None:
+    row = finite_size.profile(n, sigma)
+    keys = np.unique([k for k in (1.0, 2.0, 23.0, 24.0, 25.0, 1000.0, float(np.floor(n**0.9)), n) if k <= n])
+    each = [finite_size.tail_mass(row, int(k), log=True) for k in keys]
+    np.testing.assert_array_equal(finite_size.log_tail_masses(row, keys), each)
+    assert np.all(np.diff(each) < 1e-14)

@@ -114,3 +114,14 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(asymptop.ResultsError, match="no such file") as error:
         asymptop.open_results(tmp_path / "none.h5")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("command", ["advise", "weights", "convert"])
+def test_help_does_not_wait_for_scipy(command: str, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from asymptop.__main__ import build_parser
+build_parser("{command}")
+print([name for name in sys.modules if name.startswith(("scipy.special", "scipy.stats", "scipy.interpolate"))])
+"""
+    assert run_python(code, tmp_path).strip() == "[]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -14,12 +15,15 @@ import pytest
 from asymptop import __main__ as command_line
 from asymptop.claims.registry import CLAIMS
 from asymptop.commands import report as report_command
+from asymptop.figures import style
 from asymptop.fits.quantities import TAIL_MASS
 from asymptop.io.reader import open_results
 from asymptop.io.series import group_series
 from asymptop.report.inputs import judge_inputs, primary
 from asymptop.report.sections import prose
 from make_results import Study, write_results
+from matplotlib import pyplot as plt
+from matplotlib.mathtext import MathTextParser
 
 FIGURES = {
     "needed_keys_against_n", "needed_keys_by_norm",
@@ -162,6 +166,32 @@ def test_figures_and_their_data(made: tuple[str, Path]) -> None:
     for row in rows:
         assert float(row["low"]) <= float(row["measured"]) <= float(row["high"])
         assert 0 < float(row["expected"]) <= 1
+
+
+def test_a_laid_out_figure_is_drawn_once_per_file() -> None:
+    """It keeps its places without the engine, which would lay it out, and draw it, again for every format."""
+    with plt.rc_context(style.STYLE):
+        figure, (place,) = style.panel_grid(1)
+        place.set_title("a title")
+        before = place.get_position().bounds
+        style.lay_out(figure)
+        assert figure.get_layout_engine() is None
+        laid_out = place.get_position().bounds
+        assert laid_out != before
+        drawn = []
+        figure.canvas.mpl_connect("draw_event", drawn.append)
+        figure.savefig(io.BytesIO(), format="png")
+        assert len(drawn) == 1
+        assert place.get_position().bounds == laid_out
+        plt.close(figure)
+
+
+def test_a_formula_is_set_once_for_all_panels() -> None:
+    style.keep_formulas()
+    parser = MathTextParser("path")
+    formulas = [f"$2^{{{power}}}$" for power in range(200)]
+    first, again = ([parser.parse(text) for text in formulas] for _ in range(2))
+    assert all(a is b for a, b in zip(first, again, strict=True))
 
 
 def test_table_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str], draw_only: Callable[..., None]) -> None:

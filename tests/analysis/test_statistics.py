@@ -49,6 +49,14 @@ def test_bootstrap_spread_is_the_plug_in_standard_error() -> None:
     assert means.mean() == pytest.approx(draws.mean(), rel=0.01)
 
 
+def test_bootstrap_means_are_those_of_the_draws_picked() -> None:
+    values = np.random.default_rng(5).exponential(size=7)
+    (times,) = bootstrap_picks(3, 50, (7,))
+    assert (times.sum(axis=1) == 7).all()
+    picked = np.random.default_rng(3).integers(0, 7, size=(50, 7))
+    np.testing.assert_allclose(bootstrap_means(values, times), values[picked].mean(axis=1), rtol=1e-14)
+
+
 def test_stretch_turns_the_percentile_interval_into_students() -> None:
     expected = np.sqrt(10 / 9) * stats.t.ppf(0.975, 9) / stats.norm.ppf(0.975)
     assert small_sample_stretch(10) == pytest.approx(expected)

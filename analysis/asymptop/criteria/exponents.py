@@ -74,7 +74,7 @@ def _closed_form_gap(claim: Claim, series: Series, line: Line, measured: Sequenc
     gaps = []
     for point in measured:
         case = next(c for c in series.cases if c.n == point.n)
-        sigma = case.values("sigma_i").astype(float)
+        sigma = case.sigma_i
         values = claim.closed_form(case.n, line.parameter_of(case), sigma)
         gaps.append(abs(point.mean / float(np.mean(values ** (1.0 / point.power))) ** point.power - 1.0))
     return max(gaps)

@@ -69,7 +69,7 @@ def _ratios(claim: Claim, series: Series, line: Line) -> list[tuple[int, Array]]
             found.append((point.n, point.draw_values))
             continue
         case = _case_at(series, point.n)
-        sigma = case.values("sigma_i").astype(float)
+        sigma = case.sigma_i
         found.append(
             (point.n, point.draw_values / claim.closed_form(case.n, line.parameter_of(case), sigma).mean(axis=1))
         )

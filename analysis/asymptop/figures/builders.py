@@ -16,7 +16,7 @@ from ..io.series import Series, group_panels
 from . import entries, errors, needed_keys, phase
 from . import simulated as simulated_figures
 from .plot_data import Plot
-from .style import STYLE
+from .style import STYLE, keep_formulas, lay_out
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ def render_plots(builders: Sequence[Callable[[], Plot | None]], folder: Path | N
     """One after the other; a builder without data gives None."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+    keep_formulas()
     rendered = []
     with plt.rc_context(STYLE):
         for build in builders:
             plot = build()
             if plot is None:
                 continue
-            plot.canvas.draw_without_rendering()  # lays the figure out, once for all formats
-            plot.canvas.set_layout_engine("none")
+            lay_out(plot.canvas)
             if folder is not None:
                 _write_files(plot, folder)
             rendered.append(

@@ -42,7 +42,7 @@ def _formula_of_k_epsilon(place: Axes, panel: Panel, epsilon: float, tint: str) 
     points = []
     for case in series.cases:
         if case.sigma < predictions.freezing_sigma(case.n):
-            sigma = case.values("sigma_i").astype(float)
+            sigma = case.sigma_i
             points.append((case.n, float(np.mean(predictions.k_epsilon(case.n, epsilon, sigma)))))
     if len(points) < 2:
         return False

@@ -72,22 +72,27 @@ def measured_slopes(series: Series) -> list[PhasePoint]:
     return found
 
 
-def _expected_tail_mass(n: float, sigma: float, k: float) -> float:
-    """The expectation at a k between integers, interpolated in logarithms."""
-    low = max(1, int(np.floor(k)))
-    row = finite_size.profile(n, sigma)
-    first, second = (np.log(finite_size.tail_mass(row, x)) for x in (low, low + 1))
-    share = np.log(k / low) / np.log((low + 1) / low)
-    return float(np.exp(first + share * (second - first)))
+def _log_expected_tail_masses(n: float, sigma: float, k: Array) -> Array:
+    """Logs of the expectations at k between integers, interpolated in logarithms."""
+    low = np.maximum(1.0, np.floor(k))
+    ends = finite_size.log_tail_masses(finite_size.profile(n, sigma), np.concatenate([low, low + 1.0]))
+    first, second = np.split(ends, 2)
+    share = np.log(k / low) / np.log((low + 1.0) / low)
+    return first + share * (second - first)
+
+
+def expected_slopes(c: float, exponents: Array, low: float, high: float) -> Array:
+    """Of the tail mass between two n, along k = n^C for every C."""
+    first, second = (_log_expected_tail_masses(n, c * np.sqrt(np.log(n)), n**exponents) for n in (low, high))
+    return (second - first) / np.log(high / low)
 
 
 def expected_slope(c: float, exponent: float, low: float, high: float) -> float:
-    values = [_expected_tail_mass(n, c * np.sqrt(np.log(n)), n**exponent) for n in (low, high)]
-    return float(np.log(values[1] / values[0]) / np.log(high / low))
+    return float(expected_slopes(c, np.array([exponent]), low, high)[0])
 
 
 def _field(c: Array, exponents: Array, low: float, high: float) -> Array:
-    return np.array([[expected_slope(float(x), float(y), low, high) for x in c] for y in exponents])
+    return np.stack([expected_slopes(float(x), exponents, low, high) for x in c], axis=1)
 
 
 def phase_diagram(panels: Sequence[Panel]) -> Plot | None:

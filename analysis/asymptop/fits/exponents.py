@@ -125,17 +125,17 @@ def usable_points(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
 
 
 def _resampled_logs(points: Sequence[Point], resamples: int, seed: int) -> Array:
-    """(resample, point): logarithms of bootstrapped means, stretched for few draws. Draws are independent across n."""
+    """(point, resample): logarithms of bootstrapped means, stretched for few draws. Draws are independent across n."""
     picks = bootstrap_picks(seed, resamples, tuple(len(point.draw_values) for point in points))
-    columns = []
-    for point, picked in zip(points, picks, strict=True):
+    samples = np.empty((len(points), resamples))
+    for row, point, picked in zip(samples, points, picks, strict=True):
         centre = np.log(np.mean(point.draw_values))
         stretch = small_sample_stretch(len(point.draw_values))
         means = bootstrap_means(point.draw_values, picked)
         with np.errstate(divide="ignore", invalid="ignore"):
             deviation = stretch * (np.log(np.where(means > 0, means, np.nan)) - centre)
-        columns.append(point.power * (centre + deviation))
-    return np.stack(columns, axis=1)
+        row[:] = point.power * (centre + deviation)
+    return samples
 
 
 def _slope_weights(log_n: Array, weights: Array) -> Array:
@@ -151,12 +151,25 @@ def _bend_weights(log_n: Array, weights: Array) -> Array:
     return (np.linalg.pinv(design * root) * root.T)[2]
 
 
-def _percentile_interval(samples: Array, value: float) -> Interval:
-    if not np.any(np.isfinite(samples)):
-        return Interval(-np.inf, np.inf)
+def _percentile_intervals(samples: Array, coefficients: Array, values: Array) -> list[Interval]:
+    """Of every linear combination of the points, (combination, point), with its value; `samples` is (point, resample).
+
+    A resample without a logarithm at a point counts for no combination that the point is part of.
+    """
+    if np.all(np.isfinite(samples)):
+        combined, percentile = coefficients @ samples, np.percentile
+    else:
+        combined = np.stack([one[one != 0.0] @ samples[one != 0.0] for one in coefficients])
+        percentile = np.nanpercentile
+    known = np.isfinite(combined).any(axis=1)
     tail = 50.0 * (1.0 - CONFIDENCE)
-    low, high = np.nanpercentile(samples, [tail, 100.0 - tail])
-    return Interval(min(float(low), value), max(float(high), value))
+    low, high = np.full(len(values), -np.inf), np.full(len(values), np.inf)
+    if known.any():
+        low[known], high[known] = percentile(combined[known], [tail, 100.0 - tail], axis=1)
+    return [
+        Interval(min(float(lower), float(value)), max(float(upper), float(value)))
+        for lower, upper, value in zip(low, high, values, strict=True)
+    ]
 
 
 def _inverse_variances(points: Sequence[Point]) -> Array:
@@ -165,12 +178,6 @@ def _inverse_variances(points: Sequence[Point]) -> Array:
     if not np.all(np.isfinite(relative)):
         return np.ones(len(points))
     return 1.0 / np.maximum(relative, _SMALLEST_RELATIVE_ERROR) ** 2
-
-
-def _weighted_slope(points: Sequence[Point], x: Array, logs: Array, samples: Array, weights: Array) -> Slope:
-    coefficients = _slope_weights(x, weights)
-    value = float(coefficients @ logs)
-    return Slope(points[0].n, points[-1].n, value, _percentile_interval(samples @ coefficients, value))
 
 
 def _misfit(points: Sequence[Point], x: Array, logs: Array, slope: float) -> float:
@@ -193,14 +200,6 @@ def _widened(slope: Slope, factor: float) -> Slope:
     return replace(slope, interval=Interval(low, high))
 
 
-def _bend(points: Sequence[Point], x: Array, logs: Array, samples: Array, weights: Array) -> Slope | None:
-    if len({p.n for p in points}) < 3:
-        return None
-    coefficients = _bend_weights(x, weights)
-    value = float(coefficients @ logs)
-    return Slope(points[0].n, points[-1].n, value, _percentile_interval(samples @ coefficients, value))
-
-
 def fit_power_and_root(points: Sequence[Point], accuracy: float) -> Slope | None:
     """The exponent e of a n^e exp(b sqrt(log n)), b free: what the data say of e where sqrt(log n) may correct it.
 
@@ -215,23 +214,50 @@ def fit_power_and_root(points: Sequence[Point], accuracy: float) -> Slope | None
     coefficients = (np.linalg.pinv(design * root) * root.T)[1]
     logs = np.array([p.power * np.log(np.mean(p.draw_values)) for p in used])
     value = float(coefficients @ logs)
-    interval = _percentile_interval(_resampled_logs(used, RESAMPLES, SEED) @ coefficients, value)
+    (interval,) = _percentile_intervals(
+        _resampled_logs(used, RESAMPLES, SEED), coefficients[None, :], np.array([value])
+    )
     blur = accuracy * float(np.sum(np.abs(coefficients)))
     return Slope(used[0].n, used[-1].n, value, Interval(interval.low - blur, interval.high + blur))
 
 
-def _hold_out(points: Sequence[Point], x: Array, logs: Array, samples: Array, weights: Array) -> HeldOut | None:
-    """Three n at least: two for the fit, and the largest, which it has not seen."""
-    seen = [i for i, p in enumerate(points) if p.n < points[-1].n]
-    if len({points[i].n for i in seen}) < 2:
-        return None
-    slope = _slope_weights(x[seen], weights[seen])
+def _prediction_weights(seen: Sequence[int], x: Array, weights: Array) -> Array:
+    """Coefficients c with sum c_i y_i = the line through the points seen, at the last point."""
+    line = np.zeros(len(x))
     level = weights[seen] / np.sum(weights[seen])
-    line = level + slope * (x[-1] - float(level @ x[seen]))
-    predicted = float(line @ logs[seen])
-    deviation = float(logs[-1]) - predicted
-    interval = _percentile_interval(samples[:, -1] - samples[:, seen] @ line, deviation)
-    return HeldOut(points[-1].n, float(np.exp(predicted)), float(np.exp(logs[-1])), interval)
+    line[seen] = level + _slope_weights(x[seen], weights[seen]) * (x[-1] - float(level @ x[seen]))
+    return line
+
+
+def _among(count: int, chosen: Sequence[int], coefficients: Array) -> Array:
+    """Coefficients of some of `count` points, zero for the others."""
+    found = np.zeros(count)
+    found[chosen] = coefficients
+    return found
+
+
+def _combinations(sizes: Sequence[int], x: Array, weights: Array) -> dict[str, tuple[int, int, Array]]:
+    """(smallest n, largest n, coefficients of the logarithms) of everything that is asked of a line. Three n at least
+    for all but the slopes: two for a fit, and one that it has not seen, or that bends it."""
+    count, last = len(sizes), sizes[-1]
+    found = {"all": (sizes[0], last, _slope_weights(x, weights))}
+    for left in range(count - 1):
+        pair = [left, left + 1]
+        if sizes[left + 1] > sizes[left]:
+            slope = _among(count, pair, _slope_weights(x[pair], np.ones(2)))
+            found[f"local {left}"] = (sizes[left], sizes[left + 1], slope)
+    rest = [i for i, n in enumerate(sizes) if n > sizes[0]]
+    if len({sizes[i] for i in rest}) >= 2:
+        slope = _among(count, rest, _slope_weights(x[rest], weights[rest]))
+        found["without smallest"] = (sizes[rest[0]], last, slope)
+    if len(set(sizes)) >= 3:
+        found["bend"] = (sizes[0], last, _bend_weights(x, weights))
+    seen = [i for i, n in enumerate(sizes) if n < last]
+    if len({sizes[i] for i in seen}) >= 2:
+        off = -_prediction_weights(seen, x, weights)
+        off[-1] += 1.0
+        found["held out"] = (last, last, off)
+    return found
 
 
 def fit_power(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = SEED, scale: str = "n") -> PowerFit:
@@ -250,31 +276,33 @@ def _fit_of_values(key: tuple[tuple[int, bytes, float, str], ...], resamples: in
         raise FitError(f"{len(used)} usable n; a slope needs two")
     x = abscissa([p.n for p in used], scale)
     logs = np.array([p.power * np.log(np.mean(p.draw_values)) for p in used])
-    samples = _resampled_logs(used, resamples, seed)
     weights = _inverse_variances(used)
-    overall = _weighted_slope(used, x, logs, samples, weights)
-    overall = _widened(overall, _misfit(used, x, logs, overall.value))
-    local = []
-    for left, right in zip(range(len(used)), range(1, len(used)), strict=False):
-        if used[right].n > used[left].n:
-            pair = slice(left, right + 1)
-            local.append(_weighted_slope(used[pair], x[pair], logs[pair], samples[:, pair], np.ones(2)))
-    rest = [i for i, p in enumerate(used) if p.n > used[0].n]
-    without = None
-    if len({used[i].n for i in rest}) >= 2:
-        kept = [used[i] for i in rest]
-        without = _weighted_slope(kept, x[rest], logs[rest], samples[:, rest], weights[rest])
-        without = _widened(without, _misfit(kept, x[rest], logs[rest], without.value))
+    asked = _combinations([p.n for p in used], x, weights)
+    coefficients = np.stack([one for _, _, one in asked.values()])
+    values = coefficients @ logs
+    intervals = _percentile_intervals(_resampled_logs(used, resamples, seed), coefficients, values)
+    slopes = {
+        name: Slope(low, high, float(value), interval)
+        for (name, (low, high, _)), value, interval in zip(asked.items(), values, intervals, strict=True)
+    }
+    overall = _widened(slopes["all"], _misfit(used, x, logs, slopes["all"].value))
+    without = slopes.get("without smallest")
+    if without is not None:
+        rest = [i for i, p in enumerate(used) if p.n > used[0].n]
+        without = _widened(without, _misfit([used[i] for i in rest], x[rest], logs[rest], without.value))
+    held = slopes.get("held out")
     prefactor = float(np.exp(np.sum(weights * (logs - overall.value * x)) / np.sum(weights)))
     return PowerFit(
         overall.value,
         prefactor,
         overall.interval,
-        tuple(local),
+        tuple(slope for name, slope in slopes.items() if name.startswith("local")),
         without,
-        _bend(used, x, logs, samples, weights),
+        slopes.get("bend"),
         tuple(used),
         tuple(excluded),
-        _hold_out(used, x, logs, samples, weights),
+        None
+        if held is None
+        else HeldOut(held.n_high, float(np.exp(logs[-1] - held.value)), float(np.exp(logs[-1])), held.interval),
         scale,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
 from ..io.reader import Case
 from ..io.series import Series
@@ -66,9 +66,11 @@ def _count_above(case: Case, threshold: Parameter) -> Array:
 
 
 def _share_above(case: Case, threshold: Parameter) -> Array:
-    keys = case.values("row_n")
-    counts = case.values("count_p_above")[:, :, case.threshold.index(str(threshold))]
-    return mean_over_rows(counts / np.maximum(keys, 1))
+    def shares() -> Array:
+        counts = case.values("count_p_above")[:, :, case.threshold.index(str(threshold))]
+        return mean_over_rows(counts / np.maximum(case.values("row_n"), 1))
+
+    return case.kept(("share_p_above", threshold), shares)
 
 
 def _largest_score(case: Case, _: Parameter) -> Array:
@@ -82,11 +84,15 @@ def _largest_score(case: Case, _: Parameter) -> Array:
 def _exceedance(case: Case, threshold: Parameter) -> Array:
     """Entries with p > t over what normal logits of each row's own mean, sigma and log-sum-exp give."""
     column = case.threshold.index(str(threshold))
-    cut = np.log(case.threshold_value[column]) + case.values("log_sum_exp") - case.values("logit_mean")
-    expected = mean_over_rows(case.values("row_n") * ndtr(-cut / case.values("sigma_i")))
-    if np.mean(expected) < _FEWEST_COUNTED:
-        return np.full(case.draws, np.nan)
-    return mean_over_rows(case.values("count_p_above")[:, :, column]) / np.mean(expected)
+
+    def ratios() -> Array:
+        cut = np.log(case.threshold_value[column]) + case.values("log_sum_exp") - case.values("logit_mean")
+        expected = mean_over_rows(case.values("row_n") * scipy.special.ndtr(-cut / case.values("sigma_i")))
+        if np.mean(expected) < _FEWEST_COUNTED:
+            return np.full(case.draws, np.nan)
+        return mean_over_rows(case.values("count_p_above")[:, :, column]) / np.mean(expected)
+
+    return case.kept(("exceedance_over_normal", threshold), ratios)
 
 
 TAIL_MASS = Quantity(
@@ -257,7 +263,6 @@ def expected_draw_values(case: Case, quantity: Quantity, parameter: Parameter) -
         return None
 
     def compute() -> Array:
-        sigma = case.values("sigma_i").astype(float)
-        return finite_size.draw_means(case.n, sigma, lambda row: log_expected(row, parameter, case.n))
+        return finite_size.draw_means(case.n, case.sigma_i, lambda row: log_expected(row, parameter, case.n))
 
     return case.kept((quantity.name, parameter, "expected"), compute)

@@ -161,6 +161,11 @@ class Case:
             self._kept[key] = compute()
         return self._kept[key]
 
+    @property
+    def sigma_i(self) -> Array:
+        """(draw, row): read once, since every expectation is one at each row's own sigma."""
+        return self.kept("sigma_i, each", lambda: self.values("sigma_i").astype(float))
+
     def k_index(self, k: int) -> int:
         return int(np.searchsorted(self.k, k))
 

@@ -21,10 +21,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.special import log_ndtr, ndtr, ndtri_exp
-from scipy.stats import qmc
 
 from .statistics import Array
 
@@ -33,16 +31,13 @@ SAMPLES = 512
 _NODES = 13
 
 
-def _gammas() -> Array:
-    """(sample, TOP): partial sums of unit exponentials, from shifted Sobol points; the first one at midpoints."""
+@lru_cache(maxsize=1)
+def _log_gammas() -> Array:
+    """(sample, TOP): logs of sums of 1, 2, ... unit exponentials, from shifted Sobol points; the first at midpoints."""
     shift = np.random.default_rng(7).random(TOP)
     shift[0] = 0.5 / SAMPLES
-    uniform = (qmc.Sobol(TOP, scramble=False).random(SAMPLES) + shift) % 1.0
-    return np.cumsum(-np.log1p(-uniform), axis=1)
-
-
-_GAMMAS = _gammas()
-_LOG_GAMMAS = np.log(_GAMMAS)
+    uniform = (scipy.stats.qmc.Sobol(TOP, scramble=False).random(SAMPLES) + shift) % 1.0
+    return np.log(np.cumsum(-np.log1p(-uniform), axis=1))
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,9 @@ def _log_between(low: Array, high: Array) -> Array:
     """log(Phi(high) - Phi(low)), from the side on which both are small."""
     right = low > 0
     return np.where(
-        right, _log_difference(log_ndtr(-low), log_ndtr(-high)), _log_difference(log_ndtr(high), log_ndtr(low))
+        right,
+        _log_difference(scipy.special.log_ndtr(-low), scipy.special.log_ndtr(-high)),
+        _log_difference(scipy.special.log_ndtr(high), scipy.special.log_ndtr(low)),
     )
 
 
@@ -91,11 +88,11 @@ def _square_unit(n: float, sigma: float) -> float:
 @lru_cache(maxsize=512)
 def profile(n: float, sigma: float) -> Profile:
     count = int(min(TOP, n))
-    scores = -ndtri_exp(np.minimum(_LOG_GAMMAS[:, :count] - np.log(n), np.log1p(-1e-12)))
+    scores = -scipy.special.ndtri_exp(np.minimum(_log_gammas()[:, :count] - np.log(n), np.log1p(-1e-12)))
     floor = scores[:, -1]
     top = sigma * scores - sigma**2 / 2.0 - np.log(n)
-    total = np.logaddexp(_log_sum(top), log_ndtr(floor - sigma))
-    below = _square_unit(n, sigma) + log_ndtr(floor - 2.0 * sigma)
+    total = np.logaddexp(_log_sum(top), scipy.special.log_ndtr(floor - sigma))
+    below = _square_unit(n, sigma) + scipy.special.log_ndtr(floor - 2.0 * sigma)
     return Profile(n, sigma, floor, top, total, np.logaddexp(_log_sum(2.0 * top), below))
 
 
@@ -110,17 +107,21 @@ class _Split:
     largest_left: Array
 
 
+def _scores_at(row: Profile, k: float | Array) -> Array:
+    """(sample,) or (k, sample): the score of the k-th largest key, for k beyond the drawn ones."""
+    count = row.top.shape[1]
+    above = scipy.special.ndtr(-row.floor)
+    share = (k - count) / (row.n - count) if row.n > count else np.ones(np.shape(k))
+    with np.errstate(divide="ignore"):
+        return -scipy.special.ndtri_exp(np.minimum(np.log(above + share * (1.0 - above)), 0.0))
+
+
 def _split(row: Profile, k: int) -> _Split:
     count, sigma, unit = row.top.shape[1], row.sigma, _square_unit(row.n, row.sigma)
-    score = row.floor
-    if k > count:
-        above = ndtr(-row.floor)
-        share = float((k - count) / (row.n - count)) if row.n > count else 1.0
-        with np.errstate(divide="ignore"):
-            score = -ndtri_exp(np.minimum(np.log(above + share * (1.0 - above)), 0.0))
+    score = _scores_at(row, k) if k > count else row.floor
     kept = row.top[:, : min(k, count)]
     head, head_squares = _log_sum(kept), _log_sum(2.0 * kept)
-    tail, tail_squares = log_ndtr(score - sigma), unit + log_ndtr(score - 2.0 * sigma)
+    tail, tail_squares = scipy.special.log_ndtr(score - sigma), unit + scipy.special.log_ndtr(score - 2.0 * sigma)
     largest = sigma * score - sigma**2 / 2.0 - row.log_n
     if k > count:
         head = np.logaddexp(head, _log_between(score - sigma, row.floor - sigma))
@@ -134,41 +135,86 @@ def _split(row: Profile, k: int) -> _Split:
     return _Split(head, tail, head_squares, tail_squares, largest)
 
 
+def _log_mean(logs: Array) -> Array:
+    """log of the mean over samples, the last axis."""
+    return _log_sum(logs) - np.log(logs.shape[-1])
+
+
 def _mean(logs: Array, log: bool) -> float:
     """The mean over samples, from their logarithms; its own logarithm on request, where it may be below 1e-308."""
-    mean = float(_log_sum(logs)) - float(np.log(len(logs)))
+    mean = float(_log_mean(logs))
     return mean if log else float(np.exp(mean))
 
 
+def log_tail_masses(row: Profile, k: Array) -> Array:
+    """(k,): logarithms of the tail mass at whole k, which may be beyond any integer type; all bulk ones at once."""
+    count = row.top.shape[1]
+    means = np.empty(len(k))
+    bulk = k > count
+    if bulk.any():
+        tails = scipy.special.log_ndtr(_scores_at(row, k[bulk, None]) - row.sigma)
+        means[bulk] = _log_mean(tails - row.total)
+    below = scipy.special.log_ndtr(row.floor - row.sigma)
+    for index in np.flatnonzero(~bulk):
+        left = row.top[:, int(k[index]) :]
+        tail = np.logaddexp(below, _log_sum(left)) if left.shape[1] else below
+        means[index] = _log_mean(tail - row.total)
+    return means
+
+
 def tail_mass(row: Profile, k: int, log: bool = False) -> float:
-    return _mean(_split(row, k).tail - row.total, log)
+    mean = float(log_tail_masses(row, np.array([float(k)]))[0])
+    return mean if log else float(np.exp(mean))
 
 
-def _row_l2_squared(row: Profile, k: int) -> Array:
-    """In the units of the weights: divided by the squared total it is the squared error."""
+@dataclass(frozen=True)
+class _Errors:
+    """Logs of the means over samples of the errors at one k, in all norms but the tail mass."""
+
+    l2: float
+    l2_squared: float
+    linf: float
+    output: float
+
+
+# One split of the row serves all norms, which the claims and figures ask for one after the other.
+@lru_cache(maxsize=65536)
+def _errors(n: float, sigma: float, k: int) -> _Errors:
+    row = profile(n, sigma)
     parts = _split(row, k)
-    return np.logaddexp(2.0 * (parts.tail - parts.head) + parts.head_squares, parts.tail_squares)
+    # In the units of the weights: divided by the squared total it is the squared error.
+    squared = np.logaddexp(2.0 * (parts.tail - parts.head) + parts.head_squares, parts.tail_squares)
+    largest = np.maximum(row.top[:, 0] + parts.tail - parts.head, parts.largest_left)
+    return _Errors(
+        _mean(0.5 * squared - row.total, log=True),
+        _mean(squared - 2.0 * row.total, log=True),
+        _mean(largest - row.total, log=True),
+        _mean(0.5 * (squared - row.squares), log=True),
+    )
+
+
+def _error(mean: float, log: bool) -> float:
+    return mean if log else float(np.exp(mean))
 
 
 def row_l2_error(row: Profile, k: int, log: bool = False) -> float:
-    return _mean(0.5 * _row_l2_squared(row, k) - row.total, log)
+    return _error(_errors(row.n, row.sigma, k).l2, log)
 
 
 def row_l2_squared(row: Profile, k: int, log: bool = False) -> float:
-    return _mean(_row_l2_squared(row, k) - 2.0 * row.total, log)
+    return _error(_errors(row.n, row.sigma, k).l2_squared, log)
 
 
 def row_linf_error(row: Profile, k: int, log: bool = False) -> float:
-    parts = _split(row, k)
-    return _mean(np.maximum(row.top[:, 0] + parts.tail - parts.head, parts.largest_left) - row.total, log)
+    return _error(_errors(row.n, row.sigma, k).linf, log)
 
 
 def k_epsilon(row: Profile, epsilon: float, log: bool = False) -> float:
     """Smallest k with tail_mass <= epsilon, per sample: from the drawn keys where few suffice, else from the bulk."""
-    bulk_weight = log_ndtr(row.floor - row.sigma)
+    bulk_weight = scipy.special.log_ndtr(row.floor - row.sigma)
     target = np.log(epsilon) + row.total
-    score = row.sigma + ndtri_exp(np.minimum(target, bulk_weight))
-    bulk = row.log_n + log_ndtr(-np.minimum(score, row.floor))
+    score = row.sigma + scipy.special.ndtri_exp(np.minimum(target, bulk_weight))
+    bulk = row.log_n + scipy.special.log_ndtr(-np.minimum(score, row.floor))
     # Tails past the first 1, 2, ... drawn keys, summed from the small end.
     ends = np.concatenate([bulk_weight[:, None], row.top[:, :0:-1]], axis=1)
     tails = np.logaddexp.accumulate(ends, axis=1)[:, ::-1]
@@ -179,13 +225,13 @@ def k_epsilon(row: Profile, epsilon: float, log: bool = False) -> float:
 
 def largest_score(row: Profile, log: bool = False) -> float:
     """Mean of the largest of n standard normals."""
-    mean = float(np.mean(-ndtri_exp(_LOG_GAMMAS[:, 0] - row.log_n)))
+    mean = float(np.mean(-scipy.special.ndtri_exp(_log_gammas()[:, 0] - row.log_n)))
     return float(np.log(mean)) if log else mean
 
 
 def output_error_relative(row: Profile, k: int, log: bool = False) -> float:
     """‖(p - p_hat)V‖ / ‖pV‖ for values that do not depend on the keys: the values' scale cancels."""
-    return _mean(0.5 * (_row_l2_squared(row, k) - row.squares), log)
+    return _error(_errors(row.n, row.sigma, k).output, log)
 
 
 def participation_ratio(row: Profile, log: bool = False) -> float:
@@ -205,7 +251,7 @@ def _entropy(row: Profile) -> Array:
     sigma, unit = row.sigma, row.log_n + row.sigma**2 / 2.0
     shifted = row.floor - sigma
     log_density = -np.square(shifted) / 2.0 - 0.5 * np.log(2.0 * np.pi)
-    bulk = sigma * (sigma * np.exp(log_ndtr(shifted) - row.total) - np.exp(log_density - row.total))
+    bulk = sigma * (sigma * np.exp(scipy.special.log_ndtr(shifted) - row.total) - np.exp(log_density - row.total))
     drawn = np.sum(np.exp(row.top - row.total[:, None]) * (row.top + unit), axis=1)
     return row.total + unit - bulk - drawn
 
@@ -225,7 +271,7 @@ def count_p_above(row: Profile, threshold: float, log: bool = False) -> float:
     drawn = np.sum(row.top > cut[:, None], axis=1)
     score = (cut + row.log_n) / row.sigma + row.sigma / 2.0
     count = row.top.shape[1]
-    bulk = np.maximum(row.log_n + log_ndtr(-score), np.log(count))
+    bulk = np.maximum(row.log_n + scipy.special.log_ndtr(-score), np.log(count))
     with np.errstate(divide="ignore"):
         return _mean(np.where(drawn == count, bulk, np.log(drawn)), log)
 
@@ -242,5 +288,5 @@ def draw_means(n: int, sigma_i: NDArray[np.float64], log_function: Callable[[Pro
     nodes = np.linspace(low, high, _NODES)
     logs = np.array([log_function(profile(n, s)) for s in nodes])
     if np.all(np.isfinite(logs)):
-        return np.exp(CubicSpline(nodes, logs)(sigma_i)).mean(axis=1)
+        return np.exp(scipy.interpolate.CubicSpline(nodes, logs)(sigma_i)).mean(axis=1)
     return np.interp(sigma_i, nodes, np.exp(logs)).mean(axis=1)

@@ -17,8 +17,8 @@ All functions broadcast over numpy arrays.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import log_ndtr, ndtr, ndtri
 
 from .statistics import Array
 
@@ -30,21 +30,23 @@ def freezing_sigma(n: ArrayLike) -> Array:
 
 def kth_score(n: ArrayLike, k: ArrayLike) -> Array:
     """z_k with Phi_c(z_k) = k/n."""
-    return -ndtri(np.asarray(k, dtype=float) / np.asarray(n, dtype=float))
+    return -scipy.special.ndtri(np.asarray(k, dtype=float) / np.asarray(n, dtype=float))
 
 
 def tail_mass(n: ArrayLike, k: ArrayLike, sigma: ArrayLike) -> Array:
-    return ndtr(kth_score(n, k) - np.asarray(sigma, dtype=float))
+    return scipy.special.ndtr(kth_score(n, k) - np.asarray(sigma, dtype=float))
 
 
 def k_epsilon(n: ArrayLike, epsilon: ArrayLike, sigma: ArrayLike) -> Array:
-    return np.asarray(n, dtype=float) * ndtr(-(np.asarray(sigma, dtype=float) + ndtri(epsilon)))
+    return np.asarray(n, dtype=float) * scipy.special.ndtr(
+        -(np.asarray(sigma, dtype=float) + scipy.special.ndtri(epsilon))
+    )
 
 
 def count_p_above(n: ArrayLike, threshold: ArrayLike, sigma: ArrayLike) -> Array:
     """p_j = exp(sigma z - sigma^2/2)/n exceeds t when z > sigma/2 + log(n t)/sigma."""
     n, sigma = np.asarray(n, dtype=float), np.asarray(sigma, dtype=float)
-    return n * ndtr(-(sigma / 2.0 + np.log(n * np.asarray(threshold, dtype=float)) / sigma))
+    return n * scipy.special.ndtr(-(sigma / 2.0 + np.log(n * np.asarray(threshold, dtype=float)) / sigma))
 
 
 def sum_p_squared(n: ArrayLike, sigma: ArrayLike) -> Array:
@@ -54,16 +56,16 @@ def sum_p_squared(n: ArrayLike, sigma: ArrayLike) -> Array:
 def row_l2_error(n: ArrayLike, k: ArrayLike, sigma: ArrayLike) -> Array:
     z, sigma = kth_score(n, k), np.asarray(sigma, dtype=float)
     log_s2 = np.square(sigma) - np.log(np.asarray(n, dtype=float))
-    log_odds = log_ndtr(z - sigma) - log_ndtr(sigma - z)
-    head = np.exp(2.0 * log_odds + log_s2 + log_ndtr(2.0 * sigma - z))
-    return np.sqrt(head + np.exp(log_s2 + log_ndtr(z - 2.0 * sigma)))
+    log_odds = scipy.special.log_ndtr(z - sigma) - scipy.special.log_ndtr(sigma - z)
+    head = np.exp(2.0 * log_odds + log_s2 + scipy.special.log_ndtr(2.0 * sigma - z))
+    return np.sqrt(head + np.exp(log_s2 + scipy.special.log_ndtr(z - 2.0 * sigma)))
 
 
 def row_linf_error(n: ArrayLike, k: ArrayLike, sigma: ArrayLike) -> Array:
     """max(p_max tau/(1-tau), p_(k+1)) with the largest logit at its median, Phi_c(z) = log(2)/n."""
     n, sigma = np.asarray(n, dtype=float), np.asarray(sigma, dtype=float)
     z = kth_score(n, k)
-    odds = np.exp(log_ndtr(z - sigma) - log_ndtr(sigma - z))
+    odds = np.exp(scipy.special.log_ndtr(z - sigma) - scipy.special.log_ndtr(sigma - z))
     largest = np.exp(sigma * kth_score(n, np.log(2.0)) - np.square(sigma) / 2.0) / n
     return np.maximum(largest * odds, np.exp(sigma * z - np.square(sigma) / 2.0) / n)
 

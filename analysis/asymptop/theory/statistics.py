@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy  # which loads scipy.special at its first use: no list of options waits for it
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -59,20 +59,27 @@ def estimate(draw_values: Array, confidence: float = CONFIDENCE) -> Estimate:
     if draws < 2:
         return Estimate(mean, float("nan"), Interval(-np.inf, np.inf), draws)
     error = float(standard_error(values))
-    reach = float(stats.t.ppf(0.5 + confidence / 2, draws - 1)) * error
+    reach = float(scipy.special.stdtrit(draws - 1, 0.5 + confidence / 2)) * error
     return Estimate(mean, error, Interval(mean - reach, mean + reach), draws)
 
 
 @lru_cache(maxsize=4)
-def bootstrap_picks(seed: int, resamples: int, draws: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
-    """Which draws make each resample, (resample, draw) for each count of draws. Series of as many draws share them."""
+def bootstrap_picks(seed: int, resamples: int, draws: tuple[int, ...]) -> tuple[Array, ...]:
+    """How often a resample holds each draw, (resample, draw) per count of draws. Series of as many draws share them."""
     generator = np.random.default_rng(seed)
-    return tuple(generator.integers(0, count, size=(resamples, count)) for count in draws)
+    return tuple(_times_picked(generator.integers(0, count, size=(resamples, count))) for count in draws)
 
 
-def bootstrap_means(draw_values: Array, picks: NDArray[np.int64]) -> Array:
-    """Means of the resamples of the draws that bootstrap_picks chose, all at once."""
-    return np.asarray(draw_values, dtype=np.float64)[picks].mean(axis=1)
+def _times_picked(picks: NDArray[np.int64]) -> Array:
+    resamples, draws = picks.shape
+    places = picks + draws * np.arange(resamples)[:, None]
+    return np.bincount(places.ravel(), minlength=picks.size).reshape(picks.shape).astype(np.float64)
+
+
+def bootstrap_means(draw_values: Array, picks: Array) -> Array:
+    """Means of the resamples that bootstrap_picks chose, all at once."""
+    values = np.asarray(draw_values, dtype=np.float64)
+    return picks @ values / len(values)
 
 
 @lru_cache(maxsize=256)
@@ -85,4 +92,4 @@ def small_sample_stretch(draws: int, confidence: float = CONFIDENCE) -> float:
     if draws < 2:
         return float("inf")
     level = 0.5 + confidence / 2
-    return float(np.sqrt(draws / (draws - 1)) * stats.t.ppf(level, draws - 1) / stats.norm.ppf(level))
+    return float(np.sqrt(draws / (draws - 1)) * scipy.special.stdtrit(draws - 1, level) / scipy.special.ndtri(level))
