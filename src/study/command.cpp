@@ -319,7 +319,11 @@ class Study {
 };
 
 int run_study(Communicator const& comm, int argc, char const* const* argv) {
-  auto config = together(comm, [&] { return parse_study_options(argc, argv, comm.is_root()); });
+  auto config = together(comm, [&] {
+    auto parsed = parse_study_options(argc, argv, comm.is_root());
+    if (parsed) check_target_metrics(*parsed);
+    return parsed;
+  });
   if (!config) return 0;
   config->command_line = "asymptop";
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];

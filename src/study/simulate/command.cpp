@@ -188,6 +188,7 @@ class Simulation {
 int run_simulate(Communicator const& comm, int argc, char const* const* argv) {
   auto config = parse_simulate_options(argc, argv, comm.is_root());
   if (!config) return 0;
+  check_target_metrics(*config);
   config->command_line = "asymptop";
   for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
 
