@@ -142,7 +142,7 @@ class Profile final : public Selection {
       for (std::size_t b = 0; b < moments.size(); b += 3) bins.bins.push_back({moments[b], moments[b + 1], moments[b + 2]});
       MetricAxes const axes{{problem_.item.k}, {1.0}, {}};
       auto const metrics = evaluate_row(heads_[own_index(row.row)], bins, axes, {}, problem_.item.n).laws.front();
-      row.profile = {metrics.log_sum_exp, metrics.entropy_nats, metrics.sum_p_squared, metrics.p_max};
+      row.profile = {metrics.one("log_sum_exp"), metrics.one("entropy_nats"), metrics.one("sum_p_squared"), metrics.one("p_max")};
       row.top_k = top_k_of(row.row);
     }
     return answer;

@@ -9,29 +9,13 @@
 #include <vector>
 
 #include "comm/timing.hpp"
+#include "row/field_values.hpp"
 #include "row/tolerances.hpp"
 
 namespace asymptop {
 
 /// Values for (draw, row) or (draw, row, axis), row-major, appended as draws finish.
-struct CaseData {
-  std::vector<std::int64_t> row_n, row_position, k_epsilon, count_p_above, k_counted;
-  std::vector<double> sigma_i, logit_mean, logit_std, logit_max, log_sum_exp, entropy_nats, sum_p_squared, p_max, participation_ratio;
-  std::vector<double> k_counted_bound, tail_mass, row_l2_error, row_linf_error, output_error, output_error_relative;
-
-  void append(CaseData const& more) {
-    auto const join = [](auto& to, auto const& from) { to.insert(to.end(), from.begin(), from.end()); };
-    for (auto const member :
-         {&CaseData::row_n, &CaseData::row_position, &CaseData::k_epsilon, &CaseData::count_p_above, &CaseData::k_counted})
-      join(this->*member, more.*member);
-    for (auto const member : {&CaseData::sigma_i, &CaseData::logit_mean, &CaseData::logit_std, &CaseData::logit_max, &CaseData::log_sum_exp,
-                              &CaseData::entropy_nats, &CaseData::sum_p_squared, &CaseData::p_max, &CaseData::participation_ratio,
-                              &CaseData::k_counted_bound, &CaseData::tail_mass, &CaseData::row_l2_error, &CaseData::row_linf_error,
-                              &CaseData::output_error, &CaseData::output_error_relative}) {
-      join(this->*member, more.*member);
-    }
-  }
-};
+using CaseData = FieldValues;
 
 /// The self-checks: residuals that a wrong answer would push over its tolerance.
 enum class Check {

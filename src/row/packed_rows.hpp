@@ -10,16 +10,21 @@
 
 namespace asymptop {
 
-/// The numbers of finished rows under one law as doubles. Counts below 2^53 stay exact; larger ones, which only simulated rows have, are
-/// rounded.
-std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law);
-std::vector<double> pack_rows(std::vector<RowMetrics> const& rows);
+/// What the rows of a group have.
+FieldAxes field_axes(GroupPlan const& group, RunConfig const& config);
 
-/// How many of them a row of the group has.
-std::size_t numbers_per_row(GroupPlan const& group, RunConfig const& config);
+/// Adds the numbers of a row that come from its logits as doubles. Counts below 2^53 stay exact; larger ones, which only simulated rows
+/// have, are rounded.
+void pack_row(FieldValues const& row, FieldAxes const& axes, std::vector<double>& packed);
 
-/// Appends gathered rows to the case. Returns how many of the values are not finite.
-std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, GroupPlan const& group, RunConfig const& config,
-                         CaseData& data);
+/// Of finished rows under one law.
+std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law, FieldAxes const& axes);
+std::vector<double> pack_rows(std::vector<RowMetrics> const& rows, FieldAxes const& axes);
+
+/// How many of them a row has.
+std::size_t numbers_per_row(FieldAxes const& axes, std::span<RowField const> fields = row_fields);
+
+/// Appends gathered rows to the case; counts are at most n. Returns how many of the values are not finite.
+std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, FieldAxes const& axes, std::int64_t n, FieldValues& data);
 
 }  // namespace asymptop

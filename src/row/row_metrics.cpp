@@ -77,28 +77,29 @@ void errors_of_k(RowMetrics& metrics, HeadSums const& sums, MetricAxes const& ax
                  SquareOfTail const& square_of_tail) {
   double const z = metrics.z;
   for (auto const k : axes.k) {
-    metrics.k_counted.push_back(std::min(k, visible));
-    metrics.k_counted_bound.push_back(0.0);
+    metrics.count("k_counted").push_back(std::min(k, visible));
+    metrics.real("k_counted_bound").push_back(0.0);
     if (k > axes.held && k < visible) {  // open until the second pass
-      for (auto* values : {&metrics.tail_mass, &metrics.row_l2_error, &metrics.row_linf_error}) values->push_back(NAN);
+      for (RealField const open : {RealField("tail_mass"), RealField("row_l2_error"), RealField("row_linf_error")})
+        metrics.real(open).push_back(NAN);
       continue;
     }
     if (k >= visible) {
-      metrics.tail_mass.push_back(0.0);
-      metrics.row_l2_error.push_back(0.0);
-      metrics.row_linf_error.push_back(0.0);
+      metrics.real("tail_mass").push_back(0.0);
+      metrics.real("row_l2_error").push_back(0.0);
+      metrics.real("row_linf_error").push_back(0.0);
       continue;
     }
     auto const i = static_cast<std::size_t>(k);
     double const tau = sums.suffix1[i] / z, ratio = sums.suffix1[i] / sums.prefix1[i];  // tau / (1 - tau)
-    metrics.tail_mass.push_back(tau);
+    metrics.real("tail_mass").push_back(tau);
     double const square = ratio * ratio * sums.prefix2[i] + sums.suffix2[i], e = sums.e[i];
     if (square > small_square || e == 0.0) {
-      metrics.row_l2_error.push_back(std::sqrt(square) / z);
+      metrics.real("row_l2_error").push_back(std::sqrt(square) / z);
     } else {
-      metrics.row_l2_error.push_back(e * std::sqrt(ratio / e * (ratio / e) * sums.prefix2[i] + square_of_tail(i)) / z);
+      metrics.real("row_l2_error").push_back(e * std::sqrt(ratio / e * (ratio / e) * sums.prefix2[i] + square_of_tail(i)) / z);
     }
-    metrics.row_linf_error.push_back(std::max(ratio, sums.e[i]) / z);
+    metrics.real("row_linf_error").push_back(std::max(ratio, sums.e[i]) / z);
   }
 }
 
@@ -146,10 +147,10 @@ void find_k_epsilon(RowEvaluation& result, RowBins const& bins, HeadSums const& 
     double const target = axes.epsilon[item] * metrics.z;
     if (sums.suffix1.back() <= target) {
       auto const it = std::partition_point(sums.suffix1.begin(), sums.suffix1.end(), [&](double tail) { return tail > target; });
-      metrics.k_epsilon.push_back(it - sums.suffix1.begin());
+      metrics.count("k_epsilon").push_back(it - sums.suffix1.begin());
       continue;
     }
-    metrics.k_epsilon.push_back(-1);
+    metrics.count("k_epsilon").push_back(-1);
     Probe probe{};
     probe.kind = Probe::Kind::k_epsilon;
     probe.law = law;
@@ -181,7 +182,7 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
     double const y = std::log(thresholds[item] * metrics.z);  // p > threshold means sigma (s - s_max) > y
     auto const in_head = [&](Candidate const& c) { return sigma * (static_cast<double>(c.score) - top) > y; };
     if (static_cast<std::int64_t>(head.size()) == visible || !in_head(head.back())) {
-      metrics.count_p_above.push_back(std::partition_point(head.begin(), head.end(), in_head) - head.begin());
+      metrics.count("count_p_above").push_back(std::partition_point(head.begin(), head.end(), in_head) - head.begin());
       continue;
     }
     double const score = top + y / sigma;
@@ -189,10 +190,10 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
     if (static_cast<double>(edge) > score) edge = std::nextafter(edge, -infinity);
     double const number = std::nearbyint(static_cast<double>(edge) * static_cast<double>(bins.grid.bins_per_unit)) - bins.first_bin;
     if (!(number >= 0.0)) {
-      metrics.count_p_above.push_back(visible);
+      metrics.count("count_p_above").push_back(visible);
       continue;
     }
-    metrics.count_p_above.push_back(-1);
+    metrics.count("count_p_above").push_back(-1);
     Probe probe{};
     probe.kind = Probe::Kind::count_above;
     probe.law = law;
@@ -267,9 +268,9 @@ void score_moments(RowMetrics& metrics, RowBins const& bins, std::vector<Candida
     square += n * c * c + 2.0 * c * m1 + m2;
   }
   double const n = static_cast<double>(visible), mean = sum / n;
-  metrics.logit_mean = sigma * (top + mean * bins.width());
-  metrics.logit_std = sigma * bins.width() * std::sqrt(std::max(0.0, square / n - mean * mean));
-  metrics.logit_max = sigma * top;
+  metrics.one("logit_mean") = sigma * (top + mean * bins.width());
+  metrics.one("logit_std") = sigma * bins.width() * std::sqrt(std::max(0.0, square / n - mean * mean));
+  metrics.one("logit_max") = sigma * top;
 }
 
 }  // namespace
@@ -289,11 +290,11 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     auto& metrics = result.laws.emplace_back();
     metrics.z = sums.suffix1[0];
     score_moments(metrics, bins, head, sigma, visible);
-    metrics.log_sum_exp = metrics.logit_max + std::log(metrics.z);
-    metrics.entropy_nats = std::log(metrics.z) - (sums.h + beyond.h) / metrics.z;
-    metrics.sum_p_squared = sums.suffix2[0] / (metrics.z * metrics.z);
-    metrics.p_max = 1.0 / metrics.z;
-    metrics.participation_ratio = 1.0 / metrics.sum_p_squared;
+    metrics.one("log_sum_exp") = metrics.one("logit_max") + std::log(metrics.z);
+    metrics.one("entropy_nats") = std::log(metrics.z) - (sums.h + beyond.h) / metrics.z;
+    metrics.one("sum_p_squared") = sums.suffix2[0] / (metrics.z * metrics.z);
+    metrics.one("p_max") = 1.0 / metrics.z;
+    metrics.one("participation_ratio") = 1.0 / metrics.one("sum_p_squared");
     auto const square_of_tail = [&](std::size_t k) {
       double const score = static_cast<double>(head[k].score);
       double sum = static_cast<std::int64_t>(head.size()) == visible ? 0.0 : sum_bins(tail, bins, sigma, score).z2;

@@ -1,6 +1,4 @@
-// The metrics of one row, from its sorted head and its binned profile. Formulas: DESIGN of the project, section "Notation":
-// tail_mass = sum of p beyond the k largest; row_l2_error^2 = (tau/(1-tau))^2 S2_head + S2_tail;
-// row_linf_error = max(p_max tau/(1-tau), p_(k+1)).
+// The metrics of one row (the table is row/fields.hpp), from its sorted head and its binned profile.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +7,7 @@
 
 #include "asymptop/kernels/core/candidate.hpp"
 #include "asymptop/kernels/profile/score_bins.hpp"
+#include "row/field_values.hpp"
 
 namespace asymptop {
 
@@ -20,16 +19,17 @@ struct MetricAxes {
   std::int64_t held = INT64_MAX;  ///< largest k that the head serves; the errors at larger ones are counted at thresholds
 };
 
-/// All scalars of one row under one law.
-struct RowMetrics {
-  double logit_mean = 0.0, logit_std = 0.0, logit_max = 0.0, log_sum_exp = 0.0;
-  double entropy_nats = 0.0, sum_p_squared = 0.0, p_max = 0.0, participation_ratio = 0.0;
-  std::vector<double> tail_mass, row_l2_error, row_linf_error, output_error, output_error_relative;  ///< per k
-  std::vector<std::int64_t> k_epsilon;                                                               ///< per epsilon
-  std::vector<std::int64_t> count_p_above;                                                           ///< per threshold
-  std::vector<std::int64_t> k_counted;  ///< per k: keys above the threshold that stood for it, or k itself
-  std::vector<double> k_counted_bound;  ///< per k: |tail mass at k - tail mass at k_counted| is at most this
-  double z = 0.0;                       ///< sum of e^{sigma (s - s_max)}
+/// The fields of one row under one law that come from its logits.
+struct RowMetrics : FieldValues {
+  RowMetrics() {
+    each({.by_thresholds = true, .output_error = true}, [](RowField const& field, auto& values) {
+      if (field.axis == Axis::row && field.source == Source::logits) values.resize(1);
+    });
+  }
+  double& one(RealField field) { return real(field).front(); }
+  double one(RealField field) const { return real(field).front(); }
+
+  double z = 0.0;  ///< sum of e^{sigma (s - s_max)}
 };
 
 /// A row's merged profile: bins of all its keys.

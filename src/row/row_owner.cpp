@@ -74,16 +74,16 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
   checks.note(Check::sum_p_direct, std::fabs(all[d] / z - 1.0));
   for (std::size_t i = 0; i < ks.size(); ++i) {
     if (ks[i] >= row.visible) {
-      metrics.output_error.push_back(0.0);
-      metrics.output_error_relative.push_back(0.0);
+      metrics.real("output_error").push_back(0.0);
+      metrics.real("output_error_relative").push_back(0.0);
       continue;
     }
     double const* h = &head[(i + 1) * width];
     double const* t = &tail[(i + 1) * width];
-    double const tau = metrics.tail_mass[i], head_mass = (1.0 - tau) * z;
+    double const tau = metrics.real("tail_mass")[i], head_mass = (1.0 - tau) * z;
     double const error = distance(t, 1.0 / z, h, tau / head_mass, d);
-    metrics.output_error.push_back(error);
-    metrics.output_error_relative.push_back(error == 0.0 ? 0.0 : error / exact);  // values may all be zero
+    metrics.real("output_error").push_back(error);
+    metrics.real("output_error_relative").push_back(error == 0.0 ? 0.0 : error / exact);  // values may all be zero
     // The identity, with means taken over the directly summed weights.
     double const means = tau * distance(t, 1.0 / t[d], h, 1.0 / h[d], d);
     double const direct = distance(all, 1.0 / z, h, 1.0 / head_mass, d);
@@ -123,14 +123,14 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
   auto const compare = [&](double measured, double reference) { checks.note(Check::audit_metrics, difference(measured, reference)); };
   // Entropy is near zero for a collapsed row: its error is relative to max(entropy, 1).
   double const entropy = std::log(z) - h / z;
-  checks.note(Check::audit_metrics, std::fabs(metrics.entropy_nats - entropy) / std::max(entropy, 1.0));
-  compare(metrics.sum_p_squared, tail2[0] / (z * z));
-  compare(metrics.p_max, z1[0] / z);
+  checks.note(Check::audit_metrics, std::fabs(metrics.one("entropy_nats") - entropy) / std::max(entropy, 1.0));
+  compare(metrics.one("sum_p_squared"), tail2[0] / (z * z));
+  compare(metrics.one("p_max"), z1[0] / z);
   checks.note(Check::audit_metrics,
-              std::fabs(metrics.log_sum_exp - (sigma * top + std::log(z))) / std::max(1.0, std::fabs(metrics.log_sum_exp)));
+              std::fabs(metrics.one("log_sum_exp") - (sigma * top + std::log(z))) / std::max(1.0, std::fabs(metrics.one("log_sum_exp"))));
   for (std::size_t i = 0; i < ks.size() && i + 1 < segments; ++i) {
     if (ks[i] >= row.visible) break;
-    compare(metrics.tail_mass[i], tail1[i + 1] / z);
+    compare(metrics.real("tail_mass")[i], tail1[i + 1] / z);
     // Relative to the largest dropped key, so that no square underflows.
     double const unit = sigma * (static_cast<double>(row.references[i + 1]) - top), weight = std::exp(unit);
     if (weight == 0.0) continue;
@@ -140,7 +140,7 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
       square += relative * relative * sums[g * 4 + 1];
     }
     double const ratio = tail1[i + 1] / head1[i + 1] / weight;
-    compare(metrics.row_l2_error[i], weight * std::sqrt(ratio * ratio * head2[i + 1] + square) / z);
+    compare(metrics.real("row_l2_error")[i], weight * std::sqrt(ratio * ratio * head2[i + 1] + square) / z);
   }
 }
 

@@ -32,7 +32,7 @@ void narrow(Probe& probe, ProbeAnswer& answer) {
 bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& metrics, double sigma, double score_max) {
   auto const item = static_cast<std::size_t>(probe.item);
   if (probe.kind == Probe::Kind::count_above) {
-    metrics.count_p_above[item] = probe.keys_above_bin + answer.above.count;
+    metrics.count("count_p_above")[item] = probe.keys_above_bin + answer.above.count;
     return true;
   }
   auto const mass_of = [&](float score) { return std::exp(sigma * (static_cast<double>(score) - score_max)); };
@@ -85,7 +85,7 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
     while (out < answer.collected.size() && tail + mass_of(answer.collected[out]) <= probe.target) tail += mass_of(answer.collected[out++]);
     kept = answer.inside - static_cast<std::int64_t>(out);
   }
-  metrics.k_epsilon[item] = probe.keys_above_bin + answer.above.count + kept;
+  metrics.count("k_epsilon")[item] = probe.keys_above_bin + answer.above.count + kept;
   return true;
 }
 
@@ -104,16 +104,16 @@ void settle_rank(Probe const& probe, ProbeAnswer const& answer, RowBins const& g
     // The tail is summed itself; the head, of more keys than could be held, is no small difference.
     auto tail = probe.below[law];
     tail.add(bin_sums(rest, sigma, grid.width(), centre));
-    double const ratio = tail.z1 / (z - tail.z1), head2 = metrics.sum_p_squared * z * z - tail.z2;
+    double const ratio = tail.z1 / (z - tail.z1), head2 = metrics.one("sum_p_squared") * z * z - tail.z2;
     // The largest p below the threshold is not known to the last digit; it is at most the threshold's.
     double const next = std::exp(sigma * (static_cast<double>(probe.high) - score_max));
-    metrics.tail_mass[item] = tail.z1 / z;
-    metrics.row_l2_error[item] = std::sqrt(ratio * ratio * std::max(head2, 0.0) + tail.z2) / z;
-    metrics.row_linf_error[item] = std::max(ratio, next) / z;
-    metrics.k_counted[item] = counted;
+    metrics.real("tail_mass")[item] = tail.z1 / z;
+    metrics.real("row_l2_error")[item] = std::sqrt(ratio * ratio * std::max(head2, 0.0) + tail.z2) / z;
+    metrics.real("row_linf_error")[item] = std::max(ratio, next) / z;
+    metrics.count("k_counted")[item] = counted;
     // Keys between the ranks lie in this bin, so each of their p is at most that of its upper edge.
     double const largest = std::exp(sigma * (centre + 0.5 * grid.width())) / z;
-    metrics.k_counted_bound[item] = static_cast<double>(std::abs(axes.k[item] - counted)) * largest;
+    metrics.real("k_counted_bound")[item] = static_cast<double>(std::abs(axes.k[item] - counted)) * largest;
   }
 }
 

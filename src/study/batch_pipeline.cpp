@@ -138,7 +138,7 @@ Task<BatchPipeline::Packed> BatchPipeline::run_batch(BatchRun& batch, Communicat
   Packed packed;
   if (progress_.stopped()) co_return std::move(packed);
   for (std::size_t law = 0; law < group_.cases.size(); ++law) {
-    auto gathering = gather(comm, pack_rows(rows, law));
+    auto gathering = gather(comm, pack_rows(rows, law, field_axes(group_, *setup_.config)));
     auto& all = packed.emplace_back();
     for (auto const& part : co_await gathering) all.insert(all.end(), part.begin(), part.end());
   }

@@ -15,15 +15,17 @@ using Space = RunSpace;
 void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup, GroupPlan const& group, DrawResult& result) {
   auto& data = result.cases[law];
   auto const& queries = batch.queries;
-  auto const bad = unpack_rows(batch.packed[law], queries.rows(), group, *setup.config, data);
+  auto const bad = unpack_rows(batch.packed[law], queries.rows(), field_axes(group, *setup.config), group.n, data);
   result.checks[law].note(Check::finite, static_cast<double>(bad));
   for (std::size_t i = 0; i < queries.rows(); ++i) {
     bool const known = setup.file == nullptr;
-    auto const row = data.sigma_i.size();
-    data.sigma_i.push_back(known ? group.cases[law].sigma * static_cast<double>(queries.sigma_unit[i]) : data.logit_std[row]);
+    auto const row = data.real("sigma_i").size();
+    data.real("sigma_i").push_back(known ? group.cases[law].sigma * static_cast<double>(queries.sigma_unit[i])
+                                         : data.real("logit_std")[row]);
   }
-  data.row_n.insert(data.row_n.end(), queries.visible.begin(), queries.visible.end());
-  data.row_position.insert(data.row_position.end(), queries.position.begin(), queries.position.end());
+  auto &seen = data.count("row_n"), &positions = data.count("row_position");
+  seen.insert(seen.end(), queries.visible.begin(), queries.visible.end());
+  positions.insert(positions.end(), queries.position.begin(), queries.position.end());
 }
 
 }  // namespace

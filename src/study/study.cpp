@@ -55,7 +55,9 @@ Study::Study(Communicator const& comm, RunConfig const& config, Machine machine,
       team_index_(plan_.team_of(comm.rank())),
       team_(comm.split(static_cast<int>(team_index_))),
       stop_(comm, team_),
-      target_(config) {}
+      target_(config) {
+  check_target_metrics(config);
+}
 
 std::vector<NamedFile> Study::read() const {
   auto files = Measurement::read();

@@ -49,10 +49,11 @@ TEST(BatchPipeline, GivesTheNumbersOfOneBatch) {
             auto const parts = draw_in_batches(config, rows, in_flight);
             for (std::size_t law = 0; law < whole.cases.size(); ++law) {
               auto const &a = whole.cases[law], &b = parts.cases[law];
-              for (auto const member : {&CaseData::tail_mass, &CaseData::row_l2_error, &CaseData::output_error, &CaseData::entropy_nats,
-                                        &CaseData::p_max, &CaseData::sigma_i})
-                EXPECT_EQ(a.*member, b.*member) << path << ", batches of " << rows << ", " << in_flight << " in flight";
-              for (auto const member : {&CaseData::k_epsilon, &CaseData::count_p_above, &CaseData::row_n}) EXPECT_EQ(a.*member, b.*member);
+              for (RealField const field : {RealField("tail_mass"), RealField("row_l2_error"), RealField("output_error"),
+                                            RealField("entropy_nats"), RealField("p_max"), RealField("sigma_i")})
+                EXPECT_EQ(a.real(field), b.real(field)) << path << ", batches of " << rows << ", " << in_flight << " in flight";
+              for (CountField const field : {CountField("k_epsilon"), CountField("count_p_above"), CountField("row_n")})
+                EXPECT_EQ(a.count(field), b.count(field));
               EXPECT_EQ(parts.checks[law].worst[static_cast<std::size_t>(Check::top_k_count)], 0.0);
             }
           }

@@ -71,8 +71,8 @@ MUTATIONS = (
     Mutation(
         "k_epsilon off by one", "one key too many",
         "src/row/row_metrics.cpp",
-        "metrics.k_epsilon.push_back(it - sums.suffix1.begin());",
-        "metrics.k_epsilon.push_back(it - sums.suffix1.begin() + 1);",
+        'metrics.count("k_epsilon").push_back(it - sums.suffix1.begin());',
+        'metrics.count("k_epsilon").push_back(it - sums.suffix1.begin() + 1);',
         (STUDY_FUSED,),
         ("test_row_metrics",),
     ),

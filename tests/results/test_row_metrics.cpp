@@ -98,28 +98,29 @@ int expect_row(std::vector<float> const& scores, Study const& study, std::string
     double const width = study.sigma[law] / bins_per_unit(study);
     // r is rounded by at most 2^-15 of a bin, r^2 by 2^-10; the mean's rounding enters the variance twice over the spread.
     double const r_error = std::ldexp(1.0, -15), spread = std::sqrt(static_cast<double>(brute.variance));
-    EXPECT_NEAR(m.logit_mean, static_cast<double>(brute.mean), width * 1.01 * r_error) << what;
-    EXPECT_NEAR(m.logit_std * m.logit_std, static_cast<double>(brute.variance),
+    EXPECT_NEAR(m.one("logit_mean"), static_cast<double>(brute.mean), width * 1.01 * r_error) << what;
+    EXPECT_NEAR(m.one("logit_std") * m.one("logit_std"), static_cast<double>(brute.variance),
                 width * width * 1.1 * std::ldexp(1.0, -10) + 2.0 * width * spread * r_error + 1e-9 * static_cast<double>(brute.variance))
         << what;
-    EXPECT_DOUBLE_EQ(m.logit_max, study.sigma[law] * static_cast<double>(head.front().score)) << what;
-    EXPECT_NEAR(m.log_sum_exp, static_cast<double>(brute.log_sum_exp), sum_bound) << what;
-    EXPECT_NEAR(m.entropy_nats, static_cast<double>(brute.entropy), 2.0 * sum_bound * std::max(1.0, static_cast<double>(brute.entropy)))
+    EXPECT_DOUBLE_EQ(m.one("logit_max"), study.sigma[law] * static_cast<double>(head.front().score)) << what;
+    EXPECT_NEAR(m.one("log_sum_exp"), static_cast<double>(brute.log_sum_exp), sum_bound) << what;
+    EXPECT_NEAR(m.one("entropy_nats"), static_cast<double>(brute.entropy),
+                2.0 * sum_bound * std::max(1.0, static_cast<double>(brute.entropy)))
         << what;
-    expect_close(m.sum_p_squared, brute.square, square_bound + 2.0 * sum_bound, what + ", sum_p_squared");
-    expect_close(m.participation_ratio, 1.0L / brute.square, square_bound + 2.0 * sum_bound, what + ", participation_ratio");
-    expect_close(m.p_max, brute.p[0], sum_bound, what + ", p_max");
+    expect_close(m.one("sum_p_squared"), brute.square, square_bound + 2.0 * sum_bound, what + ", sum_p_squared");
+    expect_close(m.one("participation_ratio"), 1.0L / brute.square, square_bound + 2.0 * sum_bound, what + ", participation_ratio");
+    expect_close(m.one("p_max"), brute.p[0], sum_bound, what + ", p_max");
     for (std::size_t i = 0; i < study.k.size(); ++i) {
       auto const k = static_cast<std::size_t>(std::min(study.k[i], n));
       double l2 = 0.0, linf = 0.0;
       brute.errors(k, l2, linf);
       auto const at = what + ", k " + std::to_string(k);
-      expect_close(m.tail_mass[i], brute.tail[k], 2.0 * sum_bound, at + ", tail_mass");
-      expect_close(m.row_l2_error[i], l2, 0.5 * square_bound + 2.0 * sum_bound, at + ", row_l2_error");
-      expect_close(m.row_linf_error[i], linf, 2.0 * sum_bound, at + ", row_linf_error");
+      expect_close(m.real("tail_mass")[i], brute.tail[k], 2.0 * sum_bound, at + ", tail_mass");
+      expect_close(m.real("row_l2_error")[i], l2, 0.5 * square_bound + 2.0 * sum_bound, at + ", row_l2_error");
+      expect_close(m.real("row_linf_error")[i], linf, 2.0 * sum_bound, at + ", row_linf_error");
     }
     for (std::size_t i = 0; i < study.epsilon.size(); ++i) {
-      auto const k = m.k_epsilon[i];
+      auto const k = m.count("k_epsilon")[i];
       auto const at = what + ", epsilon " + std::to_string(study.epsilon[i]) + ", k_epsilon " + std::to_string(k);
       EXPECT_TRUE(k >= 1 && k <= n) << at;
       if (k < 1 || k > n) continue;
@@ -130,8 +131,8 @@ int expect_row(std::vector<float> const& scores, Study const& study, std::string
     }
     for (std::size_t i = 0; i < study.thresholds.size(); ++i) {
       auto const at = what + ", threshold " + std::to_string(study.thresholds[i]);
-      EXPECT_GE(m.count_p_above[i], brute.count_above(study.thresholds[i] * (1.0 + sum_bound))) << at;
-      EXPECT_LE(m.count_p_above[i], brute.count_above(study.thresholds[i] * (1.0 - sum_bound))) << at;
+      EXPECT_GE(m.count("count_p_above")[i], brute.count_above(study.thresholds[i] * (1.0 + sum_bound))) << at;
+      EXPECT_LE(m.count("count_p_above")[i], brute.count_above(study.thresholds[i] * (1.0 - sum_bound))) << at;
     }
   }
   return rounds;
@@ -192,8 +193,8 @@ TEST(RowMetrics, SettlingDoesNotDependOnRanks) {
       test::settle_all(evaluation, scores, bins, axes, head.front().score, ranks, most_rounds);
       results.emplace_back();
       for (auto const& law : evaluation.laws) {
-        results.back().insert(results.back().end(), law.k_epsilon.begin(), law.k_epsilon.end());
-        results.back().insert(results.back().end(), law.count_p_above.begin(), law.count_p_above.end());
+        results.back().insert(results.back().end(), law.count("k_epsilon").begin(), law.count("k_epsilon").end());
+        results.back().insert(results.back().end(), law.count("count_p_above").begin(), law.count("count_p_above").end());
       }
       EXPECT_EQ(results.back(), results.front()) << "ranks " << ranks << " trial " << trial;
     }

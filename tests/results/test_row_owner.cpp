@@ -117,15 +117,16 @@ TEST(OutputErrors, EqualTheReference) {
         auto const p = reference::softmax(logits);
         auto const by_rank = reference::order(logits);
         auto const& metrics = c.row.evaluation.laws[law];
-        ASSERT_EQ(metrics.output_error.size(), c.axes.k.size());
+        ASSERT_EQ(metrics.real("output_error").size(), c.axes.k.size());
         for (std::size_t i = 0; i < c.axes.k.size(); ++i) {
           auto const k = std::min(c.axes.k[i], static_cast<std::int64_t>(n));
           auto const expected = reference::errors(p, by_rank, k, c.values, static_cast<std::int64_t>(d));
           auto const what =
               "n " + std::to_string(n) + " d " + std::to_string(d) + " k " + std::to_string(k) + " sigma " + std::to_string(sigmas[law]);
           // The fp64 reference loses digits where p - p_hat cancels: 1e-13 of the output.
-          EXPECT_NEAR(metrics.output_error[i], expected.output_error, 2e-6 * expected.output_error + 1e-13) << what;
-          EXPECT_NEAR(metrics.output_error_relative[i], expected.output_error_relative, 2e-6 * expected.output_error_relative + 1e-12)
+          EXPECT_NEAR(metrics.real("output_error")[i], expected.output_error, 2e-6 * expected.output_error + 1e-13) << what;
+          EXPECT_NEAR(metrics.real("output_error_relative")[i], expected.output_error_relative,
+                      2e-6 * expected.output_error_relative + 1e-12)
               << what;
         }
       }
@@ -176,7 +177,7 @@ TEST(Audit, TailsWhoseSquaresUnderflow) {
     audit_row(right.row, 0, 2.0, right.audit_sums(2.0), right.axes.k, checks);
     EXPECT_LT(worst(checks, Check::audit_metrics), 5e-6) << above;
     auto wrong = right;
-    wrong.row.evaluation.laws[0].row_l2_error[2] *= 1.001;
+    wrong.row.evaluation.laws[0].real("row_l2_error")[2] *= 1.001;
     audit_row(wrong.row, 0, 2.0, right.audit_sums(2.0), right.axes.k, checks);
     EXPECT_GT(worst(checks, Check::audit_metrics), 1e-4) << above;
   }
@@ -196,14 +197,14 @@ TEST(Audit, EveryWrongMetricIsSeen) {
   };
   using Sums = std::vector<double>;
   EXPECT_LT(residual([](RowMetrics&, Sums&) {}), 1e-5);
-  EXPECT_GT(residual([](RowMetrics& m, Sums&) { m.entropy_nats *= 1.001; }), 1e-5);
-  EXPECT_GT(residual([](RowMetrics& m, Sums&) { m.sum_p_squared *= 1.001; }), 1e-5);
-  EXPECT_GT(residual([](RowMetrics& m, Sums&) { m.p_max *= 1.001; }), 1e-5);
-  EXPECT_GT(residual([](RowMetrics& m, Sums&) { m.log_sum_exp += 0.001; }), 1e-5);
+  EXPECT_GT(residual([](RowMetrics& m, Sums&) { m.one("entropy_nats") *= 1.001; }), 1e-5);
+  EXPECT_GT(residual([](RowMetrics& m, Sums&) { m.one("sum_p_squared") *= 1.001; }), 1e-5);
+  EXPECT_GT(residual([](RowMetrics& m, Sums&) { m.one("p_max") *= 1.001; }), 1e-5);
+  EXPECT_GT(residual([](RowMetrics& m, Sums&) { m.one("log_sum_exp") += 0.001; }), 1e-5);
   for (std::size_t i = 0; i < 3; ++i) {
-    EXPECT_GT(residual([i](RowMetrics& m, Sums&) { m.tail_mass[i] *= 1.001; }), 1e-5);
-    EXPECT_GT(residual([i](RowMetrics& m, Sums&) { m.row_l2_error[i] *= 1.001; }), 1e-5);
-    EXPECT_GT(residual([i](RowMetrics& m, Sums&) { m.tail_mass[i] = NAN; }), 1e-5);
+    EXPECT_GT(residual([i](RowMetrics& m, Sums&) { m.real("tail_mass")[i] *= 1.001; }), 1e-5);
+    EXPECT_GT(residual([i](RowMetrics& m, Sums&) { m.real("row_l2_error")[i] *= 1.001; }), 1e-5);
+    EXPECT_GT(residual([i](RowMetrics& m, Sums&) { m.real("tail_mass")[i] = NAN; }), 1e-5);
   }
   // A key in the wrong segment, and a key that was not seen.
   EXPECT_EQ(residual([](RowMetrics&, Sums& s) { s[3] += 1.0, s[7] -= 1.0; }, Check::top_k_count), 1.0);

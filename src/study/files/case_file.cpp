@@ -11,7 +11,6 @@
 #include "results/attributes.hpp"
 #include "results/seal.hpp"
 #include "results/whole_file.hpp"
-#include "study/files/case_fields.hpp"
 #include "study/files/draw_target.hpp"
 
 namespace asymptop {
@@ -83,19 +82,26 @@ void write_scales(hid_t group, StudyCase const& c) {
   h5::write_scale(group, "phase", phases, "phase of a draw");
 }
 
+}  // namespace
+
+void write_fields(hid_t group, FieldValues const& data, FieldAxes const& axes, h5::Dimension const& draw, h5::Dimension const& row) {
+  data.each(axes, [&](RowField const& field, auto const& values) {
+    std::vector<h5::Dimension> dimensions{draw, row};
+    if (field.axis != Axis::row) dimensions.push_back({name_of(field.axis), axes.length(field.axis)});
+    h5::write_dataset(group, field.name, dimensions, values, field.units, field.long_name);
+  });
+}
+
+namespace {
+
 void write_data(hid_t group, StudyCase const& c) {
-  auto const& data = c.data;
   h5::Dimension const draw{"draw", static_cast<std::size_t>(c.draws())}, row{"row", static_cast<std::size_t>(c.config->rows)},
       threshold{"threshold", c.config->count_above.size()};
   auto const put = [&](char const* name, std::vector<h5::Dimension> const& dimensions, auto const& values, char const* units,
                        char const* long_name) { h5::write_dataset(group, name, dimensions, values, units, long_name); };
   put("k_of_law", {{"k_law", c.config->k.size()}}, c.group->k_of_law, "keys", "k of each law at n, rounded and clipped to n");
   put("threshold_value", {threshold}, c.group->threshold, "1", "value of each threshold at n");
-  visit_case_fields(c, [&](char const* name, h5::Dimension const& axis, auto member, char const* units, char const* long_name) {
-    std::vector<h5::Dimension> dimensions{draw, row};
-    if (!axis.scale.empty()) dimensions.push_back(axis);
-    put(name, dimensions, data.*member, units, long_name);
-  });
+  write_fields(group, c.data, c.axes(), draw, row);
   auto const tolerance = check_tolerances(c.group->d, c.largest_logit());
   put("check_residual", {{"check", check_names.size()}}, std::vector<double>(c.checks.worst.begin(), c.checks.worst.end()), "1",
       "worst residual over draws");

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "h5/h5.hpp"
 #include "results/provenance.hpp"
 #include "study/files/study_case.hpp"
 
@@ -14,6 +15,9 @@ std::string case_path(std::string const& output, std::string const& id);
 
 /// The draws so far of a case that is not finished: `FILE.cases/<id>.checkpoint`.
 std::string checkpoint_path(std::string const& output, std::string const& id);
+
+/// The datasets of the fields that a case has, of rows of several draws.
+void write_fields(hid_t group, FieldValues const& data, FieldAxes const& axes, h5::Dimension const& draw, h5::Dimension const& row);
 
 /// Writes one case under a name of its own, closes, seals, syncs and renames it; its checkpoint goes away. Throws RunError.
 void write_case(std::string const& output, Provenance const& provenance, StudyCase const& study_case);

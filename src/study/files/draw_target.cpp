@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "config/errors.hpp"
 #include "study/files/records.hpp"
 
 namespace asymptop {
@@ -22,6 +23,16 @@ bool wanted(RunConfig const& config, Record const& record) {
 }
 
 }  // namespace
+
+void check_target_metrics(RunConfig const& config) {
+  auto const known = recorded_fields();
+  for (auto const& name : config.target_metrics) {
+    if (std::any_of(known.begin(), known.end(), [&](RowField const* field) { return field->name == name; })) continue;
+    std::string allowed;
+    for (auto const* field : known) allowed += (allowed.empty() ? "" : ", ") + std::string(field->name);
+    throw UsageError("--target-metrics", name, "is none of: " + allowed);
+  }
+}
 
 std::vector<std::string> missed_targets(StudyCase const& study_case) {
   std::vector<std::string> missed;

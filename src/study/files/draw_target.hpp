@@ -12,6 +12,9 @@
 
 namespace asymptop {
 
+/// Throws UsageError for a name of --target-metrics that records do not hold.
+void check_target_metrics(RunConfig const& config);
+
 /// Metrics of a case whose standard error is over --target-se of their mean, as `tail_mass(64) 2.3%`; none without a target. A mean and
 /// error of 0 meet any target; a single draw, which has no error, meets none.
 std::vector<std::string> missed_targets(StudyCase const& study_case);

@@ -14,37 +14,33 @@ nlohmann::json number(double value) { return std::isfinite(value) ? nlohmann::js
 
 }  // namespace
 
-std::vector<Record> records_of(StudyCase const& c) {
+std::vector<Record> field_records(FieldValues const& data, FieldAxes const& axes, std::size_t draws, std::vector<Place> const& of_k,
+                                  std::vector<Place> const& of_epsilon, std::vector<Place> const& of_threshold) {
   std::vector<Record> records;
-  auto const draws = static_cast<std::size_t>(c.draws());
-  auto const& ks = c.group->k;
-  auto const per_row = [&](char const* metric, std::vector<double> const& values) {
-    records.push_back({metric, "", "", estimate(values, draws, 1, 0)});
-  };
-  auto const per_k = [&](char const* metric, std::vector<double> const& values) {
-    if (values.empty()) return;
-    for (std::size_t law = 0; law < c.config->k.size(); ++law) {
-      auto const column = static_cast<std::size_t>(std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin());
-      records.push_back({metric, std::to_string(ks[column]), c.config->k[law].text(), estimate(values, draws, ks.size(), column)});
-    }
-  };
-  per_k("tail_mass", c.data.tail_mass);
-  per_k("row_l2_error", c.data.row_l2_error);
-  per_k("row_linf_error", c.data.row_linf_error);
-  per_k("output_error_relative", c.data.output_error_relative);
-  per_k("output_error", c.data.output_error);
-  for (std::size_t i = 0; i < c.config->epsilon.size(); ++i) {
-    records.push_back({"k_epsilon", shortest(c.config->epsilon[i]), "", estimate(c.data.k_epsilon, draws, c.config->epsilon.size(), i)});
+  for (auto const* field : recorded_fields(data.fields())) {
+    auto const places = field->axis == Axis::row       ? std::vector<Place>{{"", "", 0}}
+                        : field->axis == Axis::k       ? of_k
+                        : field->axis == Axis::epsilon ? of_epsilon
+                                                       : of_threshold;
+    data.each(axes, [&](RowField const& other, auto const& values) {
+      if (&other != field) return;
+      for (auto const& place : places)
+        records.push_back({field->name, place.parameter, place.k_law, estimate(values, draws, axes.length(field->axis), place.column)});
+    });
   }
-  for (std::size_t i = 0; i < c.config->count_above.size(); ++i) {
-    records.push_back({"count_p_above", parameter_text(c.config->count_above[i].text()), "",
-                       estimate(c.data.count_p_above, draws, c.config->count_above.size(), i)});
-  }
-  per_row("entropy_nats", c.data.entropy_nats);
-  per_row("sum_p_squared", c.data.sum_p_squared);
-  per_row("p_max", c.data.p_max);
-  per_row("participation_ratio", c.data.participation_ratio);
   return records;
+}
+
+std::vector<Record> records_of(StudyCase const& c) {
+  auto const& ks = c.group->k;
+  std::vector<Place> of_k, of_epsilon, of_threshold;
+  for (std::size_t law = 0; law < c.config->k.size(); ++law) {
+    auto const column = static_cast<std::size_t>(std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin());
+    of_k.push_back({std::to_string(ks[column]), c.config->k[law].text(), column});
+  }
+  for (auto const epsilon : c.config->epsilon) of_epsilon.push_back({shortest(epsilon), "", of_epsilon.size()});
+  for (auto const& law : c.config->count_above) of_threshold.push_back({parameter_text(law.text()), "", of_threshold.size()});
+  return field_records(c.data, c.axes(), static_cast<std::size_t>(c.draws()), of_k, of_epsilon, of_threshold);
 }
 
 std::vector<std::string> record_lines(StudyCase const& c) {
@@ -105,10 +101,11 @@ std::string table_rows(StudyCase const& c, double sgemm) {
   for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
   for (std::size_t law = 0; law < c.config->k.size(); ++law) {
     auto const column = static_cast<std::size_t>(std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin());
-    auto const tail = estimate(c.data.tail_mass, draws, ks.size(), column);
-    double const l2 = estimate(c.data.row_l2_error, draws, ks.size(), column).mean,
-                 linf = estimate(c.data.row_linf_error, draws, ks.size(), column).mean;
-    double const out = c.data.output_error_relative.empty() ? NAN : estimate(c.data.output_error_relative, draws, ks.size(), column).mean;
+    auto const tail = estimate(c.data.real("tail_mass"), draws, ks.size(), column);
+    double const l2 = estimate(c.data.real("row_l2_error"), draws, ks.size(), column).mean,
+                 linf = estimate(c.data.real("row_linf_error"), draws, ks.size(), column).mean;
+    double const out =
+        c.data.real("output_error_relative").empty() ? NAN : estimate(c.data.real("output_error_relative"), draws, ks.size(), column).mean;
     auto sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
     if (!c.group->input.is(Distribution::gaussian)) sigma_law = c.input + " " + sigma_law;
     auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / pass / 1e9, 3),

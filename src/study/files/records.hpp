@@ -17,6 +17,16 @@ struct Record {
   Estimate value;
 };
 
+/// A value along an axis that records are of.
+struct Place {
+  std::string parameter, k_law;
+  std::size_t column;
+};
+
+/// Of every field that is recorded and there.
+std::vector<Record> field_records(FieldValues const& data, FieldAxes const& axes, std::size_t draws, std::vector<Place> const& of_k,
+                                  std::vector<Place> const& of_epsilon, std::vector<Place> const& of_threshold);
+
 std::vector<Record> records_of(StudyCase const& study_case);
 
 /// The records of a case as JSON objects, one a line.

@@ -11,7 +11,6 @@
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
 #include "results/seal.hpp"
-#include "study/files/case_fields.hpp"
 #include "study/files/case_file.hpp"
 
 namespace asymptop {
@@ -66,17 +65,17 @@ double load_case(hid_t file, hid_t group, StudyCase& c) {
     if (numbers.size() != size) throw RunError(std::string(name) + " is of another type");
   };
   auto const draws = static_cast<hsize_t>(h5::read_int_attribute(group, "draws")), rows = static_cast<hsize_t>(c.config->rows);
-  visit_case_fields(c, [&](char const* name, h5::Dimension const& axis, auto member, char const*, char const*) {
+  auto const axes = c.axes();
+  c.data.each(axes, [&](RowField const& field, auto& values) {
     std::vector<hsize_t> shape{draws, rows};
-    if (!axis.scale.empty()) shape.push_back(axis.length);
-    auto& values = c.data.*member;
+    if (field.axis != Axis::row) shape.push_back(axes.length(field.axis));
     if constexpr (std::is_same_v<decltype(values), std::vector<double>&>) {
-      read(name, shape, values);
+      read(field.name, shape, values);
     } else {
-      auto data = h5::read_dataset(group, name);
-      check(data.shape, shape, name);
+      auto data = h5::read_dataset(group, field.name);
+      check(data.shape, shape, field.name);
       values = std::move(data.integers);
-      if (values.size() != draws * rows * axis.length) throw RunError(std::string(name) + " is of another type");
+      if (values.size() != draws * rows * axes.length(field.axis)) throw RunError(std::string(field.name) + " is of another type");
     }
   });
   for (auto const& [name, expected] : {std::pair{"k", c.group->k}, {"k_of_law", c.group->k_of_law}}) {

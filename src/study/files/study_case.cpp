@@ -4,16 +4,12 @@
 #include <cmath>
 #include <sstream>
 
-#include "study/files/case_fields.hpp"
-
 namespace asymptop {
 
 void StudyCase::keep_draws(std::int64_t count) {
   auto const had = static_cast<std::size_t>(draws()), kept = static_cast<std::size_t>(count);
   if (had == 0) return;
-  visit_case_fields(*this, [&](char const*, h5::Dimension const&, auto member, char const*, char const*) {
-    (data.*member).resize((data.*member).size() / had * kept);
-  });
+  data.each(axes(), [&](RowField const&, auto& values) { values.resize(values.size() / had * kept); });
   phase_seconds.resize(kept);
 }
 
@@ -24,8 +20,8 @@ double StudyCase::score_flops() const {
 
 double StudyCase::largest_logit() const {
   double largest = 0.0;
-  for (std::size_t i = 0; i < data.logit_max.size(); ++i)
-    largest = std::max({largest, std::fabs(data.logit_max[i]), std::fabs(data.logit_mean[i])});
+  for (std::size_t i = 0; i < data.real("logit_max").size(); ++i)
+    largest = std::max({largest, std::fabs(data.real("logit_max")[i]), std::fabs(data.real("logit_mean")[i])});
   return largest;
 }
 
@@ -43,8 +39,8 @@ std::string StudyCase::verdict_reason() const {
 double StudyCase::sigma() const {
   if (group->head < 0) return plan().sigma;
   double square = 0.0;
-  for (auto const sigma : data.sigma_i) square += sigma * sigma;
-  return std::sqrt(square / static_cast<double>(data.sigma_i.size()));
+  for (auto const sigma : data.real("sigma_i")) square += sigma * sigma;
+  return std::sqrt(square / static_cast<double>(data.real("sigma_i").size()));
 }
 
 }  // namespace asymptop

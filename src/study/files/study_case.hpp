@@ -10,6 +10,7 @@
 #include "plan/plan.hpp"
 #include "row/case_data.hpp"
 #include "row/estimate.hpp"
+#include "row/packed_rows.hpp"
 #include "study/draw.hpp"
 
 namespace asymptop {
@@ -24,9 +25,10 @@ struct StudyCase {
   std::vector<std::array<double, phase_names.size()>> phase_seconds;  ///< per draw
   double seconds_total = 0.0;
 
+  FieldAxes axes() const { return field_axes(*group, *config); }
   CasePlan const& plan() const { return group->cases[law]; }
   /// Draws that were done, so far.
-  std::int64_t draws() const { return static_cast<std::int64_t>(data.row_n.size()) / config->rows; }
+  std::int64_t draws() const { return static_cast<std::int64_t>(data.count("row_n").size()) / config->rows; }
   /// Keeps the first ones. Residuals stay the worst of all: draws that are measured again have the same.
   void keep_draws(std::int64_t count);
   /// Of one pass over all keys; none are made for simulated rows.

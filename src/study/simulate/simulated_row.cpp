@@ -56,18 +56,19 @@ RowSums sum_row(OrderStatistics const& row, double sigma) {
 
 void errors_of_k(RowMetrics& metrics, RowSums const& sums, DrawnRanks const& ranks, MetricAxes const& axes) {
   for (std::size_t j = 0; j < axes.k.size(); ++j) {
-    metrics.k_counted.push_back(axes.k[j]);
-    metrics.k_counted_bound.push_back(0.0);
+    metrics.count("k_counted").push_back(axes.k[j]);
+    metrics.real("k_counted_bound").push_back(0.0);
     if (axes.k[j] == ranks.n) {
-      for (auto* values : {&metrics.tail_mass, &metrics.row_l2_error, &metrics.row_linf_error}) values->push_back(0.0);
+      for (RealField const zero : {RealField("tail_mass"), RealField("row_l2_error"), RealField("row_linf_error")})
+        metrics.real(zero).push_back(0.0);
       continue;
     }
     auto const i = ranks.place_of_k[j];
     double const ratio = sums.suffix1[i] / sums.prefix1[i];  // tau / (1 - tau)
-    metrics.tail_mass.push_back(sums.suffix1[i] / sums.z);
+    metrics.real("tail_mass").push_back(sums.suffix1[i] / sums.z);
     // Not a sum of squares, which would vanish before the norm does.
-    metrics.row_l2_error.push_back(std::hypot(ratio * std::sqrt(sums.prefix2[i]), std::sqrt(sums.suffix2[i])) / sums.z);
-    metrics.row_linf_error.push_back(std::max(ratio, sums.e[i + 1]) / sums.z);
+    metrics.real("row_l2_error").push_back(std::hypot(ratio * std::sqrt(sums.prefix2[i]), std::sqrt(sums.suffix2[i])) / sums.z);
+    metrics.real("row_linf_error").push_back(std::max(ratio, sums.e[i + 1]) / sums.z);
   }
 }
 
@@ -159,9 +160,9 @@ void logit_moments(RowMetrics& metrics, OrderStatistics const& row, double sigma
     square += row.z[i] * row.z[i];
   }
   double const count = static_cast<double>(n), mean = sum / count;
-  metrics.logit_mean = sigma * mean;
-  metrics.logit_std = sigma * std::sqrt(std::max(0.0, square / count - mean * mean));
-  metrics.logit_max = sigma * row.z.front();
+  metrics.one("logit_mean") = sigma * mean;
+  metrics.one("logit_std") = sigma * std::sqrt(std::max(0.0, square / count - mean * mean));
+  metrics.one("logit_max") = sigma * row.z.front();
 }
 
 /// tau and 1 - e^-KL(p_hat || p) at the largest k below n, from entries one by one.
@@ -192,14 +193,14 @@ RowMetrics evaluate_simulated_row(OrderStatistics const& row, DrawnRanks const& 
   logit_moments(metrics, row, sigma, ranks.n);
   double h = 0.0;  // sum of y e^y
   for (auto i = row.z.size(); i-- > 0;) h += sums.block[i].h + sigma * (row.z[i] - row.z.front()) * sums.e[i];
-  metrics.log_sum_exp = metrics.logit_max + std::log(sums.z);
-  metrics.entropy_nats = std::log(sums.z) - h / sums.z;
-  metrics.sum_p_squared = (sums.suffix2[0] + 1.0) / (sums.z * sums.z);
-  metrics.p_max = 1.0 / sums.z;
-  metrics.participation_ratio = 1.0 / metrics.sum_p_squared;
+  metrics.one("log_sum_exp") = metrics.one("logit_max") + std::log(sums.z);
+  metrics.one("entropy_nats") = std::log(sums.z) - h / sums.z;
+  metrics.one("sum_p_squared") = (sums.suffix2[0] + 1.0) / (sums.z * sums.z);
+  metrics.one("p_max") = 1.0 / sums.z;
+  metrics.one("participation_ratio") = 1.0 / metrics.one("sum_p_squared");
   errors_of_k(metrics, sums, ranks, axes);
-  for (auto const epsilon : axes.epsilon) metrics.k_epsilon.push_back(k_epsilon(row, ranks, sums, sigma, epsilon * sums.z));
-  for (auto const threshold : thresholds) metrics.count_p_above.push_back(count_above(row, ranks, sums.z, sigma, threshold));
+  for (auto const epsilon : axes.epsilon) metrics.count("k_epsilon").push_back(k_epsilon(row, ranks, sums, sigma, epsilon * sums.z));
+  for (auto const threshold : thresholds) metrics.count("count_p_above").push_back(count_above(row, ranks, sums.z, sigma, threshold));
   return metrics;
 }
 
@@ -218,11 +219,12 @@ void check_simulated_row(OrderStatistics const& row, DrawnRanks const& ranks, do
       ascents += row.nodes.z[j] > row.z[i] || row.nodes.z[j] < low ? 1.0 : 0.0;
     }
   }
-  for (std::size_t j = 1; j < axes.k.size(); ++j) ascending_errors += metrics.tail_mass[j] > metrics.tail_mass[j - 1] ? 1.0 : 0.0;
+  for (std::size_t j = 1; j < axes.k.size(); ++j)
+    ascending_errors += metrics.real("tail_mass")[j] > metrics.real("tail_mass")[j - 1] ? 1.0 : 0.0;
   for (std::size_t j = 0; j < axes.epsilon.size(); ++j) {
     auto const place = place_within(sums, axes.epsilon[j] * sums.z);
     auto const least = place == 0 ? 1 : ranks.rank[place - 1] + 1, most = place < ranks.rank.size() ? ranks.rank[place] : ranks.n;
-    astray += metrics.k_epsilon[j] < least || metrics.k_epsilon[j] > most ? 1.0 : 0.0;
+    astray += metrics.count("k_epsilon")[j] < least || metrics.count("k_epsilon")[j] > most ? 1.0 : 0.0;
   }
   double const n = static_cast<double>(ranks.n);
   checks.note(Check::keys_seen, std::fabs(keys / n - 1.0) > 1e-10 ? std::fabs(keys - n) : 0.0);

@@ -52,6 +52,7 @@ DrawResult simulate_draws(Communicator const& comm, RunConfig const& config, Gro
   });
   Kokkos::DefaultHostExecutionSpace().fence();
 
+  auto const axes = field_axes(group, config);
   DrawResult result;
   result.cases.resize(group.cases.size());
   result.checks.resize(group.cases.size());
@@ -63,13 +64,13 @@ DrawResult simulate_draws(Communicator const& comm, RunConfig const& config, Gro
       of_law.push_back(std::move(row.laws[law]));
       note_worst(checks, row.checks[law]);
     }
-    auto const packed = comm.gather(pack_rows(of_law));
+    auto const packed = comm.gather(pack_rows(of_law, axes));
     if (comm.is_root()) {
       auto const count = static_cast<std::size_t>(all);
-      checks.note(Check::finite, static_cast<double>(unpack_rows(packed, count, group, config, data)));
-      data.row_n.assign(count, group.n);
-      data.row_position.assign(count, -1);
-      data.sigma_i.assign(count, group.cases[law].sigma);
+      checks.note(Check::finite, static_cast<double>(unpack_rows(packed, count, axes, group.n, data)));
+      data.count("row_n").assign(count, group.n);
+      data.count("row_position").assign(count, -1);
+      data.real("sigma_i").assign(count, group.cases[law].sigma);
     }
     std::vector<double> worst(checks.worst.begin(), checks.worst.end());
     comm.max(worst);

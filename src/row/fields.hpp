@@ -1,0 +1,107 @@
+// Every quantity of a query row, in one table. Containers, messages between ranks, datasets, records and the table of
+// src/results/README.md are made from it: a new quantity is one line here, and its formula where rows are evaluated.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace asymptop {
+
+/// What a quantity has a value for, besides the row itself.
+enum class Axis { row, k, epsilon, threshold };
+enum class Number { real, count };
+/// From the query and its place in the sequence alone, or from the row's logits.
+enum class Source { query, logits };
+enum class Presence { always, by_thresholds, output_error };
+/// Whether tidy records hold its mean over draws.
+enum class Records { unrecorded, recorded };
+
+struct RowField {
+  char const* name;
+  Axis axis;
+  Number number;
+  Source source;
+  Presence presence;
+  Records records;
+  char const* units;
+  char const* long_name;
+  char const* remark = "";  ///< for readers of files: how it is made, and how far it can be trusted
+};
+
+// clang-format off
+inline constexpr auto row_fields = [] {
+  using enum Axis;
+  using enum Number;
+  using enum Source;
+  using enum Presence;
+  using enum Records;
+  return std::to_array<RowField>({
+    {"row_n", row, count, query, always, unrecorded, "keys", "keys that the row sees", "differs from n under a causal mask"},
+    {"row_position", row, count, query, always, unrecorded, "1", "position of the query in the sequence, -1 when not in it"},
+    {"sigma_i", row, real, query, always, unrecorded, "1", "standard deviation of the row's logits over keys",
+     "exact for synthetic input (over random keys; per input in [src/draw/README.md](../draw/README.md)), sampled over the row's own keys for tensors"},
+    {"logit_mean", row, real, logits, always, unrecorded, "1", "mean of the row's logits",
+     "from moments in bins of width w <= sigma / 32 (tensors: <= 1/32; up to 4 times wider where logits of `student` input go beyond 15,000): known to w 2^-15"},
+    {"logit_std", row, real, logits, always, unrecorded, "1", "sample standard deviation of the row's logits", "from the same bins: the variance is known to w^2 2^-10"},
+    {"logit_max", row, real, logits, always, unrecorded, "1", "largest logit of the row"},
+    {"log_sum_exp", row, real, logits, always, unrecorded, "1", "log of the sum of exp(logit)"},
+    {"entropy_nats", row, real, logits, always, recorded, "nat", "entropy of p"},
+    {"sum_p_squared", row, real, logits, always, recorded, "1", "sum of p^2"},
+    {"p_max", row, real, logits, always, recorded, "1", "largest p"},
+    {"participation_ratio", row, real, logits, always, recorded, "keys", "1 / sum of p^2"},
+    {"k_counted", k, count, logits, by_thresholds, unrecorded, "keys", "keys that the errors at k are those of: k itself up to k_held"},
+    {"k_counted_bound", k, real, logits, by_thresholds, unrecorded, "1", "bound on |tail_mass at k - tail_mass at k_counted|"},
+    {"tail_mass", k, real, logits, always, recorded, "1", "1 - sum of the k largest p", "tau, summed itself over the keys beyond"},
+    {"row_l2_error", k, real, logits, always, recorded, "1", "2-norm of p - p_hat", "its square is (tau / (1 - tau))^2 (sum of p^2 kept) + (sum of p^2 dropped)"},
+    {"row_linf_error", k, real, logits, always, recorded, "1", "maximum norm of p - p_hat", "max(p_max tau / (1 - tau), largest p dropped)"},
+    {"output_error_relative", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V over that of p V"},
+    {"output_error", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V"},
+    {"k_epsilon", epsilon, count, logits, always, recorded, "keys", "smallest k with tail_mass <= epsilon"},
+    {"count_p_above", threshold, count, logits, always, recorded, "keys", "entries with p > threshold"},
+  });
+}();
+// clang-format on
+
+/// Where a field is in the table. A name that is not there, or of other numbers, is a compilation error.
+consteval std::size_t place_of(char const* name, Number number) {
+  for (std::size_t place = 0; place < row_fields.size(); ++place) {
+    if (std::string_view(row_fields[place].name) == name && row_fields[place].number == number) return place;
+  }
+  throw "no such field with such numbers";
+}
+
+/// A field of real numbers, by its name; and one of counts.
+struct RealField {
+  std::size_t place;
+  consteval RealField(char const* name) : place(place_of(name, Number::real)) {}
+};
+struct CountField {
+  std::size_t place;
+  consteval CountField(char const* name) : place(place_of(name, Number::count)) {}
+};
+
+/// What decides which fields a case has, and how many values of each a row has.
+struct FieldAxes {
+  std::size_t k = 0, epsilon = 0, thresholds = 0;
+  bool by_thresholds = false, output_error = false;
+
+  bool has(RowField const& field) const {
+    return field.presence == Presence::always || (field.presence == Presence::by_thresholds ? by_thresholds : output_error);
+  }
+  std::size_t length(Axis axis) const { return axis == Axis::row ? 1 : axis == Axis::k ? k : axis == Axis::epsilon ? epsilon : thresholds; }
+};
+
+/// As dimensions are named in files; empty for none.
+char const* name_of(Axis axis);
+
+/// Names of the fields that records hold, in the order of records: along k, epsilon, thresholds, then one per row.
+std::vector<RowField const*> recorded_fields(std::span<RowField const> fields = row_fields);
+
+/// For readers of results files: a Markdown table of all fields.
+std::string fields_table(std::span<RowField const> fields = row_fields);
+
+}  // namespace asymptop
