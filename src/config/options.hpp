@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace asymptop {
@@ -50,6 +51,7 @@ struct OptionOverride {
   char const* help = nullptr;
 };
 
+/// A row: its first line is made as an aggregate, the rest by the functions, one after another.
 struct Option {
   char const* name;
   Commands commands;
@@ -61,6 +63,19 @@ struct Option {
   std::vector<OptionOverride> overrides = {};
   char const* short_name = "";
   std::vector<OptionLimit> limits = {};
+
+  Option but(Commands of, char const* other_fallback, OptionReader other_read, char const* other_help) && {
+    overrides.push_back({of, other_fallback, std::move(other_read), other_help});
+    return std::move(*this);
+  }
+  Option in_short(char const* letter) && {
+    short_name = letter;
+    return std::move(*this);
+  }
+  Option at_most(Commands of, double largest, bool names_law, char const* refusal) && {
+    limits.push_back({of, largest, names_law, refusal});
+    return std::move(*this);
+  }
 };
 
 class OptionTable;

@@ -32,14 +32,10 @@ std::string refusal(OptionTable const& table, Commands command, std::vector<char
 /// The program's table and one row more.
 OptionTable with_one_more() {
   auto rows = option_table().rows();
-  rows.push_back({"stride",
-                  for_study | for_bench,
-                  OptionIdentity::result,
-                  OptionKind::text,
-                  "4",
-                  [](std::string const& option, std::string const& text) { return std::any(parse_integer(option, text, 1, 99)); },
-                  "keys between two that are looked at",
-                  {{for_bench, "8", {}, "keys between two"}}});
+  rows.push_back(Option{"stride", for_study | for_bench, OptionIdentity::result, OptionKind::text, "4",
+                        [](std::string const& option, std::string const& text) { return std::any(parse_integer(option, text, 1, 99)); },
+                        "keys between two that are looked at"}
+                     .but(for_bench, "8", {}, "keys between two"));
   return OptionTable(std::move(rows));
 }
 
