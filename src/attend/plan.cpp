@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "config/options.hpp"
 #include "plan/memory.hpp"
 #include "plan/teams.hpp"
 
@@ -76,8 +77,7 @@ AttendCase make_case(AttendConfig const& config, InputShape const& input, std::i
     auto const& law = config.sigma[static_cast<std::size_t>(source.law)];
     c.sigma_law = law.text();
     c.sigma = law(n);
-    if (c.sigma > 1000.0)
-      throw UsageError("--sigma", c.sigma_law, "is over 1000 at n = " + std::to_string(n) + ", more than fp32 logits can bear");
+    option_table().check_at(for_attend, "sigma", "--sigma", c.sigma_law, c.sigma, n);
   }
   if (config.wants(BenchKernel::top_k_attention)) {
     for (auto const& k : config.k) {

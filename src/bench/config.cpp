@@ -1,26 +1,9 @@
 #include "bench/config.hpp"
 
-#include <algorithm>
-#include <iostream>
-
 #include "config/errors.hpp"
-#include "config/option_values.hpp"
+#include "config/options.hpp"
 
 namespace asymptop {
-namespace po = boost::program_options;
-
-char const* name_of(Scaling value) {
-  switch (value) {
-    case Scaling::none:
-      return "none";
-    case Scaling::strong:
-      return "strong";
-    case Scaling::weak:
-      return "weak";
-  }
-  return "";
-}
-
 namespace {
 
 constexpr char const* introduction =
@@ -52,76 +35,30 @@ constexpr char const* introduction =
     "Keys, values and queries are standard normal, queries divided by sqrt(d). LISTs are comma-separated; every combination is a\n"
     "case, and those that cannot be are skipped with a reason. A law is one expression in n: 1024, 4*n^0.5, log(n)^2.\n";
 
-po::options_description bench_options() {
-  po::options_description options("Options", 118, 80);
-  auto const text = [](char const* fallback) { return po::value<std::string>()->default_value(fallback); };
-  add_common_options(options);
-  auto add = options.add_options();
-  add("output,o", text("bench.h5"), "results file: every sample, verdict and yardstick");
-  add("force", po::bool_switch(), "replace an existing results file");
-  add("dry-run", po::bool_switch(), "print the cases with memory and flops; measure and write nothing");
-  add("kernel", text("all"), "score | profile | top-k | exact-attention | top-k-attention | all | normals, LIST");
-  add("n", text("2^20"), "keys: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48");
-  add("d", text("64"), "head dimensions, 1 to 4096");
-  add("m", text("256"), "query rows, 1 (a decoding step) to 16384");
-  add("k", text("1024"), "keys kept by kernels that select, laws in n; rounded, clipped to n");
-  add("keys", text("resident"), "resident (in memory before the clock starts) | streamed (made anew within the timed work), LIST");
-  add("path", text("auto"), "auto (the kernel's first) | all | names, LIST; --path all --dry-run shows what there is");
-  add("merge", text("auto"),
-      "global selection of kernels that select: auto (fastest by estimate) | root | owner | tree | threshold | all, LIST");
-  add("scaling", text("none"), "none | strong (--n keys in all) | weak (--n keys for each rank): every case on each count of ranks");
-  add("rank-counts", text(""), "counts of ranks to scale over, LIST with 1, or 1:8 (doubling); default: powers of two, and all ranks");
-  add("samples", text("10"), "timed repetitions of each case, at least 3");
-  add("seed", text("1"), "seed of keys, values and queries");
-  add("block", text("4096"), "keys per block, a power of two from 64; ranks own whole blocks");
-  return options;
-}
-
-std::vector<BenchKernel> parse_kernels(std::string const& list) {
-  using enum BenchKernel;
-  if (list == "all") return {std::begin(all_bench_kernels), std::end(all_bench_kernels)};
-  return choose_list("--kernel", list, {score, profile, top_k, exact_attention, top_k_attention, normals});
-}
-
-std::vector<MergeStrategy> parse_merges(std::string const& list) {
-  using enum MergeStrategy;
-  if (list == "all") return {std::begin(all_merge_strategies), std::end(all_merge_strategies)};
-  return choose_list("--merge", list, {automatic, root, owner, tree, threshold});
-}
-
 }  // namespace
 
 std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv, bool print_help) {
-  auto const options = bench_options();
-  auto const values = read_options("bench", argc, argv, options);
-  if (values.count("help") != 0) {
-    if (print_help)
-      std::cout
-          << introduction << "\n"
-          << options
-          << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written),\n75 stopped on request (SIGUSR1, "
-             "SIGTERM).\n";
-    return std::nullopt;
-  }
-  auto const text = [&](char const* name) { return values[name].as<std::string>(); };
+  auto const values = option_table().read(for_bench, argc, argv);
+  if (help_printed(values, for_bench, introduction, print_help)) return std::nullopt;
+  using Sizes = std::vector<std::int64_t>;
   BenchConfig config;
-  static_cast<MeasureOptions&>(config) = parse_measure_options(values);
-  config.kernel = parse_kernels(text("kernel"));
-  config.n = parse_sizes("--n", text("n"), largest_n);
-  config.d = parse_sizes("--d", text("d"), 4096);
-  config.m = parse_sizes("--m", text("m"), 16384);
-  config.k = parse_laws("--k", text("k"));
-  config.keys = choose_list("--keys", text("keys"), {KeyStorage::resident, KeyStorage::streamed});
-  config.path = split_list("--path", text("path"));
-  config.merge = parse_merges(text("merge"));
-  config.scaling = choose("--scaling", text("scaling"), {Scaling::none, Scaling::strong, Scaling::weak});
-  if (auto const list = text("rank-counts"); !list.empty()) {
+  static_cast<MeasureOptions&>(config) = measure_options(values);
+  config.kernel = values.get<std::vector<BenchKernel>>("kernel");
+  config.n = values.get<Sizes>("n");
+  config.d = values.get<Sizes>("d");
+  config.m = values.get<Sizes>("m");
+  config.k = values.get<std::vector<Law>>("k");
+  config.keys = values.get<std::vector<KeyStorage>>("keys");
+  config.path = values.get<std::vector<std::string>>("path");
+  config.merge = values.get<std::vector<MergeStrategy>>("merge");
+  config.scaling = values.get<Scaling>("scaling");
+  config.rank_counts = values.get<Sizes>("rank-counts");
+  if (auto const list = values.text("rank-counts"); !list.empty()) {
     if (config.scaling == Scaling::none) throw UsageError("--rank-counts", list, "needs --scaling strong or weak");
-    config.rank_counts = parse_sizes("--rank-counts", list, 1 << 20);
     if (config.rank_counts.front() != 1)
       throw UsageError("--rank-counts", list, "lacks 1: efficiency is held against the time of one rank");
   }
-  config.samples = parse_integer("--samples", text("samples"), 3, 10000);
+  config.samples = values.get<std::int64_t>("samples");
   return config;
 }
 

@@ -10,13 +10,9 @@
 #include "config/law.hpp"
 #include "config/measure_options.hpp"
 #include "config/run_config.hpp"
+#include "config/scaling.hpp"
 
 namespace asymptop {
-
-/// How a case grows with the ranks that measure it: not at all, or as many keys for each rank; `none`: all ranks measure each case.
-enum class Scaling { none, strong, weak };
-
-char const* name_of(Scaling value);
 
 struct BenchConfig : MeasureOptions {
   std::vector<BenchKernel> kernel;

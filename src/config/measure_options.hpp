@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "config/options.hpp"
+
 namespace asymptop {
 
 /// What such a command is given beside what it measures.
@@ -20,5 +22,11 @@ struct MeasureOptions {
   std::string command_line;
   std::string config_text;  ///< the options in force, as a config file
 };
+
+/// Those options of a command line. Throws UsageError.
+MeasureOptions measure_options(OptionValues const& values);
+
+/// Whether --help was given; it is printed, unless print_help is false. The introduction stands before the options.
+bool help_printed(OptionValues const& values, Commands command, char const* introduction, bool print_help);
 
 }  // namespace asymptop

@@ -5,16 +5,12 @@
 #include <cmath>
 #include <cstdlib>
 #include <optional>
-#include <set>
 #include <sstream>
 #include <string_view>
 
-#include "config/config_file.hpp"
 #include "config/law.hpp"
 
 namespace asymptop {
-namespace po = boost::program_options;
-
 std::int64_t parse_integer(std::string const& option, std::string const& text, std::int64_t low, std::int64_t high) {
   std::int64_t value = 0;
   auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -167,73 +163,44 @@ std::vector<std::int64_t> parse_sizes(std::string const& option, std::string con
   return sizes;
 }
 
-void add_common_options(po::options_description& options) {
-  auto add = options.add_options();
-  add("help,h", "print this and exit");
-  add("config", po::value<std::string>(), "INI file with the same names as these options; the command line wins");
-  add("json", po::value<std::string>()->default_value(""),
-      "write tidy records to this file; - is stdout, and the table then goes to stderr");
-  add("threads", po::value<std::string>()->default_value("0"),
-      "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use");
+bool parse_switch(std::string const& option, std::string const& text) {
+  if (text != "on" && text != "off") throw UsageError(option, text, "is neither on nor off");
+  return text == "on";
 }
 
-MeasureOptions parse_measure_options(po::variables_map const& values) {
-  auto const text = [&](char const* name) { return values[name].as<std::string>(); };
-  MeasureOptions options;
-  options.output = expand_home(text("output"));
-  if (options.output.empty()) throw UsageError("--output", "", "is no file name");
-  options.force = values["force"].as<bool>();
-  options.dry_run = values["dry-run"].as<bool>();
-  options.json = expand_home(text("json"));
-  if (values.count("config") != 0) options.config_file = expand_home(text("config"));
-  options.seed = static_cast<std::uint64_t>(parse_integer("--seed", text("seed"), 0, INT64_MAX));
-  options.block = parse_block(text("block"));
-  options.threads = static_cast<int>(parse_integer("--threads", text("threads"), 0, most_threads));
-  if (options.threads == 0) options.threads = threads_of_openmp(std::getenv("OMP_NUM_THREADS"));
-  options.config_text = as_config(values);
-  return options;
-}
-
-std::string as_config(po::variables_map const& values) {
-  std::ostringstream out;
-  std::set<std::string> const not_data = {"help",   "config", "force",   "resume",      "dry-run",         "machine",
-                                          "output", "json",   "threads", "save-output", "case-files-only", "checkpoint-minutes"};
-  for (auto const& [name, value] : values) {
-    if (not_data.count(name) != 0) continue;
-    if (auto const* text = boost::any_cast<std::string>(&value.value())) {
-      if (!text->empty()) out << name << " = " << *text << "\n";
-    } else if (auto const* number = boost::any_cast<double>(&value.value())) {
-      out.precision(17);
-      out << name << " = " << *number << "\n";
-    } else if (auto const* on = boost::any_cast<bool>(&value.value())) {
-      if (*on) out << name << " = true\n";
-    }
-  }
-  return out.str();
-}
-
-po::variables_map read_options(std::string const& command, int argc, char const* const* argv, po::options_description const& options) {
-  std::string const help = "; see asymptop " + command + " --help";
-  po::variables_map values;
-  try {
-    auto const style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-    // Words that belong to no option are collected, so that the message can name them.
-    po::options_description all;
-    all.add(options).add_options()("argument", po::value<std::vector<std::string>>());
-    po::positional_options_description stray;
-    stray.add("argument", -1);
-    po::store(po::command_line_parser(argc, argv).options(all).style(style).positional(stray).run(), values);
-    if (values.count("argument") != 0) {
-      throw UsageError("argument", values["argument"].as<std::vector<std::string>>().front(), "belongs to no option" + help);
-    }
-    if (values.count("config") != 0) {
-      po::store(read_config_file(expand_home(values["config"].as<std::string>()), options), values);
-    }
-    po::notify(values);
-  } catch (po::error const& error) {
-    throw UsageError(std::string(error.what()) + help);
+std::vector<double> parse_epsilons(std::string const& list) {
+  std::vector<double> values;
+  for (auto const& item : split_list("--epsilon", list)) {
+    char* end = nullptr;
+    double const value = std::strtod(item.c_str(), &end);
+    if (end != item.c_str() + item.size() || !(value > 0.0 && value < 1.0))
+      throw UsageError("--epsilon", item, "is not a number in (0, 1)");
+    if (std::find(values.begin(), values.end(), value) != values.end()) throw UsageError("--epsilon", list, "names " + item + " twice");
+    values.push_back(value);
   }
   return values;
+}
+
+double parse_share(std::string const& option, std::string const& text) {
+  double value = 0.0;
+  auto const* end = text.data() + text.size();
+  auto const [stop, error] = std::from_chars(text.data(), end, value);
+  bool const percent = stop + 1 == end && *stop == '%';
+  if (percent) value /= 100.0;
+  if (error != std::errc() || (stop != end && !percent) || !(value > 0.0 && value < 1.0))
+    throw UsageError(option, text, "is neither a percentage, such as 1%, nor a number between 0 and 1");
+  return value;
+}
+
+double parse_duration(std::string const& option, std::string const& text) {
+  double value = 0.0;
+  auto const* end = text.data() + text.size();
+  auto const [stop, error] = std::from_chars(text.data(), end, value);
+  std::string const unit(stop, end);
+  double const seconds = unit == "h" ? 3600.0 : unit == "m" ? 60.0 : unit.empty() || unit == "s" ? 1.0 : 0.0;
+  if (error != std::errc() || !(value * seconds > 0.0 && value * seconds < 1e9))
+    throw UsageError(option, text, "is no time such as 90s, 30m or 2h");
+  return value * seconds;
 }
 
 }  // namespace asymptop

@@ -1,16 +1,13 @@
-// What all subcommands share in reading options: numbers, sizes, choices, the command line over a config file.
+// What texts of options mean: numbers, sizes, choices, lists of them.
 #pragma once
 
 #include <algorithm>
-#include <boost/program_options.hpp>
 #include <cstdint>
-#include <initializer_list>
 #include <string>
 #include <vector>
 
 #include "config/errors.hpp"
 #include "config/law.hpp"
-#include "config/measure_options.hpp"
 
 namespace asymptop {
 
@@ -44,7 +41,7 @@ int parse_groups(std::string const& text);
 
 /// The choice whose name_of() is the text.
 template <class Enum>
-Enum choose(std::string const& option, std::string const& text, std::initializer_list<Enum> choices) {
+Enum choose(std::string const& option, std::string const& text, std::vector<Enum> const& choices) {
   std::string allowed;
   for (auto const choice : choices) {
     if (text == name_of(choice)) return choice;
@@ -55,7 +52,7 @@ Enum choose(std::string const& option, std::string const& text, std::initializer
 
 /// The same for a comma-separated list of choices, each once.
 template <class Enum>
-std::vector<Enum> choose_list(std::string const& option, std::string const& list, std::initializer_list<Enum> choices) {
+std::vector<Enum> choose_list(std::string const& option, std::string const& list, std::vector<Enum> const& choices) {
   std::vector<Enum> chosen;
   for (auto const& item : split_list(option, list)) {
     auto const value = choose(option, item, choices);
@@ -65,17 +62,17 @@ std::vector<Enum> choose_list(std::string const& option, std::string const& list
   return chosen;
 }
 
-/// How options and records are given, the same for every command that measures.
-void add_common_options(boost::program_options::options_description& options);
+/// `on` or `off`.
+bool parse_switch(std::string const& option, std::string const& text);
 
-/// Those options of a command line. Throws UsageError.
-MeasureOptions parse_measure_options(boost::program_options::variables_map const& values);
+/// Tail masses in (0, 1), each once.
+std::vector<double> parse_epsilons(std::string const& list);
 
-/// The command line, then the file that --config names. `command` is the one whose --help a refusal points to.
-boost::program_options::variables_map read_options(std::string const& command, int argc, char const* const* argv,
-                                                   boost::program_options::options_description const& options);
+/// `1%` or `0.01`.
+double parse_share(std::string const& option, std::string const& text);
 
-/// All options in force as an INI file: what a reader needs to run the same again.
-std::string as_config(boost::program_options::variables_map const& values);
+/// `90s`, `30m`, `2h`, or a number of seconds.
+double parse_duration(std::string const& option, std::string const& text);
+
 
 }  // namespace asymptop

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "config/options.hpp"
 #include "plan/estimate.hpp"
 #include "plan/input_plan.hpp"
 #include "plan/memory.hpp"
@@ -25,9 +26,6 @@ constexpr double resident_share = 0.4;
 
 /// The most candidates that a row may hold.
 constexpr std::int64_t most_held = (std::int64_t{1} << 30) - 1;
-
-/// Beyond this a row's profile would need over 10^6 bins, and rounding a logit to fp32 would change its exponential by a percent.
-constexpr double largest_usable_sigma = 1000.0;
 
 /// Every law's k, and a grid of two points per octave up to the largest.
 std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
@@ -131,12 +129,7 @@ void choose_bins(GroupPlan& group, RunConfig const& config) {
   double largest_sigma = 0.0;
   for (auto const& item : group.cases) largest_sigma = std::max(largest_sigma, item.sigma);
   group.bins_per_unit = std::exp2(std::ceil(std::log2(std::max(32.0 * largest_sigma, 16.0))));
-  if (largest_sigma > largest_usable_sigma) {
-    std::ostringstream value;
-    value << largest_sigma;
-    throw UsageError(config.sigma_from_R ? "--R" : "--sigma", value.str(),
-                     "is the largest sigma at n = " + std::to_string(group.n) + "; fp32 logits can be profiled up to sigma = 1000");
-  }
+  option_table().check_at(for_study, "sigma", config.sigma_from_R ? "--R" : "--sigma", "", largest_sigma, group.n);
 }
 
 /// Why a group cannot be measured; empty when it can.

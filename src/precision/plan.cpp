@@ -5,13 +5,11 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "config/options.hpp"
 #include "plan/memory.hpp"
 
 namespace asymptop {
 namespace {
-
-/// Up to here logits and their differences stay in the range of fp16.
-constexpr double largest_usable_sigma = 1000.0;
 
 /// Bytes of an entry of a row that a thread works on (24 to 32 measured): its logit, its p in fp64 and as stored, and room to select in,
 /// which threads do not all need at once.
@@ -26,9 +24,7 @@ PrecisionCase make_case(PrecisionConfig const& config, std::int64_t n, std::size
   c.id = "n" + std::to_string(n) + "-sigma" + config.sigma[law].word();
   c.sigma_law = config.sigma[law].text();
   c.sigma = config.sigma[law](n);
-  if (c.sigma > largest_usable_sigma)
-    throw UsageError("--sigma", c.sigma_law,
-                     "is over 1000 at n = " + std::to_string(n) + ", more than differences of logits can bear in fp16");
+  option_table().check_at(for_precision, "sigma", "--sigma", c.sigma_law, c.sigma, n);
   for (auto const& k : config.k) {
     auto const rank = rank_at(k, n);
     c.k_law.push_back(k.text());

@@ -8,6 +8,9 @@
 
 namespace asymptop {
 
+/// How names of attributes of a case begin that say of its run what the root attributes say of another's.
+inline std::string const run_attribute = "run_";
+
 /// Writes attributes of one object.
 class Attributes {
  public:

@@ -6,20 +6,30 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "config/options.hpp"
 #include "h5/h5.hpp"
+#include "results/attributes.hpp"
 
 namespace asymptop {
 namespace {
 
-std::set<std::string> const not_data = {"seconds_total", "seconds_pass", "keys", "merge", "path", "phase", "phase_seconds",
-                                        // of attend
-                                        "ranks", "groups", "threads", "exact_seconds", "top_k_seconds", "exact_gflops", "top_k_gflops",
-                                        "peak_bytes_per_rank", "bytes_sent", "residual", "tolerance"};
+/// What a run measures of itself beside its results, and where its numbers are no options'.
+std::set<std::string> const of_the_run = {"seconds_total", "seconds_pass", "phase", "phase_seconds",
+                                          // of attend
+                                          "ranks", "exact_seconds", "top_k_seconds", "exact_gflops", "top_k_gflops", "peak_bytes_per_rank",
+                                          "bytes_sent", "residual", "tolerance"};
+
+/// Whether an attribute or dataset is of the result: not what a run measures of itself, and no option that leaves results alone.
+bool is_data(std::string const& name) {
+  if (of_the_run.count(name) != 0 || name.starts_with(run_attribute)) return false;
+  auto const identity = option_table().identity(name);
+  return identity != OptionIdentity::manner && identity != OptionIdentity::unrecorded;
+}
 
 /// A case's attributes, but for what it was asked for when how many draws it got depended on them: those alone tell.
 std::vector<std::string> names_of_attributes(hid_t group) {
   auto names = h5::attribute_names(group);
-  std::erase_if(names, [](auto const& name) { return name == "target_se" || name == "target_missed"; });
+  std::erase_if(names, [](auto const& name) { return name == "target_se" || name == "target_missed" || name.starts_with(run_attribute); });
   return names;
 }
 
@@ -76,14 +86,14 @@ std::string case_difference(std::string const& id, hid_t a, hid_t b) {
   auto difference = list_difference(where + "attribute ", names_of_attributes(a), names_of_attributes(b));
   if (!difference.empty()) return difference;
   for (auto const& name : names_of_attributes(a)) {
-    if (not_data.count(name) != 0) continue;
+    if (!is_data(name)) continue;
     auto const x = attribute_text(a, name), y = attribute_text(b, name);
     if (x != y) return where + "attribute " + name + " differs: " + x + " and " + y;
   }
   difference = list_difference(where + "dataset ", h5::group_members(a), h5::group_members(b));
   for (auto const& name : h5::group_members(a)) {
     if (!difference.empty()) return difference;
-    if (not_data.count(name) == 0) difference = dataset_difference(where, a, b, name);
+    if (is_data(name)) difference = dataset_difference(where, a, b, name);
   }
   return difference;
 }
@@ -101,11 +111,17 @@ std::string first_difference(std::string const& path_a, std::string const& path_
     if (version != 1) throw UsageError("compare", *path, "has schema version " + std::to_string(version) + "; this program reads 1");
   }
   auto const cases_a = h5::open_group(a, "cases"), cases_b = h5::open_group(b, "cases");
-  auto difference = list_difference("case ", h5::group_members(cases_a), h5::group_members(cases_b));
-  for (auto const& id : h5::group_members(cases_a)) {
+  // Cases of both files first, whatever else was studied.
+  auto const ids_a = h5::group_members(cases_a), ids_b = h5::group_members(cases_b);
+  std::size_t shared = 0;
+  for (auto const& id : ids_a) {
+    if (std::find(ids_b.begin(), ids_b.end(), id) == ids_b.end()) continue;
+    auto difference = case_difference(id, h5::open_group(cases_a, id), h5::open_group(cases_b, id));
     if (!difference.empty()) return difference;
-    difference = case_difference(id, h5::open_group(cases_a, id), h5::open_group(cases_b, id));
+    ++shared;
   }
+  auto difference = list_difference("case ", ids_a, ids_b);
+  if (!difference.empty() && shared > 0) difference += "; the " + std::to_string(shared) + " case(s) of both are equal";
   return difference;
 }
 

@@ -1,5 +1,6 @@
 #include "study/study.hpp"
 
+#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -34,6 +35,15 @@ void append(StudyCase& item, DrawResult const& result, std::size_t law) {
   item.data.append(result.cases[law]);
   for (std::size_t i = 0; i < check_names.size(); ++i) item.checks.note(static_cast<Check>(i), result.checks[law].worst[i]);
   item.phase_seconds.insert(item.phase_seconds.end(), result.phase_seconds.begin(), result.phase_seconds.end());
+}
+
+/// `n64-d64-sigma1, n64-d64-sigma2 and 3 more`.
+std::string names_of(std::vector<std::string> const& paths) {
+  constexpr std::size_t most = 4;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(most, paths.size()); ++i)
+    names += (i == 0 ? "" : ", ") + std::filesystem::path(paths[i]).stem().string();
+  return names + (paths.size() > most ? " and " + std::to_string(paths.size() - most) + " more" : "");
 }
 
 }  // namespace
@@ -214,8 +224,16 @@ int Study::finish_all(int exit_code) {
   for (auto const& group : plan_.groups) {
     for (auto const& item : group.cases) paths.push_back(case_path(config_.output, item.id));
   }
-  if (comm_.is_root() && !config_.case_files_only) merge_cases(config_.output, paths);
   std::string missed;
+  if (comm_.is_root() && !config_.case_files_only) {
+    auto const others = config_.resume ? other_cases(config_, paths) : OtherCases{};
+    paths.insert(paths.end(), others.kept.begin(), others.kept.end());
+    merge_cases(config_.output, paths);
+    for (auto const& line : others.left_out) std::cerr << "asymptop: " + line + "\n" << std::flush;
+    if (!others.kept.empty())
+      missed +=
+          "kept: " + std::to_string(others.kept.size()) + " finished case(s) beside those of this run: " + names_of(others.kept) + "\n";
+  }
   for (auto const& [place, made] : reports_) {
     records.insert(records.end(), made.records.begin(), made.records.end());
     missed += made.missed;

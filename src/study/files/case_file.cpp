@@ -141,6 +141,16 @@ void write_checkpoint(std::string const& output, Provenance const& provenance, S
 
 namespace {
 
+/// What a file says of its run and the joined file says otherwise becomes attributes of the case, unless an earlier merge has made them.
+void note_origin(hid_t in, hid_t joined, hid_t to) {
+  for (auto const& name : h5::attribute_names(in)) {
+    auto const own = run_attribute + name;
+    auto const value = h5::read_attribute(in, name);
+    if (h5::has_attribute(to, own) || (h5::has_attribute(joined, name) && h5::read_attribute(joined, name) == value)) continue;
+    std::visit([&](auto const& it) { h5::write_attribute(to, own, it); }, value);
+  }
+}
+
 /// output: its name, for messages.
 void copy_cases(hid_t file, std::string const& output, std::vector<std::string> const& paths) {
   auto const cases = h5::create_group(file, "cases");
@@ -156,6 +166,7 @@ void copy_cases(hid_t file, std::string const& output, std::vector<std::string> 
       if (h5::has_link(cases, id)) throw RunError("case " + id + " of " + path + " is already in " + output);
       auto const from = h5::open_group(in_cases, id), to = h5::create_group(cases, id);
       h5::copy_attributes(from, to);
+      note_origin(in, file, to);
       h5::copy_datasets(from, to);
     }
   }

@@ -26,7 +26,8 @@ void write_case(std::string const& output, Provenance const& provenance, StudyCa
 void write_checkpoint(std::string const& output, Provenance const& provenance, StudyCase const& study_case);
 inline constexpr char const* checkpoint_kind = "checkpoint";
 
-/// Copies the cases of `paths` into one file, again by way of a temporary one. Root attributes come from the first.
+/// Copies the cases of `paths` into one file, again by way of a temporary one. Root attributes come from the first; a case of
+/// another file has those that differ as attributes of its own, `run_NAME`.
 void merge_cases(std::string const& output, std::vector<std::string> const& paths);
 
 /// Reads a file as merge_cases does, into memory; for a first look at one in a child process (h5/trial.hpp).

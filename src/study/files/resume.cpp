@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <optional>
-#include <set>
-#include <sstream>
 #include <utility>
 
 #include "config/errors.hpp"
+#include "config/options.hpp"
 #include "h5/h5.hpp"
+#include "results/records.hpp"
 #include "results/seal.hpp"
 #include "study/files/case_file.hpp"
 
@@ -17,19 +18,10 @@ namespace asymptop {
 namespace fs = std::filesystem;
 namespace {
 
-/// Options that say which cases there are, and those that change nothing of their numbers.
-std::set<std::string> const not_of_case = {"n",        "d",    "inputs", "heads",  "sigma",      "R",
-                                           "max-time", "keys", "merge",  "groups", "batch-rows", "mpi-memory"};
-
-/// The options that a case's numbers depend on.
-std::string options_of_case(std::string const& config_text) {
-  std::istringstream in(config_text);
-  std::string kept;
-  for (std::string line; std::getline(in, line);) {
-    auto const name = line.substr(0, line.find(" = "));
-    if (not_of_case.count(name) == 0) kept += line + "\n";
-  }
-  return kept;
+/// Whether two runs make the same numbers of a case. contents: and which numbers there are.
+bool same_options(std::string const& a, std::string const& b, bool contents) {
+  auto const same = [&](OptionIdentity identity) { return option_table().lines_of(identity, a) == option_table().lines_of(identity, b); };
+  return same(OptionIdentity::result) && (!contents || same(OptionIdentity::contents));
 }
 
 std::string text_of(Provenance const& provenance, std::string const& name) {
@@ -37,13 +29,17 @@ std::string text_of(Provenance const& provenance, std::string const& name) {
   return found == provenance.texts.end() ? "" : found->second;
 }
 
+void check_verdict(hid_t group) {
+  if (h5::read_text_attribute(group, "verdict") != "VALID")
+    throw RunError("it is not VALID: " + h5::read_text_attribute(group, "verdict_reason"));
+}
+
 /// Throws RunError, with the reason, unless the file's numbers are those that this run would measure.
 void check_origin(hid_t file, hid_t group, Provenance const& provenance, StudyCase const& c, bool checkpoint) {
   check_same_run(file, *c.config, checkpoint ? checkpoint_kind : "study");
   if (h5::read_text_attribute(group, "id") != c.plan().id) throw RunError("it holds another case");
   if (!checkpoint) {
-    if (h5::read_text_attribute(group, "verdict") != "VALID")
-      throw RunError("it is not VALID: " + h5::read_text_attribute(group, "verdict_reason"));
+    check_verdict(group);
     return;
   }
   check_same_build(file, provenance);
@@ -51,36 +47,77 @@ void check_origin(hid_t file, hid_t group, Provenance const& provenance, StudyCa
   if (h5::read_text_attribute(group, "path") != c.path()) throw RunError("it was made on another kernel path");
 }
 
-/// Fills data, checks and timings of the draws that the file holds. Throws RunError where something is missing or of another size.
+std::string shown(std::string const& value) { return value; }
+std::string shown(std::int64_t value) { return std::to_string(value); }
+std::string shown(double value) { return shortest(value); }
+
+/// Where the values that are wanted stand among those that are there. Throws RunError where one is not.
+template <class T>
+std::vector<std::size_t> places(std::vector<T> const& there, std::vector<T> const& wanted, std::string const& name) {
+  std::vector<std::size_t> found;
+  for (auto const& value : wanted) {
+    auto const at = std::find(there.begin(), there.end(), value);
+    if (at == there.end()) throw RunError("it lacks " + name + " = " + shown(value));
+    found.push_back(static_cast<std::size_t>(at - there.begin()));
+  }
+  return found;
+}
+
+/// The columns of a file's data that a case asks for, along the axis of a scale.
+struct Columns {
+  std::size_t there = 1;
+  std::vector<std::size_t> wanted = {0};
+};
+
+/// Of each axis of a case, by its scale. Throws RunError where the file does not hold all that is asked for.
+std::map<std::string, Columns> columns_of(hid_t group, StudyCase const& c) {
+  std::vector<std::string> thresholds;
+  for (auto const& law : c.config->count_above) thresholds.push_back(law.text());
+  auto const k = h5::read_dataset(group, "k").integers;
+  // The grid between the laws' values follows from the largest: the laws' own are what was asked for.
+  places(k, c.group->k_of_law, "k");
+  auto const epsilon = h5::read_dataset(group, "epsilon").numbers;
+  auto const threshold = h5::read_dataset(group, "threshold").texts;
+  return {{"", {}},
+          {"k", {k.size(), places(k, c.group->k, "k")}},
+          {"epsilon", {epsilon.size(), places(epsilon, c.config->epsilon, "epsilon")}},
+          {"threshold", {threshold.size(), places(threshold, thresholds, "count-above")}}};
+}
+
+/// The wanted columns of rows of numbers.
+template <class T>
+std::vector<T> only(std::vector<T> const& values, Columns const& columns) {
+  std::vector<T> kept;
+  for (std::size_t row = 0; row < values.size(); row += columns.there) {
+    for (auto const column : columns.wanted) kept.push_back(values[row + column]);
+  }
+  return kept;
+}
+
+/// Fills data, checks and timings of the draws that the file holds, as far as the case asks for them. Throws RunError where something is
+/// missing or of another size.
 double load_case(hid_t file, hid_t group, StudyCase& c) {
-  auto const check = [](std::vector<hsize_t> const& shape, std::vector<hsize_t> const& expected, char const* name) {
-    if (shape != expected) throw RunError(std::string(name) + " is of another size");
-  };
-  auto const read = [&](char const* name, std::vector<hsize_t> const& expected, std::vector<double>& numbers) {
+  auto const read = [&](std::string const& name, std::vector<hsize_t> const& expected, auto& values) {
     auto data = h5::read_dataset(group, name);
-    check(data.shape, expected, name);
-    numbers = std::move(data.numbers);
+    if (data.shape != expected) throw RunError(name + " is of another size");
+    if constexpr (std::is_same_v<decltype(values), std::vector<double>&>) {
+      values = std::move(data.numbers);
+    } else {
+      values = std::move(data.integers);
+    }
     hsize_t size = 1;
     for (auto const length : expected) size *= length;
-    if (numbers.size() != size) throw RunError(std::string(name) + " is of another type");
+    if (values.size() != size) throw RunError(name + " is of another type");
   };
   auto const draws = static_cast<hsize_t>(h5::read_int_attribute(group, "draws")), rows = static_cast<hsize_t>(c.config->rows);
-  auto const axes = c.axes();
-  c.data.each(axes, [&](RowField const& field, auto& values) {
+  auto const columns = columns_of(group, c);
+  c.data.each(c.axes(), [&](RowField const& field, auto& values) {
+    auto const& along = columns.at(name_of(field.axis));
     std::vector<hsize_t> shape{draws, rows};
-    if (field.axis != Axis::row) shape.push_back(axes.length(field.axis));
-    if constexpr (std::is_same_v<decltype(values), std::vector<double>&>) {
-      read(field.name, shape, values);
-    } else {
-      auto data = h5::read_dataset(group, field.name);
-      check(data.shape, shape, field.name);
-      values = std::move(data.integers);
-      if (values.size() != draws * rows * axes.length(field.axis)) throw RunError(std::string(field.name) + " is of another type");
-    }
+    if (field.axis != Axis::row) shape.push_back(along.there);
+    read(field.name, shape, values);
+    values = only(values, along);
   });
-  for (auto const& [name, expected] : {std::pair{"k", c.group->k}, {"k_of_law", c.group->k_of_law}}) {
-    if (h5::read_dataset(group, name).integers != expected) throw RunError(std::string(name) + " differs from that of the plan");
-  }
   std::vector<double> residuals, seconds;
   read("check_residual", {check_names.size()}, residuals);
   read("phase_seconds", {draws, phase_names.size()}, seconds);
@@ -128,7 +165,7 @@ std::string case_state(std::string const& path, StudyCase& study_case) {
     if (check_seal(path) != Seal::whole) return "unusable";
     auto const file = h5::open_file(path);
     auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
-    bool const same = options_of_case(h5::read_text_attribute(file, "config_text")) == options_of_case(study_case.config->config_text);
+    bool const same = same_options(h5::read_text_attribute(file, "config_text"), study_case.config->config_text, true);
     if (same && h5::read_text_attribute(group, "verdict") == "INVALID") return "invalid";
   } catch (RunError const&) {
   }
@@ -138,7 +175,8 @@ std::string case_state(std::string const& path, StudyCase& study_case) {
 void check_same_run(hid_t file, RunConfig const& config, std::string const& kind) {
   if (h5::read_int_attribute(file, "schema_version") != 1) throw RunError("it has another schema version");
   if (h5::read_text_attribute(file, "kind") != kind) throw RunError("it is of another kind");
-  if (options_of_case(h5::read_text_attribute(file, "config_text")) != options_of_case(config.config_text))
+  // What is not finished goes on with the numbers that it has; a finished case may hold more than is asked for.
+  if (!same_options(h5::read_text_attribute(file, "config_text"), config.config_text, kind != "study"))
     throw RunError("it was made with other options");
 }
 
@@ -173,6 +211,32 @@ Resumed resume_cases(std::string const& output, Provenance const& provenance, st
     if (resumed.finished[i] == 0) cases[i].keep_draws(resumed.draws);
   }
   return resumed;
+}
+
+OtherCases other_cases(RunConfig const& config, std::vector<std::string> const& planned) {
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (auto const& entry : fs::directory_iterator(config.output + ".cases", error)) {
+    auto const path = case_path(config.output, entry.path().stem().string());
+    bool const known = std::find(planned.begin(), planned.end(), path) != planned.end();
+    if (entry.path().extension() == ".h5" && !known) paths.push_back(path);
+  }
+  std::sort(paths.begin(), paths.end());
+  OtherCases others;
+  for (auto const& path : paths) {
+    try {
+      if (check_seal(path) != Seal::whole) throw RunError("its checksum is not that of its bytes");
+      auto const file = h5::open_file(path);
+      check_same_run(file, config, "study");
+      auto const id = fs::path(path).stem().string();
+      if (h5::group_members(h5::open_group(file, "cases")) != std::vector{id}) throw RunError("it holds another case");
+      check_verdict(h5::open_group(file, "cases/" + id));
+      others.kept.push_back(path);
+    } catch (RunError const& refused) {
+      others.left_out.push_back(path + " is left out of " + config.output + ": " + refused.what());
+    }
+  }
+  return others;
 }
 
 GroupPlan group_left(GroupPlan group, std::vector<std::int64_t> const& finished) {

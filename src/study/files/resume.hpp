@@ -18,10 +18,18 @@ struct Resumed {
 };
 
 /// The cases of one group, whose plans are set: fills their data, checks and timings. A finished case is taken when its seal, its schema,
-/// its verdict and the sizes of all its datasets are in order and it was made with the same options (other n, d, heads or laws of sigma in
-/// the lists, and how keys are held, make no difference). A checkpoint in addition must come from the same build, on the same kind of CPU:
-/// what is continued must not be of two kinds. That of a finished case goes away.
+/// its verdict and the sizes of all its datasets are in order and it was made with the same options (those that the table of options has as
+/// part of a result). One that holds more k, epsilons or thresholds than are asked for serves: the wanted ones are taken. A checkpoint in
+/// addition must come from the same build, on the same kind of CPU: what is continued must not be of two kinds. That of a finished case
+/// goes away.
 Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases);
+
+/// Finished cases that a run with --resume finds and was not asked for.
+struct OtherCases {
+  std::vector<std::string> kept;      ///< paths of those made with the same options: they belong to the results
+  std::vector<std::string> left_out;  ///< of the others a line each, with the reason
+};
+OtherCases other_cases(RunConfig const& config, std::vector<std::string> const& planned);
 
 /// A group without the cases that are finished: what is left to measure, with all else as it is planned for the whole.
 GroupPlan group_left(GroupPlan group, std::vector<std::int64_t> const& finished);
@@ -31,7 +39,7 @@ GroupPlan group_left(GroupPlan group, std::vector<std::int64_t> const& finished)
 std::string case_state(std::string const& path, StudyCase& study_case);
 
 /// Throws RunError, with the reason, unless a file is of this schema and kind and was made with the same options, as far as a case's
-/// numbers depend on them.
+/// numbers depend on them; and, of what is not finished, which numbers there are.
 void check_same_run(hid_t file, RunConfig const& config, std::string const& kind);
 
 /// The same unless this build made it, on this kind of CPU.

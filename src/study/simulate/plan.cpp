@@ -6,13 +6,11 @@
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "config/options.hpp"
 #include "plan/memory.hpp"
 
 namespace asymptop {
 namespace {
-
-/// A logit sigma z is known to sigma 2^-50: its exponential to six digits up to here.
-constexpr double largest_usable_sigma = 1e9;
 
 /// Seconds of a row on one core, for its scores and for each sigma: measured once on a 2023 server core, good to a factor of two.
 constexpr double seconds_per_row = 1e-3, seconds_per_law = 3e-4;
@@ -27,14 +25,8 @@ StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
       auto group = plan_axes(config, {}, n, d, -1);
       group.simulated = true;
       group.held = group.k.back();
-      for (auto const& item : group.cases) {
-        if (item.sigma <= largest_usable_sigma) continue;
-        std::ostringstream value;
-        value << item.sigma;
-        throw UsageError(
-            config.sigma_from_R ? "--R" : "--sigma", value.str(),
-            "is the sigma of '" + item.sigma_law + "' at n = " + std::to_string(n) + "; rows are simulated up to sigma = 10^9");
-      }
+      for (auto const& item : group.cases)
+        option_table().check_at(for_simulate, "sigma", config.sigma_from_R ? "--R" : "--sigma", item.sigma_law, item.sigma, n);
       double const rows = static_cast<double>(config.draws * config.rows), laws = static_cast<double>(group.cases.size());
       group.seconds = rows * std::min(1.0, static_cast<double>(n) / 4096.0) * (seconds_per_row + laws * seconds_per_law);
       group.bytes_per_rank = simulation_bytes(group, config, machine);

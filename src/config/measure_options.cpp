@@ -1,0 +1,38 @@
+#include "config/measure_options.hpp"
+
+#include <cstdlib>
+#include <iostream>
+
+#include "config/option_values.hpp"
+
+namespace asymptop {
+
+MeasureOptions measure_options(OptionValues const& values) {
+  MeasureOptions options;
+  options.output = values.get<std::string>("output");
+  options.force = values.on("force");
+  options.dry_run = values.on("dry-run");
+  options.json = values.get<std::string>("json");
+  options.config_file = values.get<std::string>("config");
+  options.seed = static_cast<std::uint64_t>(values.get<std::int64_t>("seed"));
+  options.block = values.get<std::int64_t>("block");
+  options.threads = static_cast<int>(values.get<std::int64_t>("threads"));
+  if (options.threads == 0) options.threads = threads_of_openmp(std::getenv("OMP_NUM_THREADS"));
+  options.config_text = values.config_text();
+  return options;
+}
+
+bool help_printed(OptionValues const& values, Commands command, char const* introduction, bool print_help) {
+  if (!values.help_wanted()) return false;
+  if (!print_help) return true;
+  std::cout << introduction << "\n"
+            << option_table().help(command) << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written)";
+  if (command != for_precision) {
+    bool const resumes = (option_table().row("resume").commands & command) != 0;
+    std::cout << ",\n75 stopped on request (SIGUSR1, SIGTERM)" << (resumes ? ": --resume continues" : "");
+  }
+  std::cout << ".\n";
+  return true;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,162 @@
+"""What a case is, whatever else was studied: --resume with other lists, merge and compare of studies that share cases."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from command_line import Outcome, asymptop, compare
+
+SIZE = ("--rows", "4", "--draws", "3", "--block", "64", "--output-error", "off")
+AXES = ("--n", "64,100", "--sigma", "1,2", "--epsilon", "0.1,0.3", "--count-above", "1/n,0.1", "--k", "4,8")
+CASES = ["n100-d64-sigma1", "n100-d64-sigma2", "n64-d64-sigma1", "n64-d64-sigma2"]
+OTHER = {  # options that ask for less, and for more with what then is lacking
+    "--k": (["8", "n^0.5,4"], "4,8,16", "k = 16"),
+    "--epsilon": (["0.3", "0.3,0.1"], "0.1,0.2,0.3", "epsilon = 0.2"),
+    "--count-above": (["0.1", "0.1,1/n"], "1/n,0.1,0.2", "count-above = 0.2"),
+}
+
+
+def ran(folder: Path, *arguments: str, command: str = "study") -> Outcome:
+    outcome = asymptop(command, *arguments, cwd=folder)
+    assert outcome.code == 0, str(outcome)
+    return outcome
+
+
+def with_option(name: str, value: str) -> list[str]:
+    return [value if i > 0 and AXES[i - 1] == name else word for i, word in enumerate(AXES)]
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.stem: path.stat().st_mtime_ns for path in (folder / "results.h5.cases").iterdir()}
+
+
+def cases_of(path: Path) -> list[str]:
+    with h5py.File(path) as file:
+        return sorted(file["cases"])
+
+
+@pytest.fixture(scope="module", params=["study", "simulate"])
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A command and the folder of its finished study. Not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    ran(folder, *AXES, *size_of(request.param), command=request.param)
+    return request.param, folder
+
+
+def size_of(command: str) -> tuple[str, ...]:
+    return SIZE if command == "study" else SIZE[:4]
+
+
+@pytest.fixture
+def copy(finished: tuple[str, Path], tmp_path: Path) -> tuple[str, Path]:
+    """The same study, to be changed."""
+    return finished[0], Path(shutil.copytree(finished[1], tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("option", OTHER)
+def test_cases_that_hold_what_is_asked_are_kept(option: str, copy: tuple[str, Path]) -> None:
+    command, folder = copy
+    before = times(folder)
+    with h5py.File(folder / "results.h5") as file:
+        tail = {case: file[f"cases/{case}/tail_mass"][()] for case in CASES}
+        k = {case: file[f"cases/{case}/k"][()] for case in CASES}
+    for less in OTHER[option][0]:
+        if less.startswith("n^0.5"):  # 8 at n = 64, but 10 at n = 100, which nobody asked for
+            arguments = [word if word != "64,100" else "64" for word in with_option(option, less)]
+        else:
+            arguments = with_option(option, less)
+        outcome = ran(folder, *arguments, *size_of(command), "--resume", "--json", "-", command=command)
+        assert "is not taken over" not in outcome.stderr
+        assert times(folder) == before
+        assert cases_of(folder / "results.h5") == CASES
+        if (option, less) != ("--k", "8"):
+            continue
+        records = [record for record in json.loads(outcome.stdout) if record["metric"] == "tail_mass"]
+        assert len(records) == len(CASES)
+        for record in records:
+            case = f"n{record['n']}-d64-sigma{record['sigma_law']}"
+            mean = tail[case][..., k[case].tolist().index(8)].mean()
+            assert (record["parameter"], record["mean"]) == ("8", pytest.approx(mean, rel=1e-6))
+    with h5py.File(folder / "results.h5") as file:
+        for case in CASES:
+            np.testing.assert_array_equal(file[f"cases/{case}/tail_mass"][()], tail[case])
+
+
+@pytest.mark.parametrize("option", OTHER)
+def test_cases_that_lack_something_are_measured_again(option: str, copy: tuple[str, Path], tmp_path: Path) -> None:
+    command, folder = copy
+    before = times(folder)
+    _, more, lacking = OTHER[option]
+    outcome = ran(folder, *with_option(option, more), *size_of(command), "--resume", command=command)
+    assert outcome.stderr.count(f"is not taken over: it lacks {lacking}") == len(CASES)
+    assert all(time != before[name] for name, time in times(folder).items())
+    ran(tmp_path, *with_option(option, more), *size_of(command), command=command)
+    assert compare(folder / "results.h5", tmp_path / "results.h5").code == 0
+
+
+@pytest.mark.parametrize("fewer", [("--n", "64"), ("--sigma", "2")])
+def test_cases_beside_those_of_the_run_stay(fewer: tuple[str, str], copy: tuple[str, Path]) -> None:
+    command, folder = copy
+    before = times(folder)
+    outcome = ran(folder, *with_option(*fewer), *size_of(command), "--resume", command=command)
+    assert "kept: 2 finished case(s) beside those of this run: n100-d64-sigma1, " in outcome.stdout
+    assert times(folder) == before
+    assert cases_of(folder / "results.h5") == CASES
+
+
+def test_cases_of_other_options_are_left_out_and_told(copy: tuple[str, Path]) -> None:
+    command, folder = copy
+    before = times(folder)
+    outcome = ran(folder, *with_option("--n", "64"), *size_of(command), "--seed", "7", "--resume", command=command)
+    for case in ("n100-d64-sigma1", "n100-d64-sigma2"):
+        told = f"results.h5.cases/{case}.h5 is left out of results.h5: it was made with other options"
+        assert told in outcome.stderr
+        assert times(folder)[case] == before[case]
+    assert "kept:" not in outcome.stdout
+    assert cases_of(folder / "results.h5") == [case for case in CASES if case.startswith("n64-")]
+
+
+def test_merge_notes_what_runs_have_otherwise(tmp_path: Path) -> None:
+    """The root attributes are the first file's; a case of another run carries those that differ, through a second merge too."""
+    for name, sigma, k in (("a", "1", "8"), ("b", "2", "4,8"), ("c", "3", "8")):
+        (tmp_path / name).mkdir()
+        ran(tmp_path / name, "--n", "64", "--sigma", sigma, "--k", k, *SIZE)
+    for output, *inputs in (("ab.h5", "a/results.h5", "b/results.h5"), ("cab.h5", "c/results.h5", "ab.h5")):
+        outcome = asymptop("merge", "-o", output, *inputs, cwd=tmp_path)
+        assert outcome.code == 0, str(outcome)
+    with h5py.File(tmp_path / "ab.h5") as file, h5py.File(tmp_path / "b" / "results.h5") as b:
+        first, second = (file[f"cases/n64-d64-sigma{sigma}"].attrs for sigma in (1, 2))
+        assert not [name for name in first if name.startswith("run_")]
+        for name in ("config_text", "command_line", "sgemm_gflops"):
+            assert second[f"run_{name}"] == b.attrs[name] != file.attrs[name]
+        assert "run_schema_version" not in second
+        assert "run_seed" not in second
+    with h5py.File(tmp_path / "cab.h5") as file:
+        for name in "abc":
+            case = f"n64-d64-sigma{'abc'.index(name) + 1}"
+            with h5py.File(tmp_path / name / "results.h5") as own:
+                attributes = file[f"cases/{case}"].attrs
+                text = attributes.get("run_config_text", file.attrs["config_text"])
+                assert text == own.attrs["config_text"]
+    assert asymptop("info", "--verify", "cab.h5", cwd=tmp_path).code == 0
+
+
+def test_compare_finds_a_case_whatever_else_was_studied(tmp_path: Path) -> None:
+    """Of n, of merged files; what only one file has is said after what both have was compared."""
+    for name, n, seed in (("a", "64", "1"), ("b", "64,100", "1"), ("c", "100", "1"), ("d", "64,100", "2")):
+        (tmp_path / name).mkdir()
+        ran(tmp_path / name, "--n", n, "--seed", seed, "--k", "8", *SIZE)
+    outcome = compare(tmp_path / "a" / "results.h5", tmp_path / "b" / "results.h5")
+    assert outcome.code == 1
+    assert "case n100-d64-sigma1 is only in the second file; the 1 case(s) of both are equal" in outcome.stdout
+    outcome = compare(tmp_path / "a" / "results.h5", tmp_path / "c" / "results.h5")
+    assert outcome.stdout == "case n64-d64-sigma1 is only in the first file\n"
+    outcome = compare(tmp_path / "a" / "results.h5", tmp_path / "d" / "results.h5")
+    assert outcome.stdout.startswith("case n64-d64-sigma1: ")
+    assert asymptop("merge", "-o", "ac.h5", "a/results.h5", "c/results.h5", cwd=tmp_path).code == 0
+    assert compare(tmp_path / "ac.h5", tmp_path / "b" / "results.h5").code == 0
