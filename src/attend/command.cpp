@@ -1,7 +1,6 @@
 // asymptop attend: options -> plan -> every draw of every case -> results file, outputs, table and records.
 #include "attend/command.hpp"
 
-#include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -11,38 +10,52 @@
 #include "attend/file.hpp"
 #include "config/errors.hpp"
 #include "launch/input.hpp"
-#include "launch/launch.hpp"
 #include "launch/left_behind.hpp"
-#include "launch/machine.hpp"
+#include "launch/measurement.hpp"
 #include "launch/peak_memory.hpp"
 #include "launch/stop.hpp"
-#include "launch/together.hpp"
 #include "plan/teams.hpp"
-#include "results/whole_file.hpp"
 
 namespace asymptop {
 
 #ifndef KOKKOS_ENABLE_CUDA
 namespace {
 
-class Attend {
+class Attend final : public Measurement {
  public:
-  Attend(Communicator const& comm, AttendConfig const& config, Input const& input, AttendPlan const& plan, Machine const& machine)
-      : comm_(comm), config_(config), input_(input), plan_(plan), machine_(machine) {
-    // Before anything is written: a bad value in a file ends the run.
-    for (auto const& set : plan.sets) {
-      for (auto const& item : set.cases) {
-        bool const scan = input.file != nullptr && largest_value_.count({item.head, item.n}) == 0;
-        if (scan) largest_value_[{item.head, item.n}] = scan_together(comm, *input.file, item.head, item.n, config.block).largest_value;
-      }
-    }
+  Attend(Communicator const& comm, AttendConfig const& config)
+      : Measurement(comm, config),
+        config_(config),
+        machine_(describe_machine(comm)),
+        input_(open_input(comm, config.input)),
+        plan_(plan_attend(config, input_.shape, machine_)) {}
+
+  std::string describe() const override { return input_line(input_.shape) + asymptop::describe(plan_, config_, machine_); }
+
+  std::vector<NamedFile> written() const override {
+    auto files = Measurement::written();
+    files.push_back({"--save-output", config_.save_output});
+    return files;
+  }
+  std::vector<NamedFile> read() const override {
+    auto files = Measurement::read();
+    files.push_back({"--input", config_.input});
+    return files;
   }
 
-  /// Returns the exit code.
-  int run() {
-    print(input_line(input_.shape) + describe(plan_, config_, machine_) + "\n" + attend_table_heading());
-    provenance_ =
-        collect_provenance(comm_, {"attend", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads}, {});
+  void check_output() const override {
+    bool const save = !config_.save_output.empty();
+    if (save) check_new_file("--save-output", config_.save_output, config_.force);
+    if (save && !h5::shared_files_possible())
+      throw UsageError("--save-output", config_.save_output, "needs a parallel HDF5, which this build lacks");
+    Measurement::check_output();
+    if (save) discard_left_behind(config_.save_output);
+  }
+
+  int run() override {
+    scan_values();
+    print("\n" + attend_table_heading());
+    provenance_ = provenance("attend", machine_.threads);
     if (!config_.save_output.empty())
       outputs_ = std::make_unique<OutputFile>(comm_, config_.save_output, config_.wants(BenchKernel::exact_attention));
     for (auto const& set : plan_.sets) {
@@ -51,15 +64,24 @@ class Attend {
       return exit_stopped;
     }
     if (outputs_) outputs_->close();
-    finish();
+    std::vector<std::string> records;
     bool valid = true;
-    for (auto const& c : cases_) valid = valid && c.verdict_reason().empty();
-    return comm_.max(static_cast<std::int64_t>(valid ? 0 : 1)) == 0 ? 0 : 1;
+    for (auto const& c : cases_) {
+      for (auto& record : attend_records(c)) records.push_back(std::move(record));
+      valid = valid && c.verdict_reason().empty();
+    }
+    return finish(records, valid);
   }
 
  private:
-  void print(std::string const& text) const {
-    if (comm_.is_root()) (config_.json == "-" ? std::cerr : std::cout) << text << std::flush;
+  /// Before anything is written: a bad value in a file ends the run.
+  void scan_values() {
+    for (auto const& set : plan_.sets) {
+      for (auto const& item : set.cases) {
+        bool const scan = input_.file != nullptr && largest_value_.count({item.head, item.n}) == 0;
+        if (scan) largest_value_[{item.head, item.n}] = scan_together(comm_, *input_.file, item.head, item.n, config_.block).largest_value;
+      }
+    }
   }
 
   /// Every draw of every case of a set: each team of ranks makes one at a time, all teams at once. False when asked to stop before that.
@@ -110,55 +132,17 @@ class Attend {
     return run_attend_draw(config_, *sequence, units[own].draw, save);
   }
 
-  void finish() const {
-    if (!comm_.is_root()) return;
-    RecordList records;
-    for (auto const& c : cases_) {
-      for (auto& record : attend_records(c)) records.add(std::move(record));
-    }
-    if (!config_.json.empty()) records.write(config_.json);
-    print("results: " + config_.output + "\n");
-  }
-
-  Communicator const& comm_;
   AttendConfig const& config_;
-  Input const& input_;
-  AttendPlan const& plan_;
-  Machine const& machine_;
+  Machine machine_;
+  Input input_;
+  AttendPlan plan_;
   Provenance provenance_;
   std::unique_ptr<OutputFile> outputs_;
   std::vector<MeasuredAttention> cases_;                                   ///< complete ones, on rank 0
   std::map<std::pair<std::int64_t, std::int64_t>, double> largest_value_;  ///< |v| of a head's first n rows
 };
 
-int run_attend(Communicator const& comm, int argc, char const* const* argv) {
-  auto config = together(comm, [&] { return parse_attend_options(argc, argv, comm.is_root()); });
-  if (!config) return 0;
-  config->command_line = "asymptop";
-  for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
-
-  auto const machine = describe_machine(comm);
-  auto const input = open_input(comm, config->input);
-  auto const plan = plan_attend(*config, input.shape, machine);
-  if (config->dry_run) {
-    if (comm.is_root()) std::cout << input_line(input.shape) << describe(plan, *config, machine);
-    return 0;
-  }
-  check_launch(comm);
-  check_on_root(comm, [&] {
-    check_apart({{"--output", config->output}, {"--json", config->json}, {"--save-output", config->save_output}},
-                {{"--config", config->config_file}, {"--input", config->input}});
-    check_new_file("--output", config->output, config->force);
-    check_records_path(config->json);
-    bool const save = !config->save_output.empty();
-    if (save) check_new_file("--save-output", config->save_output, config->force);
-    if (save && !h5::shared_files_possible())
-      throw UsageError("--save-output", config->save_output, "needs a parallel HDF5, which this build lacks");
-    discard_left_behind(config->output);
-    if (save) discard_left_behind(config->save_output);
-  });
-  return Attend(comm, *config, input, plan, machine).run();
-}
+constexpr auto run_attend = drive<Attend, parse_attend_options>;
 
 #else
 int run_attend(Communicator const&, int, char const* const*) {

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <iostream>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -15,13 +14,8 @@
 
 #include "bench/records.hpp"
 #include "config/errors.hpp"
-#include "launch/launch.hpp"
-#include "launch/left_behind.hpp"
-#include "launch/machine.hpp"
+#include "launch/measurement.hpp"
 #include "launch/stop.hpp"
-#include "launch/together.hpp"
-#include "results/records.hpp"
-#include "results/whole_file.hpp"
 
 namespace asymptop {
 namespace {
@@ -38,19 +32,23 @@ struct FirstRanks {
 /// Keys and values of a case that must come from memory, in bytes.
 constexpr double beyond_caches = 128.0 * 1024.0 * 1024.0;
 
-class Bench {
+class Bench final : public Measurement {
  public:
-  Bench(Communicator const& comm, BenchConfig const& config, BenchPlan const& plan, Machine const& machine,
-        std::vector<BenchPath> const& paths)
-      : comm_(comm), config_(config), plan_(plan), machine_(machine), paths_(paths) {
-    for (auto const& item : plan.cases) {
-      auto& place = ranks_[item.ranks];
-      if (place == nullptr) place = std::make_unique<FirstRanks>(comm, item.ranks, machine.threads);
-    }
-  }
+  Bench(Communicator const& comm, BenchConfig const& config, std::vector<BenchPath> const& paths)
+      : Measurement(comm, config),
+        config_(config),
+        machine_(describe_machine(comm)),
+        paths_(paths),
+        plan_(plan_bench(config, paths_of(paths), machine_)) {}
 
-  /// Returns the exit code.
-  int run() {
+  std::string describe() const override { return asymptop::describe(plan_, config_, machine_); }
+  std::string heading() const override { return ""; }  // of the machine, once it is at rest
+
+  int run() override {
+    for (auto const& item : plan_.cases) {
+      auto& place = ranks_[item.ranks];
+      if (place == nullptr) place = std::make_unique<FirstRanks>(comm_, item.ranks, machine_.threads);
+    }
     print_machine();
     // A sample of many keys may take longer than whoever asks for a stop will wait.
     std::optional<LeaveInTime> leave;
@@ -61,17 +59,20 @@ class Bench {
       if (comm_.is_root()) stop_here();
       return exit_stopped;
     }
-    finish();
-    std::int64_t invalid = 0;  // rank 0 took part in all and knows
-    for (auto const& c : cases_) invalid += c.result.reason().empty() ? 0 : 1;
-    return comm_.max(invalid) == 0 ? 0 : 1;
+    if (comm_.is_root()) {
+      if (in_file_ < cases_.size()) write();
+      write_bench_file(config_.output, provenance_, cases_);  // now with the time that writing took
+    }
+    std::vector<std::string> records;
+    bool valid = true;  // rank 0 took part in all and knows
+    for (auto const& c : cases_) {
+      records.push_back(bench_record(c));
+      valid = valid && c.result.reason().empty();
+    }
+    return finish(records, valid);
   }
 
  private:
-  void print(std::string const& text) const {
-    if (comm_.is_root()) (config_.json == "-" ? std::cerr : std::cout) << text << std::flush;
-  }
-
   /// False when it was asked to stop.
   bool measure_all() {
     if (!measure_yardsticks()) return false;
@@ -133,8 +134,8 @@ class Bench {
     auto& most = ranks_.rbegin()->second->yardsticks;
     bool const here = ranks_.rbegin()->second->take_part;
     provenance_ =
-        collect_provenance(comm_, {"bench", config_.command_line, config_.config_text, config_.seed, config_.block, machine_.threads},
-                           {{"fma_gflops", here ? most.fma_gflops() : 0.0}, {"read_bandwidth", here ? bandwidth_.rbegin()->second : 0.0}});
+        provenance("bench", machine_.threads,
+                   {{"fma_gflops", here ? most.fma_gflops() : 0.0}, {"read_bandwidth", here ? bandwidth_.rbegin()->second : 0.0}});
     if (comm_.is_root()) provenance_.texts.emplace_back("cpu", cpu_name());
     return true;
   }
@@ -219,21 +220,10 @@ class Bench {
     for (; in_file_ < cases_.size(); ++in_file_) cases_[in_file_].write_seconds = std::chrono::duration<double>(writing_).count();
   }
 
-  void finish() {
-    if (!comm_.is_root()) return;
-    if (in_file_ < cases_.size()) write();
-    write_bench_file(config_.output, provenance_, cases_);  // now with the time that writing took
-    RecordList records;
-    for (auto const& c : cases_) records.add(bench_record(c));
-    if (!config_.json.empty()) records.write(config_.json);
-    print("results: " + config_.output + "\n");
-  }
-
-  Communicator const& comm_;
   BenchConfig const& config_;
-  BenchPlan const& plan_;
-  Machine const& machine_;
+  Machine machine_;
   std::vector<BenchPath> const& paths_;
+  BenchPlan plan_;
   std::map<int, std::unique_ptr<FirstRanks>> ranks_;  ///< by their count
   std::map<int, double> bandwidth_;                   ///< by the same: of reading memory at the start, GB/s
   Provenance provenance_;
@@ -247,25 +237,10 @@ class Bench {
 }  // namespace
 
 int run_bench_with(std::vector<BenchPath> const& paths, Communicator const& comm, int argc, char const* const* argv) {
-  auto config = together(comm, [&] { return parse_bench_options(argc, argv, comm.is_root()); });
+  auto const config = read_options<parse_bench_options>(comm, argc, argv);
   if (!config) return 0;
-  config->command_line = "asymptop";
-  for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
-
-  auto const machine = describe_machine(comm);
-  auto const plan = plan_bench(*config, paths_of(paths), machine);
-  if (config->dry_run) {
-    if (comm.is_root()) std::cout << describe(plan, *config, machine);
-    return 0;
-  }
-  check_launch(comm);
-  check_on_root(comm, [&] {
-    check_apart({{"--output", config->output}, {"--json", config->json}}, {{"--config", config->config_file}});
-    check_bench_output(config->output, config->force);
-    check_records_path(config->json);
-    discard_left_behind(config->output);
-  });
-  return Bench(comm, *config, plan, machine, paths).run();
+  Bench bench(comm, *config, paths);
+  return carry_out(bench);
 }
 
 Command bench_command() {

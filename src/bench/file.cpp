@@ -228,6 +228,4 @@ void write_bench_file(std::string const& output, Provenance const& provenance, s
   });
 }
 
-void check_bench_output(std::string const& output, bool force) { check_new_file("--output", output, force); }
-
 }  // namespace asymptop

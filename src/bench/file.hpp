@@ -56,7 +56,5 @@ std::vector<ScalingRun> scaling_runs(std::vector<MeasuredCase> const& cases);
 /// Writes all cases so far; the file is replaced as a whole. Throws RunError.
 void write_bench_file(std::string const& output, Provenance const& provenance, std::vector<MeasuredCase> const& cases);
 
-/// Throws UsageError when the file may not be written.
-void check_bench_output(std::string const& output, bool force);
 
 }  // namespace asymptop

@@ -33,9 +33,9 @@ void write_records(std::string const& path, std::string const& text) {
   if (!out && path != "-") throw RunError("cannot write the records to " + path);
 }
 
-void RecordList::write(std::string const& path) const {
+void write_record_list(std::string const& path, std::vector<std::string> const& records) {
   std::string text = "[";
-  for (std::size_t i = 0; i < lines_.size(); ++i) text += (i == 0 ? "\n" : ",\n") + lines_[i];
+  for (std::size_t i = 0; i < records.size(); ++i) text += (i == 0 ? "\n" : ",\n") + records[i];
   write_records(path, text + "\n]\n");
 }
 

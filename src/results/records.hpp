@@ -2,21 +2,12 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace asymptop {
 
-/// Collects records and renders the JSON array.
-class RecordList {
- public:
-  void add(std::string record) { lines_.push_back(std::move(record)); }
-  /// Writes to a file, or to stdout for `-`. Throws RunError.
-  void write(std::string const& path) const;
-
- private:
-  std::vector<std::string> lines_;
-};
+/// A JSON array of records, to a file or to stdout for `-`. Throws RunError.
+void write_record_list(std::string const& path, std::vector<std::string> const& records);
 
 /// The shortest text that reads back to the same number.
 std::string shortest(double value);

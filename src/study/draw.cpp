@@ -67,7 +67,7 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
     }
   }
   for (auto& check : result.checks) check = worst_over_ranks(comm, check);
-  result.phase_seconds = progress.seconds();
+  result.phase_seconds = {progress.seconds()};
   return result;
 }
 

@@ -11,6 +11,7 @@
 #include "row/case_data.hpp"
 #include "row/partial_draw.hpp"
 #include "shard/run_space.hpp"
+#include "study/draw_source.hpp"
 
 namespace asymptop {
 
@@ -36,14 +37,6 @@ struct StudySetup {
 
 /// Memory for this rank's shard of the group.
 ShardTensors<RunSpace> make_shard(Communicator const& comm, GroupPlan const& group, RunConfig const& config);
-
-/// Results of the draw, for every case of the group: on rank 0 all rows, elsewhere nothing.
-struct DrawResult {
-  bool stopped = false;  ///< at a break: there are no results, and what was found so far was saved
-  std::vector<CaseData> cases;
-  std::vector<CheckResiduals> checks;                      ///< worst over ranks, on all ranks
-  std::array<double, phase_names.size()> phase_seconds{};  ///< slowest rank
-};
 
 /// earlier: what is known of a draw that an earlier run began; of another draw, or none, it counts for nothing.
 DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, PartialDraw earlier = {});

@@ -21,6 +21,7 @@ constexpr double seconds_per_row = 1e-3, seconds_per_law = 3e-4;
 
 StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
   StudyPlan plan;
+  double seconds = 0.0;
   for (auto const d : config.d) {
     for (auto const n : config.n) {
       auto group = plan_axes(config, {}, n, d, -1);
@@ -41,9 +42,11 @@ StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
       if (!fits_into(group.bytes_per_rank, share))
         throw UsageError("n = " + std::to_string(n) + " needs " + bytes_text(group.bytes_per_rank) + " on each rank and " +
                          available_text(machine, share) + "; lower --draws or --rows");
+      seconds += group.seconds;
       plan.groups.push_back(std::move(group));
     }
   }
+  plan.teams = {{0, machine.ranks, seconds}};
   return plan;
 }
 

@@ -39,8 +39,8 @@ void note_worst(CheckResiduals& to, CheckResiduals const& from) {
 
 }  // namespace
 
-SimulatedDraws simulate_draws(Communicator const& comm, RunConfig const& config, GroupPlan const& group, DrawnRanks const& ranks,
-                              std::int64_t first, std::int64_t end) {
+DrawResult simulate_draws(Communicator const& comm, RunConfig const& config, GroupPlan const& group, DrawnRanks const& ranks,
+                          std::int64_t first, std::int64_t end) {
   // Rows in the order of (draw, row), cut into one run of neighbours per rank.
   std::int64_t const all = (end - first) * config.rows, begin = all * comm.rank() / comm.size(),
                      mine = all * (comm.rank() + 1) / comm.size() - begin;
@@ -52,7 +52,7 @@ SimulatedDraws simulate_draws(Communicator const& comm, RunConfig const& config,
   });
   Kokkos::DefaultHostExecutionSpace().fence();
 
-  SimulatedDraws result;
+  DrawResult result;
   result.cases.resize(group.cases.size());
   result.checks.resize(group.cases.size());
   for (std::size_t law = 0; law < group.cases.size(); ++law) {

@@ -1,0 +1,55 @@
+#include "launch/measurement.hpp"
+
+#include <iostream>
+
+#include "launch/launch.hpp"
+#include "launch/left_behind.hpp"
+#include "results/records.hpp"
+
+namespace asymptop {
+
+void Measurement::show_plan() const { std::cout << describe(); }
+
+void Measurement::check_output() const {
+  check_new_file("--output", options_.output, options_.force);
+  discard_left_behind(options_.output);
+}
+
+void Measurement::print(std::string const& text) const {
+  if (comm_.is_root()) (options_.json == "-" ? std::cerr : std::cout) << text << std::flush;
+}
+
+Provenance Measurement::provenance(std::string const& kind, int threads, std::vector<std::pair<std::string, double>> numbers) const {
+  return collect_provenance(comm_, {kind, options_.command_line, options_.config_text, options_.seed, options_.block, threads},
+                            std::move(numbers));
+}
+
+int Measurement::finish(std::vector<std::string> const& records, bool valid, std::string const& remarks, std::string const& suffix) const {
+  if (comm_.is_root() && !options_.json.empty()) write_record_list(options_.json, records);
+  print(remarks + "results: " + options_.output + suffix + "\n");
+  return static_cast<int>(comm_.max(std::int64_t{valid ? 0 : 1}));
+}
+
+int carry_out(Measurement& measurement) {
+  auto const& options = measurement.options();
+  auto const check_names = [&] {
+    check_apart(measurement.written(), measurement.read());
+    check_records_path(options.json);
+  };
+  if (options.dry_run) {
+    check_on_root(measurement.comm(), [&] {
+      check_names();
+      measurement.show_plan();
+    });
+    return 0;
+  }
+  check_launch(measurement.comm());
+  check_on_root(measurement.comm(), [&] {
+    check_names();
+    measurement.check_output();
+  });
+  measurement.print(measurement.heading());
+  return measurement.run();
+}
+
+}  // namespace asymptop

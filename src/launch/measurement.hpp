@@ -1,0 +1,80 @@
+// The driver that commands which measure run under: options -> plan -> launch checks -> run -> records and verdict.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.hpp"
+#include "config/measure_options.hpp"
+#include "launch/machine.hpp"
+#include "launch/together.hpp"
+#include "results/provenance.hpp"
+#include "results/whole_file.hpp"
+
+namespace asymptop {
+
+/// What a command does. It is planned when it is constructed, which throws UsageError for what cannot be measured; nothing is written
+/// before run(). All functions are called by all ranks, those that print included.
+class Measurement {
+ public:
+  /// `options` outlives the object.
+  Measurement(Communicator const& comm, MeasureOptions const& options) : comm_(comm), options_(options) {}
+  virtual ~Measurement() = default;
+  Measurement(Measurement const&) = delete;
+  Measurement& operator=(Measurement const&) = delete;
+
+  /// The plan as a person reads it.
+  virtual std::string describe() const = 0;
+  /// --dry-run, on rank 0.
+  virtual void show_plan() const;
+  /// What stands above the results: the plan.
+  virtual std::string heading() const { return describe(); }
+  /// The files that the options name, by option.
+  virtual std::vector<NamedFile> written() const { return {{"--output", options_.output}, {"--json", options_.json}}; }
+  virtual std::vector<NamedFile> read() const { return {{"--config", options_.config_file}}; }
+  /// On rank 0: throws UsageError unless the outputs can be written; removes what killed runs have left of them.
+  virtual void check_output() const;
+  /// Measures and writes. Returns the exit code.
+  virtual int run() = 0;
+
+  Communicator const& comm() const { return comm_; }
+  MeasureOptions const& options() const { return options_; }
+  /// On rank 0, to stderr where the records go to stdout.
+  void print(std::string const& text) const;
+
+ protected:
+  /// Collective. kind: of the results file.
+  Provenance provenance(std::string const& kind, int threads, std::vector<std::pair<std::string, double>> numbers = {}) const;
+  /// The end of a run that was not stopped, with the records of all cases on rank 0: exit code 0 where they are valid on every rank.
+  int finish(std::vector<std::string> const& records, bool valid, std::string const& remarks = "", std::string const& suffix = "") const;
+
+  Communicator const& comm_;
+
+ private:
+  MeasureOptions const& options_;
+};
+
+/// Plan, checks and run of a measurement, or its plan alone with --dry-run. Returns the exit code.
+int carry_out(Measurement& measurement);
+
+/// The options as every rank reads them; nothing where help was asked for, which rank 0 prints.
+template <auto parse>
+auto read_options(Communicator const& comm, int argc, char const* const* argv) {
+  auto config = together(comm, [&] { return parse(argc, argv, comm.is_root()); });
+  if (!config) return config;
+  config->command_line = "asymptop";
+  for (int i = 0; i < argc; ++i) config->command_line += std::string(" ") + argv[i];
+  return config;
+}
+
+/// A command from its command line: `Made` is the Measurement for the options that `parse` reads.
+template <class Made, auto parse>
+int drive(Communicator const& comm, int argc, char const* const* argv) {
+  auto const config = read_options<parse>(comm, argc, argv);
+  if (!config) return 0;
+  Made measurement(comm, *config);
+  return carry_out(measurement);
+}
+
+}  // namespace asymptop

@@ -1,0 +1,224 @@
+#include "study/study.hpp"
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "results/json_text.hpp"
+#include "study/files/case_file.hpp"
+#include "study/files/checkpoints.hpp"
+#include "study/files/records.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Within a draw: its group's checkpoints, and requests to stop.
+class Breaks final : public DrawBreaks {
+ public:
+  Breaks(Checkpoints& checkpoints, std::vector<StudyCase>& cases, Communicator const& team, TeamStop& stop)
+      : checkpoints_(checkpoints), cases_(cases), team_(team), stop_(stop) {}
+  Answer ask() override {
+    if (stop_.wanted()) return Answer::stop;
+    auto const due = team_.max(static_cast<std::int64_t>(team_.is_root() && checkpoints_.due() ? 1 : 0));
+    return due != 0 ? Answer::save : Answer::go_on;
+  }
+  void save(PartialDraw const& partial) override { checkpoints_.write(cases_, partial); }
+
+ private:
+  Checkpoints& checkpoints_;
+  std::vector<StudyCase>& cases_;
+  Communicator const& team_;
+  TeamStop& stop_;
+};
+
+void append(StudyCase& item, DrawResult const& result, std::size_t law) {
+  item.data.append(result.cases[law]);
+  for (std::size_t i = 0; i < check_names.size(); ++i) item.checks.note(static_cast<Check>(i), result.checks[law].worst[i]);
+  item.phase_seconds.insert(item.phase_seconds.end(), result.phase_seconds.begin(), result.phase_seconds.end());
+}
+
+}  // namespace
+
+StudyCase start_case(RunConfig const& config, std::string const& input, GroupPlan const& group, std::size_t law) {
+  StudyCase item;
+  item.config = &config;
+  item.group = &group;
+  item.law = law;
+  item.input = input;
+  return item;
+}
+
+Study::Study(Communicator const& comm, RunConfig const& config, Machine machine, StudyPlan plan)
+    : Measurement(comm, config),
+      config_(config),
+      machine_(std::move(machine)),
+      plan_(std::move(plan)),
+      team_index_(plan_.team_of(comm.rank())),
+      team_(comm.split(static_cast<int>(team_index_))),
+      stop_(comm, team_),
+      target_(config) {}
+
+std::vector<NamedFile> Study::read() const {
+  auto files = Measurement::read();
+  files.push_back({"--input", config_.input});
+  return files;
+}
+
+void Study::check_output() const { asymptop::check_output(config_.output, config_.force, config_.resume); }
+
+int Study::run() {
+  source_ = make_source(team_);
+  provenance_ = provenance("study", machine_.threads);
+  provenance_.integers.emplace_back("groups", static_cast<std::int64_t>(plan_.teams.size()));
+  check_on_root(comm_, [&] { begin_output(config_); });
+  double done = 0.0;
+  Progress progress(comm_.is_root(), plan_.teams[team_index_].seconds);
+  print(table_heading());
+  int exit_code = 0;
+  for (std::size_t i = 0; i < plan_.groups.size() && exit_code != exit_stopped; ++i) {
+    auto const& group = plan_.groups[i];
+    if (group.team != team_index_) continue;
+    exit_code = std::max(exit_code, run_group(i, progress, done));
+    done += group.seconds;
+  }
+  progress.clear();
+  bool const stopped = stop_.leave(exit_code == exit_stopped);
+  collect_reports();
+  return stopped ? finish_stopped() : finish_all(exit_code);
+}
+
+/// With --resume, finished cases enter the table and the records as if measured now; the group's others are measured together. Returns
+/// the exit code; exit_stopped when the group is not finished.
+int Study::run_group(std::size_t index, Progress& progress, double done) {
+  auto const& group = plan_.groups[index];
+  std::vector<StudyCase> cases;
+  for (std::size_t law = 0; law < group.cases.size(); ++law) cases.push_back(start_case(config_, source_->input_name(group), group, law));
+  Resumed resumed;
+  resumed.finished.assign(cases.size(), 0);
+  if (config_.resume && team_.is_root()) resumed = resume_cases(config_.output, provenance_, cases);
+  for (auto const& line : resumed.said) std::cerr << "asymptop: " + line + "\n" << std::flush;
+  team_.broadcast(resumed.finished);
+  // A draw in work is of the cases that are left, whose first gives it its name.
+  if (team_.is_root() && resumed.finished.front() != 0) remove_draw(config_.output, cases.front());
+  Rest rest{index, group_left(group, resumed.finished), {}, {}, 0};
+  progress.clear();
+  for (std::size_t law = 0; law < cases.size(); ++law) {
+    if (resumed.finished[law] == 0) {
+      auto& item = rest.cases.emplace_back(std::move(cases[law]));
+      item.group = &rest.group;
+      item.law = rest.laws.size();
+      rest.laws.push_back(law);
+    } else if (team_.is_root()) {
+      rest.fewest_draws = std::max(rest.fewest_draws, cases[law].draws());
+      report({index, law}, cases[law], resumed.sgemm_gflops[law]);
+    }
+  }
+  return rest.cases.empty() ? 0 : measure(rest, team_.max(resumed.draws), progress, done);
+}
+
+/// The draws from `first` on.
+int Study::measure(Rest& rest, std::int64_t first, Progress& progress, double done) {
+  auto const& group = rest.group;
+  auto& cases = rest.cases;
+  if (stop_.wanted()) return exit_stopped;
+  FoundDraw found;
+  if (config_.resume && team_.is_root()) found = find_draw(config_.output, provenance_, cases.front(), first);
+  if (!found.refused.empty()) std::cerr << "asymptop: " + found.refused + "\n" << std::flush;
+  Checkpoints checkpoints(config_, provenance_);
+  checkpoints.start(cases, std::max(cases.front().seconds_total, found.seconds_total));
+  Breaks breaks(checkpoints, cases, team_, stop_);
+  double const sgemm = source_->start(rest.index, group, breaks);
+  provenance_.numbers = {{"sgemm_gflops", sgemm}};
+  start_target(rest.index);
+  auto const most = most_draws(group, config_);
+  auto goal = team_.max(team_.is_root() ? std::max(goal_after(cases, most), rest.fewest_draws) : 0);
+  auto const fewest = team_.max(rest.fewest_draws);
+  for (std::int64_t draw = first, end = first; draw < goal; draw = end) {
+    progress.update(done + group.seconds * static_cast<double>(draw) / static_cast<double>(goal),
+                    "n = " + std::to_string(group.n) + ", draw " + std::to_string(draw + 1) + " of " + std::to_string(goal));
+    end = std::min(goal, draw + source_->at_once());
+    auto const result = source_->make(draw, end, std::exchange(found.partial, {}));
+    if (result.stopped) return stopped_after(draw, goal);
+    for (std::size_t law = 0; law < cases.size() && team_.is_root(); ++law) append(cases[law], result, law);
+    goal = std::max(target_.goal(team_, cases, end, goal, most), fewest);
+    if (end == goal) break;
+    if (team_.is_root()) checkpoints.added(cases);
+    if (!stop_.wanted()) continue;
+    if (team_.is_root()) checkpoints.write(cases);
+    return stopped_after(end, goal);
+  }
+  if (!team_.is_root()) return 0;
+  progress.clear();
+  return finish_cases(rest, sgemm, checkpoints.seconds_total());
+}
+
+int Study::finish_cases(Rest& rest, double sgemm, double seconds) {
+  int exit_code = 0;
+  for (std::size_t i = 0; i < rest.cases.size(); ++i) {
+    auto& item = rest.cases[i];
+    item.seconds_total = seconds;
+    write_case(config_.output, provenance_, item);
+    report({rest.index, rest.laws[i]}, item, sgemm);
+    if (!item.verdict_reason().empty()) exit_code = 1;
+  }
+  remove_draw(config_.output, rest.cases.front());
+  return exit_code;
+}
+
+int Study::stopped_after(std::int64_t draws, std::int64_t wanted) {
+  draws_in_work_ = draws;
+  draws_wanted_ = wanted;
+  return exit_stopped;
+}
+
+/// Time for more draws goes to the groups that are still to come as their estimates do.
+void Study::start_target(std::size_t index) {
+  double to_come = 0.0;
+  for (std::size_t i = index; i < plan_.groups.size(); ++i) to_come += plan_.groups[i].team == team_index_ ? plan_.groups[i].seconds : 0.0;
+  target_.start(plan_.groups[index].seconds, to_come);
+}
+
+/// A finished case: rank 0 shows its own at once; those of other teams follow in the end.
+void Study::report(CasePlace const& place, StudyCase const& item, double sgemm) {
+  auto const& made = reports_[place] = {table_rows(item, sgemm), record_lines(item), missed_line(item)};
+  print(made.table);
+}
+
+/// Brings the reports of other teams to rank 0, which shows them. No team goes on before all are done.
+void Study::collect_reports() {
+  nlohmann::json mine = nlohmann::json::array();
+  if (!comm_.is_root()) {
+    for (auto const& [place, made] : reports_) mine.push_back({place, made.table, made.records, made.missed});
+  }
+  std::map<CasePlace, CaseReport> others;
+  for (auto const& text : comm_.gather(json_text(mine))) {
+    for (auto const& made : nlohmann::json::parse(text))
+      others[made[0].get<CasePlace>()] = {made[1].get<std::string>(), made[2].get<std::vector<std::string>>(), made[3].get<std::string>()};
+  }
+  for (auto const& [place, made] : others) print(made.table);
+  reports_.merge(others);
+  comm_.barrier();
+}
+
+int Study::finish_stopped() const {
+  std::size_t cases = 0;
+  for (auto const& group : plan_.groups) cases += group.cases.size();
+  auto const most = comm_.max(draws_in_work_), wanted = std::max(config_.draws, comm_.max(draws_wanted_));
+  print(stopped_line(reports_.size(), cases, stopped_in(most, wanted)));
+  return exit_stopped;
+}
+
+int Study::finish_all(int exit_code) {
+  std::vector<std::string> paths, records;
+  for (auto const& group : plan_.groups) {
+    for (auto const& item : group.cases) paths.push_back(case_path(config_.output, item.id));
+  }
+  if (comm_.is_root() && !config_.case_files_only) merge_cases(config_.output, paths);
+  std::string missed;
+  for (auto const& [place, made] : reports_) {
+    records.insert(records.end(), made.records.begin(), made.records.end());
+    missed += made.missed;
+  }
+  return finish(records, exit_code == 0, missed, config_.case_files_only ? ".cases" : "");
+}
+
+}  // namespace asymptop
