@@ -15,7 +15,7 @@ namespace {
 
 using Space = RingSequence::Space;
 
-enum RingTag { vector_tag = 11, column_tag = 12 };
+enum NormsTag { vector_tag = 11, column_tag = 12 };
 
 /// The rank's rows of D, batch by batch, and their products with vectors that lie as the keys do: (heads, rows of a rank).
 class DifferenceRing {

@@ -32,7 +32,7 @@ constexpr int vector_bytes = 16;
 using Lanes = float __attribute__((vector_size(vector_bytes)));
 constexpr int lanes = vector_bytes / 4;
 
-constexpr int samples = 5;
+constexpr int yardstick_samples = 5;
 
 /// Runs work(thread) on every thread of every rank at once; seconds of this rank.
 template <class Work>
@@ -161,7 +161,7 @@ double Yardsticks::fma_gflops() {
   timed_on_all(comm_, threads_, work);
   rounds = std::max<std::int64_t>(1, static_cast<std::int64_t>(1e4 * 0.02 / timed_on_all(comm_, threads_, work)));
   double const flops = 2.0 * chains * lanes * static_cast<double>(rounds) * threads_;
-  for (int s = 0; s < samples; ++s) {
+  for (int s = 0; s < yardstick_samples; ++s) {
     auto const rates = over_ranks(comm_, flops / timed_together(comm_, threads_, work) / 1e9);
     double const all = rates.mean * comm_.size();
     if (all <= fma_) continue;
@@ -190,7 +190,7 @@ double Yardsticks::read_bandwidth() const {
   timed_on_all(comm_, threads_, work);
   double const bytes = 8.0 * static_cast<double>(words) * static_cast<double>(cores);
   double rate = 0.0;
-  for (int s = 0; s < samples; ++s) rate = std::max(rate, bytes / timed_on_all(comm_, threads_, work) / 1e9);
+  for (int s = 0; s < yardstick_samples; ++s) rate = std::max(rate, bytes / timed_on_all(comm_, threads_, work) / 1e9);
   return rate;
 }
 

@@ -94,7 +94,7 @@ std::optional<std::int64_t> amount(std::string text, std::int64_t largest) {
   return static_cast<std::int64_t>(value);
 }
 
-std::string trimmed(std::string const& text) {
+std::string trimmed_part(std::string const& text) {
   auto const first = text.find_first_not_of(" \t");
   return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
@@ -138,7 +138,7 @@ std::vector<std::int64_t> parse_sizes(std::string const& option, std::string con
   for (auto const& item : items) {
     std::vector<std::string> parts;
     std::istringstream in(item);
-    for (std::string part; std::getline(in, part, ':');) parts.push_back(trimmed(part));
+    for (std::string part; std::getline(in, part, ':');) parts.push_back(trimmed_part(part));
     if (item.empty() || item.back() == ':' || parts.empty() || parts.size() > 3)
       throw UsageError(option, item, "is not N, FIRST:LAST or FIRST:LAST:FACTOR");
     auto const first = parse_size(option, parts[0], largest);

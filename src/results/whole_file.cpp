@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 void sync_path(std::string const& path) {
-  int const file = open(path.c_str(), O_RDONLY);
+  int const file = ::open(path.c_str(), O_RDONLY);
   if (file < 0 || fsync(file) != 0) {
     std::string const why = std::strerror(errno);
     if (file >= 0) close(file);

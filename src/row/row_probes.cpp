@@ -8,7 +8,7 @@
 namespace asymptop {
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float infinite_score = std::numeric_limits<float>::infinity();
 
 /// A window held more scores than could be collected: halve it; or, where the scores take only a few values (equal or nearly equal
 /// keys), single one of them out, whose count is all that is needed.
@@ -20,11 +20,11 @@ void narrow(Probe& probe, ProbeAnswer& answer) {
   seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
   if (seen.size() <= few_values) {
     probe.high = pivot;
-    probe.low = std::nextafter(pivot, -infinity);
+    probe.low = std::nextafter(pivot, -infinite_score);
     return;
   }
   float const middle = std::isfinite(probe.low) && std::isfinite(probe.high) ? probe.low + (probe.high - probe.low) * 0.5f : smallest;
-  probe.low = std::max(probe.low, std::nextafter(middle, -infinity));
+  probe.low = std::max(probe.low, std::nextafter(middle, -infinite_score));
 }
 
 }  // namespace
@@ -37,7 +37,7 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
   }
   auto const mass_of = [&](float score) { return std::exp(sigma * (static_cast<double>(score) - score_max)); };
   double const centre = grid.centre(probe.bin) - score_max;
-  bool const one_value = probe.low != probe.high && std::nextafter(probe.low, infinity) == probe.high;
+  bool const one_value = probe.low != probe.high && std::nextafter(probe.low, infinite_score) == probe.high;
   bool const whole = static_cast<std::int64_t>(answer.collected.size()) == answer.inside;
   // Tail mass once everything above the window is kept: lower bins, the bin below the window, the window itself.
   BinMoments rest = probe.bin_total;

@@ -9,8 +9,6 @@
 namespace asymptop {
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
 /// Width of a block's first panel in standard deviations, and how far down phi is followed.
 constexpr double first_panel = 0.25, cut_exponent = 40.0;
 
@@ -127,7 +125,7 @@ OrderStatistics draw_order_statistics(DrawnRanks const& ranks, RowStream& stream
     row.first_node.push_back(row.nodes.z.size());
     auto const keys = ranks.block(i);
     if (keys == 0) continue;
-    auto const nodes = normal_part(row.z[i], i + 1 < row.z.size() ? row.z[i + 1] : -infinity).nodes;
+    auto const nodes = normal_part(row.z[i], i + 1 < row.z.size() ? row.z[i + 1] : -std::numeric_limits<double>::infinity()).nodes;
     std::vector<double> counts;
     double sum = 0.0;
     for (auto const share : nodes.weight) {
