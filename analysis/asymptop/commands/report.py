@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
         help="file of asymptop simulate: its rows as a band beside measured keys, and claims tested on them too",
     )
     parser.add_argument(
-        "--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims/toml_file.py)"
+        "--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims/entry.py)"
     )
     parser.add_argument("--attend", type=Path, metavar="FILE", help="file of asymptop attend --spectral, for A-spec")
     parser.add_argument(

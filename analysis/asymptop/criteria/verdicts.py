@@ -11,7 +11,7 @@ import numpy as np
 from ..fits.exponents import PowerFit, Slope
 from ..fits.lines import Line, power_laws
 from ..fits.models import Comparison
-from ..fits.quantities import Quantity
+from ..fits.quantities import Parameter, Quantity
 from ..io.series import SIMULATED_MARK, Series
 from ..theory.laws import PHASES, Regime
 from ..theory.statistics import Array, Interval
@@ -74,13 +74,13 @@ class Claim:
     regime: str
     norm: str
     prediction: str
-    criterion: Callable[[Claim, Sequence[Series]], list[Finding]]
+    criterion: Criterion
     applies: Callable[[Series], str] = lambda series: ""
     quantity: Quantity | None = None
     upper_bound: Quantity | None = None
     claimed_exponent: Callable[[float], float] | None = None
     limit_exponent: Callable[[float], float] | None = None
-    closed_form: Callable[[int, float, Array], Array] | None = None
+    closed_form: Callable[[int, Parameter, Array], Array] | None = None
     checks: tuple[str, ...] = ()
     along: Callable[[Series], list[Line]] = power_laws
     scale: str = "n"
@@ -100,6 +100,9 @@ class Claim:
         if self.limit_in_phase is not None:
             return self.limit_in_phase(c, regime)
         return None if self.limit_exponent is None else self.limit_exponent(c)
+
+
+Criterion = Callable[[Claim, Sequence[Series]], list[Finding]]
 
 
 @dataclass(frozen=True)
