@@ -18,7 +18,7 @@ from asymptop.fits.quantities import TAIL_MASS
 from asymptop.io.reader import open_results
 from asymptop.io.series import group_series
 from asymptop.report.inputs import judge_inputs, primary
-from asymptop.report.sections import prose
+from asymptop.report.templates import prose
 from make_results import Study, write_results
 
 FIGURES = {
