@@ -250,7 +250,6 @@ def claim_of(keys: Mapping[str, Any], where: str) -> Claim:
         says = only is None or (only(c, regime) or 0.0) > 0.0
         return exponent(c, regime) if exponent is not None and says else None
 
-    more = {"lines_needed": entry.word("lines_needed")} if "lines_needed" in keys else {}
     return Claim(
         id=keys["id"],
         source=entry.word("source", "claims file"),
@@ -271,5 +270,5 @@ def claim_of(keys: Mapping[str, Any], where: str) -> Claim:
         limit_in_phase=entry.in_phase("limit"),
         claimed_value=None if value is None else lambda regime: float(value(regime.coefficient)),
         ratio_margin=entry.margin(),
-        **more,
+        lines_needed=entry.word("lines_needed", Claim.lines_needed),
     )

@@ -90,6 +90,13 @@ class Claim:
     ratio_margin: float = 0.02
     lines_needed: str = "k law of the form α n^C with 0 < C < 1"
 
+    @property
+    def subject(self) -> Quantity:
+        """The quantity of a claim that is about one."""
+        if self.quantity is None:
+            raise ValueError(f"{self.id} has no quantity")
+        return self.quantity
+
     def claimed(self, c: float, regime: Regime) -> float | None:
         if self.claimed_in_phase is not None:
             return self.claimed_in_phase(c, regime)
@@ -131,7 +138,7 @@ class Judgement:
         return finding.n_range is not None and any(
             other.verdict in decided
             and (other.regime, other.parameter) == (twin, finding.parameter)
-            and (simulated or other.n_range[1] > finding.n_range[1])
+            and (simulated or (other.n_range is not None and other.n_range[1] > finding.n_range[1]))
             for other in self.findings
         )
 

@@ -112,7 +112,7 @@ def _ieee(exact: Callable[..., float], otherwise: Callable[..., float]) -> Calla
     return function
 
 
-IEEE_OPERATORS = {
+IEEE_OPERATORS: dict[type[ast.operator], Callable[..., float]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,

@@ -19,7 +19,7 @@ import numpy as np
 from .law_grammar import IEEE_FUNCTIONS, IEEE_OPERATORS, LawError, parse
 
 _PROBES = tuple(2.0**e for e in (8, 14, 20, 26, 32, 40))
-_OPERATORS = {
+_OPERATORS: dict[type[ast.operator], Callable] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
@@ -75,13 +75,16 @@ PHASES = {
 
 
 def _value(
-    node: ast.expr, names: Mapping[str, float], functions: Mapping[str, Callable], operators: Mapping[type, Callable]
+    node: ast.expr,
+    names: Mapping[str, float],
+    functions: Mapping[str, Callable],
+    operators: Mapping[type[ast.operator], Callable],
 ) -> float:
     def value(part: ast.expr) -> float:
         return _value(part, names, functions, operators)
 
     match node:
-        case ast.Constant(value=number):
+        case ast.Constant(value=float(number)):
             return number
         case ast.Name(id=name):
             return names[name]
@@ -175,7 +178,7 @@ def regime_of(sigma_law: str, sigma: float, n: float) -> Regime:
 
 def _tex(node: ast.expr, parent: int = 0) -> str:
     match node:
-        case ast.Constant(value=number):
+        case ast.Constant(value=float(number)):
             return f"{number:g}"
         case ast.Name(id=name):
             return name
