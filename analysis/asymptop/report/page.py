@@ -109,18 +109,6 @@ def page(name: str, sections: Sequence[Markup]) -> str:
     return render("page", name=name, sections=sections) + "\n"
 
 
-def write_report(
-    path: Path,
-    results: Results,
-    series: Sequence[Series],
-    judgements: Sequence[Judgement],
-    figures: Sequence[RenderedFigure],
-    more: Sequence[Section] = (),
-    inputs: Sequence[InputVerdicts] = (),
-) -> None:
-    write_page(path, build_report(results, series, judgements, figures, more, inputs))
-
-
 def _draft(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}")
 
