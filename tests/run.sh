@@ -13,7 +13,7 @@ case ${1:-} in
     cat <<'EOF'
 usage: tests/run.sh [--coverage | --full[=TIER,TIER...]]
 
-  no option     set-up, build, ctest, pytest, ruff
+  no option     set-up, build, ctest, pytest, ruff, mypy
   --coverage    ctest and the pytest suites that run the program, on a build that counts its lines: percent of lines run, by folder
   --full        the plain run, then the long tiers (hours): coverage, sanitizers, threads, valgrind, analyzers, mutations, fuzz, soaks
   --full=TIERS  those tiers alone; tests/README.md names them
@@ -45,6 +45,8 @@ say 'pytest'
 build/venv/bin/python -m pytest -q -p no:cacheprovider -n "$(($(nproc) + 1))" --dist loadfile tests || status=1
 say 'ruff'
 build/venv/bin/ruff check --no-cache --config analysis/pyproject.toml analysis jobs tests || status=1
+say 'mypy'
+build/venv/bin/mypy --config-file analysis/pyproject.toml --cache-dir build/mypy || status=1
 if [ "$full" = all ]; then
   say 'tiers'
   tiers || status=1

@@ -20,7 +20,7 @@ from asymptop.fits.quantities import TAIL_MASS
 from asymptop.io.reader import open_results
 from asymptop.io.series import group_series
 from asymptop.report.inputs import judge_inputs, primary
-from asymptop.report.sections import prose
+from asymptop.report.templates import prose, render
 from make_results import Study, write_results
 from matplotlib import pyplot as plt
 from matplotlib.mathtext import MathTextParser
@@ -266,3 +266,11 @@ def test_extra_p(tmp_path: Path, draw_only: Callable[..., None]) -> None:
     for metrics in regions.values():
         assert all(len(rows) == 3 and {len(row) for row in rows} == {3} for rows in metrics.values())
         assert "tail_mass k=4096" not in metrics  # the error is 0 at n = 4096
+
+
+def test_templates_escape_what_they_are_given() -> None:
+    page = render("heading", title="<b>", name='a & "b"')
+    assert "<b>" not in page
+    assert "a &amp; &#34;b&#34;" in page
+    assert render("jobs", tables=[(("<i>",), [["<u>"]])]).count("&lt;") == 2
+    assert prose("n^2 < <b>") == "n<sup>2</sup> &lt; &lt;b&gt;"

@@ -20,8 +20,8 @@ def constant_sigma(series: Series) -> str:
     return unmasked(series)
 
 
-def constant_gaussian(series: Series) -> str:
-    return constant_sigma(series) or ("" if series.predictable else "the formula is for i.i.d. Gaussian logits")
+def predictable(series: Series) -> str:
+    return "" if series.predictable else "the formula is for i.i.d. Gaussian logits"
 
 
 def one_sigma(series: Series) -> str:

@@ -1,8 +1,4 @@
-"""The registry of claims. To add one, add an entry: tables, plots and report pick it up.
-
-An entry states the claim as its source makes it, with the norm and the regime of sigma(n) that the source leaves
-open, and names the criterion (of criteria/) that decides it. toml_file.py reads a user's own.
-"""
+"""The claims of a report, judged. To add one, add an entry to builtin.toml: tables, plots and report pick it up."""
 
 from __future__ import annotations
 
@@ -10,23 +6,10 @@ from collections.abc import Sequence
 
 from ..criteria.verdicts import Claim, Judgement
 from ..io.series import Series
-from .budgets import BUDGETS
-from .entries import COLLAPSE, CONCENTRATION, IDENTITIES, SCALING
-from .errors import ENOUGH, PHASE_TRANSITION, TOO_FEW
-from .regimes import constant_gaussian, constant_sigma
+from .regimes import constant_sigma
+from .toml_file import CLAIMS
 
-__all__ = ["CLAIMS", "constant_gaussian", "constant_sigma", "judge"]
-
-CLAIMS: tuple[Claim, ...] = (
-    *ENOUGH,
-    *PHASE_TRANSITION,
-    *TOO_FEW,
-    *CONCENTRATION,
-    *COLLAPSE,
-    *IDENTITIES,
-    *BUDGETS,
-    *SCALING,
-)
+__all__ = ["CLAIMS", "constant_sigma", "judge"]
 
 
 def _why_untested(claim: Claim, series: Sequence[Series]) -> str:

@@ -19,7 +19,7 @@ from ..io.reader import ResultsError, open_results
 from ..io.series import group_series, marked_simulated
 from ..report.extra_p import write_extra_p
 from ..report.inputs import judge_inputs, primary
-from ..report.page import Section, check_place, write_report
+from ..report.page import Section, build_report, check_place, write_page
 from ..report.precision import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from ..report.scaling import Target
 from .jobs import cost_section
@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
         help="file of asymptop simulate: its rows as a band beside measured keys, and claims tested on them too",
     )
     parser.add_argument(
-        "--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims/toml_file.py)"
+        "--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims/entry.py)"
     )
     parser.add_argument("--attend", type=Path, metavar="FILE", help="file of asymptop attend --spectral, for A-spec")
     parser.add_argument(
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             figures = render(series, arguments.figures, simulated)
             more = _precision(arithmetic, arguments.figures, len(figures) + 1)
             more += cost_section(arguments.jobs, results.cases, judgements)
-            write_report(arguments.output, results, series, judgements, figures, more, inputs)
+            write_page(arguments.output, build_report(results, series, judgements, figures, more, inputs))
             if arguments.extra_p is not None:
                 write_extra_p(arguments.extra_p, series)
     except (ResultsError, ClaimsError) as error:

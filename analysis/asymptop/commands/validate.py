@@ -85,13 +85,13 @@ def _expected(row: dict[str, str], where: str) -> Expected:
     if row["metric"] not in METRICS:
         raise TableError(f"{where}: metric is '{row['metric']}', allowed are {', '.join(METRICS)}")
     try:
-        exponent, mean, error = (float(row[name]) for name in ("log2_n", "mean", "standard_error"))
+        exponent, mean, spread = (float(row[name]) for name in ("log2_n", "mean", "standard_error"))
         laws.evaluate(row["sigma_law"], 2.0**exponent)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise TableError(f"{where}: log2_n, sigma_law, mean or standard_error cannot be read") from error
-    if not (isfinite(mean) and isfinite(error) and error >= 0):
+    if not (isfinite(mean) and isfinite(spread) and spread >= 0):
         raise TableError(f"{where}: mean or standard_error is not a finite number")
-    return Expected(round(2.0**exponent), row["sigma_law"], row["metric"], row["parameter"], mean, error)
+    return Expected(round(2.0**exponent), row["sigma_law"], row["metric"], row["parameter"], mean, spread)
 
 
 def why_not_comparable(case: Case) -> str:

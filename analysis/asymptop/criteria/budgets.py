@@ -217,7 +217,7 @@ def compare_laws(
         ratio[0],
         np.minimum(low, ratio[0]),
         np.maximum(high, ratio[0]),
-        np.bincount(best, minlength=int(usable.sum())),
+        np.bincount(best, minlength=int(usable.sum())).astype(float),
         tuple(float(c) for c in EXPONENTS[~usable]),
     )
 

@@ -125,7 +125,8 @@ def _carried(fit: PowerFit) -> float:
     """The local slope at the square of the largest n, if the bend went on."""
     x = abscissa([p.n for p in fit.used], fit.scale)
     beyond = float(abscissa([fit.used[-1].n ** 2], fit.scale)[0])
-    return float(fit.exponent + 2.0 * fit.bend.value * (beyond - x.mean()))
+    bend = 0.0 if fit.bend is None else fit.bend.value
+    return float(fit.exponent + 2.0 * bend * (beyond - x.mean()))
 
 
 def heads_for(fit: PowerFit, claimed: float) -> bool:
@@ -185,20 +186,20 @@ def decide_power(
     rest = whole if fit.without_smallest is None else side(fit.without_smallest.interval)
     room = SMALLEST_MARGIN[fit.scale]
     limit = None if correction is None else _side(correction.slope.interval, claimed, fit.scale, room)
-    explained = correction is not None and correction.explains
+    known = correction if correction is not None and correction.explains else None
     close = claimed + (0.0 if claimed else margin(claimed, fit.scale))
     base = "n" if fit.scale == "n" else "(log n)"
     if whole == rest == "reached" and fit.last_slope.interval.low <= close and limit != "slower":
         if limit is None and _bends_away(fit, claimed):
             return Verdict.UNDECIDED, "reached over this range, yet the local slopes leave the claimed exponent"
-        if limit == "open" and explained:
-            return Verdict.UNDECIDED, f"reached over this range, yet {_tends(correction, base)}, too near to decide"
+        if limit == "open" and known is not None:
+            return Verdict.UNDECIDED, f"reached over this range, yet {_tends(known, base)}, too near to decide"
         return Verdict.SUPPORTED, ""
-    if limit == "reached" and explained:
-        bounded = correction.log_peak <= np.log(BOUNDED_FACTOR)
-        if bounded and correction.trusted(fit, claimed):
-            return Verdict.SUPPORTED, _by_correction(correction, base, f"{slower} over this range")
-        return Verdict.UNDECIDED, _open_at_these_n(correction, base, slower)
+    if limit == "reached" and known is not None:
+        bounded = known.log_peak <= np.log(BOUNDED_FACTOR)
+        if bounded and known.trusted(fit, claimed):
+            return Verdict.SUPPORTED, _by_correction(known, base, f"{slower} over this range")
+        return Verdict.UNDECIDED, _open_at_these_n(known, base, slower)
     if whole == rest == "slower" and last != "reached" and fit.last_slope.value > claimed:
         if limit == "slower":
             return Verdict.CONTRADICTED, ""
@@ -215,10 +216,10 @@ def decide_power(
                 f"{slower} over this range, yet the local slopes move towards the claimed exponent",
             )
         return Verdict.CONTRADICTED, ""
-    if limit == "slower" and explained:
+    if limit == "slower" and known is not None:
         if whole == rest == "reached" and not fit.bends:
             return Verdict.UNDECIDED, "reached over this range, yet i.i.d. Gaussian logits, which fit, tend elsewhere"
-        return Verdict.CONTRADICTED, f"the fit alone is open; {_tends(correction, base)}"
+        return Verdict.CONTRADICTED, f"the fit alone is open; {_tends(known, base)}"
     if "open" in (whole, rest) and fit.interval.low > claimed:
         near = f"{slower} by less than {margin(claimed, fit.scale):.2g}, too close to contradict"
         return Verdict.UNDECIDED, near if claimed else f"{slower}, but not clearly"
@@ -274,23 +275,23 @@ def decide_equal(fit: PowerFit, claimed: float, correction: Correction | None = 
     sides = [side(fit.interval), side(rest.interval)]
     last = side(fit.last_slope.interval)
     limit = None if correction is None else side(correction.slope.interval)
-    explained = correction is not None and correction.explains
+    known = correction if correction is not None and correction.explains else None
     base = "n" if fit.scale == "n" else "(log n)"
     raw = sides == ["on", "on"] and last != "off"
-    if explained and limit == "on" and abs(correction.limit - claimed) > reach + correction.doubt:
-        return Verdict.UNDECIDED, f"{_tends(correction, base)}, too near to decide"
+    if known is not None and limit == "on" and abs(known.limit - claimed) > reach + known.doubt:
+        return Verdict.UNDECIDED, f"{_tends(known, base)}, too near to decide"
     if raw and limit in (None, "on"):
         if limit is None and _leaves(fit, claimed, reach):
             return Verdict.UNDECIDED, "held over this range, yet the local slopes leave the claimed exponent"
         return Verdict.SUPPORTED, ""
-    if explained and limit == "on":
-        if correction.trusted(fit, claimed):
-            return Verdict.SUPPORTED, _by_correction(correction, base, "off over this range")
-        return Verdict.UNDECIDED, _open_at_these_n(correction, base, "another slope")
-    if explained and limit == "off":
+    if known is not None and limit == "on":
+        if known.trusted(fit, claimed):
+            return Verdict.SUPPORTED, _by_correction(known, base, "off over this range")
+        return Verdict.UNDECIDED, _open_at_these_n(known, base, "another slope")
+    if known is not None and limit == "off":
         if raw and not fit.bends:
             return Verdict.UNDECIDED, "held over this range, yet i.i.d. Gaussian logits, which fit, tend elsewhere"
-        return Verdict.CONTRADICTED, _tends(correction, base)
+        return Verdict.CONTRADICTED, _tends(known, base)
     if sides == ["off", "off"] and last == "off" and limit in (None, "off"):
         nearer = abs(fit.last_slope.value - claimed) < abs(fit.local_slopes[0].value - claimed)
         if limit is None and fit.bends and nearer:
@@ -309,7 +310,7 @@ def decide_sign(
     `expected_slope` and `far` where i.i.d. Gaussian logits fit the data: what they do at the largest n, and beyond.
     """
     rest = fit if fit.without_smallest is None else fit.without_smallest
-    intervals = (fit.interval, rest.interval, fit.last_slope.interval)
+    intervals: tuple[Interval, ...] = (fit.interval, rest.interval, fit.last_slope.interval)
     if expected_slope is not None and expected_slope * fit.last_slope.value > 0:
         intervals = intervals[:2]  # the slope at the largest n has the sign that its expectation has
     falling, rising = all(i.high < 0 for i in intervals), all(i.low > 0 for i in intervals)

@@ -54,14 +54,14 @@ def dynamic_beats_fixed(claim: Claim, series: Sequence[Series]) -> list[Finding]
     """At equal cost some alpha n^C, C > 0, has a smaller mean error over the n of the file than the fixed k."""
     findings = []
     for one in series:
-        if not one.cases or claim.applies(one) or not claim.quantity.present(one.first):
+        if not one.cases or claim.applies(one) or not claim.subject.present(one.first):
             continue
         if len(one.cases) < MINIMUM_POINTS:
             continue
         for budget in budgets_of(one):
             for cost in COSTS:
                 try:
-                    found = compare_laws(one, claim.quantity, budget, cost)
+                    found = compare_laws(one, claim.subject, budget, cost)
                 except BudgetError:
                     continue
                 if found is not None:
@@ -76,7 +76,7 @@ def _finding(claim: Claim, found: Comparison) -> Finding:
     sizes = found.lengths
     text = (
         f"At {found.series.title} the best growing law, k = {found.prefactor[index]:.3g} n^{found.exponents[index]:g}, "
-        f"changes the mean {claim.quantity.words} of k = {found.fixed_k:g} by {found.ratio[index] - 1.0:+.1%} at equal "
+        f"changes the mean {claim.subject.words} of k = {found.fixed_k:g} by {found.ratio[index] - 1.0:+.1%} at equal "
         f"{COSTS[found.cost]} (95%: {gain.low - 1.0:+.1%} to {gain.high - 1.0:+.1%})"
     )
     return Finding(
@@ -106,7 +106,7 @@ def reproduces_table(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """
     findings = []
     for one in series:
-        if len(one.cases) < MINIMUM_POINTS or claim.applies(one) or not claim.quantity.present(one.first):
+        if len(one.cases) < MINIMUM_POINTS or claim.applies(one) or not claim.subject.present(one.first):
             continue
         fixed = fixed_k_for(one, ROW_L2_ERROR, TABLE_FIXED)
         if fixed is None:

@@ -30,7 +30,7 @@ _STATED_MARGIN = {"n": 0.02, "log n": 0.05}
 _CARRIED_BY_RARE_ROWS = ("sum_p_squared", "frobenius_over_n")
 # A limit that is known no better explains nothing.
 _MOST_DOUBT = 0.05
-_FAR = tuple(
+_FAR: tuple[float, ...] = tuple(
     2.0**e for e in (10, 12, 14, 17, 20, 25, 30, 40, 50, 60, 80, 100, 120, 160, 200, 240, 360, 480, 720, FARTHEST)
 )
 _FAR_FIT = tuple(_FAR.index(2.0**e) for e in (60, 120, 240, 480, FARTHEST))
@@ -90,7 +90,7 @@ class Expectation:
         if self.far is None:
             return 0.0, 0.0, 0.0
         largest = self.ratios[-1].n
-        x = abscissa((*_FAR, largest), self.scale)
+        x = abscissa((*_FAR, float(largest)), self.scale)
         beyond = [v - self.last - claimed * float(at - x[-1]) for v, at in zip(self.far, x, strict=False) if at > x[-1]]
         return beyond[-1], float(np.nanmax(beyond)), float(np.nanmin(beyond))
 
@@ -133,6 +133,8 @@ def sigma_at(regime: laws.Regime, n: float) -> float | None:
 @lru_cache(maxsize=65536)
 def _log_expected(quantity: Quantity, parameter: Parameter, n: float, sigma: float) -> float:
     """Several claims and figures ask for the same expectation."""
+    if quantity.log_expected is None:
+        return math.nan
     with np.errstate(all="ignore"):
         return quantity.log_expected(finite_size.profile(float(n), sigma), parameter, n)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -55,7 +56,7 @@ Decision = Callable[[PowerFit, float, "Correction | None"], tuple[Verdict, str]]
 def testable(claim: Claim, series: Sequence[Series]) -> Iterator[tuple[Series, Line]]:
     """Every series that the claim is about, with each of its lines."""
     for one in series:
-        if not one.cases or claim.applies(one) or not claim.quantity.present(one.first):
+        if not one.cases or claim.applies(one) or not claim.subject.present(one.first):
             continue
         for line in claim.along(one):
             yield one, line
@@ -85,7 +86,7 @@ def _match(claim: Claim, series: Series, line: Line, fit: PowerFit, expected: Ex
     if expected is None:
         return ""
     text = f"finite-n expectation off the measured means by at most {expected.worst_gap:.1%}"
-    if expected.known:
+    if expected.limit is not None and expected.known:
         base = "n" if fit.scale == "n" else "(log n)"
         text = f"{base}^{number(expected.limit)} as n grows, {text}"
     gap = _closed_form_gap(claim, series, line, fit.used)
@@ -101,7 +102,7 @@ def _describe(claim: Claim, series: Series, line: Line, fit: PowerFit, says: str
     base = "n" if fit.scale == "n" else "(log n)"
     along = f" with k = {line.label}" if line.law else f" ({line.label})" if line.label else ""
     text = (
-        f"At {series.title}{along} the {claim.quantity.words} goes like {base}^{number(fit.exponent)} "
+        f"At {series.title}{along} the {claim.subject.words} goes like {base}^{number(fit.exponent)} "
         f"(95%: {span(fit.interval)}; {number(last.value)} between the two largest n) where the claim says {says}"
     )
     text += f"; {why}." if why else "."
@@ -124,7 +125,7 @@ def _judge(claim: Claim, series: Series, line: Line, decide: Decision, says: Cal
     claimed = claim.claimed(line.exponent, series.regime)
     if claimed is None:
         return None
-    measured = line.points(series, claim.quantity)
+    measured = line.points(series, claim.subject)
     try:
         fit = fit_power(measured, scale=claim.scale)
     except FitError:
@@ -132,7 +133,7 @@ def _judge(claim: Claim, series: Series, line: Line, decide: Decision, says: Cal
     if fit is None or len({p.n for p in fit.used}) < MINIMUM_POINTS:
         return too_few(claim, series, line, 0 if fit is None else len({p.n for p in fit.used}))
     stated = claim.limit(line.exponent, series.regime) if series.predictable else None
-    expected = expectation(claim.quantity, series, line, fit.used, stated, claim.scale)
+    expected = expectation(claim.subject, series, line, fit.used, stated, claim.scale)
     correction = None if expected is None else expected.correction(claimed)
     verdict, why = decide(fit, claimed, correction)
     match = _match(claim, series, line, fit, expected)
@@ -207,12 +208,16 @@ def has_exponent(claim: Claim, series: Sequence[Series]) -> list[Finding]:
 def _by_sign(claim: Claim, series: Series, line: Line, falls: bool) -> Decision:
     def decide(fit: PowerFit, _: float, __: Correction | None) -> tuple[Verdict, str]:
         stated = claim.limit(line.exponent, series.regime) if series.predictable else None
-        known = expectation(claim.quantity, series, line, fit.used, stated, claim.scale)
+        known = expectation(claim.subject, series, line, fit.used, stated, claim.scale)
         if known is None or not known.explains:
             return decide_sign(fit, falls, None)
         return decide_sign(fit, falls, known.slope, known.correction(0.0))
 
     return decide
+
+
+def _same(words: str, _: float) -> str:
+    return words
 
 
 def vanishes_where_predicted(claim: Claim, series: Sequence[Series]) -> list[Finding]:
@@ -223,9 +228,8 @@ def vanishes_where_predicted(claim: Claim, series: Sequence[Series]) -> list[Fin
         if claimed is None or abs(claimed) < BOUNDARY:
             continue
         words = _SIGNS[claimed < 0]
-        finding = _judge(claim, one, line, _by_sign(claim, one, line, claimed < 0), lambda _, words=words: words)
-        findings.append(finding)
-    return findings
+        findings.append(_judge(claim, one, line, _by_sign(claim, one, line, claimed < 0), partial(_same, words)))
+    return [f for f in findings if f is not None]
 
 
 def vanishes(claim: Claim, series: Sequence[Series]) -> list[Finding]:

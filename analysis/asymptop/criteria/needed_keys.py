@@ -14,6 +14,7 @@ from ..fits.quantities import K_EPSILON, OUTPUT_ERROR, ROW_L2_ERROR, ROW_LINF_ER
 from ..io.series import Series
 from ..theory import predictions
 from ..theory.laws import Regime
+from ..theory.statistics import Array
 from .expectations import expected_at, sigma_at
 
 NORMS = (TAIL_MASS, ROW_L2_ERROR, ROW_LINF_ERROR, OUTPUT_ERROR)
@@ -46,6 +47,7 @@ def epsilons_of(series: Sequence[Series]) -> tuple[float, ...]:
 def _points(series: Series, norm: Quantity, epsilon: float) -> list[Point]:
     points = []
     for case in series.cases:
+        values: Array | None
         if norm is TAIL_MASS and epsilon in case.epsilon:
             values = K_EPSILON.draw_values(case, epsilon)
         else:

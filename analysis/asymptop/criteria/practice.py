@@ -70,15 +70,18 @@ def expected_laws(low: int = 2**10, high: int = 2**20) -> tuple[ExpectedLaw, ...
     for sigma in SIGMAS:
         for epsilon in EPSILONS:
             law, predictions = recommend(sigma, sizes, epsilon)
-            ends = predictions[0], predictions[-1]
+            first, last = (
+                (p.k_epsilon / p.n, finite_size.exp_entropy(finite_size.profile(float(p.n), sigma)))
+                for p in (predictions[0], predictions[-1])
+            )
             found.append(
                 ExpectedLaw(
                     sigma,
                     epsilon,
                     (low, high),
                     law,
-                    tuple(p.k_epsilon / p.n for p in ends),
-                    tuple(finite_size.exp_entropy(finite_size.profile(float(p.n), sigma)) for p in ends),
+                    (first[0], last[0]),
+                    (first[1], last[1]),
                 )
             )
     return tuple(found)

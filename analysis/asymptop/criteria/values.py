@@ -64,7 +64,7 @@ def _finding(
 def _ratios(claim: Claim, series: Series, line: Line) -> list[tuple[int, Array]]:
     """Measured over predicted, draw by draw, with every row at its own sigma_i."""
     found = []
-    for point in line.points(series, claim.quantity):
+    for point in line.points(series, claim.subject):
         if claim.closed_form is None:
             found.append((point.n, point.draw_values))
             continue
@@ -77,12 +77,12 @@ def _ratios(claim: Claim, series: Series, line: Line) -> list[tuple[int, Array]]
 
 
 def _match_at(claim: Claim, series: Series, line: Line, n: int) -> str:
-    expected = expected_draw_values(_case_at(series, n), claim.quantity, line.parameter_of(_case_at(series, n)))
+    expected = expected_draw_values(_case_at(series, n), claim.subject, line.parameter_of(_case_at(series, n)))
     if expected is None or not series.predictable:
         return ""
     gap = abs(
         float(
-            np.mean(claim.quantity.draw_values(_case_at(series, n), line.parameter_of(_case_at(series, n))) / expected)
+            np.mean(claim.subject.draw_values(_case_at(series, n), line.parameter_of(_case_at(series, n))) / expected)
         )
         - 1.0
     )
@@ -100,7 +100,7 @@ def ratio_tends_to_one(claim: Claim, series: Sequence[Series]) -> list[Finding]:
         deviations = [float(np.mean(values)) - 1.0 for _, values in ratios]
         verdict = decide_ratio(deviations, last.interval.shifted(-1.0), claim.ratio_margin)
         text = (
-            f"At {_where(one, line)} the {claim.quantity.words} is {last.mean:.4f} times the prediction at "
+            f"At {_where(one, line)} the {claim.subject.words} is {last.mean:.4f} times the prediction at "
             f"n = {power_of_two(ratios[-1][0])} (95%: {last.interval.low:.4f} to {last.interval.high:.4f}) and "
             f"{deviations[0] + 1.0:.4f} times at n = {power_of_two(ratios[0][0])}"
         )
@@ -116,16 +116,16 @@ def _decide_value(claim: Claim, series: Series, line: Line, last: Estimate, clai
     reach = max(RATIO_MARGIN * abs(claimed), 1e-12)
     low, high = last.interval.low - claimed, last.interval.high - claimed
     there = low >= -reach and high <= reach
-    measured = line.points(series, claim.quantity)
-    expected = expectation(claim.quantity, series, line, measured, None, "n")
+    measured = line.points(series, claim.subject)
+    expected = expectation(claim.subject, series, line, measured, None, "n")
     if there:
-        far_off = expected is not None and expected.explains and expected.far is not None
-        if not far_off or abs(far_limit(expected.far)[0] - claimed) <= reach + _SMALLEST_VALUE:
+        far = expected.far if expected is not None and expected.explains else None
+        if far is None or abs(far_limit(far)[0] - claimed) <= reach + _SMALLEST_VALUE:
             return Verdict.SUPPORTED, "", ""
     known = expected is not None and expected.far is not None
-    if claimed == 0.0 and not (known and expected.explains):
+    if claimed == 0.0 and (expected is None or not (known and expected.explains)):
         return *_decide_zero(expected, measured), ""
-    if not known:
+    if expected is None or expected.far is None:
         inside = low <= reach and high >= -reach
         why = "the interval holds the limit and more" if inside else "finite size is not known here"
         return Verdict.UNDECIDED, why, ""
@@ -163,14 +163,14 @@ def tends_to_value(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """The quantity tends to claimed_value(regime)."""
     findings = []
     for one, line in testable(claim, series):
-        measured = line.points(one, claim.quantity)
+        measured = line.points(one, claim.subject)
         if len(measured) < 2 or claim.claimed_value is None:
             continue
         claimed = claim.claimed_value(one.regime)
         last = estimate(measured[-1].draw_values)
         verdict, why, match = _decide_value(claim, one, line, last, claimed)
         text = (
-            f"At {_where(one, line)} the {claim.quantity.words} is {last.mean:.4g} at "
+            f"At {_where(one, line)} the {claim.subject.words} is {last.mean:.4g} at "
             f"n = {power_of_two(measured[-1].n)} (95%: {last.interval.low:.4g} to {last.interval.high:.4g}) where the "
             f"claim says {claimed:.4g} in the limit"
         )
@@ -202,7 +202,7 @@ def share_tends_to_one(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """1 - quantity tends to 1. Exact zeros at the largest n say so by themselves and enter no logarithm."""
     findings = []
     for one, line in testable(claim, series):
-        measured = line.points(one, claim.quantity)
+        measured = line.points(one, claim.subject)
         if len(measured) < MINIMUM_POINTS:
             continue
         last = estimate(1.0 - measured[-1].draw_values)

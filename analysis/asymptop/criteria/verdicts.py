@@ -11,7 +11,7 @@ import numpy as np
 from ..fits.exponents import PowerFit, Slope
 from ..fits.lines import Line, power_laws
 from ..fits.models import Comparison
-from ..fits.quantities import Quantity
+from ..fits.quantities import Parameter, Quantity
 from ..io.series import SIMULATED_MARK, Series
 from ..theory.laws import PHASES, Regime
 from ..theory.statistics import Array, Interval
@@ -74,13 +74,13 @@ class Claim:
     regime: str
     norm: str
     prediction: str
-    criterion: Callable[[Claim, Sequence[Series]], list[Finding]]
+    criterion: Criterion
     applies: Callable[[Series], str] = lambda series: ""
     quantity: Quantity | None = None
     upper_bound: Quantity | None = None
     claimed_exponent: Callable[[float], float] | None = None
     limit_exponent: Callable[[float], float] | None = None
-    closed_form: Callable[[int, float, Array], Array] | None = None
+    closed_form: Callable[[int, Parameter, Array], Array] | None = None
     checks: tuple[str, ...] = ()
     along: Callable[[Series], list[Line]] = power_laws
     scale: str = "n"
@@ -89,6 +89,13 @@ class Claim:
     claimed_value: Callable[[Regime], float] | None = None
     ratio_margin: float = 0.02
     lines_needed: str = "k law of the form α n^C with 0 < C < 1"
+
+    @property
+    def subject(self) -> Quantity:
+        """The quantity of a claim that is about one."""
+        if self.quantity is None:
+            raise ValueError(f"{self.id} has no quantity")
+        return self.quantity
 
     def claimed(self, c: float, regime: Regime) -> float | None:
         if self.claimed_in_phase is not None:
@@ -100,6 +107,9 @@ class Claim:
         if self.limit_in_phase is not None:
             return self.limit_in_phase(c, regime)
         return None if self.limit_exponent is None else self.limit_exponent(c)
+
+
+Criterion = Callable[[Claim, Sequence[Series]], list[Finding]]
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ class Judgement:
         return finding.n_range is not None and any(
             other.verdict in decided
             and (other.regime, other.parameter) == (twin, finding.parameter)
-            and (simulated or other.n_range[1] > finding.n_range[1])
+            and (simulated or (other.n_range is not None and other.n_range[1] > finding.n_range[1]))
             for other in self.findings
         )
 

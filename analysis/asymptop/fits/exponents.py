@@ -105,7 +105,7 @@ class FitError(ValueError):
     """Too few usable points."""
 
 
-def abscissa(sizes: Sequence[int], scale: str) -> Array:
+def abscissa(sizes: Sequence[float], scale: str) -> Array:
     """log n, or log log n where the exponent is one of log n."""
     log_n = np.log([float(n) for n in sizes])
     return log_n if scale == "n" else np.log(log_n)

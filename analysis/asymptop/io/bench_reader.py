@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -112,8 +113,8 @@ def _busy_seconds(case: h5py.Group, phase: tuple[str, ...], samples: int, where:
 
 
 def _read_study(file: h5py.File, group: h5py.Group, where: str) -> ScalingStudy:
-    text = {name: read_attribute(group, name, str, where) for name in TEXT}
-    integers = {name: read_attribute(group, name, int, where) for name in INTEGERS}
+    text: dict[str, Any] = {name: read_attribute(group, name, str, where) for name in TEXT}
+    integers: dict[str, Any] = {name: read_attribute(group, name, int, where) for name in INTEGERS}
     if text["scaling"] not in ("strong", "weak"):
         raise ResultsError(f"{where}: scaling is '{text['scaling']}', expected strong or weak")
     ranks = _scale(group, "ranks", where)
@@ -133,6 +134,7 @@ def _read_study(file: h5py.File, group: h5py.Group, where: str) -> ScalingStudy:
         inside = f"{file.filename}: /{name}"
         busy.append(_busy_seconds(file[name], phase, samples, inside))
         valid &= read_attribute(file[name], "verdict", str, inside) == "VALID"
+    by_ranks: dict[str, Any] = {name: _values(group, name, (len(ranks),), where) for name in BY_RANKS}
     return ScalingStudy(
         id=identity,
         **text,
@@ -141,7 +143,7 @@ def _read_study(file: h5py.File, group: h5py.Group, where: str) -> ScalingStudy:
         ranks=ranks,
         seconds=seconds,
         busy_seconds=np.array(busy),
-        **{name: _values(group, name, (len(ranks),), where) for name in BY_RANKS},
+        **by_ranks,
         phase=phase,
         phase_seconds=_values(group, "phase_seconds", (len(ranks), len(phase), 3), where),
     )

@@ -18,7 +18,7 @@ def to_xarray(case: Case) -> xarray.Dataset:
     """
     text = {name: getattr(case, name) for name in TEXT_SCALES if name != "phase"}
     text["phase"] = tuple(value.decode() for value in case.raw("phase"))
-    coordinates = {name: (name, case.raw(name), case.described(name)) for name in NUMBER_SCALES}
+    coordinates: dict[str, tuple] = {name: (name, case.raw(name), case.described(name)) for name in NUMBER_SCALES}
     coordinates |= {name: (name, np.array(values, dtype=str)) for name, values in text.items()}
     variables = {
         name: (axes, case.values(name), case.described(name))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Every value of the format is a value of this type. Names are those of numpy and ml_dtypes.
-WIDENED = {
+WIDENED: dict[str, np.dtype] = {
     "float64": np.dtype(np.float64),
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float32),

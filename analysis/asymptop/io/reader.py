@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -192,7 +193,7 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def read_attribute(node: h5py.Group, name: str, kind: type, where: str) -> str | int | float:
+def read_attribute(node: h5py.Group, name: str, kind: type, where: str) -> Any:
     if name not in node.attrs:
         raise ResultsError(f"{where}: attribute '{name}' is missing")
     value = node.attrs[name]
@@ -280,7 +281,7 @@ def _read_case(group: h5py.Group, where: str) -> Case:
         raise ResultsError(f"{where}: verdict is '{attributes['verdict']}', expected VALID or INVALID")
     if attributes["n"] < 1 or attributes["draws"] < 1 or attributes["rows"] < 1:
         raise ResultsError(f"{where}: n, draws and rows must be at least 1")
-    scales = {name: _scale(group, name, where) for name in NUMBER_SCALES + TEXT_SCALES}
+    scales: dict[str, Any] = {name: _scale(group, name, where) for name in NUMBER_SCALES + TEXT_SCALES}
     lengths = {name: len(values) for name, values in scales.items()}
     held = {name: group[name] for name in scales}
     for name, attribute in (("draw", "draws"), ("row", "rows")):
@@ -293,7 +294,7 @@ def _read_case(group: h5py.Group, where: str) -> Case:
     for name, dimensions in OPTIONAL_DATA.items():
         if name in group:
             _check_dimensions(name, _dataset(group, name, where), dimensions, lengths, held, where)
-    same = {
+    same: dict[str, Any] = {
         name: attributes[name]
         for name in (
             "n",

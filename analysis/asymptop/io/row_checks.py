@@ -32,7 +32,7 @@ def _holds(name: str, excess: Array) -> Faults:
         yield f"{name}: off by {worst:.2g} (relative), allowed is {TOLERANCE:g}"
 
 
-def _equal(name: str, left: Array, right: Array) -> Faults:
+def _equal(name: str, left: Array, right: Array | float) -> Faults:
     scale = np.maximum(np.maximum(np.abs(left), np.abs(right)), 1e-300)
     return _holds(name, np.abs(left - right) / scale)
 

@@ -8,6 +8,10 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # What a terminal without the letter gets in its place; anything else becomes a question mark.
 _SPELT = {
@@ -52,7 +56,7 @@ class _Checked(io.FileIO):
         self._tell = tell
         self._failed = False
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
         if not self._failed:
             try:
                 return super().write(data)
@@ -60,10 +64,10 @@ class _Checked(io.FileIO):
                 self._failed = True
                 if self._tell:
                     raise OutputError(f"standard output: {error.strerror}") from error
-        return len(data)
+        return memoryview(data).nbytes
 
 
-def _wrapped(stream: io.TextIOBase | None, descriptor: int, tell: bool) -> io.TextIOWrapper:
+def _wrapped(stream: TextIO | None, descriptor: int, tell: bool) -> io.TextIOWrapper:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     buffer = io.BufferedWriter(_Checked(descriptor, tell))
     return io.TextIOWrapper(buffer, encoding, _ERRORS, line_buffering=not tell or os.isatty(descriptor))
@@ -81,7 +85,7 @@ def run_command(name: str, main: Callable[[], int]) -> int:
         try:
             code = main()
         except SystemExit as end:  # of argparse
-            code = end.code
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
         sys.stdout.flush()
         return code
     except OutputError as error:

@@ -80,7 +80,8 @@ class LayerReader:
             norm = head_norm(self.checkpoint, self.config, *shape)
             projections.append(Projection(weight, bias.reshape(heads, head_dim), norm))
         names = {role: module.names.get(role, module.names.get("fused", "")) for role in ("query", "key")}
-        return AttentionLayer(module.label, *projections, {**names, "layout": layout})
+        query_part, key_part = projections
+        return AttentionLayer(module.label, query_part, key_part, {**names, "layout": layout})
 
     # ---- queries, keys and values in one -------------------------------------------------------------------------
 

@@ -66,9 +66,12 @@ def extra_p_text(series: Sequence[Series]) -> str:
     for region, metrics in by_region.items():
         lines.append(f"REGION {region}")
         for metric in shared:
+            found = metrics[metric]
+            if found is None:
+                continue
             lines.append(f"METRIC {metric}")
             for n in sizes:
-                point = metrics[metric][n]
+                point = found[n]
                 lines.append("DATA " + " ".join(repr(float(v)) for v in point.draw_values**point.power))
     return "\n".join(lines) + "\n"
 

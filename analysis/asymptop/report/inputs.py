@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup
 
 from ..claims.registry import judge
 from ..criteria.verdicts import Claim, Judgement, Verdict
 from ..figures.captions import INPUTS
 from ..io.series import SIMULATED, Series
-from .sections import prose, table
+from .templates import macro, render
 
 MARKS = {
     Verdict.SUPPORTED: "✓",
@@ -26,9 +27,9 @@ class InputVerdicts:
     judgements: tuple[Judgement, ...]
 
 
-def mark(verdict: Verdict, words: str) -> str:
+def mark(verdict: Verdict, words: str) -> Markup:
     """A coloured mark whose title says more."""
-    return f'<span class="verdict {verdict.value.split()[0]}" title="{escape(words)}">{MARKS[verdict]}</span>'
+    return macro("mark", verdict.value, MARKS[verdict], words)
 
 
 def primary(series: Sequence[Series]) -> tuple[Series, ...]:
@@ -50,25 +51,17 @@ def judge_inputs(series: Sequence[Series], claims: Sequence[Claim]) -> tuple[Inp
     )
 
 
-def _cell(judgement: Judgement) -> str:
+def _cell(judgement: Judgement) -> Markup:
     tests = [f for f in judgement.findings if f.verdict is not Verdict.NOT_TESTED]
     return mark(judgement.verdict, f"{judgement.verdict.value}: {judgement.sentence}" if tests else judgement.sentence)
 
 
-def inputs_section(inputs: Sequence[InputVerdicts]) -> str:
+def inputs_section(inputs: Sequence[InputVerdicts]) -> Markup:
     """Rows: claims. Columns: inputs. Empty for a single input."""
     if not inputs:
-        return ""
-    rows = [
-        (
-            f'<a href="#claim-{escape(judgements[0].claim.id)}"><b>{escape(judgements[0].claim.id)}</b></a>',
-            *(_cell(j) for j in judgements),
-            prose(judgements[0].claim.sentence),
-        )
+        return Markup()
+    judged = [
+        (judgements[0].claim, [_cell(j) for j in judgements])
         for judgements in zip(*(one.judgements for one in inputs), strict=True)
     ]
-    body = table(("claim", *(one.name for one in inputs), "what it says"), rows)
-    return (
-        f'<h2 id="inputs">Which claims survive other inputs</h2><p>{prose(INPUTS)}</p>'
-        f'<div class="verdicts">{body}</div>'
-    )
+    return render("inputs", words=INPUTS, names=[one.name for one in inputs], judged=judged)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
 from ..io.job_records import JobRecords, Unit
-from .sections import table
+from .templates import render
 
 Rows = tuple[tuple[str, ...], list[list[str]]]
 
@@ -93,13 +93,5 @@ def unit_rows(records: JobRecords) -> Rows:
     return ("unit", "n", "cases", "planned", "measured", "ratio", "attempts", "done"), rows
 
 
-def jobs_section(records: JobRecords, valid_cases: int | None = None, decided_claims: int | None = None) -> str:
-    """HTML; everything that comes from files is escaped."""
-    parts = ['<h2 id="jobs">What the run cost</h2>']
-    for headings, rows in (summary(records, valid_cases, decided_claims), unit_rows(records)):
-        parts.append(table(headings, [[escape(cell) for cell in row] for row in rows]))
-    parts.append(
-        '<p class="muted">Times are those that the job scripts wrote down; of a killed attempt, up to the last that it '
-        "wrote. Planned seconds are the program's estimate for processor cores.</p>"
-    )
-    return "\n".join(parts)
+def jobs_section(records: JobRecords, valid_cases: int | None = None, decided_claims: int | None = None) -> Markup:
+    return render("jobs", tables=(summary(records, valid_cases, decided_claims), unit_rows(records)))

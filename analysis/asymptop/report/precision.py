@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from ..criteria.decisions import power_of_two
 from ..figures.builders import RenderedFigure, render_plots
@@ -16,7 +16,7 @@ from ..fits.precision_errors import EFFECTIVE_ENTRIES, MEASURES, OFF, SUM_P, TAI
 from ..io.precision_file import ORDER_WORDS, Arithmetic, PrecisionCase, PrecisionResults
 from ..theory.statistics import mean_over_rows, standard_error
 from .page import figure_blocks, page, write_page
-from .sections import badge, prose, table
+from .templates import prose, render
 
 ANCHOR, TITLE = "precision", "Precision of arithmetic"
 _HEADINGS = (
@@ -151,8 +151,8 @@ def findings(results: PrecisionResults) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _table(results: PrecisionResults) -> str:
-    rows = []
+def _rows(results: PrecisionResults) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
     for law, cases in results.by_law.items():
         last, k_law = cases[-1], middle_k_law(cases)
         for at, arithmetic in enumerate(last.sets):
@@ -160,8 +160,8 @@ def _table(results: PrecisionResults) -> str:
             rows.append(
                 (
                     prose(law),
-                    escape(arithmetic.text),
-                    escape(arithmetic.order),
+                    arithmetic.text,
+                    arithmetic.order,
                     _sum_words(last, at),
                     _short(float(last.values("sum_p_in_format", at).mean())),
                     _ratio(entries.mean, entries.reference),
@@ -170,44 +170,35 @@ def _table(results: PrecisionResults) -> str:
                     _short(float(last.values("missed_mass", at, k_law).mean())),
                 )
             )
-    return table(_HEADINGS, rows, set(_HEADINGS[3:]))
+    return rows
 
 
 def render_precision(results: PrecisionResults, folder: Path | None) -> tuple[RenderedFigure, ...]:
     return render_plots([lambda: precision_against_n(results)], folder)
 
 
-def precision_section(results: PrecisionResults, figures: Sequence[RenderedFigure], number: int) -> str:
-    """The section's HTML. number: of its first figure."""
-    parts = [f'<h2 id="{ANCHOR}">{TITLE}</h2><p class="muted">{prose(PRECISION_EXPLAINED)}</p>']
-    for law, sentences in findings(results):
-        listed = "".join(f"<li>{prose(sentence)}</li>" for sentence in sentences)
-        parts.append(f"<h3>σ = {prose(law)}</h3><ul>{listed}</ul>")
-    parts.append(figure_blocks(list(enumerate(figures, start=number))))
-    sizes = sorted({cases[-1].n for cases in results.by_law.values()})
-    laws = sorted({middle_k_law(cases) for cases in results.by_law.values()})
-    if sizes:
-        reach = ", ".join(power_of_two(n) for n in sizes)
-        caption = f"At n = {reach}; tail mass and missed mass at k = {', '.join(laws)}; means over rows."
-        parts.append(f"{_table(results)}<p class='muted'>{prose(caption)}</p>")
-    invalid = [c for c in results.cases if not c.valid]
-    listed = "".join(f"<li>{badge('INVALID')} {escape(c.id)}: {escape(c.verdict_reason)}</li>" for c in invalid)
-    parts.append(f"<ul>{listed}</ul>" if invalid else f"<p>All {len(results.cases)} cases are VALID.</p>")
-    facts = results.provenance
-    parts.append(
-        f"<details><summary>How this was measured</summary><p>{escape(str(facts['version']))}, "
-        f"git {escape(str(facts['git_hash']))}, {escape(str(facts['date_utc']))}, {facts['ranks']} ranks with "
-        f"{facts['threads_per_rank']} threads, seed {facts['seed']}, block {facts['block']}</p>"
-        f"<pre>{escape(str(facts['command_line']))}</pre>"
-        f"<pre>{escape(str(facts['config_text']))}</pre></details>"
+def precision_section(results: PrecisionResults, figures: Sequence[RenderedFigure], number: int) -> Markup:
+    """number: of its first figure."""
+    sizes = ", ".join(power_of_two(n) for n in sorted({cases[-1].n for cases in results.by_law.values()}))
+    laws = ", ".join(sorted({middle_k_law(cases) for cases in results.by_law.values()}))
+    return render(
+        "precision",
+        anchor=ANCHOR,
+        title=TITLE,
+        words=PRECISION_EXPLAINED,
+        findings=findings(results),
+        blocks=figure_blocks(list(enumerate(figures, start=number))),
+        caption=f"At n = {sizes}; tail mass and missed mass at k = {laws}; means over rows." if sizes else "",
+        headings=_HEADINGS,
+        rows=_rows(results),
+        invalid=[case for case in results.cases if not case.valid],
+        count=len(results.cases),
+        facts=results.provenance,
     )
-    return "".join(parts)
 
 
 def write_precision_report(path: Path, results: PrecisionResults, folder: Path | None) -> None:
     section = precision_section(results, render_precision(results, folder), 1)
-    heading = (
-        "<h1>What the precision of arithmetic does to attention</h1>"
-        f'<p class="muted">Asymptop report on {escape(results.path.name)}</p>'
-    )
-    write_page(path, page(results.path.name, (heading, section)))
+    name = results.path.name
+    heading = render("heading", title="What the precision of arithmetic does to attention", name=name)
+    write_page(path, page(name, (heading, section)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from html import escape
 from pathlib import Path
+from typing import TextIO
 
 from ..figures import scaling as figure_scaling
 from ..figures.builders import RenderedFigure, render_plots
@@ -14,7 +14,7 @@ from ..figures.scaling import NOT_MEASURED, Family
 from ..fits.scaling_model import ASSUMED_BANDWIDTH, ASSUMED_LATENCY, Network, fit, hold_out, observations, projected
 from ..io.bench_reader import BenchResults, ScalingStudy
 from .page import figures_section, page
-from .sections import badge, prose, table
+from .templates import badge, prose, render
 
 _NUMBERS = {
     "p", "n", "median s", "speed-up", "efficiency", "imbalance", "cores' fma", "memory read", "compute s", "serial s",
@@ -22,7 +22,7 @@ _NUMBERS = {
     "serial ms", "μs per message", "GB/s",
 }  # fmt: skip
 
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+Table = tuple[tuple[str, ...], Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def efficiency_table(studies: Sequence[ScalingStudy]) -> Table:
         "study", "scaling", "p", "n", "median s", "speed-up", "efficiency", "imbalance", "cores' fma", "memory read",
         "verdict",
     )  # fmt: skip
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for s in studies:
         for i, p in enumerate(s.ranks):
             rows.append(
@@ -84,7 +84,7 @@ def efficiency_table(studies: Sequence[ScalingStudy]) -> Table:
 
 def model_table(families: Sequence[Family]) -> Table:
     headings = ("kernel", "ns per product", "serial ms", "μs per message", "GB/s", "not determined by these counts")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for f in families:
         if f.model is None:
             rows.append((f.title, "–", "–", "–", "–", "no VALID study"))
@@ -99,7 +99,7 @@ def model_table(families: Sequence[Family]) -> Table:
 
 def held_out_table(families: Sequence[Family]) -> Table:
     headings = ("kernel", "n", "p", "fitted on p", "predicted s", "measured s", "error")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f.title,
             f"{h.observation.work.n:.0f}",
@@ -168,7 +168,7 @@ def assumptions(families: Sequence[Family], target: Target) -> list[str]:
     return found
 
 
-def print_tables(tables: Sequence[Table], stream: object) -> None:
+def print_tables(tables: Sequence[Table], stream: TextIO) -> None:
     for headings, rows in tables:
         if not rows:
             continue
@@ -178,59 +178,37 @@ def print_tables(tables: Sequence[Table], stream: object) -> None:
         print(file=stream)
 
 
-def _html(found: Table) -> str:
+def _html(found: Table) -> tuple[tuple[str, ...], list[list[str]], set[str]]:
+    """What the table's template takes."""
     headings, rows = found
-    marked = [[badge(cell) if cell in ("VALID", "INVALID") else prose(cell) for cell in row] for row in rows]
-    return table(headings, marked, _NUMBERS)
+    return headings, [[badge(c) if c in ("VALID", "INVALID") else prose(c) for c in row] for row in rows], _NUMBERS
 
 
-def _how_measured(results: Sequence[BenchResults]) -> str:
-    parts = []
-    for one in results:
-        facts = one.provenance
-        entries = (
-            ("Asymptop", f"{facts['version']}, git {facts['git_hash']}"),
-            ("Date (UTC)", facts["date_utc"]),
-            ("Processor", facts["cpu"]),
-            ("Ranks", f"{facts['ranks']} ranks with {facts['threads_per_rank']} threads on {facts['host_names']}"),
-            ("Compiler", f"{facts['compiler']}, {facts['build_type']}: {facts['compile_options']}"),
-            ("MPI", facts["mpi_version"]),
-        )
-        listing = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in entries)
-        parts.append(
-            f"<h3>{escape(one.path.name)}</h3><dl>{listing}</dl><pre>{escape(str(facts['command_line']))}</pre>"
-            f"<pre>{escape(str(facts['rank_layout']))}</pre>"
-        )
-    return "".join(parts)
+def _how_measured(one: BenchResults) -> tuple[tuple[str, object], ...]:
+    facts = one.provenance
+    return (
+        ("Asymptop", f"{facts['version']}, git {facts['git_hash']}"),
+        ("Date (UTC)", facts["date_utc"]),
+        ("Processor", facts["cpu"]),
+        ("Ranks", f"{facts['ranks']} ranks with {facts['threads_per_rank']} threads on {facts['host_names']}"),
+        ("Compiler", f"{facts['compiler']}, {facts['build_type']}: {facts['compile_options']}"),
+        ("MPI", facts["mpi_version"]),
+    )
 
 
 def build_scaling_report(results: Sequence[BenchResults], target: Target, figures: Sequence[RenderedFigure]) -> str:
-    """The page as text. Everything that comes from a file is escaped."""
     studies = [s for one in results for s in one.studies]
     families = families_of(studies)
-    in_order = [s.id for s in studies if not s.interleaved]
-    order = f" Not so for {', '.join(in_order)}: memory did not hold all counts at once." if in_order else ""
-    listed = "".join(f"<li>{prose(words)}</li>" for words in assumptions(families, target))
-    measured = prose(
-        "Ranks 0 to p - 1 of one run take part in a count of p, the others sleep. Samples of the counts took turns and "
-        f"medians are quoted.{order} Efficiency is held against the median time T₁ of one rank in the same run: "
-        "T₁/(p Tₚ) where n is fixed, T₁/Tₚ where n grows with p. Beside it stands what the cores and the memory "
-        "themselves do, p at once against p times one."
+    names = ", ".join(one.path.name for one in results)
+    body = render(
+        "scaling",
+        in_order=[s.id for s in studies if not s.interleaved],
+        efficiency=_html(efficiency_table(studies)),
+        figures=figures_section(figures),
+        model=_html(model_table(families)),
+        held_out=_html(held_out_table(families)),
+        projection=_html(projection_table(families, target)),
+        assumptions=assumptions(families, target),
+        measured=[(one.path.name, _how_measured(one), one.provenance) for one in results],
     )
-    model = prose(
-        "T(p) = compute · n m d / p + serial + latency · messages(p) + bytes(p) / bandwidth, by least squares of "
-        "relative errors with coefficients from 0 on. A product is one key, row and column."
-    )
-    held = prose("The fit without the largest count of ranks, against what was measured there:")
-    sections = (
-        "<h1>How the kernels scale over ranks</h1>"
-        f'<p class="muted">Asymptop report on {escape(", ".join(one.path.name for one in results))}</p>',
-        f'<h2 id="efficiency">Efficiency</h2><p>{measured}</p>{_html(efficiency_table(studies))}',
-        figures_section(figures),
-        f'<h2 id="model">Model</h2><p>{model}</p>{_html(model_table(families))}<p>{held}</p>'
-        f"{_html(held_out_table(families))}",
-        f'<h2 id="projection">Projection, not measured</h2>{_html(projection_table(families, target))}'
-        f"<p>It assumes:</p><ul>{listed}</ul>",
-        f'<h2 id="measured">How this was measured</h2>{_how_measured(results)}',
-    )
-    return page(", ".join(one.path.name for one in results), sections)
+    return page(names, (render("heading", title="How the kernels scale over ranks", name=names), body))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
+
+from markupsafe import Markup
 
 from ..claims.verdict_table import HEADINGS, cells, short
 from ..criteria.exponents import power_of_two
@@ -24,33 +24,10 @@ from ..fits.quantities import (
 )
 from ..io.reader import Case, Results
 from ..io.series import Series
+from .templates import badge, prose, render
 
 _FEW_CLAIMS = 8
 _NUMERIC = {"fitted", "95% interval", "corrected", "claimed", "i.i.d. limit", "largest n", "draws", "rows"}
-
-
-def prose(text: str) -> str:
-    """Escaped text with powers set as superscripts."""
-    return re.sub(
-        r"\^\+?(\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|[-−]?\w+(?:\.\d+)?)",
-        lambda m: f"<sup>{m[1].replace('-', '−')}</sup>",
-        escape(text),
-    )
-
-
-def badge(verdict: str) -> str:
-    return f'<span class="verdict {escape(verdict)}">{escape(verdict)}</span>'
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: set[str] = frozenset()) -> str:
-    """An HTML table of cells that are already HTML."""
-    kinds = ['class="number"' if h in numeric else "" for h in headings]
-    head = "".join(f"<th {kind}>{escape(h)}</th>" for h, kind in zip(headings, kinds, strict=True))
-    body = "\n".join(
-        "<tr>" + "".join(f"<td {kind}>{cell}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -83,7 +60,7 @@ def _striking_number(judgements: Sequence[Judgement]) -> str:
     return ""
 
 
-def summary_section(results: Results, series: Sequence[Series], judgements: Sequence[Judgement]) -> str:
+def summary_section(results: Results, series: Sequence[Series], judgements: Sequence[Judgement]) -> Markup:
     valid = [c for c in results.cases if c.valid]
     sizes = sorted({c.n for c in results.cases})
     extent = power_of_two(sizes[0]) if len(sizes) == 1 else f"{power_of_two(sizes[0])} to {power_of_two(sizes[-1])}"
@@ -98,66 +75,44 @@ def summary_section(results: Results, series: Sequence[Series], judgements: Sequ
         f"all: {what}."
     )
     fault = f" {invalid} of the cases failed a self-check; they are shown and never fitted." if invalid else ""
-    striking = _striking_number(judgements)
-    return (
-        "<h1>How attention becomes sparse as the context grows</h1>"
-        f'<p class="muted">Asymptop report on {escape(results.path.name)}, measured '
-        f"{escape(str(results.provenance['date_utc']))}</p>"
-        f'<p class="lead">{prose(data)}{prose(fault)} {prose(_headline(judgements))} {prose(striking)}</p>'
-    )
+    sentences = (data + fault, _headline(judgements), _striking_number(judgements))
+    return render("summary", name=results.path.name, date=results.provenance["date_utc"], sentences=sentences)
 
 
-def _claim_block(judgement: Judgement) -> str:
-    claim = judgement.claim
-    rows = []
+def _tests(judgement: Judgement) -> list[list[str]]:
+    """The tests of a claim, as rows of its table."""
+    rows: list[list[str]] = []
     for finding in judgement.findings:
-        row = [prose(cell) for cell in cells(claim.id, finding)]
+        row: list[str] = [prose(cell) for cell in cells(judgement.claim.id, finding)]
         row[-1] = badge(finding.verdict.value)
         rows.append([*row[1:3], *row[4:], prose(finding.match or ("" if finding.fitted_name else finding.sentence))])
+    return rows
+
+
+def claims_section(judgements: Sequence[Judgement]) -> Markup:
     headings = (*HEADINGS[1:3], *HEADINGS[4:], "prediction, held-out n, alternatives")
-    open_now = " open" if len(rows) <= 3 else ""
-    details = (
-        f"<details{open_now}><summary>{len(rows)} test{'s' if len(rows) != 1 else ''}, by regime and k law</summary>"
-        f"{table(headings, rows, _NUMERIC)}</details>"
-        if rows
-        else ""
-    )
-    return (
-        f'<section class="claim" id="claim-{escape(claim.id)}">'
-        f"<h3>{escape(claim.id)} {badge(judgement.verdict.value)}</h3>"
-        f'<p>{prose(claim.sentence)} <span class="muted">({escape(claim.source)}; {escape(claim.regime)}; '
-        f"norm: {escape(claim.norm)})</span></p>"
-        f"<p>{prose(judgement.sentence)}</p>"
-        f'<p class="formula">{prose(claim.formula)}</p>'
-        f"{details}</section>"
-    )
+    judged = [(judgement, _tests(judgement)) for judgement in judgements]
+    return render("claims", words=VERDICTS_EXPLAINED, headings=headings, numeric=_NUMERIC, judged=judged)
 
 
-def claims_section(judgements: Sequence[Judgement]) -> str:
-    explanation = f'<p class="muted">{prose(VERDICTS_EXPLAINED)}</p>'
-    blocks = "\n".join(_claim_block(j) for j in judgements)
-    return f'<h2 id="claims">Claims and verdicts</h2>{explanation}{blocks}'
+def _reach(slope: Slope) -> str:
+    return f"[{short(slope.interval.low)}, {short(slope.interval.high)}]"
 
 
-def _slope_words(slope: Slope) -> str:
-    reach = f"[{short(slope.interval.low)}, {short(slope.interval.high)}]"
-    pair = f"{power_of_two(slope.n_low)}–{power_of_two(slope.n_high)}"
-    return f"{prose(pair)}: {short(slope.value)} <span class='muted'>{reach}</span>"
+def _slope_words(slope: Slope) -> tuple[str, str, str]:
+    return f"{power_of_two(slope.n_low)}–{power_of_two(slope.n_high)}", short(slope.value), _reach(slope)
 
 
-def _fit_row(series: Series, quantity: Quantity, parameter: str, fit: PowerFit) -> tuple[str, ...]:
+def _fit_row(quantity: Quantity, parameter: str, fit: PowerFit) -> tuple[str, ...]:
     without = fit.without_smallest
     excluded = "; ".join(f"n = {power_of_two(p.n)}: {p.excluded}" for p in fit.excluded)
     return (
-        prose(series.title),
-        escape(quantity.words),
+        quantity.words,
         prose(parameter),
         short(fit.exponent),
         f"[{short(fit.interval.low)}, {short(fit.interval.high)}]",
-        "–"
-        if without is None
-        else f"{short(without.value)} [{short(without.interval.low)}, {short(without.interval.high)}]",
-        "<br>".join(_slope_words(s) for s in fit.local_slopes),
+        "–" if without is None else f"{short(without.value)} {_reach(without)}",
+        render("slopes", slopes=[_slope_words(s) for s in fit.local_slopes]),
         "yes" if fit.bends else "no",
         prose(excluded),
     )
@@ -170,45 +125,19 @@ def _fits_of(series: Series) -> list[tuple[str, ...]]:
     rows = []
     for quantity, parameter, measured in wanted:
         try:
-            rows.append(
-                _fit_row(
-                    series,
-                    quantity,
-                    parameter if "ε" in parameter or not parameter else f"k = {parameter}",
-                    fit_power(measured),
-                )
-            )
+            along = parameter if "ε" in parameter or not parameter else f"k = {parameter}"
+            rows.append(_fit_row(quantity, along, fit_power(measured)))
         except FitError:
             continue
     return rows
 
 
-def fits_section(series: Sequence[Series]) -> str:
-    headings = (
-        "regime",
-        "quantity",
-        "along",
-        "exponent",
-        "95% interval",
-        "without the smallest n",
-        "local slopes",
-        "bends",
-        "left out",
-    )
-    blocks = []
-    for one in series:
-        rows = _fits_of(one) if one.cases else []
-        if rows:
-            body = table(
-                headings[1:], [row[1:] for row in rows], {"exponent", "95% interval", "without the smallest n"}
-            )
-            blocks.append(f"<details><summary>{prose(one.title)}: {len(rows)} fits</summary>{body}</details>")
-    words = f"<p>{prose(FITS_EXPLAINED)}</p>"
-    content = "\n".join(blocks) if blocks else "<p>No series has two usable n.</p>"
-    return f'<h2 id="fits">Fitted exponents and local slopes</h2>{words}{content}'
+def fits_section(series: Sequence[Series]) -> Markup:
+    blocks = [(one.title, rows) for one in series if one.cases and (rows := _fits_of(one))]
+    return render("fits", words=FITS_EXPLAINED, blocks=blocks)
 
 
-def checks_section(cases: Sequence[Case]) -> str:
+def checks_section(cases: Sequence[Case]) -> Markup:
     """The worst residual of every self-check, and every INVALID case with its reason."""
     worst: dict[str, tuple[float, float, Case]] = {}
     for case in cases:
@@ -221,23 +150,9 @@ def checks_section(cases: Sequence[Case]) -> str:
     for name, (_, residual, case) in worst.items():
         tolerance = float(case.check_tolerance[case.check.index(name)])
         state = "VALID" if residual <= tolerance else "INVALID"
-        rows.append((escape(name), f"{residual:.3g}", f"{tolerance:.3g}", escape(case.id), badge(state)))
-    body = table(("check", "worst residual", "tolerance", "in case", "verdict"), rows, {"worst residual", "tolerance"})
-    listing = "".join(
-        f"<li>{badge('INVALID')} {escape(c.id)} (n = {prose(power_of_two(c.n))}, σ = {prose(c.sigma_law)}): "
-        f"{escape(c.verdict_reason)}</li>"
-        for c in cases
-        if not c.valid
-    )
-    bad = (
-        f"<p>INVALID cases, shown as crosses in the figures and left out of every fit:</p><ul>{listing}</ul>"
-        if listing
-        else (f"<p>All {len(cases)} cases are VALID.</p>")
-    )
-    words = (
-        "<p>Every case checks itself while it runs. The worst residual over all cases stands beside its tolerance.</p>"
-    )
-    return f'<h2 id="checks">Self-checks</h2>{words}{body}{bad}'
+        rows.append((name, f"{residual:.3g}", f"{tolerance:.3g}", case.id, badge(state)))
+    invalid = [(case, power_of_two(case.n)) for case in cases if not case.valid]
+    return render("checks", rows=rows, invalid=invalid, count=len(cases))
 
 
 def _slurm_words(text: str) -> str:
@@ -252,7 +167,7 @@ def _slurm_words(text: str) -> str:
     )
 
 
-def provenance_section(results: Results) -> str:
+def provenance_section(results: Results) -> Markup:
     facts = results.provenance
     entries = [
         ("Asymptop", f"{facts['version']}, git {facts['git_hash']}"),
@@ -278,11 +193,4 @@ def provenance_section(results: Results) -> str:
         }
     )
     entries += [("Computed by", "; ".join(how)), ("Time", f"{seconds:.3g} s over all cases, slowest rank")]
-    listing = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in entries)
-    words = f"<p>{prose(REPLICATES_EXPLAINED)}</p>"
-    return (
-        f'<h2 id="measured">How this was measured</h2>{words}<dl>{listing}</dl>'
-        f"<h3>Command</h3><pre>{escape(str(facts['command_line']))}</pre>"
-        f"<h3>Configuration</h3><pre>{escape(str(facts['config_text']))}</pre>"
-        f"<h3>Rank layout</h3><pre>{escape(str(facts['rank_layout']))}</pre>"
-    )
+    return render("measured", words=REPLICATES_EXPLAINED, entries=entries, provenance=facts)

@@ -100,6 +100,8 @@ def weights_report(asked: Asked) -> WeightsReport:
         scale = logit_scale(config, layer.head_dim, module.number, asked.scale, layer.rope_dim)
         heads += _head_reports(layer, scale, inputs, asked)
         outlines.append(layer.outline())
+    if inputs is None:
+        raise TensorError(f"{asked.files[0]}: no attention layer")
     notes = [*checkpoint.notes, *_how_taken(outlines), *_on_norms(outlines, inputs)]
     notes += _on_layers(outlines, config, modules[0].number != "")
     return WeightsReport(inputs, asked.epsilon, heads, notes, _omitted(checkpoint, config, outlines, inputs))

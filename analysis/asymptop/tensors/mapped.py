@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class SourceTensor:
 
     def map(self, scratch: Path) -> NDArray:
         """The tensor in its storage type, mapped read-only; `scratch` is the folder for a copy."""
-        order = "F" if self.fortran_order else "C"
+        order: Literal["F", "C"] = "F" if self.fortran_order else "C"
         if self.copy is not None:
             with tempfile.TemporaryFile(dir=scratch) as copied:
                 self.copy(copied)
@@ -95,7 +95,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, str, np.dtype]:
+def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, str, np.dtype]:
     """Shape, whether in Fortran order, kind, and the type to read the bytes as."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0), (3, 0)):
@@ -110,7 +110,7 @@ def _npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, str, np.dtype]
     return shape, bool(fortran_order), *_npy_kind(header["descr"])
 
 
-def _npy_kind(descr: object) -> tuple[str, np.dtype]:
+def _npy_kind(descr: Any) -> tuple[str, np.dtype]:
     """Formats of ml_dtypes go by their name or by what numpy writes for them; V1 is written for many of them."""
     kind = WRITTEN_BY_NUMPY.get(descr, descr) if isinstance(descr, str) else ""
     if kind in WIDENED:

@@ -50,7 +50,8 @@ def scaled(
 
 def _beside(role: str, source: SourceTensor, catalogues: Catalogues) -> list[SourceTensor]:
     """Tensors of the inputs, or of the source's own file, whose name says that they are its scale."""
-    prefix, last = re.fullmatch(r"(.*[./])?([^./]*)", source.name, re.DOTALL).groups()
+    cut = max(source.name.rfind("."), source.name.rfind("/")) + 1
+    prefix, last = source.name[:cut], source.name[cut:]
     stem = re.sub(r"_?cache$", "", last)
     stems = {last, stem, *(USUAL_NAMES[role] if stem.lower() in USUAL_NAMES[role] else ())}
     name = re.compile(

@@ -156,8 +156,9 @@ def _check_batches(sources: Mapping[str, SourceTensor], reading: Reading) -> Non
 
 def _read_shape(shape: tuple[int, ...], tokens_first: bool) -> tuple[int, int, int]:
     if len(shape) == 2:
-        return (1, *shape)
-    return (shape[1], shape[0], shape[2]) if tokens_first else shape
+        return (1, shape[0], shape[1])
+    first, second, d = shape
+    return (second, first, d) if tokens_first else (first, second, d)
 
 
 def _evident_layout(

@@ -19,7 +19,7 @@ _TOKEN = re.compile(
     r"(?P<blank>[ \t\n\v\f\r]+)"
     rf"|(?P<number>{_NUMBER})"
     r"|(?P<name>[A-Za-z][A-Za-z0-9_]*)"
-    r"|(?P<sign>[-+*/^()])"
+    r"|(?P<sign>[-+*/^(),])"
 )
 LONGEST = 256
 DEEPEST = 50
@@ -29,13 +29,16 @@ class LawError(ValueError):
     """The text is not a law, or has no finite value at n."""
 
 
-def parse(text: str, names: Collection[str], functions: Collection[str]) -> ast.expr:
-    """The expression as a tree of names, calls, constants, unary and binary operators. Raises LawError."""
+def parse(text: str, names: Collection[str], functions: Collection[str], commas: bool = False) -> ast.expr:
+    """The expression as a tree of names, calls, constants, unary and binary operators. Raises LawError.
+
+    `commas`: functions may have several arguments, which no law of the program has.
+    """
     shown = "\\n".join(text[:LONGEST].splitlines())
     if len(text.encode("utf-8", "surrogateescape")) > LONGEST:
         raise LawError(f"'{shown[:40]}...' is longer than {LONGEST} characters")
     try:
-        return ast.parse(" ".join(_words(text, names, functions)), mode="eval").body
+        return ast.parse(" ".join(_words(text, names, functions, commas)), mode="eval").body
     except _NotInGrammarError as why:
         allowed = f"{', '.join(names)}, numbers, + - * / ^, parentheses, {' and '.join(functions)}"
         raise LawError(f"'{shown}' is not a law in n: {why}; a law may hold {allowed} only") from None
@@ -45,10 +48,11 @@ class _NotInGrammarError(Exception):
     pass
 
 
-def _words(text: str, names: Collection[str], functions: Collection[str]) -> list[str]:
+def _words(text: str, names: Collection[str], functions: Collection[str], commas: bool) -> list[str]:
     """The tokens as Python writes them, once they are known to be an expression."""
     words: list[str] = []
-    at, depth, operand, sign = 0, 0, True, False
+    at, operand, sign = 0, True, False
+    calls: list[bool] = []  # of the open parentheses: whether arguments stand in them
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None:
@@ -67,20 +71,20 @@ def _words(text: str, names: Collection[str], functions: Collection[str]) -> lis
         elif operand and word in functions and text[at : at + 1] == "(":
             continue  # the parenthesis is next
         elif operand and word == "(":
-            depth += 1
+            calls.append(len(words) > 1 and words[-2] in functions)
         elif operand and word in "+-" and not sign:
             sign = True
             continue
-        elif not operand and word == ")" and depth:
-            depth -= 1
-        elif not operand and word in "+-*/^":
+        elif not operand and word == ")" and calls:
+            calls.pop()
+        elif not operand and (word in "+-*/^" or (word == "," and commas and calls and calls[-1])):
             operand = True
         else:
             raise _NotInGrammarError(f"'{word}' at character {token.start() + 1}")
-        if depth > DEEPEST:
+        if len(calls) > DEEPEST:
             raise _NotInGrammarError(f"parentheses more than {DEEPEST} deep")
         sign = False
-    if operand or depth:
+    if operand or calls:
         raise _NotInGrammarError("it ends too early")
     return words
 
@@ -108,7 +112,7 @@ def _ieee(exact: Callable[..., float], otherwise: Callable[..., float]) -> Calla
     return function
 
 
-IEEE_OPERATORS = {
+IEEE_OPERATORS: dict[type[ast.operator], Callable[..., float]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,

@@ -8,15 +8,18 @@ the same law is recognised.
 from __future__ import annotations
 
 import ast
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+
 from .law_grammar import IEEE_FUNCTIONS, IEEE_OPERATORS, LawError, parse
 
 _PROBES = tuple(2.0**e for e in (8, 14, 20, 26, 32, 40))
-_OPERATORS = {
+_OPERATORS: dict[type[ast.operator], Callable] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
@@ -72,13 +75,16 @@ PHASES = {
 
 
 def _value(
-    node: ast.expr, names: Mapping[str, float], functions: Mapping[str, Callable], operators: Mapping[type, Callable]
+    node: ast.expr,
+    names: Mapping[str, float],
+    functions: Mapping[str, Callable],
+    operators: Mapping[type[ast.operator], Callable],
 ) -> float:
     def value(part: ast.expr) -> float:
         return _value(part, names, functions, operators)
 
     match node:
-        case ast.Constant(value=number):
+        case ast.Constant(value=float(number)):
             return number
         case ast.Name(id=name):
             return names[name]
@@ -88,14 +94,23 @@ def _value(
             return value(operand)
         case ast.BinOp(left=left, op=operator, right=right):
             return operators[type(operator)](value(left), value(right))
-        case ast.Call(func=ast.Name(id=name), args=[argument]):
-            return functions[name](value(argument))
+        case ast.Call(func=ast.Name(id=name), args=arguments):
+            return functions[name](*map(value, arguments))
     raise LawError("not a law")
+
+
+def _arity(function: Callable) -> int:
+    return function.nin if isinstance(function, np.ufunc) else len(inspect.signature(function).parameters)
 
 
 def formula(text: str, names: Sequence[str], functions: Mapping[str, Callable]) -> Callable[..., float]:
     """A function of the names, in their order, from an expression in them. Raises LawError now, not when called."""
-    node = parse(text, names, functions)
+    node = parse(text, names, functions, commas=True)
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            wanted = _arity(functions[call.func.id])
+            if len(call.args) != wanted:
+                raise LawError(f"{call.func.id} takes {wanted} argument{'s' if wanted > 1 else ''}")
 
     def value(*values: float) -> float:
         return _value(node, dict(zip(names, values, strict=True)), functions, _OPERATORS)
@@ -163,7 +178,7 @@ def regime_of(sigma_law: str, sigma: float, n: float) -> Regime:
 
 def _tex(node: ast.expr, parent: int = 0) -> str:
     match node:
-        case ast.Constant(value=number):
+        case ast.Constant(value=float(number)):
             return f"{number:g}"
         case ast.Name(id=name):
             return name

@@ -150,29 +150,6 @@ def rate_coefficient(c: float) -> float:
     return float(np.sqrt(2.0) * (1.0 + np.sqrt(1.0 - c)))
 
 
-# k = (log n)^a, a < 1: powers of log n that the errors go with. The k kept logits are close to each other at constant
-# sigma, and have weights j^-b, b = c / sqrt 2, at c sqrt(log n).
-
-
-def slow_tail_mass_power(a: float, coefficient: float | None) -> float:
-    """`coefficient` is None at constant sigma."""
-    frozen = coefficient is not None and coefficient > np.sqrt(2.0)
-    return a * (1.0 - coefficient / np.sqrt(2.0)) if frozen else 0.0
-
-
-def slow_row_l2_power(a: float, coefficient: float | None) -> float:
-    if coefficient is None:
-        return -a / 2.0
-    b = coefficient / np.sqrt(2.0)
-    return a * (1.0 - b) if b > 1.0 else -a * min(0.5, 1.0 - b)
-
-
-def slow_row_linf_power(a: float, coefficient: float | None) -> float:
-    if coefficient is None:
-        return -a
-    return -a * abs(1.0 - coefficient / np.sqrt(2.0))
-
-
 def tail_exponent_above_critical(coefficient: float, c: float) -> float:
     """Slope of tau_k for C between the critical exponent and 1, up to log corrections; coefficient < sqrt 2."""
     return -((coefficient - np.sqrt(2.0 * (1.0 - c))) ** 2) / 2.0

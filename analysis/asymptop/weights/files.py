@@ -34,9 +34,9 @@ def read_checkpoint(paths: Sequence[Path]) -> Checkpoint:
         folder = folder or (path if path.is_dir() else path.parent)
     checkpoint = Checkpoint({}, folder or Path(), notes)
     for path, names in files:
-        found, config = _opened(path)
+        held, config = _opened(path)
         checkpoint.config = checkpoint.config or config
-        for name, tensor in found.items():
+        for name, tensor in held.items():
             if names is not None and name not in names:
                 continue
             if (other := checkpoint.tensors.get(name)) is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from ..tensors.mapped import TensorError
 from .checkpoint import Tensor
 from .model_config import ModelConfig
+
+if TYPE_CHECKING:
+    from gguf import ReaderTensor
 
 SUFFIX = ".gguf"
 _FACTS = {
@@ -54,7 +58,7 @@ def gguf_tensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
         raise TensorError(f"{path}: not a readable GGUF file ({reason})") from error
 
 
-def _tensor(path: Path, stored) -> Tensor:
+def _tensor(path: Path, stored: ReaderTensor) -> Tensor:
     shape = tuple(int(extent) for extent in stored.shape[::-1])
     kind = stored.tensor_type.name
 
@@ -69,7 +73,7 @@ def _tensor(path: Path, stored) -> Tensor:
     return Tensor(stored.name, shape, kind if kind in ("I8", "I16", "I32", "I64") else "", path, read)
 
 
-def _config(path: Path, metadata: dict[str, object]) -> ModelConfig:
+def _config(path: Path, metadata: dict[str, Any]) -> ModelConfig:
     kind = str(metadata.get("general.architecture", ""))
     facts = {name: metadata[f"{kind}.{key}"] for key, name in _FACTS.items() if f"{kind}.{key}" in metadata}
     if (kind, facts.get("num_hidden_layers")) in _SCALED_BY_WIDTH:

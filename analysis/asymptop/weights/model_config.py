@@ -154,7 +154,7 @@ def read_config(folder: Path, vision: bool = False) -> ModelConfig:
 
 def _part(facts: dict, names: tuple[str, ...]) -> tuple[dict, str]:
     """The innermost part of these names that has heads, or any where the whole has none; and its place."""
-    place = []
+    place: list[str] = []
     while True:
         parts = [n for n in names if isinstance(facts.get(n), dict) and facts[n]]
         name = next((n for n in parts if _has_heads(facts[n], names)), "" if _has_heads(facts, ()) else (*parts, "")[0])
