@@ -5,6 +5,9 @@
 #include <limits>
 #include <numeric>
 
+#include "asymptop/kernels/select/sums_along.hpp"
+#include "row/segment_sums.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -12,39 +15,6 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// Bins whose few scores are collected whole rather than through a window.
 constexpr std::int64_t collect_whole_bin = 4096;
-
-/// e^y of the head and its running sums, all relative to the row's largest score.
-struct HeadSums {
-  std::vector<double> e;        ///< e_i = e^{sigma (s_i - s_max)}
-  std::vector<double> prefix1;  ///< sum of e over the k best
-  std::vector<double> prefix2;
-  std::vector<double> suffix1;  ///< sum of e over all keys but the k best, the tail beyond the head included
-  std::vector<double> suffix2;
-  double h = 0.0;  ///< sum of y e^y over the head
-};
-
-HeadSums head_sums(std::vector<Candidate> const& head, double sigma, ExponentialSums const& tail) {
-  auto const length = head.size();
-  HeadSums sums;
-  sums.e.resize(length);
-  sums.prefix1.assign(length + 1, 0.0);
-  sums.prefix2.assign(length + 1, 0.0);
-  sums.suffix1.assign(length + 1, tail.z1);
-  sums.suffix2.assign(length + 1, tail.z2);
-  double const top = static_cast<double>(head.front().score);
-  for (std::size_t i = 0; i < length; ++i) {
-    double const y = sigma * (static_cast<double>(head[i].score) - top);
-    sums.e[i] = std::exp(y);
-    sums.h += y * sums.e[i];
-    sums.prefix1[i + 1] = sums.prefix1[i] + sums.e[i];
-    sums.prefix2[i + 1] = sums.prefix2[i] + sums.e[i] * sums.e[i];
-  }
-  for (std::size_t i = length; i-- > 0;) {
-    sums.suffix1[i] = sums.suffix1[i + 1] + sums.e[i];
-    sums.suffix2[i] = sums.suffix2[i + 1] + sums.e[i] * sums.e[i];
-  }
-  return sums;
-}
 
 /// Takes the head's members out of the bins: what stays is exactly the tail.
 std::vector<BinMoments> tail_bins(std::vector<Candidate> const& head, RowBins const& bins) {
@@ -67,50 +37,31 @@ ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& 
   return total;
 }
 
-/// Squares below this are not left to fp64, whose normal numbers end at 2e-308.
-constexpr double small_square = 1e-280;
-
-/// Errors of keeping the k best, for every k of the axis. square_of_tail(k): sum of (e / e_k)^2 over all keys but the k best, for tails so
-/// far below the head that their squares would underflow.
+/// Errors of keeping the k best, for every k of the axis. square_of_tail(k): sum of (e / e_k)^2 over all keys but the k best.
 template <class SquareOfTail>
-void errors_of_k(RowMetrics& metrics, HeadSums const& sums, MetricAxes const& axes, std::int64_t visible,
+void errors_of_k(RowMetrics& metrics, SumsAlong const& sums, MetricAxes const& axes, std::int64_t visible,
                  SquareOfTail const& square_of_tail) {
-  double const z = metrics.z;
   for (auto const k : axes.k) {
-    metrics.count("k_counted").push_back(std::min(k, visible));
-    metrics.real("k_counted_bound").push_back(0.0);
-    if (k > axes.held && k < visible) {  // open until the second pass
-      for (RealField const open : {RealField("tail_mass"), RealField("row_l2_error"), RealField("row_linf_error")})
-        metrics.real(open).push_back(NAN);
-      continue;
-    }
     if (k >= visible) {
-      metrics.real("tail_mass").push_back(0.0);
-      metrics.real("row_l2_error").push_back(0.0);
-      metrics.real("row_linf_error").push_back(0.0);
-      continue;
-    }
-    auto const i = static_cast<std::size_t>(k);
-    double const tau = sums.suffix1[i] / z, ratio = sums.suffix1[i] / sums.prefix1[i];  // tau / (1 - tau)
-    metrics.real("tail_mass").push_back(tau);
-    double const square = ratio * ratio * sums.prefix2[i] + sums.suffix2[i], e = sums.e[i];
-    if (square > small_square || e == 0.0) {
-      metrics.real("row_l2_error").push_back(std::sqrt(square) / z);
+      add_errors(metrics, {}, visible);
+    } else if (k > axes.held) {  // open until the second pass
+      add_errors(metrics, {NAN, NAN, NAN}, k);
     } else {
-      metrics.real("row_l2_error").push_back(e * std::sqrt(ratio / e * (ratio / e) * sums.prefix2[i] + square_of_tail(i)) / z);
+      auto const i = static_cast<std::size_t>(k);
+      CutSums const cut{metrics.z, sums.kept1[i], sums.kept2[i], sums.dropped1[i], sums.dropped2[i], sums.e[i]};
+      add_errors(metrics, errors_of_cut(cut, [&] { return square_of_tail(i); }), k);
     }
-    metrics.real("row_linf_error").push_back(std::max(ratio, sums.e[i]) / z);
   }
 }
 
 /// tau = 1 - exp(-KL(p_hat || p)) at k, with every logarithm taken.
-double identity_kl_residual(RowMetrics const& metrics, HeadSums const& sums, std::size_t k) {
+double identity_kl_residual(RowMetrics const& metrics, SumsAlong const& sums, std::size_t k) {
   double kl = 0.0;
   for (std::size_t i = 0; i < k; ++i) {
-    double const p = sums.e[i] / metrics.z, p_hat = sums.e[i] / sums.prefix1[k];
+    double const p = sums.e[i] / metrics.z, p_hat = sums.e[i] / sums.kept1[k];
     if (p > 0.0) kl += p_hat * std::log(p_hat / p);
   }
-  double const tau = sums.suffix1[k] / metrics.z;
+  double const tau = sums.dropped1[k] / metrics.z;
   // Rounding of k logarithms, each of a number near 1 when tau is small.
   double const floor = 1e-13 * std::max(1.0, std::sqrt(static_cast<double>(k)));
   return std::max(0.0, std::fabs(tau - -std::expm1(-kl)) - floor) / std::max(tau, 1e-300);
@@ -140,14 +91,14 @@ void first_window(Probe& probe, RowBins const& grid, double sigma, double mass) 
   probe.capacity = static_cast<std::int64_t>(n * 3.0 * probe.half_width) + 1024;
 }
 
-void find_k_epsilon(RowEvaluation& result, RowBins const& bins, HeadSums const& sums, MetricAxes const& axes, int law, double top) {
+void find_k_epsilon(RowEvaluation& result, RowBins const& bins, SumsAlong const& sums, MetricAxes const& axes, int law, double top) {
   auto& metrics = result.laws[static_cast<std::size_t>(law)];
   double const sigma = axes.sigma[static_cast<std::size_t>(law)];
   for (std::size_t item = 0; item < axes.epsilon.size(); ++item) {
     double const target = axes.epsilon[item] * metrics.z;
-    if (sums.suffix1.back() <= target) {
-      auto const it = std::partition_point(sums.suffix1.begin(), sums.suffix1.end(), [&](double tail) { return tail > target; });
-      metrics.count("k_epsilon").push_back(it - sums.suffix1.begin());
+    if (sums.dropped1.back() <= target) {
+      auto const it = std::partition_point(sums.dropped1.begin(), sums.dropped1.end(), [&](double tail) { return tail > target; });
+      metrics.count("k_epsilon").push_back(it - sums.dropped1.begin());
       continue;
     }
     metrics.count("k_epsilon").push_back(-1);
@@ -286,15 +237,16 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     double const sigma = axes.sigma[law];
     auto const beyond = static_cast<std::int64_t>(head.size()) == visible ? ExponentialSums{} : sum_bins(tail, bins, sigma, top);
     auto const all = sum_bins(bins.bins, bins, sigma, top);
-    auto const sums = head_sums(head, sigma, beyond);
+    auto const y = [&](std::size_t i) { return sigma * (static_cast<double>(head[i].score) - top); };
+    auto const sums = sums_along(
+        head.size(), [&](std::size_t i) { return std::exp(y(i)); },
+        [&](std::size_t i) { return i + 1 == head.size() ? beyond : ExponentialSums{}; });
+    double h = 0.0;
+    for (std::size_t i = 0; i < head.size(); ++i) h += y(i) * sums.e[i];
     auto& metrics = result.laws.emplace_back();
-    metrics.z = sums.suffix1[0];
+    metrics.z = sums.dropped1[0];
     score_moments(metrics, bins, head, sigma, visible);
-    metrics.one("log_sum_exp") = metrics.one("logit_max") + std::log(metrics.z);
-    metrics.one("entropy_nats") = std::log(metrics.z) - (sums.h + beyond.h) / metrics.z;
-    metrics.one("sum_p_squared") = sums.suffix2[0] / (metrics.z * metrics.z);
-    metrics.one("p_max") = 1.0 / metrics.z;
-    metrics.one("participation_ratio") = 1.0 / metrics.one("sum_p_squared");
+    sums_of_row(metrics, sums.dropped2[0], h + beyond.h);
     auto const square_of_tail = [&](std::size_t k) {
       double const score = static_cast<double>(head[k].score);
       double sum = static_cast<std::int64_t>(head.size()) == visible ? 0.0 : sum_bins(tail, bins, sigma, score).z2;

@@ -7,6 +7,7 @@
 
 #include "asymptop/kernels/core/candidate.hpp"
 #include "asymptop/kernels/profile/score_bins.hpp"
+#include "asymptop/kernels/select/order.hpp"
 #include "row/field_values.hpp"
 
 namespace asymptop {
@@ -16,7 +17,8 @@ struct MetricAxes {
   std::vector<std::int64_t> k;  ///< ascending, from 1
   std::vector<double> sigma;    ///< factor from scores to logits, one per law
   std::vector<double> epsilon;
-  std::int64_t held = INT64_MAX;  ///< largest k that the head serves; the errors at larger ones are counted at thresholds
+  std::int64_t held = INT64_MAX;   ///< largest k that the head serves; the errors at larger ones are counted at thresholds
+  Order const* order = &by_score;  ///< kept sets are its prefixes
 };
 
 /// The fields of one row under one law that come from its logits.

@@ -33,16 +33,12 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
   owned.evaluation = evaluate_row(head, bins, axes, thresholds, visible);
   owned.score_max = head.front().score;
   owned.head_lacks = std::max<std::int64_t>(0, std::min(axes.held, visible - 1) + 1 - static_cast<std::int64_t>(head.size()));
-  std::size_t begin = 0;
-  for (auto const k : axes.k) {
-    if (k > axes.held && k < visible) break;  // not held: no boundary
-    auto const end = static_cast<std::size_t>(std::min<std::int64_t>(k, visible));
-    if (end == begin) break;
-    owned.references.push_back(head[begin].score);
-    owned.boundaries.push_back(head[end - 1]);
-    owned.ranks.push_back(static_cast<std::int64_t>(end));
-    begin = end;
+  for (auto const& segment : segments_of(axes.k, axes.held, visible)) {
+    owned.references.push_back(largest_score(*axes.order, head, segment));
+    owned.boundaries.push_back(head[static_cast<std::size_t>(segment.end) - 1]);
+    owned.ranks.push_back(segment.end);
   }
+  auto const begin = static_cast<std::size_t>(owned.ranks.back());
   float const edge = owned.boundaries.back().score;
   // Not the edge's own score: beside it the weights of a tail far below would vanish.
   owned.references.push_back(begin < head.size() ? head[begin].score : edge);

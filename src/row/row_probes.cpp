@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "row/row_metrics.hpp"
+#include "row/segment_sums.hpp"
 
 namespace asymptop {
 namespace {
@@ -104,16 +105,13 @@ void settle_rank(Probe const& probe, ProbeAnswer const& answer, RowBins const& g
     // The tail is summed itself; the head, of more keys than could be held, is no small difference.
     auto tail = probe.below[law];
     tail.add(bin_sums(rest, sigma, grid.width(), centre));
-    double const ratio = tail.z1 / (z - tail.z1), head2 = metrics.one("sum_p_squared") * z * z - tail.z2;
+    CutSums cut{z, z - tail.z1, std::max(metrics.one("sum_p_squared") * z * z - tail.z2, 0.0), tail.z1, tail.z2, 0.0};
     // The largest p below the threshold is not known to the last digit; it is at most the threshold's.
-    double const next = std::exp(sigma * (static_cast<double>(probe.high) - score_max));
-    metrics.real("tail_mass")[item] = tail.z1 / z;
-    metrics.real("row_l2_error")[item] = std::sqrt(ratio * ratio * std::max(head2, 0.0) + tail.z2) / z;
-    metrics.real("row_linf_error")[item] = std::max(ratio, next) / z;
-    metrics.count("k_counted")[item] = counted;
+    double const next = cut.largest_dropped = std::exp(sigma * (static_cast<double>(probe.high) - score_max));
     // Keys between the ranks lie in this bin, so each of their p is at most that of its upper edge.
     double const largest = std::exp(sigma * (centre + 0.5 * grid.width())) / z;
-    metrics.real("k_counted_bound")[item] = static_cast<double>(std::abs(axes.k[item] - counted)) * largest;
+    settle_errors(metrics, item, errors_of_cut(cut, [&] { return tail.z2 / next / next; }), counted,
+                  static_cast<double>(std::abs(axes.k[item] - counted)) * largest);
   }
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray
 from asymptop import __main__ as command_line
+from asymptop.io.labelled import to_xarray
 from asymptop.io.reader import ResultsError, open_results
 from make_results import Study, write_results
 
@@ -30,6 +31,21 @@ def test_reads_attributes_and_arrays(results_file: Path) -> None:
         assert case.values("tail_mass").shape == (3, 2, len(case.k))
         assert case.draw_means("p_max").shape == (3,)
         assert results.provenance["git_hash"] == "0123abc-dirty"
+
+
+def test_sees_fields_that_only_the_file_knows(results_file: Path) -> None:
+    with h5py.File(results_file, "a") as file:
+        data = file[CASE].create_dataset("regret", data=np.full(file[f"{CASE}/tail_mass"].shape, 0.5))
+        data.attrs["long_name"] = "tail mass over the least"
+        for axis, name in enumerate(("draw", "row", "k")):
+            data.dims[axis].attach_scale(file[f"{CASE}/{name}"])
+    with open_results(results_file) as results:
+        assert results.cases[0].datasets()["regret"] == ("draw", "row", "k")
+        assert results.cases[0].draw_means("regret").shape == (3, len(results.cases[0].k))
+        labelled = to_xarray(results.cases[0])
+        assert labelled["regret"].dims == ("draw", "row", "k")
+        assert labelled["regret"].attrs["long_name"] == "tail mass over the least"
+        assert "regret" not in results.cases[1].datasets()
 
 
 @pytest.mark.parametrize("seed", [2**53 + 1, 2**62 + 1])

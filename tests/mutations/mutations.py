@@ -64,15 +64,15 @@ MUTATIONS = (
     Mutation(
         "k off by one", "the error at k is that at k - 1",
         "src/row/row_metrics.cpp",
-        "    auto const i = static_cast<std::size_t>(k);\n    double const tau",
-        "    auto const i = static_cast<std::size_t>(k) - 1;\n    double const tau",
+        "auto const i = static_cast<std::size_t>(k);\n      CutSums",
+        "auto const i = static_cast<std::size_t>(k) - 1;\n      CutSums",
         (STUDY_FUSED,),
     ),
     Mutation(
         "k_epsilon off by one", "one key too many",
         "src/row/row_metrics.cpp",
-        'metrics.count("k_epsilon").push_back(it - sums.suffix1.begin());',
-        'metrics.count("k_epsilon").push_back(it - sums.suffix1.begin() + 1);',
+        'metrics.count("k_epsilon").push_back(it - sums.dropped1.begin());',
+        'metrics.count("k_epsilon").push_back(it - sums.dropped1.begin() + 1);',
         (STUDY_FUSED,),
         ("test_row_metrics",),
     ),
@@ -155,16 +155,16 @@ MUTATIONS = (
     Mutation(
         "entropy without its weights", "the head's share of the entropy is dropped",
         "src/row/row_metrics.cpp",
-        "(sums.h + beyond.h) / metrics.z;",
-        "beyond.h / metrics.z;",
+        "sums_of_row(metrics, sums.dropped2[0], h + beyond.h);",
+        "sums_of_row(metrics, sums.dropped2[0], beyond.h);",
         (STUDY_FUSED,),
     ),
     Mutation(
         "tail as total minus head", "row_l2_error by cancellation",
         "src/row/row_metrics.cpp",
-        "square = ratio * ratio * sums.prefix2[i] + sums.suffix2[i],",
-        "square = ratio * ratio * sums.prefix2[i] + std::max(1e-200, static_cast<double>(std::max(0.0f, "
-        "static_cast<float>(sums.suffix2[0]) - static_cast<float>(sums.prefix2[i])))),",
+        "sums.dropped1[i], sums.dropped2[i], sums.e[i]};",
+        "sums.dropped1[i], std::max(1e-200, static_cast<double>(std::max(0.0f, static_cast<float>(sums.dropped2[0]) - "
+        "static_cast<float>(sums.kept2[i])))), sums.e[i]};",
         (STUDY_FUSED, STUDY_PEAKED),
     ),
     Mutation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray
 
-from .reader import DATA, NUMBER_SCALES, OPTIONAL_DATA, TEXT_SCALES, Case
+from .reader import NUMBER_SCALES, TEXT_SCALES, Case
 
 
 def to_xarray(case: Case) -> xarray.Dataset:
@@ -20,9 +20,5 @@ def to_xarray(case: Case) -> xarray.Dataset:
     text["phase"] = tuple(value.decode() for value in case.raw("phase"))
     coordinates: dict[str, tuple] = {name: (name, case.raw(name), case.described(name)) for name in NUMBER_SCALES}
     coordinates |= {name: (name, np.array(values, dtype=str)) for name, values in text.items()}
-    variables = {
-        name: (axes, case.values(name), case.described(name))
-        for name, axes in (DATA | OPTIONAL_DATA).items()
-        if case.has(name)
-    }
+    variables = {name: (axes, case.values(name), case.described(name)) for name, axes in case.datasets().items()}
     return xarray.Dataset(variables, coordinates, case.attributes)

@@ -140,6 +140,17 @@ class Case:
         """The dataset as stored, unchecked; text as bytes."""
         return self._group[name][()]
 
+    def datasets(self) -> dict[str, tuple[str, ...]]:
+        """Names and axes of what the case holds: of the schema, and quantities of rows that only the file knows of."""
+        found = {name: axes for name, axes in (DATA | OPTIONAL_DATA).items() if name in self._group}
+        for name, data in self._group.items():
+            if name in found or data.dtype.kind not in "iuf" or not all(len(axis) for axis in data.dims):
+                continue
+            axes = tuple(Path(str(axis[0].name)).name for axis in data.dims)
+            if axes[:2] == ("draw", "row"):
+                found[name] = axes
+        return found
+
     def values(self, name: str) -> NDArray:
         """The dataset as stored, (draw, row, ...). A VALID case with a number that is not finite is refused."""
         values = self._group[name][()]

@@ -4,18 +4,18 @@
 #include <cmath>
 #include <limits>
 
+#include "asymptop/kernels/select/sums_along.hpp"
+#include "row/segment_sums.hpp"
+
 namespace asymptop {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-/// Running sums over the row, all relative to its largest score: of e^y, e^2y and y e^y with y = sigma (z - z_max).
-struct RowSums {
-  std::vector<double> e;                 ///< of every drawn rank
-  std::vector<ExponentialSums> block;    ///< after each of them
-  std::vector<double> prefix1, prefix2;  ///< of the ranks up to and with rank[i]
-  std::vector<double> suffix1, suffix2;  ///< of all ranks beyond rank[i]
-  double z = 0.0;                        ///< of all
+/// Running sums over the drawn ranks and the blocks between them.
+struct RowSums : SumsAlong {
+  std::vector<ExponentialSums> block;  ///< after each drawn rank
+  double z = 0.0;                      ///< of all
 };
 
 /// Sums over nodes first to last.
@@ -29,46 +29,28 @@ ExponentialSums node_sums(Nodes const& nodes, std::size_t first, std::size_t las
 }
 
 RowSums sum_row(OrderStatistics const& row, double sigma) {
-  auto const length = row.z.size();
   double const top = row.z.front();
-  RowSums sums;
-  double before1 = 0.0, before2 = 0.0;
-  for (std::size_t i = 0; i < length; ++i) {
-    sums.e.push_back(std::exp(sigma * (row.z[i] - top)));
-    sums.block.push_back(node_sums(row.nodes, row.first_node[i], row.first_node[i + 1], sigma, top));
-    sums.prefix1.push_back(before1 + sums.e[i]);
-    sums.prefix2.push_back(before2 + sums.e[i] * sums.e[i]);
-    before1 = sums.prefix1[i] + sums.block[i].z1;
-    before2 = sums.prefix2[i] + sums.block[i].z2;
-  }
-  sums.suffix1.resize(length);
-  sums.suffix2.resize(length);
-  double after1 = 0.0, after2 = 0.0;
-  for (auto i = length; i-- > 0;) {
-    sums.suffix1[i] = after1 + sums.block[i].z1;
-    sums.suffix2[i] = after2 + sums.block[i].z2;
-    after1 = sums.suffix1[i] + sums.e[i];
-    after2 = sums.suffix2[i] + sums.e[i] * sums.e[i];
-  }
-  sums.z = after1;
-  return sums;
+  std::vector<ExponentialSums> blocks;
+  for (std::size_t i = 0; i < row.z.size(); ++i)
+    blocks.push_back(node_sums(row.nodes, row.first_node[i], row.first_node[i + 1], sigma, top));
+  auto const sums = sums_along(
+      row.z.size(), [&](std::size_t i) { return std::exp(sigma * (row.z[i] - top)); }, [&](std::size_t i) { return blocks[i]; });
+  double const z = sums.dropped1[0];
+  return {sums, std::move(blocks), z};
 }
 
 void errors_of_k(RowMetrics& metrics, RowSums const& sums, DrawnRanks const& ranks, MetricAxes const& axes) {
   for (std::size_t j = 0; j < axes.k.size(); ++j) {
-    metrics.count("k_counted").push_back(axes.k[j]);
-    metrics.real("k_counted_bound").push_back(0.0);
     if (axes.k[j] == ranks.n) {
-      for (RealField const zero : {RealField("tail_mass"), RealField("row_l2_error"), RealField("row_linf_error")})
-        metrics.real(zero).push_back(0.0);
+      add_errors(metrics, {}, ranks.n);
       continue;
     }
-    auto const i = ranks.place_of_k[j];
-    double const ratio = sums.suffix1[i] / sums.prefix1[i];  // tau / (1 - tau)
-    metrics.real("tail_mass").push_back(sums.suffix1[i] / sums.z);
-    // Not a sum of squares, which would vanish before the norm does.
-    metrics.real("row_l2_error").push_back(std::hypot(ratio * std::sqrt(sums.prefix2[i]), std::sqrt(sums.suffix2[i])) / sums.z);
-    metrics.real("row_linf_error").push_back(std::max(ratio, sums.e[i + 1]) / sums.z);
+    auto const cut = ranks.place_of_k[j] + 1;
+    CutSums const parts{sums.z, sums.kept1[cut], sums.kept2[cut], sums.dropped1[cut], sums.dropped2[cut], sums.e[cut]};
+    auto errors = errors_of_cut(parts, [] { return 1.0; });
+    // By hypot, whose squares do not vanish before the norm does: blocks have no scores of their own to take squares relative to.
+    errors.row_l2 = std::hypot(parts.dropped1 / parts.kept1 * std::sqrt(parts.kept2), std::sqrt(parts.dropped2)) / sums.z;
+    add_errors(metrics, errors, axes.k[j]);
   }
 }
 
@@ -113,9 +95,8 @@ BlockProfile profile_of_block(OrderStatistics const& row, std::size_t i, double 
 
 /// The first place whose tail is at most the target; the number of places when none is.
 std::size_t place_within(RowSums const& sums, double target) {
-  auto const& tails = sums.suffix1;
-  return static_cast<std::size_t>(std::partition_point(tails.begin(), tails.end(), [&](double tail) { return tail > target; }) -
-                                  tails.begin());
+  auto const first = sums.dropped1.begin() + 1;
+  return static_cast<std::size_t>(std::partition_point(first, sums.dropped1.end(), [&](double tail) { return tail > target; }) - first);
 }
 
 std::int64_t k_epsilon(OrderStatistics const& row, DrawnRanks const& ranks, RowSums const& sums, double sigma, double target) {
@@ -125,7 +106,7 @@ std::int64_t k_epsilon(OrderStatistics const& row, DrawnRanks const& ranks, RowS
   bool const closed = place < ranks.rank.size();
   auto const keys = ranks.block(before);
   // What the block may keep in the tail: the rank that ends it is in the tail as long as any of its keys is.
-  double const kept = target - (closed ? sums.suffix1[place] + sums.e[place] : 0.0), mass = sums.block[before].z1;
+  double const kept = target - (closed ? sums.dropped1[place + 1] + sums.e[place] : 0.0), mass = sums.block[before].z1;
   if (keys == 0 || kept < 0.0) return ranks.rank[place];
   if (mass <= 0.0) return ranks.rank[before] + 1;
   double const share = profile_of_block(row, before, sigma).keys_with_mass(std::clamp(1.0 - kept / mass, 0.0, 1.0));
@@ -169,7 +150,7 @@ void logit_moments(RowMetrics& metrics, OrderStatistics const& row, double sigma
 double identity_kl_residual(OrderStatistics const& row, RowSums const& sums, double sigma, std::size_t place) {
   double kl = 0.0, entries = 0.0;
   auto const add = [&](double z, double weight) {
-    double const e = std::exp(sigma * (z - row.z.front())), p = e / sums.z, p_hat = e / sums.prefix1[place];
+    double const e = std::exp(sigma * (z - row.z.front())), p = e / sums.z, p_hat = e / sums.kept1[place + 1];
     if (p > 0.0) kl += weight * p_hat * std::log(p_hat / p);
     entries += 1.0;
   };
@@ -177,7 +158,7 @@ double identity_kl_residual(OrderStatistics const& row, RowSums const& sums, dou
     add(row.z[i], 1.0);
     for (auto j = row.first_node[i]; i < place && j < row.first_node[i + 1]; ++j) add(row.nodes.z[j], row.nodes.weight[j]);
   }
-  double const tau = sums.suffix1[place] / sums.z;
+  double const tau = sums.dropped1[place + 1] / sums.z;
   // Rounding of as many logarithms, each of a number near 1 when tau is small.
   double const floor = 1e-13 * std::max(1.0, std::sqrt(entries));
   return std::max(0.0, std::fabs(tau + std::expm1(-kl)) - floor) / std::max(tau, 1e-300);
@@ -193,11 +174,7 @@ RowMetrics evaluate_simulated_row(OrderStatistics const& row, DrawnRanks const& 
   logit_moments(metrics, row, sigma, ranks.n);
   double h = 0.0;  // sum of y e^y
   for (auto i = row.z.size(); i-- > 0;) h += sums.block[i].h + sigma * (row.z[i] - row.z.front()) * sums.e[i];
-  metrics.one("log_sum_exp") = metrics.one("logit_max") + std::log(sums.z);
-  metrics.one("entropy_nats") = std::log(sums.z) - h / sums.z;
-  metrics.one("sum_p_squared") = (sums.suffix2[0] + 1.0) / (sums.z * sums.z);
-  metrics.one("p_max") = 1.0 / sums.z;
-  metrics.one("participation_ratio") = 1.0 / metrics.one("sum_p_squared");
+  sums_of_row(metrics, sums.dropped2[0], h);
   errors_of_k(metrics, sums, ranks, axes);
   for (auto const epsilon : axes.epsilon) metrics.count("k_epsilon").push_back(k_epsilon(row, ranks, sums, sigma, epsilon * sums.z));
   for (auto const threshold : thresholds) metrics.count("count_p_above").push_back(count_above(row, ranks, sums.z, sigma, threshold));
@@ -235,7 +212,7 @@ void check_simulated_row(OrderStatistics const& row, DrawnRanks const& ranks, do
   auto const largest = std::find_if(axes.k.rbegin(), axes.k.rend(), [&](std::int64_t k) { return k < ranks.n; });
   if (largest == axes.k.rend()) return;
   auto const place = ranks.place_of_k[static_cast<std::size_t>(axes.k.rend() - largest - 1)];
-  checks.note(Check::sum_p, std::fabs((sums.prefix1[place] + sums.suffix1[place]) / sums.z - 1.0));
+  checks.note(Check::sum_p, std::fabs((sums.kept1[place + 1] + sums.dropped1[place + 1]) / sums.z - 1.0));
   checks.note(Check::identity_kl, identity_kl_residual(row, sums, sigma, place));
 }
 

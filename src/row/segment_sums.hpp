@@ -1,0 +1,72 @@
+// From sums over what is kept and what is dropped to the numbers of a row: the one place that knows the formulas.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "asymptop/kernels/profile/score_bins.hpp"
+#include "row/row_metrics.hpp"
+
+namespace asymptop {
+
+/// A row cut in two by a kept set. All relative to the row's largest score: e^y, y = sigma (s - s_max).
+struct CutSums {
+  double z = 0.0;                         ///< of all keys
+  double kept1 = 0.0, kept2 = 0.0;        ///< sums of e^y and e^2y over the keys that are kept
+  double dropped1 = 0.0, dropped2 = 0.0;  ///< and over those that are not, summed themselves
+  double largest_dropped = 0.0;           ///< e^y of the largest
+  double largest_kept = 1.0;
+};
+
+struct KeptErrors {
+  double tail_mass = 0.0, row_l2 = 0.0, row_linf = 0.0;
+};
+
+/// Squares below this are not left to fp64, whose normal numbers end at 2e-308.
+inline constexpr double small_square = 1e-280;
+
+/// With tau = dropped1 / z: ‖p - p_hat‖_2^2 = (tau / (1 - tau))^2 S2_kept + S2_dropped, and the largest of p_max tau / (1 - tau) and the p
+/// that is dropped. relative_squares(): sum of (e / largest_dropped)^2 over the dropped keys, for those so far below the others that their
+/// squares would underflow.
+template <class RelativeSquares>
+KeptErrors errors_of_cut(CutSums const& sums, RelativeSquares const& relative_squares) {
+  double const ratio = sums.dropped1 / sums.kept1, e = sums.largest_dropped;  // ratio: tau / (1 - tau)
+  double const square = ratio * ratio * sums.kept2 + sums.dropped2;
+  KeptErrors errors;
+  errors.tail_mass = sums.dropped1 / sums.z;
+  errors.row_l2 = square > small_square || e == 0.0 ? std::sqrt(square) / sums.z
+                                                    : e * std::sqrt(ratio / e * (ratio / e) * sums.kept2 + relative_squares()) / sums.z;
+  errors.row_linf = std::max(ratio * sums.largest_kept, e) / sums.z;
+  return errors;
+}
+
+/// The errors at the next k of the axis. counted: how many keys are kept.
+inline void add_errors(RowMetrics& metrics, KeptErrors const& errors, std::int64_t counted) {
+  metrics.real("tail_mass").push_back(errors.tail_mass);
+  metrics.real("row_l2_error").push_back(errors.row_l2);
+  metrics.real("row_linf_error").push_back(errors.row_linf);
+  metrics.count("k_counted").push_back(counted);
+  metrics.real("k_counted_bound").push_back(0.0);
+}
+
+/// The same at a k that was left open.
+inline void settle_errors(RowMetrics& metrics, std::size_t item, KeptErrors const& errors, std::int64_t counted, double bound) {
+  metrics.real("tail_mass")[item] = errors.tail_mass;
+  metrics.real("row_l2_error")[item] = errors.row_l2;
+  metrics.real("row_linf_error")[item] = errors.row_linf;
+  metrics.count("k_counted")[item] = counted;
+  metrics.real("k_counted_bound")[item] = bound;
+}
+
+/// What depends on no kept set. h: sum of y e^y; z2: sum of e^2y. metrics.z and logit_max are there.
+inline void sums_of_row(RowMetrics& metrics, double z2, double h) {
+  double const z = metrics.z;
+  metrics.one("log_sum_exp") = metrics.one("logit_max") + std::log(z);
+  metrics.one("entropy_nats") = std::log(z) - h / z;
+  metrics.one("sum_p_squared") = z2 / (z * z);
+  metrics.one("p_max") = 1.0 / z;
+  metrics.one("participation_ratio") = 1.0 / metrics.one("sum_p_squared");
+}
+
+}  // namespace asymptop
