@@ -20,12 +20,30 @@ char const* name_of(Mask value) { return value == Mask::causal ? "causal" : "non
 char const* name_of(KeyStorage value) {
   return value == KeyStorage::automatic ? "auto" : value == KeyStorage::resident ? "resident" : "streamed";
 }
-char const* name_of(KernelPath value) {
-  return value == KernelPath::automatic ? "auto" : value == KernelPath::fused ? "fused" : "blas-tile";
-}
+char const* name_of(Path const* value) { return value == nullptr ? "auto" : value->name; }
 char const* name_of(MpiMemory value) { return value == MpiMemory::host ? "host" : "device"; }
 
 namespace {
+
+constexpr Path const* automatic_path = nullptr;
+
+/// `fused, blas-tile`: the paths that do all that a study asks for.
+std::string path_choices(std::string const& between, bool explained) {
+  std::string all;
+  for (auto const* path : all_paths) {
+    if (!path->whole()) continue;
+    all += (all.empty() ? "" : between) + path->name;
+    if (explained) all += std::string(" (") + path->what + ")";
+  }
+  return all;
+}
+
+Path const* choose_path(std::string const& text) {
+  if (text == name_of(automatic_path)) return nullptr;
+  auto const* const path = find_path(text);
+  if (path == nullptr || !path->whole()) throw UsageError("--path", text, "is none of: auto, " + path_choices(", ", false));
+  return path;
+}
 
 constexpr char const* introduction =
     "asymptop study: how sparse attention is, measured over context lengths n.\n"
@@ -100,7 +118,7 @@ po::options_description study_options() {
       "--output-error off. 0: as memory allows")("block", text("4096"),
                                                  "keys per block, a power of two from 64; part of a result's identity")(
       "keys", text("auto"), "auto | resident (keep the keys of a draw) | streamed (make or read them anew for each pass)")(
-      "path", text("auto"), "auto | fused (host kernels that keep scores in cache) | blas-tile (portable); part of a result's identity")(
+      "path", text("auto"), ("auto | " + path_choices(" | ", true) + "; part of a result's identity").c_str())(
       "merge", text("auto"),
       "how ranks agree on the k largest: auto (fastest by estimate) | root (all lists to rank 0) | owner (lists to the rank that owns "
       "the row) | tree (pairwise) | threshold (owners find each row's k-th score first); the results are the same")(
@@ -263,7 +281,7 @@ RunConfig config_of(po::variables_map const& values, std::int64_t most_n) {
   config.batch_rows = parse_integer("--batch-rows", text("batch-rows"), 0, 256);
   config.hold = parse_integer("--hold", text("hold"), 0, (std::int64_t{1} << 30) - 1);
   config.keys = choose("--keys", text("keys"), {KeyStorage::automatic, KeyStorage::resident, KeyStorage::streamed});
-  config.path = choose("--path", text("path"), {KernelPath::automatic, KernelPath::fused, KernelPath::blas_tile});
+  config.path = choose_path(text("path"));
   using enum MergeStrategy;
   config.merge = choose("--merge", text("merge"), {automatic, root, owner, tree, threshold});
   config.groups = parse_groups(text("groups"));
