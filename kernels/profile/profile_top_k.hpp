@@ -40,7 +40,9 @@ struct ProfileTopK : RowProfile<Space> {
   CandidateBuffer<Space> candidates;
 
   ProfileTopK(Space const& space, BinGrid bins, Vector<Space, int> const& first, int keep, int headroom)
-      : RowProfile<Space>(bins, first), candidates(space, static_cast<int>(first.extent(0)), keep, headroom) {}
+      : ProfileTopK(bins, first, CandidateBuffer<Space>(space, static_cast<int>(first.extent(0)), keep, headroom)) {}
+  ProfileTopK(BinGrid bins, Vector<Space, int> const& first, CandidateBuffer<Space> const& of_rows)
+      : RowProfile<Space>(bins, first), candidates(of_rows) {}
 
   /// Back to the state before any key.
   void clear(Space const& space) {

@@ -2,8 +2,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <variant>
 
-#include "asymptop/kernels/attend/fused_attention.hpp"
+#include "asymptop/kernels/attend/weigh_panel.hpp"
 #include "attend/full_attention.hpp"
 
 // nvcc cannot take the host kernels' loops into device code.
@@ -29,11 +30,12 @@ class ExactRows {
     for (auto const& batch : batches_) {
       int const count = RingSequence::seen_of(piece, batch);
       if (count == 0) continue;
-      FusedAttention<Space> pass(batch.queries, sequence_.threads(), sequence_.leaf(), 0, batch.limit,
-                                 static_cast<float>(sequence_.item().sigma));
-      pass.add(space_, piece.keys, piece.values, piece.first, count, poll);
+      auto const rows = sequence_.on_path(batch);
+      auto const pass = rows->attention(space_, {sequence_.leaf(), 0, static_cast<float>(sequence_.item().sigma)});
+      pass->add(space_, step_of(piece, count, sequence_.d()), {[](PathPart) {}, [&poll] { poll(); }});
+      auto const runs = std::get<AttentionRuns>(pass->parts());
       auto* self = this;
-      auto const* from = &pass;
+      auto const* from = &runs;
       auto const first = batch.first;
       Kokkos::parallel_for("Asymptop::measure::join_runs", Kokkos::RangePolicy<Space>(space_, 0, static_cast<int>(batch.size())),
                            [=](int const row) {

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "asymptop/kernels/attend/winners.hpp"
-#include "asymptop/kernels/profile/fused_first_pass.hpp"
+#include "asymptop/kernels/topk/radix_sort.hpp"
 #include "attend/full_attention.hpp"
 #include "draw/row_batch.hpp"
 
@@ -140,22 +140,21 @@ class TopKRows {
   }
 
   void select(QueryBatch const& batch, BatchWinners& winners) {
-    using Pass = FusedFirstPass<Space>;
-    typename Pass::Options options{static_cast<int>(ks_.back()), false, {}, sequence_.threads()};
-    options.order = KeyOrder::any;
-    options.slack = 512;
     // A rank without rows of its own passes keys on.
-    auto const pass = batch.size() > 0 ? std::make_unique<Pass>(batch.queries, options, Vector<Space, int>(), batch.limit) : nullptr;
+    auto const rows = batch.size() > 0 ? sequence_.on_path(batch) : nullptr;
+    auto pass = rows ? rows->first_pass(space_, {static_cast<int>(ks_.back()), false, KeyOrder::any, 512}) : nullptr;
     sequence_.keys_go_round(times_, AttendPhase::select, [&](int, std::vector<KeyPiece> const& pieces, auto const& poll) {
       for (auto const& piece : pieces) {
         int const count = RingSequence::seen_of(piece, batch);
-        if (count > 0) pass->add(space_, piece.keys, static_cast<LocalIndex>(piece.first), count, poll);
+        if (count > 0) pass->add(space_, step_of(piece, count, sequence_.d()), {[](PathPart) {}, [&poll] { poll(); }});
       }
     });
     times_.start();
     auto* self = this;
     auto* to = &winners;
-    auto const* from = pass.get();
+    RowHead const heads = pass ? pass->heads(space_) : RowHead{};
+    pass.reset();
+    auto const* from = &heads;
     auto const first = batch.first;
     Kokkos::parallel_for("Asymptop::measure::heads",
                          Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Dynamic>>(space_, 0, static_cast<int>(batch.size())),
@@ -164,9 +163,8 @@ class TopKRows {
     times_.stop(AttendPhase::select);
   }
 
-  void take_head(std::size_t first, int row, FusedFirstPass<Space> const& pass, BatchWinners& winners) {
-    std::vector<PackedCandidate> spare;
-    auto const head = pass.head(row, spare);
+  void take_head(std::size_t first, int row, RowHead const& of_row, BatchWinners& winners) {
+    auto const head = of_row(row);
     auto const at = first + static_cast<std::size_t>(row);
     double const sigma = sequence_.item().sigma, max = static_cast<double>(score_of(head.front()));
     result_.max[at] = score_of(head.front());

@@ -116,6 +116,11 @@ QueryBatch RingSequence::batch(std::size_t first, std::size_t count) const {
   return batch;
 }
 
+std::unique_ptr<PathBatch<RingSequence::Space>> RingSequence::on_path(QueryBatch const& batch) const {
+  PathRows const rows{static_cast<int>(batch.size()), d_, query(batch.first), batch.limit, {}, {}, leaf_};
+  return make_path_batch(path_in_pieces(), Space(), rows, {leaf_, leaf_});
+}
+
 std::vector<QueryBatch> RingSequence::batches() const {
   std::vector<QueryBatch> all;
   for (std::size_t first = 0; first < rows_; first += batch_rows()) all.push_back(batch(first, std::min(batch_rows(), rows_ - first)));

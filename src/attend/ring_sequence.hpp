@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "comm/communicator.hpp"
 #include "comm/ring.hpp"
 #include "comm/timing.hpp"
+#include "draw/run_paths.hpp"
 #include "shard/partition.hpp"
 #include "shard/run_space.hpp"
 #include "shard/tensor_file.hpp"
@@ -42,6 +44,15 @@ struct KeyPiece {
   float const* keys;    ///< packed
   float const* values;  ///< (count, d)
 };
+
+/// The first `count` keys of a piece as a step of a pass.
+inline KeyStep<RunSpace> step_of(KeyPiece const& piece, int count, int d) {
+  KeyStep<RunSpace> step{static_cast<LocalIndex>(piece.first), count, count, {piece.keys, d, true}, {}};
+  // Passes only read them.
+  if (piece.values != nullptr)
+    step.values = Matrix<RunSpace, float>(const_cast<float*>(piece.values), static_cast<std::size_t>(count), static_cast<std::size_t>(d));
+  return step;
+}
 
 /// Lets messages progress, but not at every call.
 template <class Poll>
@@ -89,6 +100,8 @@ class RingSequence {
   /// Rows of a batch that keeps all threads busy: whole leaves.
   std::size_t batch_rows() const { return static_cast<std::size_t>(score_strip) * static_cast<std::size_t>(threads_); }
   std::vector<QueryBatch> batches() const;
+  /// Its verbs: those of the best path that takes keys in pieces.
+  std::unique_ptr<PathBatch<Space>> on_path(QueryBatch const& batch) const;
 
   /// Keys that a batch sees of a piece; 0 for none.
   static int seen_of(KeyPiece const& piece, QueryBatch const& batch) {

@@ -1,33 +1,33 @@
-// The works of score and exact attention in BLAS tiles, and what all works share.
+// The works of score and exact attention, and what all works share.
 #include <algorithm>
-#include <limits>
 
 #include "bench/kernel_work.hpp"
+#include "comm/merge/merge_attention.hpp"
 #include "comm/merge/merge_profile.hpp"
-#include "draw/first_pass.hpp"
 #include "row/row_lists.hpp"
 
 namespace asymptop {
 namespace {
 
 /// What the plan of a study says of a group, as far as a pass over the keys reads it.
-GroupPlan group_of(BenchProblem const& problem) {
+GroupPlan group_of(BenchProblem const& problem, Path const& path) {
   GroupPlan group;
   group.n = problem.item.n;
   group.d = problem.item.d;
+  group.path = &path;
   group.bins_per_unit = 32.0;
   return group;
 }
 
 }  // namespace
 
-KernelWork::KernelWork(BenchProblem const& problem, bool packed)
+KernelWork::KernelWork(BenchProblem const& problem, Path const& path)
     : problem_(problem),
+      path_(path),
       space_(problem.space),
-      tiles_(tile_sizes(problem.block)),
-      tensors_(space_, problem.shard, static_cast<int>(problem.item.d), packed ? std::max(fused_step, tiles_.pass) : tiles_.pass,
-               problem.item.resident, packed),
-      batch_(space_, problem.queries, group_of(problem), problem.shard, tiles_) {
+      tensors_(space_, problem.shard, static_cast<int>(problem.item.d), largest_step(path, problem.block), problem.item.resident,
+               path.keys),
+      batch_(space_, problem.queries, group_of(problem, path), problem.shard, problem.block) {
   tensors_.load(problem.origin);
 }
 
@@ -45,26 +45,9 @@ std::vector<int> KernelWork::all_owners() const {
   return row_owners(all, rows(), problem_.comm.size());
 }
 
-void ScoreWork::run() {
-  KeyWalk walk(tensors_.size());
-  batch_.for_each_tile(tensors_, walk, phases_, [](TileRange const&, int, Matrix<Space, float> const&, KeyTile const&) {});
-}
-
-BenchAnswer ScoreWork::answer(std::vector<int> const& asked) {
-  constexpr GlobalIndex most_keys = GlobalIndex{1} << 20;
-  BenchAnswer answer;
-  std::vector<std::vector<float>> kept(asked.size());
-  auto const keep = [&](TileRange const& tile, int, Matrix<Space, float> const& scores, KeyTile const&) {
-    auto const first = static_cast<GlobalIndex>(tile.first_key);
-    if (first + most_keys < problem_.shard.size()) return;
-    if (kept.empty() || kept[0].empty()) answer.first_key = tile.first_key;
-    auto const host = to_host(scores);
-    for (std::size_t i = 0; i < asked.size(); ++i) kept[i].insert(kept[i].end(), &host(asked[i], 0), &host(asked[i], 0) + tile.keys);
-  };
-  KeyWalk walk(tensors_.size());
-  batch_.for_each_tile(tensors_, walk, phases_, keep);
-  for (auto const& row : kept) answer.scores.insert(answer.scores.end(), row.begin(), row.end());
-  return answer;
+void KernelWork::walk(KeyPass<Space>& pass) {
+  KeyWalk keys(tensors_.size());
+  walk_keys(space_, pass, tensors_, keys, phases_);
 }
 
 std::vector<std::vector<double>> outputs_of(std::vector<std::int64_t> const& sums, std::size_t d, FixedPoint const& factor) {
@@ -79,48 +62,62 @@ std::vector<std::vector<double>> outputs_of(std::vector<std::int64_t> const& sum
 
 namespace {
 
-/// The second pass of a study with nothing in the head: every key is tail, weighed by e^{s - reference} with the row's bound on
-/// scores as reference, so one pass is enough and fixed-point sums stay exact. Right while scores come within 80 of the bound, as
-/// those of normal keys do.
-class TiledExactAttention final : public KernelWork {
+/// Scores that nothing takes.
+class ScoreWork final : public KernelWork {
  public:
-  explicit TiledExactAttention(BenchProblem const& problem)
-      : KernelWork(problem, false), factor_(FixedPoint::make(problem.item.n, largest_normal)) {
-    auto const m = static_cast<std::size_t>(rows());
-    std::vector<float> const never(m, std::numeric_limits<float>::infinity());
-    auto references = problem.queries.high;
-    references.insert(references.end(), problem.queries.high.begin(), problem.queries.high.end());
-    for (std::size_t i = 0; i < m; ++i) references[2 * i] = references[2 * i + 1] = problem.queries.high[i];
-    segments_ = {to_device(space_, "Asymptop::measure::boundary_score", never, m),
-                 to_device(space_, "Asymptop::measure::boundary_index", std::vector<GlobalIndex>(m, 0), m),
-                 to_device(space_, "Asymptop::measure::reference", references, m),
-                 to_device(space_, "Asymptop::measure::used", std::vector<int>(m, 1))};
-    weights_ = Matrix<Space, float>("Asymptop::measure::weights", m, static_cast<std::size_t>(tiles_.pass));
-    products_ = Tensor3<Space, float>("Asymptop::measure::products", static_cast<std::size_t>(tiles_.pass / tiles_.blas), m, d());
-    sums_ = Tensor3<Space, std::int64_t>("Asymptop::measure::sums", m, 2, d() + 1);
+  ScoreWork(BenchProblem const& problem, Path const& path) : KernelWork(problem, path), pass_(batch_.path().score(space_, false)) {}
+  void run() override { walk(*pass_); }
+  bool scores_apart() const override { return true; }
+
+  /// A step's scores do not outlive the next, so the pass is made once more and its last keys are kept.
+  BenchAnswer answer(std::vector<int> const& asked) override {
+    BenchAnswer answer;
+    Last last(batch_.path().score(space_, true), asked, problem_.shard.size(), answer);
+    walk(last);
+    for (auto const& row : last.kept) answer.scores.insert(answer.scores.end(), row.begin(), row.end());
+    return answer;
+  }
+
+ private:
+  /// Scores of the last 2^20 keys and a step.
+  struct Last final : KeyPass<Space> {
+    Last(std::unique_ptr<ScorePass<Space>> of, std::vector<int> const& rows, GlobalIndex size, BenchAnswer& to)
+        : kept(rows.size()), pass(std::move(of)), asked(rows), shard(size), answer(to) {}
+    GlobalIndex step(bool resident) const override { return pass->step(resident); }
+    int padded(int count) const override { return pass->padded(count); }
+    void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
+      constexpr GlobalIndex most_keys = GlobalIndex{1} << 20;
+      pass->add(space, keys, watch);
+      if (keys.first + most_keys < shard) return;
+      if (kept.empty() || kept[0].empty()) answer.first_key = keys.first;
+      auto const host = to_host(pass->scores());
+      for (std::size_t i = 0; i < asked.size(); ++i) kept[i].insert(kept[i].end(), &host(asked[i], 0), &host(asked[i], 0) + keys.count);
+    }
+
+    std::vector<std::vector<float>> kept;
+    std::unique_ptr<ScorePass<Space>> pass;
+    std::vector<int> const& asked;
+    GlobalIndex shard;
+    BenchAnswer& answer;
+  };
+
+  std::unique_ptr<ScorePass<Space>> pass_;
+};
+
+/// All keys with their values, then what ranks have of each row at its owner.
+class ExactAttention final : public KernelWork {
+ public:
+  ExactAttention(BenchProblem const& problem, Path const& path) : KernelWork(problem, path) {
+    int const leaf = tile_keys(problem.block);
+    pass_ = batch_.path().attention(space_, {leaf, problem.shard.begin / leaf, 1.0f, problem.item.n, largest_normal, problem.queries.high});
   }
 
   void run() override {
-    Kokkos::deep_copy(space_, sums_, 0);
-    auto const attend = [&](TileRange const& tile, int padded, Matrix<Space, float> const& scores, KeyTile const&) {
-      auto const values = tensors_.values(tile.first_key, tile.keys, padded);
-      phases_.stop(Phase::generate);
-      TileRange const all{0, tile.rows, tile.first_key, padded};
-      add_head_and_weigh_tail(space_, segments_, scores, values, batch_.limit(), all, batch_.shard_begin(), 1.0f, factor_, weights_, sums_);
-      weigh_values(space_, weights_, values, products_, padded, tiles_.blas);
-      add_tail(space_, weights_, products_, tile.rows, padded, tiles_.blas, segments_.used, factor_, sums_);
-      space_.fence();
-      phases_.stop(Phase::attend);
-    };
-    KeyWalk walk(tensors_.size());
-    batch_.for_each_tile(tensors_, walk, phases_, attend);
+    pass_->clear(space_);
+    walk(*pass_);
     phases_.start();
-    auto const host = to_host(sums_);
-    std::vector<std::int64_t> tail;
-    for (int row = 0; row < rows(); ++row) tail.insert(tail.end(), &host(row, 1, 0), &host(row, 1, 0) + d() + 1);
-    auto const merged = finish(merge_profile(problem_.comm, tail, all_owners(), d() + 1));
-    phases_.stop(Phase::merge);
-    outputs_ = outputs_of(merged, d(), factor_);
+    auto const parts = pass_->parts();
+    outputs_ = std::visit([&](auto const& shard) { return merged(shard); }, parts);
   }
 
   BenchAnswer answer(std::vector<int> const& asked) override {
@@ -130,18 +127,32 @@ class TiledExactAttention final : public KernelWork {
   }
 
  private:
-  FixedPoint factor_;
-  Segments<Space> segments_;
-  Matrix<Space, float> weights_;
-  Tensor3<Space, float> products_;
-  Tensor3<Space, std::int64_t> sums_;
+  std::vector<std::vector<double>> merged(AttentionSums const& shard) {
+    auto const merged = finish(merge_profile(problem_.comm, shard.sums, all_owners(), d() + 1));
+    phases_.stop(Phase::merge);
+    return outputs_of(merged, d(), shard.factor);
+  }
+  std::vector<std::vector<double>> merged(AttentionRuns const& shard) {
+    auto const merged = merge_attention(problem_.comm, shard.run, all_owners(), shard.columns);
+    phases_.stop(Phase::merge);
+    std::vector<std::vector<double>> outputs;
+    for (auto const& run : merged) {
+      auto& output = outputs.emplace_back();
+      float const* sum = run.values(0, shard.columns);
+      for (std::size_t c = 0; c < d(); ++c) output.push_back(static_cast<double>(sum[c]) / static_cast<double>(run.nodes()[0].weight));
+    }
+    return outputs;
+  }
+
+  std::unique_ptr<AttentionPass<Space>> pass_;
   std::vector<std::vector<double>> outputs_;
 };
 
 }  // namespace
 
-std::unique_ptr<BenchWork> make_tiled_score(BenchProblem const& problem) { return std::make_unique<ScoreWork>(problem, false); }
-std::unique_ptr<BenchWork> make_tiled_exact_attention(BenchProblem const& problem) {
-  return std::make_unique<TiledExactAttention>(problem);
+std::unique_ptr<BenchWork> make_score(BenchProblem const& problem, Path const& path) { return std::make_unique<ScoreWork>(problem, path); }
+std::unique_ptr<BenchWork> make_exact_attention(BenchProblem const& problem, Path const& path) {
+  return std::make_unique<ExactAttention>(problem, path);
 }
+
 }  // namespace asymptop

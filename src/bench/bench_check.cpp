@@ -83,7 +83,7 @@ class AnswerCheck {
     constexpr int piece_keys = 1024;
     using Host = Kokkos::DefaultHostExecutionSpace;
     int const threads = Host().concurrency(), tile = threads * piece_keys;
-    ShardTensors<RunSpace> tensors(problem_.space, problem_.shard, static_cast<int>(problem_.item.d), tile, false, false);
+    ShardTensors<RunSpace> tensors(problem_.space, problem_.shard, static_cast<int>(problem_.item.d), tile, false, KeyLayout::rows);
     tensors.load(problem_.origin);
     auto const items = static_cast<int>(rows_.size());
     for (GlobalIndex first = 0; first < problem_.shard.size(); first += tile) {

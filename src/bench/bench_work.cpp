@@ -1,6 +1,5 @@
 #include "bench/bench_work.hpp"
 
-#include "asymptop/kernels/core/simd.hpp"
 #include "bench/kernel_work.hpp"
 #include "config/errors.hpp"
 
@@ -35,28 +34,17 @@ std::vector<BenchPath> const& bench_paths() {
   using enum BenchKernel;
   static std::vector<BenchPath> const paths = [] {
     std::vector<BenchPath> all;
-#ifndef KOKKOS_ENABLE_CUDA
-    all.push_back({normals, "packed", make_packed_normals});
-    // A processor without fused multiply-adds in vectors runs the fused kernels, but slowly: there is BLAS alone.
-    if constexpr (simd::width > 4) {
-      // Screening wins where 8-bit products are an instruction.
-      if constexpr (simd::has_dot4)
-        all.insert(all.end(), {{top_k, "screened", make_screened_selection}, {top_k_attention, "screened", make_screened_selection}});
-      all.insert(all.end(), {{score, "fused", make_fused_score},
-                             {profile, "fused", make_fused_selection},
-                             {top_k, "fused", make_fused_selection},
-                             {exact_attention, "fused", make_fused_exact_attention},
-                             {top_k_attention, "fused", make_fused_selection}});
-      if constexpr (!simd::has_dot4)
-        all.insert(all.end(), {{top_k, "screened", make_screened_selection}, {top_k_attention, "screened", make_screened_selection}});
+    for (auto const layout : normal_layouts()) all.push_back({normals, layout.name, layout.make});
+    for (auto const* path : run_paths()) {
+      auto const add = [&](BenchKernel kernel, bool offered, auto const make) {
+        if (offered) all.push_back({kernel, path->name, [path, make](BenchProblem const& problem) { return make(problem, *path); }});
+      };
+      add(score, path->verbs.scores, make_score);
+      add(profile, path->verbs.profile, make_profile);
+      add(top_k, path->verbs.top_k, make_top_k);
+      add(exact_attention, path->verbs.attention, make_exact_attention);
+      add(top_k_attention, path->verbs.top_k, make_top_k_attention);
     }
-#endif
-    all.insert(all.end(), {{score, "blas-tile", make_tiled_score},
-                           {profile, "blas-tile", make_tiled_selection},
-                           {top_k, "blas-tile", make_tiled_selection},
-                           {exact_attention, "blas-tile", make_tiled_exact_attention},
-                           {top_k_attention, "blas-tile", make_tiled_selection},
-                           {normals, "rows", make_normal_rows}});
     return all;
   }();
   return paths;

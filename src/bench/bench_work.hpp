@@ -1,8 +1,9 @@
 // What a benchmark case runs: one kernel on one path, on all ranks, behind one interface.
 //
-// To add a path: derive from BenchWork in a file of its own, and add its line to bench_paths() in bench_work.cpp.
+// Paths are those of kernels/path/: one that is added there is measured here.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -81,7 +82,7 @@ class BenchWork {
 struct BenchPath {
   BenchKernel kernel;
   std::string name;
-  std::unique_ptr<BenchWork> (*make)(BenchProblem const&);
+  std::function<std::unique_ptr<BenchWork>(BenchProblem const&)> make;
 };
 
 /// All paths of this build. The first of a kernel is the one that `--path auto` takes.

@@ -14,20 +14,18 @@ namespace {
 
 using Space = RunSpace;
 
-/// How the numbers lie in the step's memory.
-enum class Layout { packed, rows };
-
-template <Layout layout>
+/// layout: how the numbers lie in the step's memory.
+template <KeyLayout layout>
 class Normals final : public BenchWork {
  public:
   explicit Normals(BenchProblem const& problem)
       : problem_(problem),
         d_(static_cast<int>(problem.item.d)),
-        step_("Asymptop::measure::normals", static_cast<std::size_t>(fused_step), static_cast<std::size_t>(problem.item.d)) {}
+        step_("Asymptop::measure::normals", static_cast<std::size_t>(packed_step), static_cast<std::size_t>(problem.item.d)) {}
 
   void run() override {
     phases_.start();
-    for (GlobalIndex first = 0; first < problem_.shard.size(); first += fused_step) make(first);
+    for (GlobalIndex first = 0; first < problem_.shard.size(); first += packed_step) make(first);
     phases_.stop(Phase::generate);
   }
   PhaseTimes const& phases() const override { return phases_; }
@@ -38,7 +36,7 @@ class Normals final : public BenchWork {
     BenchAnswer answer;
     auto const size = problem_.shard.size();
     if (size == 0) return answer;
-    GlobalIndex const first = (size - 1) / fused_step * fused_step;
+    GlobalIndex const first = (size - 1) / packed_step * packed_step;
     answer.first_key = static_cast<LocalIndex>(first);
     auto const host = to_host(step_);
     for (GlobalIndex row = 0; row < size - first; ++row) {
@@ -49,14 +47,14 @@ class Normals final : public BenchWork {
 
  private:
   std::size_t place(GlobalIndex row, int c) const {
-    auto const at = layout == Layout::rows ? row * d_ + c : row / packed_keys * packed_keys * d_ + c * packed_keys + row % packed_keys;
+    auto const at = layout == KeyLayout::rows ? row * d_ + c : row / packed_keys * packed_keys * d_ + c * packed_keys + row % packed_keys;
     return static_cast<std::size_t>(at);
   }
 
   void make(GlobalIndex first) {
-    auto const count = std::min<GlobalIndex>(fused_step, problem_.shard.size() - first);
+    auto const count = std::min<GlobalIndex>(packed_step, problem_.shard.size() - first);
     auto const begin = problem_.shard.begin + first;
-    if constexpr (layout == Layout::packed) {
+    if constexpr (layout == KeyLayout::packed) {
       fill_normal_packed(space_, problem_.origin.keys, begin, count, d_, step_.data());
     } else {
       fill_normal(space_, problem_.origin.keys, begin, static_cast<int>(count), static_cast<int>(count), step_);
@@ -73,10 +71,19 @@ class Normals final : public BenchWork {
 
 }  // namespace
 
+std::vector<NormalLayout> normal_layouts() {
+  std::vector<NormalLayout> all;
+  // Host kernels: not in a build whose studies run on a device.
 #ifndef KOKKOS_ENABLE_CUDA
-std::unique_ptr<BenchWork> make_packed_normals(BenchProblem const& problem) { return std::make_unique<Normals<Layout::packed>>(problem); }
+  all.push_back({"packed", [](BenchProblem const& problem) -> std::unique_ptr<BenchWork> {
+                   return std::make_unique<Normals<KeyLayout::packed>>(problem);
+                 }});
 #endif
-std::unique_ptr<BenchWork> make_normal_rows(BenchProblem const& problem) { return std::make_unique<Normals<Layout::rows>>(problem); }
+  all.push_back({"rows", [](BenchProblem const& problem) -> std::unique_ptr<BenchWork> {
+                   return std::make_unique<Normals<KeyLayout::rows>>(problem);
+                 }});
+  return all;
+}
 
 std::vector<Residual> check_normals(BenchProblem const& problem, BenchAnswer const& answer) {
   auto const d = static_cast<std::size_t>(problem.item.d);

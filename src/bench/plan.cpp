@@ -18,7 +18,8 @@ double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine con
   double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
   double const shard = std::min(n, std::ceil(n / block / ranks) * block);
   double const tensors = (takes_values(c.kernel) ? 2.0 : 1.0) * (c.resident ? shard + tile : tile) * d * 4.0;
-  double const scores = m * tile * 4.0 * 2.0;
+  auto const* path = find_path(c.path);  // null for what only makes keys
+  double const scores = path == nullptr ? 0.0 : 4.0 * m * path->memory({m, 0.0, shard, 1.0, tile}).row_scores;
   double bytes = program_bytes + tensors + scores + m * d * 4.0;
   if (c.kernel == BenchKernel::exact_attention) bytes += m * d * 4.0 * (machine.tiles_per_step + 8.0);
   if (!takes_k(c.kernel)) return bytes;
@@ -27,7 +28,7 @@ double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine con
   double const gathered = c.merge == MergeStrategy::root ? ranks : 1.0;
   double const arriving = m * k * 8.0 * gathered, lists = std::min(4.5 * arriving, std::max(1.3e8, 4.0 * gathered * k * 8.0 * ranks));
   bytes += m * (keep + std::max(keep / 4.0, 1024.0) + 8.0 * tile) * 8.0 + lists + m / ranks * k * 32.0;
-  if (c.path == "screened") bytes += shard * d;  // the keys once more, in 8 bits
+  if (path != nullptr) bytes += shard * d * path->quantised_bytes;  // the keys once more, in 8 bits
   if (c.kernel == BenchKernel::profile) bytes += m * 20.0 * 32.0 * 40.0;
   return bytes;
 }

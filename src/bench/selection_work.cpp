@@ -16,45 +16,15 @@ namespace {
 
 using Space = RunSpace;
 
-/// BLAS tiles; buffers are kept from run to run.
-class TiledSelector final : public Selector {
- public:
-  TiledSelector(RowBatch<Space> const& batch, int keep, bool profile) {
-    int const headroom = candidate_headroom(batch.tiles());
-    if (profile) {
-      state_ = std::make_unique<ProfileTopK<Space>>(space_, batch.grid(), batch.first_bin(), keep, headroom);
-    } else {
-      candidates_ = CandidateBuffer<Space>(space_, batch.rows(), keep, headroom);
-    }
-  }
-
-  ShardRows select(RowBatch<Space>& batch, ShardTensors<Space>& tensors, PhaseTimes& phases) override {
-    if (state_ == nullptr) {
-      candidates_.clear(space_);
-      tiled_top_k(space_, batch, tensors, candidates_, phases);
-      return {{}, heads_of(space_, candidates_)};
-    }
-    state_->clear(space_);
-    KeyWalk walk(tensors.size());
-    tiled_first_pass(space_, batch, tensors, *state_, walk, phases);
-    return {to_host(state_->moments), heads_of(space_, state_->candidates)};
-  }
-
- private:
-  Space space_;
-  std::unique_ptr<ProfileTopK<Space>> state_;
-  CandidateBuffer<Space> candidates_;
-};
-
 /// The rank's candidates of all rows and the global selection out of them.
 class Selection : public KernelWork {
  public:
   /// keep: candidates of each row that a merge brings home.
-  Selection(BenchProblem const& problem, SelectorMaker const& make_selector, bool packed, std::int64_t keep, bool profile)
-      : KernelWork(problem, packed), keep_(static_cast<std::size_t>(std::min(keep, problem.item.n))) {
-    int const local = static_cast<int>(std::clamp<GlobalIndex>(problem_.shard.size(), 1, static_cast<GlobalIndex>(keep_)));
-    selector_ = make_selector(batch_, local, profile);
-  }
+  Selection(BenchProblem const& problem, Path const& path, std::int64_t keep, bool profile)
+      : KernelWork(problem, path),
+        keep_(static_cast<std::size_t>(std::min(keep, problem.item.n))),
+        profile_(profile),
+        local_keep_(static_cast<int>(std::clamp<GlobalIndex>(problem_.shard.size(), 1, std::min(keep, problem.item.n)))) {}
 
   MergeCost merge_cost() const override { return merge_cost_; }
 
@@ -63,7 +33,8 @@ class Selection : public KernelWork {
   /// the rows have.
   template <class MergeMore>
   void select_and_merge(std::size_t more_bytes_per_row, MergeMore const& merge_more) {
-    auto const shard_rows = selector_->select(batch_, tensors_, phases_);
+    KeyWalk keys(tensors_.size());
+    auto const shard_rows = first_pass(space_, batch_, tensors_, local_keep_, profile_, keys, phases_, &pass_);
     phases_.start();
     auto const& comm = problem_.comm;
     std::vector<int> all(static_cast<std::size_t>(rows()));
@@ -105,7 +76,9 @@ class Selection : public KernelWork {
   }
 
   std::size_t keep_;
-  std::unique_ptr<Selector> selector_;
+  bool profile_;
+  int local_keep_;
+  std::shared_ptr<FirstPass<Space>> pass_;           ///< of the last run
   std::vector<std::vector<PackedCandidate>> lists_;  ///< of all rows, this rank's candidates
   std::vector<CandidateList> heads_;                 ///< of the rows that this rank owns
   MergeCost merge_cost_;
@@ -114,8 +87,7 @@ class Selection : public KernelWork {
 class Profile final : public Selection {
  public:
   /// One candidate more than k: what is left out matters to the errors at k.
-  Profile(BenchProblem const& problem, SelectorMaker const& maker, bool packed)
-      : Selection(problem, maker, packed, problem.item.k + 1, true) {}
+  Profile(BenchProblem const& problem, Path const& path) : Selection(problem, path, problem.item.k + 1, true) {}
 
   void run() override {
     auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3;
@@ -154,7 +126,7 @@ class Profile final : public Selection {
 
 class TopK : public Selection {
  public:
-  TopK(BenchProblem const& problem, SelectorMaker const& maker, bool packed) : Selection(problem, maker, packed, problem.item.k, false) {}
+  TopK(BenchProblem const& problem, Path const& path) : Selection(problem, path, problem.item.k, false) {}
 
   void run() override { select_and_merge(); }
 
@@ -168,8 +140,8 @@ class TopK : public Selection {
 /// Selection, then each rank sums e^{s - s_max} v of the winners among its own keys: m x d numbers travel, not rows of V.
 class TopKAttention final : public TopK {
  public:
-  TopKAttention(BenchProblem const& problem, SelectorMaker const& maker, bool packed)
-      : TopK(problem, maker, packed),
+  TopKAttention(BenchProblem const& problem, Path const& path)
+      : TopK(problem, path),
         factor_(FixedPoint::make(problem.item.k, largest_normal)),
         sums_("Asymptop::measure::sums", static_cast<std::size_t>(problem.item.m), static_cast<std::size_t>(problem.item.d) + 1) {}
 
@@ -240,19 +212,10 @@ class TopKAttention final : public TopK {
 
 }  // namespace
 
-std::unique_ptr<BenchWork> make_selection_work(BenchProblem const& problem, SelectorMaker const& maker, bool packed) {
-  if (problem.item.kernel == BenchKernel::profile) return std::make_unique<Profile>(problem, maker, packed);
-  if (problem.item.kernel == BenchKernel::top_k) return std::make_unique<TopK>(problem, maker, packed);
-  return std::make_unique<TopKAttention>(problem, maker, packed);
-}
-
-std::unique_ptr<BenchWork> make_tiled_selection(BenchProblem const& problem) {
-  return make_selection_work(
-      problem,
-      [](RowBatch<Space> const& batch, int keep, bool profile) -> std::unique_ptr<Selector> {
-        return std::make_unique<TiledSelector>(batch, keep, profile);
-      },
-      false);
+std::unique_ptr<BenchWork> make_profile(BenchProblem const& problem, Path const& path) { return std::make_unique<Profile>(problem, path); }
+std::unique_ptr<BenchWork> make_top_k(BenchProblem const& problem, Path const& path) { return std::make_unique<TopK>(problem, path); }
+std::unique_ptr<BenchWork> make_top_k_attention(BenchProblem const& problem, Path const& path) {
+  return std::make_unique<TopKAttention>(problem, path);
 }
 
 }  // namespace asymptop

@@ -72,7 +72,27 @@ std::any positive(Text option, Text text) {
   return std::optional(value);
 }
 
+/// `fused, blas-tile`: the paths that do all that a study asks for.
+std::string path_choices(std::string const& between, bool explained) {
+  std::string all;
+  for (auto const* path : all_paths) {
+    if (!path->whole()) continue;
+    all += (all.empty() ? "" : between) + path->name;
+    if (explained) all += std::string(" (") + path->what + ")";
+  }
+  return all;
+}
+
+/// Null for `auto`.
+std::any path_or_none(Text option, Text name) {
+  Path const* const path = find_path(name);
+  if (name != name_of(path) || (path != nullptr && !path->whole()))
+    throw UsageError(option, name, "is none of: auto, " + path_choices(", ", false));
+  return path;
+}
+
 std::vector<Option> rows() {
+  static std::string const path_help = "auto | " + path_choices(" | ", true) + "; part of a result's identity";
   using enum OptionIdentity;
   using enum OptionKind;
   using enum BenchKernel;
@@ -214,8 +234,7 @@ std::vector<Option> rows() {
              "auto | resident (keep the keys of a draw) | streamed (make or read them anew for each pass)"}
           .but(for_bench, "resident", some_of({K::resident, K::streamed}),
                "resident (in memory before the clock starts) | streamed (made anew within the timed work), LIST"),
-      Option{"path", for_study | for_bench, result, text, "auto", one_of({KernelPath::automatic, KernelPath::fused, KernelPath::blas_tile}),
-             "auto | fused (host kernels that keep scores in cache) | blas-tile (portable); part of a result's identity"}
+      Option{"path", for_study | for_bench, result, text, "auto", path_or_none, path_help.c_str()}
           .but(for_bench, nullptr, words, "auto (the kernel's first) | all | names, LIST; --path all --dry-run shows what there is"),
       Option{
           "merge", for_study | for_bench, manner, text, "auto", one_of({M::automatic, M::root, M::owner, M::tree, M::threshold}),

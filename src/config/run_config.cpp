@@ -13,9 +13,7 @@ char const* name_of(Mask value) { return value == Mask::causal ? "causal" : "non
 char const* name_of(KeyStorage value) {
   return value == KeyStorage::automatic ? "auto" : value == KeyStorage::resident ? "resident" : "streamed";
 }
-char const* name_of(KernelPath value) {
-  return value == KernelPath::automatic ? "auto" : value == KernelPath::fused ? "fused" : "blas-tile";
-}
+char const* name_of(Path const* value) { return value == nullptr ? "auto" : value->name; }
 char const* name_of(MpiMemory value) { return value == MpiMemory::host ? "host" : "device"; }
 
 namespace {
@@ -110,7 +108,7 @@ RunConfig config_of(OptionValues const& values) {
   config.batch_rows = values.get<std::int64_t>("batch-rows");
   config.hold = values.get<std::int64_t>("hold");
   config.keys = values.get<KeyStorage>("keys");
-  config.path = values.get<KernelPath>("path");
+  config.path = values.get<Path const*>("path");
   config.merge = values.get<MergeStrategy>("merge");
   config.groups = values.get<int>("groups");
   config.mpi_memory = values.get<MpiMemory>("mpi-memory");

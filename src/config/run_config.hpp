@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "asymptop/kernels/path/path.hpp"
 #include "config/assumed_machine.hpp"
 #include "config/input_list.hpp"
 #include "config/law.hpp"
@@ -19,8 +20,6 @@ enum class Weights { identity, gaussian, product };
 enum class SelfKey { exclude, include };
 enum class Mask { none, causal };
 enum class KeyStorage { automatic, resident, streamed };
-/// How scores are made: fused host kernels, or BLAS tiles with portable kernels.
-enum class KernelPath { automatic, fused, blas_tile };
 /// Where MPI finds what is summed up on a device: copied to the host first, or there.
 enum class MpiMemory { host, device };
 
@@ -29,7 +28,8 @@ char const* name_of(Weights value);
 char const* name_of(SelfKey value);
 char const* name_of(Mask value);
 char const* name_of(KeyStorage value);
-char const* name_of(KernelPath value);
+/// `auto` for none.
+char const* name_of(Path const* value);
 char const* name_of(MpiMemory value);
 
 /// Context lengths of simulated rows go up to here.
@@ -66,7 +66,7 @@ struct RunConfig : MeasureOptions {
   std::int64_t batch_rows = 0;  ///< query rows that pass over the keys together; 0: by the plan
   std::int64_t hold = 0;        ///< largest k whose keys are held; larger ones are counted at thresholds. 0: as memory allows
   KeyStorage keys = KeyStorage::automatic;
-  KernelPath path = KernelPath::automatic;
+  Path const* path = nullptr;  ///< null: the best that there is
   MergeStrategy merge = MergeStrategy::automatic;
   int groups = 0;  ///< teams of ranks among which heads are shared out; 0: as the plan finds fastest
   MpiMemory mpi_memory = MpiMemory::host;

@@ -8,10 +8,10 @@
 #include <string>
 #include <thread>
 
-#include "asymptop/kernels/core/simd.hpp"
 #include "asymptop/kernels/score/score_tile.hpp"
 #include "comm/cores.hpp"
 #include "comm/measure_network.hpp"
+#include "draw/run_paths.hpp"
 #include "launch/available_memory.hpp"
 #include "results/provenance.hpp"
 #include "shard/run_space.hpp"
@@ -60,7 +60,7 @@ Machine assume_machine(AssumedMachine const& assumed) {
   machine.ranks = assumed.nodes * assumed.ranks_per_node;
   machine.ranks_on_node = assumed.ranks_per_node;
   machine.threads = assumed.threads;
-  machine.fused = is_host_space<RunSpace> && simd::width > 4;
+  machine.paths = run_paths();
   machine.tiles_per_step = is_host_space<RunSpace> ? assumed.threads : tiles_per_step(RunSpace());
   if (machine.ranks > 1) machine.network = assumed_network;
   machine.memory_bytes = assumed.memory_bytes;
@@ -74,7 +74,7 @@ Machine describe_machine(Communicator const& comm) {
   machine.ranks_on_node = static_cast<int>(comm.max(static_cast<std::int64_t>(ranks_on_node(comm))));
   // Plans must agree, also where nodes differ.
   machine.threads = static_cast<int>(comm.min(static_cast<std::int64_t>(is_host_space<RunSpace> ? RunSpace().concurrency() : 1)));
-  machine.fused = is_host_space<RunSpace> && simd::width > 4;
+  machine.paths = run_paths();
   machine.tiles_per_step = static_cast<int>(comm.max(static_cast<std::int64_t>(tiles_per_step(RunSpace()))));
   machine.network = measure_network(comm);
   auto const memory = available_memory([](char const* name) { return std::getenv(name); });

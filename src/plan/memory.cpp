@@ -8,9 +8,8 @@
 namespace asymptop {
 namespace {
 
-/// The first pass on the host takes keys in steps of so many, and merges bring so much to a rank at a time
-/// (src/draw/row_batch.hpp, src/row/row_lists.hpp).
-constexpr double fused_step = 31.0 * 512.0, merge_budget = 32.0 * 1048576.0;
+/// Merges bring so much to a rank at a time (src/row/row_lists.hpp).
+constexpr double merge_budget = 32.0 * 1048576.0;
 
 /// Bins of a row's profile: the widest row of a draw sets their number for all, and never fewer than some 700 (bins_of_draw).
 double bins_per_row(GroupPlan const& group, RunConfig const& config, double rows) {
@@ -54,21 +53,16 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), ranks = machine.ranks, threads = machine.threads;
   double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
   double const shard = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block), keep = static_cast<double>(group.held) + 1.0;
-  double const step = group.fused ? std::min(shard, fused_step) : tile;
-  double const tensors = (config.output_error ? 2.0 : 1.0) * (resident ? shard + (group.fused ? 0.0 : tile) : step) * d * 4.0;
+  auto const pass = group.path->memory({rows, keep, shard, threads, tile});
+  double const tensors = (config.output_error ? 2.0 : 1.0) * (resident ? shard + pass.beyond : pass.step) * d * 4.0;
   // Of all batches that are in flight at once.
   double const all_rows = rows * static_cast<double>(batches_in_flight(rows, config, machine));
-  // Few rows share the keys of a step out among threads, and each thread has heads and bins of its own.
-  double const panels = std::ceil(rows / 12.0), parts = group.fused ? std::max(1.0, std::floor(threads / panels)) : 1.0;
-  double const local = std::min(keep, shard),
-               room = group.fused ? std::max(keep / 2.0, 2048.0) + 528.0 : std::max(keep / 4.0, 1024.0) + 2.0 * tile;
-  double const capacity = std::min(local + room, shard);  // memory is touched as rows fill
-  double const candidates = all_rows * 8.0 * (parts * capacity + (group.fused ? 0.0 : local));
-  double const bins = bins_per_row(group, config, static_cast<double>(config.rows)), profiles = all_rows * bins * (32.0 * parts + 2.0);
-  double const scores = all_rows * tile * 4.0 * (group.fused ? 1.0 : 2.0);
+  double const candidates = all_rows * 8.0 * (pass.parts * pass.capacity + pass.copied);
+  double const bins = bins_per_row(group, config, static_cast<double>(config.rows)), profiles = all_rows * bins * (32.0 * pass.parts + 2.0);
+  double const scores = all_rows * pass.row_scores * 4.0;
   double const laws = static_cast<double>(group.cases.size()), segments = static_cast<double>(group.k.size()) + 1.0;
   double const sums = config.output_error ? all_rows * (laws + 4.0) * segments * (d + 1.0) * 8.0 : 0.0;
-  double const merge = merge_bytes(group, config, machine, rows, local, group.fused ? capacity : local, bins);
+  double const merge = merge_bytes(group, config, machine, rows, std::min(keep, shard), pass.listed, bins);
   // Candidates go before sums of attention come. Results grow draw by draw, and leave gaps behind.
   double const passes = std::max(candidates + merge, sums);
   double const messages = ranks > 1 ? 3e6 : 0.0;  // what MPI holds to reach the others

@@ -17,9 +17,6 @@ namespace {
 
 /// Most rows whose scores are held at once; more rows than this take several passes over the keys.
 constexpr std::int64_t largest_batch = 256;
-/// OpenBLAS' kernels for AVX2 round a row of a product by its place among twelve. Batches on BLAS tiles begin at multiples of this, so that
-/// a row's place does not depend on them.
-constexpr std::int64_t blas_rows = 24;
 
 /// Share of a rank's memory that resident keys may take.
 constexpr double resident_share = 0.4;
@@ -37,15 +34,19 @@ std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
   return axis;
 }
 
-void choose_path(GroupPlan& group, RunConfig const& config, Machine const& machine) {
-  if (config.path == KernelPath::fused && !machine.fused)
-    throw UsageError("--path", "fused", "is not part of this build or needs AVX2 and FMA; use auto or blas-tile");
-  group.fused = machine.fused && config.path != KernelPath::blas_tile;
+/// The path that is asked for, or the best that does all that a study asks for.
+Path const* choose_path(RunConfig const& config, Machine const& machine) {
+  auto const& paths = machine.paths;
+  auto const taken = std::find_if(paths.begin(), paths.end(),
+                                  [&](Path const* path) { return config.path == nullptr ? path->whole() : path == config.path; });
+  if (taken == paths.end()) throw UsageError("--path", config.path->name, config.path->unavailable);
+  return *taken;
 }
 
 /// Rows of a batch, at most so many where the path leaves the choice.
 std::int64_t batch_of(GroupPlan const& group, RunConfig const& config, std::int64_t most) {
-  if (!group.fused && most < config.rows) most = std::max(blas_rows, most / blas_rows * blas_rows);
+  std::int64_t const multiple = group.path->batch_rows;
+  if (most < config.rows) most = std::max(multiple, most / multiple * multiple);
   return std::min(config.rows, most);
 }
 
@@ -175,7 +176,7 @@ StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine c
   for (auto& shape : shapes) {
     reasons.push_back(reason_to_skip(shape, config, input, smallest));
     if (!reasons.back().empty()) continue;
-    choose_path(shape, config, smallest);
+    shape.path = choose_path(config, smallest);
     choose_storage(shape, config, smallest);
     choose_batches(shape, config, smallest);
     shape.flops = estimate_flops(shape, config);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "asymptop/kernels/path/path.hpp"
 #include "config/run_config.hpp"
 #include "plan/merge_model.hpp"
 
@@ -15,12 +16,12 @@ struct Machine {
   int ranks = 1;
   int ranks_on_node = 1;
   int threads = 1;
-  int tiles_per_step = 1;     ///< BLAS tiles that a rank works on at once
-  bool fused = false;         ///< whether this build has the fused host kernels for this processor
-  Network network;            ///< among the ranks
-  double memory_bytes = 0.0;  ///< available on this node, for all its ranks; 0 when unknown
-  std::string memory_limit;   ///< what says so
-  bool assumed = false;       ///< not the one that the plan is made on: a group that does not fit is part of the plan
+  int tiles_per_step = 1;                       ///< BLAS tiles that a rank works on at once
+  std::vector<Path const*> paths{&tiles_path};  ///< that can be taken, best first
+  Network network;                              ///< among the ranks
+  double memory_bytes = 0.0;                    ///< available on this node, for all its ranks; 0 when unknown
+  std::string memory_limit;                     ///< what says so
+  bool assumed = false;                         ///< not the one that the plan is made on: a group that does not fit is part of the plan
 };
 
 /// Axes that a tensor file brings with it; n = 0 for synthetic input.
@@ -58,7 +59,7 @@ struct GroupPlan {
   std::vector<double> threshold;  ///< --count-above at n
   bool simulated = false;         ///< rows of order statistics, without keys
   bool resident = false;
-  bool fused = false;  ///< the kernel path
+  Path const* path = &tiles_path;  ///< that its numbers are made on, unless it is simulated
   MergeStrategy merge = MergeStrategy::owner;
   int rows_per_batch = 0;
   std::size_t batches_in_flight = 1;

@@ -1,5 +1,5 @@
 // The keys and values of one rank's shard, tile by tile: made or read when asked for (streamed), or held (resident).
-// Keys come as rows for the portable kernels or packed in groups for the fused ones, never as both.
+// Keys come in one layout: as rows, or packed in groups.
 #pragma once
 
 #include <Kokkos_Core.hpp>
@@ -9,6 +9,8 @@
 #include "asymptop/kernels/core/types.hpp"
 #include "asymptop/kernels/input/input_tile.hpp"
 #include "asymptop/kernels/input/normal_rows.hpp"
+#include "asymptop/kernels/path/path.hpp"
+#include "asymptop/kernels/score/key_tile.hpp"
 #include "asymptop/kernels/score/panel.hpp"
 #include "asymptop/kernels/score/quantised.hpp"
 #include "shard/huge_pages.hpp"
@@ -31,8 +33,8 @@ template <class Space>
 class ShardTensors {
  public:
   /// `tile`: keys of the largest tile that will be asked for; a multiple of the BLAS tile and of key_group.
-  ShardTensors(Space const& space, Range const& shard, int d, int tile, bool resident, bool packed)
-      : space_(space), shard_(shard), d_(d), resident_(resident), packed_(packed) {
+  ShardTensors(Space const& space, Range const& shard, int d, int tile, bool resident, KeyLayout layout)
+      : space_(space), shard_(shard), d_(d), resident_(resident), packed_(layout == KeyLayout::packed) {
     auto const rows = resident ? static_cast<std::size_t>((shard.size() + tile - 1) / tile * tile) : static_cast<std::size_t>(tile);
     keys_ = unfilled("Asymptop::shard::keys", rows);
     rows_ = rows;
@@ -41,7 +43,6 @@ class ShardTensors {
   /// Turns to the tensors of another draw. Memory is kept: pages that are touched once cost more than the numbers in them.
   void load(TensorOrigin const& origin);
 
-  bool packed() const { return packed_; }
   bool resident() const { return resident_; }
   GlobalIndex size() const { return shard_.size(); }
 
@@ -51,6 +52,11 @@ class ShardTensors {
     if (resident_) return keys_.data() + static_cast<std::size_t>(first) * static_cast<std::size_t>(d_);
     fill_packed(static_cast<GlobalIndex>(first), count, keys_.data());
     return keys_.data();
+  }
+
+  /// Keys [first, first + count) of the shard in their layout, rows with zeros up to `padded` of them. Valid until the next call.
+  KeyTile key_tile(LocalIndex first, int count, int padded) {
+    return packed_ ? KeyTile{packed_keys(first, count), d_, true} : KeyTile{keys(first, count, padded).data(), d_, false};
   }
 
   /// 8-bit copies of the keys that the last packed_keys() call gave. Resident keys are quantised once a draw.

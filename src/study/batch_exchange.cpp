@@ -120,7 +120,7 @@ Task<void> BatchRun::load_probes() {
   co_await gather_from_owners(integers, floats);
   auto& p = work_.probes;
   p.grid = batch_.grid();
-  p.first_bin = batch_.first_bin();
+  p.first_bin = to_device(space_, "Asymptop::measure::first_bin", batch_.first_bins());
   std::vector<int> bin, capacity;
   std::vector<float> low, high;
   std::vector<std::int64_t> begin;

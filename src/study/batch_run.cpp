@@ -56,7 +56,7 @@ Task<void> BatchRun::profile_and_merge() {
     auto const begin = PhaseTimes::Clock::now();
     double const between = phases_.seconds_between_steps();
     auto walk = walk_of(first.seen);
-    auto const state = first_pass(space_, batch_, tensors_, local_keep, walk, phases_);
+    auto const state = first_pass(space_, batch_, tensors_, local_keep, true, walk, phases_);
     phases_.start();
     phases_.add(Phase::first_pass,
                 std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count() - (phases_.seconds_between_steps() - between));
@@ -120,7 +120,8 @@ Task<void> BatchRun::answer(std::size_t round) {
   for (bool complete = false; !complete && !progress_.stopped();) {
     co_await turn_;
     auto walk = walk_of(rounds[round].seen);
-    second_pass(space_, batch_, tensors_, work_, round > 0, walk, phases_);
+    auto const pass = batch_.path().second_pass(space_, work_, batch_.shard_begin(), round > 0);
+    walk_keys(space_, *pass, tensors_, walk, phases_);
     phases_.start();
     complete = !walk.left_early();
     if (keeps()) keep_answers(walk, rounds[round]);

@@ -10,7 +10,6 @@
 #include "row/partial_draw.hpp"
 #include "row/row_owner.hpp"
 #include "study/draw.hpp"
-#include "study/second_pass.hpp"
 
 namespace asymptop {
 
@@ -48,7 +47,7 @@ class BatchRun {
         progress_(progress),
         known_(partial),
         phases_(progress.phases()),
-        batch_(space_, queries_, group, shard, tile_sizes(setup.config->block)) {
+        batch_(space_, queries_, group, shard, setup.config->block) {
     for (auto const& item : group.cases) axes_.sigma.push_back(item.sigma);
     axes_.k = group.k;
     axes_.held = group.held;
@@ -160,7 +159,7 @@ class BatchRun {
   PartialBatch unknown_;
   PhaseTimes& phases_;
   Space space_;
-  RowBatch<Space> batch_;
+  RowBatch batch_;
   MetricAxes axes_;
   std::vector<OwnedRow> rows_;
   SecondPass<Space> work_;

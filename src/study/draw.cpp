@@ -32,8 +32,7 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
 
 ShardTensors<RunSpace> make_shard(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
   auto const shard = key_shard(group.n, config.block, comm.rank(), comm.size());
-  int const tile = group.fused ? std::max(fused_step, tile_sizes(config.block).pass) : tile_sizes(config.block).pass;
-  return {Space(), shard, static_cast<int>(group.d), tile, group.resident, group.fused};
+  return {Space(), shard, static_cast<int>(group.d), largest_step(*group.path, config.block), group.resident, group.path->keys};
 }
 
 DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, PartialDraw earlier) {
@@ -75,7 +74,7 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
 
 double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
   Space const space;
-  auto const tiles = tile_sizes(config.block);
+  auto const tiles = tile_sizes(space, config.block);
   auto const d = static_cast<std::size_t>(group.d), rows = static_cast<std::size_t>(group.rows_per_batch);
   Matrix<Space, float> queries("Asymptop::measure::queries", rows, d),
       keys("Asymptop::measure::keys", static_cast<std::size_t>(tiles.pass), d),

@@ -23,7 +23,7 @@ DrawResult draw_in_batches(RunConfig const& config, int rows_per_batch, std::siz
   Communicator const comm(MPI_COMM_WORLD);
   Machine machine;
   machine.ranks = comm.size();
-  machine.fused = config.path == KernelPath::fused;
+  machine.paths = {config.path};
   auto group = plan_study(config, {}, machine).groups[0];
   group.rows_per_batch = rows_per_batch;
   group.batches_in_flight = in_flight;
@@ -87,7 +87,7 @@ TEST(Passes, LookAfterMessagesBetweenSteps) {
     if (std::string(path) == "fused" && simd::width <= 4) continue;
     auto const config = config_of({"--path", path, "--keys", "streamed"}, "70000", "3");
     Machine machine;
-    machine.fused = true;
+    machine.paths = {config.path};
     auto const group = plan_study(config, {}, machine).groups[0];
     auto tensors = make_shard(alone, group, config);
     BatchChannels const channels(alone);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <Kokkos_Core.hpp>
+#include <algorithm>
 #include <regex>
 #include <set>
 #include <string>
@@ -10,6 +11,7 @@
 #include "asymptop/kernels/input/philox_normal.hpp"
 #include "attend/config.hpp"
 #include "attend/full_attention.hpp"
+#include "draw/run_paths.hpp"
 #include "plan/plan.hpp"
 #include "study/draw.hpp"
 
@@ -26,7 +28,21 @@ std::set<std::string>& views() {
 }
 
 void hear_kernel(char const* label, std::uint32_t, std::uint64_t*) { kernels().insert(label); }
-void hear_view(Kokkos::Tools::SpaceHandle const, char const* label, void const*, std::uint64_t const) { views().insert(label); }
+/// Bytes of all Views that there are, and the most that there were.
+std::uint64_t& bytes_now() {
+  static std::uint64_t bytes = 0;
+  return bytes;
+}
+std::uint64_t& most_bytes() {
+  static std::uint64_t bytes = 0;
+  return bytes;
+}
+void hear_view(Kokkos::Tools::SpaceHandle const, char const* label, void const*, std::uint64_t const bytes) {
+  views().insert(label);
+  bytes_now() += bytes;
+  most_bytes() = std::max(most_bytes(), bytes_now());
+}
+void hear_free(Kokkos::Tools::SpaceHandle const, char const*, void const*, std::uint64_t const bytes) { bytes_now() -= bytes; }
 
 /// What Kokkos itself makes: initialisation of a View names the View in brackets, mirrors add a suffix, and memory that is no
 /// View (its threads' scratch) is `[unlabeled]`; a View without a label has the empty one.
@@ -44,7 +60,9 @@ DrawResult small_draw(std::vector<std::string> const& extra) {
                                 "1",     "--block", "64",  "--k", "3", "--sigma", "1,2"};
   for (auto const& argument : extra) argv.push_back(argument.c_str());
   auto const config = parse_study_options(static_cast<int>(argv.size()), argv.data(), false).value();
-  auto const plan = plan_study(config, {}, {});
+  Machine machine;
+  if (config.path != nullptr) machine.paths = {config.path};
+  auto const plan = plan_study(config, {}, machine);
   Communicator const comm(MPI_COMM_WORLD);
   auto tensors = make_shard(comm, plan.groups[0], config);
   BatchChannels const channels(comm);
@@ -62,6 +80,7 @@ class Labels : public ::testing::Test {
     set_begin_parallel_reduce_callback(hear_kernel);
     set_begin_parallel_scan_callback(hear_kernel);
     set_allocate_data_callback(hear_view);
+    set_deallocate_data_callback(hear_free);
   }
   void TearDown() override {
     using namespace Kokkos::Tools::Experimental;
@@ -69,6 +88,7 @@ class Labels : public ::testing::Test {
     set_begin_parallel_reduce_callback(nullptr);
     set_begin_parallel_scan_callback(nullptr);
     set_allocate_data_callback(nullptr);
+    set_deallocate_data_callback(nullptr);
   }
 };
 
@@ -89,6 +109,43 @@ TEST_F(Labels, OfAStudyNameTheirComponentAndStep) {
     EXPECT_EQ(kernels().count(std::string("Asymptop::") + name), 1u) << name << " was not run";
   }
   EXPECT_EQ(views().count("Asymptop::shard::keys"), 1u);
+}
+
+/// The first pass of a path's batch of rows that see no key: the most bytes of Views that there are meanwhile.
+std::uint64_t bytes_of(Path const& path, int rows, int d, TileSizes const& tiles) {
+  auto const count = static_cast<std::size_t>(rows);
+  std::vector<float> const queries(count * static_cast<std::size_t>(d), 1.0f);
+  PathRows const asked{rows, d, queries.data(), std::vector<std::int64_t>(count, 0), {1.0f, 3}, std::vector<int>(count, -1)};
+  bytes_now() = most_bytes() = 0;
+  RunSpace const space;
+  auto const batch = make_path_batch(path, space, asked, tiles);
+  EXPECT_TRUE(batch->first_pass(space, {1, true})->heads(space)(0).empty());
+  return most_bytes();
+}
+
+TEST_F(Labels, TilesAloneHoldScores) {
+  TileSizes const tiles{512, 128 * 512};
+  constexpr int rows = 240, d = 8;
+  constexpr std::uint64_t matrix = std::uint64_t{rows} * 128 * 512 * sizeof(float);
+  EXPECT_GE(bytes_of(tiles_path, rows, d, tiles), matrix);
+  EXPECT_EQ(views().count("Asymptop::path::scores"), 1u);
+  for (auto const* path : run_paths()) {
+    if (path->keys != KeyLayout::packed) continue;
+    views().clear();
+    EXPECT_LT(bytes_of(*path, rows, d, tiles), matrix / 2) << path->name;  // heads and bins
+    EXPECT_EQ(views().count("Asymptop::path::scores"), 0u) << path->name;
+  }
+}
+
+TEST_F(Labels, OfAStudyOnEveryPath) {
+  for (auto const* path : run_paths()) {
+    if (!path->whole()) continue;
+    views().clear();
+    small_draw({"--path", path->name});
+    EXPECT_EQ(views().count("Asymptop::path::scores"), path->scores_apart ? 1u : 0u) << path->name;
+    for (auto const& label : kernels()) EXPECT_TRUE(is_ours_or_kokkos(label)) << "kernel '" << label << "'";
+    for (auto const& label : views()) EXPECT_TRUE(is_ours_or_kokkos(label)) << "View '" << label << "'";
+  }
 }
 
 #ifndef KOKKOS_ENABLE_CUDA

@@ -41,16 +41,16 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "dropped group", "the first pass skips the last 32 keys of a step",
-        "src/draw/first_pass.hpp",
-        "    pass.add(space, packed, first, count);\n",
-        "    pass.add(space, packed, first, std::max(key_group, count - key_group));\n",
+        "kernels/path/fused.hpp",
+        "    this->pass_.add(space, keys.keys.data, keys.first, keys.count, between_strips(watch));\n",
+        "    this->pass_.add(space, keys.keys.data, keys.first, std::max(key_group, keys.count - key_group), between_strips(watch));\n",
         (STUDY_FUSED,),
     ),
     Mutation(
         "dropped block, tiled", "a tile never reaches the profile",
-        "src/draw/first_pass.hpp",
-        "    add_tile(space, state, scores, batch.limit(), tile);\n",
-        "    if (step != 1 + {seed} % 9) add_tile(space, state, scores, batch.limit(), tile);\n",
+        "kernels/path/tiles.hpp",
+        "      add_tile(space, *profile_, rows.scores, rows.limit, tile);\n",
+        "      if (step_ != 1 + {seed} % 9) add_tile(space, *profile_, rows.scores, rows.limit, tile);\n",
         (STUDY_TILED,),
     ),
     Mutation(

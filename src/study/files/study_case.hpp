@@ -39,7 +39,7 @@ struct StudyCase {
   std::string verdict_reason() const;
   char const* verdict() const { return verdict_reason().empty() ? "VALID" : "INVALID"; }
   /// Which kernels make its numbers.
-  char const* path() const { return group->simulated ? "order-statistics" : group->fused ? "fused" : "blas-tile"; }
+  char const* path() const { return group->simulated ? "order-statistics" : group->path->name; }
   /// For tensors: the root mean square of sigma_i; else the law's value.
   double sigma() const;
 };

@@ -1,0 +1,158 @@
+// The verbs of a path: what is done with a batch of query rows, step by step along keys that are at hand.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <variant>
+#include <vector>
+
+#include "asymptop/kernels/attend/second_pass.hpp"
+#include "asymptop/kernels/attend/softmax_tree.hpp"
+#include "asymptop/kernels/core/candidate.hpp"
+#include "asymptop/kernels/path/path.hpp"
+#include "asymptop/kernels/profile/score_bins.hpp"
+#include "asymptop/kernels/score/key_tile.hpp"
+#include "asymptop/kernels/score/quantised.hpp"
+#include "asymptop/kernels/score/score_tile.hpp"
+#include "asymptop/kernels/topk/row_heads.hpp"
+
+namespace asymptop {
+
+/// Sizes of the tiles that a rank works in.
+struct TileSizes {
+  int blas;  ///< keys of one BLAS call; a function of the block length alone
+  int pass;  ///< keys of one step of a pass: a BLAS tile for each thread
+};
+
+template <class Space>
+TileSizes tile_sizes(Space const& space, GlobalIndex block) {
+  int const blas = tile_keys(block);
+  return {blas, blas * tiles_per_step(space)};
+}
+
+/// A batch of query rows.
+struct PathRows {
+  int rows = 0, d = 0;
+  float const* queries = nullptr;   ///< (rows, d), on the host; read while a path is made
+  std::vector<std::int64_t> limit;  ///< (rows): keys of the shard that each row sees
+  BinGrid grid{};
+  std::vector<int> first_bin;  ///< (rows), as RowProfile's; none where no profile is asked for
+  int tile = 0;                ///< rows that are cut into panels together; 0: all
+};
+
+/// Keys [first, first + count) of a shard, and what else the pass wants of them.
+template <class Space>
+struct KeyStep {
+  LocalIndex first;
+  int count;
+  int padded;                    ///< keys with the zeros after them
+  KeyTile keys;                  ///< in the path's layout
+  Matrix<Space, float> values;   ///< (padded, d)
+  QuantisedKeys quantised = {};  ///< of packed keys
+};
+
+/// Parts of the work on a step that times are told apart by.
+enum class PathPart { score, select, refine, audit, attend };
+
+/// Who looks on while a step is worked on.
+struct StepWatch {
+  std::function<void(PathPart)> done = [](PathPart) {};  ///< after each part, with kernels fenced
+  std::function<void()> between;                         ///< from the first thread, now and then; may be empty
+};
+
+/// One pass over keys. Steps come in ascending order and start at multiples of key_group, unless said otherwise.
+template <class Space>
+class KeyPass {
+ public:
+  virtual ~KeyPass() = default;
+  /// Most keys of a step; resident: they lie in memory anyway.
+  virtual GlobalIndex step(bool resident) const = 0;
+  /// `count` keys with the zeros that the pass wants after them.
+  virtual int padded(int count) const { return count; }
+  virtual bool wants_values() const { return false; }
+  virtual bool wants_quantised() const { return false; }
+  virtual void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) = 0;
+  /// After the last step.
+  virtual void finish(Space const&, StepWatch const&) {}
+};
+
+/// Scores that are left where they were made.
+template <class Space>
+class ScorePass : public KeyPass<Space> {
+ public:
+  /// (rows, at least the step's keys), until the next step; of a pass that was made to keep them.
+  virtual Matrix<Space, float> const& scores() const = 0;
+};
+
+/// A row's candidates, best first, at most as many as were wanted. From any thread.
+using RowHead = std::function<std::vector<PackedCandidate>(int row)>;
+
+/// Profile and top-k.
+template <class Space>
+class FirstPass : public KeyPass<Space> {
+ public:
+  struct Options {
+    int keep;      ///< candidates wanted of each row
+    bool profile;  ///< fill the bins too
+    KeyOrder order = KeyOrder::ascending;
+    int slack = 2048;  ///< as RowHeads's, for small `keep`
+  };
+  /// Whether a sample of so many keys is worth its while where `population` keys will be seen at least.
+  virtual bool wants_sample(int, std::int64_t) const { return false; }
+  /// Keys drawn from all over the shard, in the path's layout.
+  virtual void take_sample(Space const&, float const*, int, std::int64_t /*shard*/, std::int64_t /*population*/) {}
+  /// After `seen` keys, a pass to repeat over the same ones, for rows that a sample has left short; null where there are none.
+  virtual KeyPass<Space>* again(std::int64_t /*seen*/) { return nullptr; }
+  /// Once all is seen. Heads may outlive the pass.
+  virtual RowHead heads(Space const& space) = 0;
+  /// (rows, bins, 3); of a pass with a profile.
+  virtual Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const& space) = 0;
+  /// Back to before any key, or false where another pass is made as fast.
+  virtual bool clear(Space const&) { return false; }
+};
+
+/// Subtrees of the softmax tree of each row over the keys so far, and how many keys went into them.
+struct AttentionRuns {
+  int columns;
+  std::function<SoftmaxRun const&(int row)> run;
+  std::function<std::int64_t(int row)> seen;
+};
+/// Exact sums of each row, (rows, d + 1).
+struct AttentionSums {
+  FixedPoint factor;
+  std::vector<std::int64_t> sums;
+};
+
+/// Exact attention. What it leaves is put together with that of other shards, by what it is.
+template <class Space>
+class AttentionPass : public KeyPass<Space> {
+ public:
+  struct Options {
+    int leaf;                 ///< keys whose sums are made in floating point at once
+    std::int64_t first_leaf;  ///< of the first key
+    float sigma = 1.0f;
+    GlobalIndex n = 1;            ///< keys of all shards
+    double largest_value = 1.0;   ///< bound of |v|
+    std::vector<float> bounds{};  ///< of each row's scores, from above
+  };
+  bool wants_values() const override { return true; }
+  virtual std::variant<AttentionRuns, AttentionSums> parts() const = 0;
+  virtual void clear(Space const& space) = 0;
+};
+
+/// A batch of query rows on one path.
+template <class Space>
+class PathBatch {
+ public:
+  virtual ~PathBatch() = default;
+  virtual std::unique_ptr<ScorePass<Space>> score(Space const& space, bool keep) = 0;
+  virtual std::shared_ptr<FirstPass<Space>> first_pass(Space const& space, typename FirstPass<Space>::Options const& options) = 0;
+  /// On top of what `work` holds; probes_only: without attention and audit.
+  virtual std::unique_ptr<KeyPass<Space>> second_pass(Space const& space, SecondPass<Space> const& work, GlobalIndex shard_begin,
+                                                      bool probes_only) = 0;
+  virtual std::unique_ptr<AttentionPass<Space>> attention(Space const& space, typename AttentionPass<Space>::Options const& options) = 0;
+};
+
+}  // namespace asymptop

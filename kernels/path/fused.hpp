@@ -1,0 +1,284 @@
+// The verbs of the fused path and of its screened top-k: hosts, packed keys, no score matrix.
+#pragma once
+
+#include <algorithm>
+#include <iterator>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "asymptop/kernels/attend/audit.hpp"
+#include "asymptop/kernels/attend/fused_attention.hpp"
+#include "asymptop/kernels/attend/fused_second_pass.hpp"
+#include "asymptop/kernels/path/batch.hpp"
+#include "asymptop/kernels/profile/fused_first_pass.hpp"
+#include "asymptop/kernels/score/score_packed.hpp"
+#include "asymptop/kernels/topk/screened_pass.hpp"
+
+namespace asymptop {
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// What all passes of a batch read.
+template <class Space>
+struct FusedRows {
+  FusedRows(PathRows const& rows, TileSizes const& tile_sizes, int thread_count)
+      : queries(rows.queries, rows.rows, rows.d, rows.tile > 0 ? rows.tile : std::max(1, rows.rows)),
+        limit(rows.limit),
+        limit_view("Asymptop::path::limit", limit.size()),
+        grid(rows.grid),
+        first_bin("Asymptop::path::first_bin", rows.first_bin.size()),
+        tiles(tile_sizes),
+        threads(thread_count) {
+    std::copy(limit.begin(), limit.end(), limit_view.data());
+    std::copy(rows.first_bin.begin(), rows.first_bin.end(), first_bin.data());
+  }
+  /// Queries of some rows by themselves.
+  PackedQueries packed(std::vector<int> const& rows) const {
+    std::vector<float> q;
+    for (int const row : rows) {
+      auto const after = std::upper_bound(queries.panels.begin(), queries.panels.end(), row,
+                                          [](int wanted, PackedQueries::Panel const& panel) { return wanted < panel.first_row; });
+      auto const& panel = *std::prev(after);
+      float const* element = &queries.data[panel.offset] + (row - panel.first_row);
+      for (int c = 0; c < queries.d; ++c) q.push_back(element[c * panel.rows]);
+    }
+    return {q.data(), static_cast<int>(rows.size()), queries.d};
+  }
+
+  PackedQueries queries;
+  std::vector<std::int64_t> limit;
+  Vector<Space, std::int64_t> limit_view;
+  BinGrid grid;
+  Vector<Space, int> first_bin;
+  TileSizes tiles;
+  int threads;
+};
+
+/// Few rows take keys that lie in memory in long steps: their threads spend so little on a short one that waiting for each other would
+/// count.
+inline GlobalIndex packed_step_of(int rows, bool resident) {
+  return resident ? GlobalIndex{packed_step} * std::clamp(64 / std::max(1, rows), 1, 32) : packed_step;
+}
+
+/// Lets what goes on meanwhile go on.
+inline auto between_strips(StepWatch const& watch) {
+  return [&watch] {
+    if (watch.between) watch.between();
+  };
+}
+
+/// Scores in the cache of each thread; kept ones in a matrix, for those who want to see them.
+template <class Space>
+class FusedScores final : public ScorePass<Space> {
+ public:
+  FusedScores(FusedRows<Space> const& rows, bool keep) : rows_(rows) {
+    if (keep) scores_ = Matrix<Space, float>("Asymptop::path::kept_scores", rows.limit.size(), static_cast<std::size_t>(rows.tiles.pass));
+  }
+  GlobalIndex step(bool resident) const override {
+    return scores_.extent(1) > 0 ? rows_.tiles.pass : packed_step_of(rows_.queries.rows, resident);
+  }
+  void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
+    if (scores_.extent(1) > 0) {
+      score_packed(space, rows_.queries, keys.keys.data, keys.count, scores_);
+    } else {
+      score_strips(space, rows_.queries, keys.keys.data, keys.count);
+    }
+    space.fence();
+    watch.done(PathPart::score);
+  }
+  Matrix<Space, float> const& scores() const override { return scores_; }
+
+ private:
+  FusedRows<Space> const& rows_;
+  Matrix<Space, float> scores_;
+};
+
+/// Rows by themselves, without a guess.
+template <class Space>
+class FusedAgain final : public KeyPass<Space> {
+ public:
+  FusedAgain(FusedRows<Space> const& all, std::vector<int> rows, int keep) : rows_(std::move(rows)), queries_(all.packed(rows_)) {
+    std::vector<std::int64_t> limits;
+    for (int const row : rows_) limits.push_back(all.limit[static_cast<std::size_t>(row)]);
+    pass_ = std::make_unique<FusedFirstPass<Space>>(queries_, typename FusedFirstPass<Space>::Options{keep, false, all.grid, all.threads},
+                                                    all.first_bin, std::move(limits));
+  }
+  GlobalIndex step(bool resident) const override { return packed_step_of(queries_.rows, resident); }
+  void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
+    pass_->add(space, keys.keys.data, keys.first, keys.count);
+    watch.done(PathPart::select);
+  }
+  /// Calls take(pass, row of it) where it has the row.
+  template <class Take>
+  bool visit(int row, Take const& take) const {
+    auto const at = std::find(rows_.begin(), rows_.end(), row);
+    if (at == rows_.end()) return false;
+    take(*pass_, static_cast<int>(at - rows_.begin()));
+    return true;
+  }
+
+ private:
+  std::vector<int> rows_;
+  PackedQueries queries_;
+  std::unique_ptr<FusedFirstPass<Space>> pass_;
+};
+
+/// Profile and top-k by a pass of heads: fused, or screened.
+template <class Space, class Pass>
+class HeadsPass : public FirstPass<Space>, public std::enable_shared_from_this<HeadsPass<Space, Pass>> {
+ public:
+  template <class... More>
+  HeadsPass(FusedRows<Space> const& rows, int keep, More const&... more)
+      : rows_(rows), keep_(keep), pass_(rows.queries, more..., rows.limit) {}
+  GlobalIndex step(bool resident) const override { return packed_step_of(rows_.queries.rows, resident); }
+  bool wants_sample(int sample, std::int64_t population) const override { return pass_.guess_would_help(sample, population); }
+  void take_sample(Space const& space, float const* keys, int sample, std::int64_t shard, std::int64_t population) override {
+    pass_.guess_thresholds(space, keys, sample, shard, population);
+  }
+  KeyPass<Space>* again(std::int64_t seen) override {
+    auto const rows = pass_.short_rows(seen);
+    if (!rows.empty()) again_ = std::make_unique<FusedAgain<Space>>(rows_, rows, keep_);
+    return again_.get();
+  }
+  RowHead heads(Space const&) override {
+    return [self = this->shared_from_this()](int row) {
+      std::vector<PackedCandidate> spare, head;
+      auto const take = [&](auto const& pass, int at) { head = pass.head(at, spare); };
+      if (self->again_ == nullptr || !self->again_->visit(row, take)) take(self->pass_, row);
+      return head;
+    };
+  }
+  Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const&) override { return {}; }
+
+ protected:
+  FusedRows<Space> const& rows_;
+  int keep_;
+  Pass pass_;
+
+ private:
+  std::unique_ptr<FusedAgain<Space>> again_;
+};
+
+template <class Space>
+class FusedFirst final : public HeadsPass<Space, FusedFirstPass<Space>> {
+  using Pass = FusedFirstPass<Space>;
+
+ public:
+  FusedFirst(FusedRows<Space> const& rows, typename FirstPass<Space>::Options const& options)
+      : HeadsPass<Space, Pass>(rows, options.keep,
+                               typename Pass::Options{options.keep, options.profile, rows.grid, rows.threads, options.order, options.slack},
+                               rows.first_bin) {}
+  void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
+    this->pass_.add(space, keys.keys.data, keys.first, keys.count, between_strips(watch));
+    watch.done(PathPart::select);
+  }
+  Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const& space) override { return this->pass_.moments(space); }
+};
+
+/// The heads of the fused pass, to the bit.
+template <class Space>
+class ScreenedFirst final : public HeadsPass<Space, ScreenedPass<Space>> {
+ public:
+  ScreenedFirst(FusedRows<Space> const& rows, int keep) : HeadsPass<Space, ScreenedPass<Space>>(rows, keep, keep, rows.threads) {}
+  bool wants_quantised() const override { return true; }
+  void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
+    this->pass_.add(space, keys.keys.data, keys.quantised, keys.first, keys.count);
+    watch.done(PathPart::select);
+  }
+};
+
+/// The audit has scores of its own rows.
+template <class Space>
+class FusedSecond final : public KeyPass<Space> {
+ public:
+  FusedSecond(Space const& space, FusedRows<Space> const& rows, SecondPass<Space> const& work, GlobalIndex shard_begin, bool probes_only)
+      : rows_(rows),
+        work_(work),
+        shard_begin_(shard_begin),
+        probes_only_(probes_only),
+        pass_(rows.queries, work, {rows.tiles.blas, rows.threads, shard_begin, probes_only}),
+        audit_queries_(rows.packed({work.audit_rows.data(), work.audit_rows.data() + work.audit_rows.extent(0)})),
+        audit_scores_("Asymptop::path::audit_scores", work.audit_rows.extent(0), static_cast<std::size_t>(packed_step)),
+        audit_order_("Asymptop::path::audit_order", work.audit_rows.extent(0)) {
+    for (int a = 0; a < audit_queries_.rows; ++a) audit_order_(a) = a;
+    space.fence();
+  }
+  GlobalIndex step(bool) const override { return packed_step; }
+  bool wants_values() const override { return pass_.attends(); }
+  void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
+    pass_.add(space, rows_.limit, keys.keys.data, pass_.attends() ? keys.values.data() : nullptr, keys.first, keys.count);
+    watch.done(pass_.attends() ? PathPart::attend : PathPart::refine);
+    if (probes_only_) return;
+    score_packed(space, audit_queries_, keys.keys.data, keys.count, audit_scores_);
+    space.fence();
+    add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, audit_order_, audit_scores_, keys.keys, rows_.limit_view,
+                  {0, rows_.queries.rows, keys.first, keys.count}, shard_begin_, work_.audit_sigmas, work_.factor.weight, work_.audit_sums,
+                  work_.audit_worst);
+    space.fence();
+    watch.done(PathPart::audit);
+  }
+
+ private:
+  FusedRows<Space> const& rows_;
+  SecondPass<Space> const& work_;
+  GlobalIndex shard_begin_;
+  bool probes_only_;
+  FusedSecondPass<Space> pass_;
+  PackedQueries audit_queries_;
+  Matrix<Space, float> audit_scores_;
+  Vector<Space, int> audit_order_;
+};
+
+template <class Space>
+class FusedExact final : public AttentionPass<Space> {
+ public:
+  FusedExact(FusedRows<Space> const& rows, typename AttentionPass<Space>::Options const& options)
+      : rows_(rows), pass_(rows.queries, rows.threads, options.leaf, options.first_leaf, rows.limit, options.sigma) {}
+  GlobalIndex step(bool resident) const override { return packed_step_of(rows_.queries.rows, resident); }
+  /// In any order.
+  void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
+    pass_.add(space, keys.keys.data, keys.values.data(), keys.first, keys.count, between_strips(watch));
+    watch.done(PathPart::attend);
+  }
+  std::variant<AttentionRuns, AttentionSums> parts() const override {
+    return AttentionRuns{pass_.columns(), [this](int row) -> SoftmaxRun const& { return pass_.run(row); },
+                         [this](int row) { return pass_.seen(row); }};
+  }
+  void clear(Space const&) override { pass_.clear(); }
+
+ private:
+  FusedRows<Space> const& rows_;
+  FusedAttention<Space> pass_;
+};
+
+template <class Space>
+class FusedBatch : public PathBatch<Space> {
+ public:
+  FusedBatch(Space const& space, PathRows const& rows, TileSizes const& tiles) : rows_(rows, tiles, space.concurrency()) {}
+  std::unique_ptr<ScorePass<Space>> score(Space const&, bool keep) override { return std::make_unique<FusedScores<Space>>(rows_, keep); }
+  std::shared_ptr<FirstPass<Space>> first_pass(Space const&, typename FirstPass<Space>::Options const& options) override {
+    return std::make_shared<FusedFirst<Space>>(rows_, options);
+  }
+  std::unique_ptr<KeyPass<Space>> second_pass(Space const& space, SecondPass<Space> const& work, GlobalIndex shard_begin,
+                                              bool probes_only) override {
+    return std::make_unique<FusedSecond<Space>>(space, rows_, work, shard_begin, probes_only);
+  }
+  std::unique_ptr<AttentionPass<Space>> attention(Space const&, typename AttentionPass<Space>::Options const& options) override {
+    return std::make_unique<FusedExact<Space>>(rows_, options);
+  }
+
+ protected:
+  FusedRows<Space> rows_;
+};
+
+template <class Space>
+class ScreenedBatch final : public FusedBatch<Space> {
+ public:
+  using FusedBatch<Space>::FusedBatch;
+  std::shared_ptr<FirstPass<Space>> first_pass(Space const&, typename FirstPass<Space>::Options const& options) override {
+    return std::make_shared<ScreenedFirst<Space>>(this->rows_, options.keep);
+  }
+};
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace asymptop

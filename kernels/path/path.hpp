@@ -1,0 +1,114 @@
+// Ways of computing, one line each: what a plan, a command and a results file know of a path. What they compute is behind batch.hpp.
+//
+// To add a path: its line here, its verbs in a file of its own, and its maker in paths.hpp.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string_view>
+
+namespace asymptop {
+
+/// How a path reads keys: as rows (key, column), or packed in groups (core/types.hpp).
+enum class KeyLayout { rows, packed };
+
+/// Sizes of a pass over the keys of a shard.
+struct PassSize {
+  double rows;     ///< of a batch
+  double keep;     ///< candidates wanted of a row
+  double shard;    ///< keys
+  double threads;  ///< of the rank
+  double tile;     ///< keys of a BLAS tile for each thread
+};
+
+/// Memory that a path takes for it, as a plan adds it up.
+struct PassMemory {
+  double step;        ///< keys of a step: made at once where they are not held
+  double beyond;      ///< keys of memory beyond those of a shard that is held
+  double parts;       ///< threads with heads and bins of their own
+  double capacity;    ///< candidates of a row and part, at most
+  double copied;      ///< candidates of a row that are there once more when the pass ends
+  double listed;      ///< candidates' room in a row's list on its way to its owner
+  double row_scores;  ///< scores and weights of a row that are held at once
+};
+
+/// What a path offers.
+struct PathVerbs {
+  bool scores, profile, top_k, second_pass, attention;
+  bool in_pieces;  ///< top-k and attention also of pieces of a sequence in any order, while messages go on
+};
+
+struct Path {
+  char const* name;  ///< of `--path`, and what results record
+  char const* what;  ///< for `--help`
+  KeyLayout keys;
+  PathVerbs verbs;
+  bool scores_apart;          ///< scores are made in a phase of their own, before what takes them
+  int batch_rows;             ///< batches begin at multiples of so many rows where they are cut
+  int step_keys;              ///< keys of a step, at least; 0: a BLAS tile for each thread
+  double quantised_bytes;     ///< a key's column once more
+  char const* unavailable{};  ///< why a build or a processor has it not, and what to do
+  PassMemory (*memory)(PassSize const&);
+
+  /// All that a study asks for.
+  bool whole() const { return verbs.profile && verbs.second_pass; }
+};
+
+/// Keys that passes over packed keys take at a time when they are made or read anew: whole strips and leaves, few enough to stay in the
+/// cache.
+inline constexpr int packed_step = 31 * 512;
+
+inline PassMemory fused_memory(PassSize const& size) {
+  // Few rows share the keys of a step out among threads. Memory is touched as rows fill.
+  double const panels = std::ceil(size.rows / 12.0), parts = std::max(1.0, std::floor(size.threads / panels));
+  double const capacity = std::min(std::min(size.keep, size.shard) + std::max(size.keep / 2.0, 2048.0) + 528.0, size.shard);
+  return {std::min<double>(size.shard, packed_step), 0.0, parts, capacity, 0.0, capacity, 0.0};
+}
+
+inline PassMemory tiled_memory(PassSize const& size) {
+  double const local = std::min(size.keep, size.shard);
+  double const capacity = std::min(local + std::max(size.keep / 4.0, 1024.0) + 2.0 * size.tile, size.shard);
+  return {size.tile, size.tile, 1.0, capacity, local, local, 2.0 * size.tile};
+}
+
+/// Scores live in the cache between the register tile that makes them and what takes them. Hosts.
+inline constexpr Path fused_path{"fused",
+                                 "host kernels that keep scores in cache",
+                                 KeyLayout::packed,
+                                 {true, true, true, true, true, true},
+                                 false,
+                                 1,
+                                 packed_step,
+                                 0.0,
+                                 "is not part of this build or needs AVX2 and FMA; use auto or blas-tile",
+                                 fused_memory};
+
+/// Top-k alone: 8-bit products decide which keys are scored in fp32. Hosts.
+inline constexpr Path screened_path{"screened",
+                                    "8-bit products first",
+                                    KeyLayout::packed,
+                                    {false, false, true, false, false, false},
+                                    false,
+                                    1,
+                                    packed_step,
+                                    1.0,
+                                    "is not part of this build or needs AVX2 and FMA; use auto or blas-tile",
+                                    fused_memory};
+
+/// Tiles of scores in memory, by BLAS, and portable kernels over them. Any space.
+/// OpenBLAS' kernels for AVX2 round a row of a product by its place among twelve: batches begin at multiples of 24, so that a row's place
+/// does not depend on them.
+inline constexpr Path tiles_path{"blas-tile", "portable", KeyLayout::rows, {true, true, true, true, true, false}, true, 24, 0,
+                                 0.0,         "",         tiled_memory};
+
+/// All paths, in the order in which options name them.
+inline constexpr std::array<Path const*, 3> all_paths{&fused_path, &screened_path, &tiles_path};
+
+/// Null for a name that none has.
+inline Path const* find_path(std::string_view name) {
+  auto const at = std::find_if(all_paths.begin(), all_paths.end(), [&](Path const* path) { return name == path->name; });
+  return at == all_paths.end() ? nullptr : *at;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,46 @@
+// Which paths a space has, best first, and what makes their batches.
+#pragma once
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "asymptop/kernels/core/simd.hpp"
+#include "asymptop/kernels/path/batch.hpp"
+#include "asymptop/kernels/path/fused.hpp"
+#include "asymptop/kernels/path/tiles.hpp"
+
+namespace asymptop {
+
+template <class Space>
+struct PathMaker {
+  Path const* path;
+  std::unique_ptr<PathBatch<Space>> (*make)(Space const&, PathRows const&, TileSizes const&);
+  bool fast;  ///< worth its while on this processor
+};
+
+template <class Space, class Batch>
+std::unique_ptr<PathBatch<Space>> make_batch(Space const& space, PathRows const& rows, TileSizes const& tiles) {
+  return std::make_unique<Batch>(space, rows, tiles);
+}
+
+/// The paths of this build, the best first.
+template <class Space>
+std::vector<PathMaker<Space>> path_makers() {
+  std::vector<PathMaker<Space>> all;
+  // nvcc cannot take the host kernels' loops into device code.
+#ifndef KOKKOS_ENABLE_CUDA
+  if constexpr (is_host_space<Space>) {
+    // A processor without fused multiply-adds in vectors runs the fused kernels, but slowly: BLAS is better.
+    constexpr bool fast = simd::width > 4;
+    all.push_back({&fused_path, make_batch<Space, FusedBatch<Space>>, fast});
+    // Screening wins where 8-bit products are an instruction.
+    all.insert(simd::has_dot4 ? all.begin() : all.end(), {&screened_path, make_batch<Space, ScreenedBatch<Space>>, fast});
+  }
+#endif
+  all.push_back({&tiles_path, make_batch<Space, TiledBatch<Space>>, true});
+  return all;
+}
+
+}  // namespace asymptop

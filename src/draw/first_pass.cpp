@@ -1,0 +1,74 @@
+#include "draw/first_pass.hpp"
+
+namespace asymptop {
+namespace {
+
+using Space = RunSpace;
+
+/// Keys of the sample that first thresholds are guessed from; only shards of many times that are sampled.
+constexpr int guess_sample = 8192, guess_worthwhile = 32;
+
+Phase phase_of(PathPart part) {
+  switch (part) {
+    case PathPart::score:
+      return Phase::score;
+    case PathPart::select:
+      return Phase::select;
+    case PathPart::refine:
+      return Phase::refine;
+    case PathPart::audit:
+      return Phase::audit;
+    case PathPart::attend:
+      return Phase::attend;
+  }
+  return Phase::evaluate;
+}
+
+/// Thresholds to start from, where a sample helps. They leave candidates enough of as few keys as the walk may see.
+void guess_first_thresholds(Space const& space, FirstPass<Space>& pass, ShardTensors<Space>& tensors, KeyWalk const& walk) {
+  auto const keys = walk.keys_of_first_part();
+  if (keys >= std::int64_t{guess_sample} * guess_worthwhile && pass.wants_sample(guess_sample, keys))
+    pass.take_sample(space, tensors.packed_sample(guess_sample / key_group).data(), guess_sample, tensors.size(), keys);
+}
+
+}  // namespace
+
+void walk_keys(Space const& space, KeyPass<Space>& pass, ShardTensors<Space>& tensors, KeyWalk& walk, PhaseTimes& phases) {
+  StepWatch const watch{[&](PathPart part) { phases.stop(phase_of(part)); }, {}};
+  walk.run(pass.step(tensors.resident()), [&](LocalIndex const first, int const count) {
+    phases.between_steps();
+    phases.start();
+    int const padded = pass.padded(count);
+    KeyStep<Space> step{first, count, padded, tensors.key_tile(first, count, padded), {}};
+    if (pass.wants_quantised()) step.quantised = tensors.quantised_keys(first, count);
+    if (pass.wants_values()) step.values = tensors.values(first, count, padded);
+    phases.stop(Phase::generate);
+    pass.add(space, step, watch);
+  });
+  phases.start();
+  pass.finish(space, watch);
+}
+
+ShardRows first_pass(Space const& space, RowBatch const& batch, ShardTensors<Space>& tensors, int keep, bool profile, KeyWalk& walk,
+                     PhaseTimes& phases, std::shared_ptr<FirstPass<Space>>* before) {
+  phases.start();
+  std::shared_ptr<FirstPass<Space>> pass;
+  if (before != nullptr && *before != nullptr && (*before)->clear(space)) pass = *before;
+  if (before != nullptr) before->reset();
+  if (pass == nullptr) pass = batch.path().first_pass(space, {keep, profile});
+  guess_first_thresholds(space, *pass, tensors, walk);
+  phases.stop(Phase::select);
+  walk_keys(space, *pass, tensors, walk, phases);
+  if (auto* const again = pass->again(walk.keys_seen())) {
+    KeyWalk same(walk.seen());
+    walk_keys(space, *again, tensors, same, phases);
+  }
+  phases.start();
+  ShardRows rows{{}, pass->heads(space)};
+  if (profile) rows.moments = pass->moments(space);
+  phases.stop(Phase::select);
+  if (before != nullptr) *before = std::move(pass);
+  return rows;
+}
+
+}  // namespace asymptop

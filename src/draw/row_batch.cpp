@@ -1,0 +1,40 @@
+#include "draw/row_batch.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "config/errors.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Bins that hold the scores of every row, and each row's first one.
+void make_grid(QueryRows const& queries, float bins_per_unit, PathRows& rows) {
+  double largest = 0.0;
+  int count = 0;
+  for (std::size_t i = 0; i < queries.rows(); ++i) {
+    double const low = std::floor(static_cast<double>(queries.low[i]) * static_cast<double>(bins_per_unit)) - 2.0;
+    double const high = std::ceil(static_cast<double>(queries.high[i]) * static_cast<double>(bins_per_unit)) + 2.0;
+    largest = std::max({largest, std::fabs(low), std::fabs(high)});
+    if (!(largest < 4e6) || high - low > 1e6)
+      throw RunError("the logits of a row may range from " + std::to_string(queries.low[i]) + " to " + std::to_string(queries.high[i]) +
+                     ", too wide to profile; check the tensors and --scale");
+    rows.first_bin.push_back(static_cast<int>(low));
+    count = std::max(count, static_cast<int>(high - low) + 1);
+  }
+  rows.grid = {bins_per_unit, count};
+}
+
+}  // namespace
+
+RowBatch::RowBatch(RunSpace const& space, QueryRows const& queries, GroupPlan const& group, Range const& shard, GlobalIndex block)
+    : shard_(shard) {
+  rows_.rows = static_cast<int>(queries.rows());
+  rows_.d = static_cast<int>(group.d);
+  rows_.queries = queries.q.data();
+  make_grid(queries, static_cast<float>(group.bins_per_unit), rows_);
+  for (auto const visible : queries.visible) rows_.limit.push_back(std::clamp<std::int64_t>(visible - shard.begin, 0, shard.size()));
+  path_ = make_path_batch(*group.path, space, rows_, tile_sizes(space, block));
+}
+
+}  // namespace asymptop
