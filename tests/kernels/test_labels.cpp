@@ -98,7 +98,7 @@ TEST_F(Labels, OfAStudyNameTheirComponentAndStep) {
                                                 {"--weights", "product", "--self", "include"}}) {
     auto const result = small_draw(extra);
     ASSERT_EQ(result.cases.size(), 2u);
-    EXPECT_EQ(result.cases[0].tail_mass.size() % 3, 0u);
+    EXPECT_EQ(result.cases[0].real("tail_mass").size() % 3, 0u);
   }
   for (auto const& label : kernels()) EXPECT_TRUE(is_ours_or_kokkos(label)) << "kernel '" << label << "'";
   for (auto const& label : views()) EXPECT_TRUE(is_ours_or_kokkos(label)) << "View '" << label << "'";
