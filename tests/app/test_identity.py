@@ -122,7 +122,7 @@ def test_cases_of_other_options_are_left_out_and_told(copy: tuple[str, Path]) ->
 
 
 def test_merge_notes_what_runs_have_otherwise(tmp_path: Path) -> None:
-    """Root attributes are the first file's; a case of another run carries those that differ, through a second merge too."""
+    """Root attributes are the first file's; a case of another run carries those that differ, after more merges too."""
     for name, sigma, k in (("a", "1", "8"), ("b", "2", "4,8"), ("c", "3", "8")):
         (tmp_path / name).mkdir()
         ran(tmp_path / name, "--n", "64", "--sigma", sigma, "--k", k, *SIZE)
