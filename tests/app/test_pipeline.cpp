@@ -33,7 +33,7 @@ DrawResult draw_in_batches(RunConfig const& config, int rows_per_batch, std::siz
   return run_draw(setup, group, 0);
 }
 
-double seconds_of(DrawResult const& result, Phase phase) { return result.phase_seconds[static_cast<std::size_t>(phase)]; }
+double seconds_of(DrawResult const& result, Phase phase) { return result.phase_seconds.at(0)[static_cast<std::size_t>(phase)]; }
 
 TEST(BatchPipeline, GivesTheNumbersOfOneBatch) {
   for (auto const* path : {"fused", "blas-tile"}) {

@@ -43,7 +43,8 @@ MUTATIONS = (
         "dropped group", "the first pass skips the last 32 keys of a step",
         "kernels/path/fused.hpp",
         "    this->pass_.add(space, keys.keys.data, keys.first, keys.count, between_strips(watch));\n",
-        "    this->pass_.add(space, keys.keys.data, keys.first, std::max(key_group, keys.count - key_group), between_strips(watch));\n",
+        "    this->pass_.add(space, keys.keys.data, keys.first, std::max(key_group, keys.count - key_group), "
+        "between_strips(watch));\n",
         (STUDY_FUSED,),
     ),
     Mutation(
