@@ -3,8 +3,8 @@
 
 #include <Kokkos_Core.hpp>
 
-#include "asymptop/kernels/attend/segments.hpp"
-#include "asymptop/kernels/score/key_tile.hpp"
+#include "../score/key_tile.hpp"
+#include "segments.hpp"
 
 namespace asymptop {
 

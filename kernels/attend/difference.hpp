@@ -13,11 +13,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "asymptop/kernels/attend/segments.hpp"
-#include "asymptop/kernels/core/candidate.hpp"
-#include "asymptop/kernels/core/math.hpp"
-#include "asymptop/kernels/core/work_split.hpp"
-#include "asymptop/kernels/score/walk_panels.hpp"
+#include "../core/candidate.hpp"
+#include "../core/math.hpp"
+#include "../core/work_split.hpp"
+#include "../score/walk_panels.hpp"
+#include "segments.hpp"
 
 namespace asymptop {
 
@@ -31,9 +31,7 @@ struct DifferenceRows {
   std::vector<float> outside;       ///< 1 / Z
   std::vector<float> inside;        ///< -tau / (1 - tau) / Z
 
-  std::size_t at(int row, int head) const {
-    return static_cast<std::size_t>(row) * static_cast<std::size_t>(heads) + static_cast<std::size_t>(head);
-  }
+  std::size_t at(int row, int head) const { return static_cast<std::size_t>(row) * heads + static_cast<std::size_t>(head); }
 };
 
 /// Sums over the keys outside a head, relative to the edge's score: e^y and e^{2y} with y = sigma (s - edge), fixed point with
@@ -162,7 +160,7 @@ class DifferenceMatrix {
 
   /// e^{sigma (s - M)} of the strip's keys that the row sees, then zeros.
   void exponentials(PanelStrip const& place, int r, float const* scores, float* e) const {
-    float const max = rows_.max[static_cast<std::size_t>(place.panel.first_row + r)], sigma = rows_.sigma;
+    float const max = rows_.max[place.panel.first_row + r], sigma = rows_.sigma;
     int const seen = place.seen[r], whole = (place.most + lanes_ - 1) / lanes_ * lanes_;
 #pragma omp simd
     for (int l = 0; l < whole; ++l) e[l] = l < seen ? exp_fp32(sigma * (scores[l] - max)) : 0.0f;
@@ -213,7 +211,7 @@ class DifferenceMatrix {
     for (int h = 0; h < rows_.heads; ++h) {
       float const* sum = columns.data() + h * score_strip;
       std::int64_t* to = sums + h * stride + place.begin;
-      double const factor = scale[static_cast<std::size_t>(h)];
+      double const factor = scale[h];
 #pragma omp simd
       for (int l = 0; l < place.most; ++l) to[l] += to_fixed(static_cast<double>(sum[l]), factor);
     }

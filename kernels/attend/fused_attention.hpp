@@ -8,13 +8,13 @@
 #include <utility>
 #include <vector>
 
-#include "asymptop/kernels/attend/softmax_tree.hpp"
-#include "asymptop/kernels/attend/weigh_panel.hpp"
-#include "asymptop/kernels/core/math.hpp"
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/core/work_split.hpp"
-#include "asymptop/kernels/score/panel.hpp"
-#include "asymptop/kernels/score/walk_panels.hpp"
+#include "../core/math.hpp"
+#include "../core/types.hpp"
+#include "../core/work_split.hpp"
+#include "../score/panel.hpp"
+#include "../score/walk_panels.hpp"
+#include "softmax_tree.hpp"
+#include "weigh_panel.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
@@ -55,13 +55,11 @@ class FusedAttention {
 
   int columns() const { return columns_; }
   /// Subtrees of a row over the keys added so far.
-  SoftmaxRun const& run(int row) const {
-    return split_.key_parts > 1 ? done_[static_cast<std::size_t>(row)] : runs_[0][static_cast<std::size_t>(row)];
-  }
+  SoftmaxRun const& run(int row) const { return split_.key_parts > 1 ? done_[row] : runs_[0][row]; }
   /// Keys that went into a row's sums.
   std::int64_t seen(int row) const {
     std::int64_t keys = 0;
-    for (auto const& part : seen_) keys += part[static_cast<std::size_t>(row)];
+    for (auto const& part : seen_) keys += part[row];
     return keys;
   }
   void clear() {
@@ -77,7 +75,7 @@ class FusedAttention {
   void work(int worker, float const* packed, float const* values, GlobalIndex first, int count, Between const& between) {
     auto const part = worker / split_.row_parts;
     auto const keys = part_of(count, part, split_.key_parts, leaf_);
-    std::vector<float> out(static_cast<std::size_t>(panel_rows) * static_cast<std::size_t>(columns_));
+    std::vector<float> out(static_cast<std::size_t>(panel_rows) * columns_);
     walk_panels(queries_, limit_, packed, first, keys, leaf_, worker % split_.row_parts, split_.row_parts,
                 [&](PanelStrip const& place, float* scores) {
                   leaf(static_cast<std::size_t>(part), place, scores, values + static_cast<std::ptrdiff_t>(place.begin) * queries_.d,
@@ -99,7 +97,7 @@ class FusedAttention {
     simd::weigh_panel(panel.rows, scores, score_strip, values, queries_.d, place.most, out, columns_);
     for (int r = 0; r < panel.rows; ++r) {
       if (place.seen[r] == 0) continue;
-      auto const row = static_cast<std::size_t>(panel.first_row + r);
+      std::size_t const row = panel.first_row + r;
       runs_[part][row].push(node[r], out + r * columns_, columns_);
       seen_[part][row] += place.seen[r];
     }

@@ -7,10 +7,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "asymptop/kernels/attend/second_pass.hpp"
-#include "asymptop/kernels/attend/weigh_panel.hpp"
-#include "asymptop/kernels/core/work_split.hpp"
-#include "asymptop/kernels/score/panel.hpp"
+#include "../core/work_split.hpp"
+#include "../score/panel.hpp"
+#include "second_pass.hpp"
+#include "weigh_panel.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
@@ -67,18 +67,18 @@ class FusedSecondPass {
     auto const panels = part_of(static_cast<int>(queries_.panels.size()), worker % split_.row_parts, split_.row_parts);
     auto const keys = part_of(count, worker / split_.row_parts, split_.key_parts, options_.strip);
     Scratch scratch;
-    std::vector<float> out(static_cast<std::size_t>(panel_rows * columns_));
+    std::vector<float> out(panel_rows * columns_);
     for (int begin = keys.begin; begin < keys.end; begin += options_.strip) {
       int const here = std::min(options_.strip, keys.end - begin);
       for (int p = panels.begin; p < panels.end; ++p) {
-        auto const& panel = queries_.panels[static_cast<std::size_t>(p)];
+        auto const& panel = queries_.panels[p];
         Place place{panel,
                     values == nullptr ? nullptr : values + static_cast<std::ptrdiff_t>(begin) * queries_.d,
                     first + static_cast<LocalIndex>(begin),
                     here,
                     {}};
         for (int r = 0; r < panel.rows; ++r) {
-          auto const left = limit[static_cast<std::size_t>(panel.first_row + r)] - static_cast<std::int64_t>(place.first);
+          auto const left = limit[panel.first_row + r] - static_cast<std::int64_t>(place.first);
           place.seen[r] = static_cast<int>(std::clamp<std::int64_t>(left, 0, here));
         }
         simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + static_cast<std::ptrdiff_t>(begin) * queries_.d,

@@ -4,8 +4,8 @@
 #include <Kokkos_Core.hpp>
 #include <vector>
 
-#include "asymptop/kernels/attend/segments.hpp"
-#include "asymptop/kernels/profile/probes.hpp"
+#include "../profile/probes.hpp"
+#include "segments.hpp"
 
 namespace asymptop {
 

@@ -10,12 +10,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "asymptop/kernels/core/candidate.hpp"
-#include "asymptop/kernels/core/math.hpp"
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/profile/profile_top_k.hpp"
-#include "asymptop/kernels/profile/score_bins.hpp"
-#include "asymptop/kernels/score/gemm.hpp"
+#include "../core/candidate.hpp"
+#include "../core/math.hpp"
+#include "../core/types.hpp"
+#include "../profile/profile_top_k.hpp"
+#include "../profile/score_bins.hpp"
+#include "../score/gemm.hpp"
 
 namespace asymptop {
 

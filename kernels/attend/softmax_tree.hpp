@@ -13,7 +13,7 @@
 #include <limits>
 #include <vector>
 
-#include "asymptop/kernels/core/math.hpp"
+#include "../core/math.hpp"
 
 namespace asymptop {
 
@@ -33,8 +33,8 @@ class SoftmaxRun {
     while (at > 0 && nodes_[at - 1].first > node.first) --at;  // most come in ascending order
     auto const slot = take_slot(columns);
     std::copy_n(values, columns, values_.begin() + static_cast<std::ptrdiff_t>(slot) * columns);
-    nodes_.insert(nodes_.begin() + static_cast<std::ptrdiff_t>(at), node);
-    slots_.insert(slots_.begin() + static_cast<std::ptrdiff_t>(at), slot);
+    nodes_.insert(nodes_.begin() + at, node);
+    slots_.insert(slots_.begin() + at, slot);
     for (;;) {
       if (at + 1 < nodes_.size() && are_siblings(nodes_[at], nodes_[at + 1])) {
         combine_with_next(at, columns);
@@ -57,9 +57,7 @@ class SoftmaxRun {
   }
 
   std::vector<SoftmaxNode> const& nodes() const { return nodes_; }
-  float const* values(std::size_t node, int columns) const {
-    return values_.data() + static_cast<std::size_t>(slots_[node]) * static_cast<std::size_t>(columns);
-  }
+  float const* values(std::size_t node, int columns) const { return values_.data() + static_cast<std::size_t>(slots_[node]) * columns; }
   void clear() {
     nodes_.clear();
     slots_.clear();
@@ -87,7 +85,7 @@ class SoftmaxRun {
 
   /// Node `at` and the one after it become one. Always left op right, whichever came first.
   void combine_with_next(std::size_t at, int columns) {
-    auto const width = static_cast<std::size_t>(columns);
+    std::size_t const width = columns;
     auto& left = nodes_[at];
     auto const& right = nodes_[at + 1];
     float const max = left.max > right.max ? left.max : right.max;
@@ -100,8 +98,8 @@ class SoftmaxRun {
     left.max = max;
     ++left.level;
     free_.push_back(slots_[at + 1]);
-    nodes_.erase(nodes_.begin() + static_cast<std::ptrdiff_t>(at) + 1);
-    slots_.erase(slots_.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+    nodes_.erase(nodes_.begin() + at + 1);
+    slots_.erase(slots_.begin() + at + 1);
   }
 
   std::vector<SoftmaxNode> nodes_;

@@ -3,8 +3,8 @@
 
 #include <cstddef>
 
-#include "asymptop/kernels/core/simd.hpp"
-#include "asymptop/kernels/score/panel.hpp"
+#include "../core/simd.hpp"
+#include "../score/panel.hpp"
 
 namespace asymptop {
 namespace simd {

@@ -3,7 +3,7 @@
 
 #include <Kokkos_Core.hpp>
 
-#include "asymptop/kernels/attend/segments.hpp"
+#include "segments.hpp"
 
 namespace asymptop {
 

@@ -4,8 +4,8 @@
 #include <Kokkos_Core.hpp>
 #include <cstdint>
 
-#include "asymptop/kernels/core/math.hpp"
-#include "asymptop/kernels/core/types.hpp"
+#include "math.hpp"
+#include "types.hpp"
 
 namespace asymptop {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "asymptop/kernels/core/types.hpp"
+#include "types.hpp"
 
 namespace asymptop {
 

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "asymptop/kernels/core/rounding.hpp"
+#include "rounding.hpp"
 
 namespace asymptop {
 
@@ -89,7 +89,7 @@ double pairwise_sum(std::int64_t n, Term const term, Round const round) {
   constexpr std::int64_t leaves = 1024;
   alignas(64) double first[leaves], second[leaves / 2];
   std::vector<double> sums;
-  sums.reserve(static_cast<std::size_t>((n + leaves - 1) / leaves));
+  sums.reserve((n + leaves - 1) / leaves);
   for (std::int64_t begin = 0; begin < n; begin += leaves) {
     auto const count = std::min(leaves, n - begin);
 #pragma omp simd
@@ -97,7 +97,7 @@ double pairwise_sum(std::int64_t n, Term const term, Round const round) {
     sums.push_back(fold_pairs(first, second, count, round));
   }
   std::vector<double> buffer((sums.size() + 1) / 2);
-  return fold_pairs(sums.data(), buffer.data(), static_cast<std::int64_t>(sums.size()), round);
+  return fold_pairs(sums.data(), buffer.data(), std::ssize(sums), round);
 }
 
 /// term(i) >= 0 for i in [0, n), n >= 1.
@@ -106,7 +106,7 @@ double blocked_sum(std::int64_t n, std::int64_t block, Term const& term, Roundin
   std::vector<double> sums;
   for (std::int64_t begin = 0; begin < n; begin += block) sums.push_back(sequential_sum(begin, std::min(n, begin + block), term, round));
   std::vector<double> buffer((sums.size() + 1) / 2);
-  return fold_pairs(sums.data(), buffer.data(), static_cast<std::int64_t>(sums.size()), round);
+  return fold_pairs(sums.data(), buffer.data(), std::ssize(sums), round);
 }
 
 /// Sum of term(i) >= 0 for i in [0, n), n >= 1.

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "asymptop/kernels/core/math.hpp"
+#include "math.hpp"
 
 namespace asymptop {
 

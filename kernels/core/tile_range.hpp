@@ -3,7 +3,7 @@
 
 #include <Kokkos_Core.hpp>
 
-#include "asymptop/kernels/core/types.hpp"
+#include "types.hpp"
 
 namespace asymptop {
 

@@ -10,7 +10,7 @@ using Space = Kokkos::DefaultHostExecutionSpace;
 /// Row-major (rows, d) numbers between -2 and 2, from a generator that the C++ standard spells out.
 std::vector<float> random_matrix(int rows, int d, unsigned seed) {
   std::minstd_rand engine(seed);
-  std::vector<float> matrix(static_cast<std::size_t>(rows * d));
+  std::vector<float> matrix(rows * d);
   for (auto& x : matrix) x = static_cast<float>((static_cast<double>(engine()) - 1073741824.0) / 536870912.0);
   return matrix;
 }

@@ -11,7 +11,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "asymptop/kernels/input/philox_normal.hpp"
+#include "philox_normal.hpp"
 
 namespace asymptop {
 

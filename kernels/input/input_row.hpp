@@ -5,11 +5,11 @@
 #include <cmath>
 #include <vector>
 
-#include "asymptop/kernels/core/math.hpp"
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/input/ar1_levels.hpp"
-#include "asymptop/kernels/input/input_kind.hpp"
-#include "asymptop/kernels/input/philox_normal.hpp"
+#include "../core/math.hpp"
+#include "../core/types.hpp"
+#include "ar1_levels.hpp"
+#include "input_kind.hpp"
+#include "philox_normal.hpp"
 
 namespace asymptop {
 

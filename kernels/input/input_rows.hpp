@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "asymptop/kernels/input/input_row.hpp"
-#include "asymptop/kernels/input/philox_lanes.hpp"
+#include "input_row.hpp"
+#include "philox_lanes.hpp"
 
 namespace asymptop {
 
@@ -60,7 +60,7 @@ template <bool uniform>
 void word_rows(RoundKeys const& keys, Stream stream, std::uint64_t first, int count, int d, float* out) {
   int const stride = normal_stride(d);
   // Whole quads, whose last columns may be past the row's.
-  std::vector<float> quads(static_cast<std::size_t>(4 * stride));
+  std::vector<float> quads(4 * stride);
   for (int j = 0; j < count; ++j) {
     auto const row = first + static_cast<std::uint64_t>(j);
     int done = 0;
@@ -75,7 +75,7 @@ void word_rows(RoundKeys const& keys, Stream stream, std::uint64_t first, int co
 template <class Space>
 void student_rows(InputSource<Space> const& source, RoundKeys const& keys, std::uint64_t first, int count, int d, float* out) {
   int const stride = source.stride(d), width = 4 * stride;
-  std::vector<float> normals(static_cast<std::size_t>(packed_keys * width));
+  std::vector<float> normals(packed_keys * width);
   for (int begin = 0; begin < count; begin += packed_keys) {
     int const rows = std::min(packed_keys, count - begin);
     row_normals(keys, source.stream, first + static_cast<std::uint64_t>(begin), rows, width, normals.data());
@@ -94,7 +94,7 @@ void student_rows(InputSource<Space> const& source, RoundKeys const& keys, std::
 template <class Space>
 void ar1_rows(InputSource<Space> const& source, RoundKeys const& keys, std::uint64_t piece, std::uint64_t first, int count, int d,
               float* out) {
-  std::vector<float> rows(static_cast<std::size_t>(rows_together + 1) * static_cast<std::size_t>(d));
+  std::vector<float> rows(static_cast<std::size_t>(rows_together + 1) * d);
   auto const row = [&](int j) { return rows.data() + std::int64_t{j} * d; };
   normal_rows(keys, source.stream, piece, rows_together, d, row(0));
   input_row(source, piece, d, row(0));

@@ -7,10 +7,10 @@
 #include <cmath>
 #include <vector>
 
-#include "asymptop/kernels/core/pack_keys.hpp"
-#include "asymptop/kernels/input/input_rows.hpp"
-#include "asymptop/kernels/input/normal_packed.hpp"
-#include "asymptop/kernels/input/normal_tile.hpp"
+#include "../core/pack_keys.hpp"
+#include "input_rows.hpp"
+#include "normal_packed.hpp"
+#include "normal_tile.hpp"
 
 namespace asymptop {
 
@@ -68,7 +68,7 @@ void fill_input_packed(Space const& space, InputSource<Space> const& source, Glo
                          Kokkos::RangePolicy<Space, Kokkos::IndexType<GlobalIndex>>(space, 0, (rows + rows_together - 1) / rows_together),
                          [=](GlobalIndex const g) {
                            auto const begin = g * rows_together, here = std::min<GlobalIndex>(rows_together, rows - begin);
-                           std::vector<float> made(static_cast<std::size_t>(here * d));
+                           std::vector<float> made(here * d);
                            make_rows(source, keys, static_cast<std::uint64_t>(first + begin), static_cast<int>(here), d, made.data());
                            pack_keys(made.data(), here, d, packed + begin * d);
                          });

@@ -10,7 +10,7 @@
 #include <cstring>
 #include <utility>
 
-#include "asymptop/kernels/core/math.hpp"
+#include "../core/math.hpp"
 
 #if defined(__SSE2__)
 #include <immintrin.h>

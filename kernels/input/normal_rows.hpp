@@ -3,8 +3,8 @@
 
 #include <Kokkos_Core.hpp>
 
-#include "asymptop/kernels/core/candidate.hpp"
-#include "asymptop/kernels/input/philox_normal.hpp"
+#include "../core/candidate.hpp"
+#include "philox_normal.hpp"
 
 namespace asymptop {
 

@@ -4,8 +4,8 @@
 #include <Kokkos_Core.hpp>
 #include <algorithm>
 
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/input/philox_lanes.hpp"
+#include "../core/types.hpp"
+#include "philox_lanes.hpp"
 
 namespace asymptop {
 

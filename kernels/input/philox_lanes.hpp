@@ -1,7 +1,7 @@
 // The generator for 32 keys at once: lanes are keys, so that results are whole vectors of packed columns.
 #pragma once
 
-#include "asymptop/kernels/input/philox_normal.hpp"
+#include "philox_normal.hpp"
 
 namespace asymptop {
 

@@ -6,8 +6,8 @@
 #include <Kokkos_Core.hpp>
 #include <cstdint>
 
-#include "asymptop/kernels/core/math.hpp"
-#include "asymptop/kernels/input/lanes.hpp"
+#include "../core/math.hpp"
+#include "lanes.hpp"
 
 namespace asymptop {
 
@@ -34,7 +34,7 @@ struct Stream {
 /// the stream's key is itself an output of Philox.
 inline Stream tensor_stream(std::uint64_t seed, std::uint64_t draw, std::int64_t n, std::int64_t d, Tensor tensor) {
   r123::Philox4x32 philox;
-  auto const size = static_cast<std::uint64_t>(n);
+  std::uint64_t const size = n;
   auto const high = static_cast<std::uint32_t>(size >> 32);
   r123::Philox4x32::ukey_type key = {{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)}};
   r123::Philox4x32::ctr_type const sizes = {

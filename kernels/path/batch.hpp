@@ -8,15 +8,15 @@
 #include <variant>
 #include <vector>
 
-#include "asymptop/kernels/attend/second_pass.hpp"
-#include "asymptop/kernels/attend/softmax_tree.hpp"
-#include "asymptop/kernels/core/candidate.hpp"
-#include "asymptop/kernels/path/path.hpp"
-#include "asymptop/kernels/profile/score_bins.hpp"
-#include "asymptop/kernels/score/key_tile.hpp"
-#include "asymptop/kernels/score/quantised.hpp"
-#include "asymptop/kernels/score/score_tile.hpp"
-#include "asymptop/kernels/topk/row_heads.hpp"
+#include "../attend/second_pass.hpp"
+#include "../attend/softmax_tree.hpp"
+#include "../core/candidate.hpp"
+#include "../profile/score_bins.hpp"
+#include "../score/key_tile.hpp"
+#include "../score/quantised.hpp"
+#include "../score/score_tile.hpp"
+#include "../topk/row_heads.hpp"
+#include "path.hpp"
 
 namespace asymptop {
 

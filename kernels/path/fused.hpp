@@ -7,13 +7,13 @@
 #include <utility>
 #include <vector>
 
-#include "asymptop/kernels/attend/audit.hpp"
-#include "asymptop/kernels/attend/fused_attention.hpp"
-#include "asymptop/kernels/attend/fused_second_pass.hpp"
-#include "asymptop/kernels/path/batch.hpp"
-#include "asymptop/kernels/profile/fused_first_pass.hpp"
-#include "asymptop/kernels/score/score_packed.hpp"
-#include "asymptop/kernels/topk/screened_pass.hpp"
+#include "../attend/audit.hpp"
+#include "../attend/fused_attention.hpp"
+#include "../attend/fused_second_pass.hpp"
+#include "../profile/fused_first_pass.hpp"
+#include "../score/score_packed.hpp"
+#include "../topk/screened_pass.hpp"
+#include "batch.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
@@ -99,7 +99,7 @@ class FusedAgain final : public KeyPass<Space> {
  public:
   FusedAgain(FusedRows<Space> const& all, std::vector<int> rows, int keep) : rows_(std::move(rows)), queries_(all.packed(rows_)) {
     std::vector<std::int64_t> limits;
-    for (int const row : rows_) limits.push_back(all.limit[static_cast<std::size_t>(row)]);
+    for (int const row : rows_) limits.push_back(all.limit[row]);
     pass_ = std::make_unique<FusedFirstPass<Space>>(queries_, typename FusedFirstPass<Space>::Options{keep, false, all.grid, all.threads},
                                                     all.first_bin, std::move(limits));
   }

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/core/simd.hpp"
-#include "asymptop/kernels/path/batch.hpp"
-#include "asymptop/kernels/path/fused.hpp"
-#include "asymptop/kernels/path/tiles.hpp"
+#include "../core/simd.hpp"
+#include "batch.hpp"
+#include "fused.hpp"
+#include "tiles.hpp"
 
 namespace asymptop {
 

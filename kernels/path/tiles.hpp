@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/attend/audit.hpp"
-#include "asymptop/kernels/path/batch.hpp"
-#include "asymptop/kernels/profile/profile_top_k.hpp"
-#include "asymptop/kernels/topk/radix_sort.hpp"
+#include "../attend/audit.hpp"
+#include "../profile/profile_top_k.hpp"
+#include "../topk/radix_sort.hpp"
+#include "batch.hpp"
 
 namespace asymptop {
 

@@ -10,12 +10,12 @@
 #include <numeric>
 #include <vector>
 
-#include "asymptop/kernels/core/simd.hpp"
-#include "asymptop/kernels/core/work_split.hpp"
-#include "asymptop/kernels/profile/profile_top_k.hpp"
-#include "asymptop/kernels/score/panel.hpp"
-#include "asymptop/kernels/score/walk_panels.hpp"
-#include "asymptop/kernels/topk/streamed_heads.hpp"
+#include "../core/simd.hpp"
+#include "../core/work_split.hpp"
+#include "../score/panel.hpp"
+#include "../score/walk_panels.hpp"
+#include "../topk/streamed_heads.hpp"
+#include "profile_top_k.hpp"
 
 namespace asymptop {
 
@@ -140,9 +140,9 @@ class FusedFirstPass : public StreamedHeads {
   /// No bin of the row will count more than packed_limit scores after `count` more. Bins fill slowly: a look at them often spares a flush.
   void make_room(std::size_t part, int row, int count) {
     auto const& profile = profiles_[part];
-    int& fullest = fullest_[part][static_cast<std::size_t>(row)];
+    int& fullest = fullest_[part][row];
     if (fullest + count > packed_limit) {
-      auto const bins = static_cast<std::size_t>(options_.grid.count);
+      std::size_t const bins = options_.grid.count;
       PackedMoments* const words = &profile.packed(row, 0);
       PackedMoments largest = 0;
       for (std::size_t b = 0; b < bins; ++b) largest = words[b] > largest ? words[b] : largest;

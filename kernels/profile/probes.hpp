@@ -6,8 +6,8 @@
 
 #include <Kokkos_Core.hpp>
 
-#include "asymptop/kernels/profile/profile_top_k.hpp"
-#include "asymptop/kernels/profile/score_bins.hpp"
+#include "profile_top_k.hpp"
+#include "score_bins.hpp"
 
 namespace asymptop {
 

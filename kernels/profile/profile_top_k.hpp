@@ -4,10 +4,10 @@
 
 #include <Kokkos_Core.hpp>
 
-#include "asymptop/kernels/core/tile_range.hpp"
-#include "asymptop/kernels/profile/score_bins.hpp"
-#include "asymptop/kernels/topk/add_candidates.hpp"
-#include "asymptop/kernels/topk/candidate_buffer.hpp"
+#include "../core/tile_range.hpp"
+#include "../topk/add_candidates.hpp"
+#include "../topk/candidate_buffer.hpp"
+#include "score_bins.hpp"
 
 namespace asymptop {
 

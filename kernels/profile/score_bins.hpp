@@ -18,9 +18,9 @@
 #include <cmath>
 #include <cstdint>
 
-#include "asymptop/kernels/core/candidate.hpp"
-#include "asymptop/kernels/core/math.hpp"
-#include "asymptop/kernels/core/types.hpp"
+#include "../core/candidate.hpp"
+#include "../core/math.hpp"
+#include "../core/types.hpp"
 
 namespace asymptop {
 
@@ -88,7 +88,7 @@ KOKKOS_FORCEINLINE_FUNCTION PackedMoments pack_moments(std::int32_t r, std::int3
 }
 
 KOKKOS_FORCEINLINE_FUNCTION BinMoments unpack_moments(PackedMoments const p) {
-  auto const count = static_cast<std::int64_t>(p >> packed_count_shift);
+  std::int64_t const count = p >> packed_count_shift;
   auto const biased =
       static_cast<std::int64_t>((p >> packed_first_shift) & ((std::uint64_t{1} << (packed_count_shift - packed_first_shift)) - 1));
   return {count, biased - count * packed_bias, static_cast<std::int64_t>(p & ((std::uint64_t{1} << packed_first_shift) - 1))};

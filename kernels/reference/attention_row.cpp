@@ -1,7 +1,8 @@
-#include "asymptop/kernels/reference/attention_row.hpp"
+#include "attention_row.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 
 namespace asymptop::reference {
@@ -10,8 +11,7 @@ std::vector<double> logits(std::vector<float> const& q, std::vector<float> const
   std::vector<double> result;
   for (std::int64_t j = 0; j < n; ++j) {
     double sum = 0.0;
-    for (std::int64_t c = 0; c < d; ++c)
-      sum += static_cast<double>(q[static_cast<std::size_t>(c)]) * static_cast<double>(keys[static_cast<std::size_t>(j * d + c)]);
+    for (std::int64_t c = 0; c < d; ++c) sum += static_cast<double>(q[c]) * static_cast<double>(keys[j * d + c]);
     result.push_back(factor * sum);
   }
   return result;
@@ -20,9 +20,7 @@ std::vector<double> logits(std::vector<float> const& q, std::vector<float> const
 std::vector<std::int64_t> order(std::vector<double> const& scores) {
   std::vector<std::int64_t> keys(scores.size());
   std::iota(keys.begin(), keys.end(), 0);
-  std::stable_sort(keys.begin(), keys.end(), [&](std::int64_t a, std::int64_t b) {
-    return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
-  });
+  std::stable_sort(keys.begin(), keys.end(), [&](std::int64_t a, std::int64_t b) { return scores[a] > scores[b]; });
   return keys;
 }
 
@@ -38,9 +36,9 @@ std::vector<double> softmax(std::vector<double> const& logits) {
 std::vector<double> top_k_softmax(std::vector<double> const& p, std::vector<std::int64_t> const& order, std::int64_t k) {
   std::vector<double> result(p.size(), 0.0);
   double sum = 0.0;
-  for (std::int64_t i = 0; i < k; ++i) sum += p[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])];
+  for (std::int64_t i = 0; i < k; ++i) sum += p[order[i]];
   for (std::int64_t i = 0; i < k; ++i) {
-    auto const j = static_cast<std::size_t>(order[static_cast<std::size_t>(i)]);
+    std::size_t const j = order[i];
     result[j] = p[j] / sum;
   }
   return result;
@@ -50,7 +48,7 @@ RowErrors errors(std::vector<double> const& p, std::vector<std::int64_t> const& 
                  std::int64_t d) {
   auto const p_hat = top_k_softmax(p, order, k);
   RowErrors result{};
-  for (auto i = static_cast<std::size_t>(k); i < p.size(); ++i) result.tail_mass += p[static_cast<std::size_t>(order[i])];
+  for (std::size_t i = k; i < p.size(); ++i) result.tail_mass += p[order[i]];
   std::vector<double> difference(p.size());
   for (std::size_t j = 0; j < p.size(); ++j) {
     difference[j] = p[j] - p_hat[j];
@@ -82,16 +80,16 @@ RowProfile profile(std::vector<double> const& logits) {
 std::int64_t k_epsilon(std::vector<double> const& p, std::vector<std::int64_t> const& order, double epsilon) {
   // From the small end: the tail is summed itself.
   double tail = 0.0;
-  auto k = static_cast<std::int64_t>(p.size());
-  while (k > 0 && tail + p[static_cast<std::size_t>(order[static_cast<std::size_t>(k - 1)])] <= epsilon) {
-    tail += p[static_cast<std::size_t>(order[static_cast<std::size_t>(k - 1)])];
+  auto k = std::ssize(p);
+  while (k > 0 && tail + p[order[k - 1]] <= epsilon) {
+    tail += p[order[k - 1]];
     --k;
   }
   return k;
 }
 
 std::vector<double> attention(std::vector<double> const& p, std::vector<float> const& values, std::int64_t d) {
-  std::vector<double> result(static_cast<std::size_t>(d), 0.0);
+  std::vector<double> result(d, 0.0);
   for (std::size_t j = 0; j < p.size(); ++j) {
     for (std::size_t c = 0; c < result.size(); ++c) result[c] += p[j] * static_cast<double>(values[j * result.size() + c]);
   }

@@ -7,7 +7,7 @@
 #include <Kokkos_Core.hpp>
 #include <cstddef>
 
-#include "asymptop/kernels/core/types.hpp"
+#include "../core/types.hpp"
 
 #ifdef KOKKOS_ENABLE_CUDA
 #include <cublasLt.h>

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "asymptop/kernels/core/pack_keys.hpp"
-#include "asymptop/kernels/core/simd.hpp"
-#include "asymptop/kernels/core/types.hpp"
+#include "../core/pack_keys.hpp"
+#include "../core/simd.hpp"
+#include "../core/types.hpp"
 
 namespace asymptop {
 
@@ -49,7 +49,7 @@ struct PackedQueries {
   PackedQueries(float const* q, int row_count, int columns) : PackedQueries(q, row_count, columns, row_count) {}
   /// Panels end at multiples of `tile` rows: a tile is cut in the same way in every batch that holds it.
   PackedQueries(float const* q, int row_count, int columns, int tile) : d(columns), rows(row_count) {
-    data.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(d));
+    data.resize(static_cast<std::size_t>(rows) * d);
     for (int first = 0; first < rows; first += tile) add_tile(q, first, rows - first < tile ? rows - first : tile);
   }
 
@@ -59,11 +59,11 @@ struct PackedQueries {
     auto const edge = [&](int p) { return tile_first + static_cast<int>(std::int64_t{tile_rows} * p / count); };
     for (int p = 0; p < count; ++p) {
       int const first = edge(p), end = edge(p + 1);
-      Panel const panel{first, end - first, static_cast<std::size_t>(first) * static_cast<std::size_t>(d)};
+      Panel const panel{first, end - first, static_cast<std::size_t>(first) * d};
       for (int c = 0; c < d; ++c) {
         for (int r = 0; r < panel.rows; ++r)
           data[panel.offset + static_cast<std::size_t>(c * panel.rows + r)] =
-              q[static_cast<std::size_t>(first + r) * static_cast<std::size_t>(d) + static_cast<std::size_t>(c)];
+              q[static_cast<std::size_t>(first + r) * d + static_cast<std::size_t>(c)];
       }
       panels.push_back(panel);
     }

@@ -36,9 +36,9 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/core/simd.hpp"
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/score/panel.hpp"
+#include "../core/simd.hpp"
+#include "../core/types.hpp"
+#include "panel.hpp"
 
 namespace asymptop {
 
@@ -126,11 +126,11 @@ struct QuantisedQueries {
     if (d > quantised_max_d)
       throw std::invalid_argument("screening takes at most " + std::to_string(quantised_max_d) + " columns, not " + std::to_string(d));
     reach = static_cast<float>((16129.0 * d + 2.0) * (1.0 + 0x1p-20));
-    bytes.resize(static_cast<std::size_t>(queries.rows) * static_cast<std::size_t>(steps));
+    bytes.resize(static_cast<std::size_t>(queries.rows) * steps);
     panels.resize(queries.panels.size());
     double largest = 0.0;
     for (std::size_t p = 0; p < panels.size(); ++p) {
-      offset.push_back(static_cast<std::size_t>(queries.panels[p].first_row) * static_cast<std::size_t>(steps));
+      offset.push_back(static_cast<std::size_t>(queries.panels[p].first_row) * steps);
       for (int r = 0; r < queries.panels[p].rows; ++r) largest = std::max(largest, add_row(queries, p, r));
     }
     largest_norm = round_down(0x1p126 / largest);

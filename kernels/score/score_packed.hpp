@@ -4,8 +4,8 @@
 #include <Kokkos_Core.hpp>
 #include <algorithm>
 
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/score/panel.hpp"
+#include "../core/types.hpp"
+#include "panel.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "asymptop/kernels/core/simd.hpp"
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/score/panel.hpp"
+#include "../core/simd.hpp"
+#include "../core/types.hpp"
+#include "panel.hpp"
 
 namespace asymptop {
 

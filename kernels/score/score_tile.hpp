@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/score/gemm.hpp"
+#include "../core/types.hpp"
+#include "gemm.hpp"
 
 namespace asymptop {
 

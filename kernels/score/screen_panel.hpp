@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <utility>
 
-#include "asymptop/kernels/core/simd.hpp"
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/score/panel.hpp"
-#include "asymptop/kernels/score/quantised.hpp"
-#include "asymptop/kernels/score/score_pairs.hpp"
+#include "../core/simd.hpp"
+#include "../core/types.hpp"
+#include "panel.hpp"
+#include "quantised.hpp"
+#include "score_pairs.hpp"
 
 namespace asymptop {
 namespace simd {

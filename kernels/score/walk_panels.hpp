@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/core/work_split.hpp"
-#include "asymptop/kernels/score/panel.hpp"
+#include "../core/types.hpp"
+#include "../core/work_split.hpp"
+#include "panel.hpp"
 
 namespace asymptop {
 
@@ -31,10 +31,10 @@ void walk_panels(PackedQueries const& queries, std::vector<std::int64_t> const& 
   ScoreStrip scores;
   for (int begin = part.begin; begin < part.end; begin += strip) {
     int const here = std::min(strip, part.end - begin);
-    for (auto p = static_cast<std::size_t>(worker); p < queries.panels.size(); p += static_cast<std::size_t>(workers)) {
+    for (std::size_t p = worker; p < queries.panels.size(); p += static_cast<std::size_t>(workers)) {
       PanelStrip place{queries.panels[p], begin, first + begin, 0, {}};
       for (int r = 0; r < place.panel.rows; ++r) {
-        auto const left = limit[static_cast<std::size_t>(place.panel.first_row + r)] - place.first;
+        auto const left = limit[place.panel.first_row + r] - place.first;
         place.seen[r] = static_cast<int>(std::clamp<std::int64_t>(left, 0, here));
         place.most = std::max(place.most, place.seen[r]);
       }

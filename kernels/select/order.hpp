@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "asymptop/kernels/core/candidate.hpp"
+#include "../core/candidate.hpp"
 
 namespace asymptop {
 

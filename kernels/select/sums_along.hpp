@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "asymptop/kernels/profile/score_bins.hpp"
+#include "../profile/score_bins.hpp"
 
 namespace asymptop {
 

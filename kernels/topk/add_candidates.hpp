@@ -3,8 +3,8 @@
 
 #include <Kokkos_Core.hpp>
 
-#include "asymptop/kernels/core/tile_range.hpp"
-#include "asymptop/kernels/topk/candidate_buffer.hpp"
+#include "../core/tile_range.hpp"
+#include "candidate_buffer.hpp"
 
 namespace asymptop {
 

@@ -4,8 +4,8 @@
 #include <Kokkos_Core.hpp>
 #include <limits>
 
-#include "asymptop/kernels/core/candidate.hpp"
-#include "asymptop/kernels/core/types.hpp"
+#include "../core/candidate.hpp"
+#include "../core/types.hpp"
 
 namespace asymptop {
 
@@ -37,7 +37,7 @@ struct CandidateBuffer {
   }
 
   static std::size_t capacity_for(int keep_count, int headroom) {
-    auto const keep_size = static_cast<std::size_t>(keep_count);
+    std::size_t const keep_size = keep_count;
     return keep_size + std::max<std::size_t>(keep_size / 4, 1024) + static_cast<std::size_t>(headroom);
   }
 };

@@ -9,7 +9,7 @@
 #include <functional>
 #include <vector>
 
-#include "asymptop/kernels/core/candidate.hpp"
+#include "../core/candidate.hpp"
 
 namespace asymptop {
 
@@ -49,9 +49,7 @@ inline void sort_candidates(std::vector<PackedCandidate>& candidates, std::vecto
     std::size_t end = i + 1;
     bool ordered = true;
     for (; end < count && candidates[end] >> 32 == candidates[i] >> 32; ++end) ordered = ordered && candidates[end] < candidates[end - 1];
-    if (!ordered)
-      std::sort(candidates.begin() + static_cast<std::ptrdiff_t>(i), candidates.begin() + static_cast<std::ptrdiff_t>(end),
-                std::greater<>());
+    if (!ordered) std::sort(candidates.begin() + i, candidates.begin() + end, std::greater<>());
     i = end;
   }
 }

@@ -10,9 +10,9 @@
 #include <limits>
 #include <vector>
 
-#include "asymptop/kernels/core/candidate.hpp"
-#include "asymptop/kernels/core/simd.hpp"
-#include "asymptop/kernels/core/types.hpp"
+#include "../core/candidate.hpp"
+#include "../core/simd.hpp"
+#include "../core/types.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
@@ -48,18 +48,18 @@ class RowHeads {
   }
 
   /// A guess at the row's keep-th largest score: scores up to it are not taken. The caller must see to it that enough are taken in the end.
-  void guess_threshold(int row, float score) { threshold_[static_cast<std::size_t>(row)] = score; }
+  void guess_threshold(int row, float score) { threshold_[row] = score; }
 
   /// Scores up to it are not taken.
-  float threshold(int row) const { return threshold_[static_cast<std::size_t>(row)]; }
+  float threshold(int row) const { return threshold_[row]; }
 
-  int size(int row) const { return static_cast<int>(fill_[static_cast<std::size_t>(row)]); }
+  int size(int row) const { return static_cast<int>(fill_[row]); }
   float const* scores(int row) const { return scores_.data() + static_cast<std::size_t>(row) * stride_; }
   std::int32_t const* indices(int row) const { return indices_.data() + static_cast<std::size_t>(row) * stride_; }
 
   /// Offers scores of keys first, first + 1, ... to a row; `scores` may be read up to the next multiple of the vector width.
   void add(int row, float const* scores, int count, LocalIndex first) {
-    auto const r = static_cast<std::size_t>(row);
+    std::size_t const r = row;
     if (fill_[r] + burst_ > capacity_) prune(row);
     using namespace simd;
     Floats const threshold = broadcast(threshold_[r]);
@@ -82,7 +82,7 @@ class RowHeads {
 
   /// Offers one score; the row's keys come in ascending order here too.
   void add(int row, float score, LocalIndex key) {
-    auto const r = static_cast<std::size_t>(row);
+    std::size_t const r = row;
     if (fill_[r] + burst_ > capacity_) prune(row);
     auto const at = r * stride_ + fill_[r];
     // Written in any case: whether a score is taken is hard to predict.
@@ -93,7 +93,7 @@ class RowHeads {
 
   /// Prunes a row that holds more than its slack allows between two bursts, so that its threshold is a recent one.
   void settle(int row) {
-    if (fill_[static_cast<std::size_t>(row)] + burst_ > capacity_) prune(row);
+    if (fill_[row] + burst_ > capacity_) prune(row);
   }
 
   /// Keeps the best `keep` of a row that has more, in the order they came, and raises its threshold to the worst of them, or to just
@@ -177,7 +177,7 @@ class RowHeads {
       if (scores[i] == bound) equal.push_back(static_cast<LocalIndex>(indices[i]));
     }
     if (equal.size() <= ties) return;
-    std::nth_element(equal.begin(), equal.begin() + static_cast<std::ptrdiff_t>(ties), equal.end());
+    std::nth_element(equal.begin(), equal.begin() + ties, equal.end());
     std::size_t next = 0;
     for (std::size_t i = 0; i < count; ++i) {
       if (scores[i] == bound) indices[i] = static_cast<std::int32_t>(equal[next++]);

@@ -10,13 +10,13 @@
 #include <utility>
 #include <vector>
 
-#include "asymptop/kernels/core/simd.hpp"
-#include "asymptop/kernels/core/work_split.hpp"
-#include "asymptop/kernels/score/panel.hpp"
-#include "asymptop/kernels/score/quantised.hpp"
-#include "asymptop/kernels/score/score_pairs.hpp"
-#include "asymptop/kernels/score/screen_panel.hpp"
-#include "asymptop/kernels/topk/streamed_heads.hpp"
+#include "../core/simd.hpp"
+#include "../core/work_split.hpp"
+#include "../score/panel.hpp"
+#include "../score/quantised.hpp"
+#include "../score/score_pairs.hpp"
+#include "../score/screen_panel.hpp"
+#include "streamed_heads.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
@@ -46,11 +46,11 @@ class ScreenedPass : public StreamedHeads {
         workers_(static_cast<std::size_t>(split_.workers())) {
     int const panels = static_cast<int>(queries.panels.size());
     for (int w = 0; w < split_.workers(); ++w) {
-      auto& worker = workers_[static_cast<std::size_t>(w)];
+      auto& worker = workers_[w];
       worker.part = static_cast<std::size_t>(w / split_.row_parts);
       worker.panels = part_of(panels, w % split_.row_parts, split_.row_parts);
       worker.bounds.assign(quantised_.panels.begin() + worker.panels.begin, quantised_.panels.begin() + worker.panels.end);
-      worker.applied.assign(static_cast<std::size_t>(queries.rows), std::numeric_limits<float>::quiet_NaN());
+      worker.applied.assign(queries.rows, std::numeric_limits<float>::quiet_NaN());
     }
   }
 
@@ -86,7 +86,7 @@ class ScreenedPass : public StreamedHeads {
   };
 
   void work(int w, float const* packed, QuantisedKeys const& quantised, LocalIndex first, int count) {
-    auto& worker = workers_[static_cast<std::size_t>(w)];
+    auto& worker = workers_[w];
     auto const keys = part_of(count, w / split_.row_parts, split_.key_parts, key_group);
     for (int begin = keys.begin; begin < keys.end; begin += score_strip) {
       Strip const strip{packed + static_cast<std::ptrdiff_t>(begin) * queries_.d, quantised.from(begin / key_group, queries_.d),
@@ -111,15 +111,15 @@ class ScreenedPass : public StreamedHeads {
   Rows apply_thresholds(Worker& worker, Strip const& strip) const {
     int seeing = 0, open = 0;
     for (int p = worker.panels.begin; p < worker.panels.end; ++p) {
-      auto const& panel = queries_.panels[static_cast<std::size_t>(p)];
-      auto& bounds = worker.bounds[static_cast<std::size_t>(p - worker.panels.begin)];
+      auto const& panel = queries_.panels[p];
+      auto& bounds = worker.bounds[p - worker.panels.begin];
       for (int r = 0; r < panel.rows; ++r) {
         int const row = panel.first_row + r;
         bool const sees = seen(row, strip.first, strip.count) > 0;
         float const threshold = sees ? heads_[worker.part].threshold(row) : std::numeric_limits<float>::infinity();
         seeing += sees ? 1 : 0;
         open += threshold == -std::numeric_limits<float>::infinity() ? 1 : 0;
-        auto& applied = worker.applied[static_cast<std::size_t>(row)];
+        auto& applied = worker.applied[row];
         if (applied == threshold) continue;
         bounds.set_threshold(r, threshold);
         applied = threshold;
@@ -131,22 +131,22 @@ class ScreenedPass : public StreamedHeads {
   /// Collects what passes of a strip, group by group. Stops after the group in which too much has, and returns the groups done.
   int screen(Worker& worker, Strip const& strip) const {
     auto& passed = worker.passed;
-    auto const& last = queries_.panels[static_cast<std::size_t>(worker.panels.end - 1)];
-    int const row_count = last.first_row + last.rows - queries_.panels[static_cast<std::size_t>(worker.panels.begin)].first_row;
+    auto const& last = queries_.panels[worker.panels.end - 1];
+    int const row_count = last.first_row + last.rows - queries_.panels[worker.panels.begin].first_row;
     auto const limit = static_cast<std::size_t>(row_count) * score_strip / dense;
     passed.count = 0;
     for (int g = 0; g < strip.groups(); ++g) {
-      passed.begin[static_cast<std::size_t>(g)] = passed.count;
-      bool const fetch = g > 0 && passed.count > passed.begin[static_cast<std::size_t>(g - 1)];
+      passed.begin[g] = passed.count;
+      bool const fetch = g > 0 && passed.count > passed.begin[g - 1];
       screen_group(worker, strip.quantised.from(g, queries_.d), fetch ? strip.group(g - 1, queries_.d) : nullptr);
       if (passed.count > limit) {
         worker.pause = worker.next_pause;
         worker.next_pause = std::min(2 * worker.next_pause, longest_pause);
-        passed.begin[static_cast<std::size_t>(g + 1)] = passed.count;
+        passed.begin[g + 1] = passed.count;
         return g + 1;
       }
     }
-    passed.begin[static_cast<std::size_t>(strip.groups())] = passed.count;
+    passed.begin[strip.groups()] = passed.count;
     worker.next_pause = 1;
     return strip.groups();
   }
@@ -160,10 +160,10 @@ class ScreenedPass : public StreamedHeads {
     for (int p = 0; p < panels; ++p) {
       // A few lines with each tile: many at once would fill the queue of misses and hold up the tile.
       for (int i = fetches * p / panels; i < fetches * (p + 1) / panels; ++i) __builtin_prefetch(fetch + i * 16, 0, 2);
-      auto const panel = static_cast<std::size_t>(worker.panels.begin + p);
+      std::size_t const panel = worker.panels.begin + p;
       auto const& rows = queries_.panels[panel];
       RowKeyPair* const to = passed.reserve(simd::panel_pairs);
-      simd::start_sums(worker.bounds[static_cast<std::size_t>(p)], *keys.bounds, quantised_.reach, bounded, start);
+      simd::start_sums(worker.bounds[p], *keys.bounds, quantised_.reach, bounded, start);
       passed.count += static_cast<std::size_t>(simd::screen_panel_of(rows.rows)(&quantised_.bytes[quantised_.offset[panel]], keys.values,
                                                                                 quantised_.steps, start, rows.first_row, to) -
                                                to);
@@ -176,16 +176,16 @@ class ScreenedPass : public StreamedHeads {
     auto& heads = heads_[worker.part];
     auto const end = static_cast<std::int64_t>(strip.first) + strip.count;
     for (int g = 0; g < groups; ++g) {
-      auto const group_end = passed.begin[static_cast<std::size_t>(g + 1)];
+      auto const group_end = passed.begin[g + 1];
       auto const first = strip.first + static_cast<LocalIndex>(g * key_group);
-      for (auto i = passed.begin[static_cast<std::size_t>(g)]; i < group_end; i += simd::pair_batch) {
+      for (auto i = passed.begin[g]; i < group_end; i += simd::pair_batch) {
         alignas(64) float scores[simd::pair_batch];
         auto const count = std::min(group_end - i, simd::pair_batch);
         simd::score_pairs(lines_, &passed.pairs[i], strip.group(g, queries_.d), count, queries_.d, scores);
         for (std::size_t l = 0; l < count; ++l) {
           int const row = row_of(passed.pairs[i + l]);
           auto const key = first + static_cast<LocalIndex>(key_of(passed.pairs[i + l]));
-          if (static_cast<std::int64_t>(key) < std::min(limit_[static_cast<std::size_t>(row)], end)) heads.add(row, scores[l], key);
+          if (static_cast<std::int64_t>(key) < std::min(limit_[row], end)) heads.add(row, scores[l], key);
         }
       }
     }
@@ -197,7 +197,7 @@ class ScreenedPass : public StreamedHeads {
     int const begin = group * key_group, count = strip.count - begin;
     auto const first = strip.first + static_cast<LocalIndex>(begin);
     for (int p = worker.panels.begin; p < worker.panels.end; ++p) {
-      auto const& panel = queries_.panels[static_cast<std::size_t>(p)];
+      auto const& panel = queries_.panels[p];
       simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], strip.packed + static_cast<std::ptrdiff_t>(begin) * queries_.d,
                                        (count + key_group - 1) / key_group, queries_.d, scores.at, score_strip);
       for (int r = 0; r < panel.rows; ++r) {

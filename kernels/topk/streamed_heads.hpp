@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "asymptop/kernels/core/work_split.hpp"
-#include "asymptop/kernels/score/panel.hpp"
-#include "asymptop/kernels/topk/radix_sort.hpp"
-#include "asymptop/kernels/topk/row_heads.hpp"
+#include "../core/work_split.hpp"
+#include "../score/panel.hpp"
+#include "radix_sort.hpp"
+#include "row_heads.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
@@ -55,7 +55,7 @@ class StreamedHeads {
     Kokkos::parallel_for("Asymptop::topk::guess", Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, workers),
                          [=](int const w) {
                            for (int p = w; p < panels; p += workers)
-                             self->guess_panel(self->queries_.panels[static_cast<std::size_t>(p)], of_worker[w], packed, sample, shard);
+                             self->guess_panel(self->queries_.panels[p], of_worker[w], packed, sample, shard);
                          });
     space.fence();
   }
@@ -64,7 +64,7 @@ class StreamedHeads {
   std::vector<int> short_rows(std::int64_t seen) const {
     std::vector<int> rows;
     for (int row = 0; row < queries_.rows; ++row) {
-      auto const r = static_cast<std::size_t>(row);
+      std::size_t const r = row;
       std::int64_t held = 0;
       for (auto const& heads : heads_) held += heads.size(row);
       if (guessed_[r] != 0 && held < std::min({std::int64_t{keep_}, limit_[r], seen})) rows.push_back(row);
@@ -88,7 +88,7 @@ class StreamedHeads {
  protected:
   /// Keys of [first, first + count) that a row sees.
   int seen(int row, LocalIndex first, int count) const {
-    auto const left = limit_[static_cast<std::size_t>(row)] - static_cast<std::int64_t>(first);
+    auto const left = limit_[row] - static_cast<std::int64_t>(first);
     return static_cast<int>(std::clamp<std::int64_t>(left, 0, count));
   }
 
@@ -111,7 +111,7 @@ class StreamedHeads {
       for (int r = 0; r < panel.rows; ++r) sampled.add(r, strip.at + r * score_strip, count, static_cast<LocalIndex>(first));
     }
     for (int r = 0; r < panel.rows; ++r) {
-      auto const row = static_cast<std::size_t>(panel.first_row + r);
+      std::size_t const row = panel.first_row + r;
       if (limit_[row] < shard) continue;
       sampled.prune(r);
       for (auto& heads : heads_) heads.guess_threshold(static_cast<int>(row), sampled.threshold(r));

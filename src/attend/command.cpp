@@ -6,9 +6,9 @@
 #include <optional>
 #include <utility>
 
-#include "asymptop/kernels/input/philox_normal.hpp"
 #include "attend/file.hpp"
 #include "config/errors.hpp"
+#include "kernels/input/philox_normal.hpp"
 #include "launch/input.hpp"
 #include "launch/left_behind.hpp"
 #include "launch/measurement.hpp"
@@ -86,7 +86,7 @@ class Attend final : public Measurement {
 
   /// Every draw of every case of a set: each team of ranks makes one at a time, all teams at once. False when asked to stop before that.
   bool measure(AttendSet const& set) {
-    auto const own = static_cast<std::size_t>(team_of_rank(comm_.rank(), set.teams, comm_.size()));
+    std::size_t const own = team_of_rank(comm_.rank(), set.teams, comm_.size());
     auto const team = comm_.split(static_cast<int>(own));
     std::optional<RingSequence> sequence;
     auto const draws = static_cast<std::size_t>(config_.draws), teams = static_cast<std::size_t>(set.teams);

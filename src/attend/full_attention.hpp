@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/core/candidate.hpp"
 #include "attend/config.hpp"
 #include "attend/plan.hpp"
 #include "attend/ring_sequence.hpp"
 #include "comm/communicator.hpp"
+#include "kernels/core/candidate.hpp"
 #include "row/residual.hpp"
 
 namespace asymptop {

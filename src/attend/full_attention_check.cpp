@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "asymptop/kernels/input/input_tile.hpp"
-#include "asymptop/kernels/input/philox_normal.hpp"
 #include "attend/full_attention.hpp"
+#include "kernels/input/input_tile.hpp"
+#include "kernels/input/philox_normal.hpp"
 #include "row/row_partial.hpp"
 #include "row/tolerances.hpp"
 
@@ -83,10 +83,10 @@ class DrawCheck {
     rows_.resize(positions_.size());
     auto const width = 1 + heads_, float_width = d_ + (exact_ != nullptr ? d_ : 0) + heads_ * (d_ + 1), number_width = 1 + heads_;
     for (std::size_t at = 0; at * width < integers.size(); ++at) {
-      auto& row = rows_[static_cast<std::size_t>(integers[at * width])];
-      auto from = floats.begin() + static_cast<std::ptrdiff_t>(at * float_width);
+      auto& row = rows_[integers[at * width]];
+      auto from = floats.begin() + (at * float_width);
       auto const take = [&](std::vector<float>& to, std::size_t count) {
-        to.assign(from, from + static_cast<std::ptrdiff_t>(count));
+        to.assign(from, from + count);
         from += static_cast<std::ptrdiff_t>(count);
       };
       take(row.q, d_);
@@ -129,20 +129,20 @@ class DrawCheck {
   /// Keys [first, first + count) of a piece. The fp32 score is the kernels' own chain, so a key is on the same side of an edge.
   void add_keys(std::size_t i, KeyPiece const& piece, std::int64_t first, std::int64_t count, RowPartials& partials) {
     auto const& row = rows_[i];
-    auto const d = static_cast<std::int64_t>(d_);
+    std::int64_t const d = d_;
     std::vector<float> keys(static_cast<std::size_t>(count) * d_), scores(static_cast<std::size_t>(count), 0.0f);
     for (std::int64_t j = 0; j < count; ++j) {
       float const* group = piece.keys + (first + j) / key_group * key_group * d + (first + j) % key_group;
-      auto& score = scores[static_cast<std::size_t>(j)];
+      auto& score = scores[j];
       for (std::int64_t c = 0; c < d; ++c) {
-        float const x = keys[static_cast<std::size_t>(j * d + c)] = group[c * key_group];
-        score = std::fma(row.q[static_cast<std::size_t>(c)], x, score);
+        float const x = keys[j * d + c] = group[c * key_group];
+        score = std::fma(row.q[c], x, score);
       }
     }
     auto const products = reference::logits(row.q, keys, count, d, 1.0);
     double const q_norm = norm(row.q.data(), d);
     for (std::int64_t j = 0; j < count; ++j) {
-      auto const at = static_cast<std::size_t>(j);
+      std::size_t const at = j;
       note(scores_, std::fabs(static_cast<double>(scores[at]) - products[at]) / std::max(q_norm * norm(&keys[at * d_], d), 1e-290));
     }
     float const* values = piece.values + first * d;
@@ -151,7 +151,7 @@ class DrawCheck {
       std::vector<float> some;
       for (std::int64_t j = 0; j < count; ++j) {
         if (!wanted(j)) continue;
-        logits.push_back(sequence_.item().sigma * products[static_cast<std::size_t>(j)]);
+        logits.push_back(sequence_.item().sigma * products[j]);
         some.insert(some.end(), values + j * d, values + (j + 1) * d);
       }
       auto result = partial_of(logits, some, d);
@@ -160,9 +160,7 @@ class DrawCheck {
     };
     partials.all.join(part([](std::int64_t) { return true; }));
     for (std::size_t h = 0; h < heads_; ++h) {
-      auto const inside = [&](std::int64_t j) {
-        return !before(row.edge[h], {scores[static_cast<std::size_t>(j)], piece.first + first + j});
-      };
+      auto const inside = [&](std::int64_t j) { return !before(row.edge[h], {scores[j], piece.first + first + j}); };
       partials.head[h].join(part(inside));
       partials.tail[h].join(part([&](std::int64_t j) { return !inside(j); }));
       for (std::int64_t j = 0; j < count; ++j) partials.inside[h] += inside(j) ? 1 : 0;

@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <variant>
 
-#include "asymptop/kernels/attend/weigh_panel.hpp"
 #include "attend/full_attention.hpp"
+#include "kernels/attend/weigh_panel.hpp"
 
 // nvcc cannot take the host kernels' loops into device code.
 #ifndef KOKKOS_ENABLE_CUDA
@@ -56,7 +56,7 @@ class ExactRows {
     auto* to = &result;
     Kokkos::parallel_for(
         "Asymptop::measure::finish_runs", Kokkos::RangePolicy<Space>(space_, 0, static_cast<int>(rows)), [=](int const row) {
-          auto const at = static_cast<std::size_t>(row);
+          std::size_t const at = row;
           auto& run = self->runs_[at];
           run.finish(self->columns_);
           auto const& node = run.nodes()[0];

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "asymptop/kernels/attend/difference.hpp"
-#include "asymptop/kernels/input/normal_rows.hpp"
 #include "attend/full_attention.hpp"
 #include "comm/exact_sum.hpp"
+#include "kernels/attend/difference.hpp"
+#include "kernels/input/normal_rows.hpp"
 
 #ifndef KOKKOS_ENABLE_CUDA
 
@@ -28,7 +28,7 @@ class DifferenceRing {
         columns_(sequence.comm(), column_tag) {
     for (auto& batch : sequence.batches()) {
       auto const first = static_cast<std::ptrdiff_t>(batch.first), count = static_cast<std::ptrdiff_t>(batch.size());
-      auto const heads = static_cast<std::ptrdiff_t>(heads_);
+      std::ptrdiff_t const heads = heads_;
       DifferenceRows rows;
       rows.heads = static_cast<int>(heads_);
       rows.sigma = static_cast<float>(sequence.item().sigma);
@@ -89,7 +89,7 @@ class DifferenceRing {
     sequence_.keys_go_round(
         times_, AttendPhase::norms,
         [&](int source, std::vector<KeyPiece> const& pieces, auto const& poll) {
-          auto const stride = static_cast<std::ptrdiff_t>(sequence_.rows_of(source));
+          std::ptrdiff_t const stride = sequence_.rows_of(source);
           for_each(pieces, [&](std::size_t b, KeyPiece const& piece, int count) {
             matrix(b).multiply(space_, piece.keys, piece.first, count, vectors_.current().data() + piece.offset, stride, scales[b], sums[b],
                                poll);
@@ -120,8 +120,8 @@ class DifferenceRing {
       }
       mine.assign(heads_ * rows, 0);
       for_each(pieces, [&](std::size_t b, KeyPiece const& piece, int count) {
-        auto const first = static_cast<std::ptrdiff_t>(batches_[b].first * heads_);
-        std::vector<float> const part(y.begin() + first, y.begin() + first + static_cast<std::ptrdiff_t>(batches_[b].size() * heads_));
+        std::ptrdiff_t const first = batches_[b].first * heads_;
+        std::vector<float> const part(y.begin() + first, y.begin() + first + (batches_[b].size() * heads_));
         matrix(b).multiply_transposed(space_, piece.keys, piece.first, count, part, scale, mine.data() + piece.offset,
                                       static_cast<std::ptrdiff_t>(rows), poll);
       });

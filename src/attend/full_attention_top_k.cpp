@@ -1,11 +1,12 @@
 // Top-k attention of all rows, batch by batch: keys go round for the selection, then values for the sums over its winners.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
-#include "asymptop/kernels/attend/winners.hpp"
-#include "asymptop/kernels/topk/radix_sort.hpp"
 #include "attend/full_attention.hpp"
 #include "draw/row_batch.hpp"
+#include "kernels/attend/winners.hpp"
+#include "kernels/topk/radix_sort.hpp"
 
 #ifndef KOKKOS_ENABLE_CUDA
 
@@ -61,7 +62,7 @@ class BatchWinners {
         };
         for (auto it = at(piece.first), end = at(piece.first + piece.count); it != end; ++it)
           inside.push_back(pack(score_of(*it), index_of(*it) - static_cast<LocalIndex>(piece.first)));
-        offset.push_back(static_cast<std::int64_t>(inside.size()));
+        offset.push_back(std::ssize(inside));
       }
       Winners<Space> const winners{to_device(space, "Asymptop::measure::winners", inside),
                                    to_device(space, "Asymptop::measure::winner_offset", offset),

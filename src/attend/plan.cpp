@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <sstream>
 
 #include "config/errors.hpp"
@@ -46,7 +47,7 @@ std::string reason_to_skip(double bytes_per_rank, AttendSet const& set, Machine 
 int choose_teams(AttendSet const& set, AttendConfig const& config, Machine const& machine) {
   if (config.groups > 0) return config.groups;
   auto const& c = set.cases.front();
-  auto const draws = static_cast<std::int64_t>(set.cases.size()) * config.draws;
+  auto const draws = std::ssize(set.cases) * config.draws;
   int best = 1;
   double fewest = INFINITY;
   for (int teams = 1; teams <= std::min<std::int64_t>(machine.ranks, draws); ++teams) {
@@ -74,7 +75,7 @@ AttendCase make_case(AttendConfig const& config, InputShape const& input, std::i
   c.sigma_law = "measured";
   c.mask = mask;
   if (source.law >= 0) {
-    auto const& law = config.sigma[static_cast<std::size_t>(source.law)];
+    auto const& law = config.sigma[source.law];
     c.sigma_law = law.text();
     c.sigma = law(n);
     option_table().check_at(for_attend, "sigma", "--sigma", c.sigma_law, c.sigma, n);
@@ -90,8 +91,7 @@ AttendCase make_case(AttendConfig const& config, InputShape const& input, std::i
   c.k = c.k_of_law;
   std::sort(c.k.begin(), c.k.end());
   c.k.erase(std::unique(c.k.begin(), c.k.end()), c.k.end());
-  auto const of =
-      source.law >= 0 ? "sigma" + config.sigma[static_cast<std::size_t>(source.law)].word() : "head" + std::to_string(source.head);
+  auto const of = source.law >= 0 ? "sigma" + config.sigma[source.law].word() : "head" + std::to_string(source.head);
   c.id = "n" + std::to_string(n) + "-d" + std::to_string(d) + "-" + of + (mask == Mask::causal ? "-causal" : "-full");
   return c;
 }
@@ -144,7 +144,7 @@ double selection_bytes_per_row(std::int64_t keep) {
 AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Machine const& machine) {
   AttendPlan plan;
   auto const sources = sources_of(config, input);
-  auto const draws = static_cast<std::int64_t>(sources.size()) * config.draws;
+  auto const draws = std::ssize(sources) * config.draws;
   if (config.groups > std::min<std::int64_t>(machine.ranks, draws)) {
     throw UsageError("--groups", std::to_string(config.groups),
                      machine.ranks <= draws ? "is more than there are ranks (" + std::to_string(machine.ranks) + ")"

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "attend/file.hpp"
@@ -45,7 +46,7 @@ Json record(MeasuredAttention const& c, char const* metric, std::string const& p
   if (c.item.head >= 0) json["head"] = c.item.head;
   json["mask"] = name_of(c.item.mask);
   add_estimate(json, metric, parameter, k_law, value);
-  json["rows"] = c.item.n * static_cast<std::int64_t>(c.draws.size());
+  json["rows"] = c.item.n * std::ssize(c.draws);
   json["draws"] = c.draws.size();
   json["verdict"] = c.verdict();
   json["ranks"] = c.ranks;

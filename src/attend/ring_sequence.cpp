@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "asymptop/kernels/input/normal_packed.hpp"
-#include "asymptop/kernels/input/normal_tile.hpp"
+#include "kernels/input/normal_packed.hpp"
+#include "kernels/input/normal_tile.hpp"
 
 // Packed keys are for hosts.
 #ifndef KOKKOS_ENABLE_CUDA
@@ -67,7 +67,7 @@ void RingSequence::load_run(Range const& run, std::uint64_t seed, std::int64_t d
     file_->read_queries(item_.head, run.begin, run.size(), queries);
     file_->read_values(item_.head, run.begin, run.size(), values);
     constexpr GlobalIndex piece = 4096;  // whole groups
-    std::vector<float> rows(static_cast<std::size_t>(std::min(piece, run.size()) * d_));
+    std::vector<float> rows(std::min(piece, run.size()) * d_);
     for (GlobalIndex done = 0; done < run.size(); done += piece) {
       auto const here = std::min(piece, run.size() - done);
       file_->read_keys(item_.head, run.begin + done, here, rows.data());
@@ -95,7 +95,7 @@ std::size_t RingSequence::key_items(int rank) const {
 }
 
 GlobalIndex RingSequence::position(std::size_t row) const {
-  auto left = static_cast<GlobalIndex>(row);
+  GlobalIndex left = row;
   for (auto const& run : runs(comm_.rank())) {
     if (left < run.size()) return run.begin + left;
     left -= run.size();
@@ -107,7 +107,7 @@ QueryBatch RingSequence::batch(std::size_t first, std::size_t count) const {
   QueryBatch batch{first, PackedQueries(query(first), static_cast<int>(count), d_, leaf_), {}};
   std::size_t offset = 0;
   for (auto const& run : runs(comm_.rank())) {
-    auto const size = static_cast<std::size_t>(run.size());
+    std::size_t const size = run.size();
     for (auto row = std::max(first, offset); row < std::min(first + count, offset + size); ++row)
       batch.limit.push_back(visible(run.begin + static_cast<GlobalIndex>(row - offset)));
     offset += size;

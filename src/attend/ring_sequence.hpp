@@ -8,13 +8,13 @@
 #include <utility>
 #include <vector>
 
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/score/panel.hpp"
 #include "attend/plan.hpp"
 #include "comm/communicator.hpp"
 #include "comm/ring.hpp"
 #include "comm/timing.hpp"
 #include "draw/run_paths.hpp"
+#include "kernels/core/types.hpp"
+#include "kernels/score/panel.hpp"
 #include "shard/partition.hpp"
 #include "shard/run_space.hpp"
 #include "shard/tensor_file.hpp"
@@ -98,7 +98,7 @@ class RingSequence {
   /// Rows [first, first + count) of this rank, cut into panels as the sequence has them when `first` is a multiple of leaf().
   QueryBatch batch(std::size_t first, std::size_t count) const;
   /// Rows of a batch that keeps all threads busy: whole leaves.
-  std::size_t batch_rows() const { return static_cast<std::size_t>(score_strip) * static_cast<std::size_t>(threads_); }
+  std::size_t batch_rows() const { return static_cast<std::size_t>(score_strip) * threads_; }
   std::vector<QueryBatch> batches() const;
   /// Its verbs: those of the best path that takes keys in pieces.
   std::unique_ptr<PathBatch<Space>> on_path(QueryBatch const& batch) const;

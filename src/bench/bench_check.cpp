@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <sstream>
 
-#include "asymptop/kernels/reference/attention_row.hpp"
 #include "draw/row_batch.hpp"
+#include "kernels/reference/attention_row.hpp"
 #include "row/row_partial.hpp"
 #include "row/tolerances.hpp"
 
@@ -27,10 +28,10 @@ class AnswerCheck {
  public:
   AnswerCheck(BenchProblem const& problem, std::vector<int> const& rows, BenchAnswer const& answer)
       : problem_(problem), rows_(rows), answer_(answer), checked_(rows.size()), partials_(rows.size()) {
-    auto const d = static_cast<std::size_t>(problem.item.d);
+    std::size_t const d = problem.item.d;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      auto const first = problem.queries.q.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(rows[i]) * d);
-      checked_[i].q.assign(first, first + static_cast<std::ptrdiff_t>(d));
+      auto const first = problem.queries.q.begin() + (static_cast<std::size_t>(rows[i]) * d);
+      checked_[i].q.assign(first, first + d);
       checked_[i].q_norm = norm(checked_[i].q.data(), problem.item.d);
     }
   }
@@ -51,7 +52,7 @@ class AnswerCheck {
   void share_lists() {
     std::vector<float> scores;
     std::vector<std::int64_t> indices;
-    auto const k = static_cast<std::size_t>(problem_.item.k);
+    std::size_t const k = problem_.item.k;
     std::int64_t wrong = 0;
     for (auto const& row : answer_.rows) {
       wrong += row.top_k.size() == k ? 0 : 1;
@@ -65,9 +66,9 @@ class AnswerCheck {
     }
     scores = problem_.comm.all_gather(scores);
     indices = problem_.comm.all_gather(indices);
-    std::vector<std::int64_t> counts{wrong, static_cast<std::int64_t>(answer_.rows.size())};
+    std::vector<std::int64_t> counts{wrong, std::ssize(answer_.rows)};
     problem_.comm.sum(counts);
-    wrong_lists_ = counts[0] + std::abs(counts[1] - static_cast<std::int64_t>(rows_.size()));
+    wrong_lists_ = counts[0] + std::abs(counts[1] - std::ssize(rows_));
     if (scores.size() != k * rows_.size()) wrong_lists_ += wrong_lists_ == 0 ? 1 : 0;
     if (!lists_usable()) return;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
@@ -91,13 +92,13 @@ class AnswerCheck {
       auto const keys = to_host(tensors.keys(static_cast<LocalIndex>(first), count, tile));
       auto const values = attends() ? to_host(tensors.values(static_cast<LocalIndex>(first), count, tile)) : decltype(keys){};
       int const pieces = (count + piece_keys - 1) / piece_keys;
-      std::vector<PieceResult> results(static_cast<std::size_t>(pieces * items));
-      Kokkos::parallel_for(
-          "Asymptop::measure::check", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, pieces * items), [&](int const e) {
-            int const begin = e / items * piece_keys, end = std::min(count, begin + piece_keys);
-            results[static_cast<std::size_t>(e)] = check_piece(static_cast<std::size_t>(e % items), first + begin, end - begin,
-                                                               &keys(begin, 0), attends() ? &values(begin, 0) : nullptr);
-          });
+      std::vector<PieceResult> results(pieces * items);
+      Kokkos::parallel_for("Asymptop::measure::check", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, pieces * items),
+                           [&](int const e) {
+                             int const begin = e / items * piece_keys, end = std::min(count, begin + piece_keys);
+                             results[e] = check_piece(static_cast<std::size_t>(e % items), first + begin, end - begin, &keys(begin, 0),
+                                                      attends() ? &values(begin, 0) : nullptr);
+                           });
       Host().fence();
       for (std::size_t e = 0; e < results.size(); ++e) {
         partials_[e % rows_.size()].join(results[e].partial);
@@ -129,7 +130,7 @@ class AnswerCheck {
   }
 
   void check_scores(std::size_t item, GlobalIndex first, std::vector<double> const& logits, float const* keys, PieceResult& result) const {
-    auto const held = static_cast<GlobalIndex>(answer_.scores.size() / rows_.size());
+    GlobalIndex const held = answer_.scores.size() / rows_.size();
     for (std::size_t j = 0; j < logits.size(); ++j) {
       auto const at = first + static_cast<GlobalIndex>(j) - static_cast<GlobalIndex>(answer_.first_key);
       if (at < 0 || at >= held) continue;
@@ -147,7 +148,7 @@ class AnswerCheck {
     double const last = static_cast<double>(row.list.back().score);
     std::vector<double> member_logits;
     std::vector<float> member_values;
-    auto const d = static_cast<std::size_t>(problem_.item.d);
+    std::size_t const d = problem_.item.d;
     for (std::size_t j = 0; j < logits.size(); ++j) {
       bool const member = next != row.by_index.end() && next->index == begin + static_cast<GlobalIndex>(j);
       if (!member) {
@@ -158,8 +159,8 @@ class AnswerCheck {
       ++next;
       if (values.empty()) continue;
       member_logits.push_back(logits[j]);
-      auto const v = values.begin() + static_cast<std::ptrdiff_t>(j * d);
-      member_values.insert(member_values.end(), v, v + static_cast<std::ptrdiff_t>(d));
+      auto const v = values.begin() + (j * d);
+      member_values.insert(member_values.end(), v, v + d);
     }
     if (problem_.item.kernel != BenchKernel::top_k_attention) return;
     logits = std::move(member_logits);
@@ -244,7 +245,7 @@ class AnswerCheck {
 
   /// Scores that should have been reported and were not: all ranks must hold the last keys of their shards.
   double keys_uncovered() const {
-    auto const held = static_cast<GlobalIndex>(answer_.scores.size() / rows_.size());
+    GlobalIndex const held = answer_.scores.size() / rows_.size();
     bool const to_the_end = static_cast<GlobalIndex>(answer_.first_key) + held == problem_.shard.size();
     bool const enough = held > 0 || problem_.shard.size() == 0;
     return problem_.comm.max(to_the_end && enough ? 0.0 : 1.0);

@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/core/candidate.hpp"
 #include "bench/plan.hpp"
 #include "comm/communicator.hpp"
 #include "comm/timing.hpp"
 #include "draw/queries.hpp"
+#include "kernels/core/candidate.hpp"
 #include "shard/partition.hpp"
 #include "shard/run_space.hpp"
 #include "shard/shard_tensors.hpp"

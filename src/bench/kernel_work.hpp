@@ -4,10 +4,10 @@
 #include <memory>
 #include <vector>
 
-#include "asymptop/kernels/attend/segments.hpp"
 #include "bench/bench_work.hpp"
 #include "draw/first_pass.hpp"
 #include "draw/row_batch.hpp"
+#include "kernels/attend/segments.hpp"
 
 namespace asymptop {
 

@@ -3,11 +3,11 @@
 #include <bit>
 #include <cstdint>
 
-#include "asymptop/kernels/input/normal_packed.hpp"
-#include "asymptop/kernels/input/normal_rows.hpp"
-#include "asymptop/kernels/input/normal_tile.hpp"
 #include "bench/bench_check.hpp"
 #include "bench/kernel_work.hpp"
+#include "kernels/input/normal_packed.hpp"
+#include "kernels/input/normal_rows.hpp"
+#include "kernels/input/normal_tile.hpp"
 
 namespace asymptop {
 namespace {
@@ -86,10 +86,10 @@ std::vector<NormalLayout> normal_layouts() {
 }
 
 std::vector<Residual> check_normals(BenchProblem const& problem, BenchAnswer const& answer) {
-  auto const d = static_cast<std::size_t>(problem.item.d);
+  std::size_t const d = problem.item.d;
   std::vector<float> row(d);
   std::int64_t wrong = 0;
-  GlobalIndex const held = static_cast<GlobalIndex>(answer.normals.size() / d), first = static_cast<GlobalIndex>(answer.first_key);
+  GlobalIndex const held = answer.normals.size() / d, first = static_cast<GlobalIndex>(answer.first_key);
   for (GlobalIndex i = 0; i < held; ++i) {
     normal_row(problem.origin.keys, static_cast<std::uint64_t>(problem.shard.begin + first + i), static_cast<int>(d), row.data());
     for (std::size_t c = 0; c < d; ++c) {

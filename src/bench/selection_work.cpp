@@ -1,13 +1,14 @@
 // The works that select: top-k, profile with top-k, top-k attention; on every path.
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <utility>
 
-#include "asymptop/kernels/attend/winners.hpp"
 #include "bench/kernel_work.hpp"
 #include "comm/merge/merge_profile.hpp"
 #include "comm/merge/merge_top_k.hpp"
 #include "draw/first_pass.hpp"
+#include "kernels/attend/winners.hpp"
 #include "row/row_lists.hpp"
 #include "row/row_metrics.hpp"
 
@@ -37,11 +38,11 @@ class Selection : public KernelWork {
     auto const shard_rows = first_pass(space_, batch_, tensors_, local_keep_, profile_, keys, phases_, &pass_);
     phases_.start();
     auto const& comm = problem_.comm;
-    std::vector<int> all(static_cast<std::size_t>(rows()));
-    for (int row = 0; row < rows(); ++row) all[static_cast<std::size_t>(row)] = row;
+    std::vector<int> all(rows());
+    for (int row = 0; row < rows(); ++row) all[row] = row;
     lists_ = sorted_lists(shard_rows.head, all);
     phases_.stop(Phase::select);
-    heads_.assign(static_cast<std::size_t>(problem_.owned().size()), {});
+    heads_.assign(problem_.owned().size(), {});
     auto const merge = problem_.item.merge;
     auto const bytes = merge_memory(merge, comm.size(), keep_) + more_bytes_per_row * static_cast<std::size_t>(comm.size());
     auto const selected = PhaseTimes::Clock::now();
@@ -51,7 +52,7 @@ class Selection : public KernelWork {
     for (auto const& together : merge_groups(rows(), comm.size(), bytes)) {
       auto const owner = row_owners(together, rows(), comm.size());
       std::vector<std::vector<PackedCandidate>> lists;
-      for (int const row : together) lists.push_back(lists_[static_cast<std::size_t>(row)]);
+      for (int const row : together) lists.push_back(lists_[row]);
       auto const before = comm.traffic();
       auto const begin = PhaseTimes::Clock::now();
       auto merged = finish(merge_top_k(comm, merge, std::move(lists), owner, problem_.shard_begin, keep_), merge_cost_.exposed_seconds);
@@ -91,7 +92,7 @@ class Profile final : public Selection {
 
   void run() override {
     auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3;
-    bins_.assign(static_cast<std::size_t>(problem_.owned().size()), {});
+    bins_.assign(problem_.owned().size(), {});
     select_and_merge(16 * bins, [&](ShardRows const& shard_rows, std::vector<int> const& group, std::vector<int> const& owner) {
       std::vector<std::int64_t> profile;
       for (int const row : group) profile.insert(profile.end(), &shard_rows.moments(row, 0, 0), &shard_rows.moments(row, 0, 0) + bins);
@@ -99,8 +100,8 @@ class Profile final : public Selection {
       std::size_t at = 0;
       for (std::size_t i = 0; i < group.size(); ++i) {
         if (owner[i] != problem_.comm.rank()) continue;
-        auto const first = merged.begin() + static_cast<std::ptrdiff_t>(at);
-        bins_[own_index(group[i])].assign(first, first + static_cast<std::ptrdiff_t>(bins));
+        auto const first = merged.begin() + at;
+        bins_[own_index(group[i])].assign(first, first + bins);
         at += bins;
       }
     });
@@ -109,7 +110,7 @@ class Profile final : public Selection {
   BenchAnswer answer(std::vector<int> const& asked) override {
     BenchAnswer answer;
     for (auto& row : answer.rows = own_rows(asked)) {
-      RowBins bins{batch_.grid(), batch_.first_bins()[static_cast<std::size_t>(row.row)], {}};
+      RowBins bins{batch_.grid(), batch_.first_bins()[row.row], {}};
       auto const& moments = bins_[own_index(row.row)];
       for (std::size_t b = 0; b < moments.size(); b += 3) bins.bins.push_back({moments[b], moments[b + 1], moments[b + 2]});
       MetricAxes const axes{{problem_.item.k}, {1.0}, {}};
@@ -151,7 +152,7 @@ class TopKAttention final : public TopK {
     auto const winners = find_winners();
     phases_.stop(Phase::merge);
     Kokkos::deep_copy(space_, sums_, 0);
-    auto const count = static_cast<std::int64_t>(winners.candidates.extent(0));
+    std::int64_t const count = winners.candidates.extent(0);
     // Streamed values are made in pieces of bounded size.
     constexpr std::int64_t most_values = std::int64_t{1} << 23;
     auto const piece = problem_.item.resident ? std::max<std::int64_t>(count, 1) : std::max<std::int64_t>(1, most_values / problem_.item.d);
@@ -191,14 +192,14 @@ class TopKAttention final : public TopK {
     std::vector<std::int64_t> offset{0};
     std::vector<float> reference;
     for (int row = 0; row < rows(); ++row) {
-      auto const i = static_cast<std::size_t>(row);
+      std::size_t const i = row;
       Candidate const last{edges[2 * i + 1], last_index[i]};
       for (auto const entry : lists_[i]) {
         Candidate const candidate{score_of(entry), problem_.shard.begin + static_cast<GlobalIndex>(index_of(entry))};
         if (before(last, candidate)) break;  // lists are sorted
         all.push_back(entry);
       }
-      offset.push_back(static_cast<std::int64_t>(all.size()));
+      offset.push_back(std::ssize(all));
       reference.push_back(edges[2 * i]);
     }
     return {to_device(space_, "Asymptop::measure::winners", all), to_device(space_, "Asymptop::measure::winner_offset", offset),

@@ -54,7 +54,7 @@ std::vector<std::string> child_environment(std::string const& core_type) {
 }
 
 double measure_sgemm(int m, int keys, int d) {
-  auto const size = [](int rows, int columns) { return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns); };
+  auto const size = [](int rows, int columns) { return static_cast<std::size_t>(rows) * columns; };
   std::vector<float> const a(size(m, d), 1.0f), b(size(keys, d), 0.5f);
   std::vector<float> c(size(m, keys));
   auto const timed = [&](int calls) {

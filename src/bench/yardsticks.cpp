@@ -110,8 +110,7 @@ std::vector<std::string> usable_core_types() {
 double Yardsticks::sgemm_with(std::string const& core_type, int m, int d, std::string& kernel) {
   auto const cores = thread_cores();
   std::vector<std::unique_ptr<SgemmChild>> children;
-  for (int t = 0; t < threads_; ++t)
-    children.push_back(std::make_unique<SgemmChild>(core_type, m, yardstick_keys, d, cores[static_cast<std::size_t>(t)]));
+  for (int t = 0; t < threads_; ++t) children.push_back(std::make_unique<SgemmChild>(core_type, m, yardstick_keys, d, cores[t]));
   for (auto const& child : children) kernel = child->wait_until_ready();
   comm_.barrier();
   for (auto const& child : children) child->go();
@@ -173,20 +172,18 @@ double Yardsticks::fma_gflops() {
 
 double Yardsticks::read_bandwidth() const {
   // Each thread reads memory that it touched first: four times the last cache, in all, at least.
-  auto const cache = static_cast<std::size_t>(std::max(0L, sysconf(_SC_LEVEL3_CACHE_SIZE)));
-  auto const cores = static_cast<std::size_t>(threads_) * static_cast<std::size_t>(comm_.size());
+  std::size_t const cache = std::max(0L, sysconf(_SC_LEVEL3_CACHE_SIZE));
+  auto const cores = static_cast<std::size_t>(threads_) * comm_.size();
   std::size_t const words = std::max<std::size_t>(std::size_t{128} << 20, 4 * cache / cores) / 8;
   std::vector<std::unique_ptr<std::uint64_t[]>> arrays(static_cast<std::size_t>(threads_));
   std::vector<std::uint64_t> sink(static_cast<std::size_t>(threads_) * 8);
   timed_on_all(comm_, threads_, [&](int const t) {
-    auto& array = arrays[static_cast<std::size_t>(t)];
+    auto& array = arrays[t];
     array.reset(new std::uint64_t[words]);
     prefer_huge_pages(array.get(), 8 * words);
     std::fill_n(array.get(), words, std::uint64_t{1});
   });
-  auto const work = [&](int const t) {
-    sink[static_cast<std::size_t>(t) * 8] += sum_words(arrays[static_cast<std::size_t>(t)].get(), words);
-  };
+  auto const work = [&](int const t) { sink[static_cast<std::size_t>(t) * 8] += sum_words(arrays[t].get(), words); };
   timed_on_all(comm_, threads_, work);
   double const bytes = 8.0 * static_cast<double>(words) * static_cast<double>(cores);
   double rate = 0.0;

@@ -18,10 +18,10 @@ template <class T>
 Task<std::vector<std::vector<T>>> all_to_all(Communicator const& comm, std::vector<std::vector<T>> parts) {
   auto const others = other_ranks(comm);
   std::vector<Outgoing<T>> out;
-  for (int const r : others) out.push_back({r, parts[static_cast<std::size_t>(r)]});
+  for (int const r : others) out.push_back({r, parts[r]});
   Exchange<T> exchange(comm, out, others);
   auto received = co_await exchange;
-  for (std::size_t i = 0; i < others.size(); ++i) parts[static_cast<std::size_t>(others[i])] = std::move(received[i]);
+  for (std::size_t i = 0; i < others.size(); ++i) parts[others[i]] = std::move(received[i]);
   co_return std::move(parts);
 }
 
@@ -32,8 +32,8 @@ Task<std::vector<T>> all_gather(Communicator const& comm, std::vector<T> values)
   for (int const r : others) out.push_back({r, values});
   Exchange<T> exchange(comm, out, others);
   auto const received = co_await exchange;
-  std::vector<std::vector<T> const*> of_rank(static_cast<std::size_t>(comm.size()), &values);
-  for (std::size_t i = 0; i < others.size(); ++i) of_rank[static_cast<std::size_t>(others[i])] = &received[i];
+  std::vector<std::vector<T> const*> of_rank(comm.size(), &values);
+  for (std::size_t i = 0; i < others.size(); ++i) of_rank[others[i]] = &received[i];
   std::vector<T> all;
   for (auto const* part : of_rank) all.insert(all.end(), part->begin(), part->end());
   co_return std::move(all);
@@ -67,8 +67,8 @@ Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::ve
                                                std::vector<std::size_t> counts) {
   check_counts(counts, values.size());
   auto const rank = counts.begin() + comm.rank();
-  auto const begin = values.begin() + static_cast<std::ptrdiff_t>(std::accumulate(counts.begin(), rank, std::size_t{0}));
-  std::vector<std::int64_t> own(begin, begin + static_cast<std::ptrdiff_t>(*rank));
+  auto const begin = values.begin() + std::accumulate(counts.begin(), rank, std::size_t{0});
+  std::vector<std::int64_t> own(begin, begin + (*rank));
   auto adding = reduce_scatter(comm, std::span<std::int64_t const>(values), std::move(own), std::move(counts));
   co_return co_await adding;
 }
@@ -81,7 +81,7 @@ Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::sp
   std::partial_sum(counts.begin(), counts.end() - 1, first.begin() + 1);
   std::vector<Outgoing<std::int64_t>> out;
   for (int const r : others) {
-    auto const rank = static_cast<std::size_t>(r);
+    std::size_t const rank = r;
     out.push_back({r, values.subspan(first[rank], counts[rank])});
   }
   Exchange<std::int64_t> exchange(comm, out, others);
@@ -95,7 +95,7 @@ Task<std::vector<std::int64_t>> reduce_scatter(Communicator const& comm, std::sp
 
 template <class T>
 Task<std::vector<T>> all_reduce(Communicator const& comm, std::vector<T> values, MPI_Op op) {
-  auto const others = static_cast<std::size_t>(comm.size() - 1);
+  std::size_t const others = comm.size() - 1;
   for (std::size_t first = 0; first < values.size(); first += comm.message_limit()) {
     auto const count = std::min(comm.message_limit(), values.size() - first);
     Request request;

@@ -5,6 +5,7 @@
 #endif
 
 #include <chrono>
+#include <iterator>
 #include <thread>
 
 #include "comm/collectives.hpp"
@@ -33,7 +34,7 @@ std::vector<T> all_to_all_of(Communicator const& comm, std::vector<T> const& val
   std::vector<std::vector<T>> parts;
   auto next = values.begin();
   for (auto const count : counts) {
-    auto const end = next + static_cast<std::ptrdiff_t>(count);
+    auto const end = next + count;
     parts.emplace_back(next, end);
     next = end;
   }
@@ -110,9 +111,9 @@ void Communicator::broadcast(std::vector<std::int64_t>& values, int root) const 
   values = finish(asymptop::broadcast(*this, std::move(values), root));
 }
 void Communicator::broadcast(std::string& text, int root) const {
-  std::vector<std::int64_t> length{static_cast<std::int64_t>(text.size())};
+  std::vector<std::int64_t> length{std::ssize(text)};
   broadcast(length, root);
-  text.resize(static_cast<std::size_t>(length[0]));
+  text.resize(length[0]);
   auto const characters = finish(asymptop::broadcast(*this, std::vector<char>(text.begin(), text.end()), root));
   text.assign(characters.begin(), characters.end());
 }

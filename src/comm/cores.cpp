@@ -30,7 +30,7 @@ std::vector<int> process_cores() { return known_at_start ? cores_of(at_start) : 
 std::vector<std::vector<int>> thread_cores() {
   using Host = Kokkos::DefaultHostExecutionSpace;
   int const threads = Host().concurrency();
-  std::vector<std::vector<int>> cores(static_cast<std::size_t>(threads));
+  std::vector<std::vector<int>> cores(threads);
   auto* of_thread = cores.data();
   Kokkos::parallel_for("Asymptop::comm::thread_cores", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Static>>(0, threads),
                        [=](int const t) {

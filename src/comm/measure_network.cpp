@@ -54,7 +54,7 @@ std::vector<SortedRow> two_lists(std::size_t length) {
 Network measure_network(Communicator const& comm) {
   Network network;
   if (comm.size() == 1) return network;
-  auto const ranks = static_cast<std::size_t>(comm.size());
+  std::size_t const ranks = comm.size();
   auto const everyone = [&](std::size_t words) {
     return timed(comm, [&] { finish(all_to_all(comm, std::vector(ranks, std::vector<std::uint64_t>(words)))); });
   };

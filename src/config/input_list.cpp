@@ -6,9 +6,9 @@
 #include <cmath>
 #include <sstream>
 
-#include "asymptop/kernels/input/ar1_levels.hpp"
 #include "config/errors.hpp"
 #include "config/law.hpp"
+#include "kernels/input/ar1_levels.hpp"
 
 namespace asymptop {
 namespace {

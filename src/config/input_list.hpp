@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/input/input_kind.hpp"
+#include "kernels/input/input_kind.hpp"
 
 namespace asymptop {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/core/rounded_sum.hpp"
+#include "kernels/core/rounded_sum.hpp"
 
 namespace asymptop {
 

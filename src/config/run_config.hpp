@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/path/path.hpp"
 #include "config/assumed_machine.hpp"
 #include "config/input_list.hpp"
 #include "config/law.hpp"
 #include "config/measure_options.hpp"
 #include "config/merge_strategy.hpp"
+#include "kernels/path/path.hpp"
 
 namespace asymptop {
 

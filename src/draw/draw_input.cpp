@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "asymptop/kernels/input/normal_rows.hpp"
+#include "kernels/input/normal_rows.hpp"
 
 namespace asymptop {
 namespace {

@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "asymptop/kernels/input/input_row.hpp"
 #include "draw/queries.hpp"
+#include "kernels/input/input_row.hpp"
 
 namespace asymptop {
 

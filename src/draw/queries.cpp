@@ -6,9 +6,9 @@
 #include <numeric>
 #include <unordered_map>
 
-#include "asymptop/kernels/input/input_row.hpp"
-#include "asymptop/kernels/input/normal_rows.hpp"
 #include "draw/draw_input.hpp"
+#include "kernels/input/input_row.hpp"
+#include "kernels/input/normal_rows.hpp"
 
 namespace asymptop {
 namespace {
@@ -18,7 +18,7 @@ Stream stream_of(DrawIdentity const& identity, Tensor tensor) {
 }
 
 std::vector<double> normal_matrix(Stream stream, int d) {
-  std::vector<float> row(static_cast<std::size_t>(d));
+  std::vector<float> row(d);
   std::vector<double> matrix;
   for (int i = 0; i < d; ++i) {
     normal_row(stream, static_cast<std::uint64_t>(i), d, row.data());
@@ -48,7 +48,7 @@ std::vector<std::int64_t> distinct_positions(Stream stream, GlobalIndex begin, G
     return it == moved.end() ? i : it->second;
   };
   std::vector<std::int64_t> chosen;
-  auto const size = static_cast<std::uint64_t>(end - begin);
+  std::uint64_t const size = end - begin;
   for (std::int64_t i = 0; i < skip + count; ++i) {
     std::uint32_t w0, w1, w2, w3;
     philox_words(stream, static_cast<std::uint64_t>(i), 0, w0, w1, w2, w3);
@@ -74,25 +74,23 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
   for (auto const w : weights) norm += w * w;
   norm = weights.empty() ? std::sqrt(static_cast<double>(d)) : std::sqrt(norm);
   bool const own_key = config.self == SelfKey::include;
-  std::vector<std::int64_t> positions(static_cast<std::size_t>(config.rows), -1);
+  std::vector<std::int64_t> positions(config.rows, -1);
   if (own_key) positions = distinct_positions(stream_of(identity, Tensor::positions), 0, identity.group->n, 0, config.rows);
   auto const& kind = identity.group->input;
   auto const tables = draw_tables(kind, stream_of(identity, Tensor::centres), d);
   InputSource<Kokkos::DefaultHostExecutionSpace> const source(query_kind(kind, own_key),
                                                               stream_of(identity, own_key ? Tensor::keys : Tensor::queries), tables, d);
   QueryRows rows;
-  std::vector<float> x(static_cast<std::size_t>(d));
-  std::vector<double> q(static_cast<std::size_t>(d));
+  std::vector<float> x(d);
+  std::vector<double> q(d);
   for (std::int64_t i = 0; i < config.rows; ++i) {
-    auto const position = positions[static_cast<std::size_t>(i)];
+    auto const position = positions[i];
     input_row(source, static_cast<std::uint64_t>(own_key ? position : i), d, x.data());
     for (int c = 0; c < d; ++c) {
-      q[static_cast<std::size_t>(c)] = weights.empty() ? static_cast<double>(x[static_cast<std::size_t>(c)]) : 0.0;
+      q[c] = weights.empty() ? static_cast<double>(x[c]) : 0.0;
     }
     for (int r = 0; r < d && !weights.empty(); ++r) {
-      for (int c = 0; c < d; ++c)
-        q[static_cast<std::size_t>(c)] +=
-            static_cast<double>(x[static_cast<std::size_t>(r)]) * weights[static_cast<std::size_t>(r * d + c)];
+      for (int c = 0; c < d; ++c) q[c] += static_cast<double>(x[r]) * weights[r * d + c];
     }
     double const deviation = score_deviation(kind, tables, q), divisor = config.row_sigma == RowSigma::fixed ? deviation : norm;
     for (auto& value : q) {
@@ -115,7 +113,7 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
 QueryRows tensor_queries(DrawIdentity const& identity, TensorFile const& file, TensorScan const& scan) {
   auto const& config = *identity.config;
   auto const& group = *identity.group;
-  auto const d = static_cast<std::size_t>(group.d);
+  std::size_t const d = group.d;
   // One shuffle for all draws of this prefix; each draw takes its own piece.
   auto const shuffle = tensor_stream(config.seed, static_cast<std::uint64_t>(group.head), group.n, group.d, Tensor::positions);
   QueryRows rows;
@@ -160,7 +158,7 @@ void plant_needles(Communicator const& comm, DrawIdentity const& identity, Query
     plant_keys(origin.input, origin.keys, positions, queries, identity.group->n, origin.tables);
   } else {
     origin.tables.planted = positions;
-    origin.tables.planted_rows.resize(static_cast<std::size_t>(rows * identity.group->d));
+    origin.tables.planted_rows.resize(rows * identity.group->d);
   }
   comm.broadcast(origin.tables.planted_rows);
 }
@@ -197,8 +195,7 @@ QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, Ten
 
 QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end) {
   auto const part = [&](auto const& values, std::size_t width) {
-    return std::decay_t<decltype(values)>(values.begin() + static_cast<std::ptrdiff_t>(begin * width),
-                                          values.begin() + static_cast<std::ptrdiff_t>(end * width));
+    return std::decay_t<decltype(values)>(values.begin() + (begin * width), values.begin() + (end * width));
   };
   return {part(all.q, static_cast<std::size_t>(d)),
           part(all.position, 1),

@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "asymptop/kernels/path/paths.hpp"
 #include "config/errors.hpp"
+#include "kernels/path/paths.hpp"
 
 namespace asymptop {
 

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "asymptop/kernels/path/batch.hpp"
+#include "kernels/path/batch.hpp"
 #include "shard/run_space.hpp"
 
 namespace asymptop {

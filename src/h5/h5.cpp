@@ -347,7 +347,7 @@ AnyData read_dataset(hid_t group, std::string const& name) {
   Handle const space(H5Dget_space(dataset), H5Sclose, "read the shape of " + name);
   Handle const type(H5Dget_type(dataset), H5Tclose, "read the type of " + name);
   AnyData data;
-  data.shape.resize(static_cast<std::size_t>(std::max(0, H5Sget_simple_extent_ndims(space))));
+  data.shape.resize(std::max(0, H5Sget_simple_extent_ndims(space)));
   check(H5Sget_simple_extent_dims(space, data.shape.data(), nullptr), "read the shape of " + name);
   auto const elements = element_count(dataset, data.shape, name);
   switch (H5Tget_class(type)) {

@@ -8,9 +8,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "asymptop/kernels/core/simd.hpp"
 #include "comm/cores.hpp"
 #include "config/errors.hpp"
+#include "kernels/core/simd.hpp"
 #include "launch/together.hpp"
 #include "results/json_text.hpp"
 #include "results/provenance.hpp"

@@ -8,10 +8,10 @@
 #include <string>
 #include <thread>
 
-#include "asymptop/kernels/score/score_tile.hpp"
 #include "comm/cores.hpp"
 #include "comm/measure_network.hpp"
 #include "draw/run_paths.hpp"
+#include "kernels/score/score_tile.hpp"
 #include "launch/available_memory.hpp"
 #include "results/provenance.hpp"
 #include "shard/run_space.hpp"

@@ -126,7 +126,7 @@ std::string stopped_in(std::int64_t draw, std::int64_t draws) {
 TeamStop::TeamStop(Communicator const& all, Communicator const& team) : team_(team), channel_(all.get()) {
   auto const first = all.all_gather(std::vector<std::int64_t>{team.is_root() ? 1 : 0});
   for (int rank = 0; rank < all.size() && team.is_root(); ++rank) {
-    if (rank != all.rank() && first[static_cast<std::size_t>(rank)] != 0) others_.push_back(rank);
+    if (rank != all.rank() && first[rank] != 0) others_.push_back(rank);
   }
 }
 

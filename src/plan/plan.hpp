@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/path/path.hpp"
 #include "config/run_config.hpp"
+#include "kernels/path/path.hpp"
 #include "plan/merge_model.hpp"
 
 namespace asymptop {

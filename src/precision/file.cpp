@@ -28,7 +28,7 @@ std::vector<Quantity<MeasuredPrecision>> const& quantities() {
 }
 
 std::vector<std::int64_t> numbered(std::int64_t count) {
-  std::vector<std::int64_t> values(static_cast<std::size_t>(count));
+  std::vector<std::int64_t> values(count);
   std::iota(values.begin(), values.end(), 0);
   return values;
 }

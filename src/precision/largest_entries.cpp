@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "asymptop/kernels/core/math.hpp"
+#include "kernels/core/math.hpp"
 
 namespace asymptop {
 namespace {

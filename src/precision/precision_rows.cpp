@@ -33,7 +33,7 @@ struct MeasuredRow {
 MeasuredRow measure_row(PrecisionConfig const& config, PrecisionCase const& item, std::int64_t draw, std::int64_t row) {
   // Rows of `simulate` have a d from 1.
   RowStream stream({config.seed, item.n, 0, draw, row});
-  std::vector<double> z(static_cast<std::size_t>(item.n));
+  std::vector<double> z(item.n);
   draw_normals(stream, z);
   PrecisionAxes const axes{item.k, item.threshold};
   RoundedRow rounded(z, item.sigma, axes, config.block);
@@ -60,11 +60,11 @@ void measure_precision(Communicator const& comm, PrecisionConfig const& config, 
   // Rows in the order of (draw, row), cut into one run of neighbours per rank.
   std::int64_t const all = (end - first) * config.rows, begin = all * comm.rank() / comm.size(),
                      mine = all * (comm.rank() + 1) / comm.size() - begin;
-  std::vector<MeasuredRow> rows(static_cast<std::size_t>(mine));
+  std::vector<MeasuredRow> rows(mine);
   using Policy = Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace, Kokkos::Schedule<Kokkos::Dynamic>, Kokkos::IndexType<std::int64_t>>;
   Kokkos::parallel_for("Asymptop::measure::precision", Policy(0, mine, Kokkos::ChunkSize(1)), [&](std::int64_t i) {
     auto const at = begin + i;
-    rows[static_cast<std::size_t>(i)] = measure_row(config, item, first + at / config.rows, at % config.rows);
+    rows[i] = measure_row(config, item, first + at / config.rows, at % config.rows);
   });
   Kokkos::DefaultHostExecutionSpace().fence();
 

@@ -51,7 +51,7 @@ class Records {
     for (std::size_t set = 0; set < sets(); ++set) {
       for (std::size_t law = 0; law < c_.item.k_law.size(); ++law) {
         auto const k = c_.item.k_of_law[law];
-        auto const at = static_cast<std::size_t>(std::lower_bound(c_.item.k.begin(), c_.item.k.end(), k) - c_.item.k.begin());
+        std::size_t const at = std::lower_bound(c_.item.k.begin(), c_.item.k.end(), k) - c_.item.k.begin();
         add(metric, std::to_string(k), c_.item.k_law[law], set, column_of(values, sets(), set, c_.item.k.size(), at));
       }
     }
@@ -136,7 +136,7 @@ std::string precision_table_rows(MeasuredPrecision const& c) {
       return estimate(column_of(values, sets, set, columns, at).values, draws, 1, 0).mean;
     };
     // Of the k laws, the last one's.
-    auto const at = static_cast<std::size_t>(std::lower_bound(c.item.k.begin(), c.item.k.end(), c.item.k_of_law.back()) - c.item.k.begin());
+    std::size_t const at = std::lower_bound(c.item.k.begin(), c.item.k.end(), c.item.k_of_law.back()) - c.item.k.begin();
     auto const& arithmetic = c.config->precision[set];
     // What a format has made of a sum may be infinite or no number: it is shown as it is.
     auto const shown = [&](auto const& values, std::size_t columns, std::size_t column) {

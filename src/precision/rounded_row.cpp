@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace asymptop {
 namespace {
@@ -43,13 +44,7 @@ class RoundedRow::Exponential {
 };
 
 RoundedRow::RoundedRow(std::vector<double> const& z, double sigma, PrecisionAxes const& axes, std::int64_t block)
-    : z_(z),
-      sigma_(sigma),
-      axes_(axes),
-      n_(static_cast<std::int64_t>(z.size())),
-      block_(block),
-      z_max_(*std::max_element(z.begin(), z.end())),
-      p_(z.size()) {
+    : z_(z), sigma_(sigma), axes_(axes), n_(std::ssize(z)), block_(block), z_max_(*std::max_element(z.begin(), z.end())), p_(z.size()) {
   PrecisionSet const fp64;
   double const normaliser = weigh(fp64);
   exact_ = p_;
@@ -163,7 +158,7 @@ double RoundedRow::audit(PrecisionSet const& set, double normaliser) const {
   long double const largest = nearest(sigma_ * z_max_, set.logits);
   std::int64_t entries = 0, wrong = 0;
   for (std::int64_t i = 0; i < n_; i += step, ++entries) {
-    auto const at = static_cast<std::size_t>(i);
+    std::size_t const at = i;
     auto const difference = nearest(nearest(sigma_ * z_[at], set.logits) - largest, set.difference);
     auto const e = nearest(std::exp(difference), set.exp), p = nearest(e / static_cast<long double>(normaliser), set.p);
     // What fp64 exponentials differ by. Below e^-700 they are 0.

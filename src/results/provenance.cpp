@@ -13,8 +13,8 @@
 #include <set>
 #include <sstream>
 
-#include "asymptop/kernels/core/simd.hpp"
 #include "comm/cores.hpp"
+#include "kernels/core/simd.hpp"
 #include "results/build_info.hpp"
 #include "results/json_text.hpp"
 #include "shard/run_space.hpp"

@@ -39,7 +39,7 @@ std::string seal_of(std::FILE* file, std::uint64_t size, std::string const& path
   if (context == nullptr || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) throw RunError("cannot compute a SHA-256");
   std::vector<unsigned char> piece(std::size_t{1} << 20);
   while (size > 0) {
-    auto const wanted = static_cast<std::size_t>(std::min<std::uint64_t>(size, piece.size()));
+    std::size_t const wanted = std::min<std::uint64_t>(size, piece.size());
     if (std::fread(piece.data(), 1, wanted, file) != wanted) fail("read", path);
     EVP_DigestUpdate(context.get(), piece.data(), wanted);
     size -= wanted;

@@ -1,6 +1,7 @@
 #include "row/partial_draw.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "shard/key_walk.hpp"
@@ -9,7 +10,7 @@ namespace asymptop {
 namespace {
 
 void append_runs(std::vector<std::int64_t>& to, std::vector<Range> const& runs) {
-  to.push_back(static_cast<std::int64_t>(runs.size()));
+  to.push_back(std::ssize(runs));
   for (auto const& run : runs) to.insert(to.end(), {run.begin, run.end});
 }
 
@@ -36,26 +37,26 @@ DrawProgress::DrawProgress(Communicator const& comm, DrawBreaks* breaks, std::in
 void DrawProgress::share() {
   std::vector<std::int64_t> message;
   if (comm_.is_root()) {
-    message.push_back(static_cast<std::int64_t>(partial_.finished.size()));
+    message.push_back(std::ssize(partial_.finished));
     append_runs(message, partial_.batch.first.seen);
-    message.push_back(static_cast<std::int64_t>(partial_.batch.rounds.size()));
+    message.push_back(std::ssize(partial_.batch.rounds));
     for (auto const& round : partial_.batch.rounds) append_runs(message, round.seen);
   }
-  message.resize(static_cast<std::size_t>(comm_.max(static_cast<std::int64_t>(message.size()))));
+  message.resize(comm_.max(std::ssize(message)));
   comm_.broadcast(message);
   if (comm_.is_root()) return;
   auto next = message.begin();
   auto const runs = [&next] {
-    std::vector<Range> found(static_cast<std::size_t>(*next++));
+    std::vector<Range> found(*next++);
     for (auto& run : found) {
       run = {next[0], next[1]};
       next += 2;
     }
     return found;
   };
-  partial_.finished.resize(static_cast<std::size_t>(*next++));
+  partial_.finished.resize(*next++);
   partial_.batch.first.seen = runs();
-  partial_.batch.rounds.resize(static_cast<std::size_t>(*next++));
+  partial_.batch.rounds.resize(*next++);
   for (auto& round : partial_.batch.rounds) round.seen = runs();
 }
 

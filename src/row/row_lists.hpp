@@ -7,7 +7,7 @@
 #include <functional>
 #include <vector>
 
-#include "asymptop/kernels/core/candidate.hpp"
+#include "kernels/core/candidate.hpp"
 #include "shard/partition.hpp"
 
 namespace asymptop {
@@ -18,7 +18,7 @@ inline constexpr std::size_t merge_bytes = 32u << 20;
 /// Rows merged together: the same number from every owner, so that all ranks have work, within a bound on memory.
 /// `bytes_per_row`: what one row brings to its owner from all ranks.
 inline std::vector<std::vector<int>> merge_groups(int rows, int ranks, std::size_t bytes_per_row) {
-  auto const per_owner = static_cast<GlobalIndex>(std::max<std::size_t>(1, merge_bytes / bytes_per_row));
+  GlobalIndex const per_owner = std::max<std::size_t>(1, merge_bytes / bytes_per_row);
   std::vector<std::vector<int>> groups;
   for (GlobalIndex step = 0;; step += per_owner) {
     std::vector<int> group;
@@ -48,7 +48,7 @@ template <class Head>
 std::vector<std::vector<PackedCandidate>> sorted_lists(Head const& head, std::vector<int> const& rows) {
   std::vector<std::vector<PackedCandidate>> lists(rows.size());
   Kokkos::parallel_for("Asymptop::measure::sort", Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>(rows.size())),
-                       [&](int const i) { lists[static_cast<std::size_t>(i)] = head(rows[static_cast<std::size_t>(i)]); });
+                       [&](int const i) { lists[i] = head(rows[i]); });
   Kokkos::DefaultHostExecutionSpace().fence();
   return lists;
 }

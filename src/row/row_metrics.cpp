@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numeric>
 
-#include "asymptop/kernels/select/sums_along.hpp"
+#include "kernels/select/sums_along.hpp"
 #include "row/segment_sums.hpp"
 
 namespace asymptop {
@@ -21,7 +22,7 @@ std::vector<BinMoments> tail_bins(std::vector<Candidate> const& head, RowBins co
   auto tail = bins.bins;
   for (auto const& candidate : head) {
     auto const binned = bin_score(candidate.score, bins.grid, bins.first_bin);
-    auto& bin = tail[static_cast<std::size_t>(binned.bin)];
+    auto& bin = tail[binned.bin];
     bin.count -= 1;
     bin.first -= binned.r;
     bin.second -= binned.r2;
@@ -47,7 +48,7 @@ void errors_of_k(RowMetrics& metrics, SumsAlong const& sums, MetricAxes const& a
     } else if (k > axes.held) {  // open until the second pass
       add_errors(metrics, {NAN, NAN, NAN}, k);
     } else {
-      auto const i = static_cast<std::size_t>(k);
+      std::size_t const i = k;
       CutSums const cut{metrics.z, sums.kept1[i], sums.kept2[i], sums.dropped1[i], sums.dropped2[i], sums.e[i]};
       add_errors(metrics, errors_of_cut(cut, [&] { return square_of_tail(i); }), k);
     }
@@ -92,8 +93,8 @@ void first_window(Probe& probe, RowBins const& grid, double sigma, double mass) 
 }
 
 void find_k_epsilon(RowEvaluation& result, RowBins const& bins, SumsAlong const& sums, MetricAxes const& axes, int law, double top) {
-  auto& metrics = result.laws[static_cast<std::size_t>(law)];
-  double const sigma = axes.sigma[static_cast<std::size_t>(law)];
+  auto& metrics = result.laws[law];
+  double const sigma = axes.sigma[law];
   for (std::size_t item = 0; item < axes.epsilon.size(); ++item) {
     double const target = axes.epsilon[item] * metrics.z;
     if (sums.dropped1.back() <= target) {
@@ -127,12 +128,12 @@ void find_k_epsilon(RowEvaluation& result, RowBins const& bins, SumsAlong const&
 
 void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vector<Candidate> const& head, MetricAxes const& axes,
                             std::vector<double> const& thresholds, int law, std::int64_t visible) {
-  auto& metrics = result.laws[static_cast<std::size_t>(law)];
-  double const sigma = axes.sigma[static_cast<std::size_t>(law)], top = static_cast<double>(head.front().score);
+  auto& metrics = result.laws[law];
+  double const sigma = axes.sigma[law], top = static_cast<double>(head.front().score);
   for (std::size_t item = 0; item < thresholds.size(); ++item) {
     double const y = std::log(thresholds[item] * metrics.z);  // p > threshold means sigma (s - s_max) > y
     auto const in_head = [&](Candidate const& c) { return sigma * (static_cast<double>(c.score) - top) > y; };
-    if (static_cast<std::int64_t>(head.size()) == visible || !in_head(head.back())) {
+    if (std::ssize(head) == visible || !in_head(head.back())) {
       metrics.count("count_p_above").push_back(std::partition_point(head.begin(), head.end(), in_head) - head.begin());
       continue;
     }
@@ -208,7 +209,7 @@ void head_moments(std::vector<Candidate> const& head, double width, double& sum,
 void score_moments(RowMetrics& metrics, RowBins const& bins, std::vector<Candidate> const& head, double sigma, std::int64_t visible) {
   double const top = static_cast<double>(head.front().score);
   double sum = 0.0, square = 0.0;
-  bool const whole = static_cast<std::int64_t>(head.size()) == visible;
+  bool const whole = std::ssize(head) == visible;
   if (whole) head_moments(head, bins.width(), sum, square);
   for (std::size_t b = 0; b < bins.bins.size() && !whole; ++b) {
     auto const& bin = bins.bins[b];
@@ -235,7 +236,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
   double const top = static_cast<double>(head.front().score);
   for (std::size_t law = 0; law < axes.sigma.size(); ++law) {
     double const sigma = axes.sigma[law];
-    auto const beyond = static_cast<std::int64_t>(head.size()) == visible ? ExponentialSums{} : sum_bins(tail, bins, sigma, top);
+    auto const beyond = std::ssize(head) == visible ? ExponentialSums{} : sum_bins(tail, bins, sigma, top);
     auto const all = sum_bins(bins.bins, bins, sigma, top);
     auto const y = [&](std::size_t i) { return sigma * (static_cast<double>(head[i].score) - top); };
     auto const sums = sums_along(
@@ -249,7 +250,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     sums_of_row(metrics, sums.dropped2[0], h + beyond.h);
     auto const square_of_tail = [&](std::size_t k) {
       double const score = static_cast<double>(head[k].score);
-      double sum = static_cast<std::int64_t>(head.size()) == visible ? 0.0 : sum_bins(tail, bins, sigma, score).z2;
+      double sum = std::ssize(head) == visible ? 0.0 : sum_bins(tail, bins, sigma, score).z2;
       for (std::size_t i = head.size(); i-- > k;) sum += std::exp(2.0 * sigma * (static_cast<double>(head[i].score) - score));
       return sum;
     };
@@ -257,7 +258,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     find_k_epsilon(result, bins, sums, axes, static_cast<int>(law), top);
     count_above_thresholds(result, bins, head, axes, thresholds, static_cast<int>(law), visible);
     result.sum_p.push_back(std::fabs(metrics.z / all.z1 - 1.0));
-    auto const k = static_cast<std::size_t>(std::min({axes.k.back(), axes.held, static_cast<std::int64_t>(head.size())}));
+    std::size_t const k = std::min({axes.k.back(), axes.held, std::ssize(head)});
     result.identity_kl.push_back(static_cast<std::int64_t>(k) < visible ? identity_kl_residual(metrics, sums, k) : 0.0);
   }
   open_ranks(result, bins, axes, top, visible);

@@ -5,9 +5,9 @@
 #include <optional>
 #include <vector>
 
-#include "asymptop/kernels/core/candidate.hpp"
-#include "asymptop/kernels/profile/score_bins.hpp"
-#include "asymptop/kernels/select/order.hpp"
+#include "kernels/core/candidate.hpp"
+#include "kernels/profile/score_bins.hpp"
+#include "kernels/select/order.hpp"
 #include "row/field_values.hpp"
 
 namespace asymptop {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace asymptop {
 namespace {
@@ -32,13 +33,13 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
   owned.visible = visible;
   owned.evaluation = evaluate_row(head, bins, axes, thresholds, visible);
   owned.score_max = head.front().score;
-  owned.head_lacks = std::max<std::int64_t>(0, std::min(axes.held, visible - 1) + 1 - static_cast<std::int64_t>(head.size()));
+  owned.head_lacks = std::max<std::int64_t>(0, std::min(axes.held, visible - 1) + 1 - std::ssize(head));
   for (auto const& segment : segments_of(axes.k, axes.held, visible)) {
     owned.references.push_back(largest_score(*axes.order, head, segment));
     owned.boundaries.push_back(head[static_cast<std::size_t>(segment.end) - 1]);
     owned.ranks.push_back(segment.end);
   }
-  auto const begin = static_cast<std::size_t>(owned.ranks.back());
+  std::size_t const begin = owned.ranks.back();
   float const edge = owned.boundaries.back().score;
   // Not the edge's own score: beside it the weights of a tail far below would vanish.
   owned.references.push_back(begin < head.size() ? head[begin].score : edge);

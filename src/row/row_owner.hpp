@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "asymptop/kernels/core/candidate.hpp"
+#include "kernels/core/candidate.hpp"
 #include "row/case_data.hpp"
 #include "row/row_metrics.hpp"
 

@@ -7,7 +7,7 @@
 #include <limits>
 #include <vector>
 
-#include "asymptop/kernels/reference/attention_row.hpp"
+#include "kernels/reference/attention_row.hpp"
 
 namespace asymptop {
 

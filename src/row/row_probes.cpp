@@ -1,6 +1,7 @@
 // What a row's owner makes of the second pass's answers: quantiles, counts, and errors at ranks beyond the head.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "row/row_metrics.hpp"
@@ -31,7 +32,7 @@ void narrow(Probe& probe, ProbeAnswer& answer) {
 }  // namespace
 
 bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& metrics, double sigma, double score_max) {
-  auto const item = static_cast<std::size_t>(probe.item);
+  std::size_t const item = probe.item;
   if (probe.kind == Probe::Kind::count_above) {
     metrics.count("count_p_above")[item] = probe.keys_above_bin + answer.above.count;
     return true;
@@ -39,7 +40,7 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
   auto const mass_of = [&](float score) { return std::exp(sigma * (static_cast<double>(score) - score_max)); };
   double const centre = grid.centre(probe.bin) - score_max;
   bool const one_value = probe.low != probe.high && std::nextafter(probe.low, infinite_score) == probe.high;
-  bool const whole = static_cast<std::int64_t>(answer.collected.size()) == answer.inside;
+  bool const whole = std::ssize(answer.collected) == answer.inside;
   // Tail mass once everything above the window is kept: lower bins, the bin below the window, the window itself.
   BinMoments rest = probe.bin_total;
   rest.count -= answer.above.count;
@@ -92,7 +93,7 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
 
 void settle_rank(Probe const& probe, ProbeAnswer const& answer, RowBins const& grid, std::vector<RowMetrics>& laws, MetricAxes const& axes,
                  double score_max) {
-  auto const item = static_cast<std::size_t>(probe.item);
+  std::size_t const item = probe.item;
   BinMoments rest = probe.bin_total;
   rest.count -= answer.above.count;
   rest.first -= answer.above.first;

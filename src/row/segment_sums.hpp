@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "asymptop/kernels/profile/score_bins.hpp"
+#include "kernels/profile/score_bins.hpp"
 #include "row/row_metrics.hpp"
 
 namespace asymptop {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "asymptop/kernels/core/types.hpp"
+#include "kernels/core/types.hpp"
 #include "shard/partition.hpp"
 
 namespace asymptop {

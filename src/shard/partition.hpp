@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "asymptop/kernels/core/types.hpp"
+#include "kernels/core/types.hpp"
 
 namespace asymptop {
 

@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <vector>
 
-#include "asymptop/kernels/core/types.hpp"
-#include "asymptop/kernels/input/input_tile.hpp"
-#include "asymptop/kernels/input/normal_rows.hpp"
-#include "asymptop/kernels/path/path.hpp"
-#include "asymptop/kernels/score/key_tile.hpp"
-#include "asymptop/kernels/score/panel.hpp"
-#include "asymptop/kernels/score/quantised.hpp"
+#include "kernels/core/types.hpp"
+#include "kernels/input/input_tile.hpp"
+#include "kernels/input/normal_rows.hpp"
+#include "kernels/path/path.hpp"
+#include "kernels/score/key_tile.hpp"
+#include "kernels/score/panel.hpp"
+#include "kernels/score/quantised.hpp"
 #include "shard/huge_pages.hpp"
 #include "shard/partition.hpp"
 #include "shard/tensor_file.hpp"
@@ -49,7 +49,7 @@ class ShardTensors {
   /// Packed keys [first, first + count) of the shard, zeros after them in their last group; `first` is a multiple of key_group. Valid
   /// until the next call.
   float const* packed_keys(LocalIndex first, int count) {
-    if (resident_) return keys_.data() + static_cast<std::size_t>(first) * static_cast<std::size_t>(d_);
+    if (resident_) return keys_.data() + static_cast<std::size_t>(first) * d_;
     fill_packed(static_cast<GlobalIndex>(first), count, keys_.data());
     return keys_.data();
   }
@@ -61,7 +61,7 @@ class ShardTensors {
 
   /// 8-bit copies of the keys that the last packed_keys() call gave. Resident keys are quantised once a draw.
   QuantisedKeys quantised_keys(LocalIndex first, int count) {
-    auto const held = static_cast<std::int64_t>(rows_);
+    std::int64_t const held = rows_;
     if (quantised_.extent(0) == 0) {
       quantised_ = Vector<Space, std::uint8_t>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::quantised"),
                                                quantised_size(held, d_));
@@ -79,7 +79,7 @@ class ShardTensors {
 
   /// `groups` packed groups of keys from evenly spaced places of a shard that holds at least as many whole ones.
   Vector<Space, float> packed_sample(int groups) {
-    auto const size = static_cast<std::size_t>(key_group) * static_cast<std::size_t>(d_);
+    auto const size = static_cast<std::size_t>(key_group) * d_;
     Vector<Space, float> sample(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::sample"),
                                 static_cast<std::size_t>(groups) * size);
     GlobalIndex const whole = shard_.size() / key_group;
@@ -119,7 +119,7 @@ class ShardTensors {
 
   /// Values of the synthetic keys `which` [begin, end), in that order, made anew. Valid until the next call.
   Matrix<Space, float> gather_values(Vector<Space, PackedCandidate> const& which, std::int64_t begin, std::int64_t end) {
-    auto const rows = static_cast<std::size_t>(end - begin);
+    std::size_t const rows = end - begin;
     if (gathered_.extent(0) < rows) {
       gathered_ = Matrix<Space, float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::gathered"), rows, d_);
     }
@@ -206,7 +206,7 @@ void ShardTensors<Space>::fill_packed(GlobalIndex first, GlobalIndex count, floa
       return;
     }
     constexpr GlobalIndex piece = 4096;
-    std::vector<float> rows(static_cast<std::size_t>(std::min(piece, count) * d_));
+    std::vector<float> rows(std::min(piece, count) * d_);
     for (GlobalIndex done = 0; done < count; done += piece) {
       auto const here = std::min(piece, count - done);
       origin_.file->read_keys(origin_.head, shard_.begin + first + done, here, rows.data());

@@ -17,7 +17,7 @@ std::string look(hid_t dataset, std::string const& path, int depth);
 
 std::vector<hsize_t> shape_of(hid_t dataset) {
   h5::Handle const space(H5Dget_space(dataset), H5Sclose, "read a shape");
-  std::vector<hsize_t> shape(static_cast<std::size_t>(std::max(H5Sget_simple_extent_ndims(space), 0)));
+  std::vector<hsize_t> shape(std::max(H5Sget_simple_extent_ndims(space), 0));
   if (!shape.empty()) h5::check(H5Sget_simple_extent_dims(space, shape.data(), nullptr), "read a shape");
   return shape;
 }
@@ -84,7 +84,7 @@ std::string text_of(hid_t properties, std::size_t index, ssize_t (*get)(hid_t, s
   if (length < 0) throw RunError("HDF5: cannot read the sources of a virtual dataset");
   std::string text(static_cast<std::size_t>(length) + 1, '\0');
   get(properties, index, text.data(), text.size());
-  text.resize(static_cast<std::size_t>(length));
+  text.resize(length);
   return text;
 }
 

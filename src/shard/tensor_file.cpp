@@ -82,7 +82,7 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
         "has a dataset " + name + " that is neither float32 nor float64; python3 -m asymptop convert widens float16, bfloat16 and float8");
   h5::Handle const space(H5Dget_space(id), H5Sclose, "read the shape of " + name);
   int const rank = H5Sget_simple_extent_ndims(space);
-  std::vector<hsize_t> shape(static_cast<std::size_t>(std::max(rank, 0)));
+  std::vector<hsize_t> shape(std::max(rank, 0));
   if (rank > 0) h5::check(H5Sget_simple_extent_dims(space, shape.data(), nullptr), "read the shape of " + name);
   // MATLAB writes its axes in reverse order, and says of each dataset that it did.
   result.reversed = h5::has_attribute(id, "MATLAB_class");
@@ -123,14 +123,14 @@ void TensorFile::read(Dataset const& dataset, std::int64_t head, GlobalIndex beg
     std::reverse(count.begin(), count.end());
   }
   h5::check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr), "select rows of " + dataset.name);
-  auto const values = static_cast<std::size_t>(rows * dataset.d);
+  std::size_t const values = rows * dataset.d;
   std::vector<float> columns(dataset.reversed ? values : 0);
   hsize_t const size = values;
   h5::Handle const memory(H5Screate_simple(1, &size, nullptr), H5Sclose, "make a memory space");
   h5::check(H5Dread(dataset.handle, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, dataset.reversed ? columns.data() : out),
             "read " + dataset.name + " of " + path_);
   for (std::int64_t c = 0; dataset.reversed && c < dataset.d; ++c) {
-    for (std::int64_t r = 0; r < rows; ++r) out[r * dataset.d + c] = columns[static_cast<std::size_t>(c * rows + r)];
+    for (std::int64_t r = 0; r < rows; ++r) out[r * dataset.d + c] = columns[c * rows + r];
   }
 }
 
@@ -138,7 +138,7 @@ void try_tensor_file(std::string const& path) {
   auto const read_ends = [&] {
     TensorFile const file(path);
     auto const rows = std::min<std::int64_t>(file.n(), 64);
-    std::vector<float> out(static_cast<std::size_t>(rows * file.d()));
+    std::vector<float> out(rows * file.d());
     for (auto const head : {std::int64_t{0}, file.heads() - 1}) {
       for (auto const begin : {std::int64_t{0}, file.n() - rows}) {
         file.read_queries(head, begin, rows, out.data());
@@ -152,7 +152,7 @@ void try_tensor_file(std::string const& path) {
 }
 
 TensorScan scan_head(TensorFile const& file, std::int64_t head, GlobalIndex begin, GlobalIndex end) {
-  auto const d = static_cast<std::size_t>(file.d());
+  std::size_t const d = file.d();
   TensorScan scan;
   std::vector<float> rows(static_cast<std::size_t>(scan_rows) * d);
   auto const head_rows = std::min(scan_rows, file.n());

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/core/types.hpp"
 #include "h5/h5.hpp"
+#include "kernels/core/types.hpp"
 
 namespace asymptop {
 

@@ -76,7 +76,7 @@ Task<void> BatchRun::prepare_second_pass() {
   double const largest = setup_.scan != nullptr ? setup_.scan->largest_value : 6.8;
   work_.factor = FixedPoint::make(group_.n, largest);
   work_.sigmas = axes_.sigma;
-  auto const d = static_cast<std::size_t>(group_.d);
+  std::size_t const d = group_.d;
   if (setup_.config->output_error) {
     for (std::size_t law = 0; law < axes_.sigma.size(); ++law)
       work_.sums.emplace_back("Asymptop::measure::sums", rows, segments + 1, d + 1);
@@ -111,8 +111,7 @@ Task<void> BatchRun::load_probes() {
     for (std::size_t q = 0; q < probes; ++q) {
       bool const real = q < row.evaluation.open.size();
       integers.push_back(real ? row.evaluation.open[q].bin : -1);
-      integers.push_back(real ? std::min<std::int64_t>(row.evaluation.open[q].capacity, queries_.visible[static_cast<std::size_t>(row.row)])
-                              : 0);
+      integers.push_back(real ? std::min<std::int64_t>(row.evaluation.open[q].capacity, queries_.visible[row.row]) : 0);
       floats.push_back(real ? row.evaluation.open[q].low : 0.0f);
       floats.push_back(real ? row.evaluation.open[q].high : 0.0f);
     }
@@ -201,18 +200,18 @@ Task<void> BatchRun::take_answers() {
   auto const owners = all_owners();
   // Per probe: count, first, second above; inside; how many of those are sent along by this rank.
   std::vector<std::int64_t> counts;
-  auto const ranks = static_cast<std::size_t>(comm_.size());
+  std::size_t const ranks = comm_.size();
   std::vector<std::vector<std::int64_t>> lengths(ranks);
   std::vector<std::vector<float>> scores(ranks);
   auto next_score = inside.scores.begin();
   for (std::size_t i = 0; i < rows; ++i) {
-    auto const owner = static_cast<std::size_t>(owners[i]);
+    std::size_t const owner = owners[i];
     for (std::size_t q = 0; q < probes; ++q) {
       for (int c = 0; c < 3; ++c) counts.push_back(above(i, q, c));
       counts.push_back(inside.counts[i * probes + q]);
       auto const length = inside.lengths[i * probes + q];
       lengths[owner].push_back(length);
-      auto const end = next_score + static_cast<std::ptrdiff_t>(length);
+      auto const end = next_score + length;
       scores[owner].insert(scores[owner].end(), next_score, end);
       next_score = end;
     }
@@ -228,7 +227,7 @@ Task<void> BatchRun::take_answers() {
   for (std::size_t r = 0; r < ranks; ++r) {
     auto next = all_scores[r].begin();
     for (std::size_t i = 0; i < answers.size(); ++i) {
-      auto const end = next + static_cast<std::ptrdiff_t>(all_lengths[r][i]);
+      auto const end = next + all_lengths[r][i];
       answers[i].collected.insert(answers[i].collected.end(), next, end);
       next = end;
     }
@@ -242,7 +241,7 @@ Task<void> BatchRun::take_answers() {
       auto const* numbers = &merged[(i * probes + q) * 4];
       answer.above = {numbers[0], numbers[1], numbers[2]};
       answer.inside = numbers[3];
-      auto const law = static_cast<std::size_t>(probe.law);
+      std::size_t const law = probe.law;
       if (probe.kind == Probe::Kind::rank) {
         settle_rank(probe, answer, row.grid_only, row.evaluation.laws, axes_, static_cast<double>(row.score_max));
       } else if (!settle(probe, answer, row.grid_only, row.evaluation.laws[law], axes_.sigma[law], static_cast<double>(row.score_max))) {

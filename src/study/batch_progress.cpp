@@ -17,7 +17,7 @@ struct HeadsMessage {
   std::vector<float> scores;
 
   void add(CandidateList const& head) {
-    integers.push_back(static_cast<std::int64_t>(head.size()));
+    integers.push_back(std::ssize(head));
     for (auto const& candidate : head) {
       integers.push_back(candidate.index);
       scores.push_back(candidate.score);
@@ -55,7 +55,7 @@ KeyWalk BatchRun::walk_of(std::vector<Range> const& seen) {
 
 Task<void> BatchRun::join_earlier_heads(std::vector<int> const& rows, std::vector<int> const& owner, std::vector<CandidateList>& heads,
                                         std::size_t keep) {
-  std::vector<std::vector<std::int64_t>> integers(static_cast<std::size_t>(comm_.size()));
+  std::vector<std::vector<std::int64_t>> integers(comm_.size());
   std::vector<std::vector<float>> scores(integers.size());
   auto const& first = partial().first;
   if (comm_.is_root() && (first.heads.size() != queries_.rows() ||
@@ -63,8 +63,8 @@ Task<void> BatchRun::join_earlier_heads(std::vector<int> const& rows, std::vecto
     throw RunError(wrong_size);
   for (std::size_t i = 0; i < rows.size() && comm_.is_root(); ++i) {
     HeadsMessage message;
-    message.add(first.heads[static_cast<std::size_t>(rows[i])]);
-    auto const to = static_cast<std::size_t>(owner[i]);
+    message.add(first.heads[rows[i]]);
+    std::size_t const to = owner[i];
     integers[to].insert(integers[to].end(), message.integers.begin(), message.integers.end());
     scores[to].insert(scores[to].end(), message.scores.begin(), message.scores.end());
   }
@@ -84,7 +84,7 @@ Task<void> BatchRun::join_earlier_heads(std::vector<int> const& rows, std::vecto
 
 Task<void> BatchRun::keep_rows(std::vector<int> const& rows, std::vector<CandidateList> const& heads,
                                std::vector<std::int64_t> const& moments) {
-  auto const ranks = static_cast<std::size_t>(comm_.size());
+  std::size_t const ranks = comm_.size();
   HeadsMessage message;
   for (auto const& head : heads) message.add(head);
   // To rank 0 alone.
@@ -109,9 +109,9 @@ Task<void> BatchRun::keep_rows(std::vector<int> const& rows, std::vector<Candida
   for (std::size_t r = 0; r < ranks; ++r) {
     auto from = all_moments[r].begin();
     for_each_head(all_integers[r], all_scores[r], [&](CandidateList head) {
-      auto const row = static_cast<std::size_t>(rows[next++]);
+      std::size_t const row = rows[next++];
       first.heads[row] = std::move(head);
-      std::copy_n(from, bins, first.moments.begin() + static_cast<std::ptrdiff_t>(row * bins));
+      std::copy_n(from, bins, first.moments.begin() + (row * bins));
       from += static_cast<std::ptrdiff_t>(bins);
     });
   }
@@ -125,7 +125,7 @@ void BatchRun::restore_answers(PartialAnswers const& round) {
     throw RunError(wrong_size);
   for_each_sum([&](auto const& view) {
     auto const host = Kokkos::create_mirror_view(view);
-    std::copy_n(round.sums.begin() + static_cast<std::ptrdiff_t>(next), view.size(), host.data());
+    std::copy_n(round.sums.begin() + next, view.size(), host.data());
     Kokkos::deep_copy(view, host);
     next += view.size();
   });
@@ -151,7 +151,7 @@ BatchRun::Inside BatchRun::inside_here() const {
       inside.scores.insert(inside.scores.end(), first, first + length);
       if (earlier_inside_.counts.empty()) continue;
       auto const at = i * probes_per_row_ + q;
-      auto const end = earlier + static_cast<std::ptrdiff_t>(earlier_inside_.lengths[at]);
+      auto const end = earlier + earlier_inside_.lengths[at];
       inside.counts.back() += earlier_inside_.counts[at];
       inside.lengths.back() += earlier_inside_.lengths[at];
       inside.scores.insert(inside.scores.end(), earlier, end);
@@ -171,7 +171,7 @@ void BatchRun::keep_answers(KeyWalk const& walk, PartialAnswers& round) {
   std::vector<double> worst(audit.data(), audit.data() + audit.size());
   comm_.max(worst);
   auto const inside = inside_here();
-  auto const ranks = static_cast<std::size_t>(comm_.size());
+  std::size_t const ranks = comm_.size();
   std::vector<std::int64_t> numbers = sums;
   numbers.insert(numbers.end(), inside.counts.begin(), inside.counts.end());
   std::vector<std::size_t> all_to_root(ranks, 0);
@@ -185,7 +185,7 @@ void BatchRun::keep_answers(KeyWalk const& walk, PartialAnswers& round) {
   auto const all_scores = finish(all_to_all(comm_, std::move(scores)));
   progress_.add_seen(shard_.begin, walk.seen(), round.seen);
   if (!comm_.is_root()) return;
-  auto const windows = static_cast<std::ptrdiff_t>(inside.counts.size());
+  std::ptrdiff_t const windows = inside.counts.size();
   round.sums.assign(numbers.begin(), numbers.end() - windows);
   round.inside.assign(numbers.end() - windows, numbers.end());
   round.audit_worst = std::move(worst);
@@ -195,7 +195,7 @@ void BatchRun::keep_answers(KeyWalk const& walk, PartialAnswers& round) {
   for (std::size_t i = 0; i < inside.counts.size(); ++i) {
     for (std::size_t r = 0; r < ranks; ++r) {
       auto const from = all_scores[r].begin() + next[r];
-      auto const length = static_cast<std::ptrdiff_t>(all_lengths[r][i]);
+      std::ptrdiff_t const length = all_lengths[r][i];
       round.collected.insert(round.collected.end(), from, from + length);
       round.lengths[i] += length;
       next[r] += length;

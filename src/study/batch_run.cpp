@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 
 #include "comm/collectives.hpp"
@@ -39,7 +40,7 @@ std::vector<int> BatchRun::all_owners() const {
 }
 
 std::vector<double> BatchRun::thresholds_of(int row) const {
-  auto const visible = queries_.visible[static_cast<std::size_t>(row)];
+  auto const visible = queries_.visible[row];
   if (visible == group_.n) return group_.threshold;
   std::vector<double> values;
   for (auto const& law : setup_.config->count_above) values.push_back(law(visible));
@@ -48,7 +49,7 @@ std::vector<double> BatchRun::thresholds_of(int row) const {
 
 Task<void> BatchRun::profile_and_merge() {
   auto const wanted = static_cast<GlobalIndex>(group_.held) + 1;
-  auto const keep = static_cast<std::size_t>(std::min(wanted, group_.n));
+  std::size_t const keep = std::min(wanted, group_.n);
   int const local_keep = static_cast<int>(std::clamp<GlobalIndex>(shard_.size(), 1, static_cast<GlobalIndex>(keep)));
   auto& first = partial().first;
   for (bool complete = false; !complete && !progress_.stopped();) {
@@ -130,14 +131,14 @@ Task<void> BatchRun::answer(std::size_t round) {
 }
 
 OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const {
-  RowBins bins{batch_.grid(), batch_.first_bins()[static_cast<std::size_t>(row)], {}};
+  RowBins bins{batch_.grid(), batch_.first_bins()[row], {}};
   for (int b = 0; b < batch_.grid().count; ++b) bins.bins.push_back({moments[3 * b], moments[3 * b + 1], moments[3 * b + 2]});
-  return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.visible[static_cast<std::size_t>(row)]);
+  return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.visible[row]);
 }
 
 Task<bool> BatchRun::open_anywhere() {
   std::vector<std::int64_t> most{first_round_ ? 1 : 0};
-  for (auto const& row : rows_) most[0] = std::max(most[0], static_cast<std::int64_t>(row.evaluation.open.size()));
+  for (auto const& row : rows_) most[0] = std::max(most[0], std::ssize(row.evaluation.open));
   first_round_ = false;
   phases_.stop(Phase::evaluate);
   auto reducing = all_reduce(comm_, std::move(most), MPI_MAX);

@@ -4,9 +4,9 @@
 #include <array>
 #include <vector>
 
-#include "asymptop/kernels/core/types.hpp"
 #include "comm/communicator.hpp"
 #include "draw/queries.hpp"
+#include "kernels/core/types.hpp"
 #include "plan/plan.hpp"
 #include "row/case_data.hpp"
 #include "row/partial_draw.hpp"

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <iostream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "results/json_text.hpp"
@@ -80,7 +81,7 @@ void Study::check_output() const { asymptop::check_output(config_.output, config
 int Study::run() {
   source_ = make_source(team_);
   provenance_ = provenance("study", machine_.threads);
-  provenance_.integers.emplace_back("groups", static_cast<std::int64_t>(plan_.teams.size()));
+  provenance_.integers.emplace_back("groups", std::ssize(plan_.teams));
   check_on_root(comm_, [&] { begin_output(config_); });
   double done = 0.0;
   Progress progress(comm_.is_root(), plan_.teams[team_index_].seconds);

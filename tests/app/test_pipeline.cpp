@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/core/simd.hpp"
+#include "kernels/core/simd.hpp"
 #include "study/batch_pipeline.hpp"
 #include "study/draw.hpp"
 

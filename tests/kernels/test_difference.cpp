@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/attend/difference.hpp"
-#include "asymptop/kernels/reference/attention_row.hpp"
+#include "kernels/attend/difference.hpp"
+#include "kernels/reference/attention_row.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/profile/fused_first_pass.hpp"
-#include "asymptop/kernels/score/key_tile.hpp"
-#include "asymptop/kernels/score/score_packed.hpp"
+#include "kernels/profile/fused_first_pass.hpp"
+#include "kernels/score/key_tile.hpp"
+#include "kernels/score/score_packed.hpp"
 #include "support/random.hpp"
 #include "support/views.hpp"
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/attend/fused_attention.hpp"
-#include "asymptop/kernels/reference/attention_row.hpp"
+#include "kernels/attend/fused_attention.hpp"
+#include "kernels/reference/attention_row.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

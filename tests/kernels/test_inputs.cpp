@@ -7,8 +7,8 @@
 #include <set>
 #include <string>
 
-#include "asymptop/kernels/input/normal_rows.hpp"
 #include "config/input_list.hpp"
+#include "kernels/input/normal_rows.hpp"
 #include "support/inputs.hpp"
 #include "support/random.hpp"
 

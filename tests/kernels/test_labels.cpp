@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/input/philox_normal.hpp"
 #include "attend/config.hpp"
 #include "attend/full_attention.hpp"
 #include "draw/run_paths.hpp"
+#include "kernels/input/philox_normal.hpp"
 #include "plan/plan.hpp"
 #include "study/draw.hpp"
 

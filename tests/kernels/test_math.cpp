@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "asymptop/kernels/core/math.hpp"
+#include "kernels/core/math.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

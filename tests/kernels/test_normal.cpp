@@ -8,7 +8,7 @@
 #include <set>
 #include <vector>
 
-#include "asymptop/kernels/input/normal_packed.hpp"
+#include "kernels/input/normal_packed.hpp"
 #include "support/normals.hpp"
 #include "support/random.hpp"
 

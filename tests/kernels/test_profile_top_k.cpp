@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/profile/profile_top_k.hpp"
+#include "kernels/profile/profile_top_k.hpp"
 #include "support/random.hpp"
 #include "support/views.hpp"
 

@@ -7,9 +7,9 @@
 #include <limits>
 #include <vector>
 
-#include "asymptop/kernels/score/quantised.hpp"
-#include "asymptop/kernels/score/score_pairs.hpp"
-#include "asymptop/kernels/score/screen_panel.hpp"
+#include "kernels/score/quantised.hpp"
+#include "kernels/score/score_pairs.hpp"
+#include "kernels/score/screen_panel.hpp"
 #include "support/random.hpp"
 #include "support/screen_problem.hpp"
 

@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "asymptop/kernels/topk/candidate_buffer.hpp"
+#include "kernels/topk/candidate_buffer.hpp"
 #include "support/random.hpp"
 #include "support/views.hpp"
 

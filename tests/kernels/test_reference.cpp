@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-#include "asymptop/kernels/reference/attention_row.hpp"
+#include "kernels/reference/attention_row.hpp"
 
 namespace asymptop {
 namespace {

@@ -7,8 +7,8 @@
 #include <limits>
 #include <vector>
 
-#include "asymptop/kernels/core/rounded_sum.hpp"
-#include "asymptop/kernels/core/rounding.hpp"
+#include "kernels/core/rounded_sum.hpp"
+#include "kernels/core/rounding.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/core/simd.hpp"
-#include "asymptop/kernels/topk/radix_sort.hpp"
-#include "asymptop/kernels/topk/row_heads.hpp"
+#include "kernels/core/simd.hpp"
+#include "kernels/topk/radix_sort.hpp"
+#include "kernels/topk/row_heads.hpp"
 #include "support/random.hpp"
 
 namespace asymptop {

@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "asymptop/kernels/core/math.hpp"
-#include "asymptop/kernels/score/score_tile.hpp"
+#include "kernels/core/math.hpp"
+#include "kernels/score/score_tile.hpp"
 #include "support/attention_problem.hpp"
 
 namespace asymptop {

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <vector>
 
-#include "asymptop/kernels/profile/profile_top_k.hpp"
-#include "asymptop/kernels/profile/score_bins.hpp"
+#include "kernels/profile/profile_top_k.hpp"
+#include "kernels/profile/score_bins.hpp"
 #include "support/random.hpp"
 #include "support/views.hpp"
 

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <vector>
 
-#include "asymptop/kernels/profile/fused_first_pass.hpp"
-#include "asymptop/kernels/topk/screened_pass.hpp"
+#include "kernels/profile/fused_first_pass.hpp"
+#include "kernels/topk/screened_pass.hpp"
 #include "support/random.hpp"
 #include "support/screen_problem.hpp"
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/attend/audit.hpp"
-#include "asymptop/kernels/attend/segments.hpp"
-#include "asymptop/kernels/reference/attention_row.hpp"
+#include "kernels/attend/audit.hpp"
+#include "kernels/attend/segments.hpp"
+#include "kernels/reference/attention_row.hpp"
 #include "support/attention_problem.hpp"
 
 namespace asymptop {

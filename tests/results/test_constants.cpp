@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/core/types.hpp"
+#include "kernels/core/types.hpp"
 #include "precision/file.hpp"
 
 namespace asymptop {

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/reference/attention_row.hpp"
+#include "kernels/reference/attention_row.hpp"
 #include "study/simulate/order_statistics.hpp"
 #include "study/simulate/simulated_row.hpp"
 #include "support/random.hpp"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "asymptop/kernels/reference/attention_row.hpp"
+#include "kernels/reference/attention_row.hpp"
 #include "support/random.hpp"
 #include "support/row_problem.hpp"
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "asymptop/kernels/score/score_tile.hpp"
+#include "kernels/score/score_tile.hpp"
 #include "support/random.hpp"
 #include "support/views.hpp"
 

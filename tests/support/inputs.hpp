@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "asymptop/kernels/input/input_tile.hpp"
 #include "draw/draw_input.hpp"
+#include "kernels/input/input_tile.hpp"
 #include "support/views.hpp"
 
 namespace asymptop::test {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "asymptop/kernels/input/normal_tile.hpp"
+#include "kernels/input/normal_tile.hpp"
 #include "support/views.hpp"
 
 namespace asymptop::test {

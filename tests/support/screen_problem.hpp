@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "asymptop/kernels/score/quantised.hpp"
-#include "asymptop/kernels/score/screen_panel.hpp"
+#include "kernels/score/quantised.hpp"
+#include "kernels/score/screen_panel.hpp"
 #include "support/random.hpp"
 
 namespace asymptop::test {

@@ -6,7 +6,7 @@
 #include <Kokkos_Core.hpp>
 #include <vector>
 
-#include "asymptop/kernels/core/types.hpp"
+#include "kernels/core/types.hpp"
 
 namespace asymptop::test {
 

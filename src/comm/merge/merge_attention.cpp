@@ -1,6 +1,6 @@
 #include "comm/merge/merge_attention.hpp"
 
-#include "asymptop/kernels/core/math.hpp"
+#include "kernels/core/math.hpp"
 
 namespace asymptop {
 
@@ -14,7 +14,7 @@ std::vector<SoftmaxRun> merge_attention(Communicator const& comm, std::function<
   std::size_t mine = 0;
   for (std::size_t row = 0; row < owners.size(); ++row) {
     auto const& run = run_of(static_cast<int>(row));
-    auto const owner = static_cast<std::size_t>(owners[row]);
+    std::size_t const owner = owners[row];
     mine += owners[row] == comm.rank() ? 1u : 0u;
     places.push_back(run.nodes().size());
     for (std::size_t i = 0; i < run.nodes().size(); ++i) {

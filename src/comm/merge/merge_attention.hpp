@@ -4,8 +4,8 @@
 #include <functional>
 #include <vector>
 
-#include "asymptop/kernels/attend/softmax_tree.hpp"
 #include "comm/communicator.hpp"
+#include "kernels/attend/softmax_tree.hpp"
 
 namespace asymptop {
 

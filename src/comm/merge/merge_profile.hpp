@@ -10,8 +10,8 @@ namespace asymptop {
 
 /// Items of each rank: of the rows that it owns, `row_length` each.
 inline std::vector<std::size_t> items_of_owners(Communicator const& comm, std::vector<int> const& owners, std::size_t row_length) {
-  std::vector<std::size_t> counts(static_cast<std::size_t>(comm.size()), 0);
-  for (int const owner : owners) counts[static_cast<std::size_t>(owner)] += row_length;
+  std::vector<std::size_t> counts(comm.size(), 0);
+  for (int const owner : owners) counts[owner] += row_length;
   return counts;
 }
 

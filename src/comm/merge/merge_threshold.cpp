@@ -47,9 +47,9 @@ std::vector<std::vector<std::uint64_t>> cuts_for_all(std::vector<std::vector<std
 
 Task<std::vector<SortedRow>> merge_by_threshold(Communicator const& comm, std::vector<SortedRow> rows, RowRuns runs, std::size_t keep) {
   auto const mine = runs.size(comm.rank());
-  std::vector<std::vector<std::uint32_t>> samples(static_cast<std::size_t>(comm.size()));
+  std::vector<std::vector<std::uint32_t>> samples(comm.size());
   for (int r = 0; r < comm.size(); ++r) {
-    auto& message = samples[static_cast<std::size_t>(r)];
+    auto& message = samples[r];
     for (auto const& row : runs.of(rows, r)) {
       message.push_back(static_cast<std::uint32_t>(row.size()));
       for (auto const place : sampled_places(message.back())) message.push_back(static_cast<std::uint32_t>(row.entries[place - 1] >> 32));
@@ -61,7 +61,7 @@ Task<std::vector<SortedRow>> merge_by_threshold(Communicator const& comm, std::v
   auto const cuts = co_await cutting;
   std::vector<std::vector<std::uint64_t>> messages;
   for (int r = 0; r < comm.size(); ++r) {
-    auto const& of_owner = cuts[static_cast<std::size_t>(r)];
+    auto const& of_owner = cuts[r];
     for (std::size_t i = 0; i < of_owner.size(); ++i)
       apply({static_cast<std::uint32_t>(of_owner[i] >> 32), static_cast<std::uint32_t>(of_owner[i])}, rows[runs.begin(r) + i]);
     messages.push_back(row_message(runs.of(rows, r), Sources::sender));

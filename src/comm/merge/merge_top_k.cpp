@@ -68,19 +68,19 @@ Task<std::vector<SortedRow>> merge_by_owner(Communicator const& comm, std::vecto
 
 Task<std::vector<SortedRow>> merge_by_root(Communicator const& comm, std::vector<SortedRow> rows, RowRuns runs, std::size_t keep) {
   // All lists to rank 0, which merges every row.
-  std::vector<std::vector<std::uint64_t>> lists(static_cast<std::size_t>(comm.size()));
+  std::vector<std::vector<std::uint64_t>> lists(comm.size());
   if (comm.is_root()) {
     auto const others = other_ranks(comm);
     Exchange<std::uint64_t> exchange(comm, {}, others);
     auto received = co_await exchange;
     lists[0] = row_message(rows, Sources::sender);
-    for (std::size_t i = 0; i < others.size(); ++i) lists[static_cast<std::size_t>(others[i])] = std::move(received[i]);
+    for (std::size_t i = 0; i < others.size(); ++i) lists[others[i]] = std::move(received[i]);
     auto const merged = merge_messages(lists, runs.all(), keep);
     // Finished rows to their owners.
     std::vector<Outgoing<std::uint64_t>> out;
     for (int const r : others) {
-      lists[static_cast<std::size_t>(r)] = row_message(runs.of(merged, r), Sources::each);
-      out.push_back({r, lists[static_cast<std::size_t>(r)]});
+      lists[r] = row_message(runs.of(merged, r), Sources::each);
+      out.push_back({r, lists[r]});
     }
     Exchange<std::uint64_t> home(comm, out, {});
     co_await home;
@@ -109,7 +109,7 @@ Task<std::vector<CandidateList>> merge_top_k(Communicator const& comm, MergeStra
 }
 
 std::size_t merge_memory(MergeStrategy strategy, int ranks, std::size_t keep) {
-  auto const all = static_cast<std::size_t>(ranks);
+  std::size_t const all = ranks;
   switch (strategy) {
     case MergeStrategy::root:
       return 8 * keep * all * all;

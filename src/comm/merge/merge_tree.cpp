@@ -79,8 +79,8 @@ Task<std::vector<SortedRow>> merge_by_tree(Communicator const& comm, std::vector
       });
     }
   }
-  auto const first = rows.begin() + static_cast<std::ptrdiff_t>(runs.begin(comm.rank()));
-  auto const last = first + static_cast<std::ptrdiff_t>(runs.size(comm.rank()));
+  auto const first = rows.begin() + runs.begin(comm.rank());
+  auto const last = first + runs.size(comm.rank());
   co_return std::vector<SortedRow>(std::make_move_iterator(first), std::make_move_iterator(last));
 }
 

@@ -27,9 +27,9 @@ SortedRow merge_best(SortedRow const& lower, SortedRow const& higher, std::size_
     ++at;
   }
   auto const& rest = a < lower.size() ? lower : higher;
-  auto const first = static_cast<std::ptrdiff_t>(a < lower.size() ? a : b);
-  std::copy_n(rest.entries.begin() + first, size - at, best.entries.begin() + static_cast<std::ptrdiff_t>(at));
-  std::copy_n(rest.sources.begin() + first, size - at, best.sources.begin() + static_cast<std::ptrdiff_t>(at));
+  std::ptrdiff_t const first = a < lower.size() ? a : b;
+  std::copy_n(rest.entries.begin() + first, size - at, best.entries.begin() + at);
+  std::copy_n(rest.sources.begin() + first, size - at, best.sources.begin() + at);
   return best;
 }
 
@@ -78,8 +78,8 @@ std::vector<SortedRow> rows_of_message(std::vector<std::uint64_t> const& message
   std::size_t at = 0;
   for (std::size_t i = 0; i < count; ++i) {
     auto const length = message[i];
-    auto const first = message.begin() + static_cast<std::ptrdiff_t>(count + at);
-    rows[i].entries.assign(first, first + static_cast<std::ptrdiff_t>(length));
+    auto const first = message.begin() + (count + at);
+    rows[i].entries.assign(first, first + length);
     rows[i].sources.assign(length, static_cast<std::uint16_t>(sender));
     for (std::size_t j = 0; j < length && sources == Sources::each; ++j) {
       auto const place = at + j;

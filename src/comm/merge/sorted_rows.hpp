@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "asymptop/kernels/core/candidate.hpp"
+#include "kernels/core/candidate.hpp"
 
 namespace asymptop {
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
@@ -41,7 +42,7 @@ void put_heads(hid_t file, PartialHeads const& first) {
   std::vector<std::int64_t> lengths, indices;
   std::vector<double> scores;
   for (auto const& head : first.heads) {
-    lengths.push_back(static_cast<std::int64_t>(head.size()));
+    lengths.push_back(std::ssize(head));
     for (auto const& candidate : head) {
       indices.push_back(candidate.index);
       scores.push_back(static_cast<double>(candidate.score));
@@ -106,7 +107,7 @@ PartialAnswers answers_of(hid_t file, std::string const& name) {
   std::int64_t collected = 0;
   for (auto const length : round.lengths) collected += length;
   for (auto const score : numbers(group, "collected")) round.collected.push_back(static_cast<float>(score));
-  if (collected != static_cast<std::int64_t>(round.collected.size())) throw RunError("its collected scores are not as many as it says");
+  if (collected != std::ssize(round.collected)) throw RunError("its collected scores are not as many as it says");
   round.audit_worst = numbers(group, "audit_worst");
   return round;
 }
@@ -136,8 +137,7 @@ PartialDraw load(hid_t file, StudyCase const& any) {
   if (residuals.size() != laws * check_names.size() || seconds.size() != phase_names.size())
     throw RunError("its residuals or seconds are of another size");
   for (std::size_t law = 0; law < laws; ++law)
-    std::copy_n(residuals.begin() + static_cast<std::ptrdiff_t>(law * check_names.size()), check_names.size(),
-                partial.checks.emplace_back().worst.begin());
+    std::copy_n(residuals.begin() + (law * check_names.size()), check_names.size(), partial.checks.emplace_back().worst.begin());
   std::copy(seconds.begin(), seconds.end(), partial.seconds.begin());
   return partial;
 }
@@ -157,7 +157,7 @@ void write_draw(std::string const& output, Provenance const& provenance, StudyCa
     h5::write_attribute(file, "k_held", any.group->held);
     h5::write_attribute(file, "rows_per_batch", static_cast<std::int64_t>(any.group->rows_per_batch));
     h5::write_attribute(file, "draw", partial.draw);
-    h5::write_attribute(file, "batches", static_cast<std::int64_t>(partial.finished.size()));
+    h5::write_attribute(file, "batches", std::ssize(partial.finished));
     h5::write_attribute(file, "seconds_total", seconds_total);
     for (std::size_t batch = 0; batch < partial.finished.size(); ++batch) {
       for (std::size_t law = 0; law < partial.finished[batch].size(); ++law)

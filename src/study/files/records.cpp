@@ -35,7 +35,7 @@ std::vector<Record> records_of(StudyCase const& c) {
   auto const& ks = c.group->k;
   std::vector<Place> of_k, of_epsilon, of_threshold;
   for (std::size_t law = 0; law < c.config->k.size(); ++law) {
-    auto const column = static_cast<std::size_t>(std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin());
+    std::size_t const column = std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin();
     of_k.push_back({std::to_string(ks[column]), c.config->k[law].text(), column});
   }
   for (auto const epsilon : c.config->epsilon) of_epsilon.push_back({shortest(epsilon), "", of_epsilon.size()});
@@ -95,12 +95,12 @@ std::string target_line(StudyCase const& c) {
 
 std::string table_rows(StudyCase const& c, double sgemm) {
   std::string rows;
-  auto const draws = static_cast<std::size_t>(c.draws());
+  std::size_t const draws = c.draws();
   auto const& ks = c.group->k;
   double pass = 0.0;
   for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
   for (std::size_t law = 0; law < c.config->k.size(); ++law) {
-    auto const column = static_cast<std::size_t>(std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin());
+    std::size_t const column = std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin();
     auto const tail = estimate(c.data.real("tail_mass"), draws, ks.size(), column);
     double const l2 = estimate(c.data.real("row_l2_error"), draws, ks.size(), column).mean,
                  linf = estimate(c.data.real("row_linf_error"), draws, ks.size(), column).mean;

@@ -123,7 +123,7 @@ double load_case(hid_t file, hid_t group, StudyCase& c) {
   read("phase_seconds", {draws, phase_names.size()}, seconds);
   std::copy(residuals.begin(), residuals.end(), c.checks.worst.begin());
   for (std::size_t i = 0; i < seconds.size(); i += phase_names.size())
-    std::copy_n(seconds.begin() + static_cast<std::ptrdiff_t>(i), phase_names.size(), c.phase_seconds.emplace_back().begin());
+    std::copy_n(seconds.begin() + i, phase_names.size(), c.phase_seconds.emplace_back().begin());
   c.seconds_total = h5::read_double_attribute(group, "seconds_total");
   return h5::read_double_attribute(file, "sgemm_gflops");
 }

@@ -30,7 +30,7 @@ class SimulatedRows final : public DrawSource {
     auto const begin = PhaseTimes::Clock::now();
     auto result = simulate_draws(comm_, config_, *group_, ranks_, first, end);
     double const seconds = comm_.max(std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count());
-    auto const draws = static_cast<std::size_t>(end - first);
+    std::size_t const draws = end - first;
     std::array<double, phase_names.size()> times{};
     for (auto const phase : {Phase::generate, Phase::first_pass, Phase::total})
       times[static_cast<std::size_t>(phase)] = seconds / static_cast<double>(draws);

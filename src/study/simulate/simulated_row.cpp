@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "asymptop/kernels/select/sums_along.hpp"
+#include "kernels/select/sums_along.hpp"
 #include "row/segment_sums.hpp"
 
 namespace asymptop {
@@ -117,8 +117,7 @@ std::int64_t k_epsilon(OrderStatistics const& row, DrawnRanks const& ranks, RowS
 /// Entries with p > threshold.
 std::int64_t count_above(OrderStatistics const& row, DrawnRanks const& ranks, double z, double sigma, double threshold) {
   double const score = row.z.front() + std::log(threshold * z) / sigma;
-  auto const place = static_cast<std::size_t>(
-      std::partition_point(row.z.begin(), row.z.end(), [&](double other) { return other > score; }) - row.z.begin());
+  std::size_t const place = std::partition_point(row.z.begin(), row.z.end(), [&](double other) { return other > score; }) - row.z.begin();
   if (place == 0) return 0;
   auto const before = place - 1;
   auto const keys = ranks.block(before);
@@ -211,7 +210,7 @@ void check_simulated_row(OrderStatistics const& row, DrawnRanks const& ranks, do
   checks.note(Check::sum_p_direct, std::fabs(sum_p - 1.0));
   auto const largest = std::find_if(axes.k.rbegin(), axes.k.rend(), [&](std::int64_t k) { return k < ranks.n; });
   if (largest == axes.k.rend()) return;
-  auto const place = ranks.place_of_k[static_cast<std::size_t>(axes.k.rend() - largest - 1)];
+  auto const place = ranks.place_of_k[axes.k.rend() - largest - 1];
   checks.note(Check::sum_p, std::fabs((sums.kept1[place + 1] + sums.dropped1[place + 1]) / sums.z - 1.0));
   checks.note(Check::identity_kl, identity_kl_residual(row, sums, sigma, place));
 }

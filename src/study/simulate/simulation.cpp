@@ -44,11 +44,11 @@ DrawResult simulate_draws(Communicator const& comm, RunConfig const& config, Gro
   // Rows in the order of (draw, row), cut into one run of neighbours per rank.
   std::int64_t const all = (end - first) * config.rows, begin = all * comm.rank() / comm.size(),
                      mine = all * (comm.rank() + 1) / comm.size() - begin;
-  std::vector<SimulatedRow> rows(static_cast<std::size_t>(mine));
+  std::vector<SimulatedRow> rows(mine);
   using Policy = Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace, Kokkos::Schedule<Kokkos::Dynamic>, Kokkos::IndexType<std::int64_t>>;
   Kokkos::parallel_for("Asymptop::measure::simulate", Policy(0, mine), [&](std::int64_t i) {
     auto const at = begin + i;
-    rows[static_cast<std::size_t>(i)] = simulate_row(config, group, ranks, first + at / config.rows, at % config.rows);
+    rows[i] = simulate_row(config, group, ranks, first + at / config.rows, at % config.rows);
   });
   Kokkos::DefaultHostExecutionSpace().fence();
 
@@ -66,7 +66,7 @@ DrawResult simulate_draws(Communicator const& comm, RunConfig const& config, Gro
     }
     auto const packed = comm.gather(pack_rows(of_law, axes));
     if (comm.is_root()) {
-      auto const count = static_cast<std::size_t>(all);
+      std::size_t const count = all;
       checks.note(Check::finite, static_cast<double>(unpack_rows(packed, count, axes, group.n, data)));
       data.count("row_n").assign(count, group.n);
       data.count("row_position").assign(count, -1);
