@@ -133,6 +133,7 @@ std::vector<Option> rows() {
              nullptr,
              {},
              "print the plan; measure and write nothing, but the plan as JSON where --json says"}
+          .but(for_simulate, nullptr, {}, "print the plan; simulate and write nothing")
           .but(for_attend | for_bench, nullptr, {}, cases_only)
           .but(for_precision, nullptr, {}, "print the cases with memory and time; measure and write nothing"),
       Option{"machine", for_study, unrecorded, text, "",
@@ -234,8 +235,8 @@ std::vector<Option> rows() {
              "auto | resident (keep the keys of a draw) | streamed (make or read them anew for each pass)"}
           .but(for_bench, "resident", some_of({K::resident, K::streamed}),
                "resident (in memory before the clock starts) | streamed (made anew within the timed work), LIST"),
-      Option{"path", for_study | for_bench, result, text, "auto", path_or_none, path_help.c_str()}
-          .but(for_bench, nullptr, words, "auto (the kernel's first) | all | names, LIST; --path all --dry-run shows what there is"),
+      Option{"path", for_study | for_bench, result, text, "auto", path_or_none, path_help.c_str()}.but(
+          for_bench, nullptr, words, "auto (the kernel's first) | all | names, LIST; --path all --dry-run shows what there is"),
       Option{
           "merge", for_study | for_bench, manner, text, "auto", one_of({M::automatic, M::root, M::owner, M::tree, M::threshold}),
           "how ranks agree on the k largest: auto (fastest by estimate) | root (all lists to rank 0) | owner (lists to the rank that owns "

@@ -8,7 +8,7 @@
 
 namespace asymptop {
 
-void Measurement::show_plan() const { std::cout << describe(); }
+void Measurement::show_plan() const { print(describe()); }
 
 void Measurement::check_output() const {
   check_new_file("--output", options_.output, options_.force);

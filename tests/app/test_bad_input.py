@@ -160,6 +160,7 @@ def test_output(output: str, named: str, switch: list[str], tmp_path: Path) -> N
     (tmp_path / "file").write_text("a file")
     (tmp_path / "existing.h5").write_text("results of another day")
     (tmp_path / "cases-only.h5.cases").mkdir()
+    (tmp_path / "cases-only.h5.cases" / "n64-d8-sigma1.h5").write_text("a case of another day")
     check_refused(tmp_path, ["study", *OK, *switch, "-o", output], [named])
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from case_files import make_invalid
 from command_line import assert_equal, asymptop
 
@@ -29,6 +30,23 @@ def test_cases_and_sizes(tmp_path: Path) -> None:
     assert "state" not in cases[0]
     assert found["ranks"] == 1
     assert sorted(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command", ["simulate --n 256", "attend --n 256", "precision --n 256", "bench --kernel score --n 256 --d 8 --m 4"]
+)
+def test_plans_that_are_text_alone_leave_stdout_to_records(command: str, tmp_path: Path) -> None:
+    outcome = asymptop(*command.split(), "--dry-run", "--json", "-", cwd=tmp_path)
+    assert outcome.code == 0, str(outcome)
+    assert outcome.stdout == ""
+    assert "256" in outcome.stderr
+    assert asymptop(*command.split(), "--dry-run", cwd=tmp_path).stdout != ""
+
+
+def test_an_empty_folder_of_cases_is_none(tmp_path: Path) -> None:
+    (tmp_path / "s.h5.cases").mkdir()
+    outcome = asymptop("study", *SIZE, "-o", "s.h5", cwd=tmp_path)
+    assert outcome.code == 0, str(outcome)
 
 
 def test_to_a_file(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ MUTATIONS = (
     Mutation(
         "k off by one", "the error at k is that at k - 1",
         "src/row/row_metrics.cpp",
-        "auto const i = static_cast<std::size_t>(k);\n      CutSums",
-        "auto const i = static_cast<std::size_t>(k) - 1;\n      CutSums",
+        "std::size_t const i = k;\n      CutSums",
+        "std::size_t const i = k - 1;\n      CutSums",
         (STUDY_FUSED,),
     ),
     Mutation(

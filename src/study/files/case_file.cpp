@@ -204,7 +204,8 @@ std::vector<std::string> start_output(std::string const& output, bool force) {
 
 void check_output(std::string const& output, bool force, bool resume) {
   check_writable(output);
-  bool const there = fs::exists(output), cases = fs::exists(output + ".cases");
+  std::error_code none;  // a run that was stopped before its first checkpoint leaves an empty folder
+  bool const there = fs::exists(output), cases = fs::exists(output + ".cases") && !fs::is_empty(output + ".cases", none);
   if ((there || cases) && !force && !resume)
     throw UsageError("--output", output,
                      std::string(there ? "is there already" : "has case files already, in " + output + ".cases") +
