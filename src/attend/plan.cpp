@@ -8,6 +8,7 @@
 
 #include "config/errors.hpp"
 #include "config/options.hpp"
+#include "plan/k_axis.hpp"
 #include "plan/memory.hpp"
 #include "plan/teams.hpp"
 
@@ -80,17 +81,7 @@ AttendCase make_case(AttendConfig const& config, InputShape const& input, std::i
     c.sigma = law(n);
     option_table().check_at(for_attend, "sigma", "--sigma", c.sigma_law, c.sigma, n);
   }
-  if (config.wants(BenchKernel::top_k_attention)) {
-    for (auto const& k : config.k) {
-      auto const rank = rank_at(k, n);
-      c.k_law.push_back(k.text());
-      c.k_of_law.push_back(rank.k);
-      c.k_clipped = c.k_clipped || rank.clipped;
-    }
-  }
-  c.k = c.k_of_law;
-  std::sort(c.k.begin(), c.k.end());
-  c.k.erase(std::unique(c.k.begin(), c.k.end()), c.k.end());
+  if (config.wants(BenchKernel::top_k_attention)) set_k(c, config.k, n);
   auto const of = source.law >= 0 ? "sigma" + config.sigma[source.law].word() : "head" + std::to_string(source.head);
   c.id = "n" + std::to_string(n) + "-d" + std::to_string(d) + "-" + of + (mask == Mask::causal ? "-causal" : "-full");
   return c;

@@ -6,6 +6,7 @@
 
 #include "config/errors.hpp"
 #include "config/options.hpp"
+#include "plan/k_axis.hpp"
 #include "plan/memory.hpp"
 
 namespace asymptop {
@@ -25,15 +26,7 @@ PrecisionCase make_case(PrecisionConfig const& config, std::int64_t n, std::size
   c.sigma_law = config.sigma[law].text();
   c.sigma = config.sigma[law](n);
   option_table().check_at(for_precision, "sigma", "--sigma", c.sigma_law, c.sigma, n);
-  for (auto const& k : config.k) {
-    auto const rank = rank_at(k, n);
-    c.k_law.push_back(k.text());
-    c.k_of_law.push_back(rank.k);
-    c.k_clipped = c.k_clipped || rank.clipped;
-  }
-  c.k = c.k_of_law;
-  std::sort(c.k.begin(), c.k.end());
-  c.k.erase(std::unique(c.k.begin(), c.k.end()), c.k.end());
+  set_k(c, config.k, n);
   for (auto const& threshold : config.count_above) c.threshold.push_back(threshold(n));
   return c;
 }

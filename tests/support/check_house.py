@@ -8,6 +8,8 @@ import pathlib
 import re
 import sys
 
+from import_graph import cycles
+
 # A room may include rooms further right, and kernels/. Commands stand on one floor: none knows another.
 COMMANDS = ["study", "attend", "bench", "precision"]
 BELOW = ["launch", "draw", "results", "row", "comm", "shard", "h5", "plan", "config"]
@@ -32,27 +34,6 @@ def includes(path: pathlib.Path) -> list[tuple[int, str, bool]]:
         match = INCLUDE.match(line)
         if match:
             found.append((number, match[1] or match[2], match[1] is not None))
-    return found
-
-
-def cycles(graph: dict[str, set[str]]) -> list[str]:
-    """A cycle of includes per strongly connected part, as text."""
-    found, state, path = [], {}, []
-
-    def visit(node: str) -> None:
-        state[node] = "open"
-        path.append(node)
-        for target in sorted(graph.get(node, ())):
-            if state.get(target) == "open":
-                found.append(" -> ".join([*path[path.index(target) :], target]))
-            elif target not in state:
-                visit(target)
-        path.pop()
-        state[node] = "done"
-
-    for node in sorted(graph):
-        if node not in state:
-            visit(node)
     return found
 
 

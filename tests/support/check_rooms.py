@@ -10,6 +10,8 @@ import ast
 import pathlib
 import sys
 
+from import_graph import cycles
+
 # A room may import rooms further left.
 ROOMS = [
     *("theory", "io", "tensors", "weights", "layers", "fits", "criteria", "claims", "figures", "report", "commands"),
@@ -48,29 +50,6 @@ def imported(package: pathlib.Path, path: pathlib.Path, known: dict[str, pathlib
                 while inner and ".".join(inner) not in known:  # a name of a module, no module itself
                     inner = inner[:-1]
                 found.append((line, ".".join(inner)))
-    return found
-
-
-def cycles(graph: Graph) -> list[str]:
-    """One cycle per edge that closes one in a walk through all, as text."""
-    found: list[str] = []
-    state: dict[str, str] = {}
-    path: list[str] = []
-
-    def visit(node: str) -> None:
-        state[node] = "open"
-        path.append(node)
-        for target in sorted(graph.get(node, ())):
-            if state.get(target) == "open":
-                found.append(" -> ".join([*path[path.index(target) :], target]))
-            elif target not in state:
-                visit(target)
-        path.pop()
-        state[node] = "done"
-
-    for node in sorted(graph):
-        if node not in state:
-            visit(node)
     return found
 
 

@@ -62,10 +62,8 @@ void write_attributes(hid_t group, StudyCase const& c) {
   to.text("keys", simulated ? "none" : c.group->resident ? "resident" : "streamed");
   to.text("merge", simulated ? "none" : name_of(c.group->merge));
   to.text("path", c.path());
-  double pass = 0.0;
-  for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
   to.number("seconds_total", c.seconds_total);
-  to.number("seconds_pass", pass);
+  to.number("seconds_pass", c.pass_seconds());
   to.number("gflop", c.score_flops() / 1e9);
 }
 

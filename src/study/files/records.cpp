@@ -97,8 +97,6 @@ std::string table_rows(StudyCase const& c, double sgemm) {
   std::string rows;
   std::size_t const draws = c.draws();
   auto const& ks = c.group->k;
-  double pass = 0.0;
-  for (auto const& draw : c.phase_seconds) pass += draw[static_cast<std::size_t>(Phase::first_pass)];
   for (std::size_t law = 0; law < c.config->k.size(); ++law) {
     std::size_t const column = std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin();
     auto const tail = estimate(c.data.real("tail_mass"), draws, ks.size(), column);
@@ -108,7 +106,7 @@ std::string table_rows(StudyCase const& c, double sgemm) {
         c.data.real("output_error_relative").empty() ? NAN : estimate(c.data.real("output_error_relative"), draws, ks.size(), column).mean;
     auto sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
     if (!c.group->input.is(Distribution::gaussian)) sigma_law = c.input + " " + sigma_law;
-    auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / pass / 1e9, 3),
+    auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / c.pass_seconds() / 1e9, 3),
                yardstick = digits(c.group->simulated ? NAN : sgemm, 3);
     char line[256];
     std::snprintf(line, sizeof line, "%12lld %5lld %-18.18s %9.4g  %-12.12s %9lld %10s %10s %10s %10s %10s %7s %7s %s\n",

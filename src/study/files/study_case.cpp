@@ -13,6 +13,12 @@ void StudyCase::keep_draws(std::int64_t count) {
   phase_seconds.resize(kept);
 }
 
+double StudyCase::pass_seconds() const {
+  double seconds = 0.0;
+  for (auto const& draw : phase_seconds) seconds += draw[static_cast<std::size_t>(Phase::first_pass)];
+  return seconds;
+}
+
 double StudyCase::score_flops() const {
   if (group->simulated) return 0.0;
   return 2.0 * static_cast<double>(draws() * config->rows) * static_cast<double>(group->n) * static_cast<double>(group->d);

@@ -31,6 +31,8 @@ struct StudyCase {
   std::int64_t draws() const { return static_cast<std::int64_t>(data.count("row_n").size()) / config->rows; }
   /// Keeps the first ones. Residuals stay the worst of all: draws that are measured again have the same.
   void keep_draws(std::int64_t count);
+  /// Seconds of the first pass of all draws.
+  double pass_seconds() const;
   /// Of one pass over all keys; none are made for simulated rows.
   double score_flops() const;
   /// Largest |logit| of any row, for the tolerances.
