@@ -21,7 +21,8 @@ enum class Tensor : std::uint32_t {
   positions = 6,
   start = 7,
   centres = 8,
-  needles = 9
+  needles = 9,
+  selection = 10  ///< what selectors draw at random
 };
 
 /// A Philox4x32-10 key: one stream of random numbers per tensor.

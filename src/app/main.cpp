@@ -153,7 +153,7 @@ int without_ranks(Command const* command, int argc, char** argv) {
 /// Work on files, help, the version, or a command that there is not.
 bool needs_no_ranks(Command const* command, int argc, char** argv) {
   if (command == nullptr || command->run_on_files != nullptr) return true;
-  bool const help = std::any_of(argv + 2, argv + argc, [](std::string const& text) { return text == "--help" || text == "-h"; });
+  bool const help = std::any_of(argv + 2, argv + argc, [](std::string const& text) { return text == "--help" || text == "-h" || text.rfind("--help-selector", 0) == 0; });
   try {
     return help && !command->threads(argc - 1, argv + 1, false);
   } catch (std::exception const&) {

@@ -35,7 +35,7 @@ class Selection : public KernelWork {
   template <class MergeMore>
   void select_and_merge(std::size_t more_bytes_per_row, MergeMore const& merge_more) {
     KeyWalk keys(tensors_.size());
-    auto const shard_rows = first_pass(space_, batch_, tensors_, local_keep_, profile_, keys, phases_, &pass_);
+    auto const shard_rows = first_pass(space_, batch_.path(), tensors_, local_keep_, profile_, keys, phases_, &pass_);
     phases_.start();
     auto const& comm = problem_.comm;
     std::vector<int> all(rows());

@@ -172,9 +172,9 @@ Law::Law(std::string const& option, std::string const& text) : option_(option), 
   evaluate(option_, text_, 1024.0);
 }
 
-std::string Law::word() const {
+std::string Law::word_of(std::string const& text) {
   std::string word;
-  for (char const c : text_) {
+  for (char const c : text) {
     if (std::isspace(static_cast<unsigned char>(c)) != 0) continue;
     if (c == '*') {
       word += 'x';
@@ -213,6 +213,12 @@ RankAt rank_at(Law const& law, std::int64_t n) {
   // From 2^53 on, n and its neighbours are one double.
   if (value >= static_cast<double>(n) + 0.5) return {n, value > static_cast<double>(n)};
   return {std::llround(value), false};
+}
+
+std::string joined(std::vector<std::string> const& texts) {
+  std::string all;
+  for (auto const& text : texts) all += (all.empty() ? "" : ", ") + text;
+  return all;
 }
 
 std::vector<std::string> split_list(std::string const& option, std::string const& list) {

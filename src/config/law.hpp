@@ -18,7 +18,9 @@ class Law {
   double operator()(std::int64_t n) const;
   std::string const& text() const { return text_; }
   /// The text as part of the name of a case, a file and a group: without blanks, `x` for *, `by` for /; a long one is cut and hashed.
-  std::string word() const;
+  std::string word() const { return word_of(text_); }
+  /// The same of any expression.
+  static std::string word_of(std::string const& text);
   std::string const& option() const { return option_; }
 
  private:
@@ -43,6 +45,9 @@ std::vector<Law> parse_laws(std::string const& option, std::string const& list);
 
 /// Comma-separated items without surrounding blanks; throws UsageError on an empty item.
 std::vector<std::string> split_list(std::string const& option, std::string const& list);
+
+/// `a, b, c`.
+std::string joined(std::vector<std::string> const& texts);
 
 /// Throws UsageError where the items look like one number: 1,024 is a list of 1 and 24.
 void check_thousands(std::string const& option, std::string const& list, std::vector<std::string> const& items);

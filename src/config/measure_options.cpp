@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "config/option_values.hpp"
+#include "config/selector_list.hpp"
 
 namespace asymptop {
 
@@ -25,6 +26,10 @@ MeasureOptions measure_options(OptionValues const& values) {
 bool help_printed(OptionValues const& values, Commands command, char const* introduction, bool print_help) {
   if (!values.help_wanted()) return false;
   if (!print_help) return true;
+  if (values.given("help-selector")) {
+    std::cout << selector_help("--help-selector", values.text("help-selector"));
+    return true;
+  }
   std::cout << introduction << "\n"
             << option_table().help(command) << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written)";
   if (command != for_precision) {

@@ -8,6 +8,7 @@
 #include "config/precision_sets.hpp"
 #include "config/run_config.hpp"
 #include "config/scaling.hpp"
+#include "config/selector_list.hpp"
 
 namespace asymptop {
 namespace {
@@ -180,6 +181,11 @@ std::vector<Option> rows() {
       Option{"scale", of_studies, result, number, nullptr, positive, "logit scale [1/sqrt(d)]"},
       Option{"k", for_all, contents, text, "64,n^0.5,n^0.75", laws, "keys kept by top-k attention, laws in n; rounded, clipped to n"}.but(
           for_bench, "1024", {}, "keys kept by kernels that select, laws in n; rounded, clipped to n"),
+      Option{"selectors", for_study, case_id, text, "score", [](Text option, Text list) { return std::any(parse_selectors(option, list)); },
+             "which keys are kept, NAME[:KEY=VALUE]..., LIST: score (exact top-k) | window | random | quest | block-mean | block-max | "
+             "quantised | sparq | loki | key-norm | key-diff, e.g. score,window:sinks=4,quest:page=16,quantised:fp8; each is a case beside "
+             "the others"},
+      Option{"help-selector", for_study, unrecorded, text, "", {}, "say what a selector does and takes, or list all, and exit"},
       Option{"precision", for_precision, contents, text, "bf16; bf16:pairwise; bf16,sum=fp32; fp16:pairwise; fp16,sum=fp32; fp8,sum=fp32",
              [](Text, Text sets) { return std::any(parse_precision_sets(sets)); }, "sets of formats, see above"},
       Option{"rows", of_studies | for_precision, result, text, "64", integer(1, 1 << 20), "query rows per draw"}.but(for_precision, "4", {},

@@ -84,7 +84,7 @@ class OptionTable;
 class OptionValues {
  public:
   OptionValues(OptionTable const& table, Commands command) : table_(&table), command_(command) {}
-  bool help_wanted() const { return given("help"); }
+  bool help_wanted() const { return given("help") || given("help-selector"); }
   /// On the command line or in the config file.
   bool given(std::string const& name) const { return given_.count(name) != 0; }
   /// As written.

@@ -56,6 +56,11 @@ void check_target(RunConfig const& config) {
 void check_together(RunConfig const& config, OptionValues const& values) {
   if (config.hold > 0 && config.output_error)
     throw UsageError("--hold", std::to_string(config.hold), "needs --output-error off: the output at a larger k is not measured");
+  for (auto const& selector : config.selectors) {
+    if (config.hold > 0 && !selector.is_oracle())
+      throw UsageError("--hold", std::to_string(config.hold),
+                       "goes with --selectors score alone: the keys that " + selector.text + " keeps are all held");
+  }
   if (config.machine && !config.dry_run) throw UsageError("--machine", values.text("machine"), "needs --dry-run");
   if (config.force && config.resume) throw UsageError("--force and --resume exclude one another");
   if (values.given("R") && values.given("sigma")) throw UsageError("--R and --sigma exclude one another");
@@ -94,6 +99,7 @@ RunConfig config_of(OptionValues const& values) {
   if (!config.sigma_from_R) config.sigma = values.get<Laws>("sigma");
   config.scale = values.get<std::optional<double>>("scale");
   config.k = values.get<Laws>("k");
+  config.selectors = values.get<std::vector<SelectorChoice>>("selectors");
   config.rows = values.get<std::int64_t>("rows");
   config.draws = values.get<std::int64_t>("draws");
   config.row_sigma = values.get<RowSigma>("row-sigma");

@@ -11,6 +11,7 @@
 #include "config/law.hpp"
 #include "config/measure_options.hpp"
 #include "config/merge_strategy.hpp"
+#include "config/selector_list.hpp"
 #include "kernels/path/path.hpp"
 
 namespace asymptop {
@@ -50,6 +51,7 @@ struct RunConfig : MeasureOptions {
   bool sigma_from_R = false;
   std::optional<double> scale;  ///< logit scale; 1/sqrt(d) unless set
   std::vector<Law> k;
+  std::vector<SelectorChoice> selectors = {SelectorChoice{}};
   std::int64_t rows = 64;
   std::int64_t draws = 32;                  ///< the least, with a target
   double target_se = 0.0;                   ///< standard error over mean that draws are added for; 0: none

@@ -49,13 +49,13 @@ void walk_keys(Space const& space, KeyPass<Space>& pass, ShardTensors<Space>& te
   pass.finish(space, watch);
 }
 
-ShardRows first_pass(Space const& space, RowBatch const& batch, ShardTensors<Space>& tensors, int keep, bool profile, KeyWalk& walk,
+ShardRows first_pass(Space const& space, PathBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, bool profile, KeyWalk& walk,
                      PhaseTimes& phases, std::shared_ptr<FirstPass<Space>>* before) {
   phases.start();
   std::shared_ptr<FirstPass<Space>> pass;
   if (before != nullptr && *before != nullptr && (*before)->clear(space)) pass = *before;
   if (before != nullptr) before->reset();
-  if (pass == nullptr) pass = batch.path().first_pass(space, {keep, profile});
+  if (pass == nullptr) pass = batch.first_pass(space, {keep, profile});
   guess_first_thresholds(space, *pass, tensors, walk);
   phases.stop(Phase::select);
   walk_keys(space, *pass, tensors, walk, phases);

@@ -20,7 +20,7 @@ struct ShardRows {
 
 /// Top-k of a walk's keys, and their profile where it is asked for. before: a pass of this batch with the same options whose memory may be
 /// used again, or null; it becomes the one that was taken, if that may be used again.
-ShardRows first_pass(RunSpace const& space, RowBatch const& batch, ShardTensors<RunSpace>& tensors, int keep, bool profile, KeyWalk& walk,
-                     PhaseTimes& phases, std::shared_ptr<FirstPass<RunSpace>>* before = nullptr);
+ShardRows first_pass(RunSpace const& space, PathBatch<RunSpace>& batch, ShardTensors<RunSpace>& tensors, int keep, bool profile,
+                     KeyWalk& walk, PhaseTimes& phases, std::shared_ptr<FirstPass<RunSpace>>* before = nullptr);
 
 }  // namespace asymptop

@@ -23,7 +23,7 @@ constexpr double profile_width = 20.0;
 double message_seconds(GroupPlan const& group, RunConfig const& config, Network const& network, int ranks) {
   if (ranks == 1) return 0.0;
   auto const shape = merge_shape(group, ranks);
-  double const laws = static_cast<double>(group.cases.size()), segments = static_cast<double>(group.k.size()) + 1.0;
+  double const laws = static_cast<double>(case_axes(group).sigma.size()), segments = static_cast<double>(group.k.size()) + 1.0;
   double const sums = config.output_error ? laws * segments * static_cast<double>(group.d + 1) : 0.0;
   double const bytes = shape.rows * 8.0 * (3.0 * 20.0 * group.bins_per_unit + sums) * (ranks - 1) / ranks;
   constexpr double calls = 30.0;  // collective ones
@@ -33,7 +33,7 @@ double message_seconds(GroupPlan const& group, RunConfig const& config, Network 
 
 /// Seconds of a core, at the row's owner, that follow the passes over the keys: bins and held candidates become errors, for every law.
 double row_seconds(GroupPlan const& group, RunConfig const& config) {
-  double const laws = static_cast<double>(group.cases.size()), held = static_cast<double>(group.held), d = static_cast<double>(group.d);
+  double const laws = static_cast<double>(case_axes(group).sigma.size()), held = static_cast<double>(group.held), d = static_cast<double>(group.d);
   double const output = config.output_error ? seconds_to_fetch + laws * d * seconds_per_value : 0.0;
   return laws * (seconds_per_law + profile_width * group.bins_per_unit * seconds_per_bin) +
          held * (seconds_to_sort + laws * seconds_per_error + output);
@@ -47,7 +47,7 @@ MergeShape merge_shape(GroupPlan const& group, int ranks) {
 
 double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine const& machine, int ranks) {
   double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), m = static_cast<double>(config.rows);
-  double const draws = static_cast<double>(config.draws), laws = static_cast<double>(group.cases.size());
+  double const draws = static_cast<double>(config.draws), laws = static_cast<double>(case_axes(group).sigma.size());
   double const block = static_cast<double>(config.block), keys = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block);
   double const batches = std::ceil(m / group.rows_per_batch), passes = 2.0;
   double const products = draws * m * keys * (passes + (config.output_error ? laws : 0.0));
@@ -63,7 +63,7 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
 }
 
 double estimate_flops(GroupPlan const& group, RunConfig const& config) {
-  double const passes = 2.0 + (config.output_error ? static_cast<double>(group.cases.size()) : 0.0);
+  double const passes = 2.0 + (config.output_error ? static_cast<double>(case_axes(group).sigma.size()) : 0.0);
   return static_cast<double>(config.draws * config.rows) * static_cast<double>(group.n * group.d) * 2.0 * passes;
 }
 

@@ -60,7 +60,7 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   double const candidates = all_rows * 8.0 * (pass.parts * pass.capacity + pass.copied);
   double const bins = bins_per_row(group, config, static_cast<double>(config.rows)), profiles = all_rows * bins * (32.0 * pass.parts + 2.0);
   double const scores = all_rows * pass.row_scores * 4.0;
-  double const laws = static_cast<double>(group.cases.size()), segments = static_cast<double>(group.k.size()) + 1.0;
+  double const laws = static_cast<double>(case_axes(group).sigma.size()), segments = static_cast<double>(group.k.size()) + 1.0;
   double const sums = config.output_error ? all_rows * (laws + 4.0) * segments * (d + 1.0) * 8.0 : 0.0;
   double const merge = merge_bytes(group, config, machine, rows, std::min(keep, shard), pass.listed, bins);
   // Candidates go before sums of attention come. Results grow draw by draw, and leave gaps behind.
@@ -70,7 +70,7 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
 }
 
 double kept_bytes(GroupPlan const& group, RunConfig const& config) {
-  double const rows = group.rows_per_batch, laws = static_cast<double>(group.cases.size()), keep = static_cast<double>(group.held) + 1.0;
+  double const rows = group.rows_per_batch, laws = static_cast<double>(case_axes(group).sigma.size()), keep = static_cast<double>(group.held) + 1.0;
   double const sums = config.output_error ? laws * static_cast<double>(group.k.size() + 1) * static_cast<double>(group.d + 1) : 0.0;
   // Held, on their way, and as the lists that are written: measured, 58 bytes a candidate (n = 2^20, k = n/8, 32 rows).
   return rows * (56.0 * keep + 48.0 * bins_per_row(group, config, static_cast<double>(config.rows)) + 32.0 * sums);

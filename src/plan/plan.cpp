@@ -7,6 +7,7 @@
 
 #include "config/errors.hpp"
 #include "config/options.hpp"
+#include "kernels/select/selector.hpp"
 #include "plan/estimate.hpp"
 #include "plan/input_plan.hpp"
 #include "plan/memory.hpp"
@@ -57,8 +58,10 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   group.resident = config.keys == KeyStorage::resident ||
                    (config.keys == KeyStorage::automatic && (share <= 0.0 || bytes(true) <= resident_share * share));
   auto const fits = [&] { return fits_into(bytes(group.resident), share); };
-  // Without output errors large k need not be held, and a pass over the keys for every few rows would cost far more than that is worth.
-  for (auto k = group.k.rbegin(); k != group.k.rend() && !fits() && !config.output_error && *k > 1; ++k) group.held = *k / 2;
+  // Without output errors large k need not be held (selectors' keys are), and a pass over the keys for every few rows would cost far more
+  // than that is worth.
+  bool const may_count = !config.output_error && case_axes(group).selectors.empty();
+  for (auto k = group.k.rbegin(); k != group.k.rend() && !fits() && may_count && *k > 1; ++k) group.held = *k / 2;
   auto const halved = [&] { return batch_of(group, config, (rows + 1) / 2); };
   while (!fits() && halved() < rows) rows = halved();
   group.rows_per_batch = static_cast<int>(rows);
@@ -121,8 +124,13 @@ std::string case_id(GroupPlan const& group, std::string const& of) {
   return id.str();
 }
 
-std::string tensor_case_id(GroupPlan const& group, RunConfig const& config) {
-  return case_id(group, "head" + std::to_string(group.head) + (config.mask == Mask::causal ? "-causal" : ""));
+/// The oracle's cases are called as if there were no others.
+std::string with_selector(std::string const& id, SelectorChoice const& selector) {
+  return selector.is_oracle() ? id : id + "-" + selector.word();
+}
+
+std::string tensor_case_id(GroupPlan const& group, RunConfig const& config, SelectorChoice const& selector) {
+  return with_selector(case_id(group, "head" + std::to_string(group.head) + (config.mask == Mask::causal ? "-causal" : "")), selector);
 }
 
 /// Bins of the rows' profiles.
@@ -151,6 +159,15 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Inpu
   if (group.n / machine.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
   if (group.k.back() > most_held && config.output_error)
     return "k = " + std::to_string(group.k.back()) + " is over 2^30 - 1, the most candidates a row may hold; --output-error off needs none";
+  for (auto const& selector : case_axes(group).selectors) {
+    auto const page = make_selector(selector, static_cast<int>(group.d))->page();
+    if (config.block % page != 0)
+      throw UsageError(
+          "--selectors", selector.text,
+          "has pages that cross blocks of keys: " + std::to_string(page) + " does not divide --block " + std::to_string(config.block));
+    if (group.k.back() > most_held)
+      return "k = " + std::to_string(group.k.back()) + " is over 2^30 - 1, the most keys that a selector may keep";
+  }
   return "";
 }
 
@@ -210,7 +227,9 @@ StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine c
       }
       auto& group = plan.groups.emplace_back(shape);
       group.head = head;
-      if (input.n > 0) group.cases.front().id = tensor_case_id(group, config);
+      if (input.n > 0) {
+        for (auto& item : group.cases) item.id = tensor_case_id(group, config, item.selector);
+      }
       group.merge = choose_merge(config.merge, merge_shape(group, plan.teams[team].ranks), machine.network);
       group.seconds = seconds[team][i];
       choose_breaks(group, config, machine, plan.teams[team].ranks);
@@ -255,14 +274,17 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64
   group.scale = config.scale.value_or(input.scale > 0.0 ? input.scale : 1.0 / std::sqrt(static_cast<double>(d)));
   bool const tensors = input.n > 0;
   if (tensors) {
-    group.cases.push_back({tensor_case_id(group, config), "measured", 1.0, 0.0});
+    for (auto const& selector : config.selectors)
+      group.cases.push_back({tensor_case_id(group, config, selector), "measured", 1.0, 0.0, selector});
   } else {
     for (std::size_t law = 0; law < config.sigma.size(); ++law) {
       // R = B^2 ‖W‖_F, and sigma = scale ‖W‖_F.
       double const bound = kind.coordinate_bound(d), value = config.sigma[law](n),
                    sigma = config.sigma_from_R ? value * group.scale / (bound * bound) : value;
       auto const id = case_id(group, (config.sigma_from_R ? "R" : "sigma") + config.sigma[law].word());
-      group.cases.push_back({id, config.sigma[law].text(), sigma, sigma / group.scale * (bound * bound)});
+      for (auto const& selector : config.selectors)
+        group.cases.push_back(
+            {with_selector(id, selector), config.sigma[law].text(), sigma, sigma / group.scale * (bound * bound), selector});
     }
   }
   for (auto const& law : config.k) {
@@ -310,6 +332,19 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
   return plan;
 }
 
+CaseAxes case_axes(GroupPlan const& group) {
+  CaseAxes axes;
+  for (auto const& item : group.cases) {
+    auto const law = std::find(axes.sigma.begin(), axes.sigma.end(), item.sigma);
+    axes.law_of_case.push_back(static_cast<std::size_t>(law - axes.sigma.begin()));
+    if (law == axes.sigma.end()) axes.sigma.push_back(item.sigma);
+    auto const selector = std::find(axes.selectors.begin(), axes.selectors.end(), item.selector);
+    axes.selector_of_case.push_back(item.selector.is_oracle() ? 0 : 1 + static_cast<std::size_t>(selector - axes.selectors.begin()));
+    if (!item.selector.is_oracle() && selector == axes.selectors.end()) axes.selectors.push_back(item.selector);
+  }
+  return axes;
+}
+
 std::string input_line(InputShape const& input) {
   if (input.n == 0) return "";
   std::ostringstream line;
@@ -330,7 +365,13 @@ std::string laws_text(GroupPlan const& group) {
   if (!group.fits) laws += " (does not fit into memory)";
   if (group.batches_in_flight > 1) laws += " (" + std::to_string(group.rows_per_batch) + " rows at a time)";
   if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
-  for (std::size_t i = 0; i < group.cases.size(); ++i) laws += (i == 0 ? "; sigma = " : ", ") + group.cases[i].sigma_law;
+  std::vector<std::string> sigmas, selectors;
+  for (auto const& item : group.cases) {
+    if (std::find(sigmas.begin(), sigmas.end(), item.sigma_law) == sigmas.end()) sigmas.push_back(item.sigma_law);
+    if (std::find(selectors.begin(), selectors.end(), item.selector.text) == selectors.end()) selectors.push_back(item.selector.text);
+  }
+  laws += "; sigma = " + joined(sigmas);
+  if (selectors.size() > 1 || selectors.front() != "score") laws += "; selectors = " + joined(selectors);
   if (!group.input.is(Distribution::gaussian)) laws += "; " + name_of(group.input);
   return laws;
 }

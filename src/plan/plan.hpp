@@ -44,9 +44,10 @@ struct CasePlan {
   std::string sigma_law;  ///< `measured` for tensors
   double sigma = 0.0;     ///< value of the law at n; factor from scores to logits. 1 for tensors, whose scores are logits
   double R = 0.0;
+  SelectorChoice selector{};
 };
 
-/// Cases that share keys, scores and selection: everything but the sigma law.
+/// Cases that share keys and scores: everything but the sigma law and what is kept.
 struct GroupPlan {
   InputKind input;  ///< of synthetic keys and queries
   std::int64_t n = 0, d = 0, head = -1;
@@ -80,6 +81,15 @@ struct Team {
   int ranks = 1;
   double seconds = 0.0;  ///< rough estimate of all its cases
 };
+
+/// The laws of sigma and the selectors that the cases of a group are made of, each once.
+struct CaseAxes {
+  std::vector<double> sigma;
+  std::vector<SelectorChoice> selectors;  ///< but the oracle
+  std::vector<std::size_t> law_of_case;
+  std::vector<std::size_t> selector_of_case;  ///< 1 + its place; 0: the oracle
+};
+CaseAxes case_axes(GroupPlan const& group);
 
 struct Skip {
   std::string what;

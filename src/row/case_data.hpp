@@ -29,11 +29,14 @@ enum class Check {
   sum_p_direct,
   identity_kl,
   identity_output,
-  finite
+  finite,
+  selection
 };
-inline constexpr std::array<char const*, 11> check_names = {"keys_seen",    "score_range",     "top_k_count", "quantiles_settled",
+inline constexpr std::array<char const*, 12> check_names = {"keys_seen",    "score_range",     "top_k_count", "quantiles_settled",
                                                             "audit_scores", "audit_metrics",   "sum_p",       "sum_p_direct",
-                                                            "identity_kl",  "identity_output", "finite"};
+                                                            "identity_kl",  "identity_output", "finite",      "selection"};
+/// The last is one of selectors alone.
+inline constexpr std::size_t checks_of(bool by_selector) { return check_names.size() - (by_selector ? 0 : 1); }
 
 /// Worst residual of each check over draws, per case.
 struct CheckResiduals {
@@ -41,6 +44,9 @@ struct CheckResiduals {
   void note(Check check, double residual) {
     auto& value = worst[static_cast<std::size_t>(check)];
     value = std::isnan(residual) ? INFINITY : std::max(value, residual);
+  }
+  void note(CheckResiduals const& other) {
+    for (std::size_t i = 0; i < worst.size(); ++i) note(static_cast<Check>(i), other.worst[i]);
   }
 };
 
@@ -55,6 +61,7 @@ inline std::array<double, check_names.size()> check_tolerances(std::int64_t d, d
   set(Check::sum_p_direct, sums);
   set(Check::identity_kl, 1e-5);
   set(Check::identity_output, sums);
+  set(Check::selection, 1e-12);
   return tolerance;
 }
 

@@ -16,7 +16,7 @@ enum class Axis { row, k, epsilon, threshold };
 enum class Number { real, count };
 /// From the query and its place in the sequence alone, or from the row's logits.
 enum class Source { query, logits };
-enum class Presence { always, by_thresholds, output_error };
+enum class Presence { always, by_thresholds, output_error, by_selector };
 /// Whether tidy records hold its mean over draws.
 enum class Records { unrecorded, recorded };
 
@@ -60,6 +60,9 @@ inline constexpr auto row_fields = [] {
     {"row_linf_error", k, real, logits, always, recorded, "1", "maximum norm of p - p_hat", "max(p_max tau / (1 - tau), largest p dropped)"},
     {"output_error_relative", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V over that of p V"},
     {"output_error", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V"},
+    {"kept", k, count, logits, by_selector, recorded, "keys", "keys that are kept at k", "whole pages, at most k keys of them, or one page"},
+    {"regret", k, real, logits, by_selector, recorded, "1", "tail_mass minus that of the best set of as many keys", "summed itself over the keys that the two sets do not share"},
+    {"recall", k, real, logits, by_selector, recorded, "1", "share of the best set of as many keys that is kept"},
     {"k_epsilon", epsilon, count, logits, always, recorded, "keys", "smallest k with tail_mass <= epsilon"},
     {"count_p_above", threshold, count, logits, always, recorded, "keys", "entries with p > threshold"},
   });
@@ -87,10 +90,20 @@ struct CountField {
 /// What decides which fields a case has, and how many values of each a row has.
 struct FieldAxes {
   std::size_t k = 0, epsilon = 0, thresholds = 0;
-  bool by_thresholds = false, output_error = false;
+  bool by_thresholds = false, output_error = false, by_selector = false;
 
   bool has(RowField const& field) const {
-    return field.presence == Presence::always || (field.presence == Presence::by_thresholds ? by_thresholds : output_error);
+    switch (field.presence) {
+      case Presence::always:
+        return true;
+      case Presence::by_thresholds:
+        return by_thresholds;
+      case Presence::output_error:
+        return output_error;
+      case Presence::by_selector:
+        return by_selector;
+    }
+    return false;
   }
   std::size_t length(Axis axis) const { return axis == Axis::row ? 1 : axis == Axis::k ? k : axis == Axis::epsilon ? epsilon : thresholds; }
 };

@@ -5,8 +5,9 @@
 
 namespace asymptop {
 
-FieldAxes field_axes(GroupPlan const& group, RunConfig const& config) {
-  return {group.k.size(), config.epsilon.size(), config.count_above.size(), group.by_thresholds(), config.output_error};
+FieldAxes field_axes(GroupPlan const& group, RunConfig const& config, CasePlan const& of) {
+  bool const oracle = of.selector.is_oracle();
+  return {group.k.size(), config.epsilon.size(), config.count_above.size(), group.by_thresholds(), config.output_error && oracle, !oracle};
 }
 
 std::size_t numbers_per_row(FieldAxes const& axes, std::span<RowField const> fields) {
@@ -22,9 +23,9 @@ void pack_row(FieldValues const& row, FieldAxes const& axes, std::vector<double>
   });
 }
 
-std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law, FieldAxes const& axes) {
+std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law, std::size_t selector, FieldAxes const& axes) {
   std::vector<double> packed;
-  for (auto const& row : rows) pack_row(row.evaluation.laws[law], axes, packed);
+  for (auto const& row : rows) pack_row(selector == 0 ? row.evaluation.laws[law] : row.selected[selector - 1][law], axes, packed);
   return packed;
 }
 

@@ -10,15 +10,15 @@
 
 namespace asymptop {
 
-/// What the rows of a group have.
-FieldAxes field_axes(GroupPlan const& group, RunConfig const& config);
+/// What the rows of a case have.
+FieldAxes field_axes(GroupPlan const& group, RunConfig const& config, CasePlan const& of);
 
 /// Adds the numbers of a row that come from its logits as doubles. Counts below 2^53 stay exact; larger ones, which only simulated rows
 /// have, are rounded.
 void pack_row(FieldValues const& row, FieldAxes const& axes, std::vector<double>& packed);
 
-/// Of finished rows under one law.
-std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law, FieldAxes const& axes);
+/// Of finished rows under one law; selector: as CaseAxes's.
+std::vector<double> pack_rows(std::vector<OwnedRow> const& rows, std::size_t law, std::size_t selector, FieldAxes const& axes);
 std::vector<double> pack_rows(std::vector<RowMetrics> const& rows, FieldAxes const& axes);
 
 /// How many of them a row has.

@@ -30,14 +30,6 @@ std::vector<BinMoments> tail_bins(std::vector<Candidate> const& head, RowBins co
   return tail;
 }
 
-ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& grid, double sigma, double top) {
-  ExponentialSums total;
-  for (std::size_t b = 0; b < moments.size(); ++b) {
-    if (moments[b].count != 0) total.add(bin_sums(moments[b], sigma, grid.width(), grid.centre(static_cast<int>(b)) - top));
-  }
-  return total;
-}
-
 /// Errors of keeping the k best, for every k of the axis. square_of_tail(k): sum of (e / e_k)^2 over all keys but the k best.
 template <class SquareOfTail>
 void errors_of_k(RowMetrics& metrics, SumsAlong const& sums, MetricAxes const& axes, std::int64_t visible,
@@ -227,6 +219,14 @@ void score_moments(RowMetrics& metrics, RowBins const& bins, std::vector<Candida
 
 }  // namespace
 
+ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& grid, double sigma, double top) {
+  ExponentialSums total;
+  for (std::size_t b = 0; b < moments.size(); ++b) {
+    if (moments[b].count != 0) total.add(bin_sums(moments[b], sigma, grid.width(), grid.centre(static_cast<int>(b)) - top));
+  }
+  return total;
+}
+
 RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bins, MetricAxes const& axes,
                            std::vector<double> const& thresholds, std::int64_t visible) {
   RowEvaluation result;
@@ -238,6 +238,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     double const sigma = axes.sigma[law];
     auto const beyond = std::ssize(head) == visible ? ExponentialSums{} : sum_bins(tail, bins, sigma, top);
     auto const all = sum_bins(bins.bins, bins, sigma, top);
+    result.beyond.push_back(beyond);
     auto const y = [&](std::size_t i) { return sigma * (static_cast<double>(head[i].score) - top); };
     auto const sums = sums_along(
         head.size(), [&](std::size_t i) { return std::exp(y(i)); },
@@ -262,6 +263,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     result.identity_kl.push_back(static_cast<std::int64_t>(k) < visible ? identity_kl_residual(metrics, sums, k) : 0.0);
   }
   open_ranks(result, bins, axes, top, visible);
+  if (std::ssize(head) < visible) result.beyond_bins = tail;
   return result;
 }
 

@@ -70,12 +70,17 @@ struct ProbeAnswer {
   std::vector<float> collected;  ///< those, unless there were more than the capacity
 };
 
+/// Sums of e^{sigma (s - top)} over the keys in bins.
+ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& grid, double sigma, double top);
+
 struct RowEvaluation {
   std::vector<RowMetrics> laws;
   std::vector<Probe> open;
-  std::vector<double> sum_p;        ///< per law: |head + tail - all bins| / all bins
-  std::vector<double> identity_kl;  ///< per law: |tau - (1 - e^-KL)| / tau
-  bool in_range = true;             ///< no score in the outermost bins
+  std::vector<double> sum_p;            ///< per law: |head + tail - all bins| / all bins
+  std::vector<double> identity_kl;      ///< per law: |tau - (1 - e^-KL)| / tau
+  std::vector<ExponentialSums> beyond;  ///< per law: of the keys that the head does not hold
+  std::vector<BinMoments> beyond_bins;  ///< the same keys, in the row's bins
+  bool in_range = true;                 ///< no score in the outermost bins
   std::int64_t keys_seen = 0;
 };
 

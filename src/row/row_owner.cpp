@@ -27,8 +27,9 @@ double norm(double const* a, std::size_t d) { return distance(a, 1.0, a, 0.0, d)
 }  // namespace
 
 OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
-                 std::int64_t visible) {
+                 std::int64_t visible, bool keep_head) {
   OwnedRow owned;
+  if (keep_head) owned.head = head;
   owned.row = row;
   owned.visible = visible;
   owned.evaluation = evaluate_row(head, bins, axes, thresholds, visible);
@@ -47,6 +48,7 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
     owned.above_edge += head[i].score > edge ? 1 : 0;
     owned.equal_edge += head[i].score == edge ? 1 : 0;
   }
+  if (!keep_head) owned.evaluation.beyond_bins.clear();
   bins.bins.clear();
   owned.grid_only = std::move(bins);
   return owned;

@@ -151,7 +151,7 @@ Task<void> BatchRun::load_probes() {
 }
 
 Task<void> BatchRun::take_sums() {
-  auto& checks = progress_.checks();
+  auto& checks = checks_;
   auto const d = static_cast<std::size_t>(group_.d), segments = axes_.k.size() + 1;
   for (std::size_t law = 0; law < work_.sums.size(); ++law) {
     auto const width = segments * (d + 1);

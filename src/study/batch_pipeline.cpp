@@ -137,8 +137,10 @@ Task<BatchPipeline::Packed> BatchPipeline::run_batch(BatchRun& batch, Communicat
   auto const rows = co_await running;
   Packed packed;
   if (progress_.stopped()) co_return std::move(packed);
-  for (std::size_t law = 0; law < group_.cases.size(); ++law) {
-    auto gathering = gather(comm, pack_rows(rows, law, field_axes(group_, *setup_.config)));
+  auto const axes = case_axes(group_);
+  for (std::size_t i = 0; i < group_.cases.size(); ++i) {
+    auto const fields = field_axes(group_, *setup_.config, group_.cases[i]);
+    auto gathering = gather(comm, pack_rows(rows, axes.law_of_case[i], axes.selector_of_case[i], fields));
     auto& all = packed.emplace_back();
     for (auto const& part : co_await gathering) all.insert(all.end(), part.begin(), part.end());
   }

@@ -9,6 +9,7 @@
 #include "comm/merge/merge_profile.hpp"
 #include "comm/merge/merge_top_k.hpp"
 #include "row/row_lists.hpp"
+#include "study/selection.hpp"
 
 namespace asymptop {
 namespace {
@@ -30,6 +31,8 @@ Task<std::vector<OwnedRow>> BatchRun::run() {
     co_await take_answers();
   }
   check_rows();
+  auto selecting = select();
+  co_await selecting;
   co_return std::move(rows_);
 }
 
@@ -57,7 +60,7 @@ Task<void> BatchRun::profile_and_merge() {
     auto const begin = PhaseTimes::Clock::now();
     double const between = phases_.seconds_between_steps();
     auto walk = walk_of(first.seen);
-    auto const state = first_pass(space_, batch_, tensors_, local_keep, true, walk, phases_);
+    auto const state = first_pass(space_, batch_.path(), tensors_, local_keep, true, walk, phases_);
     phases_.start();
     phases_.add(Phase::first_pass,
                 std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count() - (phases_.seconds_between_steps() - between));
@@ -133,7 +136,7 @@ Task<void> BatchRun::answer(std::size_t round) {
 OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const {
   RowBins bins{batch_.grid(), batch_.first_bins()[row], {}};
   for (int b = 0; b < batch_.grid().count; ++b) bins.bins.push_back({moments[3 * b], moments[3 * b + 1], moments[3 * b + 2]});
-  return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.visible[row]);
+  return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.visible[row], !cases_.selectors.empty());
 }
 
 Task<bool> BatchRun::open_anywhere() {
@@ -147,7 +150,7 @@ Task<bool> BatchRun::open_anywhere() {
   co_return probes_per_row_ > 0;
 }
 
-void BatchRun::check_winners(OwnedRow const& row) const {
+void BatchRun::check_winners(OwnedRow const& row) {
   if constexpr (is_host_space<Space>) {
     // A file's rows are expensive to read one by one.
     if (setup_.file != nullptr && std::find(audited_.begin(), audited_.end(), row.row) == audited_.end()) return;
@@ -164,19 +167,19 @@ void BatchRun::check_winners(OwnedRow const& row) const {
         key_square += b * b;
       }
       double const scale = std::sqrt(q_square * key_square), error = std::fabs(score - static_cast<double>(row.boundaries[at].score));
-      for (auto& check : progress_.checks()) check.note(Check::audit_scores, error == 0.0 ? 0.0 : error / scale);
+      for (auto& check : checks_) check.note(Check::audit_scores, error == 0.0 ? 0.0 : error / scale);
     }
   }
 }
 
-void BatchRun::check_rows() const {
+void BatchRun::check_rows() {
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     auto const& row = rows_[i];
     check_winners(row);
     double const above = static_cast<double>(edges_[2 * i] - row.above_edge),
                  equal = static_cast<double>(row.equal_edge - edges_[2 * i + 1]);
-    for (std::size_t law = 0; law < progress_.checks().size(); ++law) {
-      auto& check = progress_.checks()[law];
+    for (std::size_t law = 0; law < checks_.size(); ++law) {
+      auto& check = checks_[law];
       check.note(Check::keys_seen, std::fabs(static_cast<double>(row.evaluation.keys_seen - row.visible)));
       check.note(Check::score_range, row.evaluation.in_range ? 0.0 : 1.0);
       check.note(Check::top_k_count, std::max({std::fabs(above), equal, static_cast<double>(row.head_lacks)}));
@@ -184,6 +187,21 @@ void BatchRun::check_rows() const {
       check.note(Check::sum_p, row.evaluation.sum_p[law]);
       check.note(Check::identity_kl, row.evaluation.identity_kl[law]);
     }
+  }
+}
+
+Task<void> BatchRun::select() {
+  std::vector<std::vector<CheckResiduals>> checks(cases_.selectors.size(), std::vector<CheckResiduals>(axes_.sigma.size()));
+  if (!cases_.selectors.empty()) {
+    auto selecting =
+        select_keys({setup_, comm_, group_, queries_, shard_, first_row_, axes_, phases_, turn_}, *setup_.selectors, rows_, checks);
+    co_await selecting;
+  }
+  // A selector's numbers lean on those of the oracle.
+  for (std::size_t i = 0; i < group_.cases.size(); ++i) {
+    auto& to = progress_.checks()[i];
+    to.note(checks_[cases_.law_of_case[i]]);
+    if (cases_.selector_of_case[i] > 0) to.note(checks[cases_.selector_of_case[i] - 1][cases_.law_of_case[i]]);
   }
 }
 

@@ -10,23 +10,9 @@
 #include "row/partial_draw.hpp"
 #include "row/row_owner.hpp"
 #include "study/draw.hpp"
+#include "study/turn.hpp"
 
 namespace asymptop {
-
-/// A task that awaits its turn goes on when someone grants it.
-class Turn final : public InFlight {
- public:
-  bool advance() override {
-    awaited_ = true;
-    return granted_;
-  }
-  void take() { awaited_ = granted_ = false; }
-  bool awaited() const { return awaited_; }
-  void grant() { granted_ = true; }
-
- private:
-  bool awaited_ = false, granted_ = false;
-};
 
 /// Everything of one batch that outlives a step.
 class BatchRun {
@@ -47,8 +33,10 @@ class BatchRun {
         progress_(progress),
         known_(partial),
         phases_(progress.phases()),
-        batch_(space_, queries_, group, shard, setup.config->block) {
-    for (auto const& item : group.cases) axes_.sigma.push_back(item.sigma);
+        batch_(space_, queries_, group, shard, setup.config->block),
+        cases_(case_axes(group)) {
+    axes_.sigma = cases_.sigma;
+    checks_.resize(axes_.sigma.size());
     axes_.k = group.k;
     axes_.held = group.held;
     axes_.epsilon = setup.config->epsilon;
@@ -141,10 +129,13 @@ class BatchRun {
   Task<void> take_answers();
 
   /// Winners of a row whose keys are made or read by themselves, in fp64: that keys, indices and scores belong together.
-  void check_winners(OwnedRow const& row) const;
+  void check_winners(OwnedRow const& row);
 
   /// What the rows themselves say of their correctness.
-  void check_rows() const;
+  void check_rows();
+
+  /// The orders of the group's selectors on the rows, and their metrics.
+  Task<void> select();
 
   StudySetup const& setup_;
   Communicator const& comm_;
@@ -160,7 +151,9 @@ class BatchRun {
   PhaseTimes& phases_;
   Space space_;
   RowBatch batch_;
+  CaseAxes cases_;
   MetricAxes axes_;
+  std::vector<CheckResiduals> checks_;  ///< per law
   std::vector<OwnedRow> rows_;
   SecondPass<Space> work_;
   std::vector<int> audited_;

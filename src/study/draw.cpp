@@ -5,6 +5,7 @@
 
 #include "row/packed_rows.hpp"
 #include "study/batch_pipeline.hpp"
+#include "study/selection.hpp"
 
 namespace asymptop {
 namespace {
@@ -15,7 +16,7 @@ using Space = RunSpace;
 void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup, GroupPlan const& group, DrawResult& result) {
   auto& data = result.cases[law];
   auto const& queries = batch.queries;
-  auto const bad = unpack_rows(batch.packed[law], queries.rows(), field_axes(group, *setup.config), group.n, data);
+  auto const bad = unpack_rows(batch.packed[law], queries.rows(), field_axes(group, *setup.config, group.cases[law]), group.n, data);
   result.checks[law].note(Check::finite, static_cast<double>(bad));
   for (std::size_t i = 0; i < queries.rows(); ++i) {
     bool const known = setup.file == nullptr;
@@ -50,13 +51,16 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
   bool const unbounded = origin.input.is(Distribution::student);
   bound_scores(comm, origin, unbounded ? tensors.largest_key_norm() : 0.0, queries);
   auto bound = group;
+  DrawSelectors const selectors(setup, group, draw);
+  auto with_selectors = setup;
+  with_selectors.selectors = &selectors;
   bound.bins_per_unit = comm.max(comm.is_root() ? bins_of_draw(queries, group.bins_per_unit) : 0.0);
   phases.stop(Phase::generate);
   phases.add(Phase::first_pass, phases.seconds(Phase::generate));
 
   DrawResult result;
   result.cases.resize(group.cases.size());
-  auto const batches = BatchPipeline(setup, bound, draw, std::move(queries), progress).run();
+  auto const batches = BatchPipeline(with_selectors, bound, draw, std::move(queries), progress).run();
   if (progress.stopped()) {
     result.stopped = true;
     return result;

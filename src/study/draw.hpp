@@ -24,15 +24,18 @@ struct BatchChannels {
   Communicator const& of_batch(std::size_t batch) const { return batch % 2 == 0 ? even : odd; }
 };
 
+class DrawSelectors;
+
 /// What all draws of a group share.
 struct StudySetup {
   Communicator const* comm;
   BatchChannels const* channels;
   RunConfig const* config;
-  TensorFile const* file;           ///< null for synthetic input
-  TensorScan const* scan;           ///< of the group's head
-  ShardTensors<RunSpace>* tensors;  ///< this rank's shard, kept from draw to draw
-  DrawBreaks* breaks = nullptr;     ///< asked where the plan has breaks
+  TensorFile const* file;                    ///< null for synthetic input
+  TensorScan const* scan;                    ///< of the group's head
+  ShardTensors<RunSpace>* tensors;           ///< this rank's shard, kept from draw to draw
+  DrawBreaks* breaks = nullptr;              ///< asked where the plan has breaks
+  DrawSelectors const* selectors = nullptr;  ///< of the draw in work
 };
 
 /// Memory for this rank's shard of the group.

@@ -34,7 +34,7 @@ class Breaks final : public DrawBreaks {
 
 void append(StudyCase& item, DrawResult const& result, std::size_t law) {
   item.data.append(result.cases[law]);
-  for (std::size_t i = 0; i < check_names.size(); ++i) item.checks.note(static_cast<Check>(i), result.checks[law].worst[i]);
+  item.checks.note(result.checks[law]);
   item.phase_seconds.insert(item.phase_seconds.end(), result.phase_seconds.begin(), result.phase_seconds.end());
 }
 

@@ -36,6 +36,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
   to.integer("n", c.group->n);
   to.integer("d", c.group->d);
   to.text("sigma_law", c.plan().sigma_law);
+  if (!c.plan().selector.is_oracle()) to.text("selector", c.plan().selector.text);
   to.number("sigma", c.sigma());
   double const bound = c.group->input.coordinate_bound(c.group->d);
   to.number("R", c.sigma() / c.group->scale * (bound * bound));
@@ -75,7 +76,8 @@ void write_scales(hid_t group, StudyCase const& c) {
   h5::write_scale(group, "epsilon", config.epsilon, "1", "tail mass allowed in k_epsilon");
   h5::write_scale(group, "threshold", law_texts(config.count_above), "threshold on p of count_p_above, as given");
   h5::write_scale(group, "k_law", law_texts(config.k), "law of k in n");
-  std::vector<std::string> checks(check_names.begin(), check_names.end()), phases(phase_names.begin(), phase_names.end());
+  std::vector<std::string> checks(check_names.begin(), check_names.begin() + c.check_count()),
+      phases(phase_names.begin(), phase_names.end());
   h5::write_scale(group, "check", checks, "self-check");
   h5::write_scale(group, "phase", phases, "phase of a draw");
 }
@@ -101,10 +103,9 @@ void write_data(hid_t group, StudyCase const& c) {
   put("threshold_value", {threshold}, c.group->threshold, "1", "value of each threshold at n");
   write_fields(group, c.data, c.axes(), draw, row);
   auto const tolerance = check_tolerances(c.group->d, c.largest_logit());
-  put("check_residual", {{"check", check_names.size()}}, std::vector<double>(c.checks.worst.begin(), c.checks.worst.end()), "1",
-      "worst residual over draws");
-  put("check_tolerance", {{"check", check_names.size()}}, std::vector<double>(tolerance.begin(), tolerance.end()), "1",
-      "largest residual of a valid case");
+  auto const checks = [&](auto const& all) { return std::vector<double>(all.begin(), all.begin() + c.check_count()); };
+  put("check_residual", {{"check", c.check_count()}}, checks(c.checks.worst), "1", "worst residual over draws");
+  put("check_tolerance", {{"check", c.check_count()}}, checks(tolerance), "1", "largest residual of a valid case");
   std::vector<double> seconds;
   for (auto const& times : c.phase_seconds) seconds.insert(seconds.end(), times.begin(), times.end());
   put("phase_seconds", {draw, {"phase", phase_names.size()}}, seconds, "s", "wall time of the slowest rank");

@@ -120,14 +120,14 @@ PartialDraw load(hid_t file, StudyCase const& any) {
   partial.draw = h5::read_int_attribute(file, "draw");
   auto const laws = any.group->cases.size();
   auto const batches = h5::read_int_attribute(file, "batches"), rows = any.config->rows, of_batch = std::int64_t{any.group->rows_per_batch};
-  auto const per_row = numbers_per_row(any.axes());
   if (batches < 0 || (batches - 1) * of_batch >= rows) throw RunError("it has another number of batches");
   for (std::int64_t batch = 0; batch < batches; ++batch) {
     auto& laws_of_batch = partial.finished.emplace_back();
-    auto const size = static_cast<std::size_t>(std::min(of_batch, rows - batch * of_batch)) * per_row;
+    auto const of_this = static_cast<std::size_t>(std::min(of_batch, rows - batch * of_batch));
     for (std::size_t law = 0; law < laws; ++law) {
       laws_of_batch.push_back(numbers(file, name_of_rows(static_cast<std::size_t>(batch), law).c_str()));
-      if (laws_of_batch.back().size() != size) throw RunError("its rows are of another size");
+      if (laws_of_batch.back().size() != of_this * numbers_per_row(field_axes(*any.group, *any.config, any.group->cases[law])))
+        throw RunError("its rows are of another size");
     }
   }
   partial.batch.first = heads_of(file);

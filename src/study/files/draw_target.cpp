@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "config/errors.hpp"
+#include "config/law.hpp"
 #include "study/files/records.hpp"
 
 namespace asymptop {
@@ -51,12 +52,6 @@ std::vector<std::string> missed_targets(StudyCase const& study_case) {
 std::string missed_line(StudyCase const& study_case) {
   auto const missed = missed_targets(study_case);
   return missed.empty() ? "" : "--target-se not met by " + study_case.plan().id + ": " + joined(missed) + "\n";
-}
-
-std::string joined(std::vector<std::string> const& texts) {
-  std::string all;
-  for (auto const& text : texts) all += (all.empty() ? "" : ", ") + text;
-  return all;
 }
 
 std::int64_t draws_wanted(std::vector<StudyCase> const& cases, std::int64_t most) {

@@ -22,9 +22,6 @@ std::vector<std::string> missed_targets(StudyCase const& study_case);
 /// What the end of a run says of a case that did not meet its target; empty for one that did.
 std::string missed_line(StudyCase const& study_case);
 
-/// Comma-separated.
-std::string joined(std::vector<std::string> const& texts);
-
 /// The number of draws after which to look again: those done, when all cases of the group meet their targets or `most` is reached; else as
 /// many as the worst error asks for, at most twice those done. It depends on results alone.
 std::int64_t draws_wanted(std::vector<StudyCase> const& cases, std::int64_t most);

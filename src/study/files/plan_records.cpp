@@ -33,6 +33,7 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
     record["id"] = item.id;
     record["sigma_law"] = item.sigma_law;
     record["sigma"] = item.sigma;
+    record["selector"] = item.selector.text;
     record["file"] = case_path(config.output, item.id);
     auto const state = states.find(item.id);
     if (state != states.end()) record["state"] = state->second;

@@ -53,6 +53,7 @@ std::vector<std::string> record_lines(StudyCase const& c) {
     json["sigma_law"] = c.plan().sigma_law;
     json["sigma"] = c.sigma();
     if (c.group->head >= 0) json["head"] = c.group->head;
+    json["selector"] = c.plan().selector.text;
     json["metric"] = record.metric;
     json["parameter"] = record.parameter;
     json["k_law"] = record.k_law.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(record.k_law);
@@ -106,6 +107,7 @@ std::string table_rows(StudyCase const& c, double sgemm) {
         c.data.real("output_error_relative").empty() ? NAN : estimate(c.data.real("output_error_relative"), draws, ks.size(), column).mean;
     auto sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
     if (!c.group->input.is(Distribution::gaussian)) sigma_law = c.input + " " + sigma_law;
+    if (!c.plan().selector.is_oracle()) sigma_law = c.plan().selector.text + " " + sigma_law;
     auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / c.pass_seconds() / 1e9, 3),
                yardstick = digits(c.group->simulated ? NAN : sgemm, 3);
     char line[256];

@@ -119,7 +119,7 @@ double load_case(hid_t file, hid_t group, StudyCase& c) {
     values = only(values, along);
   });
   std::vector<double> residuals, seconds;
-  read("check_residual", {check_names.size()}, residuals);
+  read("check_residual", {c.check_count()}, residuals);
   read("phase_seconds", {draws, phase_names.size()}, seconds);
   std::copy(residuals.begin(), residuals.end(), c.checks.worst.begin());
   for (std::size_t i = 0; i < seconds.size(); i += phase_names.size())

@@ -25,8 +25,9 @@ struct StudyCase {
   std::vector<std::array<double, phase_names.size()>> phase_seconds;  ///< per draw
   double seconds_total = 0.0;
 
-  FieldAxes axes() const { return field_axes(*group, *config); }
   CasePlan const& plan() const { return group->cases[law]; }
+  FieldAxes axes() const { return field_axes(*group, *config, plan()); }
+  std::size_t check_count() const { return checks_of(!plan().selector.is_oracle()); }
   /// Draws that were done, so far.
   std::int64_t draws() const { return static_cast<std::int64_t>(data.count("row_n").size()) / config->rows; }
   /// Keeps the first ones. Residuals stay the worst of all: draws that are measured again have the same.

@@ -33,10 +33,6 @@ SimulatedRow simulate_row(RunConfig const& config, GroupPlan const& group, Drawn
   return result;
 }
 
-void note_worst(CheckResiduals& to, CheckResiduals const& from) {
-  for (std::size_t i = 0; i < check_names.size(); ++i) to.note(static_cast<Check>(i), from.worst[i]);
-}
-
 }  // namespace
 
 DrawResult simulate_draws(Communicator const& comm, RunConfig const& config, GroupPlan const& group, DrawnRanks const& ranks,
@@ -52,7 +48,7 @@ DrawResult simulate_draws(Communicator const& comm, RunConfig const& config, Gro
   });
   Kokkos::DefaultHostExecutionSpace().fence();
 
-  auto const axes = field_axes(group, config);
+  auto const axes = field_axes(group, config, group.cases.front());
   DrawResult result;
   result.cases.resize(group.cases.size());
   result.checks.resize(group.cases.size());
@@ -62,7 +58,7 @@ DrawResult simulate_draws(Communicator const& comm, RunConfig const& config, Gro
     std::vector<RowMetrics> of_law;
     for (auto& row : rows) {
       of_law.push_back(std::move(row.laws[law]));
-      note_worst(checks, row.checks[law]);
+      checks.note(row.checks[law]);
     }
     auto const packed = comm.gather(pack_rows(of_law, axes));
     if (comm.is_root()) {

@@ -1,0 +1,93 @@
+// A selector: which keys of a row an attention method reads. It is an order on the row's keys, and at budget k the order's first keys are
+// kept. What the methods are, and who made them: README.md beside this file.
+//
+// To add one: a header beside this one with a class that says either of
+//
+//   projection()  priorities are dot products of a projected query with projected keys or pages of keys; the largest come first
+//   order()       the order follows from places of keys, or from the row's best keys
+//
+// and its line in the table of selectors.hpp.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "../core/candidate.hpp"
+
+namespace asymptop {
+
+/// What an order may know of a row.
+struct RowOfKeys {
+  std::int64_t visible;             ///< it sees keys 0 to visible - 1; at least 1
+  std::uint64_t name;               ///< another for every row of a study: for what is drawn at random
+  std::span<Candidate const> best;  ///< its best keys by score, in order: all that it sees, or as many as budgets ask for
+};
+
+/// Keys that a method looks at before it meets a query.
+struct Calibration {
+  int d = 0;
+  std::vector<float> keys;  ///< (count, d): evenly spaced over the sequence
+};
+
+/// Priorities that are dot products. Entries of the order are keys, or pages of `page` keys that are read together.
+class Projection {
+ public:
+  virtual ~Projection() = default;
+  virtual int page() const { return 1; }
+  /// Numbers of a projected query, and of an entry.
+  virtual int width(int d) const { return d; }
+  /// Whether entries are the keys as they are; entry() is not called then.
+  virtual bool keys_as_they_are() const { return false; }
+  virtual bool wants_calibration() const { return false; }
+  /// Once for each draw of keys, if wanted.
+  virtual void calibrate(Calibration const& /*calibration*/) {}
+  /// q: (d), scaled as logits want it; out: (width).
+  virtual void query(float const* q, int d, float* out) const = 0;
+  /// keys: (count, d), the keys of one entry; out: (width).
+  virtual void entry(float const* /*keys*/, int /*count*/, int /*d*/, float* /*out*/) const {}
+};
+
+/// Keys that are taken before all others, whatever their priority; they count towards the budget.
+struct ForcedKeys {
+  std::int64_t first = 0;   ///< of the sequence: attention sinks
+  std::int64_t recent = 0;  ///< before and at the query
+};
+
+class Selector {
+ public:
+  virtual ~Selector() = default;
+  /// Keys of an entry of the order: budgets are rounded down to whole entries, but for one that is always read.
+  virtual int page() const { return 1; }
+  virtual ForcedKeys forced() const { return {}; }
+  /// Null where order() says all.
+  virtual Projection* projection() { return nullptr; }
+  /// The first `wanted` entries of the order, fewer where the row has no more: first keys of pages, or keys.
+  virtual std::vector<GlobalIndex> order(RowOfKeys const& /*row*/, std::int64_t /*wanted*/) const { return {}; }
+};
+
+/// Entries that a row of `visible` keys has.
+inline std::int64_t entries_of(std::int64_t visible, int page) { return (visible + page - 1) / page; }
+
+/// Whole entries that a budget of k keys pays for; one at least.
+inline std::int64_t entries_of_budget(std::int64_t k, int page) { return std::max<std::int64_t>(1, k / page); }
+
+/// The forced entries of a row, then the others as `by_priority` has them; at most `wanted`.
+inline std::vector<std::int64_t> with_forced(ForcedKeys const& forced, std::int64_t visible, int page,
+                                             std::vector<std::int64_t> const& by_priority, std::int64_t wanted) {
+  auto const all = entries_of(visible, page);
+  auto const first = std::min(all, (forced.first + page - 1) / page),
+             recent = forced.recent > 0 ? std::max(first, (visible - std::min(visible, forced.recent)) / page) : all;
+  std::vector<std::int64_t> order;
+  for (std::int64_t entry = 0; entry < first; ++entry) order.push_back(entry);
+  for (std::int64_t entry = recent; entry < all; ++entry) order.push_back(entry);
+  for (auto const entry : by_priority) {
+    if (entry >= first && entry < recent) order.push_back(entry);
+  }
+  order.resize(std::min<std::size_t>(order.size(), static_cast<std::size_t>(wanted)));
+  return order;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,214 @@
+// The table of selectors: names, parameters, and what makes them.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "approximate_scores.hpp"
+#include "blind.hpp"
+#include "pages.hpp"
+#include "random_order.hpp"
+#include "selector.hpp"
+#include "window.hpp"
+
+namespace asymptop {
+
+struct SelectorParameter {
+  char const* key;
+  char const* fallback;
+  char const* what;
+};
+
+/// Texts by key.
+using SelectorValues = std::map<std::string, std::string, std::less<>>;
+
+/// d / divisor, or a number by itself. Throws std::invalid_argument unless it is from 1 to d.
+inline int channels_of(std::string const& text, int d) {
+  bool const share = text.rfind("d/", 0) == 0;
+  char* end = nullptr;
+  std::string const number = share ? text.substr(2) : text;
+  long const value = text == "d" ? d : std::strtol(number.c_str(), &end, 10);
+  bool const whole = text == "d" || (!number.empty() && *end == '\0' && number[0] >= '0' && number[0] <= '9');
+  if (!whole || value < 1 || (!share && value > 4096)) throw std::invalid_argument("is no number of channels: 1 to d, d/4, d");
+  if (!share && value > d) throw std::invalid_argument("is over d = " + std::to_string(d));
+  return std::max(1, share ? static_cast<int>(d / value) : static_cast<int>(value));
+}
+
+/// Throws std::invalid_argument unless it is a whole number from `low` to `high`.
+inline std::int64_t count_of(std::string const& text, std::int64_t low, std::int64_t high) {
+  char* end = nullptr;
+  long long const value = std::strtoll(text.c_str(), &end, 10);
+  bool const whole = !text.empty() && *end == '\0' && text[0] >= '0' && text[0] <= '9';
+  if (!whole || value < low || value > high)
+    throw std::invalid_argument("is no whole number from " + std::to_string(low) + " to " + std::to_string(high));
+  return value;
+}
+
+/// Keys of a page, a power of two: pages never cross a block of keys, so no rank holds a part of one.
+inline int page_of(std::string const& text) {
+  auto const page = count_of(text, 1, 512);
+  if ((page & (page - 1)) != 0) throw std::invalid_argument("is no power of two");
+  return static_cast<int>(page);
+}
+
+/// Throws std::invalid_argument.
+inline KeyFormat key_format_of(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, KeyFormat>, 5> formats{{{"fp32", KeyFormat::fp32},
+                                                                           {"bf16", KeyFormat::bf16},
+                                                                           {"fp8", KeyFormat::fp8},
+                                                                           {"int8", KeyFormat::int8},
+                                                                           {"int4", KeyFormat::int4}}};
+  for (auto const& [name, format] : formats) {
+    if (name == text) return format;
+  }
+  throw std::invalid_argument("is no format: bf16, fp8, int8, int4, fp32");
+}
+
+/// A selector whose priorities are a projection's.
+class ProjectedSelector final : public Selector {
+ public:
+  ProjectedSelector(std::unique_ptr<Projection> projection, ForcedKeys const& forced)
+      : projection_(std::move(projection)), forced_(forced) {}
+  int page() const override { return projection_->page(); }
+  ForcedKeys forced() const override { return forced_; }
+  Projection* projection() override { return projection_.get(); }
+
+ private:
+  std::unique_ptr<Projection> projection_;
+  ForcedKeys forced_;
+};
+
+/// One line of the table.
+struct SelectorKind {
+  char const* name;
+  char const* summary;
+  char const* help;  ///< a paragraph
+  std::vector<SelectorParameter> parameters;
+  /// Throws std::invalid_argument with the key of a value that it cannot take, a blank, and what is wrong with it.
+  std::unique_ptr<Selector> (*make)(SelectorValues const& values, int d);
+};
+
+namespace detail {
+
+/// A value read by `read`, whose complaints get the key in front.
+template <class Read>
+auto value_of(SelectorValues const& values, char const* key, Read const& read) {
+  auto const& text = values.find(key)->second;
+  try {
+    return read(text);
+  } catch (std::invalid_argument const& wrong) {
+    throw std::invalid_argument(std::string(key) + "=" + text + " " + wrong.what());
+  }
+}
+
+inline constexpr std::int64_t most_forced = std::int64_t{1} << 30;
+
+inline ForcedKeys forced_of(SelectorValues const& values) {
+  auto const count = [&](char const* key) {
+    return value_of(values, key, [](auto const& text) { return count_of(text, 0, most_forced); });
+  };
+  return {count("sinks"), count("recent")};
+}
+
+template <class T, class... Values>
+std::unique_ptr<Selector> projected(SelectorValues const& values, Values... of) {
+  return std::make_unique<ProjectedSelector>(std::make_unique<T>(of...), forced_of(values));
+}
+
+inline int page_value(SelectorValues const& values, char const* key) {
+  return value_of(values, key, [](auto const& text) { return page_of(text); });
+}
+inline int channels_value(SelectorValues const& values, int d) {
+  return value_of(values, "r", [d](auto const& text) { return channels_of(text, d); });
+}
+
+}  // namespace detail
+
+/// All selectors, in the order in which options name them. `score`, the oracle, is the one that others are measured beside.
+inline std::vector<SelectorKind> const& selector_kinds() {
+  using Values = SelectorValues const&;
+  using Made = std::unique_ptr<Selector>;
+  static SelectorParameter const sinks{"sinks", "0", "first keys of the sequence that are always kept"},
+      recent{"recent", "0", "most recent keys that are always kept"};
+  static std::vector<SelectorKind> const kinds{
+      {"score", "the keys of largest score: exact top-k", "The oracle: no set of k keys has a smaller tail mass.", {}, nullptr},
+      {"window",
+       "the first keys of the sequence and the most recent ones",
+       "Attention sinks and a sliding window, as StreamingLLM has them (arXiv 2309.17453): first the sinks, then keys backwards from the "
+       "query's own place (from the end of the keys for a query without one).",
+       {{"sinks", "4", "first keys of the sequence"}},
+       [](Values values, int) -> Made {
+         return std::make_unique<WindowSelector>(
+             detail::value_of(values, "sinks", [](auto const& text) { return count_of(text, 0, detail::most_forced); }));
+       }},
+      {"random",
+       "keys at random, another choice for every row",
+       "Without replacement and without weights. The tail mass is 1 - k/n on average whatever the input, so it is a check of everything "
+       "else.",
+       {},
+       [](Values, int) -> Made { return std::make_unique<RandomSelector>(); }},
+      {"quest",
+       "pages by an upper bound of their scores",
+       "Quest (arXiv 2406.10774): pages of consecutive keys by sum_c max(q_c min_c, q_c max_c), with the least and the largest value of "
+       "each channel over the keys of the page that the row sees. A budget k pays for k/page whole pages, rounded down, one at least; "
+       "neither the first nor the current page is kept unless sinks or recent ask for it.",
+       {{"page", "16", "keys of a page, a power of two that divides --block"}, sinks, recent},
+       [](Values values, int) -> Made { return detail::projected<QuestProjection>(values, detail::page_value(values, "page")); }},
+      {"block-mean",
+       "blocks by the query's product with their mean key",
+       "MoBA (arXiv 2502.13189) and MInference (arXiv 2407.02490): blocks by q . mean(k) over the keys that the row sees; whole blocks, "
+       "k/block of them rounded down, one at least.",
+       {{"block", "64", "keys of a block, a power of two that divides --block"}, sinks, recent},
+       [](Values values, int) -> Made { return detail::projected<BlockMeanProjection>(values, detail::page_value(values, "block")); }},
+      {"block-max",
+       "blocks by their largest score",
+       "The best that any choice of whole blocks by one number can know of the scores: MiniMax-M3's indexer (16 blocks of 128) is trained "
+       "to find these. block=1 is the oracle.",
+       {{"block", "128", "keys of a block, a power of two that divides --block"}},
+       [](Values values, int) -> Made { return std::make_unique<BlockMaxSelector>(detail::page_value(values, "block")); }},
+      {"quantised",
+       "scores of narrow copies of queries and keys",
+       "Scores of q and k rounded to bf16, fp8 (OCP E4M3), int8 or int4, one scale per vector (its largest entry becomes the format's "
+       "largest number; bf16 needs none), as the indexers of DeepSeek-V3.2 and DeepGEMM compute them. Products are added in fp32; equal "
+       "scores are ordered by index. fp32 is the oracle.",
+       {{"format", "int8", "bf16 | fp8 | int8 | int4 | fp32; also by itself, as in quantised:fp8"}, sinks, recent},
+       [](Values values, int) -> Made {
+         return detail::projected<QuantisedProjection>(
+             values, detail::value_of(values, "format", [](auto const& text) { return key_format_of(text); }));
+       }},
+      {"sparq",
+       "scores over the query's largest channels",
+       "SparQ (arXiv 2312.04985): the products over the r channels of largest |q_c| alone. r=d is the oracle.",
+       {{"r", "d/8", "channels: a number, d/8, d"}, sinks, recent},
+       [](Values values, int d) -> Made { return detail::projected<SparqProjection>(values, detail::channels_value(values, d)); }},
+      {"loki",
+       "scores over the keys' first principal components",
+       "Loki (arXiv 2406.02542): products in the space of the r leading eigenvectors of sum k k^T, over 4096 evenly spaced keys of the "
+       "same sequence. r=d is the oracle, up to rounding.",
+       {{"r", "d/4", "components: a number, d/4, d"}, sinks, recent},
+       [](Values values, int d) -> Made { return detail::projected<LokiProjection>(values, detail::channels_value(values, d)); }},
+      {"key-norm",
+       "keys of small norm, whatever the query",
+       "Query-blind compression by small ‖k‖ (arXiv 2406.11430).",
+       {sinks, recent},
+       [](Values values, int) -> Made { return detail::projected<KeyNormProjection>(values); }},
+      {"key-diff",
+       "keys that point away from the mean key, whatever the query",
+       "KeyDiff (arXiv 2504.15364): by smallest cosine with the mean of the directions of 4096 evenly spaced keys.",
+       {sinks, recent},
+       [](Values values, int) -> Made { return detail::projected<KeyDiffProjection>(values); }},
+  };
+  return kinds;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,204 @@
+#include "row/selected_row.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "kernels/select/sums_along.hpp"
+#include "row/segment_sums.hpp"
+
+namespace asymptop {
+namespace {
+
+constexpr std::int64_t beyond_head = -1;
+
+/// The rank of each key in the row's head, counted from 0, or beyond_head.
+std::vector<std::int64_t> ranks_of(std::vector<Candidate> const& head, std::vector<GlobalIndex> const& keys) {
+  std::vector<std::int64_t> by_index(head.size());
+  std::iota(by_index.begin(), by_index.end(), 0);
+  std::sort(by_index.begin(), by_index.end(), [&](auto a, auto b) { return head[a].index < head[b].index; });
+  std::vector<std::int64_t> ranks;
+  for (auto const key : keys) {
+    auto const at =
+        std::lower_bound(by_index.begin(), by_index.end(), key, [&](auto place, auto wanted) { return head[place].index < wanted; });
+    ranks.push_back(at != by_index.end() && head[*at].index == key ? *at : beyond_head);
+  }
+  return ranks;
+}
+
+/// A row's head and a selector's order on it.
+class SelectedRow {
+ public:
+  SelectedRow(OwnedRow const& row, SelectedKeys const& selected)
+      : row_(row), selected_(selected), ranks_(ranks_of(row.head, selected.keys)), taken_(row.head.size(), 0) {
+    for (auto const rank : ranks_) {
+      if (rank != beyond_head) taken_[rank] = 1;
+    }
+  }
+
+  /// Keys that are there twice, or that the row does not see.
+  double wrong_keys() const {
+    auto sorted = selected_.keys;
+    std::sort(sorted.begin(), sorted.end());
+    auto const distinct = std::unique(sorted.begin(), sorted.end()) - sorted.begin();
+    bool const outside = !sorted.empty() && (sorted.front() < 0 || sorted[static_cast<std::size_t>(distinct) - 1] >= row_.visible);
+    return static_cast<double>(std::ssize(selected_.keys) - distinct) + (outside ? 1.0 : 0.0);
+  }
+
+  RowMetrics metrics(std::size_t law, MetricAxes const& axes, CheckResiduals& checks) const;
+
+ private:
+  std::int64_t count() const { return std::ssize(selected_.keys); }
+  double top() const { return static_cast<double>(row_.score_max); }
+  /// e^y of the place-th key.
+  double exponential(double sigma, std::int64_t place) const {
+    float const score = ranks_[place] == beyond_head ? selected_.scores[place] : row_.head[ranks_[place]].score;
+    return std::exp(sigma * (static_cast<double>(score) - top()));
+  }
+  ExponentialSums rest(double sigma, ExponentialSums const& beyond) const;
+  /// Sum of e^{2 sigma (s - unit_score)} over the dropped keys.
+  double relative_squares(double sigma, std::int64_t kept, double unit_score) const;
+  double regret(double sigma, std::int64_t kept) const;
+  double recall(std::int64_t kept) const;
+
+  OwnedRow const& row_;
+  SelectedKeys const& selected_;
+  std::vector<std::int64_t> ranks_;
+  std::vector<char> taken_;  ///< per key of the head
+};
+
+/// Over the keys that are not in the order's beginning.
+ExponentialSums SelectedRow::rest(double sigma, ExponentialSums const& beyond) const {
+  auto const outside = std::count(ranks_.begin(), ranks_.end(), beyond_head);
+  ExponentialSums sums;
+  if (outside < row_.visible - std::ssize(row_.head)) {
+    sums = beyond;
+    for (std::int64_t i = 0; i < count(); ++i) {
+      if (ranks_[i] != beyond_head) continue;
+      double const e = exponential(sigma, i);
+      sums.z1 -= e;
+      sums.z2 -= e * e;
+    }
+    sums.z1 = std::max(sums.z1, 0.0);
+    sums.z2 = std::max(sums.z2, 0.0);
+  }
+  for (std::size_t i = row_.head.size(); i-- > 0;) {
+    if (taken_[i] != 0) continue;
+    double const e = std::exp(sigma * (static_cast<double>(row_.head[i].score) - top()));
+    sums.z1 += e;
+    sums.z2 += e * e;
+  }
+  return sums;
+}
+
+double SelectedRow::regret(double sigma, std::int64_t kept) const {
+  std::vector<char> both(static_cast<std::size_t>(kept), 0);
+  double worse = 0.0, better = 0.0;
+  for (std::int64_t i = kept; i-- > 0;) {
+    if (ranks_[i] != beyond_head && ranks_[i] < kept) {
+      both[ranks_[i]] = 1;
+    } else {
+      worse += exponential(sigma, i);
+    }
+  }
+  for (std::int64_t i = kept; i-- > 0;) {
+    if (both[i] == 0) better += std::exp(sigma * (static_cast<double>(row_.head[i].score) - top()));
+  }
+  return better - worse;
+}
+
+double SelectedRow::recall(std::int64_t kept) const {
+  auto const end = ranks_.begin() + kept;
+  auto const found = std::count_if(ranks_.begin(), end, [kept](auto rank) { return rank != beyond_head && rank < kept; });
+  return static_cast<double>(found) / static_cast<double>(kept);
+}
+
+double SelectedRow::relative_squares(double sigma, std::int64_t kept, double unit_score) const {
+  auto dropped = std::vector<char>(row_.head.size(), 1);
+  for (std::int64_t i = 0; i < kept; ++i) {
+    if (ranks_[i] != beyond_head) dropped[ranks_[i]] = 0;
+  }
+  double sum = sum_bins(row_.evaluation.beyond_bins, row_.grid_only, sigma, unit_score).z2;
+  for (std::int64_t i = 0; i < kept; ++i) {
+    if (ranks_[i] == beyond_head) sum -= std::exp(2.0 * sigma * (static_cast<double>(selected_.scores[i]) - unit_score));
+  }
+  sum = std::max(sum, 0.0);
+  for (std::size_t i = row_.head.size(); i-- > 0;) {
+    if (dropped[i] != 0) sum += std::exp(2.0 * sigma * (static_cast<double>(row_.head[i].score) - unit_score));
+  }
+  return sum;
+}
+
+RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckResiduals& checks) const {
+  auto const& oracle = row_.evaluation.laws[law];
+  double const sigma = axes.sigma[law], z = oracle.z;
+  auto metrics = oracle;
+  for (auto* list : {&metrics.real("tail_mass"), &metrics.real("row_l2_error"), &metrics.real("row_linf_error"),
+                     &metrics.real("k_counted_bound"), &metrics.real("output_error"), &metrics.real("output_error_relative")})
+    list->clear();
+  for (auto* list : {&metrics.count("k_counted"), &metrics.count("k_epsilon")}) list->clear();
+  auto const left = rest(sigma, row_.evaluation.beyond[law]);
+  auto const sums = sums_along(
+      selected_.keys.size(), [&](std::size_t i) { return exponential(sigma, static_cast<std::int64_t>(i)); },
+      [&](std::size_t i) { return static_cast<std::int64_t>(i) + 1 == count() ? left : ExponentialSums{}; });
+  // Along the axis: the largest kept key, and the best key of the head that is not kept.
+  double largest_kept = 0.0;
+  std::int64_t seen = 0;
+  std::vector<char> kept_of_head(row_.head.size(), 0);
+  std::size_t best_dropped = 0;
+  for (std::size_t item = 0; item < axes.k.size(); ++item) {
+    auto const entries = std::min(selected_.entries[item], std::ssize(selected_.ends));
+    auto const kept = axes.k[item] >= row_.visible ? row_.visible : selected_.ends[static_cast<std::size_t>(entries) - 1];
+    metrics.count("kept").push_back(kept);
+    if (kept == row_.visible) {
+      add_errors(metrics, {}, kept);
+      metrics.real("regret").push_back(0.0);
+      metrics.real("recall").push_back(1.0);
+      continue;
+    }
+    for (; seen < kept; ++seen) {
+      largest_kept = std::max(largest_kept, sums.e[seen]);
+      if (ranks_[seen] != beyond_head) kept_of_head[ranks_[seen]] = 1;
+    }
+    while (kept_of_head[best_dropped] != 0) ++best_dropped;
+    double const best_score = static_cast<double>(row_.head[best_dropped].score);
+    CutSums const cut{
+        z,           sums.kept1[kept], sums.kept2[kept], sums.dropped1[kept], sums.dropped2[kept], std::exp(sigma * (best_score - top())),
+        largest_kept};
+    auto const errors = errors_of_cut(cut, [&] { return relative_squares(sigma, kept, best_score); });
+    add_errors(metrics, errors, kept);
+    double const more = regret(sigma, kept);
+    checks.note(Check::selection, more < 0.0 ? -more / cut.dropped1 : 0.0);
+    metrics.real("regret").push_back(more / z);
+    metrics.real("recall").push_back(recall(kept));
+  }
+  for (auto const epsilon : axes.epsilon) {
+    auto const enough =
+        std::find_if(selected_.ends.begin(), selected_.ends.end(), [&](auto end) { return sums.dropped1[end] <= epsilon * z; });
+    metrics.count("k_epsilon").push_back(enough == selected_.ends.end() ? -1 : *enough);
+    checks.note(Check::quantiles_settled, enough == selected_.ends.end() ? 1.0 : 0.0);
+  }
+  return metrics;
+}
+
+}  // namespace
+
+std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& keys) {
+  std::vector<char> inside;
+  for (auto const rank : ranks_of(row.head, keys)) inside.push_back(rank == beyond_head ? 0 : 1);
+  return inside;
+}
+
+std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const& selected, MetricAxes const& axes,
+                                         std::vector<CheckResiduals>& checks) {
+  SelectedRow const order(row, selected);
+  std::vector<RowMetrics> laws;
+  for (std::size_t law = 0; law < axes.sigma.size(); ++law) {
+    checks[law].note(Check::selection, order.wrong_keys());
+    laws.push_back(order.metrics(law, axes, checks[law]));
+  }
+  return laws;
+}
+
+}  // namespace asymptop

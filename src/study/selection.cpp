@@ -1,0 +1,200 @@
+#include "study/selection.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <numeric>
+
+#include "comm/collectives.hpp"
+#include "comm/merge/merge_top_k.hpp"
+#include "row/row_lists.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Keys that methods are calibrated on.
+constexpr GlobalIndex calibration_keys = 4096;
+
+/// Evenly spaced keys of the sequence, for all ranks. Collective.
+Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Range const& shard, ShardTensors<RunSpace> const& tensors) {
+  Calibration calibration{static_cast<int>(group.d), {}};
+  if constexpr (is_host_space<RunSpace>) {
+    auto const count = std::min(calibration_keys, group.n);
+    std::vector<float> key(static_cast<std::size_t>(group.d));
+    for (GlobalIndex i = 0; i < count; ++i) {
+      auto const at = group.n / count * i + group.n % count * i / count;
+      if (at < shard.begin || at >= shard.end) continue;
+      tensors.key_of_row(at, key.data());
+      calibration.keys.insert(calibration.keys.end(), key.begin(), key.end());
+    }
+    // Shards ascend with ranks, so these are in order for any number of them.
+    calibration.keys = finish(all_gather(comm, std::move(calibration.keys)));
+  }
+  return calibration;
+}
+
+}  // namespace
+
+DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, std::int64_t draw)
+    : stream_(tensor_stream(setup.config->seed, static_cast<std::uint64_t>(draw), group.n, group.d, Tensor::selection)) {
+  Calibration calibration;
+  for (auto const& choice : case_axes(group).selectors) {
+    selectors_.push_back(make_selector(choice, static_cast<int>(group.d)));
+    auto* const projection = selectors_.back()->projection();
+    if (projection == nullptr || !projection->wants_calibration()) continue;
+    if (calibration.keys.empty()) {
+      auto const shard = key_shard(group.n, setup.config->block, setup.comm->rank(), setup.comm->size());
+      calibration = calibration_of(*setup.comm, group, shard, *setup.tensors);
+    }
+    projection->calibrate(calibration);
+  }
+}
+
+std::uint64_t DrawSelectors::name_of(std::int64_t row) const {
+  return (std::uint64_t{stream_.key0} << 32 | stream_.key1) + static_cast<std::uint64_t>(row) * 0xd1342543de82ef95ull;
+}
+
+namespace {
+
+/// One selector on one batch.
+class Selection {
+ public:
+  Selection(SelectionBatch const& batch, Selector& selector, DrawSelectors const& all, std::vector<OwnedRow>& rows)
+      : batch_(batch),
+        selector_(selector),
+        all_(all),
+        rows_(rows),
+        page_(selector.page()),
+        entry_rows_{batch.queries, *batch.group.path, batch.shard, batch.setup.config->block, static_cast<int>(batch.group.d)} {
+    for (auto const k : batch.axes.k) entries_of_k_.push_back(entries_of_budget(std::min(k, batch.axes.held), page_));
+  }
+
+  /// Adds this selector's metrics to its rows.
+  Task<void> run(std::vector<CheckResiduals>& checks) {
+    if (selector_.projection() != nullptr) {
+      auto ordering = order_by_priority();
+      co_await ordering;
+    } else {
+      for (auto const& row : rows_) order_by_place(row);
+    }
+    auto fetching = fetch_scores();
+    co_await fetching;
+    for (std::size_t i = 0; i < rows_.size(); ++i)
+      rows_[i].selected.push_back(selected_metrics(rows_[i], selected_[i], batch_.axes, checks));
+    batch_.phases.stop(Phase::evaluate);
+  }
+
+ private:
+  /// Entries that some budget pays for.
+  std::int64_t wanted() const { return entries_of_k_.back(); }
+
+  /// The keys of a row's first entries.
+  void expand(OwnedRow const& row, std::vector<std::int64_t> const& entries) {
+    auto& selected = selected_.emplace_back();
+    selected.entries = entries_of_k_;
+    for (auto const entry : entries) {
+      auto const end = std::min((entry + 1) * page_, row.visible);
+      for (auto key = entry * page_; key < end; ++key) selected.keys.push_back(key);
+      selected.ends.push_back(std::ssize(selected.keys));
+    }
+    selected.scores.assign(selected.keys.size(), 0.0f);
+  }
+
+  void order_by_place(OwnedRow const& row) {
+    auto order = selector_.order({row.visible, all_.name_of(batch_.first_row + row.row), row.head}, wanted());
+    for (auto& first : order) first /= page_;
+    expand(row, order);
+  }
+
+  Task<void> order_by_priority() {
+    co_await batch_.turn;
+    batch_.phases.start();
+    auto const& comm = batch_.comm;
+    auto const forced = selector_.forced();
+    // Forced entries may be among the best.
+    auto const keep = std::min<GlobalIndex>(wanted() + (forced.first + forced.recent) / page_ + 4, entries_of(batch_.group.n, page_));
+    RunSpace const space;
+    auto const heads =
+        entry_heads(space, entry_rows_, *selector_.projection(), static_cast<int>(keep), *batch_.setup.tensors, batch_.phases);
+    std::vector<GlobalIndex> begins;
+    for (int r = 0; r < comm.size(); ++r)
+      begins.push_back(key_shard(batch_.group.n, batch_.setup.config->block, r, comm.size()).begin / page_);
+    int const all = static_cast<int>(batch_.queries.rows());
+    auto own = rows_.begin();
+    for (auto const& group :
+         merge_groups(all, comm.size(), merge_memory(batch_.group.merge, comm.size(), static_cast<std::size_t>(keep)))) {
+      auto const owners = row_owners(group, all, comm.size());
+      auto merging = merge_top_k(comm, batch_.group.merge, sorted_lists(heads, group), owners, begins, static_cast<std::size_t>(keep));
+      for (auto const& list : co_await merging) {
+        std::vector<std::int64_t> by_priority;
+        for (auto const& candidate : list) by_priority.push_back(candidate.index);
+        expand(*own, with_forced(forced, own->visible, page_, by_priority, wanted()));
+        ++own;
+      }
+    }
+    batch_.phases.stop(Phase::merge);
+  }
+
+  /// Scores of keys that are not in their rows' heads, from the ranks that hold the keys.
+  Task<void> fetch_scores() {
+    auto const& comm = batch_.comm;
+    std::size_t const ranks = comm.size();
+    std::vector<std::vector<std::int64_t>> asked(ranks);                          // pairs of row and key
+    std::vector<std::vector<std::pair<std::size_t, std::size_t>>> places(ranks);  // of the answers
+    std::vector<GlobalIndex> ends;
+    for (int r = 0; r < comm.size(); ++r) ends.push_back(key_shard(batch_.group.n, batch_.setup.config->block, r, comm.size()).end);
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      auto const& keys = selected_[i].keys;
+      auto const known = in_head(rows_[i], keys);
+      for (std::size_t j = 0; j < keys.size(); ++j) {
+        if (known[j] != 0) continue;
+        auto const holder = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), keys[j]) - ends.begin());
+        asked[holder].insert(asked[holder].end(), {rows_[i].row, keys[j]});
+        places[holder].emplace_back(i, j);
+      }
+    }
+    auto asking = all_to_all(comm, std::move(asked));
+    auto const questions = co_await asking;
+    std::vector<WantedScore> wanted;
+    for (auto const& of_rank : questions) {
+      for (std::size_t i = 0; i < of_rank.size(); i += 2) wanted.push_back({of_rank[i + 1], static_cast<int>(of_rank[i])});
+    }
+    batch_.phases.stop(Phase::merge);
+    auto const scores = scores_of(entry_rows_, wanted, *batch_.setup.tensors);
+    batch_.phases.stop(Phase::score);
+    std::vector<std::vector<float>> answers(ranks);
+    auto next = scores.begin();
+    for (std::size_t r = 0; r < ranks; ++r) {
+      auto const end = next + static_cast<std::ptrdiff_t>(questions[r].size() / 2);
+      answers[r].assign(next, end);
+      next = end;
+    }
+    auto answering = all_to_all(comm, std::move(answers));
+    auto const answered = co_await answering;
+    for (std::size_t r = 0; r < ranks; ++r) {
+      for (std::size_t i = 0; i < places[r].size(); ++i) selected_[places[r][i].first].scores[places[r][i].second] = answered[r][i];
+    }
+    batch_.phases.stop(Phase::merge);
+  }
+
+  SelectionBatch const& batch_;
+  Selector& selector_;
+  DrawSelectors const& all_;
+  std::vector<OwnedRow>& rows_;
+  int page_;
+  EntryRows entry_rows_;
+  std::vector<std::int64_t> entries_of_k_;  ///< per k of the axis
+  std::vector<SelectedKeys> selected_;      ///< per row
+};
+
+}  // namespace
+
+Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std::vector<OwnedRow>& rows,
+                       std::vector<std::vector<CheckResiduals>>& checks) {
+  for (std::size_t i = 0; i < selectors.size(); ++i) {
+    Selection selection(batch, selectors[i], selectors, rows);
+    auto selecting = selection.run(checks[i]);
+    co_await selecting;
+  }
+}
+
+}  // namespace asymptop
