@@ -72,6 +72,7 @@ class BlockMaxSelector final : public Selector {
     }
     return pages;
   }
+  bool by_largest_score() const override { return true; }
 
  private:
   int page_;

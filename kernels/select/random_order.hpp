@@ -2,27 +2,55 @@
 // mass 1 - k / n, whatever the input.
 #pragma once
 
+#include <array>
 #include <bit>
 
 #include "selector.hpp"
 
 namespace asymptop {
 
-/// A permutation of 0 .. size - 1, one place at a time: a Feistel network over the next power of four, walked until it comes back into
-/// range (Black and Rogaway, CT-RSA 2002).
+/// A permutation of 0 .. size - 1, one place at a time: a Feistel network over the next power of two, walked until it comes back into
+/// range (Black and Rogaway, CT-RSA 2002). Halves take turns, so they need not be of one length.
 class Permutation {
  public:
   Permutation(std::uint64_t name, std::int64_t size)
-      : name_(mixed(name + 0x9e3779b97f4a7c15ull)),
-        size_(static_cast<std::uint64_t>(size)),
-        half_(static_cast<int>(std::bit_width(size_ > 1 ? size_ - 1 : 1) + 1) / 2) {}
+      : size_(static_cast<std::uint64_t>(size)), bits_(std::max(2, static_cast<int>(std::bit_width(size_ - 1)))) {
+    for (auto& key : keys_) {
+      name += 0x9e3779b97f4a7c15ull;
+      key = static_cast<std::uint32_t>(mixed(name) >> 32);
+    }
+  }
 
   std::int64_t operator()(std::int64_t place) const {
     auto at = static_cast<std::uint64_t>(place);
     do {
-      at = network(at);
+      auto high = high_of(at), low = low_of(at);
+      for (std::size_t round = 0; round < keys_.size(); round += 2) {
+        high ^= of_round(low, keys_[round]) & high_mask();
+        low ^= of_round(high, keys_[round + 1]) & low_mask();
+      }
+      at = joined(high, low);
     } while (at >= size_);
     return static_cast<std::int64_t>(at);
+  }
+
+  /// The place where an element stands.
+  std::int64_t place_of(std::int64_t element) const {
+    auto at = back(static_cast<std::uint64_t>(element));
+    while (at >= size_) at = back(at);
+    return static_cast<std::int64_t>(at);
+  }
+
+  /// Of elements first, first + 1, ...
+  void places(std::int64_t first, int count, double* out) const {
+    auto const self = *this;  // in registers
+#pragma omp simd
+    for (int i = 0; i < count; ++i)
+      out[i] = static_cast<double>(static_cast<std::int64_t>(self.back(static_cast<std::uint64_t>(first + i))));
+    double const size = static_cast<double>(size_);
+    for (int i = 0; i < count; ++i) {
+      if (out[i] >= size) out[i] = static_cast<double>(place_of(first + i));
+    }
   }
 
  private:
@@ -33,20 +61,38 @@ class Permutation {
     return x ^ (x >> 31);
   }
 
-  std::uint64_t network(std::uint64_t x) const {
-    constexpr std::uint64_t rounds = 6;
-    std::uint64_t const mask = (std::uint64_t{1} << half_) - 1;
-    std::uint64_t left = x >> half_, right = x & mask;
-    for (std::uint64_t round = 0; round < rounds; ++round) {
-      auto const next = left ^ (mixed(name_ + (round << 56) + right) & mask);
-      left = right;
-      right = next;
-    }
-    return left << half_ | right;
+  /// The 32-bit finaliser of MurmurHash3 (Appleby).
+  KOKKOS_FORCEINLINE_FUNCTION static std::uint32_t of_round(std::uint32_t half, std::uint32_t key) {
+    std::uint32_t x = half * 0x9e3779b9u + key;
+    x = (x ^ (x >> 16)) * 0x85ebca6bu;
+    x = (x ^ (x >> 13)) * 0xc2b2ae35u;
+    return x ^ (x >> 16);
   }
 
-  std::uint64_t name_, size_;
-  int half_;  ///< bits
+  KOKKOS_FORCEINLINE_FUNCTION int low_bits() const { return bits_ / 2; }
+  KOKKOS_FORCEINLINE_FUNCTION std::uint32_t low_mask() const { return (1u << low_bits()) - 1u; }
+  KOKKOS_FORCEINLINE_FUNCTION std::uint32_t high_mask() const { return (1u << (bits_ - low_bits())) - 1u; }
+  KOKKOS_FORCEINLINE_FUNCTION std::uint32_t low_of(std::uint64_t x) const { return static_cast<std::uint32_t>(x) & low_mask(); }
+  KOKKOS_FORCEINLINE_FUNCTION std::uint32_t high_of(std::uint64_t x) const { return static_cast<std::uint32_t>(x >> low_bits()); }
+  KOKKOS_FORCEINLINE_FUNCTION std::uint64_t joined(std::uint32_t high, std::uint32_t low) const {
+    return std::uint64_t{high} << low_bits() | low;
+  }
+
+  /// The network backwards.
+  KOKKOS_FORCEINLINE_FUNCTION std::uint64_t back(std::uint64_t at) const {
+    auto high = high_of(at), low = low_of(at);
+    low ^= of_round(high, keys_[5]) & low_mask();
+    high ^= of_round(low, keys_[4]) & high_mask();
+    low ^= of_round(high, keys_[3]) & low_mask();
+    high ^= of_round(low, keys_[2]) & high_mask();
+    low ^= of_round(high, keys_[1]) & low_mask();
+    high ^= of_round(low, keys_[0]) & high_mask();
+    return joined(high, low);
+  }
+
+  std::uint64_t size_;
+  int bits_;  ///< of a place: 62 at most
+  std::array<std::uint32_t, 6> keys_{};
 };
 
 class RandomSelector final : public Selector {
@@ -56,6 +102,9 @@ class RandomSelector final : public Selector {
     std::vector<GlobalIndex> keys(static_cast<std::size_t>(std::min(wanted, row.visible)));
     for (std::size_t place = 0; place < keys.size(); ++place) keys[place] = key_at(static_cast<std::int64_t>(place));
     return keys;
+  }
+  void places(RowOfKeys const& row, std::int64_t first, int count, double* out) const override {
+    Permutation(row.name, row.visible).places(first, count, out);
   }
 };
 

@@ -66,6 +66,10 @@ class Selector {
   virtual Projection* projection() { return nullptr; }
   /// The first `wanted` entries of the order, fewer where the row has no more: first keys of pages, or keys.
   virtual std::vector<GlobalIndex> order(RowOfKeys const& /*row*/, std::int64_t /*wanted*/) const { return {}; }
+  /// Without a projection, where entries `first`, `first` + 1, ... stand in the order of all entries, unless largest scores decide.
+  virtual void places(RowOfKeys const& /*row*/, std::int64_t /*first*/, int /*count*/, double* /*out*/) const {}
+  /// Whether entries are ordered by the largest true score of their keys.
+  virtual bool by_largest_score() const { return false; }
 };
 
 /// Entries that a row of `visible` keys has.

@@ -177,7 +177,6 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
     auto const enough =
         std::find_if(selected_.ends.begin(), selected_.ends.end(), [&](auto end) { return sums.dropped1[end] <= epsilon * z; });
     metrics.count("k_epsilon").push_back(enough == selected_.ends.end() ? -1 : *enough);
-    checks.note(Check::quantiles_settled, enough == selected_.ends.end() ? 1.0 : 0.0);
   }
   return metrics;
 }

@@ -1,12 +1,14 @@
 #include "study/selection.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <numeric>
 
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_top_k.hpp"
 #include "row/row_lists.hpp"
+#include "study/order_search.hpp"
 
 namespace asymptop {
 namespace {
@@ -55,16 +57,15 @@ std::uint64_t DrawSelectors::name_of(std::int64_t row) const {
 
 namespace {
 
+EntryRows entry_rows_of(SelectionBatch const& batch) {
+  return {batch.queries, *batch.group.path, batch.shard, batch.setup.config->block, static_cast<int>(batch.group.d)};
+}
+
 /// One selector on one batch.
 class Selection {
  public:
   Selection(SelectionBatch const& batch, Selector& selector, DrawSelectors const& all, std::vector<OwnedRow>& rows)
-      : batch_(batch),
-        selector_(selector),
-        all_(all),
-        rows_(rows),
-        page_(selector.page()),
-        entry_rows_{batch.queries, *batch.group.path, batch.shard, batch.setup.config->block, static_cast<int>(batch.group.d)} {
+      : batch_(batch), selector_(selector), all_(all), rows_(rows), page_(selector.page()), entry_rows_(entry_rows_of(batch)) {
     for (auto const k : batch.axes.k) entries_of_k_.push_back(entries_of_budget(std::min(k, batch.axes.held), page_));
   }
 
@@ -83,6 +84,8 @@ class Selection {
     batch_.phases.stop(Phase::evaluate);
   }
 
+  std::vector<OrderRange> take_ranges() { return std::move(ranges_); }
+
  private:
   /// Entries that some budget pays for.
   std::int64_t wanted() const { return entries_of_k_.back(); }
@@ -99,10 +102,21 @@ class Selection {
     selected.scores.assign(selected.keys.size(), 0.0f);
   }
 
+  /// From priorities at the beginning of an order: the others may lie as far on the other side of 0, or far behind.
+  void note_range(double first, double last) {
+    ranges_.push_back({-first, std::max({2.0 * std::fabs(first), 8.0 * (first - last), 1e-30})});
+  }
+
   void order_by_place(OwnedRow const& row) {
     auto order = selector_.order({row.visible, all_.name_of(batch_.first_row + row.row), row.head}, wanted());
     for (auto& first : order) first /= page_;
     expand(row, order);
+    double const top = static_cast<double>(row.score_max), last = static_cast<double>(row.head.back().score);
+    if (selector_.by_largest_score()) {
+      note_range(top, last);
+    } else {
+      ranges_.push_back({0.0, static_cast<double>(entries_of(row.visible, page_))});
+    }
   }
 
   Task<void> order_by_priority() {
@@ -127,6 +141,7 @@ class Selection {
       for (auto const& list : co_await merging) {
         std::vector<std::int64_t> by_priority;
         for (auto const& candidate : list) by_priority.push_back(candidate.index);
+        note_range(static_cast<double>(list.front().score), static_cast<double>(list.back().score));
         expand(*own, with_forced(forced, own->visible, page_, by_priority, wanted()));
         ++own;
       }
@@ -184,16 +199,28 @@ class Selection {
   EntryRows entry_rows_;
   std::vector<std::int64_t> entries_of_k_;  ///< per k of the axis
   std::vector<SelectedKeys> selected_;      ///< per row
+  std::vector<OrderRange> ranges_;          ///< per row
 };
 
 }  // namespace
 
 Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std::vector<OwnedRow>& rows,
                        std::vector<std::vector<CheckResiduals>>& checks) {
+  std::vector<Selector*> all;
+  std::vector<std::vector<OrderRange>> ranges;
   for (std::size_t i = 0; i < selectors.size(); ++i) {
     Selection selection(batch, selectors[i], selectors, rows);
     auto selecting = selection.run(checks[i]);
     co_await selecting;
+    ranges.push_back(selection.take_ranges());
+    all.push_back(&selectors[i]);
+  }
+  auto const entries = entry_rows_of(batch);
+  auto const name_of = [&](int row) { return selectors.name_of(batch.first_row + row); };
+  auto settling = settle_k_epsilon(batch, entries, all, name_of, std::move(ranges), rows);
+  auto const open = co_await settling;
+  for (std::size_t i = 0; i < open.size(); ++i) {
+    for (auto& check : checks[i]) check.note(Check::quantiles_settled, static_cast<double>(open[i]));
   }
 }
 

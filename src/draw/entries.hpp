@@ -1,0 +1,110 @@
+// Entries of a selector's order: keys or pages of keys as a projection has them, packed for the fused kernels.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <vector>
+
+#include "draw/entry_pass.hpp"
+
+namespace asymptop {
+
+/// One chain of fused multiply-adds over the columns, in ascending order.
+inline float product(float const* a, float const* b, int width) {
+  float sum = 0.0f;
+  for (int c = 0; c < width; ++c) sum = std::fma(a[c], b[c], sum);
+  return sum;
+}
+
+/// Key `at` of a tile, its numbers one after another.
+inline void copy_key(KeyTile const& tile, std::int64_t at, float* out) {
+  if (!tile.packed) {
+    std::copy_n(tile.data + at * tile.d, tile.d, out);
+    return;
+  }
+  float const* from = tile.data + at / key_group * key_group * tile.d + at % key_group;
+  for (int c = 0; c < tile.d; ++c) out[c] = from[c * key_group];
+}
+
+/// Packed entries, as many as a pass takes at a time, with zeros behind them.
+class EntryTile {
+ public:
+  EntryTile(int capacity, int width) : width_(width), capacity_(capacity), data_(packed_size(capacity, width), 0.0f) {}
+  int room() const { return capacity_ - fill_; }
+  int fill() const { return fill_; }
+  KeyTile tile() const { return {data_.data(), width_, true}; }
+  /// `count` more: a tile's pages from the `begin`-th on.
+  void fill_from(Projection const& projection, KeyTile const& keys, int begin, int count) {
+    int const page = projection.page(), d = keys.d;
+    // In runs, so that a thread has its room once.
+    constexpr int run = 32;
+    Kokkos::parallel_for("Asymptop::select::entries", Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, (count + run - 1) / run),
+                         [&](int const r) {
+                           std::vector<float> page_keys(static_cast<std::size_t>(page) * static_cast<std::size_t>(d)),
+                               entry(static_cast<std::size_t>(width_));
+                           for (int e = r * run; e < std::min(count, (r + 1) * run); ++e) {
+                             for (int j = 0; j < page; ++j)
+                               copy_key(keys, (begin + e) * page + j, &page_keys[static_cast<std::size_t>(j * d)]);
+                             projection.entry(page_keys.data(), page, d, entry.data());
+                             put(fill_ + e, entry.data());
+                           }
+                         });
+    Kokkos::DefaultHostExecutionSpace().fence();
+    fill_ += count;
+  }
+  void clear() {
+    fill_ = 0;
+    std::fill(data_.begin(), data_.end(), 0.0f);
+  }
+
+ private:
+  /// Entry `at`, from any thread.
+  void put(int at, float const* entry) {
+    float* to = &data_[static_cast<std::size_t>(at / key_group) * key_group * static_cast<std::size_t>(width_)] + at % key_group;
+    for (int c = 0; c < width_; ++c) to[c * key_group] = entry[c];
+  }
+
+  int width_, capacity_, fill_ = 0;
+  std::vector<float> data_;
+};
+
+/// Projected queries, a row each.
+inline std::vector<float> project(EntryRows const& rows, Projection const& projection) {
+  std::size_t const d = rows.d, width = projection.width(rows.d);
+  std::vector<float> projected(rows.queries.rows() * width);
+  for (std::size_t i = 0; i < rows.queries.rows(); ++i) projection.query(&rows.queries.q[i * d], rows.d, &projected[i * width]);
+  return projected;
+}
+
+/// Per row, the page of the shard that it sees a part of, if it is whose end is in this shard.
+inline std::vector<std::optional<PackedCandidate>> ragged_entries(EntryRows const& rows, Projection const& projection,
+                                                                  std::vector<float> const& projected, ShardTensors<RunSpace>& tensors) {
+  auto const page = GlobalIndex{projection.page()};
+  std::size_t const d = rows.d, width = projection.width(rows.d);
+  std::vector<std::optional<PackedCandidate>> found(rows.queries.rows());
+  GlobalIndex made = -1;  // rows without a mask share theirs
+  std::vector<float> keys(static_cast<std::size_t>(page) * d), entry(width);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    auto const visible = rows.queries.visible[i], begin = visible / page * page;
+    if (begin == visible || begin < rows.shard.begin || begin >= rows.shard.end) continue;
+    if (made != visible) {
+      for (auto key = begin; key < visible; ++key) {
+        auto* const to = &keys[static_cast<std::size_t>(key - begin) * d];
+        if (tensors.resident()) {
+          copy_key(tensors.key_tile(0, static_cast<int>(rows.shard.size()), 0), key - rows.shard.begin, to);
+        } else {
+          tensors.key_of_row(key, to);
+        }
+      }
+      projection.entry(keys.data(), static_cast<int>(visible - begin), rows.d, entry.data());
+      made = visible;
+    }
+    found[i] = pack(product(&projected[i * width], entry.data(), static_cast<int>(width)),
+                    static_cast<LocalIndex>((begin - rows.shard.begin) / page));
+  }
+  return found;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,245 @@
+"""Selectors against brute force, the equalities that must hold for any input, and what a bad entry says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from brute_force import PRECISION, Tensors
+from command_line import assert_equal, asymptop, study
+from numpy.typing import NDArray
+from selector_reference import SELECTORS, Array, Order
+
+EPSILON = (0.9, 0.5, 0.1, 0.01)
+COMMON = ("--output-error", "off", "--block", "64", "--epsilon", ",".join(map(str, EPSILON)))
+
+
+def tensors_of(rng: np.random.Generator, n: int, d: int, whole: bool) -> Tensors:
+    """One head; `whole`: small whole numbers, whose products are exact, with many ties."""
+    shape = (1, n, d)
+    if whole:
+        q, k = (rng.integers(-2, 3, shape).astype(np.float32) for _ in range(2))
+    else:
+        q, k = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    return Tensors(q, k, rng.standard_normal(shape).astype(np.float32), 1.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one row of a case may have: bounds from both ways round of keys that rounding cannot tell apart."""
+
+    p: Array
+    order: Order
+
+    def kept_sets(self, entries: int) -> Iterator[NDArray[np.int64]]:
+        """The most and the least mass that the first entries can have."""
+        ranked = self.order.ranked()
+        edge = self.order.priority[ranked[entries - 1]]
+        near = (np.abs(self.order.priority - edge) <= self.order.slack) & (self.order.slack > 0.0)
+        sure = [e for e in ranked[:entries] if not near[e]]
+        by_mass = sorted(np.flatnonzero(near), key=lambda e: float(self.p[self.order.entries[e]].sum()))
+        missing = entries - len(sure)
+        for chosen in (by_mass[len(by_mass) - missing :], by_mass[:missing]):
+            yield np.concatenate([self.order.entries[e] for e in (*sure, *chosen)])
+
+    def tail(self, kept: NDArray[np.int64]) -> float:
+        return float(np.sort(np.delete(self.p, kept)).sum())
+
+    def oracle_tail(self, count: int) -> float:
+        return float(np.sort(self.p)[: len(self.p) - count].sum())
+
+    def tails(self, entries: int) -> tuple[float, float]:
+        most, least = self.kept_sets(entries)
+        return self.tail(most), self.tail(least)
+
+    def k_epsilon(self, epsilon: float) -> int:
+        """Keys of the smallest prefix with a tail of at most epsilon."""
+        ranked = self.order.ranked()
+        mass = np.array([self.p[self.order.entries[e]].sum() for e in ranked])
+        tails = np.append(np.cumsum(mass[::-1])[::-1][1:], 0.0)
+        entries = int(np.argmax(tails <= epsilon)) + 1
+        return sum(len(self.order.entries[e]) for e in ranked[:entries])
+
+
+def check_row(case: h5py.Group, at: tuple[int, int], row: Row, rough: float) -> None:
+    n, page = len(row.p), row.order.page
+    for i, k in enumerate(case["k"][:]):
+        kept, tail = int(case["kept"][at][i]), float(case["tail_mass"][at][i])
+        if k >= n:
+            assert (kept, tail) == (n, 0.0)
+            continue
+        entries = min(max(1, int(k) // page), len(row.order.entries))
+        low, high = row.tails(entries)
+        allowed = rough * max(high, 1e-300) + 1e-12
+        assert low - allowed <= tail <= high + allowed, (k, tail, low, high)
+        if low == high:
+            ranked = row.order.ranked()[:entries]
+            assert kept == sum(len(row.order.entries[e]) for e in ranked)
+            regret = tail - row.oracle_tail(kept)
+            assert float(case["regret"][at][i]) == pytest.approx(regret, abs=2.0 * rough * high + 1e-12)
+        assert 0.0 <= float(case["recall"][at][i]) <= 1.0
+    for i, epsilon in enumerate(case["epsilon"][:]):
+        found = int(case["k_epsilon"][at][i])
+        bounds = sorted(row.k_epsilon(float(epsilon) * factor) for factor in (1.0 - rough, 1.0 + rough))
+        # Keys that may change places with others change the count by as many.
+        loose = 0 if row.order.slack == 0.0 else 2 * page
+        assert bounds[0] - loose <= found <= bounds[1] + loose, (epsilon, found, bounds)
+
+
+def check_case(case: h5py.Group, tensors: Tensors, name: str, rough: float) -> None:
+    assert case.attrs["verdict"] == "VALID"
+    q, k = tensors.q[0].astype(float), tensors.k[0].astype(float)
+    for at in np.ndindex(case["row_n"].shape):
+        visible, position = int(case["row_n"][at]), int(case["row_position"][at])
+        logits = k[:visible] @ q[position]
+        p = np.exp(logits - logits.max())
+        order = SELECTORS[name](q[position], k[:visible])
+        row = Row(p / p.sum(), order)
+        check_row(case, at, row, rough)
+
+
+@pytest.mark.parametrize("mask", ["none", "causal"])
+@pytest.mark.parametrize(("n", "d", "whole"), [(300, 8, True), (333, 17, False), (64, 5, False), (20, 4, True)])
+def test_brute_force(n: int, d: int, whole: bool, mask: str, tmp_path: Path) -> None:
+    tensors = tensors_of(np.random.default_rng([18, n]), n, d, whole)
+    file = tensors.write(tmp_path / "tensors.h5")
+    size = ("--rows", str(min(8, n // 6)), "--draws", "3", "--k", f"1,2,n^0.5,{n // 2},n")
+    selectors = ",".join(("score", *SELECTORS))
+    results = study(
+        tmp_path / "results.h5",
+        [
+            "--input",
+            file,
+            "--n",
+            str(n),
+            "--mask",
+            mask,
+            "--selectors",
+            ",".join(("score", *SELECTORS)),
+            *size,
+            *COMMON,
+        ],
+    )
+    with h5py.File(results) as read:
+        cases = {case.attrs.get("selector", "score"): case for case in read["cases"].values()}
+        assert set(cases) == {"score", *SELECTORS}
+        for name in SELECTORS:
+            check_case(cases[name], tensors, name, PRECISION + (0.0 if whole else 1e-5))
+
+
+ALL = (
+    "score,window,random,quest,quest:page=4:sinks=2:recent=9,block-mean:block=8,block-max:block=16,quantised,quantised:fp8,"
+    "sparq,loki,key-norm,key-diff"
+)
+SYNTHETIC = (
+    "--n",
+    "1000,2^11",
+    "--d",
+    "16",
+    "--sigma",
+    "1,3",
+    "--k",
+    "16,n^0.75",
+    "--rows",
+    "7",
+    "--draws",
+    "2",
+    *COMMON,
+)
+
+
+@pytest.mark.parametrize("path", ["fused", "blas-tile"])
+def test_same_bytes_over_ranks_threads_and_storage(path: str, tmp_path: Path) -> None:
+    arguments = [*SYNTHETIC, "--selectors", ALL, "--path", path]
+    one = study(tmp_path / "one.h5", arguments)
+    for ranks, keys, threads in ((2, "resident", 1), (3, "streamed", 1), (4, "streamed", 2)):
+        assert_equal(one, study(tmp_path / "more.h5", [*arguments, "--keys", keys], ranks=ranks, threads=threads))
+
+
+def datasets(case: h5py.Group) -> dict[str, bytes]:
+    names = ("tail_mass", "row_l2_error", "row_linf_error", "k_epsilon", "entropy_nats", "count_p_above")
+    return {name: case[name][:].tobytes() for name in names}
+
+
+@pytest.mark.parametrize("path", ["fused", "blas-tile"])
+def test_the_oracle_by_other_names(path: str, tmp_path: Path) -> None:
+    """Also where squares of what is dropped leave fp64's range."""
+    same = ("block-max:block=1", "quantised:fp32", "sparq:r=d")
+    arguments = ["1,60" if word == "1,3" else word for word in SYNTHETIC] + ["--selectors", ",".join(("score", *same))]
+    arguments += ["--path", path]
+    with h5py.File(study(tmp_path / "results.h5", arguments)) as read:
+        by_selector: dict[str, dict[tuple[int, str], dict[str, bytes]]] = {}
+        for case in read["cases"].values():
+            key = (int(case.attrs["n"]), str(case.attrs["sigma_law"]))
+            by_selector.setdefault(str(case.attrs.get("selector", "score")), {})[key] = datasets(case)
+            if "recall" in case:
+                assert np.all(case["recall"][:] == 1.0)
+                assert np.all(case["regret"][:] == 0.0)
+        for name in same:
+            assert by_selector[name] == by_selector["score"]
+
+
+def test_random_keys_drop_their_share(tmp_path: Path) -> None:
+    """The mean tail mass is 1 - k/n for any input; four standard errors."""
+    arguments = ["--n", "1000", "--d", "16", "--sigma", "2", "--k", "50,400", "--rows", "32", "--draws", "64", *COMMON]
+    with h5py.File(study(tmp_path / "results.h5", [*arguments, "--selectors", "random", "--seed", "7"])) as read:
+        case = read["cases/n1000-d16-sigma2-random"]
+        means = case["tail_mass"][:].mean(axis=1)
+        for i, k in enumerate(case["k"][:]):
+            error = means[:, i].std(ddof=1) / np.sqrt(len(means))
+            assert abs(means[:, i].mean() - (1.0 - k / 1000)) < 4.0 * error
+
+
+def test_a_selector_more_keeps_what_is_finished(tmp_path: Path) -> None:
+    out = tmp_path / "results.h5"
+    study(out, [*SYNTHETIC, "--selectors", "score,quest"])
+    finished = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "results.h5.cases").glob("*.h5")}
+    assert len(finished) == 8
+    outcome = asymptop("study", *SYNTHETIC, "--selectors", "score,quest,window", "--resume", "-o", out)
+    assert outcome.code == 0, str(outcome)
+    for name, time in finished.items():
+        assert (tmp_path / "results.h5.cases" / name).stat().st_mtime_ns == time
+    assert_equal(out, study(tmp_path / "whole.h5", [*SYNTHETIC, "--selectors", "score,quest,window"]))
+
+
+BAD = {
+    "quset": "names no selector; there are score, window, random, quest",
+    "quest:pages=3": "gives quest a parameter 'pages'; it takes page, sinks, recent",
+    "quest:page=3": "has page=3 is no power of two",
+    "quest:page=1024": "has page=1024 is no whole number from 1 to 512",
+    "quantised:fp9": "has format=fp9 is no format: bf16, fp8, int8, int4, fp32",
+    "sparq:r=17": "has r=17 is over d = 16",
+    "sparq:r=d/0": "has r=d/0 is no number of channels",
+    "random:seed=1": "gives random a parameter 'seed'; it takes none",
+    "quest,quest:page=16": "names quest:page=16 twice",
+    "window:sinks=-1": "has sinks=-1 is no whole number",
+}
+
+
+@pytest.mark.parametrize("entry", BAD)
+def test_a_bad_entry_is_one_line(entry: str, tmp_path: Path) -> None:
+    outcome = asymptop("study", *SYNTHETIC, "--selectors", entry, "-o", tmp_path / "no.h5")
+    assert outcome.code == 2
+    assert BAD[entry] in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+    assert not (tmp_path / "no.h5").exists()
+
+
+def test_pages_do_not_cross_blocks(tmp_path: Path) -> None:
+    outcome = asymptop("study", *SYNTHETIC, "--selectors", "quest:page=128", "-o", tmp_path / "no.h5")
+    assert (outcome.code, outcome.stderr.count("\n")) == (2, 1)
+    assert "128 does not divide --block 64" in outcome.stderr
+
+
+def test_help_of_a_selector() -> None:
+    outcome = asymptop("study", "--help-selector", "quest")
+    assert outcome.code == 0
+    assert outcome.stdout.startswith("quest: pages by an upper bound of their scores\n")
+    assert "page=16" in outcome.stdout
+    everything = asymptop("study", "--help-selector", "all").stdout
+    assert [line.split()[0] for line in everything.splitlines()][:4] == ["score", "window", "random", "quest"]
+    assert asymptop("study", "--help-selector", "nothing").code == 2
