@@ -229,7 +229,7 @@ int Study::finish_all(int exit_code) {
   if (comm_.is_root() && !config_.case_files_only) {
     auto const others = config_.resume ? other_cases(config_, paths) : OtherCases{};
     paths.insert(paths.end(), others.kept.begin(), others.kept.end());
-    merge_cases(config_.output, paths);
+    join_cases(config_.output, provenance_, paths);
     for (auto const& line : others.left_out) std::cerr << "asymptop: " + line + "\n" << std::flush;
     if (!others.kept.empty())
       missed +=

@@ -146,6 +146,27 @@ def test_merge_notes_what_runs_have_otherwise(tmp_path: Path) -> None:
     assert asymptop("info", "--verify", "cab.h5", cwd=tmp_path).code == 0
 
 
+def test_a_joined_file_says_the_run_that_joined_it(copy: tuple[str, Path]) -> None:
+    """Finished cases carry what their own run has otherwise, also where nothing is measured any more."""
+    command, folder = copy
+    for words in (with_option("--n", "64,100,128"), list(AXES)):
+        ran(folder, *words, *size_of(command), "--resume", command=command)
+        with h5py.File(folder / "results.h5") as file:
+            present = " ".join([command, *words, *size_of(command), "--resume"])
+            assert file.attrs["command_line"].endswith(present)
+            assert f"n = {words[1]}\n" in file.attrs["config_text"]
+            for case in CASES:
+                attributes = file[f"cases/{case}"].attrs
+                assert "--resume" not in attributes["run_command_line"]
+                assert attributes.get("run_config_text", file.attrs["config_text"]).count("n = 64,100\n") == 1
+                with h5py.File(folder / f"results.h5.cases/{case}.h5") as own:
+                    for name, value in own.attrs.items():
+                        assert attributes.get(f"run_{name}", file.attrs[name]) == value
+            later = file["cases/n128-d64-sigma1"].attrs
+            assert later.get("run_command_line", file.attrs["command_line"]).count("64,100,128") == 1
+    assert asymptop("info", "--verify", "results.h5", cwd=folder).code == 0
+
+
 def test_compare_finds_a_case_whatever_else_was_studied(tmp_path: Path) -> None:
     """Of n, of merged files; what only one file has is said after what both have was compared."""
     for name, n, seed in (("a", "64", "1"), ("b", "64,100", "1"), ("c", "100", "1"), ("d", "64,100", "2")):
