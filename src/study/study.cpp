@@ -8,6 +8,7 @@
 #include "results/json_text.hpp"
 #include "study/files/case_file.hpp"
 #include "study/files/checkpoints.hpp"
+#include "study/files/kept_contents.hpp"
 #include "study/files/records.hpp"
 
 namespace asymptop {
@@ -78,6 +79,8 @@ std::vector<NamedFile> Study::read() const {
 
 void Study::check_output() const { asymptop::check_output(config_.output, config_.force, config_.resume); }
 
+std::optional<RunConfig> Study::with_kept() const { return config_.resume ? with_kept_contents(comm_, config_, plan_) : std::nullopt; }
+
 int Study::run() {
   source_ = make_source(team_);
   provenance_ = provenance("study", machine_.threads);
@@ -112,7 +115,7 @@ int Study::run_group(std::size_t index, Progress& progress, double done) {
   team_.broadcast(resumed.finished);
   // A draw in work is of the cases that are left, whose first gives it its name.
   if (team_.is_root() && resumed.finished.front() != 0) remove_draw(config_.output, cases.front());
-  Rest rest{index, group_left(group, resumed.finished), {}, {}, 0};
+  Rest rest{index, group_left(group, resumed.finished), {}, {}, resumed.fewest_draws};
   progress.clear();
   for (std::size_t law = 0; law < cases.size(); ++law) {
     if (resumed.finished[law] == 0) {
