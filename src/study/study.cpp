@@ -77,7 +77,10 @@ std::vector<NamedFile> Study::read() const {
   return files;
 }
 
-void Study::check_output() const { asymptop::check_output(config_.output, config_.force, config_.resume); }
+void Study::check_output() const {
+  asymptop::check_output(config_.output, config_.force, config_.resume);
+  if (config_.resume && !config_.case_files_only) check_nothing_lost(config_, plan_);
+}
 
 std::optional<RunConfig> Study::with_kept() const { return config_.resume ? with_kept_contents(comm_, config_, plan_) : std::nullopt; }
 

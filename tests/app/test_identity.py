@@ -238,6 +238,26 @@ def test_other_spellings_are_the_same_items(copy: tuple[str, Path]) -> None:
     assert cases_of(folder / "results.h5") == CASES
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--n", "200"), ("--sigma", "1"), ("--k", "4"), ("--epsilon", "0.2"), ("--count-above", "0.1"), ("--seed", "3")],
+    ids=" ".join,
+)
+def test_cases_without_files_are_not_lost(options: tuple[str, str], copy: tuple[str, Path]) -> None:
+    """Whoever keeps the results file alone, and measures on with --resume."""
+    command, folder = copy
+    shutil.rmtree(folder / "results.h5.cases")
+    before = (folder / "results.h5").read_bytes()
+    words = with_option(*options) if options[0] in AXES else [*AXES, *options]
+    outcome = asymptop(command, *words, *size_of(command), "--resume", cwd=folder)
+    assert outcome.code == 2, str(outcome)
+    assert "holds the case n100-d64-sigma" in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+    assert (folder / "results.h5").read_bytes() == before
+    ran(folder, *AXES, *size_of(command), "--resume", command=command)
+    assert cases_of(folder / "results.h5") == CASES
+
+
 @pytest.mark.parametrize("fewer", [("--n", "64"), ("--sigma", "2")])
 def test_cases_beside_those_of_the_run_stay(fewer: tuple[str, str], copy: tuple[str, Path]) -> None:
     command, folder = copy

@@ -1,15 +1,21 @@
 #include "study/files/kept_contents.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "config/errors.hpp"
 #include "config/option_values.hpp"
+#include "h5/h5.hpp"
+#include "results/attributes.hpp"
 #include "results/records.hpp"
+#include "results/seal.hpp"
 #include "study/files/case_file.hpp"
 #include "study/files/resume.hpp"
 
@@ -76,7 +82,39 @@ std::string with_more(std::string const& config_text, std::string const& option,
   return text;
 }
 
+bool makes_all_of(RunConfig const& config, hid_t file, hid_t group) {
+  auto const own = run_attribute + std::string("config_text");
+  auto const text = h5::has_attribute(group, own) ? h5::read_text_attribute(group, own) : h5::read_text_attribute(file, "config_text");
+  auto const asked = asked_contents(config), held = contents_of(group);
+  return same_results(text, config.config_text) && list_beside(asked.k, held.k).empty() &&
+         list_beside(asked.epsilon, held.epsilon).empty() && list_beside(asked.count_above, held.count_above).empty();
+}
+
 }  // namespace
+
+void check_nothing_lost(RunConfig const& config, StudyPlan const& plan) {
+  std::set<std::string> planned;
+  for (auto const& group : plan.groups) {
+    for (auto const& item : group.cases) planned.insert(item.id);
+  }
+  std::string lost;
+  try {
+    std::error_code error;
+    if (!std::filesystem::exists(config.output, error)) return;
+    auto const file = open_sealed(config.output);
+    auto const cases = h5::open_group(file, "cases");
+    for (auto const& id : h5::group_members(cases)) {
+      if (std::filesystem::exists(case_path(config.output, id), error)) continue;
+      if (planned.count(id) == 0 || !makes_all_of(config, file, h5::open_group(cases, id))) lost = lost.empty() ? id : lost;
+    }
+  } catch (RunError const&) {
+    return;  // what cannot be read is not lost
+  }
+  if (!lost.empty())
+    throw UsageError("--output", config.output,
+                     "holds the case " + lost + ", which has no file in " + config.output +
+                         ".cases and would be lost; give another name, or --force without --resume to replace all");
+}
 
 std::optional<RunConfig> with_kept_contents(Communicator const& comm, RunConfig const& config, StudyPlan const& plan) {
   std::string k, epsilon, count_above;

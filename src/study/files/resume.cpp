@@ -179,6 +179,15 @@ Found find_case(std::string const& path, Provenance const& provenance, StudyCase
 
 }  // namespace
 
+bool same_results(std::string const& config_text, std::string const& other) { return same_options(config_text, other, false); }
+
+Contents contents_of(hid_t group) {
+  Contents there{
+      h5::read_dataset(group, "k_law").texts, {}, h5::read_dataset(group, "threshold").texts, h5::read_int_attribute(group, "draws")};
+  for (auto const value : h5::read_dataset(group, "epsilon").numbers) there.epsilon.push_back(shortest(value));
+  return there;
+}
+
 std::optional<Contents> replaced_contents(std::string const& path, StudyCase const& study_case, bool checkpoint) {
   std::error_code error;
   if (!fs::exists(path, error)) return std::nullopt;
@@ -197,10 +206,7 @@ std::optional<Contents> replaced_contents(std::string const& path, StudyCase con
       } catch (RunError const&) {
       }
     }
-    Contents there{
-        h5::read_dataset(group, "k_law").texts, {}, h5::read_dataset(group, "threshold").texts, h5::read_int_attribute(group, "draws")};
-    for (auto const value : h5::read_dataset(group, "epsilon").numbers) there.epsilon.push_back(shortest(value));
-    return there;
+    return contents_of(group);
   } catch (RunError const&) {
     return std::nullopt;
   }

@@ -42,8 +42,13 @@ struct Contents {
   std::int64_t draws = 0;
 };
 
-/// Those of a file that this run will put another in place of, although the same options made it: a finished case that lacks something that
-/// is asked for or is not VALID; any checkpoint. Nothing for all others, and for what cannot be read.
+Contents contents_of(hid_t group);
+
+/// Whether the options of two config texts make the same numbers of a case.
+bool same_results(std::string const& config_text, std::string const& other);
+
+/// The contents of a file that this run will put another in place of, although the same options made it: a finished case that lacks
+/// something that is asked for or is not VALID; any checkpoint. Nothing for all others, and for what cannot be read.
 std::optional<Contents> replaced_contents(std::string const& path, StudyCase const& study_case, bool checkpoint);
 
 /// What a run with --resume finds at the path: `absent`; `valid`, which it keeps; `invalid`, complete; `unusable`, damaged or of other
