@@ -167,6 +167,32 @@ std::optional<double> decimal_number(std::string_view text) {
   return value;
 }
 
+namespace {
+
+/// In digits alone where they are few, as most people write it.
+std::string spelt_number(double value) {
+  char text[400];
+  constexpr std::ptrdiff_t few = 17;
+  auto* end = std::to_chars(text, text + sizeof text, value, std::chars_format::fixed).ptr;
+  if (end - text > few) end = std::to_chars(text, text + sizeof text, value).ptr;
+  return std::string(text, end);
+}
+
+}  // namespace
+
+std::string one_spelling(std::string_view law) {
+  std::string spelt;
+  for (std::size_t at = 0, next = 0; at < law.size(); at = next) {
+    next = end_of_number(law, at);
+    auto const number = next > at ? decimal_number(law.substr(at, next - at)) : std::nullopt;
+    next = std::max(next, at + 1);
+    while (is_letter(law[at]) && next < law.size() && (is_letter(law[next]) || is_digit(law[next]) || law[next] == '_')) ++next;
+    if (std::isspace(static_cast<unsigned char>(law[at])) != 0) continue;
+    spelt += number ? spelt_number(*number) : std::string(law.substr(at, next - at));
+  }
+  return spelt;
+}
+
 Law::Law(std::string const& option, std::string const& text) : option_(option), text_(text) {
   GrammarCheck(option_, text_).run();
   evaluate(option_, text_, 1024.0);
@@ -174,8 +200,7 @@ Law::Law(std::string const& option, std::string const& text) : option_(option), 
 
 std::string Law::word_of(std::string const& text) {
   std::string word;
-  for (char const c : text) {
-    if (std::isspace(static_cast<unsigned char>(c)) != 0) continue;
+  for (char const c : one_spelling(text)) {
     if (c == '*') {
       word += 'x';
     } else if (c == '/') {
@@ -250,7 +275,7 @@ std::vector<Law> parse_laws(std::string const& option, std::string const& list) 
   check_thousands(option, list, items);
   for (auto const& item : items) {
     for (auto const& law : laws) {
-      if (law.text() == item) throw UsageError(option, list, "names '" + item + "' twice");
+      if (one_spelling(law.text()) == one_spelling(item)) throw UsageError(option, list, "names '" + item + "' twice");
     }
     laws.emplace_back(option, item);
   }

@@ -17,7 +17,7 @@ class Law {
   /// The value at n. Throws UsageError unless it is finite and positive.
   double operator()(std::int64_t n) const;
   std::string const& text() const { return text_; }
-  /// The text as part of the name of a case, a file and a group: without blanks, `x` for *, `by` for /; a long one is cut and hashed.
+  /// The text as part of the name of a case, a file and a group: in one spelling, with `x` for *, `by` for /; a long one is cut and hashed.
   std::string word() const { return word_of(text_); }
   /// The same of any expression.
   static std::string word_of(std::string const& text);
@@ -31,6 +31,9 @@ class Law {
 /// The double of a number as laws have them, in any locale; nothing where the text is none or no double holds it.
 std::optional<double> decimal_number(std::string_view text);
 
+/// A law without blanks and with every number in one spelling: 1e-3 and 0.001, 4 * n^.50 and 4*n^0.5 are the same law.
+std::string one_spelling(std::string_view law);
+
 /// A k law's k at n: rounded to nearest, clipped to n.
 struct RankAt {
   std::int64_t k;
@@ -40,7 +43,7 @@ struct RankAt {
 /// Throws UsageError when the law gives less than 0.5.
 RankAt rank_at(Law const& law, std::int64_t n);
 
-/// Comma-separated laws; at least one, no duplicates.
+/// Comma-separated laws; at least one, none twice in whatever spelling.
 std::vector<Law> parse_laws(std::string const& option, std::string const& list);
 
 /// Comma-separated items without surrounding blanks; throws UsageError on an empty item.

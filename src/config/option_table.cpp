@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstdlib>
 
 #include "config/config_file.hpp"
 #include "config/input_list.hpp"
@@ -62,14 +63,15 @@ std::any file_needed(Text option, Text path) {
   return name;
 }
 std::any minutes(Text option, Text text) {
-  double const value = std::stod(text);
-  if (!(value >= 0.0)) throw UsageError(option, std::to_string(value), "is not a number from 0");
+  double const value = std::strtod(text.c_str(), nullptr);
+  // As long as a time of parse_duration may be.
+  if (!(value >= 0.0 && 60.0 * value < 1e9)) throw UsageError(option, text, "is not a number of minutes from 0 to 16 million");
   return value;
 }
 std::any positive(Text option, Text text) {
   if (text.empty()) return std::optional<double>();
-  double const value = std::stod(text);
-  if (!std::isfinite(value) || value <= 0.0) throw UsageError(option, std::to_string(value), "is not a positive number");
+  double const value = std::strtod(text.c_str(), nullptr);
+  if (!std::isfinite(value) || value <= 0.0) throw UsageError(option, text, "is not a positive number");
   return std::optional(value);
 }
 

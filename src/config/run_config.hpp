@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -72,6 +73,8 @@ struct RunConfig : MeasureOptions {
   MergeStrategy merge = MergeStrategy::automatic;
   int groups = 0;  ///< teams of ranks among which heads are shared out; 0: as the plan finds fastest
   MpiMemory mpi_memory = MpiMemory::host;
+  /// What was asked for, where --resume measures more k, epsilons and thresholds than that (study/files/kept_contents.hpp); else null.
+  std::shared_ptr<RunConfig const> asked;
 };
 
 /// Parses `asymptop study` options. Returns nothing after --help was printed. Throws UsageError.

@@ -4,6 +4,7 @@
 #include "comm/timing.hpp"
 #include "launch/measurement.hpp"
 #include "launch/progress.hpp"
+#include "launch/stop.hpp"
 #include "precision/file.hpp"
 
 namespace asymptop {
@@ -26,7 +27,11 @@ class PrecisionStudy final : public Measurement {
     Progress progress(comm_.is_root(), total);
     print(precision_table_heading());
     for (auto const& item : plan_.cases) {
-      measure(item, progress, done);
+      if (!measure(item, progress, done)) {
+        progress.clear();
+        print(stopped_line(cases_.size(), plan_.cases.size(), cases_.empty() ? "" : ", in " + config_.output));
+        return exit_stopped;
+      }
       done += item.seconds;
     }
     std::vector<std::string> records;
@@ -41,22 +46,25 @@ class PrecisionStudy final : public Measurement {
  private:
   using Clock = PhaseTimes::Clock;
 
-  void measure(PrecisionCase const& item, Progress& progress, double done) {
+  /// False when asked to stop before the case was complete.
+  bool measure(PrecisionCase const& item, Progress& progress, double done) {
     auto const start = Clock::now();
     MeasuredPrecision measured{&config_, item, {}, {}, 0.0};
     auto const step = std::max<std::int64_t>(1, rows_per_gather / config_.rows);
     for (std::int64_t first = 0; first < config_.draws; first += step) {
+      if (stop_wanted(comm_)) return false;
       progress.update(done + item.seconds * static_cast<double>(first) / static_cast<double>(config_.draws),
                       "n = " + std::to_string(item.n) + ", draw " + std::to_string(first + 1) + " of " + std::to_string(config_.draws));
       measure_precision(comm_, config_, item, first, std::min(config_.draws, first + step), measured.data, measured.checks);
     }
     measured.seconds_total = comm_.max(std::chrono::duration<double>(Clock::now() - start).count());
-    if (!comm_.is_root()) return;
+    if (!comm_.is_root()) return true;
     progress.clear();
     print(precision_table_rows(measured));
     cases_.push_back(std::move(measured));
     // After every case: a run that is ended loses the case in flight only.
     write_precision_file(config_.output, provenance_, cases_);
+    return true;
   }
 
   PrecisionConfig const& config_;
@@ -70,7 +78,7 @@ class PrecisionStudy final : public Measurement {
 
 Command precision_command() {
   return {"precision", "what bf16, fp16 and fp8 do to softmax, stage by stage: sum p, tail mass, effective entries; writes HDF5",
-          drive<PrecisionStudy, parse_precision_options>, threads_of<parse_precision_options>, false};
+          drive<PrecisionStudy, parse_precision_options>, threads_of<parse_precision_options>, true};
 }
 
 }  // namespace asymptop

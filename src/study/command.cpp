@@ -118,7 +118,7 @@ class KeyStudy final : public Study {
 
 Command study_command() {
   return {"study", "measure error of top-k attention, k_epsilon and effective entries over context lengths n; writes HDF5",
-          drive<KeyStudy, parse_study_options>, threads_of<parse_study_options>, true};
+          drive_study<KeyStudy, parse_study_options>, threads_of<parse_study_options>, true};
 }
 
 }  // namespace asymptop

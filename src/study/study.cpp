@@ -8,6 +8,7 @@
 #include "results/json_text.hpp"
 #include "study/files/case_file.hpp"
 #include "study/files/checkpoints.hpp"
+#include "study/files/kept_contents.hpp"
 #include "study/files/records.hpp"
 
 namespace asymptop {
@@ -76,7 +77,12 @@ std::vector<NamedFile> Study::read() const {
   return files;
 }
 
-void Study::check_output() const { asymptop::check_output(config_.output, config_.force, config_.resume); }
+void Study::check_output() const {
+  asymptop::check_output(config_.output, config_.force, config_.resume);
+  if (config_.resume && !config_.case_files_only) check_nothing_lost(config_, plan_);
+}
+
+std::optional<RunConfig> Study::with_kept() const { return config_.resume ? with_kept_contents(comm_, config_, plan_) : std::nullopt; }
 
 int Study::run() {
   source_ = make_source(team_);
@@ -112,7 +118,7 @@ int Study::run_group(std::size_t index, Progress& progress, double done) {
   team_.broadcast(resumed.finished);
   // A draw in work is of the cases that are left, whose first gives it its name.
   if (team_.is_root() && resumed.finished.front() != 0) remove_draw(config_.output, cases.front());
-  Rest rest{index, group_left(group, resumed.finished), {}, {}, 0};
+  Rest rest{index, group_left(group, resumed.finished), {}, {}, resumed.fewest_draws};
   progress.clear();
   for (std::size_t law = 0; law < cases.size(); ++law) {
     if (resumed.finished[law] == 0) {
@@ -229,7 +235,7 @@ int Study::finish_all(int exit_code) {
   if (comm_.is_root() && !config_.case_files_only) {
     auto const others = config_.resume ? other_cases(config_, paths) : OtherCases{};
     paths.insert(paths.end(), others.kept.begin(), others.kept.end());
-    merge_cases(config_.output, paths);
+    join_cases(config_.output, provenance_, paths);
     for (auto const& line : others.left_out) std::cerr << "asymptop: " + line + "\n" << std::flush;
     if (!others.kept.empty())
       missed +=

@@ -3,10 +3,12 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "config/errors.hpp"
 #include "launch/measurement.hpp"
 #include "launch/progress.hpp"
 #include "launch/stop.hpp"
@@ -22,6 +24,8 @@ class Study : public Measurement {
 
   std::vector<NamedFile> read() const override;
   void check_output() const override;
+  /// With --resume, the options with which it is to be planned anew, so that no case loses what it holds; nothing where it stays as it is.
+  std::optional<RunConfig> with_kept() const;
   /// Measures every group of this rank's team that is not finished yet.
   int run() final;
 
@@ -78,5 +82,24 @@ class Study : public Measurement {
 
 /// A case before its first draw. input: its name.
 StudyCase start_case(RunConfig const& config, std::string const& input, GroupPlan const& group, std::size_t law);
+
+/// drive() for a study: `Made` is the Study for the options that `parse` reads.
+template <class Made, auto parse>
+int drive_study(Communicator const& comm, int argc, char const* const* argv) {
+  auto const config = read_options<parse>(comm, argc, argv);
+  if (!config) return 0;
+  auto study = std::make_unique<Made>(comm, *config);
+  auto const wide = study->with_kept();
+  if (wide) {
+    study.reset();
+    try {
+      study = std::make_unique<Made>(comm, *wide);
+    } catch (UsageError const& error) {
+      throw UsageError(error.what() +
+                       std::string("; this is with what finished cases hold that are measured again: run other cases apart"));
+    }
+  }
+  return carry_out(*study);
+}
 
 }  // namespace asymptop

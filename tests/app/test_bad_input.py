@@ -42,6 +42,22 @@ def replaced(option: str, value: str) -> list[str]:
     return [*words, option, value]
 
 
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "1e300", "soon"])
+@pytest.mark.parametrize(("option", "others"), [("--checkpoint-minutes", []), ("--max-time", ["--target-se", "1%"])])
+def test_no_time(option: str, others: list[str], value: str, tmp_path: Path) -> None:
+    options = [*OK[:4], "--draws", "2", *others]
+    check_refused(tmp_path, ["study", *options, f"{option}={value}"], [option])
+    if option == "--checkpoint-minutes":
+        check_refused(tmp_path, ["simulate", *options, f"{option}={value}"], [option])
+
+
+def test_smallest_numbers(tmp_path: Path) -> None:
+    """That a double holds with fewer digits than others."""
+    tiny = ["--checkpoint-minutes", "1e-320", "--scale", "1e-320"]
+    outcome = asymptop("study", *OK, *tiny, "--dry-run", cwd=tmp_path)
+    assert outcome.code == 0, str(outcome)
+
+
 @pytest.mark.parametrize("option", ["--input", "-o", "--json", "--config"])
 def test_names_that_no_file_can_have(option: str, tmp_path: Path) -> None:
     """One line, and the long value cut."""

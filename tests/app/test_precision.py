@@ -4,8 +4,12 @@ theory; on any number of ranks; its options and files."""
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, exp, log2
 from pathlib import Path
@@ -17,6 +21,7 @@ import pytest
 import xarray
 from command_line import ROOT, assert_equal, asymptop, compare, study
 from numpy.typing import NDArray
+from running import Run
 from scipy.stats import norm
 from test_bad_input import check_refused
 
@@ -348,3 +353,20 @@ def test_report_says_what_was_found(tmp_path: Path) -> None:
     assert "remedy for collapse" in text
     for ending in ("png", "pdf", "csv"):
         assert (tmp_path / f"precision_against_n.{ending}").is_file()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_stops_within_a_case(ranks: int, start: Callable[..., Run], tmp_path: Path) -> None:
+    """The case in work is lost, the finished one is in the file; the rank that is asked need not be the first."""
+    output = tmp_path / "r.h5"
+    options = ["--n", "64,2^18", "--precision", "bf16", "--draws", "256", "--threads", "1"]
+    run = start(output, ranks, *options, command="precision")
+    deadline = time.monotonic() + 60.0
+    while not output.exists() and not run.over() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(run.ranks()[-1], signal.SIGTERM)
+    outcome = run.finish()
+    assert outcome.code == 75, str(outcome)
+    assert f"stopped on request: 1 of 2 cases finished, in {output}\n" in outcome.stdout
+    with h5py.File(output) as file:
+        assert list(file["cases"]) == ["n64-sigma1"]

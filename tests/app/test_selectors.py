@@ -119,7 +119,7 @@ def test_brute_force(n: int, d: int, whole: bool, mask: str, tmp_path: Path) -> 
             "--mask",
             mask,
             "--selectors",
-            ",".join(("score", *SELECTORS)),
+            selectors,
             *size,
             *COMMON,
         ],

@@ -243,11 +243,12 @@ def test_simulation_stops(start: Callable[..., Run], tmp_path: Path) -> None:
     assert_equal(tmp_path / "r.h5", tmp_path / "whole.h5")
 
 
-def test_attend_and_bench_stop_between_cases(start: Callable[..., Run], tmp_path: Path) -> None:
+def test_commands_without_resume_stop_between_cases(start: Callable[..., Run], tmp_path: Path) -> None:
     """What is finished is in the results file."""
     for command, axes in [
         ("attend", ["--n", "512,1024,2048,8192", "--d", "32", "--k", "8", "--draws", "2"]),
         ("bench", ["--kernel", "score", "--n", "2^12,2^13,2^16", "--m", "64", "--samples", "10"]),
+        ("precision", ["--n", "64,2^18", "--precision", "bf16", "--draws", "256"]),
     ]:
         output = tmp_path / f"{command}.h5"
         run = start(output, 1, *axes, "--threads", "1", command=command)
@@ -393,11 +394,3 @@ def catches_or_holds(process: Path) -> bool:
     lines = (process / "status").read_text().splitlines()
     masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigCgt", "SigBlk"))]
     return (process / "exe").readlink().name == binary().name and any(mask & bit for mask in masks)
-
-
-@pytest.mark.parametrize("value", ["-1", "nan", "soon"])
-def test_bad_checkpoint_minutes(value: str, tmp_path: Path) -> None:
-    outcome = asymptop("study", *OPTIONS, f"--checkpoint-minutes={value}", cwd=tmp_path)
-    assert outcome.code == 2
-    assert "--checkpoint-minutes" in outcome.stderr
-    assert len(outcome.stderr.splitlines()) == 1

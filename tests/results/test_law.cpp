@@ -33,10 +33,28 @@ TEST(Law, AsPartOfAName) {
       EXPECT_EQ(word(text) == word(other), std::string(text) == other);
     EXPECT_EQ(word(text).find('/'), std::string::npos);
   }
-  std::string const sum = "0.1+0.2+0.3+0.4+0.5+0.6+0.7+0.8+0.9+1.0+1.1+1.2+1.3+1.4+1.5+1.6+1.7+1.8+1.9+2.0+n";
+  std::string const sum = "0.1+0.2+0.3+0.4+0.5+0.6+0.7+0.8+0.9+1.0+1.1+1.2+1.3+1.4+1.5+1.6+1.7+1.8+1.9+2.0+2.1+2.2+n";
   EXPECT_EQ(word(sum).size(), 80u);
   EXPECT_NE(word(sum), word(sum + "+1"));
   EXPECT_EQ(word(sum).substr(0, 20), sum.substr(0, 20));
+}
+
+TEST(Law, OneSpelling) {
+  for (auto const& same : std::vector<std::vector<std::string>>{{"0.001", "1e-3", ".001", "1E-03", " 0.0010 "},
+                                                                {"4*n^0.5", "4 * n^.50", "4.*n^5e-1", "\t04*n ^ 0.5"},
+                                                                {"1/n", "1.0/n", "1 / n"},
+                                                                {"100000", "1e5"},
+                                                                {"2*sqrt(log(n))", "2.0 * sqrt( log(n) )"}}) {
+    for (auto const& text : same) {
+      EXPECT_EQ(one_spelling(text), same.front()) << text;
+      EXPECT_EQ(Law("--k", text).word(), Law("--k", same.front()).word()) << text;
+      EXPECT_EQ(Law("--k", text).text(), text);
+      EXPECT_EQ(message_of([&] { parse_laws("--k", "7," + same.front() + "," + text); }) != "", true) << text;
+    }
+  }
+  for (auto const* text : {"n2", "log10(n)", "2^-1", "1e400", "5e-324", "0.3333333333333333", "1e-20", "", "a,b"})
+    EXPECT_EQ(one_spelling(text), text);
+  EXPECT_NE(one_spelling("0.1"), one_spelling("0.10000000000000002"));
 }
 
 TEST(Law, Values) {

@@ -150,13 +150,12 @@ void note_origin(hid_t in, hid_t joined, hid_t to) {
   }
 }
 
-/// output: its name, for messages.
+/// output: its name, for messages. Root attributes come from the first file where there are none yet.
 void copy_cases(hid_t file, std::string const& output, std::vector<std::string> const& paths) {
   auto const cases = h5::create_group(file, "cases");
-  bool first = true;
   for (auto const& path : paths) {
     auto const in = open_sealed(path);
-    if (std::exchange(first, false)) h5::copy_attributes(in, file);
+    if (!h5::has_attribute(file, "kind")) h5::copy_attributes(in, file);
     if (h5::read_text_attribute(in, "kind") != h5::read_text_attribute(file, "kind"))
       throw RunError(path + " is of another kind than the files before it");
     if (h5::read_text_attribute(in, "kind") == checkpoint_kind) throw RunError(path + " is a checkpoint: its case is not finished");
@@ -175,6 +174,16 @@ void copy_cases(hid_t file, std::string const& output, std::vector<std::string> 
 
 void merge_cases(std::string const& output, std::vector<std::string> const& paths) {
   write_whole(output, [&](hid_t file) { copy_cases(file, output, paths); });
+}
+
+void join_cases(std::string const& output, Provenance provenance, std::vector<std::string> const& paths) {
+  constexpr char const* rate = "sgemm_gflops";  // measured beside each group of cases, and not at all where all were finished
+  auto const first = open_sealed(paths.front());
+  if (h5::has_attribute(first, rate)) provenance.numbers = {{rate, h5::read_double_attribute(first, rate)}};
+  write_whole(output, [&](hid_t file) {
+    write_provenance(file, provenance);
+    copy_cases(file, output, paths);
+  });
 }
 
 void try_merge(std::string const& path) { copy_cases(h5::create_file_in_memory(path), "the same", {path}); }

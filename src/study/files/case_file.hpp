@@ -30,6 +30,10 @@ inline constexpr char const* checkpoint_kind = "checkpoint";
 /// another file has those that differ as attributes of its own, `run_NAME`.
 void merge_cases(std::string const& output, std::vector<std::string> const& paths);
 
+/// The same for a run's own case files and those that it found finished: root attributes are those of the run, but for the rate of sgemm,
+/// which is the first case's.
+void join_cases(std::string const& output, Provenance provenance, std::vector<std::string> const& paths);
+
 /// Reads a file as merge_cases does, into memory; for a first look at one in a child process (h5/trial.hpp).
 void try_merge(std::string const& path);
 

@@ -18,10 +18,12 @@ namespace asymptop {
 namespace fs = std::filesystem;
 namespace {
 
-/// Whether two runs make the same numbers of a case. contents: and which numbers there are.
+/// Whether two runs make the same numbers of a case. contents: and which numbers there are, whatever the spelling of laws and thresholds.
 bool same_options(std::string const& a, std::string const& b, bool contents) {
-  auto const same = [&](OptionIdentity identity) { return option_table().lines_of(identity, a) == option_table().lines_of(identity, b); };
-  return same(OptionIdentity::result) && (!contents || same(OptionIdentity::contents));
+  auto const lines = [](OptionIdentity identity, std::string const& text) { return option_table().lines_of(identity, text); };
+  auto const same = [&](OptionIdentity identity) { return lines(identity, a) == lines(identity, b); };
+  auto const spelt = [&](std::string const& text) { return one_spelling(lines(OptionIdentity::contents, text)); };
+  return same(OptionIdentity::result) && (!contents || spelt(a) == spelt(b));
 }
 
 std::string text_of(Provenance const& provenance, std::string const& name) {
@@ -72,12 +74,13 @@ struct Columns {
 /// Of each axis of a case, by its scale. Throws RunError where the file does not hold all that is asked for.
 std::map<std::string, Columns> columns_of(hid_t group, StudyCase const& c) {
   std::vector<std::string> thresholds;
-  for (auto const& law : c.config->count_above) thresholds.push_back(law.text());
+  for (auto const& law : c.config->count_above) thresholds.push_back(one_spelling(law.text()));
   auto const k = h5::read_dataset(group, "k").integers;
   // The grid between the laws' values follows from the largest: the laws' own are what was asked for.
   places(k, c.group->k_of_law, "k");
   auto const epsilon = h5::read_dataset(group, "epsilon").numbers;
-  auto const threshold = h5::read_dataset(group, "threshold").texts;
+  auto threshold = h5::read_dataset(group, "threshold").texts;
+  for (auto& law : threshold) law = one_spelling(law);
   return {{"", {}},
           {"k", {k.size(), places(k, c.group->k, "k")}},
           {"epsilon", {epsilon.size(), places(epsilon, c.config->epsilon, "epsilon")}},
@@ -128,6 +131,25 @@ double load_case(hid_t file, hid_t group, StudyCase& c) {
   return h5::read_double_attribute(file, "sgemm_gflops");
 }
 
+/// The case as it was asked for, which may be less than the run measures, and with what a file of it holds by rank.
+StudyCase as_asked(StudyCase const& c, std::int64_t held) {
+  auto asked = c;
+  auto group = *c.group;
+  if (c.config->asked) {
+    asked.config = c.config->asked.get();
+    // Of inputs and sigma the axes of k and of thresholds do not depend.
+    auto const axes = plan_axes(*asked.config, {}, group.n, group.d, -1, group.input);
+    group.k_of_law = axes.k_of_law;
+    group.k_clipped = axes.k_clipped;
+    group.k = axes.k;
+    group.threshold = axes.threshold;
+  }
+  group.held = std::min(held, group.k.back());
+  asked.own_group = std::make_shared<GroupPlan const>(std::move(group));
+  asked.group = asked.own_group.get();
+  return asked;
+}
+
 struct Found {
   std::optional<double> sgemm_gflops;  ///< of a file that was taken
   std::string refused;                 ///< why one that is there was not
@@ -142,7 +164,7 @@ Found find_case(std::string const& path, Provenance const& provenance, StudyCase
     auto const file = h5::open_file(path);
     auto const group = h5::open_group(file, "cases/" + c.plan().id);
     check_origin(file, group, provenance, c, checkpoint);
-    auto found = c;
+    auto found = checkpoint ? c : as_asked(c, h5::read_int_attribute(group, "k_held"));
     auto const sgemm = load_case(file, group, found);
     // With a target there may be more draws than asked for.
     auto const asked = c.config->draws;
@@ -157,6 +179,39 @@ Found find_case(std::string const& path, Provenance const& provenance, StudyCase
 
 }  // namespace
 
+bool same_results(std::string const& config_text, std::string const& other) { return same_options(config_text, other, false); }
+
+Contents contents_of(hid_t group) {
+  Contents there{
+      h5::read_dataset(group, "k_law").texts, {}, h5::read_dataset(group, "threshold").texts, h5::read_int_attribute(group, "draws")};
+  for (auto const value : h5::read_dataset(group, "epsilon").numbers) there.epsilon.push_back(shortest(value));
+  return there;
+}
+
+std::optional<Contents> replaced_contents(std::string const& path, StudyCase const& study_case, bool checkpoint) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return std::nullopt;
+  try {
+    if (check_seal(path) != Seal::whole) return std::nullopt;
+    auto const file = h5::open_file(path);
+    auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
+    if (h5::read_text_attribute(file, "kind") != (checkpoint ? checkpoint_kind : "study") ||
+        !same_options(h5::read_text_attribute(file, "config_text"), study_case.config->config_text, false))
+      return std::nullopt;
+    if (!checkpoint) {
+      try {
+        check_origin(file, group, {}, study_case, false);
+        columns_of(group, as_asked(study_case, h5::read_int_attribute(group, "k_held")));
+        return std::nullopt;
+      } catch (RunError const&) {
+      }
+    }
+    return contents_of(group);
+  } catch (RunError const&) {
+    return std::nullopt;
+  }
+}
+
 std::string case_state(std::string const& path, StudyCase& study_case) {
   std::error_code error;
   if (!fs::exists(path, error)) return "absent";
@@ -165,7 +220,8 @@ std::string case_state(std::string const& path, StudyCase& study_case) {
     if (check_seal(path) != Seal::whole) return "unusable";
     auto const file = h5::open_file(path);
     auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
-    bool const same = same_options(h5::read_text_attribute(file, "config_text"), study_case.config->config_text, true);
+    auto const& asked = study_case.config->asked ? *study_case.config->asked : *study_case.config;
+    bool const same = same_options(h5::read_text_attribute(file, "config_text"), asked.config_text, true);
     if (same && h5::read_text_attribute(group, "verdict") == "INVALID") return "invalid";
   } catch (RunError const&) {
   }
@@ -201,6 +257,8 @@ Resumed resume_cases(std::string const& output, Provenance const& provenance, st
       fs::remove(checkpoint_path(output, id), none_there);
       continue;
     }
+    auto const replaced = replaced_contents(case_path(output, id), item, false);
+    resumed.fewest_draws = std::max(resumed.fewest_draws, replaced ? replaced->draws : 0);
     auto const checkpoint = find_case(checkpoint_path(output, id), provenance, item, true);
     for (auto const& refused : {found.refused, checkpoint.refused}) {
       if (!refused.empty()) resumed.said.push_back(refused);

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,9 @@ namespace asymptop {
 struct StudyCase {
   RunConfig const* config = nullptr;
   GroupPlan const* group = nullptr;
-  std::size_t law = 0;  ///< which of the group's cases
-  std::string input;    ///< name_of(InputKind), `simulated` or the tensor file's name
+  std::shared_ptr<GroupPlan const> own_group;  ///< that `group` points to, where a case was not measured by the plan of this run
+  std::size_t law = 0;                         ///< which of the group's cases
+  std::string input;                           ///< name_of(InputKind), `simulated` or the tensor file's name
   CaseData data;
   CheckResiduals checks;
   std::vector<std::array<double, phase_names.size()>> phase_seconds;  ///< per draw

@@ -63,7 +63,7 @@ class Simulation final : public Study {
 
 Command simulate_command() {
   return {"simulate", "the same numbers for rows of independent Gaussian logits without keys, n up to 2^62, in seconds; writes HDF5",
-          drive<Simulation, parse_simulate_options>, threads_of<parse_simulate_options>, true};
+          drive_study<Simulation, parse_simulate_options>, threads_of<parse_simulate_options>, true};
 }
 
 }  // namespace asymptop
