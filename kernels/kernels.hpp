@@ -51,7 +51,7 @@
 #include "score/walk_panels.hpp"
 #include "select/approximate_scores.hpp"
 #include "select/blind.hpp"
-#include "select/order.hpp"
+#include "select/budgets.hpp"
 #include "select/pages.hpp"
 #include "select/principal_axes.hpp"
 #include "select/random_order.hpp"

@@ -50,15 +50,16 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
   double const draws = static_cast<double>(config.draws), laws = static_cast<double>(case_axes(group).sigma.size());
   double const block = static_cast<double>(config.block), keys = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block);
   double const batches = std::ceil(m / group.rows_per_batch), passes = 2.0;
-  double const products = draws * m * keys * (passes + (config.output_error ? laws : 0.0));
-  double const tensors = keys * d * (cost_of_input(group.input) + (config.output_error ? 1.0 : 0.0));
+    double const tensors = keys * d * (cost_of_input(group.input) + (config.output_error ? 1.0 : 0.0));
   double const input = config.input.empty() ? draws * tensors * (group.resident ? 1.0 : passes * batches) / normals_per_second
                                             : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
+  // Two walks along each whole order, and the scores of one beside those of the oracle.
+  double const selectors = static_cast<double>(case_axes(group).selectors.size()), orders = selectors > 0.0 ? 1.0 + 3.0 * selectors : 0.0;
   constexpr double seconds_per_batch = 0.002;  // allocations: what small n cost
   // Of batches that are in flight together only the last one's messages hide behind nothing. Ranks of one host move them themselves.
   double const exposed = group.batches_in_flight > 1 && machine.ranks > machine.ranks_on_node ? 1.0 : batches;
   return draws * (batches * seconds_per_batch + exposed * message_seconds(group, config, machine.network, ranks)) +
-         (input + products * (2.0 * d / flops_per_second + 1.0 / scores_per_second) + draws * m * row_seconds(group, config) / ranks) /
+         (input + (passes + orders + (config.output_error ? laws : 0.0)) * draws * m * keys * (2.0 * d / flops_per_second + 1.0 / scores_per_second) + draws * m * row_seconds(group, config) / ranks) /
              machine.threads;
 }
 

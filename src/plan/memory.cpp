@@ -36,6 +36,17 @@ double merge_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   return std::max(lists + out + in, lists + global) + profiles + keep * 80.0;
 }
 
+/// What selectors take beside the oracle, whatever n is but for the keys that are held: of each row its head, its bins and one selector's
+/// keys; the scores of a step; and bins of the whole orders, here and on their way (src/draw/order_walk.hpp).
+double selector_bytes(GroupPlan const& group, Machine const& machine, double rows, double step, double bins) {
+  auto const cases = case_axes(group);
+  double const selectors = static_cast<double>(cases.selectors.size()), laws = static_cast<double>(cases.sigma.size());
+  if (selectors == 0.0) return 0.0;
+  constexpr double of_order = 2.0 * 4096.0 * 16.0, of_key = 96.0;
+  double const owned = std::ceil(rows / machine.ranks), keep = static_cast<double>(group.held) + 1.0;
+  return owned * (of_key * keep + 24.0 * bins) + rows * (4.0 * step * (1.0 + selectors) + of_order * selectors * laws);
+}
+
 }  // namespace
 
 double results_bytes(GroupPlan const& group, RunConfig const& config) {
@@ -64,7 +75,8 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   double const sums = config.output_error ? all_rows * (laws + 4.0) * segments * (d + 1.0) * 8.0 : 0.0;
   double const merge = merge_bytes(group, config, machine, rows, std::min(keep, shard), pass.listed, bins);
   // Candidates go before sums of attention come. Results grow draw by draw, and leave gaps behind.
-  double const passes = std::max(candidates + merge, sums);
+  double const selection = selector_bytes(group, machine, rows, std::max<double>(group.path->step_keys, tile), bins);
+  double const passes = std::max({candidates + merge, sums, selection});
   double const messages = ranks > 1 ? 3e6 : 0.0;  // what MPI holds to reach the others
   return program_bytes + messages + 1.4 * results_bytes(group, config) + tensors + profiles + scores + passes;
 }

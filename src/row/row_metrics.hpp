@@ -7,7 +7,6 @@
 
 #include "kernels/core/candidate.hpp"
 #include "kernels/profile/score_bins.hpp"
-#include "kernels/select/order.hpp"
 #include "row/field_values.hpp"
 
 namespace asymptop {
@@ -17,8 +16,7 @@ struct MetricAxes {
   std::vector<std::int64_t> k;  ///< ascending, from 1
   std::vector<double> sigma;    ///< factor from scores to logits, one per law
   std::vector<double> epsilon;
-  std::int64_t held = INT64_MAX;   ///< largest k that the head serves; the errors at larger ones are counted at thresholds
-  Order const* order = &by_score;  ///< kept sets are its prefixes
+  std::int64_t held = INT64_MAX;  ///< largest k that the head serves; the errors at larger ones are counted at thresholds
 };
 
 /// The fields of one row under one law that come from its logits.

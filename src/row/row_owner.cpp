@@ -4,6 +4,8 @@
 #include <cmath>
 #include <iterator>
 
+#include "kernels/select/budgets.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -36,7 +38,7 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
   owned.score_max = head.front().score;
   owned.head_lacks = std::max<std::int64_t>(0, std::min(axes.held, visible - 1) + 1 - std::ssize(head));
   for (auto const& segment : segments_of(axes.k, axes.held, visible)) {
-    owned.references.push_back(largest_score(*axes.order, head, segment));
+    owned.references.push_back(head[static_cast<std::size_t>(segment.begin)].score);
     owned.boundaries.push_back(head[static_cast<std::size_t>(segment.end) - 1]);
     owned.ranks.push_back(segment.end);
   }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command_line import asymptop
 
-KEYS = ["n", "d", "input", "sigma_law", "sigma", "metric", "parameter", "k_law", "mean", "standard_error"]
+KEYS = ["n", "d", "input", "sigma_law", "sigma", "selector", "metric", "parameter", "k_law", "mean", "standard_error"]
 KEYS += ["rows", "draws", "verdict"]
 PER_K = ("tail_mass", "row_l2_error", "row_linf_error", "output_error_relative", "output_error")
 PER_ROW = ("entropy_nats", "sum_p_squared", "p_max", "participation_ratio")

@@ -1,0 +1,170 @@
+// Orders and projections of the selectors by themselves: what holds for any input. Whole studies: tests/app/test_selectors.py.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+#include <vector>
+
+#include "kernels/select/selectors.hpp"
+#include "support/random.hpp"
+
+namespace asymptop {
+namespace {
+
+using test::Random;
+using Keys = std::vector<GlobalIndex>;
+
+std::vector<std::int64_t> sizes() {
+  std::vector<std::int64_t> all(70);
+  std::iota(all.begin(), all.end(), 1);
+  all.insert(all.end(), {100, 1000, 4096, 5000});
+  return all;
+}
+
+TEST(Permutation, TakesEveryElementOnceAndBack) {
+  for (auto const size : sizes()) {
+    Permutation const at(static_cast<std::uint64_t>(size) * 77, size);
+    std::vector<char> seen(static_cast<std::size_t>(size), 0);
+    for (std::int64_t place = 0; place < size; ++place) {
+      auto const element = at(place);
+      ASSERT_TRUE(element >= 0 && element < size) << size;
+      ASSERT_EQ(seen[static_cast<std::size_t>(element)]++, 0) << size;
+      ASSERT_EQ(at.place_of(element), place) << size;
+    }
+    std::vector<double> places(static_cast<std::size_t>(size));
+    at.places(0, static_cast<int>(size), places.data());
+    for (std::int64_t element = 0; element < size; ++element)
+      ASSERT_EQ(places[static_cast<std::size_t>(element)], static_cast<double>(at.place_of(element))) << size;
+  }
+}
+
+TEST(Permutation, GoesToLargeSizes) {
+  for (std::int64_t const size : {std::int64_t{1} << 48, (std::int64_t{1} << 40) + 12345}) {
+    Permutation const at(5, size);
+    for (std::int64_t place : {std::int64_t{0}, std::int64_t{1}, size / 3, size - 1}) EXPECT_EQ(at.place_of(at(place)), place);
+  }
+}
+
+/// Over rows, each element comes first as often as any other: chi-square of 31 degrees of freedom, 0.1% point 61.1.
+TEST(Permutation, FirstElementsAreUniform) {
+  constexpr int size = 32, rows = 32000;
+  std::vector<int> count(size, 0);
+  for (std::uint64_t row = 0; row < rows; ++row) ++count[static_cast<std::size_t>(Permutation(row * 0xd1342543de82ef95ull, size)(0))];
+  double chi = 0.0, expected = static_cast<double>(rows) / size;
+  for (int const c : count) chi += (c - expected) * (c - expected) / expected;
+  EXPECT_LT(chi, 61.1);
+}
+
+TEST(Window, PlacesAreThoseOfTheOrder) {
+  for (std::int64_t const sinks : {0, 1, 4, 50}) {
+    WindowSelector const window(sinks);
+    for (std::int64_t const visible : {1, 3, 4, 5, 40}) {
+      RowOfKeys const row{visible, 0, {}};
+      auto const order = window.order(row, visible + 3);
+      ASSERT_EQ(std::ssize(order), visible);
+      std::vector<double> places(static_cast<std::size_t>(visible));
+      window.places(row, 0, static_cast<int>(visible), places.data());
+      for (std::int64_t place = 0; place < visible; ++place)
+        EXPECT_EQ(places[static_cast<std::size_t>(order[static_cast<std::size_t>(place)])], static_cast<double>(place))
+            << sinks << " " << visible;
+    }
+  }
+}
+
+TEST(BlockMax, PagesComeAsTheirBestKeysDo) {
+  std::vector<Candidate> const best{{9.0f, 17}, {8.0f, 3}, {7.0f, 16}, {6.0f, 30}, {5.0f, 2}};
+  EXPECT_EQ(BlockMaxSelector(8).order({40, 0, best}, 10), (Keys{16, 0, 24}));
+  EXPECT_EQ(BlockMaxSelector(8).order({40, 0, best}, 2), (Keys{16, 0}));
+  EXPECT_EQ(BlockMaxSelector(1).order({40, 0, best}, 10), (Keys{17, 3, 16, 30, 2}));
+}
+
+TEST(ForcedKeys, ComeFirstAndOnce) {
+  using Entries = std::vector<std::int64_t>;
+  EXPECT_EQ(with_forced({0, 0}, 100, 16, {3, 1, 6}, 9), (Entries{3, 1, 6}));
+  EXPECT_EQ(with_forced({4, 9}, 100, 16, {3, 0, 6, 1}, 9), (Entries{0, 5, 6, 3, 1}));
+  EXPECT_EQ(with_forced({4, 9}, 100, 16, {3, 0, 6, 1}, 2), (Entries{0, 5}));
+  EXPECT_EQ(with_forced({500, 500}, 100, 16, {3}, 9), (Entries{0, 1, 2, 3, 4, 5, 6}));
+}
+
+/// The products of a projected query and an entry.
+float product(Projection const& projection, std::vector<float> const& q, std::vector<float> const& keys) {
+  int const d = static_cast<int>(q.size()), width = projection.width(d);
+  std::vector<float> a(static_cast<std::size_t>(width)), b(a);
+  projection.query(q.data(), d, a.data());
+  if (projection.keys_as_they_are()) {
+    b = keys;
+  } else {
+    projection.entry(keys.data(), static_cast<int>(keys.size()) / d, d, b.data());
+  }
+  return std::inner_product(a.begin(), a.end(), b.begin(), 0.0f);
+}
+
+TEST(Quest, BoundsEveryScoreOfThePage) {
+  for (int trial = 0; trial < 100; ++trial) {
+    Random random(static_cast<unsigned>(trial));
+    std::vector<float> q(8), keys(5 * 8);
+    for (auto* numbers : {&q, &keys}) {
+      for (auto& x : *numbers) x = static_cast<float>(random.normal());
+    }
+    float const bound = product(QuestProjection(16), q, keys);
+    for (std::size_t j = 0; j < 5; ++j) {
+      float const score = std::inner_product(q.begin(), q.end(), keys.begin() + static_cast<std::ptrdiff_t>(8 * j), 0.0f);
+      EXPECT_LE(score, bound + 1e-5f) << "seed " << trial;
+    }
+  }
+}
+
+TEST(Quantised, KeepsWhatItsFormatHolds) {
+  std::vector<float> const x{1.0f, -0.5f, 0.25f, 127.0f, 0.0f, -64.0f, 3.0f, 2.0f};
+  std::vector<float> y(8);
+  for (auto const format : {KeyFormat::fp32, KeyFormat::bf16}) {
+    QuantisedProjection(format).query(x.data(), 8, y.data());
+    EXPECT_EQ(y, x);
+  }
+  QuantisedProjection(KeyFormat::int8).query(x.data(), 8, y.data());
+  EXPECT_EQ(y, (std::vector<float>{1.0f, 0.0f, 0.0f, 127.0f, 0.0f, -64.0f, 3.0f, 2.0f}));  // ties to even
+  std::vector<float> const nothing(8, 0.0f);
+  QuantisedProjection(KeyFormat::fp8).query(nothing.data(), 8, y.data());
+  EXPECT_EQ(y, nothing);
+}
+
+TEST(Loki, FindsTheAxisThatKeysLieAlong) {
+  // Keys along (3, 4, 0) / 5, with a little in the third channel.
+  std::vector<float> keys;
+  Random random(3);
+  for (int i = 0; i < 200; ++i) {
+    float const along = static_cast<float>(random.normal());
+    keys.insert(keys.end(), {0.6f * along, 0.8f * along, 0.01f * static_cast<float>(random.normal())});
+  }
+  auto const axes = principal_axes(keys, 3);
+  EXPECT_NEAR(std::fabs(axes[0] * 0.6 + axes[1] * 0.8), 1.0, 1e-3);
+  for (std::size_t a = 0; a < 3; ++a) {
+    for (std::size_t b = 0; b < 3; ++b) {
+      double dot = 0.0;
+      for (std::size_t c = 0; c < 3; ++c) dot += axes[3 * a + c] * axes[3 * b + c];
+      EXPECT_NEAR(dot, a == b ? 1.0 : 0.0, 1e-12);
+    }
+  }
+  LokiProjection loki(1);
+  loki.calibrate({3, keys});
+  std::vector<float> out(3);
+  float const q[] = {1.0f, 0.0f, 5.0f};
+  loki.query(q, 3, out.data());
+  EXPECT_NEAR(out[0], 0.36f, 0.02f);
+  EXPECT_NEAR(out[1], 0.48f, 0.02f);
+}
+
+TEST(Selectors, NamesAreDistinctAndDefaultsAreTaken) {
+  std::set<std::string> names;
+  for (auto const& kind : selector_kinds()) {
+    EXPECT_TRUE(names.insert(kind.name).second);
+    SelectorValues values;
+    for (auto const& parameter : kind.parameters) values[parameter.key] = parameter.fallback;
+    if (kind.make != nullptr) EXPECT_NE(kind.make(values, 64), nullptr) << kind.name;
+  }
+}
+
+}  // namespace
+}  // namespace asymptop
