@@ -19,7 +19,7 @@ namespace {
 /// The program's fields and one more.
 std::vector<RowField> with_one_more() {
   std::vector<RowField> fields(row_fields.begin(), row_fields.end());
-  fields.push_back({"regret", Axis::k, Number::real, Source::logits, Presence::always, Records::recorded, "1", "tail mass over the least"});
+  fields.push_back({"novelty", Axis::k, Number::real, Source::logits, Presence::always, Records::recorded, "1", "tail mass over the least"});
   return fields;
 }
 
@@ -59,12 +59,12 @@ TEST(Fields, OneMoreIsPacked) {
   ASSERT_EQ(packed.size(), 2 * numbers_per_row(axes, fields));
   FieldValues data(fields);
   EXPECT_EQ(unpack_rows(packed, 2, axes, 1000, data), 0);
-  auto const one = numbers_of(row, axes, "regret"), two = numbers_of(data, axes, "regret");
+  auto const one = numbers_of(row, axes, "novelty"), two = numbers_of(data, axes, "novelty");
   ASSERT_EQ(two.size(), 6u);
   for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(two[i], one[i % 3]);
   auto all = data;
   all.append(data);
-  EXPECT_EQ(numbers_of(all, axes, "regret").size(), 12u);
+  EXPECT_EQ(numbers_of(all, axes, "novelty").size(), 12u);
   packed.back() = NAN;
   EXPECT_EQ(unpack_rows(packed, 2, axes, 1000, data), 0 + 1);
 }
@@ -102,7 +102,7 @@ TEST(Fields, OneMoreIsADataset) {
   scale("k", axes.k), scale("epsilon", axes.epsilon), scale("threshold", axes.thresholds);
   write_fields(group, rows_of(fields, axes, 10), axes, draw, row);
   for (auto const& field : fields) EXPECT_EQ(h5::has_link(group, field.name), axes.has(field)) << field.name;
-  EXPECT_EQ(h5::read_dataset(group, "regret").shape, (std::vector<hsize_t>{2, 5, 3}));
+  EXPECT_EQ(h5::read_dataset(group, "novelty").shape, (std::vector<hsize_t>{2, 5, 3}));
   EXPECT_EQ(h5::read_dataset(group, "p_max").shape, (std::vector<hsize_t>{2, 5}));
 }
 
@@ -125,7 +125,7 @@ TEST(Fields, OneMoreIsRecorded) {
 
 TEST(Fields, OneMoreIsInTheReadersTable) {
   EXPECT_NE(fields_table(with_one_more()).find("| `regret` | draw, row, k | 1 | yes | tail mass over the least |\n"), std::string::npos);
-  EXPECT_EQ(fields_table().find("regret"), std::string::npos);
+  EXPECT_EQ(fields_table().find("novelty"), std::string::npos);
 }
 
 TEST(Fields, TheReadersTableIsThisOne) {
