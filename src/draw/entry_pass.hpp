@@ -4,6 +4,7 @@
 #include "comm/timing.hpp"
 #include "draw/first_pass.hpp"
 #include "draw/queries.hpp"
+#include "kernels/attend/segments.hpp"
 #include "kernels/select/selector.hpp"
 #include "shard/partition.hpp"
 
@@ -31,5 +32,21 @@ struct WantedScore {
 
 /// The scores q . k, each one chain of fused multiply-adds over the columns as on the fused path, in the order of `wanted`.
 std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> const& wanted, ShardTensors<RunSpace>& tensors);
+
+/// A kept key of a row, and the first budget that keeps it.
+struct WantedOutput {
+  GlobalIndex key;
+  int row, budget;
+};
+
+/// Exact sums over kept keys, by what they are for.
+struct KeptOutputs {
+  std::size_t laws, budgets, width;  ///< width: d entries of e^{sigma (s - reference)} v, then the weight
+  std::vector<std::int64_t> sums;    ///< (rows, laws, budgets, width), fixed point
+};
+
+/// references: (rows, budgets), the largest score of the keys that each budget adds.
+void add_outputs(EntryRows const& rows, std::vector<WantedOutput> wanted, std::vector<double> const& sigmas,
+                 std::vector<float> const& references, FixedPoint const& factor, ShardTensors<RunSpace>& tensors, KeptOutputs& outputs);
 
 }  // namespace asymptop

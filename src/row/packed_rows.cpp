@@ -7,7 +7,7 @@ namespace asymptop {
 
 FieldAxes field_axes(GroupPlan const& group, RunConfig const& config, CasePlan const& of) {
   bool const oracle = of.selector.is_oracle();
-  return {group.k.size(), config.epsilon.size(), config.count_above.size(), group.by_thresholds(), config.output_error && oracle, !oracle};
+  return {group.k.size(), config.epsilon.size(), config.count_above.size(), group.by_thresholds(), config.output_error, !oracle};
 }
 
 std::size_t numbers_per_row(FieldAxes const& axes, std::span<RowField const> fields) {

@@ -72,6 +72,7 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
   }
   double const* all = &tail[0];
   double const exact = norm(all, d) / z;
+  if (!row.head.empty()) row.outputs.emplace_back(all, all + d);
   checks.note(Check::sum_p_direct, std::fabs(all[d] / z - 1.0));
   for (std::size_t i = 0; i < ks.size(); ++i) {
     if (ks[i] >= row.visible) {

@@ -24,6 +24,7 @@ struct OwnedRow {
   RowBins grid_only;                              ///< grid and first bin; the bins themselves are let go
   std::vector<Candidate> head;                    ///< kept where selectors follow
   std::vector<std::vector<RowMetrics>> selected;  ///< (selectors, laws)
+  std::vector<std::vector<double>> outputs;       ///< per law, where the head is kept: d entries of sum e^{sigma (s - score_max)} v
 };
 
 /// Evaluates a row and cuts its head into segments at the ranks of `axes.k`. keep_head: for selected_metrics().

@@ -41,6 +41,13 @@ KeptErrors errors_of_cut(CutSums const& sums, RelativeSquares const& relative_sq
   return errors;
 }
 
+/// The same where what is kept is so far below the row's best that e^y leaves fp64: with K1, K2 the sums of e and e^2 over the kept keys
+/// relative to the largest of them, p_hat is known all the same, and p - p_hat = -tau p_hat there.
+inline KeptErrors errors_of_faint_cut(CutSums const& sums, double relative1, double relative2) {
+  double const tau = sums.dropped1 / sums.z, kept = tau * std::sqrt(relative2) / relative1;
+  return {tau, std::sqrt(kept * kept + sums.dropped2 / sums.z / sums.z), std::max(tau / relative1, sums.largest_dropped / sums.z)};
+}
+
 /// The errors at the next k of the axis. counted: how many keys are kept.
 inline void add_errors(RowMetrics& metrics, KeptErrors const& errors, std::int64_t counted) {
   metrics.real("tail_mass").push_back(errors.tail_mass);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -12,6 +13,9 @@ namespace asymptop {
 namespace {
 
 constexpr std::int64_t beyond_head = -1;
+
+/// Sums of e^y below this lose digits, and their squares all of them.
+constexpr double faint = 1e-140;
 
 /// The rank of each key in the row's head, counted from 0, or beyond_head.
 std::vector<std::int64_t> ranks_of(std::vector<Candidate> const& head, std::vector<GlobalIndex> const& keys) {
@@ -51,11 +55,10 @@ class SelectedRow {
  private:
   std::int64_t count() const { return std::ssize(selected_.keys); }
   double top() const { return static_cast<double>(row_.score_max); }
+  float score(std::int64_t place) const;
   /// e^y of the place-th key.
-  double exponential(double sigma, std::int64_t place) const {
-    float const score = ranks_[place] == beyond_head ? selected_.scores[place] : row_.head[ranks_[place]].score;
-    return std::exp(sigma * (static_cast<double>(score) - top()));
-  }
+  double exponential(double sigma, std::int64_t place) const { return std::exp(sigma * (static_cast<double>(score(place)) - top())); }
+  KeptErrors errors_of_faint(CutSums const& cut, double sigma, std::int64_t kept) const;
   ExponentialSums rest(double sigma, ExponentialSums const& beyond) const;
   /// Sum of e^{2 sigma (s - unit_score)} over the dropped keys.
   double relative_squares(double sigma, std::int64_t kept, double unit_score) const;
@@ -90,6 +93,21 @@ ExponentialSums SelectedRow::rest(double sigma, ExponentialSums const& beyond) c
     sums.z2 += e * e;
   }
   return sums;
+}
+
+float SelectedRow::score(std::int64_t place) const {
+  return ranks_[place] == beyond_head ? selected_.scores[place] : row_.head[ranks_[place]].score;
+}
+
+KeptErrors SelectedRow::errors_of_faint(CutSums const& cut, double sigma, std::int64_t kept) const {
+  double top = -std::numeric_limits<double>::infinity(), relative1 = 0.0, relative2 = 0.0;
+  for (std::int64_t i = 0; i < kept; ++i) top = std::max(top, static_cast<double>(score(i)));
+  for (std::int64_t i = 0; i < kept; ++i) {
+    double const e = std::exp(sigma * (static_cast<double>(score(i)) - top));
+    relative1 += e;
+    relative2 += e * e;
+  }
+  return errors_of_faint_cut(cut, relative1, relative2);
 }
 
 double SelectedRow::regret(double sigma, std::int64_t kept) const {
@@ -166,7 +184,8 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
     CutSums const cut{
         z,           sums.kept1[kept], sums.kept2[kept], sums.dropped1[kept], sums.dropped2[kept], std::exp(sigma * (best_score - top())),
         largest_kept};
-    auto const errors = errors_of_cut(cut, [&] { return relative_squares(sigma, kept, best_score); });
+    auto const errors = cut.kept1 > faint ? errors_of_cut(cut, [&] { return relative_squares(sigma, kept, best_score); })
+                                          : errors_of_faint(cut, sigma, kept);
     add_errors(metrics, errors, kept);
     double const more = regret(sigma, kept);
     checks.note(Check::selection, more < 0.0 ? -more / cut.dropped1 : 0.0);
@@ -198,6 +217,46 @@ std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const
     laws.push_back(order.metrics(law, axes, checks[law]));
   }
   return laws;
+}
+
+std::vector<float> references_of_budgets(OwnedRow const& row, SelectedKeys const& selected, std::vector<std::int64_t> const& kept) {
+  auto const ranks = ranks_of(row.head, selected.keys);
+  std::vector<float> references(kept.size(), -std::numeric_limits<float>::infinity());
+  std::int64_t place = 0;
+  for (std::size_t item = 0; item < kept.size(); ++item) {
+    for (; place < std::min(kept[item], std::ssize(ranks)); ++place) {
+      float const score = ranks[place] == beyond_head ? selected.scores[place] : row.head[ranks[place]].score;
+      references[item] = std::max(references[item], score);
+    }
+  }
+  return references;
+}
+
+void selected_output_errors(OwnedRow const& row, std::size_t law, double sigma, std::vector<double> const& sums,
+                            std::vector<float> const& references, RowMetrics& metrics) {
+  auto const& all = row.outputs[law];
+  auto const d = all.size(), width = d + 1;
+  // Relative to the largest score that is kept: p_hat of keys far below the row's best is as good as any other.
+  std::vector<double> kept(width, 0.0);
+  double top = -std::numeric_limits<double>::infinity(), exact = 0.0;
+  for (auto const x : all) exact += x / metrics.z * (x / metrics.z);
+  exact = std::sqrt(exact);
+  auto const& counts = metrics.count("kept");
+  for (std::size_t item = 0; item < counts.size(); ++item) {
+    double const reference = static_cast<double>(references[item]), next = std::max(top, reference);
+    double const earlier = top == next ? 1.0 : std::exp(sigma * (top - next)),
+                 added = reference == next ? 1.0 : std::exp(sigma * (reference - next));
+    for (std::size_t c = 0; c < width; ++c) kept[c] = earlier * kept[c] + added * sums[item * width + c];
+    top = next;
+    double square = 0.0;
+    for (std::size_t c = 0; c < d && counts[item] < row.visible; ++c) {
+      double const difference = all[c] / metrics.z - kept[c] / kept[d];
+      square += difference * difference;
+    }
+    double const error = std::sqrt(square);
+    metrics.real("output_error").push_back(error);
+    metrics.real("output_error_relative").push_back(error == 0.0 ? 0.0 : error / exact);
+  }
 }
 
 }  // namespace asymptop

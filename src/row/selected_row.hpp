@@ -30,4 +30,13 @@ std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& k
 std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const& selected, MetricAxes const& axes,
                                          std::vector<CheckResiduals>& checks);
 
+/// The largest score of the keys that each budget of `kept` keys adds to those before it; -infinity where it adds none.
+std::vector<float> references_of_budgets(OwnedRow const& row, SelectedKeys const& selected, std::vector<std::int64_t> const& kept);
+
+/// The output errors of a law: ‖sum over all keys of p v - sum over the kept ones of p_hat v‖, from sums over the keys that each budget
+/// adds to the one before, (k, d + 1): d entries of e^{sigma (s - reference)} v, then the weight. Known to some 1e-7 of the output's norm:
+/// the two are made by fp32 and by fp64 exponentials.
+void selected_output_errors(OwnedRow const& row, std::size_t law, double sigma, std::vector<double> const& sums,
+                            std::vector<float> const& references, RowMetrics& metrics);
+
 }  // namespace asymptop

@@ -73,7 +73,7 @@ Task<void> BatchRun::prepare_second_pass() {
                     to_device(space_, "Asymptop::measure::reference", reference, rows), to_device(space_, "Asymptop::measure::used", used)};
   work_.probes.edge_score = to_device(space_, "Asymptop::measure::edge_score", edge);
   work_.probes.edge = Tensor3<Space, std::int64_t>("Asymptop::measure::edge", rows, 1, 2);
-  double const largest = setup_.scan != nullptr ? setup_.scan->largest_value : 6.8;
+  double const largest = setup_.scan != nullptr ? setup_.scan->largest_value : largest_normal;
   work_.factor = FixedPoint::make(group_.n, largest);
   work_.sigmas = axes_.sigma;
   std::size_t const d = group_.d;

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "comm/collectives.hpp"
+#include "comm/merge/merge_profile.hpp"
 #include "comm/merge/merge_top_k.hpp"
 #include "row/row_lists.hpp"
 #include "study/order_search.hpp"
@@ -82,6 +83,9 @@ class Selection {
     for (std::size_t i = 0; i < rows_.size(); ++i)
       rows_[i].selected.push_back(selected_metrics(rows_[i], selected_[i], batch_.axes, checks));
     batch_.phases.stop(Phase::evaluate);
+    if (!batch_.setup.config->output_error) co_return;
+    auto measuring = measure_outputs();
+    co_await measuring;
   }
 
   std::vector<OrderRange> take_ranges() { return std::move(ranges_); }
@@ -149,20 +153,79 @@ class Selection {
     batch_.phases.stop(Phase::merge);
   }
 
+  /// Sums of e^s v over the kept keys, where they are held; the errors at the rows' owners.
+  Task<void> measure_outputs() {
+    auto const& comm = batch_.comm;
+    std::size_t const ranks = comm.size(), all_rows = batch_.queries.rows(), d = batch_.group.d;
+    std::vector<std::vector<std::int64_t>> kept(ranks);  // triples of row, key, budget
+    std::vector<float> references;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      auto const& counts = rows_[i].selected.back().front().count("kept");
+      auto const own = references_of_budgets(rows_[i], selected_[i], counts);
+      references.insert(references.end(), own.begin(), own.end());
+      auto const& keys = selected_[i].keys;
+      std::size_t budget = 0;
+      for (std::int64_t place = 0; place < std::ssize(keys) && budget < counts.size(); ++place) {
+        while (budget < counts.size() && counts[budget] <= place) ++budget;
+        if (budget == counts.size()) break;
+        auto const key = keys[static_cast<std::size_t>(place)];
+        auto& to = kept[holder_of(key)];
+        to.insert(to.end(), {rows_[i].row, key, static_cast<std::int64_t>(budget)});
+      }
+    }
+    auto gathering = all_gather(comm, std::vector<float>(references));
+    auto const all_references = co_await gathering;
+    auto sending = all_to_all(comm, std::move(kept));
+    std::vector<WantedOutput> wanted;
+    for (auto const& of_rank : co_await sending) {
+      for (std::size_t i = 0; i < of_rank.size(); i += 3)
+        wanted.push_back({of_rank[i + 1], static_cast<int>(of_rank[i]), static_cast<int>(of_rank[i + 2])});
+    }
+    auto const& axes = batch_.axes;
+    KeptOutputs outputs{axes.sigma.size(), axes.k.size(), d + 1, {}};
+    auto const of_row = outputs.laws * outputs.budgets * outputs.width;
+    outputs.sums.assign(all_rows * of_row, 0);
+    auto const factor = FixedPoint::make(batch_.group.n, batch_.setup.scan != nullptr ? batch_.setup.scan->largest_value : largest_normal);
+    batch_.phases.stop(Phase::merge);
+    add_outputs(entry_rows_, std::move(wanted), axes.sigma, all_references, factor, *batch_.setup.tensors, outputs);
+    batch_.phases.stop(Phase::attend);
+    std::vector<int> rows(all_rows);
+    std::iota(rows.begin(), rows.end(), 0);
+    auto summing = merge_profile(comm, std::move(outputs.sums), row_owners(rows, static_cast<int>(all_rows), comm.size()), of_row);
+    auto const sums = co_await summing;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      for (std::size_t law = 0; law < outputs.laws; ++law) {
+        std::vector<double> values;
+        auto const from = i * of_row + law * outputs.budgets * outputs.width;
+        for (std::size_t j = 0; j < outputs.budgets * outputs.width; ++j)
+          values.push_back(static_cast<double>(sums[from + j]) / (j % outputs.width == d ? factor.weight : factor.value));
+        auto const own = references.begin() + static_cast<std::ptrdiff_t>(i * outputs.budgets);
+        selected_output_errors(rows_[i], law, axes.sigma[law], values, {own, own + static_cast<std::ptrdiff_t>(outputs.budgets)},
+                               rows_[i].selected.back()[law]);
+      }
+    }
+    batch_.phases.stop(Phase::evaluate);
+  }
+
+  std::size_t holder_of(GlobalIndex key) const {
+    auto const& comm = batch_.comm;
+    std::size_t rank = 0;
+    while (key_shard(batch_.group.n, batch_.setup.config->block, static_cast<int>(rank), comm.size()).end <= key) ++rank;
+    return rank;
+  }
+
   /// Scores of keys that are not in their rows' heads, from the ranks that hold the keys.
   Task<void> fetch_scores() {
     auto const& comm = batch_.comm;
     std::size_t const ranks = comm.size();
     std::vector<std::vector<std::int64_t>> asked(ranks);                          // pairs of row and key
     std::vector<std::vector<std::pair<std::size_t, std::size_t>>> places(ranks);  // of the answers
-    std::vector<GlobalIndex> ends;
-    for (int r = 0; r < comm.size(); ++r) ends.push_back(key_shard(batch_.group.n, batch_.setup.config->block, r, comm.size()).end);
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       auto const& keys = selected_[i].keys;
       auto const known = in_head(rows_[i], keys);
       for (std::size_t j = 0; j < keys.size(); ++j) {
         if (known[j] != 0) continue;
-        auto const holder = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), keys[j]) - ends.begin());
+        auto const holder = holder_of(keys[j]);
         asked[holder].insert(asked[holder].end(), {rows_[i].row, keys[j]});
         places[holder].emplace_back(i, j);
       }
