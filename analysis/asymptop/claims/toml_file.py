@@ -1,4 +1,5 @@
-"""Files of claims: the package's own, and a user's (`report --claims FILE`). entry.py says what an entry may hold.
+"""Files of claims: the package's own (of exact top-k, and of other selectors), and a user's (`report --claims FILE`).
+entry.py says what an entry may hold.
 
     [[claim]]
     id = "X-half"
@@ -25,6 +26,7 @@ from .entry import ClaimsError, claim_of
 __all__ = ["BUILTIN", "CLAIMS", "ClaimsError", "claims_in", "read_claims"]
 
 BUILTIN = Path(__file__).with_name("builtin.toml")
+OF_SELECTORS = Path(__file__).with_name("selectors.toml")
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def claims_in(path: Path, taken: Collection[str] = ()) -> tuple[Claim, ...]:
 
 
 CLAIMS = claims_in(BUILTIN)
+CLAIMS += claims_in(OF_SELECTORS, {claim.id for claim in CLAIMS})
 
 
 def read_claims(path: Path) -> tuple[Claim, ...]:

@@ -14,7 +14,7 @@ from ..criteria.budgets import COSTS, NORMS, BudgetError, Comparison, compare_la
 from ..criteria.decisions import power_of_two
 from ..io.output_target import check_no_input
 from ..io.reader import ResultsError, open_results
-from ..io.series import Series, group_series
+from ..io.series import Series, exact_series, group_series
 from ..theory import laws
 from ..theory.law_grammar import number
 from ..theory.sizes import SizeError, expand, parse_size
@@ -194,7 +194,7 @@ def records(comparisons: Sequence[Comparison]) -> list[dict]:
 def run(arguments: argparse.Namespace) -> int:
     try:
         with open_results(arguments.results) as results:
-            found = _comparisons(group_series(results.cases), arguments)
+            found = _comparisons(exact_series(group_series(results.cases)), arguments)
     except (ResultsError, UsageError, BudgetError) as error:
         print(f"asymptop advise: {error}", file=sys.stderr)
         return EXIT_USAGE

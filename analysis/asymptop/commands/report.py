@@ -16,7 +16,7 @@ from ..io.bench_reader import kind_of
 from ..io.output_target import check_no_input
 from ..io.precision_file import KIND, PrecisionResults, read_precision
 from ..io.reader import ResultsError, open_results
-from ..io.series import group_series, marked_simulated
+from ..io.series import exact_series, group_series, marked_simulated
 from ..report.extra_p import write_extra_p
 from ..report.inputs import judge_inputs, primary
 from ..report.page import Section, build_report, check_place, write_page
@@ -79,10 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
         claims = CLAIMS if arguments.claims is None else (*CLAIMS, *read_claims(arguments.claims))
         arithmetic = read_precision(arguments.precision) if arguments.precision is not None else None
         with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
-            series = group_series(results.cases)
+            lines = group_series(results.cases)
+            series = exact_series(lines)
             norms = read_attend(arguments.attend) if arguments.attend is not None else ()
-            judgements = judge((*primary(series), *marked_simulated(simulated), *norms), claims)
-            inputs = judge_inputs(series, claims)
+            judgements = judge((*primary(lines), *marked_simulated(simulated), *norms), claims)
+            inputs = judge_inputs(lines, claims)
             figures = render(series, arguments.figures, simulated)
             more = _precision(arithmetic, arguments.figures, len(figures) + 1)
             more += cost_section(arguments.jobs, results.cases, judgements)
