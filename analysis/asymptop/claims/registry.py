@@ -9,9 +9,9 @@ from ..criteria.verdicts import ALL_BUT_EXACT, Claim, Judgement
 from ..io.reader import EXACT
 from ..io.series import Series
 from .regimes import constant_sigma
-from .toml_file import CLAIMS
+from .toml_file import CLAIMS, SELECTOR_CLAIMS
 
-__all__ = ["CLAIMS", "constant_sigma", "judge"]
+__all__ = ["CLAIMS", "SELECTOR_CLAIMS", "constant_sigma", "judge"]
 
 
 def _why_untested(claim: Claim, series: Sequence[Series]) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 from ..criteria.verdicts import Claim
 from .entry import ClaimsError, claim_of
 
-__all__ = ["BUILTIN", "CLAIMS", "ClaimsError", "claims_in", "read_claims"]
+__all__ = ["BUILTIN", "CLAIMS", "SELECTOR_CLAIMS", "ClaimsError", "claims_in", "read_claims"]
 
 BUILTIN = Path(__file__).with_name("builtin.toml")
 OF_SELECTORS = Path(__file__).with_name("selectors.toml")
@@ -70,9 +70,10 @@ def claims_in(path: Path, taken: Collection[str] = ()) -> tuple[Claim, ...]:
 
 
 CLAIMS = claims_in(BUILTIN)
-CLAIMS += claims_in(OF_SELECTORS, {claim.id for claim in CLAIMS})
+# Judged where a file has such cases.
+SELECTOR_CLAIMS = claims_in(OF_SELECTORS, {claim.id for claim in CLAIMS})
 
 
 def read_claims(path: Path) -> tuple[Claim, ...]:
     """A user's claims, in the order of the file. Raises ClaimsError."""
-    return claims_in(path, {claim.id for claim in CLAIMS})
+    return claims_in(path, {claim.id for claim in (*CLAIMS, *SELECTOR_CLAIMS)})

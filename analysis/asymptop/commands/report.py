@@ -22,6 +22,7 @@ from ..report.inputs import judge_inputs, primary
 from ..report.page import Section, build_report, check_place, write_page
 from ..report.precision import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from ..report.scaling import Target
+from ..report.selectors import judge_selectors, render_selectors, selectors_section
 from .jobs import cost_section
 from .scaling import write_scaling
 
@@ -85,7 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
             judgements = judge((*primary(lines), *marked_simulated(simulated), *norms), claims)
             inputs = judge_inputs(lines, claims)
             figures = render(series, arguments.figures, simulated)
-            more = _precision(arithmetic, arguments.figures, len(figures) + 1)
+            beside = judge_selectors(primary(lines))
+            drawn = render_selectors(lines, arguments.figures)
+            more = selectors_section(lines, beside, drawn, len(figures) + 1)
+            more += _precision(arithmetic, arguments.figures, len(figures) + len(drawn) + 1)
             more += cost_section(arguments.jobs, results.cases, judgements)
             write_page(arguments.output, build_report(results, series, judgements, figures, more, inputs))
             if arguments.extra_p is not None:
@@ -96,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         print(f"asymptop report: {error.filename or arguments.output}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
-    print_verdicts(judgements, sys.stdout)
+    print_verdicts((*judgements, *beside), sys.stdout)
     print(f"\nreport: {arguments.output}")
     if arguments.figures is not None:
         print(f"figures: {arguments.figures}")

@@ -127,10 +127,20 @@ class Costs:
         return self._value(self.formulas.flops, n, d, k)
 
     @property
+    def with_words(self) -> str:
+        """The parameters that the formulas are of."""
+        return ", ".join(f"{name} = {self.parameters[name]}" for name in _DEFAULTS.get(self.selector.split(":")[0], {}))
+
+    @property
     def words(self) -> tuple[str, str, str]:
         """Index bytes per key, bytes read and operations per query."""
         f = self.formulas
         return (_words(f.index, self.parameters), _words(f.read, self.parameters), _words(f.flops, self.parameters))
+
+
+def dense_bytes(n: float, d: int) -> float:
+    """What attention to all keys reads per query and head."""
+    return 4.0 * n * d
 
 
 def costs_of(selector: str) -> Costs | None:
