@@ -73,11 +73,13 @@ class Need:
         ]
 
     def law(self, lengths: Sequence[int]) -> tuple[float, float]:
-        """(alpha, C): C of the fit over all n, 0 for a single one; alpha so that no length gets fewer keys than it
-        needs."""
-        exponent = self.fit.exponent if self.fit is not None else 0.0
+        """(alpha, C), as they are printed: C of the fit over all n to three digits, 0 for a single n; alpha to four,
+        so that no length gets fewer keys than it needs."""
+        exponent = round(self.fit.exponent, 3) if self.fit is not None else 0.0
         needed = self.keys_at(lengths)
-        return max(k / n**exponent for k, n in zip(needed, lengths, strict=True)), exponent
+        alpha = max(k / n**exponent for k, n in zip(needed, lengths, strict=True))
+        unit = 10.0 ** (math.floor(math.log10(alpha)) - 3)
+        return float(f"{math.ceil(alpha / unit - 1e-6) * unit:.4g}"), exponent
 
     def budgets(self, lengths: Sequence[int]) -> list[int]:
         """Keys of that law at each length."""
@@ -103,6 +105,7 @@ def need_of(series: Series, epsilon: float) -> Need | None:
 class Choice:
     """Selectors over the same rows that get to epsilon at all lengths, by the mean of the bytes that they read."""
 
+    title: str
     epsilon: float
     lengths: tuple[int, ...]
     ranked: tuple[Need, ...]
@@ -115,6 +118,10 @@ class Choice:
     @property
     def best(self) -> Need | None:
         return self.ranked[0] if self.ranked else None
+
+
+def _title(members: Sequence[Series]) -> str:
+    return next((one.title for one in members if one.selector == EXACT), members[0].title.rsplit(", ", 1)[0])
 
 
 def cheapest(members: Sequence[Series], epsilon: float, lengths: Sequence[int]) -> Choice:
@@ -134,4 +141,4 @@ def cheapest(members: Sequence[Series], epsilon: float, lengths: Sequence[int]) 
         else:
             ranked.append((spent, need))
     ranked.sort(key=lambda pair: pair[0])
-    return Choice(epsilon, asked, tuple(need for _, need in ranked), tuple(left_out))
+    return Choice(_title(members), epsilon, asked, tuple(need for _, need in ranked), tuple(left_out))

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from ..fits.quantities import K_EPSILON
 from ..io.reader import EXACT
 from ..io.selectors import SelectorGroup
-from ..theory.costs import costs_of, order_of
+from ..theory.costs import bytes_words, costs_of, order_of
 from ..theory.statistics import Array
 from . import captions
 from .marks import label_axes, label_n
@@ -28,7 +28,6 @@ _STROKES = ("-", (0, (4, 1.5)))  # of the palette, and of the palette again
 _CHANCE = {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.1}
 # Where all selectors drop more than this, their bytes tell nothing.
 _NEARLY_ALL = 0.97
-_PREFIXES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,6 @@ class KeptCurve:
     heads: int
     draws: int
     rows: int
-
-
-def bytes_words(value: float) -> str:
-    """With a decimal prefix: 8.39 MB."""
-    for size, prefix in _PREFIXES:
-        if value >= size:
-            return f"{value / size:.3g} {prefix}"
-    return f"{value:.3g} B"
 
 
 def kept_curve(group: SelectorGroup, selector: str, n: int) -> KeptCurve | None:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from ..theory.costs import order_of
 from .reader import EXACT, Case
-from .series import Panel, Series, group_panels
+from .series import Panel, Series, group_panels, rows_of
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,14 @@ class SelectorGroup:
     def cases_at(self, selector: str, n: int) -> list[Case]:
         """One for each head."""
         return [case for series in self.lines[selector] for case in series.cases if case.n == n]
+
+
+def side_by_side(series: Sequence[Series]) -> list[list[Series]]:
+    """Lines with a VALID case over the same rows, where there is one of another selector than exact top-k."""
+    groups: dict[tuple, list[Series]] = {}
+    for one in sorted((s for s in series if s.cases), key=lambda s: order_of(s.selector)):
+        groups.setdefault(rows_of(one), []).append(one)
+    return [group for group in groups.values() if any(one.selector != EXACT for one in group)]
 
 
 def _key(panel: Panel) -> tuple:

@@ -148,8 +148,8 @@ def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:
                 _title(identity, varying, plain=True),
             )
         )
-    exact = {_rows_of(s): s for s in series if s.selector == EXACT}
-    series = [s if s.selector == EXACT else replace(s, exact=exact.get(_rows_of(s))) for s in series]
+    exact = {rows_of(s): s for s in series if s.selector == EXACT}
+    series = [s if s.selector == EXACT else replace(s, exact=exact.get(rows_of(s))) for s in series]
     series.sort(
         key=lambda s: (
             s.selector != EXACT,
@@ -164,7 +164,7 @@ def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:
     return tuple(series)
 
 
-def _rows_of(series: Series) -> tuple:
+def rows_of(series: Series) -> tuple:
     """What lines of several selectors share."""
     return tuple(value for name, value in series.identity.items() if name != "selector")
 

@@ -15,13 +15,13 @@ from ..criteria.decisions import power_of_two
 from ..criteria.verdicts import Judgement
 from ..figures.builders import RenderedFigure, render_plots
 from ..figures.captions import SELECTORS, SELECTORS_NO_ORDER
-from ..figures.selectors import BUILDERS, bytes_words
+from ..figures.selectors import BUILDERS
 from ..fits.exponents import FitError, Point, fit_power
 from ..fits.quantities import K_EPSILON, RECALL, REGRET, TAIL_MASS, Quantity, k_of_law, points, points_of_law
 from ..io.reader import EXACT, Case
 from ..io.selectors import SelectorGroup, selector_groups
 from ..io.series import Series
-from ..theory.costs import costs_of, dense_bytes
+from ..theory.costs import bytes_words, costs_of, dense_bytes
 from .page import Section, figure_blocks
 from .templates import prose, render
 
@@ -50,7 +50,7 @@ def _exponent(members: Sequence[Series], measured: Callable[[Series], list[Point
     return f"{short(value)} [{short(low)}, {short(high)}]" if np.isfinite(high - low) else short(value)
 
 
-def _number(cases: Sequence[Case], quantity: Quantity, k: int) -> tuple[float, str]:
+def _number(cases: Sequence[Case], quantity: Quantity, k: int | float) -> tuple[float, str]:
     """Mean and its words, with the standard error over draws; the median over heads."""
     means = [Point(case.n, quantity.draw_values(case, k)) for case in cases]
     value = float(np.median([point.mean for point in means]))
@@ -73,7 +73,7 @@ def _laws_of(group: SelectorGroup, n: int) -> list[tuple[str, int]]:
 
 
 def _rows_at_laws(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for law, k in _laws_of(group, n):
         found = []
         for name, members in group.lines.items():
@@ -94,7 +94,7 @@ def _rows_at_laws(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
 
 
 def _rows_needed(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for epsilon in sorted({e for members in group.lines.values() for s in members for e in s.epsilons}, reverse=True):
         found = []
         for name, members in group.lines.items():
@@ -136,7 +136,7 @@ def _finding(group: SelectorGroup, epsilon: float, n: int) -> str:
     text = f"{where}: {name} reads least, {bytes_words(spent)} per query and head for {keys(needs)}"
     if len(needs) == 1 and needs[0].fit is not None and len(needs[0].points) > 1:
         alpha, exponent = needs[0].law([n])
-        text += f" (k = {alpha:.3g}·n^{exponent:.2f})"
+        text += f" (k = {alpha:g}·n^{exponent:g})"
     if name != EXACT and EXACT in by_name:
         exact, its = by_name[EXACT]
         text += f", {spent / exact:.0%} of what exact top-k reads ({bytes_words(exact)} for {keys(its)})"
@@ -153,7 +153,7 @@ def _finding(group: SelectorGroup, epsilon: float, n: int) -> str:
 
 def _cost_tables(groups: Sequence[SelectorGroup]) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
     """One for every head dimension: formulas, and their values at the largest n and the last law of k."""
-    tables = []
+    tables: list[tuple[str, tuple[str, ...], list[tuple]]] = []
     for d in sorted({group.d for group in groups}):
         of_d = [group for group in groups if group.d == d]
         n = max(group.largest_n for group in of_d)

@@ -7,7 +7,7 @@ computes: the selection, then the attention over the kept keys. The formulas are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -66,8 +66,10 @@ WIDTHS = {"fp32": "4*d", "bf16": "2*d", "fp8": "d + 4", "int8": "d + 4", "int4":
 def parameters_of(selector: str) -> tuple[str, dict[str, str]]:
     """Name and parameters of a selector as `study --selectors` takes it, with those that it leaves out."""
     name, *parts = selector.split(":")
-    given = dict(part.split("=", 1) if "=" in part else ("format", part) for part in parts)
-    return name, _DEFAULTS.get(name, {}) | given
+    given = (part.partition("=") for part in parts)
+    return name, _DEFAULTS.get(name, {}) | {
+        key if mark else "format": value if mark else key for key, mark, value in given
+    }
 
 
 def order_of(selector: str) -> tuple[int, str]:
@@ -84,7 +86,7 @@ def page_of(selector: str) -> int:
 
 
 @lru_cache(maxsize=256)
-def _formula(text: str):
+def _formula(text: str) -> Callable[..., float]:
     return laws.formula(text, _NAMES, {})
 
 
@@ -136,6 +138,14 @@ class Costs:
         """Index bytes per key, bytes read and operations per query."""
         f = self.formulas
         return (_words(f.index, self.parameters), _words(f.read, self.parameters), _words(f.flops, self.parameters))
+
+
+def bytes_words(value: float) -> str:
+    """With a decimal prefix: 8.39 MB."""
+    for size, prefix in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}"
+    return f"{value:.3g} B"
 
 
 def dense_bytes(n: float, d: int) -> float:
