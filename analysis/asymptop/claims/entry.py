@@ -49,6 +49,8 @@ SENSES: dict[str, tuple[Criterion, str]] = {
     "never negative": (selectors.is_never_negative, ""),
     "exact top-k": (selectors.is_exact, ""),
 }
+# What holds of every row by itself holds under a mask too.
+_OF_EACH_ROW = ("1 - share kept", "never negative", "exact top-k")
 Along = Callable[[Series], list[Line]]
 ALONG: dict[str, Along] = {
     "power laws": lines.power_laws,
@@ -183,11 +185,12 @@ def _is_one_of(law: str, wanted: tuple[str, ...]) -> bool:
     return not wanted or any(laws.same(law, other) for other in wanted)
 
 
-def _applies(entry: Entry, phases: tuple[str, ...]) -> Applies:
+def _applies(entry: Entry, phases: tuple[str, ...], sense: str) -> Applies:
     """Of which series the claim is."""
+    anywhere: Applies = (lambda series: "") if sense in _OF_EACH_ROW else unmasked
     mentions_c = any(re.search(r"\bc\b", entry.text(key)) for key in ("exponent", "limit", "value"))
     one_sigma, gaussian, sigma = entry.flag("one_sigma", mentions_c), entry.flag("gaussian_logits"), entry.laws("sigma")
-    of_phase = constant_sigma if phases == ("constant",) else phase(*phases, fixed=one_sigma) if phases else unmasked
+    of_phase = constant_sigma if phases == ("constant",) else phase(*phases, fixed=one_sigma) if phases else anywhere
 
     def applies(series: Series) -> str:
         if not _is_one_of(str(series.identity["sigma_law"]), sigma):
@@ -263,7 +266,7 @@ def claim_of(keys: Mapping[str, Any], where: str) -> Claim:
         norm=entry.word("norm") or (quantity.norm or quantity.words if quantity is not None else ""),
         prediction=entry.word("prediction") or entry.text(needed),
         criterion=criterion,
-        applies=_applies(entry, phases),
+        applies=_applies(entry, phases, sense),
         quantity=quantity,
         upper_bound=quantities.QUANTITIES[bound] if bound else None,
         closed_form=_closed_form(entry),

@@ -20,7 +20,7 @@ from ..io.reader import EXACT, ResultsError, open_results
 from ..io.selectors import side_by_side
 from ..io.series import Series, exact_series, group_series
 from ..theory import laws
-from ..theory.costs import bytes_words
+from ..theory.costs import bytes_words, share_words
 from ..theory.law_grammar import number
 from ..theory.sizes import SizeError, expand, parse_size
 
@@ -207,7 +207,7 @@ def _selector_row(choice: Choice, need: Need) -> tuple[str, ...]:
         _reach(need),
         ",".join(str(k) for k in need.budgets(choice.lengths)),
         ", ".join(bytes_words(value) for value in spent),
-        "–" if not exact else f"{sum(spent) / exact:.0%}",
+        "–" if not exact else share_words(sum(spent) / exact),
         f"{index:g}",
     )
 

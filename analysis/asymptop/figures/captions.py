@@ -79,7 +79,8 @@ SELECTORS = _text("""
     Attention methods differ in which keys a query reads. Each line below keeps other keys of the same rows; “score” is
     exact top-k, which no choice of as many keys can beat. Regret is what a selector drops beyond that, recall the share
     of the best set that it keeps. Bytes and operations are per query and head, from the formulas in the last table with
-    two-byte keys and values: they count what must be read, and time on a machine is something else.
+    two-byte keys and values: they count what must be read, and time on a machine is something else. The sentences give
+    all rows one budget, so that their mean tail mass is ε; k_ε is what each row needs by itself, on average.
 """)
 SELECTORS_NO_ORDER = _text("""
     Made keys have no order: neighbours are as unlike as any two, so that windows and pages find little here. Judge
@@ -128,6 +129,7 @@ PROJECTION = _text("""
     were measured, at smaller n. Its assumptions are listed beside it.
 """)
 
+SELECTORS_SPREAD = "Means over draws, with one standard error."
 BARS = "Markers are means over draws with one standard error."
 BAND = "Lines are medians over heads with the band from 10% to 90% of heads."
 EXPECTED = "Dashed lines are what i.i.d. Gaussian logits give at finite n, averaged over the measured σ of every row."

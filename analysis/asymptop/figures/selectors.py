@@ -117,6 +117,11 @@ def _bytes_at(group: SelectorGroup, selector: str, curve: KeptCurve) -> Array:
     return np.array([costs.bytes_read(curve.n, group.d, kept) for kept in curve.kept])
 
 
+def _spread_words(groups: Sequence[SelectorGroup]) -> str:
+    heads = any(len(members) > 1 for group in groups for members in group.lines.values())
+    return captions.BAND if heads else captions.SELECTORS_SPREAD
+
+
 def _against(groups: Sequence[SelectorGroup], name: str, title: str, caption: str, by_bytes: bool) -> Plot | None:
     """Tail mass at the largest n of each panel, against keys kept or bytes read."""
     if not groups:
@@ -156,6 +161,7 @@ def _against(groups: Sequence[SelectorGroup], name: str, title: str, caption: st
     label_axes(axes, "bytes read per query and head" if by_bytes else "keys kept", r"tail mass $\tau$")
     strokes = [] if by_bytes else [proxy("$1 - k/n$", **_CHANCE)]
     outside_legend(figure, _legend([one for one in names if one in drawn]), "selector", strokes)
+    plot.caption = f"{caption} {_spread_words(groups)}"
     return plot
 
 
@@ -196,7 +202,7 @@ def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
             if style is _BOUND:  # drawn above those that equal it
                 place.plot(curve.x, positive(curve.value), zorder=4, **style)
             else:
-                draw_curve(place, curve, style["color"], style["marker"])
+                draw_curve(place, curve, style["color"], style["marker"], stroke=style["linestyle"])
             sizes.update(curve.x.astype(int).tolist())
             plot.records += curve.records(f"{group.title}, ε = {epsilon:g}", selector)
         place.set_title(rf"{group.title}, $\varepsilon$ = {epsilon:g}")
@@ -206,6 +212,7 @@ def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
     log_y(axes)
     label_n(axes, sizes, r"$k_\varepsilon$")
     outside_legend(figure, _legend(names), "selector", [proxy("$k = n$", color=MUTED, linewidth=0.8)])
+    plot.caption = f"{plot.caption} {_spread_words(groups)}"
     return plot
 
 

@@ -21,7 +21,7 @@ from ..fits.quantities import K_EPSILON, RECALL, REGRET, TAIL_MASS, Quantity, k_
 from ..io.reader import EXACT, Case
 from ..io.selectors import SelectorGroup, selector_groups
 from ..io.series import Series
-from ..theory.costs import bytes_words, costs_of, dense_bytes
+from ..theory.costs import bytes_words, costs_of, dense_bytes, share_words
 from .page import Section, figure_blocks
 from .templates import prose, render
 
@@ -139,8 +139,8 @@ def _finding(group: SelectorGroup, epsilon: float, n: int) -> str:
         text += f" (k = {alpha:g}·n^{exponent:g})"
     if name != EXACT and EXACT in by_name:
         exact, its = by_name[EXACT]
-        text += f", {spent / exact:.0%} of what exact top-k reads ({bytes_words(exact)} for {keys(its)})"
-    text += f" and {spent / dense:.0%} of dense attention. "
+        text += f", {share_words(spent / exact)} of what exact top-k reads ({bytes_words(exact)} for {keys(its)})"
+    text += f" and {share_words(spent / dense)} of dense attention. "
     index = needs[0].costs.index_bytes_per_key(group.d) if needs[0].costs is not None else 0.0
     text += (
         f"Its index takes {index:g} bytes per key beside {4 * group.d} of key and value."

@@ -148,6 +148,11 @@ def bytes_words(value: float) -> str:
     return f"{value:.3g} B"
 
 
+def share_words(share: float) -> str:
+    """In percent, with two digits where it is small: 38%, 0.33%."""
+    return f"{share:.0%}" if share >= 0.0995 else f"{100.0 * share:.2g}%"
+
+
 def dense_bytes(n: float, d: int) -> float:
     """What attention to all keys reads per query and head."""
     return 4.0 * n * d
