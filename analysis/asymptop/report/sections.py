@@ -68,7 +68,9 @@ def summary_section(results: Results, series: Sequence[Series], judgements: Sequ
     draws = sorted({c.draws for c in cases})
     rows = sum(c.draws * c.rows for c in valid)
     invalid = len(cases) - len(valid)
-    what = _listed([s.title for s in series]) if len(series) <= 8 else f"{len(series)} series"
+    what = _listed([s.title for s in series]) if 0 < len(series) <= 8 else f"{len(series)} series"
+    if not series:
+        what = "none of exact top-k, which claims and figures are about"
     data = (
         f"{len(cases)} case{'s' if len(cases) != 1 else ''} with n from {extent}, "
         f"{draws[0] if len(draws) == 1 else f'{draws[0]} to {draws[-1]}'} independent draws each and {rows:,} "
