@@ -16,25 +16,73 @@ from ..theory.costs import Costs, costs_of, page_of
 from ..theory.statistics import Array
 from .budgets import BudgetError, places
 
+_GRID = 512
+
+
+def _row_curves(case: Case) -> tuple[Array, Array]:
+    """(draw, row, point) each: logarithms of keys kept and of the tail mass there, in ascending keys. Points are those
+    of the stored k and (k_epsilon, epsilon); where nothing is dropped there is no logarithm, and NaN."""
+    tail = case.values("tail_mass").astype(float)
+    kept = np.broadcast_to(case.k, tail.shape) if case.selector == EXACT else case.values("kept")
+    needed = case.values("k_epsilon")
+    keys = np.concatenate([kept, needed], axis=2).astype(float)
+    masses = np.concatenate([tail, np.broadcast_to(case.epsilon, needed.shape)], axis=2)
+    # At equal keys the larger tail mass: k_epsilon leaves at most epsilon.
+    order = np.lexsort((masses, keys), axis=2)
+    keys, masses = np.take_along_axis(keys, order, 2), np.take_along_axis(masses, order, 2)
+    dropped = (masses > 0.0) & (keys < case.values("row_n")[:, :, None])
+    with np.errstate(divide="ignore"):
+        return np.where(dropped, np.log(keys), np.nan), np.where(dropped, np.log(masses), np.nan)
+
+
+def _on_grid(log_keys: Array, log_masses: Array, grid: Array) -> Array:
+    """Tail mass of one row at the logarithms of keys of a grid: straight between its points and beyond the last."""
+    known = np.isfinite(log_keys)
+    x, y = log_keys[known], np.minimum.accumulate(log_masses[known])
+    if not len(x):
+        return np.zeros(len(grid))
+    values = np.interp(grid, x, y)
+    before = np.flatnonzero(x < x[-1] - 1e-9)
+    if len(before):
+        slope = (y[-1] - y[before[-1]]) / (x[-1] - x[before[-1]])
+        values = np.where(grid > x[-1], y[-1] + slope * (grid - x[-1]), values)
+    return np.exp(values)
+
 
 def keys_for(case: Case, epsilon: float) -> Array | None:
-    """(draw,): keys kept where the draw's mean tail mass first is at most epsilon, with one budget for all its rows.
+    """(draw,): keys kept where the mean tail mass over the rows of a draw is epsilon, one budget for all of them.
 
-    Between stored k the logarithm of the tail mass is linear in that of the keys kept. None where a draw does not get
-    there at any stored k.
+    None for an epsilon that neither the stored k nor the epsilons of the case reach.
     """
-    tail = case.draw_means("tail_mass")
-    kept = np.tile(case.k.astype(float), (case.draws, 1)) if case.selector == EXACT else case.draw_means("kept")
-    reached = tail <= epsilon
-    if not tail.size or not np.all(reached.any(axis=1)):
-        return None
+    found = case.kept(("keys for", epsilon), lambda: _keys_for(case, epsilon))
+    return found if len(found) else None
+
+
+def _keys_for(case: Case, epsilon: float) -> Array:
+    """Empty where there is no answer."""
+    if not len(case.k):
+        return np.empty(0)
+    largest = float(case.k[-1]) if case.selector == EXACT else float(case.values("kept")[:, :, -1].max())
+    inside = len(case.epsilon) > 0 and epsilon >= float(np.min(case.epsilon)) * (1.0 - 1e-9)
+    grid = np.linspace(0.0, math.log(case.n), _GRID)
+    log_keys, log_masses = _row_curves(case)
+    seen = np.log(case.values("row_n").astype(float))
     found = []
-    for mass, keys, first in zip(tail, kept, reached.argmax(axis=1), strict=True):
-        if first == 0 or mass[first] <= 0.0 or mass[first - 1] <= mass[first]:
-            found.append(keys[first])
-            continue
-        share = math.log(mass[first - 1] / epsilon) / math.log(mass[first - 1] / mass[first])
-        found.append(math.exp((1.0 - share) * math.log(keys[first - 1]) + share * math.log(keys[first])))
+    for draw in range(case.draws):
+        rows = [
+            np.where(grid >= seen[draw, row] - 1e-12, 0.0, _on_grid(log_keys[draw, row], log_masses[draw, row], grid))
+            for row in range(case.rows)
+        ]
+        mean = np.mean(rows, axis=0)
+        first = int(np.argmax(mean <= epsilon))
+        at = grid[first]
+        if first > 0 and mean[first] > 0.0:
+            share = math.log(mean[first - 1] / epsilon) / math.log(mean[first - 1] / mean[first])
+            at = grid[first - 1] + share * (grid[first] - grid[first - 1])
+        keys = math.exp(at)
+        if not inside and keys > largest * (1.0 + 1e-9):
+            return np.empty(0)
+        found.append(keys)
     return np.array(found)
 
 
