@@ -87,17 +87,19 @@ SELECTORS_NO_ORDER = _text("""
     those on the queries and keys of a model (study --input).
 """)
 SELECTORS_AGAINST_KEPT = _text("""
-    Tail mass against the keys that are really kept, at the largest n. The black line is exact top-k: nothing can lie
-    below it, and the distance to it is the regret. Grey: 1 − k/n, what keys at random give.
+    Tail mass against the keys that are really kept, at the largest n; open markers are the keys that the file's ε
+    take, where they lie beyond the stored k. The black line is exact top-k: nothing can lie below it, and the
+    distance to it is the regret. Grey: 1 − k/n, what keys at random give.
 """)
 SELECTORS_K_EPSILON = _text("""
     Keys that a row needs for a tail mass of at most ε, by selector; a row of panels is one ε. Black: exact top-k, the
     fewest. A line parallel to the grey k = n needs a fixed share of the context.
 """)
 SELECTORS_AGAINST_BYTES = _text("""
-    Tail mass against the bytes that a query reads at the largest n: index, keys and values. Lower and further left is
-    better. What a selector reads before it keeps a key is where its line begins; exact top-k (black) reads every key.
-    Selectors without a formula are left out, and so is the left, where all drop nearly everything.
+    Tail mass against the bytes that a query reads at the largest n: index, keys and values. Lower and further left
+    is better. What a selector reads before it keeps a key is where its line begins; exact top-k (black) reads every
+    key. Open markers lie beyond the stored k. Selectors without a formula are left out, and so is the left, where
+    all drop nearly everything.
 """)
 PRECISION_EXPLAINED = _text("""
     Rows of independent N(0, σ²) logits, made in fp64 and turned into weights p stage by stage, each result rounded

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from ..criteria.cheapest import keys_for
 from ..fits.quantities import K_EPSILON
-from ..io.reader import EXACT
+from ..io.reader import EXACT, Case
 from ..io.selectors import SelectorGroup
 from ..theory.costs import bytes_words, costs_of, order_of
 from ..theory.statistics import Array
@@ -32,7 +33,8 @@ _NEARLY_ALL = 0.97
 
 @dataclass(frozen=True)
 class KeptCurve:
-    """By stored k: keys kept and tail mass, means over draws with one standard error, or median and band over heads."""
+    """Keys kept and tail mass, means over draws with one standard error, or median and band over heads: by stored k,
+    then where k is NaN the keys for the epsilons of the file that lie beyond."""
 
     n: int
     k: Array
@@ -62,17 +64,30 @@ def kept_curve(group: SelectorGroup, selector: str, n: int) -> KeptCurve | None:
     value, low, high = tails[0], tails[0] - errors[0], tails[0] + errors[0]
     if len(cases) > 1:
         low, value, high = np.percentile(np.array(tails), (10.0, 50.0, 90.0), axis=0)
+    kept = np.median(keeps, axis=0)
+    beyond = _beyond(cases, float(np.max(kept[value > 0], initial=0.0)), float(np.min(value[value > 0], initial=1.0)))
+    shown = value > 0 if beyond else np.ones(len(kept), dtype=bool)
+    keys, masses = (np.array([pair[i] for pair in beyond], dtype=float) for i in (0, 1))
     return KeptCurve(
         n,
-        np.array(common, dtype=float),
-        np.median(keeps, axis=0),
-        value,
-        low,
-        high,
+        np.concatenate([np.array(common, dtype=float)[shown], np.full(len(keys), np.nan)]),
+        np.concatenate([kept[shown], keys]),
+        *(np.concatenate([column[shown], masses]) for column in (value, low, high)),
         len(cases),
         min(case.draws for case in cases),
         min(case.draws * case.rows for case in cases),
     )
+
+
+def _beyond(cases: Sequence[Case], keys: float, tail: float) -> list[tuple[float, float]]:
+    """(keys, epsilon) that lie beyond a curve, in its order."""
+    found = []
+    for epsilon in sorted(set.intersection(*(set(case.epsilon.tolist()) for case in cases)), reverse=True):
+        needed = [keys_for(case, epsilon) for case in cases]
+        there = [float(one.mean()) for one in needed if one is not None]
+        if len(there) == len(cases) and epsilon < tail and np.median(there) > keys:
+            found.append((float(np.median(there)), epsilon))
+    return found
 
 
 def selectors_of(groups: Sequence[SelectorGroup]) -> list[str]:
@@ -94,8 +109,12 @@ def _legend(names: Sequence[str]) -> list[Line2D]:
 
 
 def _draw(place: Axes, x: Array, curve: KeptCurve, style: dict) -> None:
-    """Markers at some of the k; a step of whole pages shows once."""
-    first = np.concatenate([[True], np.diff(x) > 0])
+    """Markers at some of the k; a step of whole pages shows once. What lies beyond the stored k is not joined: between
+    them the tail mass bends."""
+    beyond = np.isnan(curve.k)
+    alone = style | {"marker": style["marker"] or "o", "linestyle": "none", "markerfacecolor": "white"}
+    place.plot(x[beyond], curve.tail[beyond], zorder=5, markersize=5, **alone)
+    first = np.concatenate([[True], np.diff(x) > 0]) & ~beyond
     x, tail, low, high = x[first], curve.tail[first], curve.low[first], curve.high[first]
     order = 4 if style is _BOUND else 3
     place.plot(x, positive(tail), markevery=max(1, len(x) // _MOST_MARKERS), zorder=order, **style)
@@ -105,7 +124,7 @@ def _draw(place: Axes, x: Array, curve: KeptCurve, style: dict) -> None:
 def _records(group: SelectorGroup, selector: str, curve: KeptCurve, spent: Array) -> list[tuple]:
     columns = (curve.k, curve.kept, curve.tail, curve.low, curve.high, spent)
     return [
-        (group.title, selector, curve.n, int(k), *map(float, rest), curve.heads, curve.draws, curve.rows)
+        (group.title, selector, curve.n, k, *map(float, rest), curve.heads, curve.draws, curve.rows)
         for k, *rest in zip(*columns, strict=True)
     ]
 
@@ -127,12 +146,12 @@ def _against(groups: Sequence[SelectorGroup], name: str, title: str, caption: st
     if not groups:
         return None
     names = selectors_of(groups)
-    figure, axes = panel_grid(len(groups), columns=2, width=3.5, height=3.0, legend_width=2.2, share_y=False)
+    figure, axes = panel_grid(len(groups), width=3.1, height=2.9, legend_width=2.2, share_y=False)
     plot = Plot(name, title, caption, figure, COLUMNS)
     drawn: set[str] = set()
-    sizes, telling, most = {1}, [], 1.0
+    sizes, telling = {1}, []
     for group, place in zip(groups, axes, strict=True):
-        n = group.largest_n
+        n, least = group.largest_n, 0.5
         for selector in group.lines:
             curve = kept_curve(group, selector, n)
             spent = None if curve is None else _bytes_at(group, selector, curve)
@@ -142,9 +161,9 @@ def _against(groups: Sequence[SelectorGroup], name: str, title: str, caption: st
             _draw(place, spent if by_bytes else curve.kept, curve, _style(selector, names))
             plot.records += _records(group, selector, curve, spent)
             telling += spent[(curve.tail < _NEARLY_ALL) & (curve.tail > 0)].tolist()
-            most = max(most, *curve.kept[curve.tail > 0], 1.0)
+            least = min(least, *curve.tail[curve.tail > 0], 1.0)
         if not by_bytes:
-            k = np.geomspace(1.0, min(most, n - 1.0), 60)
+            k = n * (1.0 - np.geomspace(least, 1.0 - 1.0 / n, 200))
             place.plot(k, 1.0 - k / n, zorder=2, **_CHANCE)
         power = n.bit_length() - 1
         place.set_title(f"{group.title}, $n$ = " + (f"$2^{{{power}}}$" if n == 1 << power else f"{n:,}"))
