@@ -172,6 +172,8 @@ def _choices(series: Sequence[Series], arguments: argparse.Namespace) -> list[Ch
     groups = side_by_side(chosen)
     if not groups:
         raise UsageError("the file has no VALID case of another selector than exact top-k (study --selectors)")
+    if arguments.epsilon is None and not any(one.epsilons for one in chosen):
+        raise UsageError("the file has no epsilon: say --epsilon, such as 0.1,0.01")
     lengths = None if arguments.lengths is None else _lengths(arguments.lengths)
     return [
         cheapest(group, epsilon, lengths or sorted({case.n for one in group for case in one.cases}))
