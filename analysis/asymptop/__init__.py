@@ -4,7 +4,8 @@
     to_xarray(case)             all numbers of a case as labelled arrays
     group_series(cases)         cases that differ in n only, as lines
     fit_law(series, name, at)   the exponent of a quantity along a line, with its interval
-    judge(series, claims)       a verdict for every claim; CLAIMS are the package's own, read_claims(path) yours
+    judge(series, claims)       a verdict for every claim; CLAIMS are the package's own, SELECTOR_CLAIMS its own about
+                                other selectors than exact top-k, read_claims(path) yours
 
 What is named in `__all__` is the public interface; modules are imported when a name is first used.
 """
@@ -15,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .claims.registry import CLAIMS, judge
+    from .claims.registry import CLAIMS, SELECTOR_CLAIMS, judge
     from .claims.toml_file import ClaimsError, read_claims
     from .criteria.verdicts import Claim, Finding, Judgement, Verdict
     from .fits.exponents import FitError, PowerFit
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CLAIMS": "claims.registry",
+    "SELECTOR_CLAIMS": "claims.registry",
     "judge": "claims.registry",
     "ClaimsError": "claims.toml_file",
     "read_claims": "claims.toml_file",
@@ -52,6 +54,7 @@ _HOMES = {
 __all__ = [
     "CLAIMS",
     "QUANTITIES",
+    "SELECTOR_CLAIMS",
     "Case",
     "Claim",
     "ClaimsError",

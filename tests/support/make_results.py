@@ -12,7 +12,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,19 +96,34 @@ def row_metrics(logits: np.ndarray, k: np.ndarray, epsilon: Sequence[float], thr
     }
 
 
-def case_data(study: Study, n: int, law: str, head: int) -> dict[str, np.ndarray]:
-    """All draws of one case, (draw, row, ...)."""
-    generator = np.random.default_rng([study.seed, n, head + 2])
-    k, of_law, clipped = k_values(study.k, n)
-    thresholds = np.array([law_value(t, n) for t in study.threshold])
-    sigma = 2.0 + 0.15 * head if law == "measured" else law_value(law, n)
-    collected: dict[str, list[np.ndarray]] = {}
+def sigma_of(law: str, n: int, head: int) -> float:
+    return 2.0 + 0.15 * head if law == "measured" else law_value(law, n)
+
+
+def logits_of(
+    study: Study, n: int, law: str, head: int, generator: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Logits (row, n) and the sigma of each row, draw by draw."""
     for _ in range(study.draws):
         spread = np.ones(study.rows)
         if study.row_sigma == "natural":
             spread = np.sqrt(generator.chisquare(study.d, study.rows) / study.d)
-        logits = generator.standard_normal((study.rows, n)) * (sigma * spread)[:, None]
-        metrics = row_metrics(logits, k, study.epsilon, thresholds) | {"sigma_i": sigma * spread}
+        sigma = sigma_of(law, n, head) * spread
+        yield generator.standard_normal((study.rows, n)) * sigma[:, None], sigma
+
+
+def generator_of(study: Study, n: int, head: int) -> np.random.Generator:
+    return np.random.default_rng([study.seed, n, head + 2])
+
+
+def case_data(study: Study, n: int, law: str, head: int) -> dict[str, np.ndarray]:
+    """All draws of one case, (draw, row, ...)."""
+    generator = generator_of(study, n, head)
+    k, of_law, clipped = k_values(study.k, n)
+    thresholds = np.array([law_value(t, n) for t in study.threshold])
+    collected: dict[str, list[np.ndarray]] = {}
+    for logits, sigma in logits_of(study, n, law, head, generator):
+        metrics = row_metrics(logits, k, study.epsilon, thresholds) | {"sigma_i": sigma}
         for name, values in metrics.items():
             collected.setdefault(name, []).append(values)
     data = {name: np.stack(values) for name, values in collected.items()}
@@ -123,7 +138,7 @@ def case_data(study: Study, n: int, law: str, head: int) -> dict[str, np.ndarray
         "k": k,
         "k_of_law": of_law,
         "threshold_value": thresholds,
-        "sigma": np.float64(sigma),
+        "sigma": np.float64(sigma_of(law, n, head)),
         "clipped": np.int64(clipped),
     }
 

@@ -6,7 +6,8 @@ scale = "log n", in C of k = a n^C and c of sigma = c sqrt(log n); at constant s
 (it says nothing elsewhere), value, closed_form, upper_bound (a quantity that is no smaller), checks, margin (of a
 ratio). limit is the exponent of i.i.d. Gaussian logits as n grows, where the entry knows it. An exponent or a limit is
 one formula, or one per regime: { constant = "1", below = "1 - c^2" }. Of which data: phases, gaussian_logits, one_sigma
-(rows must share one sigma; by itself where a formula has c), along, and k, sigma and thresholds, each a list of laws.
+(rows must share one sigma; by itself where a formula has c), along, and k, sigma and thresholds, each a list of laws;
+selectors, a list as `study --selectors` takes them, or ["all"] for all but exact top-k, which a claim is of without it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from ..criteria import equal_cost, exponents, values
+from ..criteria import equal_cost, exponents, selectors, values
 from ..criteria.verdicts import Claim, Criterion
 from ..fits import lines, quantities
 from ..fits.lines import Line
@@ -44,7 +45,12 @@ SENSES: dict[str, tuple[Criterion, str]] = {
     "identity": (values.identity_holds, "checks"),
     "beats a fixed k": (equal_cost.dynamic_beats_fixed, ""),
     "the paper's table 1": (equal_cost.reproduces_table, ""),
+    "1 - share kept": (selectors.drops_its_share, ""),
+    "never negative": (selectors.is_never_negative, ""),
+    "exact top-k": (selectors.is_exact, ""),
 }
+# What holds of every row by itself holds under a mask too.
+_OF_EACH_ROW = ("1 - share kept", "never negative", "exact top-k")
 Along = Callable[[Series], list[Line]]
 ALONG: dict[str, Along] = {
     "power laws": lines.power_laws,
@@ -56,7 +62,7 @@ ALONG: dict[str, Along] = {
     "itself": lines.itself,
 }
 _WORDS = ("id", "family", "sentence", "source", "formula", "regime", "norm", "prediction", "lines_needed")
-_LISTS = ("phases", "k", "sigma", "thresholds", "checks")
+_LISTS = ("phases", "k", "sigma", "thresholds", "checks", "selectors")
 _FORMULAS = ("exponent", "limit", "only_where_positive", "value", "closed_form")
 _CHOICES = ("quantity", "sense", "along", "scale", "upper_bound")
 _FLAGS = ("gaussian_logits", "one_sigma")
@@ -179,11 +185,12 @@ def _is_one_of(law: str, wanted: tuple[str, ...]) -> bool:
     return not wanted or any(laws.same(law, other) for other in wanted)
 
 
-def _applies(entry: Entry, phases: tuple[str, ...]) -> Applies:
+def _applies(entry: Entry, phases: tuple[str, ...], sense: str) -> Applies:
     """Of which series the claim is."""
+    anywhere: Applies = (lambda series: "") if sense in _OF_EACH_ROW else unmasked
     mentions_c = any(re.search(r"\bc\b", entry.text(key)) for key in ("exponent", "limit", "value"))
     one_sigma, gaussian, sigma = entry.flag("one_sigma", mentions_c), entry.flag("gaussian_logits"), entry.laws("sigma")
-    of_phase = constant_sigma if phases == ("constant",) else phase(*phases, fixed=one_sigma) if phases else unmasked
+    of_phase = constant_sigma if phases == ("constant",) else phase(*phases, fixed=one_sigma) if phases else anywhere
 
     def applies(series: Series) -> str:
         if not _is_one_of(str(series.identity["sigma_law"]), sigma):
@@ -259,11 +266,12 @@ def claim_of(keys: Mapping[str, Any], where: str) -> Claim:
         norm=entry.word("norm") or (quantity.norm or quantity.words if quantity is not None else ""),
         prediction=entry.word("prediction") or entry.text(needed),
         criterion=criterion,
-        applies=_applies(entry, phases),
+        applies=_applies(entry, phases, sense),
         quantity=quantity,
         upper_bound=quantities.QUANTITIES[bound] if bound else None,
         closed_form=_closed_form(entry),
         checks=entry.listed("checks"),
+        selectors=entry.listed("selectors") or Claim.selectors,
         along=_along(entry, quantity),
         scale=entry.choice("scale", ("n", "log n"), "n"),
         claimed_in_phase=None if exponent is None else claimed,

@@ -1,4 +1,5 @@
-"""Files of claims: the package's own, and a user's (`report --claims FILE`). entry.py says what an entry may hold.
+"""Files of claims: the package's own (of exact top-k, and of other selectors), and a user's (`report --claims FILE`).
+entry.py says what an entry may hold.
 
     [[claim]]
     id = "X-half"
@@ -22,9 +23,10 @@ from typing import Any
 from ..criteria.verdicts import Claim
 from .entry import ClaimsError, claim_of
 
-__all__ = ["BUILTIN", "CLAIMS", "ClaimsError", "claims_in", "read_claims"]
+__all__ = ["BUILTIN", "CLAIMS", "SELECTOR_CLAIMS", "ClaimsError", "claims_in", "read_claims"]
 
 BUILTIN = Path(__file__).with_name("builtin.toml")
+OF_SELECTORS = Path(__file__).with_name("selectors.toml")
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -68,8 +70,10 @@ def claims_in(path: Path, taken: Collection[str] = ()) -> tuple[Claim, ...]:
 
 
 CLAIMS = claims_in(BUILTIN)
+# Judged where a file has such cases.
+SELECTOR_CLAIMS = claims_in(OF_SELECTORS, {claim.id for claim in CLAIMS})
 
 
 def read_claims(path: Path) -> tuple[Claim, ...]:
     """A user's claims, in the order of the file. Raises ClaimsError."""
-    return claims_in(path, {claim.id for claim in CLAIMS})
+    return claims_in(path, {claim.id for claim in (*CLAIMS, *SELECTOR_CLAIMS)})

@@ -1,4 +1,5 @@
-"""`advise`: the best law of k for your own context lengths, at the cost of a fixed k, from one results file."""
+"""`advise`: the best law of k for your own context lengths, at the cost of a fixed k, from one results file; or the
+selector that reads least."""
 
 from __future__ import annotations
 
@@ -6,16 +7,20 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from ..criteria.budgets import COSTS, NORMS, BudgetError, Comparison, compare_laws
+from ..criteria.cheapest import Choice, Need, cheapest
 from ..criteria.decisions import power_of_two
 from ..io.output_target import check_no_input
-from ..io.reader import ResultsError, open_results
-from ..io.series import Series, group_series
+from ..io.reader import EXACT, ResultsError, open_results
+from ..io.selectors import side_by_side
+from ..io.series import Series, exact_series, group_series
 from ..theory import laws
+from ..theory.costs import bytes_words, share_words
 from ..theory.law_grammar import number
 from ..theory.sizes import SizeError, expand, parse_size
 
@@ -26,11 +31,15 @@ Compares k = alpha n^C with a fixed k at equal cost over a set of context length
 and prints the law with the smallest mean error. The cost is the sum of k over the lengths (keys selected, rows of V
 read) or the sum of n k. The error at any k is interpolated between the k that the study stored; intervals are a
 bootstrap over draws.
+
+With --selectors, of a study --selectors: the selector, and its law of k, that reads the fewest bytes per query and head
+while the mean tail mass stays at epsilon or below at every length. Bytes are from formulas, which the report prints.
 """
 EPILOG = """\
 examples:
   python3 -m asymptop advise results.h5 --budget 64
   python3 -m asymptop advise results.h5 --budget 64,256 --lengths 4096,16384,65536 --norm row_l2_error --cost k
+  python3 -m asymptop advise results.h5 --selectors --epsilon 0.1,0.01 --lengths 4096,2^16
 """
 HEADINGS = (
     "σ",
@@ -44,6 +53,18 @@ HEADINGS = (
     "change (95%)",
     "k at the lengths",
 )
+SELECTOR_HEADINGS = (
+    "σ",
+    "tail mass",
+    "selector",
+    "law of k",
+    "C (95%)",
+    "keys at the lengths",
+    "bytes read per query",
+    "of exact top-k",
+    "index, bytes per key",
+)
+_SHOWN = 3
 
 
 class UsageError(ValueError):
@@ -60,8 +81,11 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     )
     names = [norm.name for norm in NORMS]
     parser.add_argument("results", type=Path, help="results file of a study")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--budget", metavar="LIST", help="cost, as the fixed k of every length: 64 or 64,256")
+    what.add_argument("--selectors", action="store_true", help="which selector reads least for a tail mass of epsilon")
     parser.add_argument(
-        "--budget", required=True, metavar="LIST", help="cost, as the fixed k of every length: 64 or 64,256"
+        "--epsilon", metavar="LIST", help="tail mass allowed, with --selectors: 0.1,0.01 (default: those of the file)"
     )
     parser.add_argument(
         "--lengths", metavar="LIST", help="your context lengths: 4096,2^14 (default: the n of the file)"
@@ -69,7 +93,7 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     parser.add_argument("--norm", metavar="LIST", help=f"of {', '.join(names)} (default: all)")
     parser.add_argument("--cost", choices=tuple(COSTS), help="equal sum of k, or of n*k (default: both)")
     parser.add_argument("--sigma", metavar="LAW", help="only series of this law of σ (default: all)")
-    parser.add_argument("--json", metavar="FILE", help="every C of every comparison as records; - is stdout")
+    parser.add_argument("--json", metavar="FILE", help="all that was compared as records; - is stdout")
     parser.set_defaults(run=run)
 
 
@@ -101,6 +125,18 @@ def _norms(text: str | None) -> list:
     return [names[name] for name in text.split(",")]
 
 
+def _epsilons(text: str | None, series: Sequence[Series]) -> list[float]:
+    if text is None:
+        return sorted({epsilon for one in series for epsilon in one.epsilons}, reverse=True)
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = [0.0]
+    if not all(0.0 < epsilon < 1.0 for epsilon in found):
+        raise UsageError(f"--epsilon is '{text}', allowed is a list of numbers between 0 and 1, such as 0.1,0.01")
+    return found
+
+
 def _chosen(series: Sequence[Series], law: str | None) -> list[Series]:
     measured = [s for s in series if s.cases]
     if law is None:
@@ -127,6 +163,102 @@ def _comparisons(series: Sequence[Series], arguments: argparse.Namespace) -> lis
     return [one for one in found if one is not None]
 
 
+def _choices(series: Sequence[Series], arguments: argparse.Namespace) -> list[Choice]:
+    """One per law of sigma (or head) and epsilon."""
+    for option in ("norm", "cost"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} goes with --budget: selectors are compared by tail mass and bytes read")
+    chosen = _chosen(series, arguments.sigma)
+    groups = side_by_side(chosen)
+    if not groups:
+        raise UsageError("the file has no VALID case of another selector than exact top-k (study --selectors)")
+    if arguments.epsilon is None and not any(one.epsilons for one in chosen):
+        raise UsageError("the file has no epsilon: say --epsilon, such as 0.1,0.01")
+    lengths = None if arguments.lengths is None else _lengths(arguments.lengths)
+    return [
+        cheapest(group, epsilon, lengths or sorted({case.n for one in group for case in one.cases}))
+        for group in groups
+        for epsilon in _epsilons(arguments.epsilon, group)
+    ]
+
+
+def _reach(need: Need) -> str:
+    if need.fit is None:
+        return "–"
+    low, high = need.fit.interval.low, need.fit.interval.high
+    return (
+        f"{need.fit.exponent:.3f} [{low:.3f}, {high:.3f}]" if math.isfinite(high - low) else f"{need.fit.exponent:.3f}"
+    )
+
+
+def _law(need: Need, lengths: Sequence[int]) -> str:
+    """As `asymptop study --k` takes it."""
+    alpha, exponent = need.law(lengths)
+    return f"{alpha:g}*n^{exponent:g}" if exponent else f"{math.ceil(alpha)}"
+
+
+def _selector_row(choice: Choice, need: Need) -> tuple[str, ...]:
+    spent = need.bytes_read(choice.lengths)
+    exact = None if choice.exact is None else sum(choice.exact.bytes_read(choice.lengths))
+    index = 0.0 if need.costs is None else need.costs.index_bytes_per_key(need.series.first.d)
+    return (
+        choice.title.removeprefix("σ = "),
+        f"{choice.epsilon:g}",
+        "score (exact top-k)" if need.selector == EXACT else need.selector,
+        _law(need, choice.lengths),
+        _reach(need),
+        ",".join(str(k) for k in need.budgets(choice.lengths)),
+        ", ".join(bytes_words(value) for value in spent),
+        "–" if not exact else share_words(sum(spent) / exact),
+        f"{index:g}",
+    )
+
+
+def print_choices(choices: Sequence[Choice], stream: TextIO) -> None:
+    """The three that read least, and exact top-k."""
+    lengths = ", ".join(power_of_two(n) for n in choices[0].lengths)
+    print(f"mean tail mass at n = {lengths}; the selector that reads least first\n", file=stream)
+    rows: list[tuple[str, ...]] = [SELECTOR_HEADINGS]
+    for choice in choices:
+        shown = [need for i, need in enumerate(choice.ranked) if i < _SHOWN or need.selector == EXACT]
+        rows += [_selector_row(choice, need) for need in shown]
+    _print_rows(rows, stream)
+    for choice in choices:
+        where = f"{choice.title}, tail mass {choice.epsilon:g}"
+        if choice.best is None:
+            print(f"{where}: no selector gets there at all lengths within the stored k.", file=stream)
+        elif choice.left_out:
+            print(
+                f"{where}: left out, not there within the stored k or without a formula: {', '.join(choice.left_out)}.",
+                file=stream,
+            )
+
+
+def selector_records(choices: Sequence[Choice]) -> list[dict]:
+    """One record per selector of every choice."""
+    return [
+        {
+            "sigma_law": need.series.first.sigma_law,
+            "head": need.series.first.head,
+            "epsilon": choice.epsilon,
+            "lengths": list(choice.lengths),
+            "selector": need.selector,
+            "alpha": need.law(choice.lengths)[0],
+            "C": need.law(choice.lengths)[1],
+            "C_low": None if need.fit is None or not math.isfinite(need.fit.interval.low) else need.fit.interval.low,
+            "C_high": None if need.fit is None or not math.isfinite(need.fit.interval.high) else need.fit.interval.high,
+            "k": need.budgets(choice.lengths),
+            "bytes_read": need.bytes_read(choice.lengths),
+            "index_bytes_per_key": None if need.costs is None else need.costs.index_bytes_per_key(need.series.first.d),
+            "best": need is choice.best,
+            "draws": need.series.draws,
+            "rows": need.series.rows,
+        }
+        for choice in choices
+        for need in choice.ranked
+    ]
+
+
 def _row(found: Comparison) -> tuple[str, ...]:
     best, reach = found.best, found.best_exponents
     fixed = int((found.exponents == 0).argmax())
@@ -148,14 +280,17 @@ def _row(found: Comparison) -> tuple[str, ...]:
     )
 
 
-def print_advice(comparisons: Sequence[Comparison], stream: TextIO) -> None:
-    lengths = ", ".join(power_of_two(n) for n in comparisons[0].lengths)
-    print(f"mean error over n = {lengths}; every law costs what the fixed k costs\n", file=stream)
-    rows = [HEADINGS, *(_row(one) for one in comparisons)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
+def _print_rows(rows: Sequence[tuple[str, ...]], stream: TextIO) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip(), file=stream)
     print(file=stream)
+
+
+def print_advice(comparisons: Sequence[Comparison], stream: TextIO) -> None:
+    lengths = ", ".join(power_of_two(n) for n in comparisons[0].lengths)
+    print(f"mean error over n = {lengths}; every law costs what the fixed k costs\n", file=stream)
+    _print_rows([HEADINGS, *(_row(one) for one in comparisons)], stream)
     if any(one.at_the_edge for one in comparisons):
         print("*: the last C that could be tried; a better one may lie beyond.", file=stream)
     left = sorted({c for one in comparisons for c in one.left_out})
@@ -191,17 +326,28 @@ def records(comparisons: Sequence[Comparison]) -> list[dict]:
     ]
 
 
+def _advice(arguments: argparse.Namespace) -> tuple[list[dict], Callable[[TextIO], None]]:
+    """Records of what was compared, and what prints the advice. Raises ResultsError, UsageError and BudgetError."""
+    with open_results(arguments.results) as results:
+        lines = group_series(results.cases)
+        if arguments.selectors:
+            choices = _choices(lines, arguments)
+            return selector_records(choices), partial(print_choices, choices)
+        if arguments.epsilon is not None:
+            raise UsageError("--epsilon goes with --selectors")
+        found = _comparisons(exact_series(lines), arguments)
+    if not found:
+        raise UsageError(f"{arguments.results}: no VALID case that holds the norm")
+    return records(found), partial(print_advice, found)
+
+
 def run(arguments: argparse.Namespace) -> int:
     try:
-        with open_results(arguments.results) as results:
-            found = _comparisons(group_series(results.cases), arguments)
+        found, show = _advice(arguments)
     except (ResultsError, UsageError, BudgetError) as error:
         print(f"asymptop advise: {error}", file=sys.stderr)
         return EXIT_USAGE
-    if not found:
-        print(f"asymptop advise: {arguments.results}: no VALID case that holds the norm", file=sys.stderr)
-        return EXIT_USAGE
-    text = json.dumps(records(found), indent=1) + "\n"
+    text = json.dumps(found, indent=1) + "\n"
     if arguments.json == "-":
         sys.stdout.write(text)
     elif arguments.json is not None:
@@ -210,5 +356,5 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as error:
             print(f"asymptop advise: --json {arguments.json}: {error.strerror}", file=sys.stderr)
             return 1
-    print_advice(found, sys.stderr if arguments.json == "-" else sys.stdout)
+    show(sys.stderr if arguments.json == "-" else sys.stdout)
     return EXIT_OK

@@ -16,12 +16,13 @@ from ..io.bench_reader import kind_of
 from ..io.output_target import check_no_input
 from ..io.precision_file import KIND, PrecisionResults, read_precision
 from ..io.reader import ResultsError, open_results
-from ..io.series import group_series, marked_simulated
+from ..io.series import exact_series, group_series, marked_simulated
 from ..report.extra_p import write_extra_p
 from ..report.inputs import judge_inputs, primary
 from ..report.page import Section, build_report, check_place, write_page
 from ..report.precision import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from ..report.scaling import Target
+from ..report.selectors import judge_selectors, render_selectors, selectors_section
 from .jobs import cost_section
 from .scaling import write_scaling
 
@@ -79,12 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
         claims = CLAIMS if arguments.claims is None else (*CLAIMS, *read_claims(arguments.claims))
         arithmetic = read_precision(arguments.precision) if arguments.precision is not None else None
         with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
-            series = group_series(results.cases)
+            lines = group_series(results.cases)
+            series = exact_series(lines)
             norms = read_attend(arguments.attend) if arguments.attend is not None else ()
-            judgements = judge((*primary(series), *marked_simulated(simulated), *norms), claims)
-            inputs = judge_inputs(series, claims)
+            judgements = judge((*primary(lines), *marked_simulated(simulated), *norms), claims)
+            inputs = judge_inputs(lines, claims)
             figures = render(series, arguments.figures, simulated)
-            more = _precision(arithmetic, arguments.figures, len(figures) + 1)
+            beside = judge_selectors(primary(lines))
+            drawn = render_selectors(lines, arguments.figures)
+            more = selectors_section(lines, beside, drawn, len(figures) + 1)
+            more += _precision(arithmetic, arguments.figures, len(figures) + len(drawn) + 1)
             more += cost_section(arguments.jobs, results.cases, judgements)
             write_page(arguments.output, build_report(results, series, judgements, figures, more, inputs))
             if arguments.extra_p is not None:
@@ -95,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         print(f"asymptop report: {error.filename or arguments.output}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
-    print_verdicts(judgements, sys.stdout)
+    print_verdicts((*judgements, *beside), sys.stdout)
     print(f"\nreport: {arguments.output}")
     if arguments.figures is not None:
         print(f"figures: {arguments.figures}")

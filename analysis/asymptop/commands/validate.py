@@ -11,7 +11,7 @@ from math import hypot, isfinite
 from pathlib import Path
 
 from ..io.bench_reader import kind_of
-from ..io.reader import Case, ResultsError, open_results
+from ..io.reader import EXACT, Case, ResultsError, open_results
 from ..io.row_checks import CHECKS, faults_of
 from ..io.series import SIMULATED
 from ..theory import laws
@@ -96,6 +96,8 @@ def _expected(row: dict[str, str], where: str) -> Expected:
 
 def why_not_comparable(case: Case) -> str:
     """Why independent N(0, sigma^2) logits do not describe the rows of a case; empty where they do."""
+    if case.selector != EXACT:
+        return "its keys are not those of exact top-k"
     if case.input == SIMULATED:
         return ""
     if case.input != "gaussian":

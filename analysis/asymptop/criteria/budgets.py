@@ -113,7 +113,7 @@ def _equal_cost(sizes: tuple[float, ...], exponent: float, fixed_k: float, cost:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """A length between two measured n: the curves and the weight of the second."""
 
     first: int
@@ -121,7 +121,7 @@ class _Place:
     share: float
 
 
-def _places(sizes: Sequence[int], lengths: Sequence[int]) -> list[_Place]:
+def places(sizes: Sequence[int], lengths: Sequence[int]) -> list[Place]:
     logs = np.log(np.array(sizes, dtype=float))
     places = []
     for length in lengths:
@@ -131,10 +131,10 @@ def _places(sizes: Sequence[int], lengths: Sequence[int]) -> list[_Place]:
             )
         second = int(np.searchsorted(sizes, length))
         if sizes[second] == length:
-            places.append(_Place(second, second, 0.0))
+            places.append(Place(second, second, 0.0))
             continue
         share = (np.log(length) - logs[second - 1]) / (logs[second] - logs[second - 1])
-        places.append(_Place(second - 1, second, float(share)))
+        places.append(Place(second - 1, second, float(share)))
     return places
 
 
@@ -162,7 +162,7 @@ def _resampled(curve: ErrorCurve, k: Array, position: int) -> Array:
     return np.concatenate([mean[None], np.maximum(stretched, 0.0)])
 
 
-def _errors(curves: Sequence[ErrorCurve], places: Sequence[_Place], lengths: Array, k: Array) -> Array:
+def _errors(curves: Sequence[ErrorCurve], places: Sequence[Place], lengths: Array, k: Array) -> Array:
     """(1 + resamples, C): the mean error over the lengths. `k` is (length, C)."""
     total = np.zeros((1 + RESAMPLES, k.shape[1]))
     for index, place in enumerate(places):
@@ -187,13 +187,13 @@ def compare_laws(
         return None
     sizes = [case.n for case in series.cases]
     wanted = np.array(sorted(lengths or sizes), dtype=float)
-    places = _places(sizes, [int(n) for n in wanted])
+    found = places(sizes, [int(n) for n in wanted])
     if fixed_k < 1 or fixed_k >= wanted.min():
         raise BudgetError(f"a budget of k = {fixed_k:g} is outside 1 to the shortest length, {int(wanted.min())}")
     alpha = np.array([equal_cost(wanted, float(c), fixed_k, cost) for c in EXPONENTS])
     keys = np.minimum(alpha[None, :] * wanted[:, None] ** EXPONENTS[None, :], wanted[:, None])
     # Less than one key cannot be kept; a k beyond the stored ones has no measured error.
-    errors = _errors([error_curve(c, norm) for c in series.cases], places, wanted, keys)
+    errors = _errors([error_curve(c, norm) for c in series.cases], found, wanted, keys)
     usable = np.isfinite(errors[0]) & (keys.min(axis=0) >= 1.0)
     if not usable[_FIXED]:
         raise BudgetError(f"a budget of k = {fixed_k:g} is beyond the k stored for {series.title}")

@@ -12,10 +12,12 @@ from ..fits.exponents import PowerFit, Slope
 from ..fits.lines import Line, power_laws
 from ..fits.models import Comparison
 from ..fits.quantities import Parameter, Quantity
+from ..io.reader import EXACT
 from ..io.series import SIMULATED_MARK, Series
 from ..theory.laws import PHASES, Regime
 from ..theory.statistics import Array, Interval
 
+ALL_BUT_EXACT = ("all",)
 NO_INTERVAL = Interval(float("nan"), float("nan"))
 
 
@@ -63,7 +65,8 @@ class Claim:
     series: one line per k law, epsilon or threshold, with the C of k = alpha n^C where there is one. `claimed_exponent`
     and `limit_exponent` are functions of C: what the source says, and what i.i.d. Gaussian logits give as n grows.
     `claimed_in_phase` and `limit_in_phase` take (C, regime) instead, where c of sigma = c sqrt(log n) matters too, and
-    return None where they say nothing. Exponents are powers of n, or of log n by `scale`.
+    return None where they say nothing. Exponents are powers of n, or of log n by `scale`. `selectors` are those that
+    the claim is about, or ALL_BUT_EXACT; `score` is exact top-k.
     `closed_form(n, k or epsilon or threshold, sigma)` is the prediction, which broadcasts over sigma.
     """
 
@@ -89,6 +92,13 @@ class Claim:
     claimed_value: Callable[[Regime], float] | None = None
     ratio_margin: float = 0.02
     lines_needed: str = "k law of the form α n^C with 0 < C < 1"
+    selectors: tuple[str, ...] = (EXACT,)
+
+    def is_about(self, series: Series) -> bool:
+        """Whether the series keeps the keys that the claim speaks of."""
+        if self.selectors == ALL_BUT_EXACT:
+            return series.selector != EXACT
+        return series.selector in self.selectors
 
     @property
     def subject(self) -> Quantity:

@@ -75,6 +75,32 @@ PRECISION_AGAINST_N = _text("""
     are those of p/Σp. Line styles are orders of the sum: solid one after another, dashed in blocks, dotted in pairs.
     An ∞ at the top: in some rows nothing is left, so that the factor is infinite. Errors below the axis are not shown.
 """)
+SELECTORS = _text("""
+    Attention methods differ in which keys a query reads. Each line below keeps other keys of the same rows; “score” is
+    exact top-k, which no choice of as many keys can beat. Regret is what a selector drops beyond that, recall the share
+    of the best set that it keeps. Bytes and operations are per query and head, from the formulas in the last table with
+    two-byte keys and values: they count what must be read, and time on a machine is something else. The sentences give
+    all rows one budget, so that their mean tail mass is ε; k_ε is what each row needs by itself, on average.
+""")
+SELECTORS_NO_ORDER = _text("""
+    Made keys have no order: neighbours are as unlike as any two, so that windows and pages find little here. Judge
+    those on the queries and keys of a model (study --input).
+""")
+SELECTORS_AGAINST_KEPT = _text("""
+    Tail mass against the keys that are really kept, at the largest n; open markers are the keys that the file's ε
+    take, where they lie beyond the stored k. The black line is exact top-k: nothing can lie below it, and the
+    distance to it is the regret. Grey: 1 − k/n, what keys at random give.
+""")
+SELECTORS_K_EPSILON = _text("""
+    Keys that a row needs for a tail mass of at most ε, by selector; a row of panels is one ε. Black: exact top-k, the
+    fewest. A line parallel to the grey k = n needs a fixed share of the context.
+""")
+SELECTORS_AGAINST_BYTES = _text("""
+    Tail mass against the bytes that a query reads at the largest n: index, keys and values. Lower and further left
+    is better. What a selector reads before it keeps a key is where its line begins; exact top-k (black) reads every
+    key. Open markers lie beyond the stored k. Selectors without a formula are left out, and so is the left, where
+    all drop nearly everything.
+""")
 PRECISION_EXPLAINED = _text("""
     Rows of independent N(0, σ²) logits, made in fp64 and turned into weights p stage by stage, each result rounded
     correctly to the stage's format (logits, differences to the largest, exponentials, their sum Z, stored p; a format
@@ -105,6 +131,7 @@ PROJECTION = _text("""
     were measured, at smaller n. Its assumptions are listed beside it.
 """)
 
+SELECTORS_SPREAD = "Means over draws, with one standard error."
 BARS = "Markers are means over draws with one standard error."
 BAND = "Lines are medians over heads with the band from 10% to 90% of heads."
 EXPECTED = "Dashed lines are what i.i.d. Gaussian logits give at finite n, averaged over the measured σ of every row."

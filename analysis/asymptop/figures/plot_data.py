@@ -120,14 +120,20 @@ def positive(values: Array) -> Array:
 
 
 def draw_curve(
-    axes: Axes, curve: Curve, colour: str, marker: str, logarithmic: bool = True, joined: bool = True
+    axes: Axes,
+    curve: Curve,
+    colour: str,
+    marker: str,
+    logarithmic: bool = True,
+    joined: bool = True,
+    stroke: str | tuple = "-",
 ) -> None:
-    """Markers with bars of one standard error on the dashed expectation, or joined where nothing is expected;
-    over heads, the median and its band."""
+    """Markers with bars of one standard error on the dashed expectation, or joined by `stroke` where nothing is
+    expected; over heads, the median and its band."""
     prepare = positive if logarithmic else np.asarray
     value = prepare(curve.value)
     if curve.heads > 1:
-        axes.plot(curve.x, value, color=colour, marker=marker, zorder=3)
+        axes.plot(curve.x, value, color=colour, marker=marker, linestyle=stroke, zorder=3)
         if len(curve.x) == 1:
             axes.vlines(curve.x, prepare(curve.low), prepare(curve.high), color=colour, linewidth=3, alpha=0.35)
         for edge in (curve.low, curve.high):
@@ -142,7 +148,7 @@ def draw_curve(
         axes.errorbar(
             curve.x,
             value,
-            linestyle="none" if not joined or np.isfinite(curve.expected).all() else "-",
+            linestyle="none" if not joined or np.isfinite(curve.expected).all() else stroke,
             yerr=[np.nan_to_num(low), np.nan_to_num(curve.high - curve.value)],
             color=colour,
             marker=marker,

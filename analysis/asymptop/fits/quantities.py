@@ -194,6 +194,11 @@ EXCEEDANCE = Quantity(
     _exceedance,
     dataset="count_p_above",
 )
+REGRET = Quantity(
+    "regret", "tail mass beyond the best set's", r"\tau - \tau_{\rm best}", "total variation", _at_k("regret")
+)
+RECALL = Quantity("recall", "share of the best set that is kept", "", "", _at_k("recall"))
+KEPT = Quantity("kept", "keys that are kept", "", "", _at_k("kept"))
 P_MAX = Quantity(
     "p_max",
     "largest entry",
@@ -218,7 +223,8 @@ QUANTITIES: dict[str, Quantity] = {
 ERRORS = (TAIL_MASS, ROW_L2_ERROR, ROW_LINF_ERROR, FROBENIUS_OVER_N)
 
 
-AT_K = (*ERRORS, SPECTRAL_OVER_N, OUTPUT_ERROR)
+OF_SELECTORS = (REGRET, RECALL, KEPT)
+AT_K = (*ERRORS, SPECTRAL_OVER_N, OUTPUT_ERROR, *OF_SELECTORS)
 AT_THRESHOLD = (COUNT_P_ABOVE, SHARE_ABOVE, EXCEEDANCE)
 
 

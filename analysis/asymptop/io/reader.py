@@ -94,6 +94,9 @@ DATA = {
 OPTIONAL_DATA = {
     name: ("draw", "row", "k") for name in ("output_error", "output_error_relative", "k_counted", "k_counted_bound")
 }
+OF_SELECTORS = {name: ("draw", "row", "k") for name in ("kept", "regret", "recall")}
+# Exact top-k, whose cases say nothing of a selector.
+EXACT = "score"
 
 
 class ResultsError(Exception):
@@ -132,6 +135,7 @@ class Case:
     check_tolerance: Array
     _group: h5py.Group = field(repr=False)
     _kept: dict[Hashable, Array] = field(default_factory=dict, repr=False)
+    selector: str = EXACT  # which keys are kept, as `study --selectors` has it
 
     def has(self, name: str) -> bool:
         return name in self._group
@@ -190,6 +194,11 @@ class Results:
     provenance: dict[str, str | int | float]
     cases: tuple[Case, ...]
     _file: h5py.File = field(repr=False)
+
+    @property
+    def exact(self) -> tuple[Case, ...]:
+        """The cases of exact top-k; those of other selectors stand beside them in `cases`."""
+        return tuple(case for case in self.cases if case.selector == EXACT)
 
     def __enter__(self) -> Results:
         return self
@@ -287,7 +296,8 @@ def _check_consistency(case: Case, where: str) -> None:
 
 
 def _read_case(group: h5py.Group, where: str) -> Case:
-    attributes = _attributes(group, {str: CASE_TEXT, int: CASE_INTEGERS, float: CASE_NUMBERS}, where)
+    texts = CASE_TEXT + ["selector"] * ("selector" in group.attrs)
+    attributes = _attributes(group, {str: texts, int: CASE_INTEGERS, float: CASE_NUMBERS}, where)
     if attributes["verdict"] not in ("VALID", "INVALID"):
         raise ResultsError(f"{where}: verdict is '{attributes['verdict']}', expected VALID or INVALID")
     if attributes["n"] < 1 or attributes["draws"] < 1 or attributes["rows"] < 1:
@@ -300,7 +310,8 @@ def _read_case(group: h5py.Group, where: str) -> Case:
             raise ResultsError(
                 f"{where}: '{name}' has {lengths[name]} entries but {attribute} = {attributes[attribute]}"
             )
-    for name, dimensions in DATA.items():
+    selector = attributes.get("selector", EXACT)
+    for name, dimensions in (DATA if selector == EXACT else DATA | OF_SELECTORS).items():
         _check_dimensions(name, _dataset(group, name, where), dimensions, lengths, held, where)
     for name, dimensions in OPTIONAL_DATA.items():
         if name in group:
@@ -332,6 +343,7 @@ def _read_case(group: h5py.Group, where: str) -> Case:
         **{name: scales[name] for name in ("k", "epsilon", "threshold", "k_law", "check")},
         **{name: group[name][()] for name in ("k_of_law", "threshold_value", "check_residual", "check_tolerance")},
         _group=group,
+        selector=selector,
     )
     _check_consistency(case, where)
     return case

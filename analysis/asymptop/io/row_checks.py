@@ -12,7 +12,7 @@ import numpy as np
 
 from ..theory import laws
 from ..theory.statistics import Array
-from .reader import Case
+from .reader import EXACT, Case
 
 TOLERANCE = 5e-5
 # A tail below this is the difference that rounding leaves.
@@ -107,15 +107,16 @@ def errors(case: Case) -> Faults:
     ended = case.k[None, None, :] >= seen
     if np.any(np.where(ended, np.maximum(tau, l2), 0.0) != 0.0):
         yield "errors at k = n: not exactly 0"
-    if case.k[0] == 1:
+    if case.k[0] == 1 and case.selector == EXACT:
         yield from _holds("tail_mass at k = 1 is 1 - p_max", np.abs(tau[:, :, 0] - (1.0 - case.values("p_max"))))
 
 
 def quantiles(case: Case) -> Faults:
     """k_epsilon is where tail_mass crosses epsilon; count_p_above is at most 1/t, and 0 exactly where p_max <= t."""
     tau, needed = case.values("tail_mass").astype(float), case.values("k_epsilon")
+    kept = case.k[None, None, :] if case.selector == EXACT else case.values("kept")
     for column, epsilon in enumerate(case.epsilon.tolist()):
-        enough = case.k[None, None, :] >= needed[:, :, column, None]
+        enough = kept >= needed[:, :, column, None]
         wrong = np.where(enough, tau - epsilon, epsilon - tau) / epsilon
         yield from _holds(f"k_epsilon at {epsilon:g} against tail_mass", wrong)
     counts, largest = case.values("count_p_above"), case.values("p_max")
@@ -126,6 +127,19 @@ def quantiles(case: Case) -> Faults:
             yield f"count_p_above({text}): not positive exactly where p_max > t"
 
 
+def selection(case: Case) -> Faults:
+    """Of another selector than exact top-k: 0 <= regret <= tail_mass, recall is a share, and the keys that are kept are
+    some of the row's, more of them at larger k."""
+    if case.selector == EXACT:
+        return
+    regret, recall, kept = case.values("regret"), case.values("recall"), case.values("kept")
+    yield from _holds("0 <= regret", -regret)
+    yield from _holds("regret <= tail_mass", regret - case.values("tail_mass"))
+    yield from _holds("0 <= recall <= 1", np.maximum(-recall, recall - 1.0))
+    if np.any(kept < 1) or np.any(kept > case.values("row_n")[:, :, None]) or np.any(np.diff(kept, axis=2) < 0):
+        yield "kept: below 1, over row_n or falling with k"
+
+
 CHECKS: tuple[Callable[[Case], Faults], ...] = (
     verdict,
     laws_of_case,
@@ -133,6 +147,7 @@ CHECKS: tuple[Callable[[Case], Faults], ...] = (
     entries,
     errors,
     quantiles,
+    selection,
 )
 
 

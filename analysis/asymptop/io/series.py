@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..theory import laws
-from .reader import Case, ResultsError
+from .reader import EXACT, Case, ResultsError
 
 # What two cases must share to be points of one line, with the word used for it in titles.
 _IDENTITY = {
@@ -20,6 +20,7 @@ _IDENTITY = {
     "self_key": "self",
     "mask": "mask",
     "seed": "seed",
+    "selector": "selector",
 }
 
 # Inputs whose rows have Gaussian logits: measured over keys, or simulated without them.
@@ -39,6 +40,12 @@ class Series:
     invalid: tuple[Case, ...]
     regime: laws.Regime
     title: str
+    exact: Series | None = None  # of another selector: the line of exact top-k over the same rows
+
+    @property
+    def selector(self) -> str:
+        """Which keys are kept, as `study --selectors` has it; `score` is exact top-k."""
+        return str(self.identity["selector"])
 
     @property
     def first(self) -> Case:
@@ -57,9 +64,12 @@ class Series:
     def predictable(self) -> bool:
         """Whether i.i.d. Gaussian logits may describe the rows: the query is not among the keys, nothing is masked.
 
-        Those of other inputs are only nearly Gaussian, or not at all: the expectation is used where it fits.
+        Those of other inputs are only nearly Gaussian, or not at all: the expectation is used where it fits. It is that
+        of exact top-k.
         """
-        return self.synthetic and self.first.mask == "none" and self.first.self_key == "exclude"
+        return (
+            self.selector == EXACT and self.synthetic and self.first.mask == "none" and self.first.self_key == "exclude"
+        )
 
     @property
     def k_laws(self) -> tuple[str, ...]:
@@ -101,6 +111,8 @@ def _title(identity: dict[str, str | int], varying: set[str], plain: bool) -> st
     for name in ("d", "row_sigma", "weights", "self_key", "mask", "seed"):
         if name in varying:
             parts.append(f"{_IDENTITY[name]} = {identity[name]}")
+    if identity["selector"] != EXACT:
+        parts.append(str(identity["selector"]))
     return ", ".join(parts)
 
 
@@ -110,10 +122,10 @@ def marked_simulated(series: Sequence[Series]) -> tuple[Series, ...]:
 
 
 def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:
-    """Cases as lines in n: one Series per input, law of sigma, head dimension, mask and seed.
+    """Cases as lines in n: one Series per input, law of sigma, head dimension, mask, seed and selector.
 
-    Gaussian inputs come first, by sigma at their largest n; heads of one file stay together. Raises ResultsError where
-    two cases of a line have the same n.
+    Exact top-k comes first; among its lines Gaussian inputs, by sigma at their largest n; heads of one file stay
+    together. Raises ResultsError where two cases of a line have the same n.
     """
     groups: dict[tuple, list[Case]] = defaultdict(list)
     for case in cases:
@@ -136,8 +148,11 @@ def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:
                 _title(identity, varying, plain=True),
             )
         )
+    exact = {rows_of(s): s for s in series if s.selector == EXACT}
+    series = [s if s.selector == EXACT else replace(s, exact=exact.get(rows_of(s))) for s in series]
     series.sort(
         key=lambda s: (
+            s.selector != EXACT,
             not s.synthetic,
             s.first.input != "gaussian",
             s.first.input,
@@ -147,6 +162,16 @@ def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:
         )
     )
     return tuple(series)
+
+
+def rows_of(series: Series) -> tuple:
+    """What lines of several selectors share."""
+    return tuple(value for name, value in series.identity.items() if name != "selector")
+
+
+def exact_series(series: Sequence[Series]) -> tuple[Series, ...]:
+    """The lines of exact top-k, which is what claims and figures are about unless they name another selector."""
+    return tuple(one for one in series if one.selector == EXACT)
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,7 +98,7 @@ def build_report(
         figures_section(figures),
         *(Markup(section.body) for section in more),
         fits_section(series),
-        checks_section(results.cases),
+        checks_section(results.exact or results.cases),
         provenance_section(results),
     )
     return page(results.path.name, sections)

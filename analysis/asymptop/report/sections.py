@@ -61,15 +61,18 @@ def _striking_number(judgements: Sequence[Judgement]) -> str:
 
 
 def summary_section(results: Results, series: Sequence[Series], judgements: Sequence[Judgement]) -> Markup:
-    valid = [c for c in results.cases if c.valid]
-    sizes = sorted({c.n for c in results.cases})
+    cases = results.exact or results.cases
+    valid = [c for c in cases if c.valid]
+    sizes = sorted({c.n for c in cases})
     extent = power_of_two(sizes[0]) if len(sizes) == 1 else f"{power_of_two(sizes[0])} to {power_of_two(sizes[-1])}"
-    draws = sorted({c.draws for c in results.cases})
+    draws = sorted({c.draws for c in cases})
     rows = sum(c.draws * c.rows for c in valid)
-    invalid = len(results.cases) - len(valid)
-    what = _listed([s.title for s in series]) if len(series) <= 8 else f"{len(series)} series"
+    invalid = len(cases) - len(valid)
+    what = _listed([s.title for s in series]) if 0 < len(series) <= 8 else f"{len(series)} series"
+    if not series:
+        what = "none of exact top-k, which claims and figures are about"
     data = (
-        f"{len(results.cases)} case{'s' if len(results.cases) != 1 else ''} with n from {extent}, "
+        f"{len(cases)} case{'s' if len(cases) != 1 else ''} with n from {extent}, "
         f"{draws[0] if len(draws) == 1 else f'{draws[0]} to {draws[-1]}'} independent draws each and {rows:,} "
         "measured rows in "
         f"all: {what}."
@@ -185,11 +188,12 @@ def provenance_section(results: Results) -> Markup:
         ),
         ("MPI, HDF5", f"{facts['mpi_version']}, {facts['hdf5_version']}"),
     ]
-    seconds = sum(float(c.attributes["seconds_total"]) for c in results.cases)
+    cases = results.exact or results.cases
+    seconds = sum(float(c.attributes["seconds_total"]) for c in cases)
     how = sorted(
         {
             f"{c.attributes['keys']} keys, {c.attributes['merge']} merge, {c.attributes['path']} path"
-            for c in results.cases
+            for c in cases
         }
     )
     entries += [("Computed by", "; ".join(how)), ("Time", f"{seconds:.3g} s over all cases, slowest rank")]

@@ -1,0 +1,192 @@
+"""Which selector reads least for a tail mass of at most epsilon: one budget for all rows of a length, and its law."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..fits.exponents import FitError, Point, PowerFit, fit_power
+from ..io.reader import EXACT, Case
+from ..io.series import Series
+from ..theory.costs import Costs, costs_of, page_of
+from ..theory.statistics import Array
+from .budgets import BudgetError, places
+
+_GRID = 512
+
+
+def _row_curves(case: Case) -> tuple[Array, Array]:
+    """(draw, row, point) each: logarithms of keys kept and of the tail mass there, in ascending keys. Points are those
+    of the stored k and (k_epsilon, epsilon); where nothing is dropped there is no logarithm, and NaN."""
+    tail = case.values("tail_mass").astype(float)
+    kept = np.broadcast_to(case.k, tail.shape) if case.selector == EXACT else case.values("kept")
+    needed = case.values("k_epsilon")
+    keys = np.concatenate([kept, needed], axis=2).astype(float)
+    masses = np.concatenate([tail, np.broadcast_to(case.epsilon, needed.shape)], axis=2)
+    # At equal keys the larger tail mass: k_epsilon leaves at most epsilon.
+    order = np.lexsort((masses, keys), axis=2)
+    keys, masses = np.take_along_axis(keys, order, 2), np.take_along_axis(masses, order, 2)
+    dropped = (masses > 0.0) & (keys < case.values("row_n")[:, :, None])
+    with np.errstate(divide="ignore"):
+        return np.where(dropped, np.log(keys), np.nan), np.where(dropped, np.log(masses), np.nan)
+
+
+def _on_grid(log_keys: Array, log_masses: Array, grid: Array) -> Array:
+    """Tail mass of one row at the logarithms of keys of a grid: straight between its points and beyond the last."""
+    known = np.isfinite(log_keys)
+    x, y = log_keys[known], np.minimum.accumulate(log_masses[known])
+    if not len(x):
+        return np.zeros(len(grid))
+    values = np.interp(grid, x, y)
+    before = np.flatnonzero(x < x[-1] - 1e-9)
+    if len(before):
+        slope = (y[-1] - y[before[-1]]) / (x[-1] - x[before[-1]])
+        values = np.where(grid > x[-1], y[-1] + slope * (grid - x[-1]), values)
+    return np.exp(values)
+
+
+def keys_for(case: Case, epsilon: float) -> Array | None:
+    """(draw,): keys kept where the mean tail mass over the rows of a draw is epsilon, one budget for all of them.
+
+    None for an epsilon that neither the stored k nor the epsilons of the case reach.
+    """
+    found = case.kept(("keys for", epsilon), lambda: _keys_for(case, epsilon))
+    return found if len(found) else None
+
+
+def _keys_for(case: Case, epsilon: float) -> Array:
+    """Empty where there is no answer."""
+    if not len(case.k):
+        return np.empty(0)
+    largest = float(case.k[-1]) if case.selector == EXACT else float(case.values("kept")[:, :, -1].max())
+    inside = len(case.epsilon) > 0 and epsilon >= float(np.min(case.epsilon)) * (1.0 - 1e-9)
+    grid = np.linspace(0.0, math.log(case.n), _GRID)
+    log_keys, log_masses = _row_curves(case)
+    seen = np.log(case.values("row_n").astype(float))
+    found = []
+    for draw in range(case.draws):
+        rows = [
+            np.where(grid >= seen[draw, row] - 1e-12, 0.0, _on_grid(log_keys[draw, row], log_masses[draw, row], grid))
+            for row in range(case.rows)
+        ]
+        mean = np.mean(rows, axis=0)
+        first = int(np.argmax(mean <= epsilon))
+        at = grid[first]
+        if first > 0 and mean[first] > 0.0:
+            share = math.log(mean[first - 1] / epsilon) / math.log(mean[first - 1] / mean[first])
+            at = grid[first - 1] + share * (grid[first] - grid[first - 1])
+        keys = math.exp(at)
+        if not inside and keys > largest * (1.0 + 1e-9):
+            return np.empty(0)
+        found.append(keys)
+    return np.array(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Need:
+    """The keys of one selector at each measured n that gets to epsilon; the fit alpha n^C where two n allow one."""
+
+    series: Series
+    epsilon: float
+    points: tuple[Point, ...]
+    costs: Costs | None
+
+    @property
+    def selector(self) -> str:
+        return self.series.selector
+
+    @cached_property
+    def fit(self) -> PowerFit | None:
+        try:
+            return fit_power(self.points)
+        except FitError:
+            return None
+
+    def _whole(self, keys: float, n: float) -> int:
+        """A number of keys that is read: whole pages, no more than there are."""
+        page = page_of(self.selector)
+        return min(int(n), page * math.ceil(keys / page - 1e-9))
+
+    def keys_at(self, lengths: Sequence[int]) -> list[float]:
+        """Between two measured n on the line through both, in logarithms. Raises BudgetError beyond them."""
+        sizes = [point.n for point in self.points]
+        logs = [math.log(point.mean) for point in self.points]
+        return [
+            math.exp((1.0 - place.share) * logs[place.first] + place.share * logs[place.second])
+            for place in places(sizes, lengths)
+        ]
+
+    def law(self, lengths: Sequence[int]) -> tuple[float, float]:
+        """(alpha, C), as they are printed: C of the fit over all n to three digits, 0 for a single n; alpha to four,
+        so that no length gets fewer keys than it needs."""
+        exponent = round(self.fit.exponent, 3) if self.fit is not None else 0.0
+        needed = self.keys_at(lengths)
+        alpha = max(k / n**exponent for k, n in zip(needed, lengths, strict=True))
+        unit = 10.0 ** (math.floor(math.log10(alpha)) - 3)
+        return float(f"{math.ceil(alpha / unit - 1e-6) * unit:.4g}"), exponent
+
+    def budgets(self, lengths: Sequence[int]) -> list[int]:
+        """Keys of that law at each length."""
+        alpha, exponent = self.law(lengths)
+        return [self._whole(alpha * n**exponent, n) for n in lengths]
+
+    def bytes_read(self, lengths: Sequence[int]) -> list[float]:
+        """Per query and head at each length; infinite without formulas."""
+        if self.costs is None:
+            return [math.inf] * len(lengths)
+        d = self.series.first.d
+        return [self.costs.bytes_read(n, d, k) for n, k in zip(lengths, self.budgets(lengths), strict=True)]
+
+
+def need_of(series: Series, epsilon: float) -> Need | None:
+    """None where no n gets to epsilon within the stored k."""
+    found = [(case.n, keys_for(case, epsilon)) for case in series.cases]
+    points = tuple(Point(n, keys) for n, keys in found if keys is not None)
+    return Need(series, epsilon, points, costs_of(series.selector)) if points else None
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Selectors over the same rows that get to epsilon at all lengths, by the mean of the bytes that they read."""
+
+    title: str
+    epsilon: float
+    lengths: tuple[int, ...]
+    ranked: tuple[Need, ...]
+    left_out: tuple[str, ...]  # what does not get there, or has no formulas
+
+    @property
+    def exact(self) -> Need | None:
+        return next((need for need in self.ranked if need.selector == EXACT), None)
+
+    @property
+    def best(self) -> Need | None:
+        return self.ranked[0] if self.ranked else None
+
+
+def _title(members: Sequence[Series]) -> str:
+    return next((one.title for one in members if one.selector == EXACT), members[0].title.rsplit(", ", 1)[0])
+
+
+def cheapest(members: Sequence[Series], epsilon: float, lengths: Sequence[int]) -> Choice:
+    """`members`: one series per selector. Raises BudgetError where a length is beyond all measured n."""
+    asked = tuple(sorted(lengths))
+    known = [case.n for one in members for case in one.cases]
+    places([min(known), max(known)] if known else [0], asked)
+    ranked, left_out = [], []
+    for one in members:
+        need = need_of(one, epsilon) if one.cases else None
+        try:
+            spent = math.inf if need is None else sum(need.bytes_read(asked))
+        except BudgetError:  # it gets there at some n alone
+            spent = math.inf
+        if need is None or math.isinf(spent):
+            left_out.append(one.selector)
+        else:
+            ranked.append((spent, need))
+    ranked.sort(key=lambda pair: pair[0])
+    return Choice(_title(members), epsilon, asked, tuple(need for _, need in ranked), tuple(left_out))

@@ -1,0 +1,171 @@
+"""What a selector costs per query and head, as formulas of n, d and the keys that it keeps.
+
+Elements of keys and values take two bytes; a multiplication with its addition is two operations. `index` is what is
+stored per key beside keys and values, `read` is what one query reads (index, keys and values), `flops` what it
+computes: the selection, then the attention over the kept keys. The formulas are evaluated as they are printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from . import laws
+
+EXACT = "score"
+_NAMES = ("n", "d", "k", "page", "block", "r", "width")
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """Texts in n, d, k and the selector's own parameters."""
+
+    index: str
+    read: str
+    flops: str
+    note: str = ""
+
+
+_KEPT = "4*k*d"
+_ALL_SCORES = Formulas("0", "2*n*d + 2*k*d", "2*n*d + 2*k*d", "reads every key")
+_BLIND = Formulas("4", _KEPT, _KEPT, "the order is known before the query")
+# In the order in which tables and figures name them, as `study --selectors` does.
+FORMULAS: dict[str, Formulas] = {
+    EXACT: _ALL_SCORES,
+    "window": Formulas("0", _KEPT, _KEPT),
+    "random": Formulas("0", _KEPT, _KEPT),
+    "quest": Formulas(
+        "4*d/page", "4*n*d/page + 4*k*d", "4*n*d/page + 4*k*d", "index: least and largest of each channel per page"
+    ),
+    "block-mean": Formulas("2*d/block", "2*n*d/block + 4*k*d", "2*n*d/block + 4*k*d", "index: mean key of each block"),
+    "block-max": Formulas(
+        "0",
+        _ALL_SCORES.read,
+        _ALL_SCORES.flops,
+        "an oracle without an index: every key is read to find the best blocks",
+    ),
+    "quantised": Formulas("width", "n*width + 4*k*d", "2*n*d + 4*k*d", "index: a narrow copy of the keys"),
+    "sparq": Formulas("2*d", "2*n*r + 4*k*d", "2*n*r + 4*k*d", "index: the keys again, channel by channel"),
+    "loki": Formulas("0", "2*n*r + 4*k*d", "2*n*r + 2*d^2 + 4*k*d", "keys are stored rotated to their principal axes"),
+    "key-norm": _BLIND,
+    "key-diff": _BLIND,
+}
+_DEFAULTS = {
+    "quest": {"page": "16"},
+    "block-mean": {"block": "64"},
+    "block-max": {"block": "128"},
+    "quantised": {"format": "int8"},
+    "sparq": {"r": "d/8"},
+    "loki": {"r": "d/4"},
+}
+# Bytes per key of a copy in that format: with a scale of four bytes per vector where it has one.
+WIDTHS = {"fp32": "4*d", "bf16": "2*d", "fp8": "d + 4", "int8": "d + 4", "int4": "d/2 + 4"}
+
+
+def parameters_of(selector: str) -> tuple[str, dict[str, str]]:
+    """Name and parameters of a selector as `study --selectors` takes it, with those that it leaves out."""
+    name, *parts = selector.split(":")
+    given = (part.partition("=") for part in parts)
+    return name, _DEFAULTS.get(name, {}) | {
+        key if mark else "format": value if mark else key for key, mark, value in given
+    }
+
+
+def order_of(selector: str) -> tuple[int, str]:
+    """For sorting: exact top-k, the others as FORMULAS has them, then those without formulas."""
+    names = list(FORMULAS)
+    name = selector.split(":")[0]
+    return (names.index(name) if name in names else len(names), selector)
+
+
+def page_of(selector: str) -> int:
+    """Keys that are read together."""
+    _, parameters = parameters_of(selector)
+    return int(parameters.get("page", parameters.get("block", "1")))
+
+
+@lru_cache(maxsize=256)
+def _formula(text: str) -> Callable[..., float]:
+    return laws.formula(text, _NAMES, {})
+
+
+def _channels(text: str, d: int) -> float:
+    share = text.removeprefix("d/")
+    return float(d if text == "d" else max(1, d // int(share)) if share != text else int(text))
+
+
+def _words(text: str, parameters: Mapping[str, str]) -> str:
+    if "width" in text:
+        width = WIDTHS[parameters["format"]]
+        text = text.replace("n*width", f"({width})*n" if "+" in width else f"{width}*n").replace("width", width)
+    return text.replace("*", "·")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of one selector: formulas in words, and their values."""
+
+    selector: str
+    parameters: Mapping[str, str]
+    formulas: Formulas
+
+    def _value(self, text: str, n: float, d: int, k: float) -> float:
+        numbers = {name: float(self.parameters.get(name, "1")) for name in ("page", "block")}
+        channels = _channels(self.parameters.get("r", "d"), d)
+        width = 0.0
+        if "format" in self.parameters:
+            width = float(_formula(WIDTHS[self.parameters["format"]])(n, d, k, 1.0, 1.0, channels, 0.0))
+        return float(_formula(text)(n, float(d), k, numbers["page"], numbers["block"], channels, width))
+
+    def index_bytes_per_key(self, d: int) -> float:
+        return self._value(self.formulas.index, 1.0, d, 1.0)
+
+    def bytes_read(self, n: float, d: int, k: float) -> float:
+        """Per query and head, with k keys kept."""
+        return self._value(self.formulas.read, n, d, k)
+
+    def flops(self, n: float, d: int, k: float) -> float:
+        return self._value(self.formulas.flops, n, d, k)
+
+    @property
+    def with_words(self) -> str:
+        """The parameters that the formulas are of."""
+        return ", ".join(f"{name} = {self.parameters[name]}" for name in _DEFAULTS.get(self.selector.split(":")[0], {}))
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """Index bytes per key, bytes read and operations per query."""
+        f = self.formulas
+        return (_words(f.index, self.parameters), _words(f.read, self.parameters), _words(f.flops, self.parameters))
+
+
+def bytes_words(value: float) -> str:
+    """With a decimal prefix: 8.39 MB."""
+    for size, prefix in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}"
+    return f"{value:.3g} B"
+
+
+def share_words(share: float) -> str:
+    """In percent, with two digits where it is small: 38%, 0.33%."""
+    return f"{share:.0%}" if share >= 0.0995 else f"{100.0 * share:.2g}%"
+
+
+def dense_bytes(n: float, d: int) -> float:
+    """What attention to all keys reads per query and head."""
+    return 4.0 * n * d
+
+
+def costs_of(selector: str) -> Costs | None:
+    """None for a selector, or a value of its parameters, without formulas."""
+    name, parameters = parameters_of(selector)
+    if name not in FORMULAS:
+        return None
+    costs = Costs(selector, parameters, FORMULAS[name])
+    try:
+        costs.bytes_read(1024.0, 64, 16.0)
+    except (ValueError, KeyError, ZeroDivisionError):
+        return None
+    return costs
