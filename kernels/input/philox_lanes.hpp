@@ -94,7 +94,7 @@ struct PackedRows {
     for (int v = 0; v < vectors; ++v) {
       for (int h = 0; h < 2; ++h) {
         WideLanes row{};
-        for (int l = 0; l < lane_count / 2; ++l) row[l] = first + v * lane_count + 2 * l + h;
+        for (int l = 0; l < lane_count / 2; ++l) row[l] = first + (v * lane_count + 2 * l + h);
         WideLanes const p0 = multiply_words(row, WideLanes{} + philox_multiplier0);
         WideLanes const p1 = multiply_words((p0 >> 32) ^ keys.k1[0], WideLanes{} + philox_multiplier1);
         c0[v][h] = (p1 >> 32) ^ keys.k0[1];
