@@ -11,6 +11,8 @@
 #include "attend/weigh_panel.hpp"
 #include "attend/winners.hpp"
 #include "core/candidate.hpp"
+#include "core/enum_array.hpp"
+#include "core/fixed_point.hpp"
 #include "core/math.hpp"
 #include "core/pack_keys.hpp"
 #include "core/rounded_sum.hpp"

@@ -23,17 +23,16 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
   // Few rows are audited: their keys are shared out in parts. Every chunk is summed by itself, so parts do not change a bit.
   constexpr int chunk = is_host_space<Space> ? 64 : 8, most_laws = 16;
   int const parts = is_host_space<Space> ? space.concurrency() : 2048;
-  int const d = static_cast<int>(queries.extent(1)), laws = static_cast<int>(sigmas.extent(0));
+  int const d = queries.extent_int(1), laws = sigmas.extent_int(0);
   auto const seg = segments;
   Kokkos::parallel_for(
-      "Asymptop::attend::audit", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(rows.extent(0)) * parts),
-      KOKKOS_LAMBDA(int const e) {
+      "Asymptop::attend::audit", Kokkos::RangePolicy<Space>(space, 0, rows.extent_int(0) * parts), KOKKOS_LAMBDA(int const e) {
         int const a = e / parts, part = e % parts;
         int const row = rows(a), panel_row = score_rows(a) - tile.first_row;
         if (panel_row < 0 || panel_row >= tile.rows) return;
         int const visible = visible_keys(tile, limit(row)), boundaries = seg.used(row);
         float const last = seg.boundary_score(row, boundaries - 1);
-        double const tail_reference = static_cast<double>(seg.reference(row, boundaries));
+        double const tail_reference = seg.reference(row, boundaries);
         double const* q = &queries(a, 0);
         float const* row_scores = &scores(panel_row, 0);
         double q2 = 0.0;
@@ -50,7 +49,7 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
             keys.dots(q, j0, count, s, squares);
 #pragma omp simd reduction(max : difference2)
             for (int l = 0; l < count; ++l) {
-              double const difference = s[l] - static_cast<double>(row_scores[j0 + l]), norms = q2 * squares[l];
+              double const difference = s[l] - row_scores[j0 + l], norms = q2 * squares[l];
               double const ratio = norms > 0.0 ? difference * difference / norms : 0.0;
               difference2 = ratio > difference2 ? ratio : difference2;
             }
@@ -81,7 +80,7 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
               if (tail == count) continue;
               for (int l = 0; l < count; ++l) {
                 if (segment[l] == boundaries) continue;
-                double const y = sigma * (s[l] - static_cast<double>(seg.reference(row, segment[l])));
+                double const y = sigma * (s[l] - seg.reference(row, segment[l]));
                 double const weight = exp_fp64(y);
                 std::int64_t* const head = &sums(a, law, segment[l], 0);
                 Kokkos::atomic_add(head, to_fixed(weight, factor));

@@ -31,7 +31,7 @@ struct DifferenceRows {
   std::vector<float> outside;       ///< 1 / Z
   std::vector<float> inside;        ///< -tau / (1 - tau) / Z
 
-  std::size_t at(int row, int head) const { return static_cast<std::size_t>(row) * heads + static_cast<std::size_t>(head); }
+  std::size_t at(int row, int head) const { return std::int64_t{row} * heads + head; }
 };
 
 /// Sums over the keys outside a head, relative to the edge's score: e^y and e^{2y} with y = sigma (s - edge), fixed point with
@@ -133,7 +133,7 @@ class DifferenceMatrix {
 
   static double sum_of_lanes(float const* lanes) {
     double total = 0.0;
-    for (int l = 0; l < lanes_; ++l) total += static_cast<double>(lanes[l]);
+    for (int l = 0; l < lanes_; ++l) total += lanes[l];
     return total;
   }
 
@@ -189,7 +189,7 @@ class DifferenceMatrix {
   void add_columns(PanelStrip const& place, float const* scores, std::vector<float> const& y, std::vector<double> const& scale,
                    std::int64_t* sums, std::ptrdiff_t stride) const {
     static thread_local std::vector<float> columns;
-    columns.assign(static_cast<std::size_t>(rows_.heads) * score_strip, 0.0f);
+    columns.assign(std::int64_t{rows_.heads} * score_strip, 0.0f);
     alignas(64) float e[score_strip];
     int const whole = (place.most + lanes_ - 1) / lanes_ * lanes_;
     for (int r = 0; r < place.panel.rows; ++r) {
@@ -213,7 +213,7 @@ class DifferenceMatrix {
       std::int64_t* to = sums + h * stride + place.begin;
       double const factor = scale[h];
 #pragma omp simd
-      for (int l = 0; l < place.most; ++l) to[l] += to_fixed(static_cast<double>(sum[l]), factor);
+      for (int l = 0; l < place.most; ++l) to[l] += to_fixed(sum[l], factor);
     }
   }
 

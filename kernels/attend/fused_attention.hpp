@@ -30,15 +30,15 @@ class FusedAttention {
   FusedAttention(PackedQueries const& queries, int threads, int leaf_keys, std::int64_t first_leaf, std::vector<std::int64_t> limit,
                  float sigma = 1.0f)
       : queries_(queries),
-        split_(split_work(threads, static_cast<int>(queries.panels.size()))),
+        split_(split_work(threads, queries.panel_count())),
         leaf_(leaf_keys),
         columns_(simd::padded_columns(queries.d)),
         first_leaf_(first_leaf),
         sigma_(sigma),
         limit_(std::move(limit)),
-        runs_(static_cast<std::size_t>(split_.key_parts), std::vector<SoftmaxRun>(static_cast<std::size_t>(queries.rows))),
-        seen_(static_cast<std::size_t>(split_.key_parts), std::vector<std::int64_t>(static_cast<std::size_t>(queries.rows))),
-        done_(static_cast<std::size_t>(queries.rows)) {}
+        runs_(split_.key_parts, std::vector<SoftmaxRun>(queries.rows)),
+        seen_(split_.key_parts, std::vector<std::int64_t>(queries.rows)),
+        done_(queries.rows) {}
 
   /// Keys [first, first + count), packed, and their values (count, d). Pieces start at leaves and come in any order.
   template <class Between = NothingBetween>
@@ -75,11 +75,10 @@ class FusedAttention {
   void work(int worker, float const* packed, float const* values, GlobalIndex first, int count, Between const& between) {
     auto const part = worker / split_.row_parts;
     auto const keys = part_of(count, part, split_.key_parts, leaf_);
-    std::vector<float> out(static_cast<std::size_t>(panel_rows) * columns_);
+    std::vector<float> out(std::int64_t{panel_rows} * columns_);
     walk_panels(queries_, limit_, packed, first, keys, leaf_, worker % split_.row_parts, split_.row_parts,
                 [&](PanelStrip const& place, float* scores) {
-                  leaf(static_cast<std::size_t>(part), place, scores, values + static_cast<std::ptrdiff_t>(place.begin) * queries_.d,
-                       out.data());
+                  leaf(part, place, scores, values + std::ptrdiff_t{place.begin} * queries_.d, out.data());
                   if (worker == 0) between();
                 });
   }

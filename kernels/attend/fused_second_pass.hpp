@@ -32,7 +32,7 @@ class FusedSecondPass {
       : queries_(queries),
         work_(work),
         options_(options),
-        split_(split_work(options.threads, static_cast<int>(queries.panels.size()))),
+        split_(split_work(options.threads, queries.panel_count())),
         columns_(simd::padded_columns(queries.d)) {}
 
   bool attends() const { return !options_.probes_only && !work_.sums.empty(); }
@@ -64,7 +64,7 @@ class FusedSecondPass {
 
   void run(int worker, std::vector<std::int64_t> const& limit, float const* packed, float const* values, LocalIndex first,
            int count) const {
-    auto const panels = part_of(static_cast<int>(queries_.panels.size()), worker % split_.row_parts, split_.row_parts);
+    auto const panels = part_of(queries_.panel_count(), worker % split_.row_parts, split_.row_parts);
     auto const keys = part_of(count, worker / split_.row_parts, split_.key_parts, options_.strip);
     Scratch scratch;
     std::vector<float> out(panel_rows * columns_);
@@ -72,16 +72,9 @@ class FusedSecondPass {
       int const here = std::min(options_.strip, keys.end - begin);
       for (int p = panels.begin; p < panels.end; ++p) {
         auto const& panel = queries_.panels[p];
-        Place place{panel,
-                    values == nullptr ? nullptr : values + static_cast<std::ptrdiff_t>(begin) * queries_.d,
-                    first + static_cast<LocalIndex>(begin),
-                    here,
-                    {}};
-        for (int r = 0; r < panel.rows; ++r) {
-          auto const left = limit[panel.first_row + r] - static_cast<std::int64_t>(place.first);
-          place.seen[r] = static_cast<int>(std::clamp<std::int64_t>(left, 0, here));
-        }
-        simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + static_cast<std::ptrdiff_t>(begin) * queries_.d,
+        Place place{panel, values == nullptr ? nullptr : values + std::ptrdiff_t{begin} * queries_.d, first + begin, here, {}};
+        for (int r = 0; r < panel.rows; ++r) place.seen[r] = count_within(limit[panel.first_row + r] - place.first, here);
+        simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + std::ptrdiff_t{begin} * queries_.d,
                                          (here + key_group - 1) / key_group, queries_.d, scratch.scores, largest_strip);
         for (int r = 0; r < panel.rows; ++r) probe(panel.first_row + r, scratch.scores + r * largest_strip, place.seen[r]);
         for (std::size_t law = 0; law < work_.sums.size() && attends(); ++law) attend(place, scratch, out.data(), law);
@@ -126,7 +119,7 @@ class FusedSecondPass {
 
   int used_probes(int row) const {
     int used = 0;
-    int const most = static_cast<int>(work_.probes.bin.extent(1));
+    int const most = work_.probes.bin.extent_int(1);
     while (used < most && work_.probes.bin(row, used) >= 0) ++used;
     return used;
   }
@@ -169,7 +162,7 @@ class FusedSecondPass {
     for (int r = 0; r < place.panel.rows; ++r) {
       int const row = place.panel.first_row + r;
       std::int64_t* sum = &sums(row, work_.segments.used(row), 0);
-      for (int c = 0; c < queries_.d; ++c) add_integer(sum[c], to_fixed(static_cast<double>(out[r * columns_ + c]), work_.factor.value));
+      for (int c = 0; c < queries_.d; ++c) add_integer(sum[c], to_fixed(out[r * columns_ + c], work_.factor.value));
     }
   }
 
@@ -192,12 +185,12 @@ class FusedSecondPass {
   void add_head(Place const& place, int row, float const* scores, int seen, float* weights, std::size_t law) const {
     auto const& segments = work_.segments;
     auto const& sums = work_.sums[law];
-    float const sigma = static_cast<float>(work_.sigmas[law]), value_factor = static_cast<float>(work_.factor.value);
+    float const sigma = static_cast<float>(work_.sigmas[law]), value_factor = work_.factor.fp32_value();
     int const boundaries = segments.used(row), d = queries_.d;
     float const last = segments.boundary_score(row, boundaries - 1);
     for (int l = 0; l < seen; ++l) {
       if (!(scores[l] >= last)) continue;
-      GlobalIndex const index = options_.shard_begin + static_cast<GlobalIndex>(place.first) + l;
+      GlobalIndex const index = options_.shard_begin + place.first + l;
       int const g = segment_of(scores[l], index, &segments.boundary_score(row, 0), &segments.boundary_index(row, 0), boundaries);
       float const weight = exp_fp32(sigma * (scores[l] - segments.reference(row, g)));
       if (g == boundaries) {
@@ -205,10 +198,10 @@ class FusedSecondPass {
         continue;
       }
       std::int64_t* sum = &sums(row, g, 0);
-      float const scaled = weight * value_factor;  // a power of two: exact
-      float const* v = place.values + static_cast<std::ptrdiff_t>(l) * d;
-      for (int c = 0; c < d; ++c) add_integer(sum[c], static_cast<std::int64_t>(scaled * v[c]));
-      add_integer(sum[d], to_fixed(static_cast<double>(weight), work_.factor.weight));
+      float const scaled = weight * value_factor;
+      float const* v = place.values + std::ptrdiff_t{l} * d;
+      for (int c = 0; c < d; ++c) add_integer(sum[c], to_integer(scaled * v[c]));
+      add_integer(sum[d], to_fixed(weight, work_.factor.weight));
     }
   }
 
@@ -218,7 +211,7 @@ class FusedSecondPass {
       for (int l = 0; l < 64; ++l) lanes[l] += weights[j + l];
     }
     double total = 0.0;
-    for (float const lane : lanes) total += static_cast<double>(lane);
+    for (float const lane : lanes) total += lane;
     return total;
   }
 

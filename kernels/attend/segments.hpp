@@ -11,6 +11,7 @@
 #include <cmath>
 
 #include "../core/candidate.hpp"
+#include "../core/fixed_point.hpp"
 #include "../core/math.hpp"
 #include "../core/types.hpp"
 #include "../profile/profile_top_k.hpp"
@@ -47,17 +48,15 @@ struct Segments {
 struct FixedPoint {
   double weight;  ///< for weights in [0, 1]: 2^(61 - ceil(log2 n))
   double value;   ///< for weight * v: 2^(61 - ceil(log2 n) - ceil(log2 max|v|))
+  /// A power of two, exact in fp32.
+  KOKKOS_FORCEINLINE_FUNCTION float fp32_value() const { return static_cast<float>(value); }
+
   static FixedPoint make(GlobalIndex n, double largest_value) {
-    int const bits = static_cast<int>(std::ceil(std::log2(static_cast<double>(n))));
-    int const value_bits = static_cast<int>(std::ceil(std::log2(std::max(largest_value, 1e-9))));
+    auto const bits_of = [](auto x) { return static_cast<int>(std::ceil(std::log2(x))); };
+    int const bits = bits_of(n), value_bits = bits_of(std::max(largest_value, 1e-9));
     return {std::ldexp(1.0, 61 - bits), std::ldexp(1.0, 61 - bits - value_bits)};
   }
 };
-
-KOKKOS_FORCEINLINE_FUNCTION std::int64_t to_fixed(double x, double factor) {
-  double const scaled = x * factor;
-  return static_cast<std::int64_t>(scaled >= 0.0 ? scaled + 0.5 : scaled - 0.5);
-}
 
 /// Weights e^{sigma (s - reference)} of the tail's keys, 0 for keys of the head and keys not seen, into `weights` (rows, keys);
 /// head keys, which are few, are added to `sums` (rows, boundaries + 1, d + 1) one by one: d entries of weight * v, then weight.
@@ -69,7 +68,7 @@ void add_head_and_weigh_tail(Space const& space, Segments<Space> const& segments
   using Policy = Kokkos::TeamPolicy<Space>;
   using Team = typename Policy::member_type;
   constexpr int batch = batch_size<Space>;
-  int const d = static_cast<int>(values.extent(1));
+  int const d = values.extent_int(1);
   auto const boundary_scores = segments.boundary_score;
   auto const boundary_indices = segments.boundary_index;
   auto const references = segments.reference;
@@ -108,9 +107,9 @@ void add_head_and_weigh_tail(Space const& space, Segments<Space> const& segments
               continue;
             }
             std::int64_t* sum = &sums(row, g, 0);
-            float const scaled = weight * static_cast<float>(factor.value);  // a power of two: exact
+            float const scaled = weight * factor.fp32_value();
             float const* v = &values(key, 0);
-            for (int c = 0; c < d; ++c) add_shared<Space>(sum[c], static_cast<std::int64_t>(scaled * v[c]));
+            for (int c = 0; c < d; ++c) add_shared<Space>(sum[c], to_integer(scaled * v[c]));
             add_shared<Space>(sum[d], to_fixed(weight, factor.weight));
           }
         });
@@ -122,10 +121,9 @@ void add_head_and_weigh_tail(Space const& space, Segments<Space> const& segments
 template <class Space>
 void weigh_values(Space const& space, Matrix<Space, float> const& weights, Matrix<Space, float> const& values,
                   Tensor3<Space, float> const& products, int key_count, int tile) {
-  int const rows = static_cast<int>(products.extent(1)), d = static_cast<int>(values.extent(1));
-  gemm(space,
-       GemmBatch{rows, d, tile, false, weights.data(), static_cast<int>(weights.stride(0)), tile, values.data(), d,
-                 static_cast<std::ptrdiff_t>(tile) * d, products.data(), d, static_cast<std::ptrdiff_t>(rows) * d, key_count / tile});
+  int const rows = products.extent_int(1), d = values.extent_int(1);
+  gemm(space, GemmBatch{rows, d, tile, false, weights.data(), static_cast<int>(weights.stride(0)), tile, values.data(), d,
+                        std::ptrdiff_t{tile} * d, products.data(), d, std::ptrdiff_t{rows} * d, key_count / tile});
 }
 
 /// Adds the tail of `key_count` keys: the products of weigh_values and the sums of the weights.
@@ -133,19 +131,19 @@ template <class Space>
 void add_tail(Space const& space, Matrix<Space, float> const& weights, Tensor3<Space, float> const& products, int rows, int key_count,
               int tile, Vector<Space, int> const& used, FixedPoint const& factor, Tensor3<Space, std::int64_t> const& sums) {
   constexpr int parts = parts_per_row<Space>;
-  int const d = static_cast<int>(products.extent(2));
+  int const d = products.extent_int(2);
   Kokkos::parallel_for(
       "Asymptop::attend::add_tail", Kokkos::RangePolicy<Space>(space, 0, rows * parts), KOKKOS_LAMBDA(int const e) {
         int const row = e / parts;
         std::int64_t* sum = &sums(row, used(row), 0);
         for (int t = e % parts; t < key_count / tile; t += parts) {
-          for (int c = 0; c < d; ++c) add_shared<Space>(sum[c], to_fixed(static_cast<double>(products(t, row, c)), factor.value));
+          for (int c = 0; c < d; ++c) add_shared<Space>(sum[c], to_fixed(products(t, row, c), factor.value));
           float lanes[64] = {};
           for (int j = t * tile; j < (t + 1) * tile; j += 64) {
             for (int l = 0; l < 64; ++l) lanes[l] += weights(row, j + l);
           }
           double total = 0.0;
-          for (int l = 0; l < 64; ++l) total += static_cast<double>(lanes[l]);
+          for (int l = 0; l < 64; ++l) total += lanes[l];
           add_shared<Space>(sum[d], to_fixed(total, factor.weight));
         }
       });

@@ -32,7 +32,7 @@ class SoftmaxRun {
     auto at = nodes_.size();
     while (at > 0 && nodes_[at - 1].first > node.first) --at;  // most come in ascending order
     auto const slot = take_slot(columns);
-    std::copy_n(values, columns, values_.begin() + static_cast<std::ptrdiff_t>(slot) * columns);
+    std::copy_n(values, columns, values_.begin() + std::ptrdiff_t{slot} * columns);
     nodes_.insert(nodes_.begin() + at, node);
     slots_.insert(slots_.begin() + at, slot);
     for (;;) {
@@ -57,7 +57,7 @@ class SoftmaxRun {
   }
 
   std::vector<SoftmaxNode> const& nodes() const { return nodes_; }
-  float const* values(std::size_t node, int columns) const { return values_.data() + static_cast<std::size_t>(slots_[node]) * columns; }
+  float const* values(std::size_t node, int columns) const { return values_.data() + std::size_t{slots_[node]} * columns; }
   void clear() {
     nodes_.clear();
     slots_.clear();
@@ -79,7 +79,7 @@ class SoftmaxRun {
       return slot;
     }
     auto const slot = static_cast<Slot>(nodes_.size());  // all slots are taken
-    values_.resize(values_.size() + static_cast<std::size_t>(columns));
+    values_.resize(values_.size() + columns);
     return slot;
   }
 

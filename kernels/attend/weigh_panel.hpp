@@ -75,7 +75,7 @@ inline void weigh_panel(int rows, float const* weights, std::ptrdiff_t weight_st
                         std::ptrdiff_t out_step) {
   for (int first = 0; first < count; first += weigh_keys) {
     int const here = count - first < weigh_keys ? count - first : weigh_keys;
-    float const* values = v + static_cast<std::ptrdiff_t>(first) * d;
+    float const* values = v + std::ptrdiff_t{first} * d;
     for (int r = 0; r < rows; r += weigh_rows) {
       float const* w = weights + r * weight_step + first;
       float* to = out + r * out_step;

@@ -29,23 +29,22 @@ template <class Space>
 void add_winners(Space const& space, Winners<Space> const& winners, std::int64_t begin, std::int64_t end,
                  Matrix<Space, float> const& values, bool gathered, float sigma, FixedPoint const& factor,
                  Matrix<Space, std::int64_t> const& sums) {
-  int const d = static_cast<int>(values.extent(1));
+  int const d = values.extent_int(1);
   auto const all = winners;
   Kokkos::parallel_for(
-      "Asymptop::attend::winners", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(sums.extent(0))), KOKKOS_LAMBDA(int const row) {
+      "Asymptop::attend::winners", Kokkos::RangePolicy<Space>(space, 0, sums.extent_int(0)), KOKKOS_LAMBDA(int const row) {
         std::int64_t const first = all.offset(row) < begin ? begin : all.offset(row);
         std::int64_t const last = all.offset(row + 1) < end ? all.offset(row + 1) : end;
         std::int64_t* sum = &sums(row, 0);
         for (std::int64_t w = first; w < last; ++w) {
           constexpr int ahead = 12;
-          if (!gathered && w + ahead < last)
-            fetch_ahead<Space>(&values(static_cast<std::int64_t>(index_of(all.candidates(w + ahead))), 0), d);
+          if (!gathered && w + ahead < last) fetch_ahead<Space>(&values(index_of(all.candidates(w + ahead)), 0), d);
           PackedCandidate const candidate = all.candidates(w);
           float const weight = exp_fp32(sigma * (score_of(candidate) - all.reference(row)));
-          float const scaled = weight * static_cast<float>(factor.value);  // a power of two: exact
-          float const* v = &values(gathered ? w - begin : static_cast<std::int64_t>(index_of(candidate)), 0);
-          for (int c = 0; c < d; ++c) sum[c] += static_cast<std::int64_t>(scaled * v[c]);
-          sum[d] += to_fixed(static_cast<double>(weight), factor.weight);
+          float const scaled = weight * factor.fp32_value();
+          float const* v = &values(gathered ? w - begin : index_of(candidate), 0);
+          for (int c = 0; c < d; ++c) sum[c] += to_integer(scaled * v[c]);
+          sum[d] += to_fixed(weight, factor.weight);
         }
       });
 }

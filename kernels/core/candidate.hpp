@@ -24,14 +24,13 @@ KOKKOS_FORCEINLINE_FUNCTION float from_ordered_bits(std::uint32_t ordered) {
 }
 
 KOKKOS_FORCEINLINE_FUNCTION PackedCandidate pack(float score, LocalIndex index) {
-  return (static_cast<std::uint64_t>(ordered_bits(score)) << 32) | static_cast<std::uint32_t>(~index);
+  return (std::uint64_t{ordered_bits(score)} << 32) | ~index;
 }
 
-KOKKOS_FORCEINLINE_FUNCTION float score_of(PackedCandidate candidate) {
-  return from_ordered_bits(static_cast<std::uint32_t>(candidate >> 32));
-}
-
-KOKKOS_FORCEINLINE_FUNCTION LocalIndex index_of(PackedCandidate candidate) { return ~static_cast<std::uint32_t>(candidate); }
+/// The score's ordered bits.
+KOKKOS_FORCEINLINE_FUNCTION std::uint32_t score_bits_of(PackedCandidate candidate) { return high_word(candidate); }
+KOKKOS_FORCEINLINE_FUNCTION float score_of(PackedCandidate candidate) { return from_ordered_bits(score_bits_of(candidate)); }
+KOKKOS_FORCEINLINE_FUNCTION LocalIndex index_of(PackedCandidate candidate) { return ~low_word(candidate); }
 
 /// A key anywhere in the sequence.
 struct Candidate {

@@ -25,6 +25,10 @@ KOKKOS_FORCEINLINE_FUNCTION float round_to_integer(float x) {
   return (x + magic) - magic;
 }
 
+/// The halves of a 64-bit word.
+KOKKOS_FORCEINLINE_FUNCTION std::uint32_t low_word(std::uint64_t x) { return static_cast<std::uint32_t>(x); }
+KOKKOS_FORCEINLINE_FUNCTION std::uint32_t high_word(std::uint64_t x) { return low_word(x >> 32); }
+
 /// exp(x) for x <= 88, relative error below 2e-7; below -87 the result is 0.
 KOKKOS_FORCEINLINE_FUNCTION float exp_fp32(float x) {
   float const clamped = x < -87.0f ? -87.0f : x;

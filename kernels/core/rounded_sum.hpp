@@ -21,8 +21,8 @@ enum class SumOrder { sequential, pairwise, blocked };
 inline constexpr std::array all_sum_orders = {SumOrder::sequential, SumOrder::pairwise, SumOrder::blocked};
 
 constexpr char const* name_of(SumOrder order) {
-  constexpr std::array names = {"sequential", "pairwise", "blocked"};
-  return names[static_cast<std::size_t>(order)];
+  constexpr EnumArray<SumOrder, char const*, 3> names = {{"sequential", "pairwise", "blocked"}};
+  return names[order];
 }
 
 /// Additions that a term may pass through.

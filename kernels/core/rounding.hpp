@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "enum_array.hpp"
 #include "math.hpp"
 
 namespace asymptop {
@@ -20,8 +21,8 @@ inline constexpr std::array all_number_formats = {NumberFormat::fp64, NumberForm
                                                   NumberFormat::fp8};
 
 constexpr char const* name_of(NumberFormat format) {
-  constexpr std::array names = {"fp64", "fp32", "bf16", "fp16", "fp8"};
-  return names[static_cast<std::size_t>(format)];
+  constexpr EnumArray<NumberFormat, char const*, 5> names = {{"fp64", "fp32", "bf16", "fp16", "fp8"}};
+  return names[format];
 }
 
 /// What a format can hold: significands of `precision` bits (the leading one counted), normal numbers from 2^lowest_exponent.
@@ -34,12 +35,12 @@ struct FormatLimits {
 };
 
 constexpr FormatLimits limits_of(NumberFormat format) {
-  constexpr std::array<FormatLimits, 5> limits = {{{53, -1022, 1023, std::numeric_limits<double>::max(), false},
-                                                   {24, -126, 127, 0x1.fffffep127, false},
-                                                   {8, -126, 127, 0x1.fep127, false},
-                                                   {11, -14, 15, 65504.0, false},
-                                                   {4, -6, 8, 448.0, true}}};
-  return limits[static_cast<std::size_t>(format)];
+  constexpr EnumArray<NumberFormat, FormatLimits, 5> limits = {{{{53, -1022, 1023, std::numeric_limits<double>::max(), false},
+                                                                 {24, -126, 127, 0x1.fffffep127, false},
+                                                                 {8, -126, 127, 0x1.fep127, false},
+                                                                 {11, -14, 15, 65504.0, false},
+                                                                 {4, -6, 8, 448.0, true}}}};
+  return limits[format];
 }
 
 /// Whether every number of `inner` is one of `outer`.
@@ -68,7 +69,7 @@ class Rounding {
   explicit constexpr Rounding(NumberFormat format) {
     if (format == NumberFormat::fp64) return;
     auto const limits = limits_of(format);
-    step_ = static_cast<std::uint64_t>(53 - limits.precision) << 52;
+    step_ = std::int64_t{53 - limits.precision} << 52;
     lowest_ = std::int64_t{limits.lowest_exponent + 1023} << 52;
     exponent_bits_ = 0x7ff0000000000000;
     largest_ = limits.largest;
@@ -90,7 +91,7 @@ class Rounding {
     double const capped = x > cap_ ? cap_ : x;
     auto exponent = bit_cast<std::int64_t>(capped) & exponent_bits_;
     exponent = exponent < lowest_ ? lowest_ : exponent;
-    double const power = bit_cast<double>(static_cast<std::uint64_t>(exponent) + step_);  // 0 for fp64
+    double const power = bit_cast<double>(exponent + step_);  // 0 for fp64
     double const y = (capped + power) - power;
     return y > largest_ ? beyond_ : y;
   }
@@ -103,7 +104,7 @@ class Rounding {
   Binade binade_of(double x) const {
     auto exponent = bit_cast<std::int64_t>(x) & exponent_bits_;
     exponent = exponent < lowest_ ? lowest_ : exponent;
-    double const power = bit_cast<double>(static_cast<std::uint64_t>(exponent) + step_), next = 2.0 * bit_cast<double>(exponent);
+    double const power = bit_cast<double>(exponent + step_), next = 2.0 * bit_cast<double>(exponent);
     double const last_place = std::numeric_limits<double>::epsilon() * power;
     return {power, power + (next > largest_ ? largest_ + last_place : next)};
   }

@@ -103,7 +103,7 @@ ASYMPTOP_SIMD_INLINE LaneMask above(Floats a, Floats b) {
   return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_GT_OQ);
 #elif defined(ASYMPTOP_SIMD_AVX2)
   auto const c = _mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_GT_OQ);
-  return static_cast<LaneMask>(_mm256_movemask_ps(c));
+  return _mm256_movemask_ps(c);
 #else
   LaneMask m = 0;
   for (int l = 0; l < width; ++l) m |= a[l] > b[l] ? LaneMask{1} << l : 0u;
@@ -117,7 +117,7 @@ ASYMPTOP_SIMD_INLINE LaneMask equal(Ints a, Ints b) {
   return _mm512_cmpeq_epi32_mask(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b));
 #elif defined(ASYMPTOP_SIMD_AVX2)
   auto const c = _mm256_cmpeq_epi32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b));
-  return static_cast<LaneMask>(_mm256_movemask_ps(_mm256_castsi256_ps(c)));
+  return _mm256_movemask_ps(_mm256_castsi256_ps(c));
 #else
   LaneMask m = 0;
   for (int l = 0; l < width; ++l) m |= a[l] == b[l] ? LaneMask{1} << l : 0u;
@@ -169,7 +169,7 @@ ASYMPTOP_SIMD_INLINE LaneMask negative(Ints x) {
 #if defined(ASYMPTOP_SIMD_AVX512)
   return _mm512_movepi32_mask(reinterpret_cast<__m512i>(x));
 #elif defined(ASYMPTOP_SIMD_AVX2)
-  return static_cast<LaneMask>(_mm256_movemask_ps(reinterpret_cast<__m256>(x)));
+  return _mm256_movemask_ps(reinterpret_cast<__m256>(x));
 #else
   LaneMask m = 0;
   for (int l = 0; l < width; ++l) m |= x[l] < 0 ? LaneMask{1} << l : 0u;

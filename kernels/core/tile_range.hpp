@@ -17,8 +17,7 @@ struct TileRange {
 
 /// Visible keys of a tile for one row: `limit` counts the shard's keys that the row may see (causal mask).
 KOKKOS_FORCEINLINE_FUNCTION int visible_keys(TileRange const& tile, std::int64_t limit) {
-  std::int64_t const left = limit - static_cast<std::int64_t>(tile.first_key);
-  return left <= 0 ? 0 : (left < tile.keys ? static_cast<int>(left) : tile.keys);
+  return count_within(limit - tile.first_key, tile.keys);
 }
 
 }  // namespace asymptop

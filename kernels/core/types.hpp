@@ -12,6 +12,12 @@ using GlobalIndex = std::int64_t;
 /// Position of a key inside one rank's shard. A shard holds fewer than 2^32 keys.
 using LocalIndex = std::uint32_t;
 
+/// How many of `count` places lie before an end that is `left` places away: `left`, from 0 to `count`.
+KOKKOS_FORCEINLINE_FUNCTION int count_within(std::int64_t left, int count) {
+  std::int64_t const within = left < count ? left : count;
+  return static_cast<int>(within < 0 ? 0 : within);
+}
+
 /// Packed keys come in groups: element (key j, column c) at [j / 32][c][j % 32]. A shard's last group is filled with zeros.
 inline constexpr int key_group = 32;
 

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
+
+#include "types.hpp"
 
 namespace asymptop {
 
@@ -41,8 +44,8 @@ struct Part {
   int end;
 };
 inline Part part_of(int count, int part, int parts, int unit = 1) {
-  auto const units = (static_cast<long long>(count) + unit - 1) / unit;
-  auto const edge = [&](int p) { return static_cast<int>(std::min<long long>(count, units * p / parts * unit)); };
+  auto const units = (std::int64_t{count} + unit - 1) / unit;
+  auto const edge = [&](int p) { return count_within(units * p / parts * unit, count); };
   return {edge(part), edge(part + 1)};
 }
 

@@ -31,7 +31,7 @@ struct InputKind {
   /// B: the bound of a bounded input's coordinates, and the standard deviation of others (the scale, where there is none).
   double coordinate_bound(std::int64_t d) const {
     if (is(Distribution::uniform)) return std::sqrt(3.0);
-    if (is(Distribution::sphere)) return std::sqrt(static_cast<double>(d));
+    if (is(Distribution::sphere)) return std::sqrt(d);
     return 1.0;
   }
 };

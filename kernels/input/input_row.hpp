@@ -57,7 +57,7 @@ struct InputSource {
  private:
   static Matrix<Space, float> matrix(char const* label, std::vector<float> const& values, int d) {
     if (values.empty()) return {};
-    Matrix<Space, float> const result(std::string(label), values.size() / static_cast<std::size_t>(d), static_cast<std::size_t>(d));
+    Matrix<Space, float> const result(std::string(label), values.size() / d, d);
     auto const host = Kokkos::create_mirror_view(result);
     std::copy(values.begin(), values.end(), host.data());
     Kokkos::deep_copy(result, host);
@@ -99,16 +99,19 @@ KOKKOS_FORCEINLINE_FUNCTION float student_value(float x, float y, float inverse_
 KOKKOS_FORCEINLINE_FUNCTION std::uint32_t cluster_of(Stream stream, std::uint64_t row, std::uint32_t clusters) {
   std::uint32_t w0, w1, w2, w3;
   philox_words(stream, row, 0x80000000u, w0, w1, w2, w3);
-  return static_cast<std::uint32_t>((std::uint64_t{w0} * clusters) >> 32);
+  return high_word(std::uint64_t{w0} * clusters);
 }
 
 /// Scales a row of normals to norm sqrt(d). Squares of fp32 numbers are exact in fp64; they are summed in eight chains.
 KOKKOS_INLINE_FUNCTION void scale_to_sphere(float* x, int d) {
   double sum[8] = {};
-  for (int c = 0; c < d; ++c) sum[c % 8] += static_cast<double>(x[c]) * static_cast<double>(x[c]);
+  for (int c = 0; c < d; ++c) {
+    double const value = x[c];
+    sum[c % 8] += value * value;
+  }
   double const square = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
-  double const scale = sqrt(static_cast<double>(d) / square);
-  for (int c = 0; c < d; ++c) x[c] = static_cast<float>(static_cast<double>(x[c]) * scale);
+  double const scale = sqrt(d / square);
+  for (int c = 0; c < d; ++c) x[c] = static_cast<float>(x[c] * scale);
 }
 
 /// Makes a row of normals a member of its cluster.
@@ -144,7 +147,7 @@ template <class Space>
 KOKKOS_INLINE_FUNCTION void finish_row(InputSource<Space> const& source, std::uint64_t row, int d, float* x) {
   if (source.distribution == Distribution::sphere) scale_to_sphere(x, d);
   if (source.distribution != Distribution::clusters) return;
-  auto const cluster = cluster_of(source.stream, row, static_cast<std::uint32_t>(source.centres.extent(0)));
+  auto const cluster = cluster_of(source.stream, row, source.centres.extent_int(0));
   move_to_cluster(&source.centres(cluster, 0), source.spread, d, x);
 }
 
@@ -154,7 +157,7 @@ KOKKOS_INLINE_FUNCTION void input_row(InputSource<Space> const& source, std::uin
   int const stride = source.stride(d);
   for (int l = 0; l < stride; ++l) {
     float x[4];
-    input_quad(source, row, static_cast<std::uint32_t>(l), x);
+    input_quad(source, row, l, x);
     for (int c = 0; c < source.columns_of_quad(); ++c) {
       if (l + c * stride < d) out[l + c * stride] = x[c];
     }

@@ -15,7 +15,7 @@ inline constexpr int rows_together = 128;
 /// Normals of rows [first, first + count), any count, row j at out + j * d.
 inline void normal_rows(RoundKeys const& keys, Stream stream, std::uint64_t first, int count, int d, float* out) {
   for (int j = 0; j < count; j += packed_keys)
-    row_normals(keys, stream, first + static_cast<std::uint64_t>(j), std::min(packed_keys, count - j), d, out + std::int64_t{j} * d);
+    row_normals(keys, stream, first + j, std::min(packed_keys, count - j), d, out + std::int64_t{j} * d);
 }
 
 /// Values of the words of a row's groups [begin, begin + count) at out + q * stride + group, q < 4.
@@ -23,7 +23,7 @@ template <bool uniform>
 void word_values(Stream stream, std::uint64_t row, int begin, int count, int stride, float* out) {
   for (int l = begin; l < begin + count; ++l) {
     std::uint32_t w[4];
-    philox_words(stream, row, static_cast<std::uint32_t>(l), w[0], w[1], w[2], w[3]);
+    philox_words(stream, row, l, w[0], w[1], w[2], w[3]);
     for (int q = 0; q < 4; ++q) out[q * stride + l] = uniform ? uniform_value<float>(w[q]) : rademacher_value<float>(w[q]);
   }
 }
@@ -37,7 +37,7 @@ ASYMPTOP_LANES_INLINE void word_lanes(RoundKeys const& keys, std::uint64_t row, 
   PhiloxLanes state;
   for (int h = 0; h < 2; ++h) {
     WideLanes group{};
-    for (int l = 0; l < lane_count / 2; ++l) group[l] = static_cast<std::uint64_t>(begin + 2 * l + h);
+    for (int l = 0; l < lane_count / 2; ++l) group[l] = begin + 2 * l + h;
     state.c0[h] = WideLanes{} + (row & 0xffffffffu);
     state.c1[h] = WideLanes{} + (row >> 32);
     state.c2[h] = group;
@@ -62,7 +62,7 @@ void word_rows(RoundKeys const& keys, Stream stream, std::uint64_t first, int co
   // Whole quads, whose last columns may be past the row's.
   std::vector<float> quads(4 * stride);
   for (int j = 0; j < count; ++j) {
-    auto const row = first + static_cast<std::uint64_t>(j);
+    auto const row = first + j;
     int done = 0;
 #if !defined(__CUDACC__)
     for (; done + lane_count <= stride; done += lane_count) word_lanes<uniform>(keys, row, done, stride, quads.data());
@@ -78,7 +78,7 @@ void student_rows(InputSource<Space> const& source, RoundKeys const& keys, std::
   std::vector<float> normals(packed_keys * width);
   for (int begin = 0; begin < count; begin += packed_keys) {
     int const rows = std::min(packed_keys, count - begin);
-    row_normals(keys, source.stream, first + static_cast<std::uint64_t>(begin), rows, width, normals.data());
+    row_normals(keys, source.stream, first + begin, rows, width, normals.data());
     for (int j = 0; j < rows; ++j) {
       float const* x = normals.data() + j * width;
       float* to = out + std::int64_t{begin + j} * d;
@@ -94,8 +94,8 @@ void student_rows(InputSource<Space> const& source, RoundKeys const& keys, std::
 template <class Space>
 void ar1_rows(InputSource<Space> const& source, RoundKeys const& keys, std::uint64_t piece, std::uint64_t first, int count, int d,
               float* out) {
-  std::vector<float> rows(static_cast<std::size_t>(rows_together + 1) * d);
-  auto const row = [&](int j) { return rows.data() + std::int64_t{j} * d; };
+  std::vector<float> rows(std::int64_t{rows_together + 1} * d);
+  auto const row = [&](std::int64_t j) { return rows.data() + j * d; };
   normal_rows(keys, source.stream, piece, rows_together, d, row(0));
   input_row(source, piece, d, row(0));
   input_row(source, piece + rows_together, d, row(rows_together));
@@ -110,9 +110,8 @@ void ar1_rows(InputSource<Space> const& source, RoundKeys const& keys, std::uint
       for (int c = 0; c < d; ++c) x[c] = source.ar1.between(level, before[c], after[c], x[c]);
     }
   }
-  auto const begin = std::max(first, piece), end = std::min(first + static_cast<std::uint64_t>(count), piece + rows_together);
-  if (begin < end)
-    std::copy(row(static_cast<int>(begin - piece)), row(static_cast<int>(end - piece)), out + static_cast<std::int64_t>(begin - first) * d);
+  auto const begin = std::max(first, piece), end = std::min(first + count, piece + rows_together);
+  if (begin < end) std::copy(row(begin - piece), row(end - piece), out + (begin - first) * d);
 }
 
 /// Rows [first, first + count), count <= rows_together, row j at out + j * d. Normals alone are made by row_normals().
@@ -128,13 +127,12 @@ void make_rows(InputSource<Space> const& source, RoundKeys const& keys, std::uin
     case Distribution::ar1: {
       auto const piece = first / rows_together * rows_together;
       ar1_rows(source, keys, piece, first, count, d, out);
-      if (piece + rows_together < first + static_cast<std::uint64_t>(count))
-        ar1_rows(source, keys, piece + rows_together, first, count, d, out);
+      if (piece + rows_together < first + count) ar1_rows(source, keys, piece + rows_together, first, count, d, out);
       return;
     }
     default:
       normal_rows(keys, source.stream, first, count, d, out);
-      for (int j = 0; j < count; ++j) finish_row(source, first + static_cast<std::uint64_t>(j), d, out + std::int64_t{j} * d);
+      for (int j = 0; j < count; ++j) finish_row(source, first + j, d, out + std::int64_t{j} * d);
   }
 }
 

@@ -19,9 +19,9 @@ template <class Space>
 void plant_in_tile(Space const& space, InputSource<Space> const& source, GlobalIndex first, int rows, Matrix<Space, float> const& tile) {
   auto const planted = source.planted;
   auto const planted_rows = source.planted_rows;
-  int const d = static_cast<int>(tile.extent(1));
+  int const d = tile.extent_int(1);
   Kokkos::parallel_for(
-      "Asymptop::input::plant", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(planted.extent(0))), KOKKOS_LAMBDA(int const i) {
+      "Asymptop::input::plant", Kokkos::RangePolicy<Space>(space, 0, planted.extent_int(0)), KOKKOS_LAMBDA(int const i) {
         auto const at = planted(i) - first;
         if (at < 0 || at >= rows) return;
         for (int c = 0; c < d; ++c) tile(at, c) = planted_rows(i, c);
@@ -32,7 +32,7 @@ void plant_in_tile(Space const& space, InputSource<Space> const& source, GlobalI
 template <class Space>
 void fill_input(Space const& space, InputSource<Space> const& source, GlobalIndex first, int rows, int padded,
                 Matrix<Space, float> const& tile) {
-  int const d = static_cast<int>(tile.extent(1));
+  int const d = tile.extent_int(1);
   if (source.normal()) {
     fill_normal(space, source.stream, first, rows, padded, tile);
   } else if constexpr (is_host_space<Space>) {
@@ -40,14 +40,14 @@ void fill_input(Space const& space, InputSource<Space> const& source, GlobalInde
     Kokkos::parallel_for(
         "Asymptop::input::rows", Kokkos::RangePolicy<Space>(space, 0, (padded + rows_together - 1) / rows_together), [=](int const g) {
           int const begin = g * rows_together, end = std::min(begin + rows_together, padded), real = std::clamp(rows, begin, end);
-          if (real > begin) make_rows(source, keys, static_cast<std::uint64_t>(first + begin), real - begin, d, &tile(begin, 0));
-          if (end > real) std::fill_n(&tile(real, 0), static_cast<std::int64_t>(end - real) * d, 0.0f);
+          if (real > begin) make_rows(source, keys, first + begin, real - begin, d, &tile(begin, 0));
+          if (end > real) std::fill_n(&tile(real, 0), std::int64_t{end - real} * d, 0.0f);
         });
   } else {
     Kokkos::parallel_for(
         "Asymptop::input::rows", Kokkos::RangePolicy<Space>(space, 0, padded), KOKKOS_LAMBDA(int const i) {
           if (i < rows) {
-            input_row(source, static_cast<std::uint64_t>(first + i), d, &tile(i, 0));
+            input_row(source, first + i, d, &tile(i, 0));
           } else {
             for (int c = 0; c < d; ++c) tile(i, c) = 0.0f;
           }
@@ -67,40 +67,42 @@ void fill_input_packed(Space const& space, InputSource<Space> const& source, Glo
     Kokkos::parallel_for("Asymptop::input::rows_packed",
                          Kokkos::RangePolicy<Space, Kokkos::IndexType<GlobalIndex>>(space, 0, (rows + rows_together - 1) / rows_together),
                          [=](GlobalIndex const g) {
-                           auto const begin = g * rows_together, here = std::min<GlobalIndex>(rows_together, rows - begin);
+                           auto const begin = g * rows_together;
+                           int const here = count_within(rows - begin, rows_together);
                            std::vector<float> made(here * d);
-                           make_rows(source, keys, static_cast<std::uint64_t>(first + begin), static_cast<int>(here), d, made.data());
+                           make_rows(source, keys, first + begin, here, d, made.data());
                            pack_keys(made.data(), here, d, packed + begin * d);
                          });
   }
   if (source.planted.extent(0) == 0) return;
   auto const planted = source.planted;
   auto const planted_rows = source.planted_rows;
-  Kokkos::parallel_for("Asymptop::input::plant_packed", Kokkos::RangePolicy<Space>(space, 0, static_cast<int>(planted.extent(0))),
-                       [=](int const i) {
-                         auto const at = planted(i) - first;
-                         if (at < 0 || at >= rows) return;
-                         float* const out = packed + at / key_group * key_group * d + at % key_group;
-                         for (int c = 0; c < d; ++c) out[c * key_group] = planted_rows(i, c);
-                       });
+  Kokkos::parallel_for("Asymptop::input::plant_packed", Kokkos::RangePolicy<Space>(space, 0, planted.extent_int(0)), [=](int const i) {
+    auto const at = planted(i) - first;
+    if (at < 0 || at >= rows) return;
+    float* const out = packed + at / key_group * key_group * d + at % key_group;
+    for (int c = 0; c < d; ++c) out[c * key_group] = planted_rows(i, c);
+  });
 }
 
 /// Largest 2-norm of rows [first, first + rows), for input whose coordinates have no useful bound.
 template <class Space>
 double largest_row_norm(Space const& space, InputSource<Space> const& source, GlobalIndex first, GlobalIndex rows, int d) {
-  constexpr GlobalIndex piece = 4096;
-  Matrix<Space, float> const tile(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::input::normed"),
-                                  static_cast<std::size_t>(std::min(piece, rows)), static_cast<std::size_t>(d));
+  constexpr int piece = 4096;
+  Matrix<Space, float> const tile(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::input::normed"), count_within(rows, piece), d);
   double largest = 0.0;
   for (GlobalIndex done = 0; done < rows; done += piece) {
-    auto const here = static_cast<int>(std::min(piece, rows - done));
+    int const here = count_within(rows - done, piece);
     fill_input(space, source, first + done, here, here, tile);
     double square = 0.0;
     Kokkos::parallel_reduce(
         "Asymptop::input::norms", Kokkos::RangePolicy<Space>(space, 0, here),
         KOKKOS_LAMBDA(int const i, double& worst) {
           double sum = 0.0;
-          for (int c = 0; c < d; ++c) sum += static_cast<double>(tile(i, c)) * static_cast<double>(tile(i, c));
+          for (int c = 0; c < d; ++c) {
+            double const x = tile(i, c);
+            sum += x * x;
+          }
           worst = sum > worst ? sum : worst;
         },
         Kokkos::Max<double>(square));

@@ -106,7 +106,7 @@ template <int bit>
 ASYMPTOP_LANES_INLINE FloatLanes select_bit(WordLanes w, FloatLanes yes, FloatLanes no) {
 #if defined(ASYMPTOP_LANES_AVX512)
   auto const bits = reinterpret_cast<__m512i>(w);
-  auto const mask = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(static_cast<int>(1u << bit)));
+  auto const mask = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(1u << bit));
   return reinterpret_cast<FloatLanes>(_mm512_mask_blend_ps(mask, reinterpret_cast<__m512>(no), reinterpret_cast<__m512>(yes)));
 #else
   auto const all = reinterpret_cast<WordLanes>(reinterpret_cast<IntLanes>(w << (31 - bit)) < 0);

@@ -16,16 +16,15 @@ void fill_normal_packed(Space const& space, Stream stream, GlobalIndex first, Gl
   static_assert(is_host_space<Space>, "packed keys are for host kernels");
   RoundKeys const keys(stream);
   GlobalIndex const groups = (rows + packed_keys - 1) / packed_keys;
-  Kokkos::parallel_for(
-      "Asymptop::input::normal_packed", Kokkos::RangePolicy<Space, Kokkos::IndexType<GlobalIndex>>(space, 0, groups),
-      [=](GlobalIndex const g) {
-        int const stride = normal_stride(d);
-        float* const out = packed + g * packed_keys * d;
-        packed_normals(keys, stream, static_cast<std::uint64_t>(first + g * packed_keys), {0, stride, stride, d, stride, out});
-        auto const real = static_cast<int>(std::min<GlobalIndex>(rows - g * packed_keys, packed_keys));
-        if (real == packed_keys) return;
-        for (int c = 0; c < d; ++c) std::fill(out + c * packed_keys + real, out + (c + 1) * packed_keys, 0.0f);
-      });
+  Kokkos::parallel_for("Asymptop::input::normal_packed", Kokkos::RangePolicy<Space, Kokkos::IndexType<GlobalIndex>>(space, 0, groups),
+                       [=](GlobalIndex const g) {
+                         int const stride = normal_stride(d);
+                         float* const out = packed + g * packed_keys * d;
+                         packed_normals(keys, stream, first + g * packed_keys, {0, stride, stride, d, stride, out});
+                         int const real = count_within(rows - g * packed_keys, packed_keys);
+                         if (real == packed_keys) return;
+                         for (int c = 0; c < d; ++c) std::fill(out + c * packed_keys + real, out + (c + 1) * packed_keys, 0.0f);
+                       });
 }
 
 }  // namespace asymptop

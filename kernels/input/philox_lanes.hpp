@@ -36,7 +36,7 @@ inline namespace ASYMPTOP_LANES_NAME {
   for (int l = block.begin; l < block.end; ++l) {
     for (int j = 0; j < packed_keys; ++j) {
       float x[4];
-      normal_quad(stream, first + static_cast<std::uint64_t>(j), static_cast<std::uint32_t>(l), x[0], x[1], x[2], x[3]);
+      normal_quad(stream, first + j, l, x[0], x[1], x[2], x[3]);
       for (int q = 0; q < 4 && block.has(l, q); ++q) *block.place(l, q, j) = x[q];
     }
   }
@@ -90,11 +90,11 @@ struct PackedRows {
   WideLanes c0[vectors][2], c1[vectors][2], c2[vectors][2];
   std::uint32_t upper;
 
-  PackedRows(RoundKeys const& keys, std::uint64_t first) : upper(static_cast<std::uint32_t>(first >> 32)) {
+  PackedRows(RoundKeys const& keys, std::uint64_t first) : upper(high_word(first)) {
     for (int v = 0; v < vectors; ++v) {
       for (int h = 0; h < 2; ++h) {
         WideLanes row{};
-        for (int l = 0; l < lane_count / 2; ++l) row[l] = first + static_cast<std::uint64_t>(v * lane_count + 2 * l + h);
+        for (int l = 0; l < lane_count / 2; ++l) row[l] = first + (v * lane_count + 2 * l + h);
         WideLanes const p0 = multiply_words(row, WideLanes{} + philox_multiplier0);
         WideLanes const p1 = multiply_words((p0 >> 32) ^ keys.k1[0], WideLanes{} + philox_multiplier1);
         c0[v][h] = (p1 >> 32) ^ keys.k0[1];
@@ -108,8 +108,8 @@ struct PackedRows {
   template <int count>
   ASYMPTOP_LANES_INLINE void quad(RoundKeys const& keys, std::uint32_t group, int v, FloatLanes (&out)[count][4]) const {
     std::uint64_t const p1 = std::uint64_t{philox_multiplier1} * group;
-    std::uint64_t const p0 = std::uint64_t{philox_multiplier0} * (static_cast<std::uint32_t>(p1 >> 32) ^ upper ^ keys.k0[0]);
-    WideLanes const group0 = WideLanes{} + static_cast<std::uint32_t>(p1), group2 = WideLanes{} + (p0 >> 32), group3 = WideLanes{} + p0;
+    std::uint64_t const p0 = std::uint64_t{philox_multiplier0} * (high_word(p1) ^ upper ^ keys.k0[0]);
+    WideLanes const group0 = WideLanes{} + low_word(p1), group2 = WideLanes{} + (p0 >> 32), group3 = WideLanes{} + p0;
     PhiloxLanes state[count];
     for (int i = 0; i < count; ++i) {
       for (int h = 0; h < 2; ++h) {
@@ -140,7 +140,7 @@ inline void packed_normals(RoundKeys const& keys, Stream stream, std::uint64_t f
   for (int l = block.begin; l < block.end; ++l) {
     for (int v = 0; v < PackedRows::vectors; v += together) {
       FloatLanes x[together][4];
-      rows.quad<together>(keys, static_cast<std::uint32_t>(l), v, x);
+      rows.quad<together>(keys, l, v, x);
       for (int q = 0; q < 4 && block.has(l, q); ++q) {
         for (int i = 0; i < together; ++i) memcpy(block.place(l, q, (v + i) * lane_count), &x[i][q], sizeof x[i][q]);
       }
@@ -161,7 +161,7 @@ inline void turn_packed(float const* packed, int keys, int columns, int d, float
       if (columns - c >= lane_count) {
         for (int i = 0; i < rows; ++i) memcpy(to + std::int64_t{i} * d, &square[i], sizeof square[i]);
       } else {
-        for (int i = 0; i < rows; ++i) memcpy(to + std::int64_t{i} * d, &square[i], sizeof(float) * static_cast<std::size_t>(columns - c));
+        for (int i = 0; i < rows; ++i) memcpy(to + std::int64_t{i} * d, &square[i], sizeof(float) * (columns - c));
       }
     }
   }

@@ -35,14 +35,11 @@ struct Stream {
 /// the stream's key is itself an output of Philox.
 inline Stream tensor_stream(std::uint64_t seed, std::uint64_t draw, std::int64_t n, std::int64_t d, Tensor tensor) {
   r123::Philox4x32 philox;
-  std::uint64_t const size = n;
-  auto const high = static_cast<std::uint32_t>(size >> 32);
-  r123::Philox4x32::ukey_type key = {{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)}};
-  r123::Philox4x32::ctr_type const sizes = {
-      {static_cast<std::uint32_t>(size), high, static_cast<std::uint32_t>(d), static_cast<std::uint32_t>(tensor)}};
+  r123::Philox4x32::ukey_type key = {{low_word(seed), high_word(seed)}};
+  r123::Philox4x32::ctr_type const sizes = {{low_word(n), high_word(n), low_word(d), static_cast<std::uint32_t>(tensor)}};
   auto const first = philox(sizes, key);
   key = {{first[0], first[1]}};
-  r123::Philox4x32::ctr_type const draws = {{static_cast<std::uint32_t>(draw), static_cast<std::uint32_t>(draw >> 32), first[2], first[3]}};
+  r123::Philox4x32::ctr_type const draws = {{low_word(draw), high_word(draw), first[2], first[3]}};
   auto const second = philox(draws, key);
   return {second[0], second[1]};
 }
@@ -56,16 +53,16 @@ inline constexpr std::uint32_t philox_weyl0 = 0x9E3779B9u, philox_weyl1 = 0xBB67
 /// 10 ns a normal against 1.4), so the ten rounds are spelled out; a test holds them equal to Random123's.
 KOKKOS_FORCEINLINE_FUNCTION void philox_words(Stream stream, std::uint64_t row, std::uint32_t group, std::uint32_t& w0, std::uint32_t& w1,
                                               std::uint32_t& w2, std::uint32_t& w3) {
-  std::uint32_t c0 = static_cast<std::uint32_t>(row), c1 = static_cast<std::uint32_t>(row >> 32), c2 = group, c3 = 0u;
+  std::uint32_t c0 = low_word(row), c1 = high_word(row), c2 = group, c3 = 0u;
   std::uint32_t k0 = stream.key0, k1 = stream.key1;
 #define ASYMPTOP_PHILOX_ROUND                                        \
   {                                                                  \
     std::uint64_t const p0 = std::uint64_t{philox_multiplier0} * c0; \
     std::uint64_t const p1 = std::uint64_t{philox_multiplier1} * c2; \
-    c0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1 ^ k0;             \
-    c2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3 ^ k1;             \
-    c1 = static_cast<std::uint32_t>(p1);                             \
-    c3 = static_cast<std::uint32_t>(p0);                             \
+    c0 = high_word(p1) ^ c1 ^ k0;                                    \
+    c2 = high_word(p0) ^ c3 ^ k1;                                    \
+    c1 = low_word(p1);                                               \
+    c3 = low_word(p0);                                               \
     k0 += philox_weyl0;                                              \
     k1 += philox_weyl1;                                              \
   }

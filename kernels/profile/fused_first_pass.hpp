@@ -29,7 +29,7 @@ inline void bin_strip(float const* scores, int count, BinGrid const grid, int co
   Floats const bins_per_unit = broadcast(grid.bins_per_unit), rounder = broadcast(magic);
   Floats const lowest = broadcast(static_cast<float>(first_bin)), highest = broadcast(static_cast<float>(first_bin + grid.count - 1));
   Ints const bin_offset = broadcast(magic_bits + first_bin);
-  Ints const r_offset = broadcast(magic_bits - static_cast<std::int32_t>(packed_bias)), r2_offset = broadcast(magic_bits);
+  Ints const r_offset = broadcast(magic_bits - packed_bias), r2_offset = broadcast(magic_bits);
   Ints const one = broadcast(1 << (packed_count_shift - 32));
   // A batch is written out before it is read back: a scalar load waits for a vector store that has not left the store queue.
   constexpr int batch = 128;
@@ -55,7 +55,7 @@ inline void bin_strip(float const* scores, int count, BinGrid const grid, int co
         std::memcpy(&word, what + 2 * (j + i), sizeof word);
         // Words lie as interleave_low and _high put them: lanes 0 1 4 5 ... and 2 3 6 7 ...
         int const half = i % (width / 2), lane = half / 2 * 4 + half % 2 + (i < width / 2 ? 0 : 2);
-        bins[static_cast<std::uint32_t>(where[j + lane])] += word;
+        bins[where[j + lane]] += word;
       }
     }
   }
@@ -90,7 +90,7 @@ class FusedFirstPass : public StreamedHeads {
     for (int p = 0; p < split_.key_parts; ++p) {
       if (options.profile) profiles_.emplace_back(options.grid, first_bin);
     }
-    fullest_.assign(profiles_.size(), std::vector<int>(static_cast<std::size_t>(queries.rows), 0));
+    fullest_.assign(profiles_.size(), std::vector<int>(queries.rows, 0));
   }
 
   /// Keys [first, first + count) of the shard, packed; pieces come in the order of the options and start at multiples of key_group.
@@ -120,11 +120,10 @@ class FusedFirstPass : public StreamedHeads {
   void work(int worker, float const* packed, LocalIndex first, int count, Between const& between) {
     auto const part = worker / split_.row_parts;
     auto const keys = part_of(count, part, split_.key_parts, key_group);
-    walk_panels(queries_, limit_, packed, static_cast<GlobalIndex>(first), keys, score_strip, worker % split_.row_parts, split_.row_parts,
+    walk_panels(queries_, limit_, packed, first, keys, score_strip, worker % split_.row_parts, split_.row_parts,
                 [&](PanelStrip const& place, float const* scores) {
                   for (int r = 0; r < place.panel.rows; ++r)
-                    take(static_cast<std::size_t>(part), place.panel.first_row + r, scores + r * score_strip,
-                         static_cast<LocalIndex>(place.first), place.seen[r]);
+                    take(part, place.panel.first_row + r, scores + r * score_strip, first + place.begin, place.seen[r]);
                   if (worker == 0) between();
                 });
   }

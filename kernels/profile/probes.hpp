@@ -56,7 +56,7 @@ void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, flo
   using Policy = Kokkos::TeamPolicy<Space>;
   using Team = typename Policy::member_type;
   constexpr int batch = batch_size<Space>;
-  int const probe_count = static_cast<int>(probes.bin.extent(1));
+  int const probe_count = probes.bin.extent_int(1);
   auto const p = probes;
   auto policy = is_host_space<Space> ? Policy(space, tile.rows, 1) : Policy(space, tile.rows, 256);
   Kokkos::parallel_for(
@@ -75,8 +75,8 @@ void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, flo
           int above = 0, equal = 0;
           probe_batch<batch>(s, p_grid, first, edge, count, where, above, equal);
           if (above + equal > 0) {
-            add_shared<Space>(p.edge(row, 0, 0), static_cast<std::int64_t>(above));
-            add_shared<Space>(p.edge(row, 0, 1), static_cast<std::int64_t>(equal));
+            add_shared<Space>(p.edge(row, 0, 0), std::int64_t{above});
+            add_shared<Space>(p.edge(row, 0, 1), std::int64_t{equal});
           }
           for (int l = 0; l < count; ++l) {
             int const slot = of_bin[where[l]];
@@ -85,8 +85,8 @@ void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, flo
               if (s[l] > p.high(row, q)) {
                 BinnedScore const binned = bin_score(s[l], p.grid, first);
                 add_shared<Space>(p.above(row, q, 0), std::int64_t{1});
-                add_shared<Space>(p.above(row, q, 1), static_cast<std::int64_t>(binned.r));
-                add_shared<Space>(p.above(row, q, 2), static_cast<std::int64_t>(binned.r2));
+                add_shared<Space>(p.above(row, q, 1), std::int64_t{binned.r});
+                add_shared<Space>(p.above(row, q, 2), std::int64_t{binned.r2});
               } else if (s[l] > p.low(row, q)) {
                 int const place = next_place<Space>(p.fill(row, q));
                 if (place < p.capacity(row, q)) p.collected(p.begin(row, q) + place) = s[l];

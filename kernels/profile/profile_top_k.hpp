@@ -23,8 +23,8 @@ struct RowProfile {
   RowProfile(BinGrid bins, Vector<Space, int> const& first)
       : grid(bins),
         first_bin(first),
-        packed("Asymptop::profile::packed", first.extent(0), static_cast<std::size_t>(bins.count)),
-        moments("Asymptop::profile::moments", first.extent(0), static_cast<std::size_t>(bins.count), 3) {}
+        packed("Asymptop::profile::packed", first.extent(0), bins.count),
+        moments("Asymptop::profile::moments", first.extent(0), bins.count, 3) {}
 
   /// Back to the state before any key.
   void clear(Space const& space) {
@@ -40,7 +40,7 @@ struct ProfileTopK : RowProfile<Space> {
   CandidateBuffer<Space> candidates;
 
   ProfileTopK(Space const& space, BinGrid bins, Vector<Space, int> const& first, int keep, int headroom)
-      : ProfileTopK(bins, first, CandidateBuffer<Space>(space, static_cast<int>(first.extent(0)), keep, headroom)) {}
+      : ProfileTopK(bins, first, CandidateBuffer<Space>(space, first.extent_int(0), keep, headroom)) {}
   ProfileTopK(BinGrid bins, Vector<Space, int> const& first, CandidateBuffer<Space> const& of_rows)
       : RowProfile<Space>(bins, first), candidates(of_rows) {}
 
@@ -105,7 +105,7 @@ void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float
             add_shared<Space>(bins[where[l]], what[l]);
           }
           if (survivors == 0) return;
-          push_survivors<Space>(s, count, threshold, tile.first_key + static_cast<LocalIndex>(b * batch), entries, fill);
+          push_survivors<Space>(s, count, threshold, tile.first_key + b * batch, entries, fill);
         });
       });
 }
@@ -126,7 +126,7 @@ template <class Space>
 void flush(Space const& space, RowProfile<Space>& state) {
   auto const packed = state.packed;
   auto const moments = state.moments;
-  std::int64_t const bins = state.grid.count, rows = static_cast<std::int64_t>(packed.extent(0));
+  std::int64_t const bins = state.grid.count, rows = packed.extent(0);
   // A thread takes a row where that is enough of them: dividing by the number of bins costs more than the bin.
   std::int64_t const run = is_host_space<Space> ? bins : 1;
   Kokkos::parallel_for(

@@ -19,6 +19,7 @@
 #include <cstdint>
 
 #include "../core/candidate.hpp"
+#include "../core/fixed_point.hpp"
 #include "../core/math.hpp"
 #include "../core/types.hpp"
 
@@ -39,8 +40,8 @@ struct BinMoments {
   std::int64_t count = 0;
   std::int64_t first = 0;   ///< sum of round(r * 2^14)
   std::int64_t second = 0;  ///< sum of round(r^2 * 2^9)
-  double sum_r() const { return static_cast<double>(first) / static_cast<double>(first_scale); }
-  double sum_r2() const { return static_cast<double>(second) / static_cast<double>(second_scale); }
+  double sum_r() const { return from_fixed(first, first_scale); }
+  double sum_r2() const { return from_fixed(second, second_scale); }
 };
 
 /// Where one score falls.
@@ -76,22 +77,22 @@ KOKKOS_FORCEINLINE_FUNCTION BinnedScore bin_score(float score, BinGrid const& gr
 /// During a pass a bin is one word: count * 2^49 + sum of (r + 2^13) * 2^21 + sum of r^2. Good for 2^14 - 1 scores between flushes.
 using PackedMoments = std::uint64_t;
 inline constexpr int packed_count_shift = 49, packed_first_shift = 21;
-inline constexpr std::int64_t packed_bias = std::int64_t{1} << 13;
+inline constexpr std::int32_t packed_bias = 1 << 13;
 inline constexpr GlobalIndex packed_limit = (GlobalIndex{1} << 14) - 1;
 
 KOKKOS_FORCEINLINE_FUNCTION PackedMoments pack_moments(std::int32_t r, std::int32_t r2) {
   // In two halves of 32 bits, which vectorise well; the first moment lies astride them.
-  auto const biased = static_cast<std::uint32_t>(r + static_cast<std::int32_t>(packed_bias));
-  std::uint32_t const low = static_cast<std::uint32_t>(r2) + (biased << packed_first_shift);
+  std::uint32_t const biased = r + packed_bias;
+  std::uint32_t const low = r2 + (biased << packed_first_shift);
   std::uint32_t const high = (1u << (packed_count_shift - 32)) + (biased >> (32 - packed_first_shift));
-  return (static_cast<std::uint64_t>(high) << 32) | low;
+  return (std::uint64_t{high} << 32) | low;
 }
 
 KOKKOS_FORCEINLINE_FUNCTION BinMoments unpack_moments(PackedMoments const p) {
   std::int64_t const count = p >> packed_count_shift;
-  auto const biased =
-      static_cast<std::int64_t>((p >> packed_first_shift) & ((std::uint64_t{1} << (packed_count_shift - packed_first_shift)) - 1));
-  return {count, biased - count * packed_bias, static_cast<std::int64_t>(p & ((std::uint64_t{1} << packed_first_shift) - 1))};
+  std::int64_t const biased = (p >> packed_first_shift) & ((std::uint64_t{1} << (packed_count_shift - packed_first_shift)) - 1);
+  std::int64_t const second = p & ((std::uint64_t{1} << packed_first_shift) - 1);
+  return {count, biased - count * packed_bias, second};
 }
 
 /// Sums of e^y, e^{2y} and y e^y, with y = sigma * (s - reference).

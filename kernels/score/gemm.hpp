@@ -58,8 +58,7 @@ inline void cuda_gemm(cudaStream_t stream, GemmBatch const& g) {
     Layouts layouts{};
     auto const describe = [&](cublasLtMatrixLayout_t& layout, int rows, int columns, int row_length, std::int64_t step) {
       std::int32_t const batch = x.batch;
-      check(cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns),
-                                       row_length));
+      check(cublasLtMatrixLayoutCreate(&layout, CUDA_R_32F, rows, columns, row_length));
       check(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step));
       check(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch));
     };
@@ -80,9 +79,9 @@ inline void cuda_gemm(cudaStream_t stream, GemmBatch const& g) {
     usual.a_row = g.inner;
     usual.b_row = g.transposed ? g.inner : g.columns;
     usual.c_row = g.columns;
-    usual.a_step = static_cast<std::ptrdiff_t>(g.rows) * g.inner;
-    usual.b_step = static_cast<std::ptrdiff_t>(g.columns) * g.inner;
-    usual.c_step = static_cast<std::ptrdiff_t>(g.rows) * g.columns;
+    usual.a_step = std::ptrdiff_t{g.rows} * g.inner;
+    usual.b_step = std::ptrdiff_t{g.columns} * g.inner;
+    usual.c_step = std::ptrdiff_t{g.rows} * g.columns;
     usual.batch = 31;
     auto const layouts = layouts_of(usual);
     cublasLtMatmulPreference_t preference = nullptr;

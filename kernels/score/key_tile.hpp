@@ -17,15 +17,15 @@ struct KeyTile {
   KOKKOS_FORCEINLINE_FUNCTION void dots(double const* q, int first, int count, double* __restrict__ dot,
                                         double* __restrict__ square) const {
     if (packed) {
-      for (int g = 0; g < count; g += key_group) group_dots(q, data + static_cast<std::ptrdiff_t>(first + g) * d, dot + g, square + g);
+      for (int g = 0; g < count; g += key_group) group_dots(q, data + std::ptrdiff_t{first + g} * d, dot + g, square + g);
       return;
     }
     for (int l = 0; l < count; ++l) {
-      float const* k = data + static_cast<std::ptrdiff_t>(first + l) * d;
+      float const* k = data + std::ptrdiff_t{first + l} * d;
       double sum = 0.0, norm = 0.0;
 #pragma omp simd reduction(+ : sum, norm)
       for (int c = 0; c < d; ++c) {
-        double const x = static_cast<double>(k[c]);
+        double const x = k[c];
         sum += q[c] * x;
         norm += x * x;
       }
@@ -42,7 +42,7 @@ struct KeyTile {
       double const x = q[c];
 #pragma omp simd
       for (int l = 0; l < key_group; ++l) {
-        double const k = static_cast<double>(group[c * key_group + l]);
+        double const k = group[c * key_group + l];
         dot[l] += x * k;
         square[l] += k * k;
       }

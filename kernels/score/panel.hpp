@@ -17,9 +17,7 @@
 namespace asymptop {
 
 /// Floats that `keys` packed keys of d columns take.
-inline std::size_t packed_size(std::int64_t keys, int d) {
-  return static_cast<std::size_t>((keys + key_group - 1) / key_group) * key_group * static_cast<std::size_t>(d);
-}
+inline std::size_t packed_size(std::int64_t keys, int d) { return (keys + key_group - 1) / key_group * key_group * d; }
 
 /// Query rows of one register tile, at most.
 inline constexpr int panel_rows = 12;
@@ -37,19 +35,20 @@ struct PackedQueries {
   struct Panel {
     int first_row;
     int rows;
-    std::size_t offset;
+    std::int64_t offset;
   };
   int d = 0;
   int rows = 0;
   std::vector<Panel> panels;
   std::vector<float> data;
+  int panel_count() const { return static_cast<int>(panels.size()); }
 
   PackedQueries() = default;
   /// q: row-major (row_count, columns).
   PackedQueries(float const* q, int row_count, int columns) : PackedQueries(q, row_count, columns, row_count) {}
   /// Panels end at multiples of `tile` rows: a tile is cut in the same way in every batch that holds it.
   PackedQueries(float const* q, int row_count, int columns, int tile) : d(columns), rows(row_count) {
-    data.resize(static_cast<std::size_t>(rows) * d);
+    data.resize(std::int64_t{rows} * d);
     for (int first = 0; first < rows; first += tile) add_tile(q, first, rows - first < tile ? rows - first : tile);
   }
 
@@ -59,11 +58,9 @@ struct PackedQueries {
     auto const edge = [&](int p) { return tile_first + static_cast<int>(std::int64_t{tile_rows} * p / count); };
     for (int p = 0; p < count; ++p) {
       int const first = edge(p), end = edge(p + 1);
-      Panel const panel{first, end - first, static_cast<std::size_t>(first) * d};
+      Panel const panel{first, end - first, std::int64_t{first} * d};
       for (int c = 0; c < d; ++c) {
-        for (int r = 0; r < panel.rows; ++r)
-          data[panel.offset + static_cast<std::size_t>(c * panel.rows + r)] =
-              q[static_cast<std::size_t>(first + r) * d + static_cast<std::size_t>(c)];
+        for (int r = 0; r < panel.rows; ++r) data[panel.offset + c * panel.rows + r] = q[std::int64_t{first + r} * d + c];
       }
       panels.push_back(panel);
     }
@@ -110,7 +107,7 @@ inline constexpr int tile_rows = width == 16 ? 12 : 6;
 template <int rows>
 void score_panel(float const* q, float const* keys, int groups, int d, float* scores, std::ptrdiff_t score_step) {
   for (int g = 0; g < groups; ++g) {
-    float const* group = keys + static_cast<std::ptrdiff_t>(g) * key_group * d;
+    float const* group = keys + std::ptrdiff_t{g} * key_group * d;
     for (int l = 0; l < key_group; l += tile_vectors * width) {
       float* out = scores + g * key_group + l;
       if constexpr (rows <= tile_rows) {

@@ -64,18 +64,18 @@ struct QuantisedKeys {
 
 /// Bytes and bounds that `keys` quantised keys of d columns take.
 inline std::size_t quantised_size(std::int64_t keys, int d) { return packed_size(keys, (d + 3) / 4 * 4); }
-inline std::size_t quantised_groups(std::int64_t keys) { return static_cast<std::size_t>((keys + key_group - 1) / key_group); }
+inline std::size_t quantised_groups(std::int64_t keys) { return (keys + key_group - 1) / key_group; }
 
 /// The nearest fp32 number that is not below (above) x; x beyond the range becomes infinite (the largest number).
 inline float round_up(double x) {
-  constexpr auto largest = static_cast<double>(std::numeric_limits<float>::max());
+  constexpr double largest = std::numeric_limits<float>::max();
   if (!(x <= largest)) return std::numeric_limits<float>::infinity();
   auto const f = static_cast<float>(x);
-  return static_cast<double>(f) < x ? std::nextafter(f, std::numeric_limits<float>::infinity()) : f;
+  return f < x ? std::nextafter(f, std::numeric_limits<float>::infinity()) : f;
 }
 inline float round_down(double x) {
   constexpr float largest = std::numeric_limits<float>::max();
-  return x >= static_cast<double>(largest) ? largest : -round_up(-x);
+  return x >= largest ? largest : -round_up(-x);
 }
 
 /// gamma_d.
@@ -87,11 +87,10 @@ inline double chain_error(int d) {
 /// Bounds of a group from the scale and the largest fp32 sums of squares of its keys' residuals and integers.
 inline KeyGroupBound group_bound(float scale, float residual_squares, float integer_squares, int d) {
   double const gamma = chain_error(d), more = 1.0 + 1e-12;
-  double const rounding =
-      std::sqrt((static_cast<double>(residual_squares) + d * 0x1p-149) * (1.0 + 2.0 * gamma)) + std::sqrt(static_cast<double>(d)) * 0x1p-17;
-  double const norm = std::sqrt(static_cast<double>(integer_squares) * (1.0 + 2.0 * gamma));
+  double const rounding = std::sqrt((residual_squares + d * 0x1p-149) * (1.0 + 2.0 * gamma)) + std::sqrt(d) * 0x1p-17;
+  double const norm = std::sqrt(integer_squares * (1.0 + 2.0 * gamma));
   return {scale, round_up((rounding + gamma * (norm + rounding)) * more), round_up(norm * more),
-          round_up((norm + rounding) / static_cast<double>(scale) * more)};
+          round_up((norm + rounding) / scale * more)};
 }
 
 /// A batch of query rows in 8 bits, cut into the panels of the PackedQueries that it is made from. Arrays of a panel have panel_lanes
@@ -109,7 +108,7 @@ struct QuantisedQueries {
 
     /// Sets P for a row whose scores are wanted above `threshold`, -inf included; +inf: none are.
     void set_threshold(int row, float threshold) {
-      double const exact = (static_cast<double>(threshold) - underflow[row]) / unit[row];
+      double const exact = (threshold - underflow[row]) / unit[row];
       bound[row] = threshold == std::numeric_limits<float>::infinity() ? threshold : round_down(exact - std::fabs(exact) * 0x1p-21);
     }
   };
@@ -126,11 +125,11 @@ struct QuantisedQueries {
     if (d > quantised_max_d)
       throw std::invalid_argument("screening takes at most " + std::to_string(quantised_max_d) + " columns, not " + std::to_string(d));
     reach = static_cast<float>((16129.0 * d + 2.0) * (1.0 + 0x1p-20));
-    bytes.resize(static_cast<std::size_t>(queries.rows) * steps);
+    bytes.resize(std::int64_t{queries.rows} * steps);
     panels.resize(queries.panels.size());
     double largest = 0.0;
     for (std::size_t p = 0; p < panels.size(); ++p) {
-      offset.push_back(static_cast<std::size_t>(queries.panels[p].first_row) * steps);
+      offset.push_back(std::int64_t{queries.panels[p].first_row} * steps);
       for (int r = 0; r < queries.panels[p].rows; ++r) largest = std::max(largest, add_row(queries, p, r));
     }
     largest_norm = round_down(0x1p126 / largest);
@@ -141,19 +140,19 @@ struct QuantisedQueries {
   double add_row(PackedQueries const& queries, std::size_t panel, int row) {
     auto const& from = queries.panels[panel];
     auto& to = panels[panel];
-    auto const at = [&](int c) { return queries.data[from.offset + static_cast<std::size_t>(c * from.rows + row)]; };
+    auto const at = [&](int c) { return queries.data[from.offset + c * from.rows + row]; };
     double largest = 0.0, squares = 0.0, residuals = 0.0;
-    for (int c = 0; c < d; ++c) largest = std::max(largest, std::fabs(static_cast<double>(at(c))));
+    for (int c = 0; c < d; ++c) largest = std::max<double>(largest, std::fabs(at(c)));
     double const unit = std::max(largest / 127.0, 0x1p-100);
     std::int32_t sum = 0;
     for (int c = 0; c < d; ++c) {
-      double const x = static_cast<double>(at(c)) / unit, rounded = std::nearbyint(x);
+      double const x = at(c) / unit, rounded = std::nearbyint(x);
       squares += x * x;
       residuals += (x - rounded) * (x - rounded);
       auto const integer = static_cast<std::int32_t>(rounded);
       sum += integer;
-      auto& word = bytes[offset[panel] + static_cast<std::size_t>(c / 4 * from.rows + row)];
-      word |= static_cast<std::int32_t>((static_cast<std::uint32_t>(integer) & 0xffu) << (8 * (c % 4)));
+      auto& word = bytes[offset[panel] + c / 4 * from.rows + row];
+      word |= (integer & 0xffu) << (8 * (c % 4));
     }
     // fp64 sums of squares of x: relative errors below 1e-10, absolute ones of x itself below 1e-13.
     double const norm = std::sqrt(squares) * (1.0 + 1e-10);
@@ -208,11 +207,9 @@ inline KeyGroupBound quantise_group(float const* packed, int d, std::uint8_t* ou
 template <class Space>
 void quantise_keys(Space const& space, float const* packed, std::int64_t count, int d, std::uint8_t* values, KeyGroupBound* bounds) {
   static_assert(is_host_space<Space>, "quantised keys are for host kernels");
-  Kokkos::parallel_for("Asymptop::score::quantise", Kokkos::RangePolicy<Space>(space, 0, quantised_groups(count)),
-                       [=](std::size_t const g) {
-                         bounds[g] = quantise_group(packed + g * key_group * static_cast<std::size_t>(d), d,
-                                                    values + g * key_group * static_cast<std::size_t>((d + 3) / 4 * 4));
-                       });
+  Kokkos::parallel_for(
+      "Asymptop::score::quantise", Kokkos::RangePolicy<Space>(space, 0, quantised_groups(count)),
+      [=](std::size_t const g) { bounds[g] = quantise_group(packed + g * key_group * d, d, values + g * key_group * ((d + 3) / 4 * 4)); });
 }
 
 }  // namespace ASYMPTOP_SIMD_NAME

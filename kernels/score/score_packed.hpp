@@ -20,9 +20,8 @@ void score_packed(Space const& space, PackedQueries const& queries, float const*
   Kokkos::parallel_for("Asymptop::score::packed", Kokkos::RangePolicy<Space>(space, 0, (key_count + strip - 1) / strip), [=](int const s) {
     int const first = s * strip, keys = std::min(strip, key_count - first);
     for (auto const& panel : q->panels) {
-      simd::score_panel_of(panel.rows)(&q->data[panel.offset], packed + static_cast<std::ptrdiff_t>(first) * q->d,
-                                       (keys + key_group - 1) / key_group, q->d, &scores(panel.first_row, first),
-                                       static_cast<std::ptrdiff_t>(scores.stride(0)));
+      simd::score_panel_of(panel.rows)(&q->data[panel.offset], packed + std::ptrdiff_t{first} * q->d, (keys + key_group - 1) / key_group,
+                                       q->d, &scores(panel.first_row, first), scores.stride(0));
     }
   });
 }
@@ -36,8 +35,8 @@ void score_strips(Space const& space, PackedQueries const& queries, float const*
     alignas(64) float scores[panel_rows * strip];
     int const first = s * strip, keys = std::min(strip, key_count - first);
     for (auto const& panel : q->panels) {
-      simd::score_panel_of(panel.rows)(&q->data[panel.offset], packed + static_cast<std::ptrdiff_t>(first) * q->d,
-                                       (keys + key_group - 1) / key_group, q->d, scores, strip);
+      simd::score_panel_of(panel.rows)(&q->data[panel.offset], packed + std::ptrdiff_t{first} * q->d, (keys + key_group - 1) / key_group,
+                                       q->d, scores, strip);
     }
   });
 }

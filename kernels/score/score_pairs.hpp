@@ -13,8 +13,8 @@ namespace asymptop {
 
 /// A query row and a key of one packed group: row * key_group + key.
 using RowKeyPair = std::int32_t;
-inline int row_of(RowKeyPair pair) { return static_cast<int>(static_cast<std::uint32_t>(pair) / key_group); }
-inline int key_of(RowKeyPair pair) { return static_cast<int>(static_cast<std::uint32_t>(pair) % key_group); }
+inline int row_of(RowKeyPair pair) { return static_cast<std::uint32_t>(pair) / key_group; }
+inline int key_of(RowKeyPair pair) { return static_cast<std::uint32_t>(pair) % key_group; }
 
 /// fp32 queries, row by row, each padded to whole chunks of columns, and one row of zeros past them.
 struct QueryLines {
@@ -23,18 +23,14 @@ struct QueryLines {
   std::vector<float> data;
 
   QueryLines() = default;
-  explicit QueryLines(PackedQueries const& queries)
-      : stride(static_cast<std::size_t>((queries.d + chunk - 1) / chunk * chunk)),
-        data(static_cast<std::size_t>(queries.rows + 1) * stride) {
+  explicit QueryLines(PackedQueries const& queries) : stride((queries.d + chunk - 1) / chunk * chunk), data((queries.rows + 1) * stride) {
     for (auto const& panel : queries.panels) {
       for (int r = 0; r < panel.rows; ++r) {
-        for (int c = 0; c < queries.d; ++c)
-          data[static_cast<std::size_t>(panel.first_row + r) * stride + static_cast<std::size_t>(c)] =
-              queries.data[panel.offset + static_cast<std::size_t>(c * panel.rows + r)];
+        for (int c = 0; c < queries.d; ++c) data[(panel.first_row + r) * stride + c] = queries.data[panel.offset + c * panel.rows + r];
       }
     }
   }
-  float const* row(int r) const { return data.data() + static_cast<std::size_t>(r) * stride; }
+  float const* row(int r) const { return data.data() + r * stride; }
 };
 
 namespace simd {

@@ -12,7 +12,7 @@ namespace asymptop {
 
 /// Keys that one BLAS call scores. A score depends on the call's shape and on where in the tile a key lies, so the shape is fixed by
 /// the block length alone and tiles start at multiples of it.
-inline int tile_keys(GlobalIndex block) { return static_cast<int>(std::min<GlobalIndex>(block, 512)); }
+inline int tile_keys(GlobalIndex block) { return count_within(block, 512); }
 
 /// BLAS tiles in one step of a pass: one per thread on the host; on a device as many as fill it and a packed bin can count.
 template <class Space>
@@ -26,8 +26,8 @@ template <class Space>
 void score_tiles(Space const& space, Matrix<Space, float> const& queries, Matrix<Space, float> const& keys,
                  Matrix<Space, float> const& scores, int key_count, int tile) {
   if (key_count % tile != 0 || queries.extent(1) != keys.extent(1)) throw std::invalid_argument("score_tiles: ragged tile");
-  int const rows = static_cast<int>(queries.extent(0)), d = static_cast<int>(queries.extent(1));
-  gemm(space, GemmBatch{rows, tile, d, true, queries.data(), d, 0, keys.data(), d, static_cast<std::ptrdiff_t>(tile) * d, scores.data(),
+  int const rows = queries.extent_int(0), d = queries.extent_int(1);
+  gemm(space, GemmBatch{rows, tile, d, true, queries.data(), d, 0, keys.data(), d, std::ptrdiff_t{tile} * d, scores.data(),
                         static_cast<int>(scores.stride(0)), tile, key_count / tile});
 }
 

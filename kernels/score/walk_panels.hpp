@@ -31,15 +31,14 @@ void walk_panels(PackedQueries const& queries, std::vector<std::int64_t> const& 
   ScoreStrip scores;
   for (int begin = part.begin; begin < part.end; begin += strip) {
     int const here = std::min(strip, part.end - begin);
-    for (std::size_t p = worker; p < queries.panels.size(); p += static_cast<std::size_t>(workers)) {
+    for (std::size_t p = worker; p < queries.panels.size(); p += workers) {
       PanelStrip place{queries.panels[p], begin, first + begin, 0, {}};
       for (int r = 0; r < place.panel.rows; ++r) {
-        auto const left = limit[place.panel.first_row + r] - place.first;
-        place.seen[r] = static_cast<int>(std::clamp<std::int64_t>(left, 0, here));
+        place.seen[r] = count_within(limit[place.panel.first_row + r] - place.first, here);
         place.most = std::max(place.most, place.seen[r]);
       }
       if (place.most == 0) continue;
-      simd::score_panel_of(place.panel.rows)(&queries.data[place.panel.offset], packed + static_cast<std::ptrdiff_t>(begin) * queries.d,
+      simd::score_panel_of(place.panel.rows)(&queries.data[place.panel.offset], packed + std::ptrdiff_t{begin} * queries.d,
                                              (place.most + key_group - 1) / key_group, queries.d, scores.at, score_strip);
       visit(place, scores.at);
     }

@@ -14,7 +14,7 @@ KOKKOS_FORCEINLINE_FUNCTION void push_survivors(float const* scores, int count, 
                                                 PackedCandidate* entries, int* fill) {
   for (int l = 0; l < count; ++l) {
     if (!(scores[l] > threshold)) continue;
-    PackedCandidate const entry = pack(scores[l], first_key + static_cast<LocalIndex>(l));
+    PackedCandidate const entry = pack(scores[l], first_key + l);
     entries[next_place<Space>(*fill)] = entry;
   }
 }
@@ -49,8 +49,7 @@ void add_candidates(Space const& space, CandidateBuffer<Space> const& candidates
         Kokkos::parallel_for(Kokkos::TeamThreadRange(team, (keys + batch - 1) / batch), [&](int const b) {
           if (count_above<batch>(row_scores + b * batch, threshold) == 0) return;
           int const count = keys - b * batch < batch ? keys - b * batch : batch;
-          push_survivors<Space>(row_scores + b * batch, count, threshold, tile.first_key + static_cast<LocalIndex>(b * batch), entries,
-                                fill);
+          push_survivors<Space>(row_scores + b * batch, count, threshold, tile.first_key + b * batch, entries, fill);
         });
       });
 }

@@ -38,7 +38,7 @@ struct CandidateBuffer {
 
   static std::size_t capacity_for(int keep_count, int headroom) {
     std::size_t const keep_size = keep_count;
-    return keep_size + std::max<std::size_t>(keep_size / 4, 1024) + static_cast<std::size_t>(headroom);
+    return keep_size + std::max<std::size_t>(keep_size / 4, 1024) + headroom;
   }
 };
 
@@ -60,7 +60,7 @@ KOKKOS_INLINE_FUNCTION PackedCandidate select_bound(Team const& team, PackedCand
     team.team_barrier();
     int digit = (1 << width) - 1;
     while (histogram[digit] < wanted) wanted -= histogram[digit--];
-    prefix = (prefix << width) | static_cast<unsigned>(digit);
+    prefix = (prefix << width) | digit;
     bool const done = shift == 0 || histogram[digit] == wanted;
     team.team_barrier();
     if (done) return prefix << shift;
@@ -96,19 +96,18 @@ template <class Space>
 void prune(Space const& space, CandidateBuffer<Space> const& buffer, int headroom) {
   using Policy = Kokkos::TeamPolicy<Space>;
   using Team = typename Policy::member_type;
-  int const rows = static_cast<int>(buffer.fill.extent(0)), capacity = static_cast<int>(buffer.entries.extent(1)), keep = buffer.keep;
-  std::size_t const scratch = 2048 * sizeof(int);
+  int const rows = buffer.fill.extent_int(0), capacity = buffer.entries.extent_int(1), keep = buffer.keep;
+  constexpr int scratch = 2048 * sizeof(int);
   auto policy = is_host_space<Space> ? Policy(space, rows, 1) : Policy(space, rows, 256);
   Kokkos::parallel_for(
       "Asymptop::topk::prune", policy.set_scratch_size(0, Kokkos::PerTeam(scratch)), KOKKOS_LAMBDA(Team const& team) {
         int const row = team.league_rank();
         int const count = buffer.fill(row);
         if (count + headroom <= capacity || count <= keep) return;
-        auto* histogram = static_cast<int*>(team.team_shmem().get_shmem(static_cast<int>(scratch)));
+        auto* histogram = static_cast<int*>(team.team_shmem().get_shmem(scratch));
         PackedCandidate* entries = &buffer.entries(row, 0);
         PackedCandidate const bound = select_bound<Space>(team, entries, count, keep, histogram);
-        keep_from<Space>(team, entries, count, bound, buffer.spare.data() + static_cast<std::size_t>(row) * buffer.spare.extent(1), keep,
-                         histogram);
+        keep_from<Space>(team, entries, count, bound, buffer.spare.data() + row * buffer.spare.extent(1), keep, histogram);
         team.team_barrier();
         Kokkos::single(Kokkos::PerTeam(team), [&]() {
           buffer.fill(row) = keep;

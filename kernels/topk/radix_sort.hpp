@@ -25,15 +25,16 @@ inline void sort_candidates(std::vector<PackedCandidate>& candidates, std::vecto
   constexpr int digit_bits = 12, digits = 1 << digit_bits;
   std::uint32_t low = ~0u, high = 0;
   for (auto const c : candidates) {
-    auto const key = static_cast<std::uint32_t>(c >> 32);
+    auto const key = score_bits_of(c);
     low = std::min(low, key);
     high = std::max(high, key);
   }
   spare.resize(count);
   // Distance from the largest score, so that ascending digits mean best first.
-  for (int shift = 0; shift < static_cast<int>(std::bit_width(high - low)); shift += digit_bits) {
+  int const width = std::bit_width(high - low);
+  for (int shift = 0; shift < width; shift += digit_bits) {
     std::array<std::uint32_t, digits> start{};
-    auto const digit = [&](PackedCandidate c) { return ((high - static_cast<std::uint32_t>(c >> 32)) >> shift) & (digits - 1); };
+    auto const digit = [&](PackedCandidate c) { return ((high - score_bits_of(c)) >> shift) & (digits - 1); };
     for (auto const c : candidates) ++start[digit(c)];
     std::uint32_t sum = 0;
     for (auto& s : start) {

@@ -33,13 +33,13 @@ class RowHeads {
   RowHeads(int rows, int keep, int burst, int slack, KeyOrder order = KeyOrder::ascending)
       : keep_(keep),
         order_(order),
-        capacity_(static_cast<std::size_t>(keep) + static_cast<std::size_t>(slack) + static_cast<std::size_t>(burst)),
-        stride_(capacity_ + static_cast<std::size_t>(simd::width)),
-        scores_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_scores"), static_cast<std::size_t>(rows) * stride_),
-        indices_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_indices"), static_cast<std::size_t>(rows) * stride_),
-        fill_(static_cast<std::size_t>(rows), 0),
-        threshold_(static_cast<std::size_t>(rows), -std::numeric_limits<float>::infinity()),
-        burst_(static_cast<std::size_t>(burst)) {}
+        capacity_(std::int64_t{keep} + slack + burst),
+        stride_(capacity_ + simd::width),
+        scores_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_scores"), rows * stride_),
+        indices_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_indices"), rows * stride_),
+        fill_(rows, 0),
+        threshold_(rows, -std::numeric_limits<float>::infinity()),
+        burst_(burst) {}
 
   /// As if newly made.
   void clear() {
@@ -54,8 +54,8 @@ class RowHeads {
   float threshold(int row) const { return threshold_[row]; }
 
   int size(int row) const { return static_cast<int>(fill_[row]); }
-  float const* scores(int row) const { return scores_.data() + static_cast<std::size_t>(row) * stride_; }
-  std::int32_t const* indices(int row) const { return indices_.data() + static_cast<std::size_t>(row) * stride_; }
+  float const* scores(int row) const { return scores_.data() + row * stride_; }
+  std::int32_t const* indices(int row) const { return indices_.data() + row * stride_; }
 
   /// Offers scores of keys first, first + 1, ... to a row; `scores` may be read up to the next multiple of the vector width.
   void add(int row, float const* scores, int count, LocalIndex first) {
@@ -74,8 +74,9 @@ class RowHeads {
       if (j + width > count) mask &= first_lanes(count - j);
       if (mask == 0) continue;
       compress(to_scores + fill, s, mask);
-      compress(to_indices + fill, lane + broadcast(static_cast<std::int32_t>(first + static_cast<LocalIndex>(j))), mask);
-      fill += static_cast<std::size_t>(std::popcount(mask));
+      std::int32_t const key = first + j;
+      compress(to_indices + fill, lane + broadcast(key), mask);
+      fill += std::popcount(mask);
     }
     fill_[r] = fill;
   }
@@ -87,7 +88,7 @@ class RowHeads {
     auto const at = r * stride_ + fill_[r];
     // Written in any case: whether a score is taken is hard to predict.
     scores_.data()[at] = score;
-    indices_.data()[at] = static_cast<std::int32_t>(key);
+    indices_.data()[at] = key;
     fill_[r] += score > threshold_[r] ? 1u : 0u;
   }
 
@@ -99,7 +100,7 @@ class RowHeads {
   /// Keeps the best `keep` of a row that has more, in the order they came, and raises its threshold to the worst of them, or to just
   /// below it where an equal score may still come with a smaller index.
   void prune(int row) {
-    auto const r = static_cast<std::size_t>(row), count = fill_[r], keep = static_cast<std::size_t>(keep_);
+    std::size_t const r = row, count = fill_[r], keep = keep_;
     if (count <= keep) return;
     float* const scores = scores_.data() + r * stride_;
     std::int32_t* const indices = indices_.data() + r * stride_;
@@ -109,9 +110,9 @@ class RowHeads {
     Floats const threshold = broadcast(bound);
     if (order_ == KeyOrder::any) move_best_ties_ahead(scores, indices, count, bound, ties);
     std::size_t kept = 0;
-    for (std::size_t i = 0; i < count; i += static_cast<std::size_t>(width)) {
+    for (std::size_t i = 0; i < count; i += width) {
       Floats const s = load(scores + i);
-      LaneMask const seen = first_lanes(static_cast<std::int64_t>(count - i));
+      LaneMask const seen = first_lanes(count - i);
       LaneMask mask = above(s, threshold) & seen;
       // Of those that equal the bound only the first ones stay.
       for (LaneMask equal = ~(above(s, threshold) | above(threshold, s)) & seen; equal != 0 && ties > 0; equal &= equal - 1) {
@@ -121,7 +122,7 @@ class RowHeads {
       Ints const index = load(indices + i);  // before the writes below may reach it
       compress(scores + kept, s, mask);
       compress(indices + kept, index, mask);
-      kept += static_cast<std::size_t>(std::popcount(mask));
+      kept += std::popcount(mask);
     }
     fill_[r] = kept;
     threshold_[r] = order_ == KeyOrder::any ? std::nextafter(bound, -std::numeric_limits<float>::infinity()) : bound;
@@ -143,7 +144,7 @@ class RowHeads {
     std::size_t wanted = keep;
     while (low != high) {
       constexpr int pieces_log2 = 12;
-      int const shift = std::max(0, static_cast<int>(std::bit_width(high - low)) - pieces_log2);
+      int const width = std::bit_width(high - low), shift = std::max(0, width - pieces_log2);
       std::array<std::uint32_t, 1u << pieces_log2> histogram{};
       for (auto const key : keys) ++histogram[(high - key) >> shift];
       std::uint32_t piece = 0;
@@ -174,13 +175,13 @@ class RowHeads {
     static thread_local std::vector<LocalIndex> equal;
     equal.clear();
     for (std::size_t i = 0; i < count; ++i) {
-      if (scores[i] == bound) equal.push_back(static_cast<LocalIndex>(indices[i]));
+      if (scores[i] == bound) equal.push_back(indices[i]);
     }
     if (equal.size() <= ties) return;
     std::nth_element(equal.begin(), equal.begin() + ties, equal.end());
     std::size_t next = 0;
     for (std::size_t i = 0; i < count; ++i) {
-      if (scores[i] == bound) indices[i] = static_cast<std::int32_t>(equal[next++]);
+      if (scores[i] == bound) indices[i] = equal[next++];
     }
   }
 

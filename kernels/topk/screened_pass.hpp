@@ -43,11 +43,11 @@ class ScreenedPass : public StreamedHeads {
       : StreamedHeads(queries, keep, std::max(keep / 2, 16), threads, std::move(limit)),
         quantised_(queries),
         lines_(queries),
-        workers_(static_cast<std::size_t>(split_.workers())) {
-    int const panels = static_cast<int>(queries.panels.size());
+        workers_(split_.workers()) {
+    int const panels = queries.panel_count();
     for (int w = 0; w < split_.workers(); ++w) {
       auto& worker = workers_[w];
-      worker.part = static_cast<std::size_t>(w / split_.row_parts);
+      worker.part = w / split_.row_parts;
       worker.panels = part_of(panels, w % split_.row_parts, split_.row_parts);
       worker.bounds.assign(quantised_.panels.begin() + worker.panels.begin, quantised_.panels.begin() + worker.panels.end);
       worker.applied.assign(queries.rows, std::numeric_limits<float>::quiet_NaN());
@@ -82,15 +82,15 @@ class ScreenedPass : public StreamedHeads {
     LocalIndex first;
     int count;
     int groups() const { return (count + key_group - 1) / key_group; }
-    float const* group(int g, int d) const { return packed + static_cast<std::ptrdiff_t>(g) * key_group * d; }
+    float const* group(int g, int d) const { return packed + std::ptrdiff_t{g} * key_group * d; }
   };
 
   void work(int w, float const* packed, QuantisedKeys const& quantised, LocalIndex first, int count) {
     auto& worker = workers_[w];
     auto const keys = part_of(count, w / split_.row_parts, split_.key_parts, key_group);
     for (int begin = keys.begin; begin < keys.end; begin += score_strip) {
-      Strip const strip{packed + static_cast<std::ptrdiff_t>(begin) * queries_.d, quantised.from(begin / key_group, queries_.d),
-                        first + static_cast<LocalIndex>(begin), std::min(score_strip, keys.end - begin)};
+      Strip const strip{packed + std::ptrdiff_t{begin} * queries_.d, quantised.from(begin / key_group, queries_.d), first + begin,
+                        std::min(score_strip, keys.end - begin)};
       auto const [seeing, open] = apply_thresholds(worker, strip);
       if (seeing == 0) continue;
       // Not worth a try if too many rows take any score still, or too much passed of late.
@@ -133,7 +133,7 @@ class ScreenedPass : public StreamedHeads {
     auto& passed = worker.passed;
     auto const& last = queries_.panels[worker.panels.end - 1];
     int const row_count = last.first_row + last.rows - queries_.panels[worker.panels.begin].first_row;
-    auto const limit = static_cast<std::size_t>(row_count) * score_strip / dense;
+    std::size_t const limit = std::int64_t{row_count} * score_strip / dense;
     passed.count = 0;
     for (int g = 0; g < strip.groups(); ++g) {
       passed.begin[g] = passed.count;
@@ -164,9 +164,9 @@ class ScreenedPass : public StreamedHeads {
       auto const& rows = queries_.panels[panel];
       RowKeyPair* const to = passed.reserve(simd::panel_pairs);
       simd::start_sums(worker.bounds[p], *keys.bounds, quantised_.reach, bounded, start);
-      passed.count += static_cast<std::size_t>(simd::screen_panel_of(rows.rows)(&quantised_.bytes[quantised_.offset[panel]], keys.values,
-                                                                                quantised_.steps, start, rows.first_row, to) -
-                                               to);
+      auto const* const end = simd::screen_panel_of(rows.rows)(&quantised_.bytes[quantised_.offset[panel]], keys.values, quantised_.steps,
+                                                               start, rows.first_row, to);
+      passed.count += end - to;
     }
   }
 
@@ -174,18 +174,18 @@ class ScreenedPass : public StreamedHeads {
   void rescore(Worker& worker, Strip const& strip, int groups) {
     auto const& passed = worker.passed;
     auto& heads = heads_[worker.part];
-    auto const end = static_cast<std::int64_t>(strip.first) + strip.count;
+    auto const end = std::int64_t{strip.first} + strip.count;
     for (int g = 0; g < groups; ++g) {
       auto const group_end = passed.begin[g + 1];
-      auto const first = strip.first + static_cast<LocalIndex>(g * key_group);
+      LocalIndex const first = strip.first + g * key_group;
       for (auto i = passed.begin[g]; i < group_end; i += simd::pair_batch) {
         alignas(64) float scores[simd::pair_batch];
         auto const count = std::min(group_end - i, simd::pair_batch);
         simd::score_pairs(lines_, &passed.pairs[i], strip.group(g, queries_.d), count, queries_.d, scores);
         for (std::size_t l = 0; l < count; ++l) {
           int const row = row_of(passed.pairs[i + l]);
-          auto const key = first + static_cast<LocalIndex>(key_of(passed.pairs[i + l]));
-          if (static_cast<std::int64_t>(key) < std::min(limit_[row], end)) heads.add(row, scores[l], key);
+          LocalIndex const key = first + key_of(passed.pairs[i + l]);
+          if (std::int64_t{key} < std::min(limit_[row], end)) heads.add(row, scores[l], key);
         }
       }
     }
@@ -195,10 +195,10 @@ class ScreenedPass : public StreamedHeads {
   void score_all(Worker& worker, Strip const& strip, int group) {
     ScoreStrip scores;
     int const begin = group * key_group, count = strip.count - begin;
-    auto const first = strip.first + static_cast<LocalIndex>(begin);
+    LocalIndex const first = strip.first + begin;
     for (int p = worker.panels.begin; p < worker.panels.end; ++p) {
       auto const& panel = queries_.panels[p];
-      simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], strip.packed + static_cast<std::ptrdiff_t>(begin) * queries_.d,
+      simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], strip.packed + std::ptrdiff_t{begin} * queries_.d,
                                        (count + key_group - 1) / key_group, queries_.d, scores.at, score_strip);
       for (int r = 0; r < panel.rows; ++r) {
         int const row = panel.first_row + r;

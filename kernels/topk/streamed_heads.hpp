@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/types.hpp"
 #include "../core/work_split.hpp"
 #include "../score/panel.hpp"
 #include "radix_sort.hpp"
@@ -24,7 +25,7 @@ class StreamedHeads {
                 KeyOrder order = KeyOrder::ascending)
       : queries_(queries),
         keep_(keep),
-        split_(split_work(threads, static_cast<int>(queries.panels.size()))),
+        split_(split_work(threads, queries.panel_count())),
         limit_(std::move(limit)),
         guessed_(limit_.size(), false) {
     for (int p = 0; p < split_.key_parts; ++p) heads_.emplace_back(queries.rows, keep, score_strip, slack, order);
@@ -34,7 +35,7 @@ class StreamedHeads {
 
   /// Whether thresholds guessed from a sample of that size would spare more candidates than a stream of thresholds does by itself.
   bool guess_would_help(int sample, std::int64_t population) const {
-    double const hits = expected_hits(sample, population), taken = static_cast<double>(guess_rank(hits)) / hits;
+    double const hits = expected_hits(sample, population), taken = guess_rank(hits) / hits;
     return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(static_cast<double>(population) / keep_));
   }
 
@@ -44,7 +45,7 @@ class StreamedHeads {
   void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t shard, std::int64_t population) {
     int const rank = guess_rank(expected_hits(sample, population));
     auto* self = this;
-    int const panels = static_cast<int>(queries_.panels.size()), workers = std::min(split_.workers(), panels);
+    int const panels = queries_.panel_count(), workers = std::min(split_.workers(), panels);
     int panel_rows = 0;
     for (auto const& panel : queries_.panels) panel_rows = std::max(panel_rows, panel.rows);
     // One for each worker, made out here: Kokkos forbids a View to be made or freed inside a parallel region (since version 4 freeing
@@ -78,19 +79,16 @@ class StreamedHeads {
     for (auto const& heads : heads_) {
       auto const* scores = heads.scores(row);
       auto const* indices = heads.indices(row);
-      for (int i = 0; i < heads.size(row); ++i) candidates.push_back(pack(scores[i], static_cast<LocalIndex>(indices[i])));
+      for (int i = 0; i < heads.size(row); ++i) candidates.push_back(pack(scores[i], indices[i]));
     }
     sort_candidates(candidates, spare);
-    candidates.resize(std::min(candidates.size(), static_cast<std::size_t>(keep_)));
+    candidates.resize(std::min<std::size_t>(candidates.size(), keep_));
     return candidates;
   }
 
  protected:
   /// Keys of [first, first + count) that a row sees.
-  int seen(int row, LocalIndex first, int count) const {
-    auto const left = limit_[row] - static_cast<std::int64_t>(first);
-    return static_cast<int>(std::clamp<std::int64_t>(left, 0, count));
-  }
+  int seen(int row, LocalIndex first, int count) const { return count_within(limit_[row] - first, count); }
 
   PackedQueries const& queries_;
   int keep_;
@@ -106,23 +104,21 @@ class StreamedHeads {
     ScoreStrip strip;
     for (int first = 0; first < sample; first += score_strip) {
       int const count = std::min(score_strip, sample - first);
-      simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + static_cast<std::ptrdiff_t>(first) * queries_.d,
-                                       count / key_group, queries_.d, strip.at, score_strip);
-      for (int r = 0; r < panel.rows; ++r) sampled.add(r, strip.at + r * score_strip, count, static_cast<LocalIndex>(first));
+      simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + std::ptrdiff_t{first} * queries_.d, count / key_group,
+                                       queries_.d, strip.at, score_strip);
+      for (int r = 0; r < panel.rows; ++r) sampled.add(r, strip.at + r * score_strip, count, first);
     }
     for (int r = 0; r < panel.rows; ++r) {
-      std::size_t const row = panel.first_row + r;
+      int const row = panel.first_row + r;
       if (limit_[row] < shard) continue;
       sampled.prune(r);
-      for (auto& heads : heads_) heads.guess_threshold(static_cast<int>(row), sampled.threshold(r));
+      for (auto& heads : heads_) heads.guess_threshold(row, sampled.threshold(r));
       guessed_[row] = 1;
     }
   }
 
   /// Keys of the sample among the shard's best `keep`, on average.
-  double expected_hits(int sample, std::int64_t population) const {
-    return static_cast<double>(sample) * keep_ / static_cast<double>(population);
-  }
+  double expected_hits(double sample, std::int64_t population) const { return sample * keep_ / static_cast<double>(population); }
 
   /// The sample's largest score of this rank has fewer than `keep` of the shard above it with a chance of about 1e-8.
   static int guess_rank(double hits) { return static_cast<int>(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0)); }

@@ -86,17 +86,19 @@ class Attend final : public Measurement {
 
   /// Every draw of every case of a set: each team of ranks makes one at a time, all teams at once. False when asked to stop before that.
   bool measure(AttendSet const& set) {
-    std::size_t const own = team_of_rank(comm_.rank(), set.teams, comm_.size());
-    auto const team = comm_.split(static_cast<int>(own));
+    int const number = team_of_rank(comm_.rank(), set.teams, comm_.size());
+    auto const team = comm_.split(number);
     std::optional<RingSequence> sequence;
-    auto const draws = static_cast<std::size_t>(config_.draws), teams = static_cast<std::size_t>(set.teams);
+    std::size_t const own = number, draws = config_.draws, teams = set.teams;
     std::vector<AttendDraw> of_case;  // on rank 0: of the case that is not complete
     reset_peak_memory();
     for (std::size_t first = 0; first < set.cases.size() * draws; first += teams) {
       if (stop_wanted(comm_)) return false;
       std::vector<AttendUnit> units;
-      for (auto i = first; i < std::min(first + teams, set.cases.size() * draws); ++i)
-        units.push_back({&set.cases[i / draws], static_cast<std::int64_t>(i % draws)});
+      for (auto i = first; i < std::min(first + teams, set.cases.size() * draws); ++i) {
+        std::int64_t const number_in_case = i % draws;
+        units.push_back({&set.cases[i / draws], number_in_case});
+      }
       std::optional<AttendDraw> draw;
       if (own < units.size()) draw = make(team, units, own, sequence);
       if (outputs_ && !draw) outputs_->write(units);

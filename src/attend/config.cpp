@@ -36,7 +36,8 @@ std::optional<AttendConfig> parse_attend_options(int argc, char const* const* ar
   if (help_printed(values, for_attend, introduction, print_help)) return std::nullopt;
   using Sizes = std::vector<std::int64_t>;
   AttendConfig config;
-  static_cast<MeasureOptions&>(config) = measure_options(values);
+  MeasureOptions& common = config;
+  common = measure_options(values);
   config.n = values.get<Sizes>("n");
   config.d = values.get<Sizes>("d");
   config.k = values.get<std::vector<Law>>("k");

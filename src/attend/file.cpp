@@ -44,7 +44,7 @@ void write_norms(hid_t group, MeasuredAttention const& c) {
     });
     h5::write_dataset(group, name, shape, values, units, long_name);
   };
-  double const n = static_cast<double>(c.item.n);
+  double const n = c.item.rows();
   put(
       "spectral_error", [n](DifferenceNorms const& x) { return x.spectral / n; }, "1",
       "spectral norm of the difference of attention matrices over n: a lower bound by power iteration");
@@ -64,7 +64,7 @@ void write_norms(hid_t group, MeasuredAttention const& c) {
 
 void write_data(hid_t group, MeasuredAttention const& c) {
   std::vector<std::int64_t> draws;
-  for (std::size_t i = 0; i < c.draws.size(); ++i) draws.push_back(static_cast<std::int64_t>(i));
+  for (std::size_t i = 0; i < c.draws.size(); ++i) draws.push_back(i);
   h5::write_scale(group, "draw", draws, "1", "independent draw of queries, keys and values");
   write_times(group, c);
   write_checks(group, c.residuals(), "", "draws");

@@ -23,7 +23,7 @@ double timed(Communicator const& comm, Work const& work) {
 /// Means of (rows, width) values over all rows of the sequence.
 std::vector<double> means(RingSequence const& sequence, std::vector<double> const& values, std::size_t width) {
   auto sums = exact_sums(sequence.comm(), values, width, sequence.item().n);
-  for (auto& sum : sums) sum /= static_cast<double>(sequence.item().n);
+  for (auto& sum : sums) sum /= sequence.item().rows();
   return sums;
 }
 

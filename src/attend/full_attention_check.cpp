@@ -14,11 +14,11 @@ namespace {
 /// The first row, the last and two by draw.
 std::vector<GlobalIndex> positions_to_check(GlobalIndex n, std::int64_t draw) {
   std::vector<GlobalIndex> positions{0, n - 1};
-  auto const stream = tensor_stream(static_cast<std::uint64_t>(draw), 0, n, 1, Tensor::positions);
+  auto const stream = tensor_stream(draw, 0, n, 1, Tensor::positions);
   for (std::uint32_t i = 0; i < 2; ++i) {
     std::uint32_t w0, w1, w2, w3;
     philox_words(stream, i, 0, w0, w1, w2, w3);
-    positions.push_back(static_cast<GlobalIndex>(((std::uint64_t{w0} << 32) | w1) % static_cast<std::uint64_t>(n)));
+    positions.push_back(((std::uint64_t{w0} << 32) | w1) % n);
   }
   std::sort(positions.begin(), positions.end());
   positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
@@ -49,7 +49,7 @@ class DrawCheck {
         exact_(exact),
         top_k_(top_k),
         difference_(difference),
-        d_(static_cast<std::size_t>(sequence.d())),
+        d_(sequence.d()),
         heads_(top_k == nullptr ? 0 : sequence.item().k.size()),
         positions_(positions_to_check(sequence.item().n, draw)) {}
 
@@ -71,11 +71,11 @@ class DrawCheck {
     for (auto const& run : sequence_.runs(comm_.rank())) {
       for (std::size_t i = 0; i < positions_.size(); ++i) {
         if (positions_[i] < run.begin || positions_[i] >= run.end) continue;
-        auto const row = base + static_cast<std::size_t>(positions_[i] - run.begin);
-        integers.push_back(static_cast<std::int64_t>(i));
+        auto const row = base + (positions_[i] - run.begin);
+        integers.push_back(i);
         add_row(row, integers, floats, numbers);
       }
-      base += static_cast<std::size_t>(run.size());
+      base += run.size();
     }
     integers = comm_.all_gather(integers);
     floats = comm_.all_gather(floats);
@@ -87,7 +87,7 @@ class DrawCheck {
       auto from = floats.begin() + (at * float_width);
       auto const take = [&](std::vector<float>& to, std::size_t count) {
         to.assign(from, from + count);
-        from += static_cast<std::ptrdiff_t>(count);
+        from += count;
       };
       take(row.q, d_);
       if (exact_ != nullptr) take(row.exact, d_);
@@ -130,7 +130,7 @@ class DrawCheck {
   void add_keys(std::size_t i, KeyPiece const& piece, std::int64_t first, std::int64_t count, RowPartials& partials) {
     auto const& row = rows_[i];
     std::int64_t const d = d_;
-    std::vector<float> keys(static_cast<std::size_t>(count) * d_), scores(static_cast<std::size_t>(count), 0.0f);
+    std::vector<float> keys(count * d_), scores(count, 0.0f);
     for (std::int64_t j = 0; j < count; ++j) {
       float const* group = piece.keys + (first + j) / key_group * key_group * d + (first + j) % key_group;
       auto& score = scores[j];
@@ -143,7 +143,7 @@ class DrawCheck {
     double const q_norm = norm(row.q.data(), d);
     for (std::int64_t j = 0; j < count; ++j) {
       std::size_t const at = j;
-      note(scores_, std::fabs(static_cast<double>(scores[at]) - products[at]) / std::max(q_norm * norm(&keys[at * d_], d), 1e-290));
+      note(scores_, std::fabs(scores[at] - products[at]) / std::max(q_norm * norm(&keys[at * d_], d), 1e-290));
     }
     float const* values = piece.values + first * d;
     auto const part = [&](auto const& wanted) {
@@ -172,9 +172,10 @@ class DrawCheck {
                                      numbers_not_finite()};
     for (auto const& partials : partials_) counts.insert(counts.end(), partials.inside.begin(), partials.inside.end());
     comm_.sum(counts);
-    keys_seen_ = static_cast<double>(counts[0]);
-    top_k_count_ = static_cast<double>(counts[1]);
-    finite_ = static_cast<double>(counts[2]);
+    std::vector<double> const totals(counts.begin(), counts.end());
+    keys_seen_ = totals[0];
+    top_k_count_ = totals[1];
+    finite_ = totals[2];
     for (std::size_t i = 0; i < positions_.size(); ++i) {
       for (std::size_t h = 0; h < heads_; ++h) {
         auto const expected = std::min(sequence_.item().k[h], visible(i));
@@ -248,7 +249,7 @@ class DrawCheck {
   static double distance(float const* measured, std::vector<double> const& reference) {
     double difference = 0.0, square = 0.0;
     for (std::size_t c = 0; c < reference.size(); ++c) {
-      double const error = static_cast<double>(measured[c]) - reference[c];
+      double const error = measured[c] - reference[c];
       difference += error * error;
       square += reference[c] * reference[c];
     }

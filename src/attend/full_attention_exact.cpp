@@ -31,40 +31,36 @@ class ExactRows {
       int const count = RingSequence::seen_of(piece, batch);
       if (count == 0) continue;
       auto const rows = sequence_.on_path(batch);
-      auto const pass = rows->attention(space_, {sequence_.leaf(), 0, static_cast<float>(sequence_.item().sigma)});
+      auto const pass = rows->attention(space_, {sequence_.leaf(), 0, sequence_.item().fp32_sigma()});
       pass->add(space_, step_of(piece, count, sequence_.d()), {[](PathPart) {}, [&poll] { poll(); }});
       auto const runs = std::get<AttentionRuns>(pass->parts());
       auto* self = this;
       auto const* from = &runs;
       auto const first = batch.first;
-      Kokkos::parallel_for("Asymptop::measure::join_runs", Kokkos::RangePolicy<Space>(space_, 0, static_cast<int>(batch.size())),
-                           [=](int const row) {
-                             auto const at = first + static_cast<std::size_t>(row);
-                             self->runs_[at].push(from->run(row), self->columns_);
-                             self->seen_[at] += from->seen(row);
-                           });
+      Kokkos::parallel_for("Asymptop::measure::join_runs", Kokkos::RangePolicy<Space>(space_, 0, batch.size()), [=](int const row) {
+        auto const at = first + row;
+        self->runs_[at].push(from->run(row), self->columns_);
+        self->seen_[at] += from->seen(row);
+      });
       space_.fence();
     }
   }
 
   ExactAttention finish() {
-    auto const d = static_cast<std::size_t>(sequence_.d()), rows = sequence_.rows();
+    std::size_t const d = sequence_.d(), rows = sequence_.rows();
     ExactAttention result;
     result.output.resize(rows * d);
     result.log_sum_exp.resize(rows);
     auto* self = this;
     auto* to = &result;
-    Kokkos::parallel_for(
-        "Asymptop::measure::finish_runs", Kokkos::RangePolicy<Space>(space_, 0, static_cast<int>(rows)), [=](int const row) {
-          std::size_t const at = row;
-          auto& run = self->runs_[at];
-          run.finish(self->columns_);
-          auto const& node = run.nodes()[0];
-          to->log_sum_exp[at] = static_cast<double>(node.max) + std::log(static_cast<double>(node.weight));
-          for (std::size_t c = 0; c < d; ++c)
-            to->output[at * d + c] =
-                static_cast<float>(static_cast<double>(run.values(0, self->columns_)[c]) / static_cast<double>(node.weight));
-        });
+    Kokkos::parallel_for("Asymptop::measure::finish_runs", Kokkos::RangePolicy<Space>(space_, 0, rows), [=](std::size_t const at) {
+      auto& run = self->runs_[at];
+      run.finish(self->columns_);
+      auto const& node = run.nodes()[0];
+      double const weight = node.weight;
+      to->log_sum_exp[at] = node.max + std::log(weight);
+      for (std::size_t c = 0; c < d; ++c) to->output[at * d + c] = static_cast<float>(run.values(0, self->columns_)[c] / weight);
+    });
     space_.fence();
     for (std::size_t row = 0; row < rows; ++row) result.miscounted += std::abs(seen_[row] - sequence_.visible(sequence_.position(row)));
     return result;

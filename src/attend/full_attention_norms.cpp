@@ -27,11 +27,10 @@ class DifferenceRing {
         vectors_(sequence.comm(), vector_tag, [this](int rank) { return heads_ * sequence_.rows_of(rank); }),
         columns_(sequence.comm(), column_tag) {
     for (auto& batch : sequence.batches()) {
-      auto const first = static_cast<std::ptrdiff_t>(batch.first), count = static_cast<std::ptrdiff_t>(batch.size());
-      std::ptrdiff_t const heads = heads_;
+      std::ptrdiff_t const first = batch.first, count = batch.size(), heads = heads_;
       DifferenceRows rows;
       rows.heads = static_cast<int>(heads_);
-      rows.sigma = static_cast<float>(sequence.item().sigma);
+      rows.sigma = sequence.item().fp32_sigma();
       rows.limit = batch.limit;
       rows.max.assign(top_k.max.begin() + first, top_k.max.begin() + first + count);
       rows.edge.assign(top_k.edge.begin() + first * heads, top_k.edge.begin() + (first + count) * heads);
@@ -73,7 +72,7 @@ class DifferenceRing {
     std::vector<double> largest(heads_, 0.0);
     for (std::size_t h = 0; h < heads_; ++h) {
       for (std::size_t row = 0; row < sequence_.rows(); ++row)
-        largest[h] = std::max(largest[h], static_cast<double>(std::fabs(x[h * sequence_.rows() + row])));
+        largest[h] = std::max<double>(largest[h], std::fabs(x[h * sequence_.rows() + row]));
     }
     sequence_.comm().max(largest);
     std::vector<std::vector<double>> scales;
@@ -98,7 +97,7 @@ class DifferenceRing {
         vectors_);
     std::vector<float> y;
     for (std::size_t b = 0; b < batches_.size(); ++b) {
-      for (std::size_t i = 0; i < sums[b].size(); ++i) y.push_back(static_cast<float>(static_cast<double>(sums[b][i]) / scales[b][i]));
+      for (std::size_t i = 0; i < sums[b].size(); ++i) y.push_back(static_cast<float>(from_fixed(sums[b][i], scales[b][i])));
     }
     return y;
   }
@@ -107,7 +106,7 @@ class DifferenceRing {
   std::vector<double> multiply_transposed(std::vector<float> const& y) {
     auto const& comm = sequence_.comm();
     std::vector<double> largest(heads_, 0.0), scale;
-    for (std::size_t i = 0; i < y.size(); ++i) largest[i % heads_] = std::max(largest[i % heads_], static_cast<double>(std::fabs(y[i])));
+    for (std::size_t i = 0; i < y.size(); ++i) largest[i % heads_] = std::max<double>(largest[i % heads_], std::fabs(y[i]));
     comm.max(largest);
     for (std::size_t h = 0; h < heads_; ++h) scale.push_back(fixed_point_scale(2.0 * bound_[h] * largest[h], sequence_.item().n));
     std::vector<std::int64_t> mine, sending, arriving;
@@ -122,8 +121,7 @@ class DifferenceRing {
       for_each(pieces, [&](std::size_t b, KeyPiece const& piece, int count) {
         std::ptrdiff_t const first = batches_[b].first * heads_;
         std::vector<float> const part(y.begin() + first, y.begin() + first + (batches_[b].size() * heads_));
-        matrix(b).multiply_transposed(space_, piece.keys, piece.first, count, part, scale, mine.data() + piece.offset,
-                                      static_cast<std::ptrdiff_t>(rows), poll);
+        matrix(b).multiply_transposed(space_, piece.keys, piece.first, count, part, scale, mine.data() + piece.offset, rows, poll);
       });
       if (more) {
         columns_.wait();
@@ -139,7 +137,7 @@ class DifferenceRing {
       columns_.wait();
     }
     std::vector<double> z;
-    for (std::size_t i = 0; i < mine.size(); ++i) z.push_back(static_cast<double>(mine[i]) / scale[i / sequence_.rows()]);
+    for (std::size_t i = 0; i < mine.size(); ++i) z.push_back(from_fixed(mine[i], scale[i / sequence_.rows()]));
     return z;
   }
 
@@ -162,11 +160,11 @@ class DifferenceRing {
                 std::vector<double>& squares, std::vector<double>& largest, std::int64_t& miscounted) {
     auto& rows = rows_[b];
     auto const row = i / heads_, h = i % heads_, at = batches_[b].first * heads_ + i;
-    double const sigma = sequence_.item().sigma, edge = static_cast<double>(rows.edge[i].score), max = static_cast<double>(rows.max[row]);
+    double const sigma = sequence_.item().sigma, edge = rows.edge[i].score, max = rows.max[row];
     double const at_edge = std::exp(sigma * (edge - max));
-    double const head = top_k.weight[at], outside = static_cast<double>(tail.weight) / factor * at_edge, z = head + outside;
+    double const head = top_k.weight[at], outside = from_fixed(tail.weight, factor) * at_edge, z = head + outside;
     double const odds = outside / head;  // tau / (1 - tau)
-    double const square = (static_cast<double>(tail.square) / factor * at_edge * at_edge + odds * odds * top_k.square[at]) / (z * z);
+    double const square = (from_fixed(tail.square, factor) * at_edge * at_edge + odds * odds * top_k.square[at]) / (z * z);
     rows.outside.push_back(static_cast<float>(1.0 / z));
     rows.inside.push_back(static_cast<float>(-odds / z));
     masses.push_back(outside / z);
@@ -229,7 +227,7 @@ class PowerIteration {
   bool take(std::int64_t step, std::vector<float> const& x, std::vector<float> const& y, std::vector<double> const& z) {
     std::vector<double> const vector(x.begin(), x.end());
     std::vector<double> squares;
-    for (float const value : y) squares.push_back(static_cast<double>(value) * static_cast<double>(value));
+    for (double const value : y) squares.push_back(value * value);
     auto const yy = exact_sums(sequence_.comm(), squares, heads_, sequence_.item().n);
     auto const xx = sums_of(vector, vector), xz = sums_of(vector, z);
     std::vector<double> difference(z.size());
@@ -265,8 +263,7 @@ class PowerIteration {
 std::vector<float> start_vector(RingSequence const& sequence, std::size_t heads, Stream stream) {
   std::vector<float> one;
   for (auto const& run : sequence.runs(sequence.comm().rank())) {
-    for (auto position = run.begin; position < run.end; ++position)
-      normal_row(stream, static_cast<std::uint64_t>(position), 1, &one.emplace_back());
+    for (auto position = run.begin; position < run.end; ++position) normal_row(stream, position, 1, &one.emplace_back());
   }
   std::vector<float> all;
   for (std::size_t h = 0; h < heads; ++h) all.insert(all.end(), one.begin(), one.end());
@@ -282,7 +279,7 @@ DifferenceResult difference_norms(RingSequence& sequence, TopKAttention const& t
   DifferenceRing matrix(sequence, top_k, times);
   result.tail_mass = matrix.find_tails(top_k, result);
   auto const& item = sequence.item();
-  auto const stream = tensor_stream(seed, static_cast<std::uint64_t>(draw), item.n, item.d, Tensor::start);
+  auto const stream = tensor_stream(seed, draw, item.n, item.d, Tensor::start);
   PowerIteration(sequence, matrix, result.norms).run(start_vector(sequence, matrix.heads(), stream), most_iterations);
   return result;
 }

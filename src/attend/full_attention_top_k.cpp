@@ -22,11 +22,11 @@ PackedCandidate turned(PackedCandidate candidate) { return candidate << 32 | can
 class BatchWinners {
  public:
   BatchWinners(RingSequence const& sequence, QueryBatch const& batch, std::size_t segments)
-      : d_(static_cast<std::size_t>(sequence.d())),
+      : d_(sequence.d()),
         rows_(batch.size()),
         segments_(segments),
         factor_(FixedPoint::make(sequence.item().k.back(), sequence.largest_value())),
-        sigma_(static_cast<float>(sequence.item().sigma)),
+        sigma_(sequence.item().fp32_sigma()),
         lists_(rows_ * segments),
         max_(rows_, 0.0f) {
     for (std::size_t s = 0; s < segments; ++s) sums_.emplace_back("Asymptop::measure::sums", rows_, d_ + 1);
@@ -50,15 +50,14 @@ class BatchWinners {
   template <class Poll>
   void add(Space const& space, KeyPiece const& piece, Poll const& poll) {
     using Values = Kokkos::View<float**, Kokkos::LayoutRight, Space::memory_space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
-    Matrix<Space, float> const values(Values(const_cast<float*>(piece.values), static_cast<std::size_t>(piece.count), d_));
+    Matrix<Space, float> const values(Values(const_cast<float*>(piece.values), piece.count, d_));
     for (std::size_t s = 0; s < segments_; ++s) {
       std::vector<PackedCandidate> inside;
       std::vector<std::int64_t> offset{0};
       for (std::size_t row = 0; row < rows_; ++row) {
         auto const& list = lists_[row * segments_ + s];
         auto const at = [&](GlobalIndex index) {
-          return std::partition_point(list.begin(), list.end(),
-                                      [&](PackedCandidate c) { return static_cast<GlobalIndex>(index_of(c)) < index; });
+          return std::partition_point(list.begin(), list.end(), [&](PackedCandidate c) { return GlobalIndex{index_of(c)} < index; });
         };
         for (auto it = at(piece.first), end = at(piece.first + piece.count); it != end; ++it)
           inside.push_back(pack(score_of(*it), index_of(*it) - static_cast<LocalIndex>(piece.first)));
@@ -75,8 +74,8 @@ class BatchWinners {
 
   /// Output of a row over segments 0 to s.
   void output(std::size_t row, std::size_t s, float* out) const {
-    double const weight = static_cast<double>(sum(row, s, d_)) / factor_.weight;
-    for (std::size_t c = 0; c < d_; ++c) out[c] = static_cast<float>(static_cast<double>(sum(row, s, c)) / factor_.value / weight);
+    double const weight = from_fixed(sum(row, s, d_), factor_.weight);
+    for (std::size_t c = 0; c < d_; ++c) out[c] = static_cast<float>(from_fixed(sum(row, s, c), factor_.value) / weight);
   }
 
  private:
@@ -99,7 +98,7 @@ class TopKRows {
   TopKRows(RingSequence& sequence, ExactAttention const* exact, AttendTimes& times)
       : sequence_(sequence), exact_(exact), times_(times), ks_(sequence.item().k) {
     auto const rows = sequence.rows();
-    result_.output.resize(ks_.size() * rows * static_cast<std::size_t>(sequence.d()));
+    result_.output.resize(ks_.size() * rows * sequence.d());
     result_.max.resize(rows);
     result_.edge.resize(rows * ks_.size());
     result_.weight.resize(rows * ks_.size());
@@ -128,7 +127,7 @@ class TopKRows {
       for (auto const& piece : pieces) winners.add(space_, piece, poll);
     });
     times_.start();
-    auto const d = static_cast<std::size_t>(sequence_.d()), heads = ks_.size(), rows = sequence_.rows();
+    std::size_t const d = sequence_.d(), heads = ks_.size(), rows = sequence_.rows();
     for (std::size_t row = 0; row < batch.size(); ++row) {
       auto const at = batch.first + row;
       for (std::size_t h = 0; h < heads; ++h) {
@@ -157,8 +156,7 @@ class TopKRows {
     pass.reset();
     auto const* from = &heads;
     auto const first = batch.first;
-    Kokkos::parallel_for("Asymptop::measure::heads",
-                         Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Dynamic>>(space_, 0, static_cast<int>(batch.size())),
+    Kokkos::parallel_for("Asymptop::measure::heads", Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Dynamic>>(space_, 0, batch.size()),
                          [=](int const row) { self->take_head(first, row, *from, *to); });
     space_.fence();
     times_.stop(AttendPhase::select);
@@ -166,31 +164,31 @@ class TopKRows {
 
   void take_head(std::size_t first, int row, RowHead const& of_row, BatchWinners& winners) {
     auto const head = of_row(row);
-    auto const at = first + static_cast<std::size_t>(row);
-    double const sigma = sequence_.item().sigma, max = static_cast<double>(score_of(head.front()));
+    auto const at = first + row;
+    double const sigma = sequence_.item().sigma, max = score_of(head.front());
     result_.max[at] = score_of(head.front());
     std::vector<std::size_t> ends;
     double weight = 0.0, square = 0.0;
     std::size_t begin = 0;
     for (std::size_t h = 0; h < ks_.size(); ++h) {
-      ends.push_back(std::min(head.size(), static_cast<std::size_t>(ks_[h])));
+      ends.push_back(std::min<std::size_t>(head.size(), ks_[h]));
       for (; begin < ends[h]; ++begin) {
-        double const e = exp_fp64(sigma * (static_cast<double>(score_of(head[begin])) - max));
+        double const e = exp_fp64(sigma * (score_of(head[begin]) - max));
         weight += e;
         square += e * e;
       }
       auto const last = head[ends[h] - 1];
-      result_.edge[at * ks_.size() + h] = {score_of(last), static_cast<GlobalIndex>(index_of(last))};
+      result_.edge[at * ks_.size() + h] = {score_of(last), index_of(last)};
       result_.weight[at * ks_.size() + h] = weight;
       result_.square[at * ks_.size() + h] = square;
     }
-    winners.set(static_cast<std::size_t>(row), head, ends);
+    winners.set(row, head, ends);
   }
 
   double relative_error(float const* out, float const* exact) const {
     double difference = 0.0, norm = 0.0;
     for (int c = 0; c < sequence_.d(); ++c) {
-      double const x = static_cast<double>(exact[c]), error = x - static_cast<double>(out[c]);
+      double const x = exact[c], error = x - out[c];
       difference += error * error;
       norm += x * x;
     }

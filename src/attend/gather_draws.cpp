@@ -36,7 +36,7 @@ struct Writer {
   }
   template <class List>
   void count(List const& list) {
-    numbers.push_back(static_cast<double>(list.size()));
+    number(list.size());
   }
 };
 
@@ -48,7 +48,9 @@ struct Reader {
   }
   template <class List>
   void count(List& list) {
-    list.resize(static_cast<std::size_t>(*next++));
+    std::size_t size = 0;
+    number(size);
+    list.resize(size);
   }
 };
 

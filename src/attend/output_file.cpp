@@ -12,7 +12,7 @@ namespace {
 /// Writes a rank's rows of a dataset, `columns` numbers each.
 void write_own(hid_t dataset, RingSequence const& sequence, std::int64_t columns, float const* rows) {
   for (auto const& run : sequence.runs(sequence.comm().rank())) {
-    h5::write_rows(dataset, static_cast<hsize_t>(run.begin), static_cast<hsize_t>(run.size()), static_cast<hsize_t>(columns), rows);
+    h5::write_rows(dataset, run.begin, run.size(), columns, rows);
     rows += run.size() * columns;
   }
 }
@@ -33,7 +33,7 @@ OutputFile::OutputFile(Communicator const& comm, std::string path, bool exact) :
 }
 
 OutputFile::~OutputFile() {
-  if (static_cast<hid_t>(file_) < 0) return;
+  if (file_ < 0) return;
   file_.reset();
   std::error_code ignored;
   if (comm_.is_root()) fs::remove(part_, ignored);
@@ -50,7 +50,7 @@ void OutputFile::write(std::vector<AttendUnit> const& units) {
 
 void OutputFile::write_unit(AttendUnit const& unit, RingSequence const* sequence, ExactAttention const* exact, TopKAttention const* top_k) {
   auto const& item = *unit.item;
-  auto const n = static_cast<hsize_t>(item.n), d = static_cast<hsize_t>(item.d);
+  hsize_t const n = item.n, d = item.d;
   // All ranks make every group and dataset; only the unit's team has rows for them.
   auto const parent = h5::has_link(file_, item.id) ? h5::open_group(file_, item.id) : h5::create_group(file_, item.id);
   auto const group = h5::create_group(parent, "draw" + std::to_string(unit.draw));
@@ -62,7 +62,7 @@ void OutputFile::write_unit(AttendUnit const& unit, RingSequence const* sequence
   for (std::size_t h = 0; h < item.k.size(); ++h) {
     auto const k = std::to_string(item.k[h]);
     auto dataset = h5::create_shared_dataset(group, "top_k_" + k, {n, d}, "output of attention to the " + k + " largest logits");
-    auto const size = sequence == nullptr ? 0 : sequence->rows() * static_cast<std::size_t>(item.d);
+    auto const size = sequence == nullptr ? 0 : sequence->rows() * item.d;
     if (sequence != nullptr) write_own(dataset, *sequence, item.d, top_k->output.data() + h * size);
     dataset.close("write outputs at k = " + k);
     if (!exact_) continue;

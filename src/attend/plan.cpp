@@ -17,13 +17,13 @@ namespace {
 
 /// Rows of the rank that has most: it owns a run of blocks, with a causal mask an early and a late one.
 double most_rows(AttendCase const& c, AttendConfig const& config, int ranks) {
-  double const n = static_cast<double>(c.n), runs = c.mask == Mask::causal ? 2.0 : 1.0, block = static_cast<double>(config.block);
+  double const n = c.rows(), runs = c.mask == Mask::causal ? 2.0 : 1.0, block = static_cast<double>(config.block);
   return std::min(n, std::ceil(std::ceil(n / block) / (runs * ranks)) * runs * block);
 }
 
 /// Bytes of one rank of a team at the case's peak.
 double estimate_bytes(AttendCase const& c, AttendConfig const& config, int ranks) {
-  double const d = static_cast<double>(c.d), rows = most_rows(c, config, ranks);
+  double const d = c.d, rows = most_rows(c, config, ranks);
   double const matrix = rows * d * 4.0, buffers = 1.0 + std::min(2.0, ranks - 1.0);
   double const heads = static_cast<double>(c.k.size());
   // Queries; keys and values, and room for those that arrive; outputs; a row's sums, a few nodes of each as a rule.
@@ -70,9 +70,9 @@ struct Source {
 AttendCase make_case(AttendConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, Source source, Mask mask) {
   AttendCase c;
   c.n = n;
-  c.d = d;
+  c.d = static_cast<int>(d);
   c.head = source.head;
-  c.scale = input.scale > 0.0 ? input.scale : 1.0 / std::sqrt(static_cast<double>(d));
+  c.scale = input.scale > 0.0 ? input.scale : 1.0 / std::sqrt(d);
   c.sigma_law = "measured";
   c.mask = mask;
   if (source.law >= 0) {
@@ -90,7 +90,7 @@ AttendCase make_case(AttendConfig const& config, InputShape const& input, std::i
 std::vector<Source> sources_of(AttendConfig const& config, InputShape const& input) {
   std::vector<Source> sources;
   if (input.n == 0) {
-    for (std::size_t law = 0; law < config.sigma.size(); ++law) sources.push_back({static_cast<std::int64_t>(law), -1});
+    for (std::int64_t law = 0; law < std::ssize(config.sigma); ++law) sources.push_back({law, -1});
     return sources;
   }
   for (auto const n : config.n) {
@@ -113,16 +113,13 @@ std::size_t AttendPlan::cases() const {
   return count;
 }
 
-double AttendCase::visible_pairs() const {
-  double const rows = static_cast<double>(n);
-  return mask == Mask::causal ? rows * (rows + 1.0) / 2.0 : rows * rows;
-}
+double AttendCase::visible_pairs() const { return mask == Mask::causal ? rows() * (rows() + 1.0) / 2.0 : rows() * rows(); }
 
 double AttendCase::top_k_flops() const {
   if (k.empty()) return 0.0;
-  double const rows = static_cast<double>(n), most = static_cast<double>(k.back());
-  double const kept = mask == Mask::causal ? most * (most + 1.0) / 2.0 + (rows - most) * most : rows * most;
-  return 2.0 * static_cast<double>(d) * (visible_pairs() + kept);
+  double const most = static_cast<double>(k.back());
+  double const kept = mask == Mask::causal ? most * (most + 1.0) / 2.0 + (rows() - most) * most : rows() * most;
+  return 2.0 * d * (visible_pairs() + kept);
 }
 
 double selection_budget(double shard_bytes) { return std::max(6.4e7, 4.0 * shard_bytes); }
@@ -172,9 +169,9 @@ std::string describe(AttendPlan const& plan, AttendConfig const& config, Machine
   for (auto const& set : plan.sets) {
     for (auto const& c : set.cases) {
       double const flops = (config.wants(BenchKernel::exact_attention) ? c.exact_flops() : 0.0) + c.top_k_flops();
-      std::snprintf(line, sizeof line, "%-28s %10lld %5lld %-16.16s %-7s %6d %12s %12.4g%s\n", c.id.c_str(), static_cast<long long>(c.n),
-                    static_cast<long long>(c.d), c.sigma_law.c_str(), name_of(c.mask), set.teams, bytes_text(c.bytes_per_rank).c_str(),
-                    flops / 1e9, c.k_clipped ? "  (k clipped to n)" : "");
+      std::snprintf(line, sizeof line, "%-28s %10s %5d %-16.16s %-7s %6d %12s %12.4g%s\n", c.id.c_str(), std::to_string(c.n).c_str(), c.d,
+                    c.sigma_law.c_str(), name_of(c.mask), set.teams, bytes_text(c.bytes_per_rank).c_str(), flops / 1e9,
+                    c.k_clipped ? "  (k clipped to n)" : "");
       out << line;
     }
   }

@@ -12,7 +12,8 @@ namespace asymptop {
 /// Full attention at one size, under one sigma law and one mask.
 struct AttendCase {
   std::string id;  ///< names the case's group in the results file
-  std::int64_t n = 0, d = 0;
+  std::int64_t n = 0;
+  int d = 0;
   std::int64_t head = -1;  ///< of the tensor file; -1 for synthetic input
   double scale = 0.0;      ///< queries are multiplied by it
   std::string sigma_law;   ///< `measured` for tensors
@@ -24,10 +25,13 @@ struct AttendCase {
   bool k_clipped = false;
   double bytes_per_rank = 0.0;  ///< estimated peak
 
+  /// n, as a number to compute with.
+  double rows() const { return static_cast<double>(n); }
+  float fp32_sigma() const { return static_cast<float>(sigma); }
   /// Pairs of a row and a key that it sees.
   double visible_pairs() const;
   /// Flops of exact attention: 4 d for every visible pair.
-  double exact_flops() const { return 4.0 * static_cast<double>(d) * visible_pairs(); }
+  double exact_flops() const { return 4.0 * d * visible_pairs(); }
   /// Flops of top-k attention: 2 d for every visible pair and 2 d for every key kept at the largest k.
   double top_k_flops() const;
 };

@@ -29,7 +29,7 @@ std::vector<PerK> metrics_of(MeasuredAttention const& c) {
     }
   };
   bool const norms = !c.draws.front().norms.empty();
-  double const n = static_cast<double>(c.item.n);
+  double const n = c.item.rows();
   add("output_error_relative", !c.draws.front().output_error.empty(), [](AttendDraw const& d, std::size_t h) { return d.output_error[h]; });
   add("spectral_error", norms, [n](AttendDraw const& d, std::size_t h) { return d.norms[h].spectral / n; });
   add("frobenius_error", norms, [n](AttendDraw const& d, std::size_t h) { return d.norms[h].frobenius / n; });
@@ -56,7 +56,7 @@ Json record(MeasuredAttention const& c, char const* metric, std::string const& p
 }
 
 std::size_t column_of(AttendCase const& item, std::size_t law) {
-  return static_cast<std::size_t>(std::lower_bound(item.k.begin(), item.k.end(), item.k_of_law[law]) - item.k.begin());
+  return std::lower_bound(item.k.begin(), item.k.end(), item.k_of_law[law]) - item.k.begin();
 }
 
 TextTable const& table() {

@@ -17,10 +17,10 @@ enum RingTag { key_tag = 1, value_tag = 2 };
 void fill_rows(RingSequence::Space const& space, Stream stream, Range const& run, int d, float* out) {
   using Space = RingSequence::Space;
   using Rows = Kokkos::View<float**, Kokkos::LayoutRight, typename Space::memory_space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
-  constexpr GlobalIndex piece = GlobalIndex{1} << 20;  // so that a kernel's index stays an int
+  constexpr int piece = 1 << 20;  // so that a kernel's index stays an int
   for (GlobalIndex done = 0; done < run.size(); done += piece) {
-    auto const rows = static_cast<int>(std::min(piece, run.size() - done));
-    Matrix<Space, float> const tile(Rows(out + done * d, static_cast<std::size_t>(rows), static_cast<std::size_t>(d)));
+    int const rows = count_within(run.size() - done, piece);
+    Matrix<Space, float> const tile(Rows(out + done * d, rows, d));
     fill_normal(space, stream, run.begin + done, rows, rows, tile);
   }
   space.fence();
@@ -35,14 +35,14 @@ RingSequence::RingSequence(Communicator const& comm, AttendCase const& item, Glo
       block_(block),
       file_(file),
       largest_value_(largest_value),
-      d_(static_cast<int>(item.d)),
-      leaf_(static_cast<int>(std::min<GlobalIndex>(block, score_strip))),
+      d_(item.d),
+      leaf_(count_within(block, score_strip)),
       threads_(Space().concurrency()),
       rows_(rows_of(comm.rank())),
       key_ring_(comm, key_tag, [this](int rank) { return key_items(rank); }),
-      value_ring_(comm, value_tag, [this](int rank) { return rows_of(rank) * static_cast<std::size_t>(d_); }) {
+      value_ring_(comm, value_tag, [this](int rank) { return rows_of(rank) * d_; }) {
   for (int r = 0; r < comm.size(); ++r) most_rows_ = std::max(most_rows_, rows_of(r));
-  auto const matrix = rows_ * static_cast<std::size_t>(d_);
+  auto const matrix = rows_ * d_;
   queries_.resize(matrix);
   keys_.resize(key_items(comm.rank()));
   values_.resize(matrix);
@@ -57,9 +57,8 @@ void RingSequence::load(std::uint64_t seed, std::int64_t draw) {
     offset += run.size() * d_;
   }
   // The rounding of a study's queries: synthetic ones are divided, those of a file multiplied.
-  double const divisor = std::sqrt(static_cast<double>(d_));
-  for (auto& x : queries_)
-    x = static_cast<float>(file_ == nullptr ? static_cast<double>(x) / divisor : item_.scale * static_cast<double>(x));
+  double const divisor = std::sqrt(d_);
+  for (auto& x : queries_) x = static_cast<float>(file_ == nullptr ? x / divisor : item_.scale * x);
 }
 
 void RingSequence::load_run(Range const& run, std::uint64_t seed, std::int64_t draw, float* queries, float* keys, float* values) const {
@@ -76,7 +75,7 @@ void RingSequence::load_run(Range const& run, std::uint64_t seed, std::int64_t d
     return;
   }
   Space const space;
-  auto const stream = [&](Tensor tensor) { return tensor_stream(seed, static_cast<std::uint64_t>(draw), item_.n, item_.d, tensor); };
+  auto const stream = [&](Tensor tensor) { return tensor_stream(seed, draw, item_.n, item_.d, tensor); };
   fill_normal_packed(space, stream(Tensor::keys), run.begin, run.size(), d_, keys);
   fill_rows(space, stream(Tensor::values), run, d_, values);
   fill_rows(space, stream(Tensor::queries), run, d_, queries);
@@ -85,7 +84,7 @@ void RingSequence::load_run(Range const& run, std::uint64_t seed, std::int64_t d
 std::size_t RingSequence::rows_of(int rank) const {
   GlobalIndex rows = 0;
   for (auto const& run : runs(rank)) rows += run.size();
-  return static_cast<std::size_t>(rows);
+  return rows;
 }
 
 std::size_t RingSequence::key_items(int rank) const {
@@ -109,7 +108,7 @@ QueryBatch RingSequence::batch(std::size_t first, std::size_t count) const {
   for (auto const& run : runs(comm_.rank())) {
     std::size_t const size = run.size();
     for (auto row = std::max(first, offset); row < std::min(first + count, offset + size); ++row)
-      batch.limit.push_back(visible(run.begin + static_cast<GlobalIndex>(row - offset)));
+      batch.limit.push_back(visible(run.begin + row - offset));
     offset += size;
   }
   for (auto const limit : batch.limit) batch.most = std::max(batch.most, limit);
@@ -117,7 +116,7 @@ QueryBatch RingSequence::batch(std::size_t first, std::size_t count) const {
 }
 
 std::unique_ptr<PathBatch<RingSequence::Space>> RingSequence::on_path(QueryBatch const& batch) const {
-  PathRows const rows{static_cast<int>(batch.size()), d_, query(batch.first), batch.limit, {}, {}, leaf_};
+  PathRows const rows{batch.queries.rows, d_, query(batch.first), batch.limit, {}, {}, leaf_};
   return make_path_batch(path_in_pieces(), Space(), rows, {leaf_, leaf_});
 }
 
@@ -132,8 +131,8 @@ std::vector<KeyPiece> RingSequence::pieces(int source, float const* keys, float 
   std::size_t offset = 0, key_offset = 0;
   for (auto const& run : runs(source)) {
     all.push_back({run.begin, static_cast<int>(run.size()), offset, keys == nullptr ? nullptr : keys + key_offset,
-                   values == nullptr ? nullptr : values + offset * static_cast<std::size_t>(d_)});
-    offset += static_cast<std::size_t>(run.size());
+                   values == nullptr ? nullptr : values + offset * d_});
+    offset += run.size();
     key_offset += packed_size(run.size(), d_);
   }
   return all;

@@ -49,8 +49,7 @@ struct KeyPiece {
 inline KeyStep<RunSpace> step_of(KeyPiece const& piece, int count, int d) {
   KeyStep<RunSpace> step{static_cast<LocalIndex>(piece.first), count, count, {piece.keys, d, true}, {}};
   // Passes only read them.
-  if (piece.values != nullptr)
-    step.values = Matrix<RunSpace, float>(const_cast<float*>(piece.values), static_cast<std::size_t>(count), static_cast<std::size_t>(d));
+  if (piece.values != nullptr) step.values = Matrix<RunSpace, float>(const_cast<float*>(piece.values), count, d);
   return step;
 }
 
@@ -93,20 +92,18 @@ class RingSequence {
   /// Place of a row of this rank in the sequence.
   GlobalIndex position(std::size_t row) const;
   std::int64_t visible(GlobalIndex position) const { return item_.mask == Mask::causal ? position + 1 : item_.n; }
-  float const* query(std::size_t row) const { return queries_.data() + row * static_cast<std::size_t>(d_); }
+  float const* query(std::size_t row) const { return queries_.data() + row * d_; }
 
   /// Rows [first, first + count) of this rank, cut into panels as the sequence has them when `first` is a multiple of leaf().
   QueryBatch batch(std::size_t first, std::size_t count) const;
   /// Rows of a batch that keeps all threads busy: whole leaves.
-  std::size_t batch_rows() const { return static_cast<std::size_t>(score_strip) * threads_; }
+  std::size_t batch_rows() const { return std::int64_t{score_strip} * threads_; }
   std::vector<QueryBatch> batches() const;
   /// Its verbs: those of the best path that takes keys in pieces.
   std::unique_ptr<PathBatch<Space>> on_path(QueryBatch const& batch) const;
 
   /// Keys that a batch sees of a piece; 0 for none.
-  static int seen_of(KeyPiece const& piece, QueryBatch const& batch) {
-    return static_cast<int>(std::clamp<std::int64_t>(batch.most - piece.first, 0, piece.count));
-  }
+  static int seen_of(KeyPiece const& piece, QueryBatch const& batch) { return count_within(batch.most - piece.first, piece.count); }
 
   /// This rank's own keys and values.
   std::vector<KeyPiece> own_pieces() const { return pieces(comm_.rank(), keys_.data(), values_.data()); }

@@ -25,8 +25,7 @@ KernelWork::KernelWork(BenchProblem const& problem, Path const& path)
     : problem_(problem),
       path_(path),
       space_(problem.space),
-      tensors_(space_, problem.shard, static_cast<int>(problem.item.d), largest_step(path, problem.block), problem.item.resident,
-               path.keys),
+      tensors_(space_, problem.shard, problem.item.d, largest_step(path, problem.block), problem.item.resident, path.keys),
       batch_(space_, problem.queries, group_of(problem, path), problem.shard, problem.block) {
   tensors_.load(problem.origin);
 }
@@ -53,9 +52,9 @@ void KernelWork::walk(KeyPass<Space>& pass) {
 std::vector<std::vector<double>> outputs_of(std::vector<std::int64_t> const& sums, std::size_t d, FixedPoint const& factor) {
   std::vector<std::vector<double>> outputs;
   for (std::size_t at = 0; at < sums.size(); at += d + 1) {
-    double const z = static_cast<double>(sums[at + d]) / factor.weight;
+    double const z = from_fixed(sums[at + d], factor.weight);
     auto& output = outputs.emplace_back();
-    for (std::size_t c = 0; c < d; ++c) output.push_back(static_cast<double>(sums[at + c]) / factor.value / z);
+    for (std::size_t c = 0; c < d; ++c) output.push_back(from_fixed(sums[at + c], factor.value) / z);
   }
   return outputs;
 }
@@ -139,7 +138,8 @@ class ExactAttention final : public KernelWork {
     for (auto const& run : merged) {
       auto& output = outputs.emplace_back();
       float const* sum = run.values(0, shard.columns);
-      for (std::size_t c = 0; c < d(); ++c) output.push_back(static_cast<double>(sum[c]) / static_cast<double>(run.nodes()[0].weight));
+      double const weight = run.nodes()[0].weight;
+      for (std::size_t c = 0; c < d(); ++c) output.push_back(sum[c] / weight);
     }
     return outputs;
   }

@@ -10,6 +10,7 @@
 #include "kernels/reference/attention_row.hpp"
 #include "row/row_partial.hpp"
 #include "row/tolerances.hpp"
+#include "shard/key_walk.hpp"
 
 namespace asymptop {
 namespace {
@@ -30,7 +31,7 @@ class AnswerCheck {
       : problem_(problem), rows_(rows), answer_(answer), checked_(rows.size()), partials_(rows.size()) {
     std::size_t const d = problem.item.d;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      auto const first = problem.queries.q.begin() + (static_cast<std::size_t>(rows[i]) * d);
+      auto const first = problem.queries.q.begin() + (rows[i] * d);
       checked_[i].q.assign(first, first + d);
       checked_[i].q_norm = norm(checked_[i].q.data(), problem.item.d);
     }
@@ -84,28 +85,26 @@ class AnswerCheck {
     constexpr int piece_keys = 1024;
     using Host = Kokkos::DefaultHostExecutionSpace;
     int const threads = Host().concurrency(), tile = threads * piece_keys;
-    ShardTensors<RunSpace> tensors(problem_.space, problem_.shard, static_cast<int>(problem_.item.d), tile, false, KeyLayout::rows);
+    ShardTensors<RunSpace> tensors(problem_.space, problem_.shard, problem_.item.d, tile, false, KeyLayout::rows);
     tensors.load(problem_.origin);
     auto const items = static_cast<int>(rows_.size());
-    for (GlobalIndex first = 0; first < problem_.shard.size(); first += tile) {
-      int const count = static_cast<int>(std::min<GlobalIndex>(tile, problem_.shard.size() - first));
-      auto const keys = to_host(tensors.keys(static_cast<LocalIndex>(first), count, tile));
-      auto const values = attends() ? to_host(tensors.values(static_cast<LocalIndex>(first), count, tile)) : decltype(keys){};
+    KeyWalk(problem_.shard.size()).run(tile, [&](LocalIndex first, int count) {
+      auto const keys = to_host(tensors.keys(first, count, tile));
+      auto const values = attends() ? to_host(tensors.values(first, count, tile)) : decltype(keys){};
       int const pieces = (count + piece_keys - 1) / piece_keys;
       std::vector<PieceResult> results(pieces * items);
-      Kokkos::parallel_for("Asymptop::measure::check", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, pieces * items),
-                           [&](int const e) {
-                             int const begin = e / items * piece_keys, end = std::min(count, begin + piece_keys);
-                             results[e] = check_piece(static_cast<std::size_t>(e % items), first + begin, end - begin, &keys(begin, 0),
-                                                      attends() ? &values(begin, 0) : nullptr);
-                           });
+      Kokkos::parallel_for(
+          "Asymptop::measure::check", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, pieces * items), [&](int const e) {
+            int const begin = e / items * piece_keys, end = std::min(count, begin + piece_keys);
+            results[e] = check_piece(e % items, first + begin, end - begin, &keys(begin, 0), attends() ? &values(begin, 0) : nullptr);
+          });
       Host().fence();
       for (std::size_t e = 0; e < results.size(); ++e) {
         partials_[e % rows_.size()].join(results[e].partial);
         note(scores_, results[e].scores);
         note(missed_, results[e].missed);
       }
-    }
+    });
   }
 
   struct PieceResult {
@@ -131,10 +130,10 @@ class AnswerCheck {
 
   void check_scores(std::size_t item, GlobalIndex first, std::vector<double> const& logits, float const* keys, PieceResult& result) const {
     GlobalIndex const held = answer_.scores.size() / rows_.size();
-    for (std::size_t j = 0; j < logits.size(); ++j) {
-      auto const at = first + static_cast<GlobalIndex>(j) - static_cast<GlobalIndex>(answer_.first_key);
+    for (std::int64_t j = 0; j < std::ssize(logits); ++j) {
+      auto const at = first + j - answer_.first_key;
       if (at < 0 || at >= held) continue;
-      double const score = static_cast<double>(answer_.scores[item * static_cast<std::size_t>(held) + static_cast<std::size_t>(at)]);
+      double const score = answer_.scores[item * held + at];
       note(result.scores, std::fabs(score - logits[j]) / norms(checked_[item], keys, j));
     }
   }
@@ -145,17 +144,17 @@ class AnswerCheck {
     auto const begin = problem_.shard.begin + first;
     auto next = std::lower_bound(row.by_index.begin(), row.by_index.end(), begin,
                                  [](Candidate const& c, GlobalIndex index) { return c.index < index; });
-    double const last = static_cast<double>(row.list.back().score);
+    double const last = row.list.back().score;
     std::vector<double> member_logits;
     std::vector<float> member_values;
     std::size_t const d = problem_.item.d;
-    for (std::size_t j = 0; j < logits.size(); ++j) {
-      bool const member = next != row.by_index.end() && next->index == begin + static_cast<GlobalIndex>(j);
+    for (std::int64_t j = 0; j < std::ssize(logits); ++j) {
+      bool const member = next != row.by_index.end() && next->index == begin + j;
       if (!member) {
         if (!(logits[j] <= last)) note(result.missed, (logits[j] - last) / norms(row, keys, j));
         continue;
       }
-      note(result.scores, std::fabs(static_cast<double>(next->score) - logits[j]) / norms(row, keys, j));
+      note(result.scores, std::fabs(next->score - logits[j]) / norms(row, keys, j));
       ++next;
       if (values.empty()) continue;
       member_logits.push_back(logits[j]);
@@ -168,12 +167,12 @@ class AnswerCheck {
   }
 
   double norms(CheckedRow const& row, float const* keys, std::size_t j) const {
-    return std::max(row.q_norm * norm(keys + j * static_cast<std::size_t>(problem_.item.d), problem_.item.d), 1e-290);
+    return std::max(row.q_norm * norm(keys + j * problem_.item.d, problem_.item.d), 1e-290);
   }
 
   /// Partials of all ranks and the reported rows meet on rank 0.
   void compare_rows() {
-    auto const d = static_cast<std::size_t>(problem_.item.d), width = 4 + (attends() ? d : 0), items = rows_.size();
+    std::size_t const d = problem_.item.d, width = 4 + (attends() ? d : 0), items = rows_.size();
     std::vector<double> mine;
     for (auto const& partial : partials_) {
       auto const& p = partial.profile;
@@ -246,7 +245,7 @@ class AnswerCheck {
   /// Scores that should have been reported and were not: all ranks must hold the last keys of their shards.
   double keys_uncovered() const {
     GlobalIndex const held = answer_.scores.size() / rows_.size();
-    bool const to_the_end = static_cast<GlobalIndex>(answer_.first_key) + held == problem_.shard.size();
+    bool const to_the_end = answer_.first_key + held == problem_.shard.size();
     bool const enough = held > 0 || problem_.shard.size() == 0;
     return problem_.comm.max(to_the_end && enough ? 0.0 : 1.0);
   }

@@ -66,8 +66,7 @@ class Measurement {
     auto& phase_seconds = result_.phase_seconds.emplace_back();
     double other = seconds, waiting = 0.0;
     for (auto const& [phase, name] : phases_) {
-      auto const at = static_cast<std::size_t>(phase);
-      double const mine = work_->phases().seconds()[at] - before[at];
+      double const mine = work_->phases().seconds(phase) - before[phase];
       phase_seconds.push_back(over_ranks(comm, mine));
       other -= mine;
       if (phase == Phase::merge) waiting = mine;

@@ -34,7 +34,7 @@ struct BenchProblem {
   RunSpace space;
 
   /// Rows of the result that this rank owns after a merge.
-  Range owned() const { return owned_rows(static_cast<int>(item.m), comm.rank(), comm.size()); }
+  Range owned() const { return owned_rows(item.m, comm.rank(), comm.size()); }
 };
 
 /// What a result says about some rows, on this rank. Fields that the kernel does not compute stay empty.

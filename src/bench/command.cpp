@@ -156,7 +156,7 @@ class Bench final : public Measurement {
     std::snprintf(line, sizeof line, "\nread      memory: %.4g GB/s\n", bandwidth);
     text += line;
     for (auto const& item : plan_.cases) {
-      auto const m = static_cast<int>(item.m), d = static_cast<int>(item.d);
+      int const m = item.m, d = item.d;
       if (item.ranks == count && m > 0 && !yardsticks.knows_sgemm(m, d)) text += sgemm_line(m, d, yardsticks.sgemm(m, d));
     }
     return text;
@@ -194,7 +194,7 @@ class Bench final : public Measurement {
       MeasuredCase c;
       c.item = item;
       c.result = std::move(results[i]);
-      if (item.m > 0) c.sgemm = yardsticks.sgemm(static_cast<int>(item.m), static_cast<int>(item.d));
+      if (item.m > 0) c.sgemm = yardsticks.sgemm(item.m, item.d);
       c.fma_gflops = yardsticks.fma_gflops();
       c.read_bandwidth = std::max(before.at(item.ranks), after.at(item.ranks));
       c.threads = machine_.threads;

@@ -42,7 +42,8 @@ std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv
   if (help_printed(values, for_bench, introduction, print_help)) return std::nullopt;
   using Sizes = std::vector<std::int64_t>;
   BenchConfig config;
-  static_cast<MeasureOptions&>(config) = measure_options(values);
+  MeasureOptions& common = config;
+  common = measure_options(values);
   config.kernel = values.get<std::vector<BenchKernel>>("kernel");
   config.n = values.get<Sizes>("n");
   config.d = values.get<Sizes>("d");

@@ -23,7 +23,7 @@ void write_phases(hid_t group, h5::Dimension const& before, std::vector<std::vec
 
 void write_data(hid_t group, MeasuredCase const& c) {
   std::vector<std::int64_t> samples, rows(c.result.checked_rows.begin(), c.result.checked_rows.end());
-  for (std::size_t i = 0; i < c.result.seconds.size(); ++i) samples.push_back(static_cast<std::int64_t>(i));
+  for (std::size_t i = 0; i < c.result.seconds.size(); ++i) samples.push_back(i);
   h5::write_scale(group, "sample", samples, "1", "timed repetition");
   h5::write_dataset(group, "seconds", {{"sample", samples.size()}}, c.result.seconds, "s", "wall time of the slowest rank");
   write_phases(group, {"sample", samples.size()}, c.result.phase_seconds, c.result.phases, "wall time of each phase");
@@ -55,10 +55,10 @@ void write_scaling(hid_t group, std::vector<MeasuredCase> const& cases, ScalingR
   h5::write_attribute(group, "k_law", one.item.k_law);
   auto const& most = cases[run.end - 1].item;
   h5::write_attribute(group, "merge", std::string(most.k > 0 ? name_of(most.merge) : ""));
-  h5::write_attribute(group, "d", one.item.d);
-  h5::write_attribute(group, "m", one.item.m);
-  h5::write_attribute(group, "threads", static_cast<std::int64_t>(one.threads));
-  h5::write_attribute(group, "interleaved", static_cast<std::int64_t>(one.in_rounds ? 1 : 0));
+  h5::write_attribute(group, "d", std::int64_t{one.item.d});
+  h5::write_attribute(group, "m", std::int64_t{one.item.m});
+  h5::write_attribute(group, "threads", std::int64_t{one.threads});
+  h5::write_attribute(group, "interleaved", std::int64_t{one.in_rounds});
   h5::write_attribute(group, "reference", std::string("median seconds of one rank in this run"));
   h5::Dimension const ranks{"ranks", count};
   auto const integers = [&](auto const& value) {
@@ -71,7 +71,7 @@ void write_scaling(hid_t group, std::vector<MeasuredCase> const& cases, ScalingR
     for (auto i = run.first; i < run.end; ++i) values.push_back(value(cases[i]));
     h5::write_dataset(group, name, {ranks}, values, units, long_name);
   };
-  h5::write_scale(group, "ranks", integers([](auto const& c) { return static_cast<std::int64_t>(c.item.ranks); }), "1",
+  h5::write_scale(group, "ranks", integers([](auto const& c) { return std::int64_t{c.item.ranks}; }), "1",
                   "ranks that took part: the first ones of the run");
   h5::write_dataset(group, "n", {ranks}, integers([](auto const& c) { return c.item.n; }), "1", "keys");
   h5::write_dataset(group, "k", {ranks}, integers([](auto const& c) { return c.item.k; }), "1", "keys kept of each row");
@@ -144,7 +144,7 @@ std::vector<ScalingRun> scaling_runs(std::vector<MeasuredCase> const& cases) {
 
 double MeasuredCase::nanoseconds_per_normal() const {
   if (item.kernel != BenchKernel::normals) return std::nan("");
-  double const numbers = static_cast<double>(item.n) * static_cast<double>(item.d);
+  double const numbers = item.keys() * item.d;
   return 1e9 * result.statistics().median * item.ranks * threads / numbers;
 }
 

@@ -21,10 +21,10 @@ class KernelWork : public BenchWork {
  protected:
   using Space = RunSpace;
   int rows() const { return batch_.rows(); }
-  std::size_t d() const { return static_cast<std::size_t>(problem_.item.d); }
+  std::size_t d() const { return problem_.item.d; }
   /// The rows asked for that this rank owns.
   std::vector<BenchAnswer::Row> own_rows(std::vector<int> const& asked) const;
-  std::size_t own_index(int row) const { return static_cast<std::size_t>(row - problem_.owned().begin); }
+  std::size_t own_index(int row) const { return row - problem_.owned().begin; }
   std::vector<int> all_owners() const;
   /// All keys of the shard through a pass.
   void walk(KeyPass<Space>& pass);

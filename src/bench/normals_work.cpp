@@ -8,6 +8,7 @@
 #include "kernels/input/normal_packed.hpp"
 #include "kernels/input/normal_rows.hpp"
 #include "kernels/input/normal_tile.hpp"
+#include "shard/key_walk.hpp"
 
 namespace asymptop {
 namespace {
@@ -19,13 +20,11 @@ template <KeyLayout layout>
 class Normals final : public BenchWork {
  public:
   explicit Normals(BenchProblem const& problem)
-      : problem_(problem),
-        d_(static_cast<int>(problem.item.d)),
-        step_("Asymptop::measure::normals", static_cast<std::size_t>(packed_step), static_cast<std::size_t>(problem.item.d)) {}
+      : problem_(problem), d_(problem.item.d), step_("Asymptop::measure::normals", packed_step, problem.item.d) {}
 
   void run() override {
     phases_.start();
-    for (GlobalIndex first = 0; first < problem_.shard.size(); first += packed_step) make(first);
+    KeyWalk(problem_.shard.size()).run(packed_step, [this](LocalIndex first, int count) { make(first, count); });
     phases_.stop(Phase::generate);
   }
   PhaseTimes const& phases() const override { return phases_; }
@@ -47,17 +46,15 @@ class Normals final : public BenchWork {
 
  private:
   std::size_t place(GlobalIndex row, int c) const {
-    auto const at = layout == KeyLayout::rows ? row * d_ + c : row / packed_keys * packed_keys * d_ + c * packed_keys + row % packed_keys;
-    return static_cast<std::size_t>(at);
+    return layout == KeyLayout::rows ? row * d_ + c : row / packed_keys * packed_keys * d_ + c * packed_keys + row % packed_keys;
   }
 
-  void make(GlobalIndex first) {
-    auto const count = std::min<GlobalIndex>(packed_step, problem_.shard.size() - first);
+  void make(LocalIndex first, int count) {
     auto const begin = problem_.shard.begin + first;
     if constexpr (layout == KeyLayout::packed) {
       fill_normal_packed(space_, problem_.origin.keys, begin, count, d_, step_.data());
     } else {
-      fill_normal(space_, problem_.origin.keys, begin, static_cast<int>(count), static_cast<int>(count), step_);
+      fill_normal(space_, problem_.origin.keys, begin, count, count, step_);
     }
     space_.fence();
   }
@@ -86,19 +83,19 @@ std::vector<NormalLayout> normal_layouts() {
 }
 
 std::vector<Residual> check_normals(BenchProblem const& problem, BenchAnswer const& answer) {
-  std::size_t const d = problem.item.d;
+  int const d = problem.item.d;
   std::vector<float> row(d);
-  std::int64_t wrong = 0;
-  GlobalIndex const held = answer.normals.size() / d, first = static_cast<GlobalIndex>(answer.first_key);
+  double wrong = 0.0;
+  GlobalIndex const held = answer.normals.size() / d, first = answer.first_key;
   for (GlobalIndex i = 0; i < held; ++i) {
-    normal_row(problem.origin.keys, static_cast<std::uint64_t>(problem.shard.begin + first + i), static_cast<int>(d), row.data());
-    for (std::size_t c = 0; c < d; ++c) {
-      float const made = answer.normals[static_cast<std::size_t>(i) * d + c];
-      wrong += std::bit_cast<std::uint32_t>(made) == std::bit_cast<std::uint32_t>(row[c]) ? 0 : 1;
+    normal_row(problem.origin.keys, problem.shard.begin + first + i, d, row.data());
+    for (int c = 0; c < d; ++c) {
+      float const made = answer.normals[i * d + c];
+      wrong += std::bit_cast<std::uint32_t>(made) == std::bit_cast<std::uint32_t>(row[c]) ? 0.0 : 1.0;
     }
   }
   bool const to_the_end = first + held == problem.shard.size() && (held > 0 || problem.shard.size() == 0);
-  return {{"normals", static_cast<double>(problem.comm.max(wrong)), 0.0}, {"keys_covered", problem.comm.max(to_the_end ? 0.0 : 1.0), 0.0}};
+  return {{"normals", problem.comm.max(wrong), 0.0}, {"keys_covered", problem.comm.max(to_the_end ? 0.0 : 1.0), 0.0}};
 }
 
 }  // namespace asymptop

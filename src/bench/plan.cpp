@@ -14,7 +14,7 @@ namespace {
 
 /// Bytes of one rank at the case's peak; tests/app/test_memory.py measures them.
 double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine const& machine) {
-  double const n = static_cast<double>(c.n), d = static_cast<double>(c.d), m = static_cast<double>(c.m), ranks = c.ranks;
+  double const n = c.keys(), d = c.d, m = c.m, ranks = c.ranks;
   double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
   double const shard = std::min(n, std::ceil(n / block / ranks) * block);
   double const tensors = (takes_values(c.kernel) ? 2.0 : 1.0) * (c.resident ? shard + tile : tile) * d * 4.0;
@@ -23,7 +23,7 @@ double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine con
   double bytes = program_bytes + tensors + scores + m * d * 4.0;
   if (c.kernel == BenchKernel::exact_attention) bytes += m * d * 4.0 * (machine.tiles_per_step + 8.0);
   if (!takes_k(c.kernel)) return bytes;
-  double const k = static_cast<double>(c.k), keep = std::min(k + 1.0, shard);
+  double const k = c.kept(), keep = std::min(k + 1.0, shard);
   // Candidate buffers; a few rows' lists on their way to their owners; the owner's own rows.
   double const gathered = c.merge == MergeStrategy::root ? ranks : 1.0;
   double const arriving = m * k * 8.0 * gathered, lists = std::min(4.5 * arriving, std::max(1.3e8, 4.0 * gathered * k * 8.0 * ranks));
@@ -160,8 +160,8 @@ class Planner {
       c.kernel = kernel;
       c.path = path;
       c.n = n;
-      c.d = d;
-      c.m = m;
+      c.d = static_cast<int>(d);
+      c.m = static_cast<int>(m);
       c.resident = storage == KeyStorage::resident;
       if (!takes_k(kernel)) {
         add(c, nullptr);
@@ -183,8 +183,8 @@ class Planner {
     c.k_law = law.text();
     c.k_clipped = rank.clipped;
     // A profile keeps one candidate more, for the errors at k.
-    double const keep = static_cast<double>(c.k + (c.kernel == BenchKernel::profile ? 1 : 0));
-    MergeShape const shape{c.ranks, static_cast<double>(c.m), keep, static_cast<double>(c.n)};
+    double const rows = c.m, keep = c.kept() + (c.kernel == BenchKernel::profile ? 1.0 : 0.0);
+    MergeShape const shape{c.ranks, rows, keep, c.keys()};
     c.merge = choose_merge(c.merge, shape, machine_.network);
     c.merge_estimate = estimate_merge(c.merge, shape, machine_.network);
   }
@@ -230,16 +230,16 @@ class Planner {
 }  // namespace
 
 double BenchCase::flops() const {
-  double const rows = static_cast<double>(m) * static_cast<double>(d) * 2.0, scores = rows * static_cast<double>(n);
+  double const rows = 2.0 * m * d, scores = rows * keys();
   if (kernel == BenchKernel::exact_attention) return 2.0 * scores;
-  return kernel == BenchKernel::top_k_attention ? scores + rows * static_cast<double>(k) : scores;
+  return kernel == BenchKernel::top_k_attention ? scores + rows * kept() : scores;
 }
 
 double BenchCase::bytes_read() const {
   if (!resident) return 0.0;
-  double const row = static_cast<double>(d) * 4.0, keys = static_cast<double>(n) * row;
-  if (kernel == BenchKernel::exact_attention) return 2.0 * keys;
-  return kernel == BenchKernel::top_k_attention ? keys + static_cast<double>(m) * static_cast<double>(k) * row : keys;
+  double const row = 4.0 * d, all = keys() * row;
+  if (kernel == BenchKernel::exact_attention) return 2.0 * all;
+  return kernel == BenchKernel::top_k_attention ? all + m * kept() * row : all;
 }
 
 BenchPlan plan_bench(BenchConfig const& config, PathsOf const& paths_of, Machine const& machine) {
@@ -258,9 +258,9 @@ std::string describe(BenchPlan const& plan, BenchConfig const& config, Machine c
     for (auto i = group.first; i < group.end; ++i) {
       auto const& c = plan.cases[i];
       auto const k = c.k > 0 ? std::to_string(c.k) : std::string("-");
-      std::snprintf(line, sizeof line, "%-15s %-10s %14lld %5lld %6lld %10s  %-8s %6d %12s %12.4g", name_of(c.kernel), c.path.c_str(),
-                    static_cast<long long>(c.n), static_cast<long long>(c.d), static_cast<long long>(c.m), k.c_str(),
-                    c.resident ? "resident" : "streamed", c.ranks, bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9);
+      std::snprintf(line, sizeof line, "%-15s %-10s %14s %5d %6d %10s  %-8s %6d %12s %12.4g", name_of(c.kernel), c.path.c_str(),
+                    std::to_string(c.n).c_str(), c.d, c.m, k.c_str(), c.resident ? "resident" : "streamed", c.ranks,
+                    bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9);
       out << line;
       if (c.k > 0) {
         std::snprintf(line, sizeof line, "  %-9s %9.2g %9.3g%s", name_of(c.merge), c.merge_estimate.seconds, c.merge_estimate.bytes / 1e6,

@@ -15,9 +15,11 @@ struct BenchCase {
   std::string id;  ///< names the case's group in the results file
   BenchKernel kernel = BenchKernel::score;
   std::string path;
-  std::int64_t n = 0, d = 0, m = 0;  ///< m is 0 where there are no query rows
-  std::int64_t k = 0;                ///< 0 where the kernel does not select
-  std::string k_law;                 ///< empty where the kernel does not select
+  std::int64_t n = 0;
+  int d = 0;
+  int m = 0;           ///< 0 where there are no query rows
+  std::int64_t k = 0;  ///< 0 where the kernel does not select
+  std::string k_law;   ///< empty where the kernel does not select
   bool k_clipped = false;
   bool resident = true;
   MergeStrategy merge = MergeStrategy::owner;  ///< of kernels that select
@@ -25,6 +27,9 @@ struct BenchCase {
   int ranks = 1;                ///< ranks 0 to ranks - 1 of the run take part
   double bytes_per_rank = 0.0;  ///< estimated peak
 
+  /// n and k, as numbers to compute with.
+  double keys() const { return static_cast<double>(n); }
+  double kept() const { return static_cast<double>(k); }
   /// Floating-point operations: scores 2 m n d; exact attention as much again for V; top-k attention 2 m k d for V; normals none.
   double flops() const;
   /// Bytes of keys and values that must be read from memory once for all rows; 0 where they are streamed.

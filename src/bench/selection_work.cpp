@@ -23,7 +23,7 @@ class Selection : public KernelWork {
   /// keep: candidates of each row that a merge brings home.
   Selection(BenchProblem const& problem, Path const& path, std::int64_t keep, bool profile)
       : KernelWork(problem, path),
-        keep_(static_cast<std::size_t>(std::min(keep, problem.item.n))),
+        keep_(std::min(keep, problem.item.n)),
         profile_(profile),
         local_keep_(static_cast<int>(std::clamp<GlobalIndex>(problem_.shard.size(), 1, std::min(keep, problem.item.n)))) {}
 
@@ -44,7 +44,7 @@ class Selection : public KernelWork {
     phases_.stop(Phase::select);
     heads_.assign(problem_.owned().size(), {});
     auto const merge = problem_.item.merge;
-    auto const bytes = merge_memory(merge, comm.size(), keep_) + more_bytes_per_row * static_cast<std::size_t>(comm.size());
+    auto const bytes = merge_memory(merge, comm.size(), keep_) + more_bytes_per_row * comm.size();
     auto const selected = PhaseTimes::Clock::now();
     comm.barrier();  // waiting for a slower rank's candidates is no part of what a merge costs
     merge_cost_ = {};
@@ -72,8 +72,8 @@ class Selection : public KernelWork {
 
   std::vector<Candidate> top_k_of(int row) const {
     auto const& head = heads_[own_index(row)];
-    auto const k = std::min<std::size_t>(head.size(), static_cast<std::size_t>(problem_.item.k));
-    return {head.begin(), head.begin() + static_cast<std::ptrdiff_t>(k)};
+    auto const k = std::min<std::size_t>(head.size(), problem_.item.k);
+    return {head.begin(), head.begin() + k};
   }
 
   std::size_t keep_;
@@ -91,7 +91,7 @@ class Profile final : public Selection {
   Profile(BenchProblem const& problem, Path const& path) : Selection(problem, path, problem.item.k + 1, true) {}
 
   void run() override {
-    auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3;
+    auto const bins = std::int64_t{batch_.grid().count} * 3;
     bins_.assign(problem_.owned().size(), {});
     select_and_merge(16 * bins, [&](ShardRows const& shard_rows, std::vector<int> const& group, std::vector<int> const& owner) {
       std::vector<std::int64_t> profile;
@@ -144,7 +144,7 @@ class TopKAttention final : public TopK {
   TopKAttention(BenchProblem const& problem, Path const& path)
       : TopK(problem, path),
         factor_(FixedPoint::make(problem.item.k, largest_normal)),
-        sums_("Asymptop::measure::sums", static_cast<std::size_t>(problem.item.m), static_cast<std::size_t>(problem.item.d) + 1) {}
+        sums_("Asymptop::measure::sums", problem.item.m, problem.item.d + 1) {}
 
   void run() override {
     TopK::run();
@@ -195,7 +195,7 @@ class TopKAttention final : public TopK {
       std::size_t const i = row;
       Candidate const last{edges[2 * i + 1], last_index[i]};
       for (auto const entry : lists_[i]) {
-        Candidate const candidate{score_of(entry), problem_.shard.begin + static_cast<GlobalIndex>(index_of(entry))};
+        Candidate const candidate{score_of(entry), problem_.shard.begin + index_of(entry)};
         if (before(last, candidate)) break;  // lists are sorted
         all.push_back(entry);
       }

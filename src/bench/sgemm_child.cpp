@@ -54,7 +54,7 @@ std::vector<std::string> child_environment(std::string const& core_type) {
 }
 
 double measure_sgemm(int m, int keys, int d) {
-  auto const size = [](int rows, int columns) { return static_cast<std::size_t>(rows) * columns; };
+  auto const size = [](int rows, int columns) { return std::int64_t{rows} * columns; };
   std::vector<float> const a(size(m, d), 1.0f), b(size(keys, d), 0.5f);
   std::vector<float> c(size(m, keys));
   auto const timed = [&](int calls) {
@@ -71,7 +71,7 @@ double measure_sgemm(int m, int keys, int d) {
   std::string go;
   std::getline(std::cin, go);
   std::vector<double> rates;
-  for (int s = 0; s < samples; ++s) rates.push_back(2.0 * static_cast<double>(size(m, d)) * keys * calls / timed(calls) / 1e9);
+  for (int s = 0; s < samples; ++s) rates.push_back(2.0 * m * d * keys * calls / timed(calls) / 1e9);
   return quantile(rates, 0.5);
 }
 

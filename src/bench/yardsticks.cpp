@@ -154,9 +154,9 @@ SgemmRates const& Yardsticks::sgemm(int m, int d) {
 
 double Yardsticks::fma_gflops() {
   if (fma_ > 0.0) return fma_;
-  std::vector<float> sink(static_cast<std::size_t>(threads_) * 16);
+  std::vector<float> sink(threads_ * 16);
   std::int64_t rounds = 10000;
-  auto const work = [&](int const t) { sink[static_cast<std::size_t>(t) * 16] = multiply_add(rounds, static_cast<float>(t)); };
+  auto const work = [&](int const t) { sink[t * 16] = multiply_add(rounds, static_cast<float>(t)); };
   timed_on_all(comm_, threads_, work);
   rounds = std::max<std::int64_t>(1, static_cast<std::int64_t>(1e4 * 0.02 / timed_on_all(comm_, threads_, work)));
   double const flops = 2.0 * chains * lanes * static_cast<double>(rounds) * threads_;
@@ -173,19 +173,19 @@ double Yardsticks::fma_gflops() {
 double Yardsticks::read_bandwidth() const {
   // Each thread reads memory that it touched first: four times the last cache, in all, at least.
   std::size_t const cache = std::max(0L, sysconf(_SC_LEVEL3_CACHE_SIZE));
-  auto const cores = static_cast<std::size_t>(threads_) * comm_.size();
+  int const cores = threads_ * comm_.size();
   std::size_t const words = std::max<std::size_t>(std::size_t{128} << 20, 4 * cache / cores) / 8;
-  std::vector<std::unique_ptr<std::uint64_t[]>> arrays(static_cast<std::size_t>(threads_));
-  std::vector<std::uint64_t> sink(static_cast<std::size_t>(threads_) * 8);
+  std::vector<std::unique_ptr<std::uint64_t[]>> arrays(threads_);
+  std::vector<std::uint64_t> sink(threads_ * 8);
   timed_on_all(comm_, threads_, [&](int const t) {
     auto& array = arrays[t];
     array.reset(new std::uint64_t[words]);
     prefer_huge_pages(array.get(), 8 * words);
     std::fill_n(array.get(), words, std::uint64_t{1});
   });
-  auto const work = [&](int const t) { sink[static_cast<std::size_t>(t) * 8] += sum_words(arrays[t].get(), words); };
+  auto const work = [&](int const t) { sink[t * 8] += sum_words(arrays[t].get(), words); };
   timed_on_all(comm_, threads_, work);
-  double const bytes = 8.0 * static_cast<double>(words) * static_cast<double>(cores);
+  double const bytes = 8.0 * static_cast<double>(words) * cores;
   double rate = 0.0;
   for (int s = 0; s < yardstick_samples; ++s) rate = std::max(rate, bytes / timed_on_all(comm_, threads_, work) / 1e9);
   return rate;

@@ -111,7 +111,7 @@ Task<std::vector<T>> all_reduce(Communicator const& comm, std::vector<T> values,
 
 template <class T>
 Task<std::vector<T>> broadcast(Communicator const& comm, std::vector<T> values, int root) {
-  auto const messages = comm.rank() == root ? static_cast<std::size_t>(comm.size() - 1) : std::size_t{0};
+  std::size_t const messages = comm.rank() == root ? comm.size() - 1 : 0;
   for (std::size_t first = 0; first < values.size(); first += comm.message_limit()) {
     auto const count = std::min(comm.message_limit(), values.size() - first);
     Request request;
@@ -132,6 +132,7 @@ template Task<std::vector<float>> all_gather(Communicator const&, std::vector<fl
 template Task<std::vector<std::int64_t>> all_gather(Communicator const&, std::vector<std::int64_t>);
 template Task<std::vector<std::vector<double>>> gather(Communicator const&, std::vector<double>);
 template Task<std::vector<std::vector<char>>> gather(Communicator const&, std::vector<char>);
+template Task<std::vector<int>> all_reduce(Communicator const&, std::vector<int>, MPI_Op);
 template Task<std::vector<double>> all_reduce(Communicator const&, std::vector<double>, MPI_Op);
 template Task<std::vector<std::int64_t>> all_reduce(Communicator const&, std::vector<std::int64_t>, MPI_Op);
 template Task<std::vector<float>> broadcast(Communicator const&, std::vector<float>, int);

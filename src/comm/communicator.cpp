@@ -56,7 +56,7 @@ void check_mpi(int code, char const* call) {
   char text[MPI_MAX_ERROR_STRING];
   int length = 0;
   MPI_Error_string(code, text, &length);
-  throw RunError(std::string(call) + ": " + std::string(text, static_cast<std::size_t>(length)));
+  throw RunError(std::string(call) + ": " + std::string(text, length));
 }
 
 bool mpi_takes_device_memory() {
@@ -68,8 +68,7 @@ bool mpi_takes_device_memory() {
 }
 
 int checked_count(std::size_t count) {
-  if (count > static_cast<std::size_t>(INT_MAX))
-    throw RunError("a message of " + std::to_string(count) + " items is over MPI's limit of 2^31 - 1");
+  if (count > std::size_t{INT_MAX}) throw RunError("a message of " + std::to_string(count) + " items is over MPI's limit of 2^31 - 1");
   return static_cast<int>(count);
 }
 
@@ -90,8 +89,8 @@ Communicator Communicator::split(int color) const {
 Communicator::~Communicator() { MPI_Comm_free(&comm_); }
 
 void Communicator::count_sent(std::size_t messages, std::size_t bytes) const {
-  traffic_.messages += static_cast<std::int64_t>(messages);
-  traffic_.bytes += static_cast<std::int64_t>(bytes);
+  traffic_.messages += messages;
+  traffic_.bytes += bytes;
 }
 
 void Communicator::barrier() const { check_mpi(MPI_Barrier(comm_), "MPI_Barrier"); }
@@ -120,6 +119,8 @@ void Communicator::broadcast(std::string& text, int root) const {
 double Communicator::max(double value) const { return all_reduce_of(*this, value, MPI_MAX); }
 std::int64_t Communicator::max(std::int64_t value) const { return all_reduce_of(*this, value, MPI_MAX); }
 std::int64_t Communicator::min(std::int64_t value) const { return all_reduce_of(*this, value, MPI_MIN); }
+int Communicator::max(int value) const { return all_reduce_of(*this, value, MPI_MAX); }
+int Communicator::min(int value) const { return all_reduce_of(*this, value, MPI_MIN); }
 double Communicator::sum(double value) const { return all_reduce_of(*this, value, MPI_SUM); }
 void Communicator::max(std::vector<double>& values) const { values = finish(all_reduce(*this, std::move(values), MPI_MAX)); }
 void Communicator::sum(std::vector<std::int64_t>& values) const { values = finish(all_reduce(*this, std::move(values), MPI_SUM)); }

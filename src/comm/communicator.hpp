@@ -29,6 +29,7 @@ MPI_Datatype mpi_type() {
   if constexpr (std::is_same_v<T, float>) return MPI_FLOAT;
   if constexpr (std::is_same_v<T, double>) return MPI_DOUBLE;
   if constexpr (std::is_same_v<T, char>) return MPI_CHAR;
+  if constexpr (std::is_same_v<T, int>) return MPI_INT;
   if constexpr (std::is_same_v<T, std::int64_t>) return MPI_INT64_T;
   if constexpr (std::is_same_v<T, std::uint32_t>) return MPI_UINT32_T;
   static_assert(sizeof(T) <= 8 && std::is_arithmetic_v<T>);
@@ -55,7 +56,7 @@ struct Traffic {
 class Communicator {
  public:
   /// message_limit: most items of one message; the same on all ranks. Tests set a small one.
-  explicit Communicator(MPI_Comm parent, std::size_t message_limit = static_cast<std::size_t>(INT_MAX));
+  explicit Communicator(MPI_Comm parent, std::size_t message_limit = INT_MAX);
   /// Ranks that give the same color (from 0) form a communicator of their own, in the order of their ranks here. Collective.
   Communicator split(int color) const;
   ~Communicator();
@@ -68,7 +69,7 @@ class Communicator {
   MPI_Comm get() const { return comm_; }
   std::size_t message_limit() const { return message_limit_; }
   /// A tag for the messages of one exchange; the same on all ranks, which make their exchanges in the same order.
-  int next_tag() const { return static_cast<int>(exchanges_++ % (1u << 14)) + 1; }
+  int next_tag() const { return exchanges_++ % (1u << 14) + 1; }
 
   /// Since the communicator was made.
   Traffic const& traffic() const { return traffic_; }
@@ -84,6 +85,8 @@ class Communicator {
   double max(double value) const;
   std::int64_t max(std::int64_t value) const;
   std::int64_t min(std::int64_t value) const;
+  int max(int value) const;
+  int min(int value) const;
   double sum(double value) const;  ///< for rates only: the order of the sum is MPI's
   void max(std::vector<double>& values) const;
   /// Element-wise sum over ranks of integers (exact in any order); rank r keeps `counts[r]` of them.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
+#include "kernels/core/fixed_point.hpp"
 
 namespace asymptop {
 
@@ -40,7 +41,7 @@ inline std::vector<double> exact_sums(Communicator const& comm, std::vector<doub
   }
   comm.sum(sums);
   std::vector<double> result;
-  for (std::size_t c = 0; c < width; ++c) result.push_back(scale[c] > 0.0 ? static_cast<double>(sums[c]) / scale[c] : NAN);
+  for (std::size_t c = 0; c < width; ++c) result.push_back(scale[c] > 0.0 ? from_fixed(sums[c], scale[c]) : NAN);
   return result;
 }
 

@@ -45,7 +45,7 @@ void Exchange<T>::receive(MPI_Message message, MPI_Status const& status) {
     throw RunError("a message came from rank " + std::to_string(status.MPI_SOURCE) + ", which should send none");
   int count = 0;
   check_mpi(MPI_Get_count(&status, mpi_type<T>(), &count), "MPI_Get_count");
-  auto& piece = sender->pieces.emplace_back(static_cast<std::size_t>(count));
+  auto& piece = sender->pieces.emplace_back(count);
   auto& request = requests_.emplace_back(MPI_REQUEST_NULL);
   check_mpi(MPI_Imrecv(piece.data(), count, mpi_type<T>(), &message, &request), "MPI_Imrecv");
   if (piece.size() < comm_.message_limit()) --unfinished_;

@@ -42,7 +42,7 @@ std::vector<SortedRow> two_lists(std::size_t length) {
   std::uint64_t state = 1, score = std::uint64_t{1} << 31;
   while (lists[0].size() < length || lists[1].size() < length) {
     state = state * 6364136223846793005u + 1442695040888963407u;
-    auto const which = lists[0].size() == length ? 1u : lists[1].size() == length ? 0u : static_cast<unsigned>(state >> 63);
+    auto const which = lists[0].size() == length ? 1u : lists[1].size() == length ? 0u : state >> 63;
     lists[which].entries.push_back(--score << 32);
     lists[which].sources.push_back(static_cast<std::uint16_t>(which));
   }
@@ -60,13 +60,13 @@ Network measure_network(Communicator const& comm) {
   };
   network.latency = timed(comm, [&] { finish(shift(comm)); });
   double const all = everyone(1);
-  network.overhead = ranks > 2 ? std::max(0.0, all - network.latency) / static_cast<double>(ranks - 2) : 0.0;
+  network.overhead = ranks > 2 ? std::max(0.0, all - network.latency) / (comm.size() - 2) : 0.0;
   auto const words = std::max<std::size_t>(1024, (std::size_t{1} << 17) / (ranks - 1));
   double const bytes = 8.0 * static_cast<double>(words * (ranks - 1));
   network.bandwidth = bytes / std::max(everyone(words) - all, 1e-9);
   constexpr std::size_t length = 8192;
   auto const lists = two_lists(length);
-  network.merge_rate = 2.0 * static_cast<double>(length) / timed(comm, [&] { merge_best(lists[0], lists[1], 2 * length); });
+  network.merge_rate = 2.0 * length / timed(comm, [&] { merge_best(lists[0], lists[1], 2 * length); });
   return network;
 }
 

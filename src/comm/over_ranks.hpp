@@ -11,7 +11,7 @@ struct OverRanks {
 
 /// Collective; for rates and times only: the order of the mean's sum is MPI's.
 inline OverRanks over_ranks(Communicator const& comm, double mine) {
-  return {-comm.max(-mine), comm.sum(mine) / static_cast<double>(comm.size()), comm.max(mine)};
+  return {-comm.max(-mine), comm.sum(mine) / comm.size(), comm.max(mine)};
 }
 
 }  // namespace asymptop

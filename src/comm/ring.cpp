@@ -27,7 +27,7 @@ void RingMessages::send(void const* data, std::size_t bytes) {
     check_mpi(MPI_Isend(static_cast<char const*>(data) + offset, count, MPI_BYTE, to, tag_, comm_.get(), &requests_.emplace_back()),
               "MPI_Isend");
   });
-  bytes_sent_ += static_cast<std::int64_t>(bytes);
+  bytes_sent_ += bytes;
 }
 
 void RingMessages::receive(void* data, std::size_t bytes) {
@@ -41,12 +41,12 @@ void RingMessages::receive(void* data, std::size_t bytes) {
 void RingMessages::poll() {
   if (requests_.empty() || std::this_thread::get_id() != thread_) return;
   int done = 0;
-  check_mpi(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
+  check_mpi(MPI_Testall(checked_count(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
   if (done != 0) requests_.clear();
 }
 
 void RingMessages::wait() {
-  check_mpi(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
+  check_mpi(MPI_Waitall(checked_count(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
   requests_.clear();
 }
 

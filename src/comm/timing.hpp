@@ -9,6 +9,8 @@
 #include <functional>
 #include <utility>
 
+#include "kernels/core/enum_array.hpp"
+
 namespace asymptop {
 
 /// `select` is bins and candidates; on the fused path scores are made in it too. `merge` is what a rank does for merges and messages,
@@ -28,12 +30,12 @@ class PhaseTimesOf {
   /// Adds the time since the last start or stop to a phase.
   void stop(PhaseOf phase) {
     auto const now = Clock::now();
-    seconds_[static_cast<std::size_t>(phase)] += std::chrono::duration<double>(now - mark_).count();
+    seconds_[phase] += std::chrono::duration<double>(now - mark_).count();
     mark_ = now;
   }
-  void add(PhaseOf phase, double seconds) { seconds_[static_cast<std::size_t>(phase)] += seconds; }
-  double seconds(PhaseOf phase) const { return seconds_[static_cast<std::size_t>(phase)]; }
-  std::array<double, count> const& seconds() const { return seconds_; }
+  void add(PhaseOf phase, double seconds) { seconds_[phase] += seconds; }
+  double seconds(PhaseOf phase) const { return seconds_[phase]; }
+  EnumArray<PhaseOf, double, count> const& seconds() const { return seconds_; }
 
   /// What is done between the steps of a pass over the keys, so that other work's messages keep moving. It has phases of its own.
   void set_between_steps(std::function<void()> work) { between_steps_ = std::move(work); }
@@ -50,7 +52,7 @@ class PhaseTimesOf {
 
  private:
   Clock::time_point mark_ = Clock::now();
-  std::array<double, count> seconds_{};
+  EnumArray<PhaseOf, double, count> seconds_;
   std::function<void()> between_steps_;
   double seconds_between_ = 0.0;
 };

@@ -17,50 +17,49 @@ double norm_of(std::vector<double> const& q) {
 /// q c_j for every centre.
 std::vector<double> centre_scores(InputTables const& tables, std::vector<double> const& q) {
   std::vector<double> scores(tables.centres.size() / q.size(), 0.0);
-  for (std::size_t i = 0; i < tables.centres.size(); ++i) scores[i / q.size()] += q[i % q.size()] * static_cast<double>(tables.centres[i]);
+  for (std::size_t i = 0; i < tables.centres.size(); ++i) scores[i / q.size()] += q[i % q.size()] * tables.centres[i];
   return scores;
 }
 
 /// Where a planted key stands, in standard deviations of its query's scores.
-double needle_height(InputKind const& kind, std::int64_t n) { return std::sqrt(2.0 * std::log(static_cast<double>(n))) + kind.parameter; }
+double needle_height(InputKind const& kind, std::int64_t n) { return std::sqrt(2.0 * std::log(n)) + kind.parameter; }
 
 }  // namespace
 
 InputTables draw_tables(InputKind const& kind, Stream centres, int d) {
   InputTables tables;
   if (!kind.is(Distribution::clusters)) return tables;
-  auto const count = static_cast<std::size_t>(kind.parameter), width = static_cast<std::size_t>(d);
+  std::size_t const count = static_cast<std::size_t>(kind.parameter), width = d;
   tables.centres.resize(count * width);
   for (std::size_t j = 0; j < count; ++j) normal_row(centres, j, d, &tables.centres[j * width]);
   std::vector<double> mean(width, 0.0);
-  for (std::size_t i = 0; i < count * width; ++i) mean[i % width] += static_cast<double>(tables.centres[i]) / static_cast<double>(count);
+  for (std::size_t i = 0; i < count * width; ++i) mean[i % width] += tables.centres[i] / static_cast<double>(count);
   double square = 0.0;
   for (std::size_t i = 0; i < count * width; ++i) {
-    double const offset = static_cast<double>(tables.centres[i]) - mean[i % width];
+    double const offset = tables.centres[i] - mean[i % width];
     square += offset * offset;
   }
   double const factor = std::sqrt((1.0 - kind.spread * kind.spread) * static_cast<double>(count * width) / square);
-  for (std::size_t i = 0; i < count * width; ++i)
-    tables.centres[i] = static_cast<float>((static_cast<double>(tables.centres[i]) - mean[i % width]) * factor);
+  for (std::size_t i = 0; i < count * width; ++i) tables.centres[i] = static_cast<float>((tables.centres[i] - mean[i % width]) * factor);
   return tables;
 }
 
 void plant_keys(InputKind const& kind, Stream keys, std::vector<std::int64_t> const& positions, QueryRows const& queries, std::int64_t n,
                 InputTables& tables) {
-  auto const d = queries.q.size() / queries.rows();
+  int const d = static_cast<int>(queries.q.size() / queries.rows());
   tables.planted = positions;
   tables.planted_rows.resize(queries.q.size());
   std::vector<double> q(d);
   for (std::size_t i = 0; i < queries.rows(); ++i) {
     float* const row = &tables.planted_rows[i * d];
-    normal_row(keys, static_cast<std::uint64_t>(positions[i]), static_cast<int>(d), row);
+    normal_row(keys, positions[i], d, row);
     double score = 0.0;
-    for (std::size_t c = 0; c < d; ++c) {
-      q[c] = static_cast<double>(queries.q[i * d + c]);
-      score += q[c] * static_cast<double>(row[c]);
+    for (int c = 0; c < d; ++c) {
+      q[c] = queries.q[i * d + c];
+      score += q[c] * row[c];
     }
     double const norm = norm_of(q), move = (needle_height(kind, n) * norm - score) / (norm * norm);
-    for (std::size_t c = 0; c < d; ++c) row[c] = static_cast<float>(static_cast<double>(row[c]) + move * q[c]);
+    for (int c = 0; c < d; ++c) row[c] = static_cast<float>(row[c] + move * q[c]);
   }
 }
 

@@ -42,11 +42,9 @@ class EntryTile {
     constexpr int run = 32;
     Kokkos::parallel_for("Asymptop::select::entries", Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, (count + run - 1) / run),
                          [&](int const r) {
-                           std::vector<float> page_keys(static_cast<std::size_t>(page) * static_cast<std::size_t>(d)),
-                               entry(static_cast<std::size_t>(width_));
+                           std::vector<float> page_keys(page * d), entry(width_);
                            for (int e = r * run; e < std::min(count, (r + 1) * run); ++e) {
-                             for (int j = 0; j < page; ++j)
-                               copy_key(keys, (begin + e) * page + j, &page_keys[static_cast<std::size_t>(j * d)]);
+                             for (int j = 0; j < page; ++j) copy_key(keys, (begin + e) * page + j, &page_keys[j * d]);
                              projection.entry(page_keys.data(), page, d, entry.data());
                              put(fill_ + e, entry.data());
                            }
@@ -62,7 +60,7 @@ class EntryTile {
  private:
   /// Entry `at`, from any thread.
   void put(int at, float const* entry) {
-    float* to = &data_[static_cast<std::size_t>(at / key_group) * key_group * static_cast<std::size_t>(width_)] + at % key_group;
+    float* to = &data_[std::int64_t{at / key_group} * key_group * width_] + at % key_group;
     for (int c = 0; c < width_; ++c) to[c * key_group] = entry[c];
   }
 
@@ -82,27 +80,26 @@ inline std::vector<float> project(EntryRows const& rows, Projection const& proje
 inline std::vector<std::optional<PackedCandidate>> ragged_entries(EntryRows const& rows, Projection const& projection,
                                                                   std::vector<float> const& projected, ShardTensors<RunSpace>& tensors) {
   auto const page = GlobalIndex{projection.page()};
-  std::size_t const d = rows.d, width = projection.width(rows.d);
+  int const d = rows.d, width = projection.width(d);
   std::vector<std::optional<PackedCandidate>> found(rows.queries.rows());
   GlobalIndex made = -1;  // rows without a mask share theirs
-  std::vector<float> keys(static_cast<std::size_t>(page) * d), entry(width);
+  std::vector<float> keys(page * d), entry(width);
   for (std::size_t i = 0; i < found.size(); ++i) {
     auto const visible = rows.queries.visible[i], begin = visible / page * page;
     if (begin == visible || begin < rows.shard.begin || begin >= rows.shard.end) continue;
     if (made != visible) {
       for (auto key = begin; key < visible; ++key) {
-        auto* const to = &keys[static_cast<std::size_t>(key - begin) * d];
+        auto* const to = &keys[(key - begin) * d];
         if (tensors.resident()) {
           copy_key(tensors.key_tile(0, static_cast<int>(rows.shard.size()), 0), key - rows.shard.begin, to);
         } else {
           tensors.key_of_row(key, to);
         }
       }
-      projection.entry(keys.data(), static_cast<int>(visible - begin), rows.d, entry.data());
+      projection.entry(keys.data(), static_cast<int>(visible - begin), d, entry.data());
       made = visible;
     }
-    found[i] = pack(product(&projected[i * width], entry.data(), static_cast<int>(width)),
-                    static_cast<LocalIndex>((begin - rows.shard.begin) / page));
+    found[i] = pack(product(&projected[i * width], entry.data(), width), static_cast<LocalIndex>((begin - rows.shard.begin) / page));
   }
   return found;
 }

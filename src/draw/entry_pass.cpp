@@ -58,7 +58,7 @@ class EntryWalk {
     phases_.start();
     KeyStep<Space> const step{first_, entries_.fill(), pass_.padded(entries_.fill()), entries_.tile(), {}};
     pass_.add(space_, step, watch());
-    first_ += static_cast<LocalIndex>(entries_.fill());
+    first_ += entries_.fill();
     entries_.clear();
   }
 
@@ -97,9 +97,9 @@ RowHead entry_heads(Space const& space, EntryRows const& rows, Projection const&
     auto const ragged = ragged_entries(rows, projection, projected, tensors);
     return [batch, keep, ragged, head = pass->heads(space)](int row) {
       auto list = head(row);
-      if (auto const& more = ragged[static_cast<std::size_t>(row)]) {
+      if (auto const& more = ragged[row]) {
         list.insert(std::upper_bound(list.begin(), list.end(), *more, std::greater<>()), *more);
-        if (list.size() > static_cast<std::size_t>(keep)) list.pop_back();
+        if (std::ssize(list) > keep) list.pop_back();
       }
       return list;
     };
@@ -123,11 +123,11 @@ std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> con
                          Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>((end - begin + run - 1) / run)),
                          [&](int const r) {
                            std::vector<float> key(d);
-                           auto const from = begin + static_cast<std::size_t>(r) * run;
+                           auto const from = begin + r * run;
                            for (auto at = from; at < std::min(end, from + run); ++at) {
                              auto const& of = wanted[order[at]];
                              copy_key(keys, local(at) - first, key.data());
-                             scores[order[at]] = product(&rows.queries.q[static_cast<std::size_t>(of.row) * d], key.data(), rows.d);
+                             scores[order[at]] = product(&rows.queries.q[of.row * d], key.data(), rows.d);
                            }
                          });
     Kokkos::DefaultHostExecutionSpace().fence();

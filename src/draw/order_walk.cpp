@@ -33,7 +33,7 @@ struct AskedRow {
 PackedQueries packed_queries(std::vector<AskedRow> const& asked, std::vector<float> const& all, int width) {
   std::vector<float> q;
   for (auto const& of : asked) {
-    auto const* from = &all[static_cast<std::size_t>(of.row) * static_cast<std::size_t>(width)];
+    auto const* from = &all[of.row * static_cast<std::size_t>(width)];
     q.insert(q.end(), from, from + width);
   }
   return {q.data(), static_cast<int>(asked.size()), width};
@@ -49,7 +49,7 @@ class Standing {
     queries_ = packed_queries(asked, projected, projection_->width(rows.d));
     ragged_ = ragged_entries(rows, *projection_, projected, tensors);
     int const entries = step / selector.page() + key_group;
-    priorities_ = Scores("Asymptop::select::priorities", asked.size(), static_cast<std::size_t>(entries / key_group * key_group));
+    priorities_ = Scores("Asymptop::select::priorities", asked.size(), entries / key_group * key_group);
     if (!projection_->keys_as_they_are()) entries_.emplace(entries, projection_->width(rows.d));
   }
 
@@ -73,12 +73,12 @@ class Standing {
   void find(std::size_t i, std::int64_t first, std::int64_t seen, float const* s, std::vector<double>& x) const {
     auto const& row = asked_[i];
     std::int64_t const size = page(), count = (seen + size - 1) / size;
-    x.resize(static_cast<std::size_t>(count));
+    x.resize(count);
     double* const to = x.data();
     if (projection_ != nullptr) {
       float const* const from = &priorities_(i, 0);
       for (std::int64_t e = 0; e < count; ++e) to[e] = -static_cast<double>(from[e]);
-      if (seen % size != 0) x.back() = -static_cast<double>(score_of(*ragged_[static_cast<std::size_t>(row.row)]));
+      if (seen % size != 0) x.back() = -static_cast<double>(score_of(*ragged_[row.row]));
     } else if (selector_.by_largest_score()) {
       for (std::int64_t e = 0; e < count; ++e)
         to[e] = -static_cast<double>(*std::max_element(s + e * size, s + std::min(seen, (e + 1) * size)));
@@ -135,7 +135,7 @@ class OrderWalk {
   }
 
   OrderAnswers run() {
-    Scores const scores("Asymptop::select::scores", asked_.size(), static_cast<std::size_t>(step_));
+    Scores const scores("Asymptop::select::scores", asked_.size(), step_);
     bool const packed = rows_.path.keys == KeyLayout::packed;
     EntryTile keys_packed(packed ? 0 : step_, rows_.d);
     KeyWalk walk(rows_.shard.size());
@@ -155,9 +155,8 @@ class OrderWalk {
       }
       Host().fence();
       phases_.stop(Phase::score);
-      Kokkos::parallel_for("Asymptop::select::order",
-                           Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, static_cast<int>(asked_.size())),
-                           [&](int const i) { take(static_cast<std::size_t>(i), keys, first, count, &scores(i, 0)); });
+      Kokkos::parallel_for("Asymptop::select::order", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, asked_.size()),
+                           [&](int const i) { take(i, keys, first, count, &scores(i, 0)); });
       Host().fence();
       phases_.stop(Phase::refine);
     });
@@ -191,11 +190,11 @@ class OrderWalk {
         continue;
       }
       if (question.law != mass_law) {
-        double const sigma = laws_.sigma[question.law], top = static_cast<double>(question.top);
-        room.mass.resize(static_cast<std::size_t>(seen));
+        double const sigma = laws_.sigma[question.law], top = question.top;
+        room.mass.resize(seen);
         std::int64_t* const to = room.mass.data();
 #pragma omp simd
-        for (std::int64_t j = 0; j < seen; ++j) to[j] = mass_of(sigma * (static_cast<double>(s[j]) - top));
+        for (std::int64_t j = 0; j < seen; ++j) to[j] = mass_of(sigma * (s[j] - top));
         mass_law = question.law;
         sums_law = -1;
       }
@@ -233,9 +232,9 @@ class OrderWalk {
   void collect(std::size_t i, std::size_t q, KeyTile const& keys, GlobalIndex begin, std::int64_t seen, Room& room) {
     auto const& question = questions_[q];
     std::int64_t const page = standings_[question.selector]->page();
-    double const sigma = laws_.sigma[question.law], top = static_cast<double>(question.top);
+    double const sigma = laws_.sigma[question.law], top = question.top;
     static thread_local std::vector<float> key;
-    key.resize(static_cast<std::size_t>(rows_.d));
+    key.resize(rows_.d);
     auto const entries = std::ssize(room.x);
     constexpr std::int64_t batch = 64;
     for (std::int64_t e = 0; e < entries; ++e) {
@@ -254,10 +253,9 @@ class OrderWalk {
       OrderEntry entry{room.x[e], begin / page + e, 0, 0};
       for (auto j = e * page; j < std::min(seen, (e + 1) * page); ++j) {
         copy_key(keys, j, key.data());
-        float const score =
-            product(&rows_.queries.q[static_cast<std::size_t>(asked_[i].row) * static_cast<std::size_t>(rows_.d)], key.data(), rows_.d);
+        float const score = product(&rows_.queries.q[asked_[i].row * static_cast<std::size_t>(rows_.d)], key.data(), rows_.d);
         ++entry.keys;
-        entry.mass += mass_of(sigma * (static_cast<double>(score) - top));
+        entry.mass += mass_of(sigma * (score - top));
       }
       answers_.entries[q].push_back(entry);
     }

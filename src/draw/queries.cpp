@@ -14,14 +14,14 @@ namespace asymptop {
 namespace {
 
 Stream stream_of(DrawIdentity const& identity, Tensor tensor) {
-  return tensor_stream(identity.config->seed, static_cast<std::uint64_t>(identity.draw), identity.group->n, identity.group->d, tensor);
+  return tensor_stream(identity.config->seed, identity.draw, identity.group->n, identity.group->d, tensor);
 }
 
 std::vector<double> normal_matrix(Stream stream, int d) {
   std::vector<float> row(d);
   std::vector<double> matrix;
   for (int i = 0; i < d; ++i) {
-    normal_row(stream, static_cast<std::uint64_t>(i), d, row.data());
+    normal_row(stream, i, d, row.data());
     matrix.insert(matrix.end(), row.begin(), row.end());
   }
   return matrix;
@@ -29,7 +29,7 @@ std::vector<double> normal_matrix(Stream stream, int d) {
 
 /// W of the draw (d x d), row-major; empty for the identity.
 std::vector<double> draw_weights(DrawIdentity const& identity) {
-  int const d = static_cast<int>(identity.group->d);
+  int const d = identity.d();
   if (identity.config->weights == Weights::identity) return {};
   auto const first = normal_matrix(stream_of(identity, Tensor::weights_q), d);
   if (identity.config->weights == Weights::gaussian) return first;
@@ -51,9 +51,9 @@ std::vector<std::int64_t> distinct_positions(Stream stream, GlobalIndex begin, G
   std::uint64_t const size = end - begin;
   for (std::int64_t i = 0; i < skip + count; ++i) {
     std::uint32_t w0, w1, w2, w3;
-    philox_words(stream, static_cast<std::uint64_t>(i), 0, w0, w1, w2, w3);
-    auto const random = (static_cast<std::uint64_t>(w0) << 32) | w1;
-    auto const j = i + static_cast<std::int64_t>(random % (size - static_cast<std::uint64_t>(i)));
+    philox_words(stream, i, 0, w0, w1, w2, w3);
+    auto const random = (std::uint64_t{w0} << 32) | w1;
+    std::int64_t const j = i + random % (size - i);
     auto const picked = at(j);
     moved[j] = at(i);
     if (i >= skip) chosen.push_back(begin + picked);
@@ -68,11 +68,11 @@ InputKind query_kind(InputKind const& keys, bool own_key) {
 
 QueryRows synthetic_queries(DrawIdentity const& identity) {
   auto const& config = *identity.config;
-  int const d = static_cast<int>(identity.group->d);
+  int const d = identity.d();
   auto const weights = draw_weights(identity);
   double norm = 0.0;
   for (auto const w : weights) norm += w * w;
-  norm = weights.empty() ? std::sqrt(static_cast<double>(d)) : std::sqrt(norm);
+  norm = weights.empty() ? std::sqrt(d) : std::sqrt(norm);
   bool const own_key = config.self == SelfKey::include;
   std::vector<std::int64_t> positions(config.rows, -1);
   if (own_key) positions = distinct_positions(stream_of(identity, Tensor::positions), 0, identity.group->n, 0, config.rows);
@@ -85,12 +85,10 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
   std::vector<double> q(d);
   for (std::int64_t i = 0; i < config.rows; ++i) {
     auto const position = positions[i];
-    input_row(source, static_cast<std::uint64_t>(own_key ? position : i), d, x.data());
-    for (int c = 0; c < d; ++c) {
-      q[c] = weights.empty() ? static_cast<double>(x[c]) : 0.0;
-    }
+    input_row(source, own_key ? position : i, d, x.data());
+    for (int c = 0; c < d; ++c) q[c] = weights.empty() ? x[c] : 0.0;
     for (int r = 0; r < d && !weights.empty(); ++r) {
-      for (int c = 0; c < d; ++c) q[c] += static_cast<double>(x[r]) * weights[r * d + c];
+      for (int c = 0; c < d; ++c) q[c] += x[r] * weights[r * d + c];
     }
     double const deviation = score_deviation(kind, tables, q), divisor = config.row_sigma == RowSigma::fixed ? deviation : norm;
     for (auto& value : q) {
@@ -104,8 +102,7 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
     rows.position.push_back(position);
     rows.visible.push_back(identity.group->n);
     rows.sigma_unit.push_back(static_cast<float>(unit));
-    rows.low.push_back(static_cast<float>(low));
-    rows.high.push_back(static_cast<float>(high));
+    rows.add_bounds(low, high);
   }
   return rows;
 }
@@ -115,7 +112,7 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorFile const& file, T
   auto const& group = *identity.group;
   std::size_t const d = group.d;
   // One shuffle for all draws of this prefix; each draw takes its own piece.
-  auto const shuffle = tensor_stream(config.seed, static_cast<std::uint64_t>(group.head), group.n, group.d, Tensor::positions);
+  auto const shuffle = tensor_stream(config.seed, group.head, group.n, group.d, Tensor::positions);
   QueryRows rows;
   rows.position = distinct_positions(shuffle, group.n / 2, group.n, identity.draw * config.rows, config.rows);
   std::vector<float> q(d);
@@ -123,15 +120,15 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorFile const& file, T
     file.read_queries(group.head, position, 1, q.data());
     double length = 0.0, middle = 0.0;
     for (std::size_t c = 0; c < d; ++c) {
-      float const value = static_cast<float>(group.scale * static_cast<double>(q[c]));
+      float const value = static_cast<float>(group.scale * q[c]);
       rows.q.push_back(value);
-      length += static_cast<double>(value) * static_cast<double>(value);
-      middle += static_cast<double>(value) * static_cast<double>(scan.centre[c]);
+      double const x = value;
+      length += x * x;
+      middle += x * scan.centre[c];
     }
     // Cauchy-Schwarz about a point near the keys' middle.
     double const bound = std::sqrt(length) * scan.key_radius * (1.0 + 1e-5) + 1e-5 * std::fabs(middle);
-    rows.low.push_back(static_cast<float>(middle - bound));
-    rows.high.push_back(static_cast<float>(middle + bound));
+    rows.add_bounds(middle - bound, middle + bound);
     rows.visible.push_back(config.mask == Mask::causal ? position + 1 : group.n);
     rows.sigma_unit.push_back(0.0f);
   }
@@ -147,7 +144,7 @@ TensorOrigin tensor_origin(DrawIdentity const& identity, TensorFile const* file)
           file,
           group.head,
           group.input,
-          draw_tables(group.input, stream_of(identity, Tensor::centres), static_cast<int>(group.d))};
+          draw_tables(group.input, stream_of(identity, Tensor::centres), identity.d())};
 }
 
 void plant_needles(Communicator const& comm, DrawIdentity const& identity, QueryRows const& queries, TensorOrigin& origin) {
@@ -167,11 +164,12 @@ void bound_scores(Communicator const& comm, TensorOrigin const& origin, double k
   if (!origin.input.is(Distribution::student)) return;
   double const largest = comm.max(key_norm) * (1.0 + 1e-6);
   auto const d = queries.rows() == 0 ? 0 : queries.q.size() / queries.rows();
+  queries.low.clear();
+  queries.high.clear();
   for (std::size_t i = 0; i < queries.rows(); ++i) {
     auto const* q = &queries.q[i * d];
     double const norm = std::sqrt(std::inner_product(q, q + d, q, 0.0));
-    queries.low[i] = static_cast<float>(-norm * largest);
-    queries.high[i] = static_cast<float>(norm * largest);
+    queries.add_bounds(-norm * largest, norm * largest);
   }
 }
 
@@ -179,7 +177,7 @@ double bins_of_draw(QueryRows const& queries, double planned) {
   constexpr double affordable = 1000.0, exact_range = 2e6, most_bins = 1e6 - 8.0;
   double span = 0.0, largest = 0.0;
   for (std::size_t i = 0; i < queries.rows(); ++i) {
-    double const low = static_cast<double>(queries.low[i]), high = static_cast<double>(queries.high[i]);
+    double const low = queries.low[i], high = queries.high[i];
     span = std::max(span, high - low);
     largest = std::max({largest, std::fabs(low), std::fabs(high)});
   }
@@ -197,12 +195,7 @@ QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end)
   auto const part = [&](auto const& values, std::size_t width) {
     return std::decay_t<decltype(values)>(values.begin() + (begin * width), values.begin() + (end * width));
   };
-  return {part(all.q, static_cast<std::size_t>(d)),
-          part(all.position, 1),
-          part(all.visible, 1),
-          part(all.sigma_unit, 1),
-          part(all.low, 1),
-          part(all.high, 1)};
+  return {part(all.q, d), part(all.position, 1), part(all.visible, 1), part(all.sigma_unit, 1), part(all.low, 1), part(all.high, 1)};
 }
 
 }  // namespace asymptop

@@ -19,6 +19,11 @@ struct QueryRows {
   std::vector<float> sigma_unit;       ///< standard deviation of the row's scores over random keys; 0 when unknown (tensors)
   std::vector<float> low, high;        ///< bounds of the row's scores
   std::size_t rows() const { return position.size(); }
+  /// Rounded to fp32.
+  void add_bounds(double lowest, double highest) {
+    low.push_back(static_cast<float>(lowest));
+    high.push_back(static_cast<float>(highest));
+  }
 };
 
 /// Which draw of which group.
@@ -26,6 +31,7 @@ struct DrawIdentity {
   RunConfig const* config;
   GroupPlan const* group;
   std::int64_t draw;
+  int d() const { return static_cast<int>(group->d); }
 };
 
 /// The tensors that this draw's keys and values come from.

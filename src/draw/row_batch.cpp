@@ -10,11 +10,11 @@ namespace {
 
 /// Bins that hold the scores of every row, and each row's first one.
 void make_grid(QueryRows const& queries, float bins_per_unit, PathRows& rows) {
+  double const bins = bins_per_unit;
   double largest = 0.0;
   int count = 0;
   for (std::size_t i = 0; i < queries.rows(); ++i) {
-    double const low = std::floor(static_cast<double>(queries.low[i]) * static_cast<double>(bins_per_unit)) - 2.0;
-    double const high = std::ceil(static_cast<double>(queries.high[i]) * static_cast<double>(bins_per_unit)) + 2.0;
+    double const low = std::floor(queries.low[i] * bins) - 2.0, high = std::ceil(queries.high[i] * bins) + 2.0;
     largest = std::max({largest, std::fabs(low), std::fabs(high)});
     if (!(largest < 4e6) || high - low > 1e6)
       throw RunError("the logits of a row may range from " + std::to_string(queries.low[i]) + " to " + std::to_string(queries.high[i]) +

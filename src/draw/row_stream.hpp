@@ -23,8 +23,8 @@ class RowStream {
  public:
   explicit RowStream(RowName const& name) : engine_(Philox::ukey_type{{name.seed, static_cast<std::uint64_t>(name.d)}}) {
     // The engine counts in the first word.
-    engine_.setcounter(
-        {{0u, static_cast<std::uint64_t>(name.n), static_cast<std::uint64_t>(name.draw), static_cast<std::uint64_t>(name.row)}}, 0u);
+    std::uint64_t const n = name.n, draw = name.draw, row = name.row;
+    engine_.setcounter({{0u, n, draw, row}}, 0u);
   }
 
   /// In (0, 1].

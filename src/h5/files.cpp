@@ -6,12 +6,10 @@
 namespace asymptop::h5 {
 namespace {
 
-Handle access_properties(Locking locking = Locking::none) {
+Handle access_properties([[maybe_unused]] Locking locking = Locking::none) {
   Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make file properties");
 #if H5_VERSION_GE(1, 10, 7)
   check(H5Pset_file_locking(access, locking == Locking::shared, true), "set file locking");
-#else
-  static_cast<void>(locking);
 #endif
   check(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST), "set library version bounds");
   return access;

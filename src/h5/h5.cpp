@@ -85,7 +85,7 @@ Handle creation_properties(std::vector<hsize_t> const& shape) {
       length = std::min<hsize_t>(length, wanted);
       elements = others * length;
     }
-    check(H5Pset_chunk(properties, static_cast<int>(chunk.size()), chunk.data()), "set chunks");
+    check(H5Pset_chunk(properties, rank_of(chunk), chunk.data()), "set chunks");
     check(H5Pset_shuffle(properties), "set shuffle");
     check(H5Pset_deflate(properties, tuning.deflate_level), "set deflate");
     check(H5Pset_fletcher32(properties), "set check sums");
@@ -103,7 +103,7 @@ Handle transfer_of(hid_t type, std::size_t elements) {
 }
 
 Handle create_dataset(hid_t group, std::string const& name, hid_t type, std::vector<hsize_t> const& shape, void const* data) {
-  Handle space(H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr), H5Sclose, "make a space for " + name);
+  Handle space(H5Screate_simple(rank_of(shape), shape.data(), nullptr), H5Sclose, "make a space for " + name);
   auto const properties = creation_properties(shape);
   Handle dataset(H5Dcreate2(group, name.c_str(), type, space, H5P_DEFAULT, properties, H5P_DEFAULT), H5Dclose, "create dataset " + name);
   if (data != nullptr) {
@@ -141,9 +141,9 @@ void write_dataset_of(hid_t group, std::string const& name, hid_t type, std::vec
     throw RunError("HDF5: dataset " + name + " has " + std::to_string(values.size()) + " values for a shape of " +
                    std::to_string(elements));
   auto dataset = create_dataset(group, name, type, shape, values.data());
-  for (std::size_t i = 0; i < dimensions.size(); ++i) {
+  for (unsigned i = 0; i < dimensions.size(); ++i) {
     Handle const scale(H5Dopen2(group, dimensions[i].scale.c_str(), H5P_DEFAULT), H5Dclose, "open scale " + dimensions[i].scale);
-    check(H5DSattach_scale(dataset, scale, static_cast<unsigned>(i)), "attach scale " + dimensions[i].scale);
+    check(H5DSattach_scale(dataset, scale, i), "attach scale " + dimensions[i].scale);
   }
   describe(std::move(dataset), name, units, long_name);
 }
@@ -316,7 +316,7 @@ void copy_datasets(hid_t from, hid_t to) {
       }
       auto const names = scale_names(dataset, data.shape.size());
       std::vector<Dimension> dimensions;
-      for (std::size_t i = 0; i < names.size(); ++i) dimensions.push_back({names[i], static_cast<std::size_t>(data.shape[i])});
+      for (std::size_t i = 0; i < names.size(); ++i) dimensions.push_back({names[i], data.shape[i]});
       if (!data.integers.empty()) write_dataset(to, name, dimensions, data.integers, units, long_name);
       if (!data.numbers.empty()) write_dataset(to, name, dimensions, data.numbers, units, long_name);
     }
@@ -337,7 +337,7 @@ std::size_t element_count(hid_t dataset, std::vector<hsize_t> const& shape, std:
     if (length != 0 && elements > most / length) throw RunError("HDF5: dataset " + name + " claims more elements than its file can hold");
     elements *= length;
   }
-  return static_cast<std::size_t>(elements);
+  return elements;
 }
 
 }  // namespace

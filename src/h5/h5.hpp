@@ -71,6 +71,9 @@ void copy_attributes(hid_t from, hid_t to);
 /// Copies all datasets of a group, their dimension scales, units and long names, into an empty group, maybe of another file.
 void copy_datasets(hid_t from, hid_t to);
 
+/// How many axes a shape has, as HDF5 counts them.
+inline int rank_of(std::vector<hsize_t> const& shape) { return static_cast<int>(shape.size()); }
+
 /// A dimension of a dataset: its length and the name of its scale in the same group.
 struct Dimension {
   std::string scale;

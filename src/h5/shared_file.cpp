@@ -26,7 +26,7 @@ Handle create_shared_file(std::string const& path, MPI_Comm) { throw RunError("H
 #endif
 
 Handle create_shared_dataset(hid_t group, std::string const& name, std::vector<hsize_t> const& shape, std::string const& long_name) {
-  Handle const space(H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr), H5Sclose, "make a space for " + name);
+  Handle const space(H5Screate_simple(rank_of(shape), shape.data(), nullptr), H5Sclose, "make a space for " + name);
   Handle const properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "make dataset properties");
   check(H5Pset_obj_track_times(properties, 0), "switch object times off");
   check(H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER), "switch filling off");

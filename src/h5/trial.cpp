@@ -26,7 +26,7 @@ rlim_t address_space_in_use() {
     if (std::fscanf(file, "%llu", &pages) != 1) pages = 0;
     std::fclose(file);
   }
-  return static_cast<rlim_t>(pages) * static_cast<rlim_t>(sysconf(_SC_PAGESIZE));
+  return pages * sysconf(_SC_PAGESIZE);
 }
 
 [[noreturn]] void be_the_child(std::function<void()> const& read, std::uintmax_t bytes) {
@@ -38,7 +38,7 @@ rlim_t address_space_in_use() {
     setrlimit(resource, &limit);
   };
   lower(RLIMIT_CORE, 0);
-  lower(RLIMIT_CPU, processor_seconds + static_cast<rlim_t>(bytes) / bytes_per_second);
+  lower(RLIMIT_CPU, processor_seconds + bytes / bytes_per_second);
   lower(RLIMIT_AS, address_space_in_use() + more_address_space);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   // What the C library says of a damaged heap is not for the user.

@@ -66,13 +66,13 @@ std::vector<std::string> crowded_cores(std::vector<RankPlace> const& places) {
   }
   for (auto& [where, crowd] : crowds) {
     auto const& within = where.second;
-    for (std::size_t rank = 0; rank < places.size(); ++rank) {
+    for (int rank = 0; rank < std::ssize(places); ++rank) {
       if (places[rank].host != where.first) continue;
       auto const threads = std::count_if(places[rank].cores.begin(), places[rank].cores.end(), [&](std::vector<int> const& cores) {
         return std::includes(within.begin(), within.end(), cores.begin(), cores.end());
       });
-      if (threads > 0) crowd.ranks.push_back(static_cast<int>(rank));
-      crowd.threads += static_cast<std::size_t>(threads);
+      if (threads > 0) crowd.ranks.push_back(rank);
+      crowd.threads += threads;
     }
   }
   std::vector<std::string> lines;

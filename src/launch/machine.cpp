@@ -26,7 +26,7 @@ constexpr Network assumed_network{10e-6, 1e-6, 1e9, 1e8};
 
 int allowed_core_count() {
   auto const cores = process_cores().size();
-  return cores > 0 ? static_cast<int>(cores) : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return static_cast<int>(cores > 0 ? cores : std::max(1u, std::thread::hardware_concurrency()));
 }
 
 std::string cpu_name() {
@@ -40,7 +40,7 @@ std::string cpu_name() {
 
 int choose_threads(int option, int ranks_on_node) {
   if (option > 0) return option;
-  int const cores = allowed_core_count(), all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  int const cores = allowed_core_count(), all = std::max(1u, std::thread::hardware_concurrency());
   // Bound ranks have their cores to themselves; unbound ones share the node.
   return cores < all ? cores : std::max(1, cores / ranks_on_node);
 }
@@ -71,17 +71,16 @@ Machine assume_machine(AssumedMachine const& assumed) {
 Machine describe_machine(Communicator const& comm) {
   Machine machine;
   machine.ranks = comm.size();
-  machine.ranks_on_node = static_cast<int>(comm.max(static_cast<std::int64_t>(ranks_on_node(comm))));
+  machine.ranks_on_node = comm.max(ranks_on_node(comm));
   // Plans must agree, also where nodes differ.
-  machine.threads = static_cast<int>(comm.min(static_cast<std::int64_t>(is_host_space<RunSpace> ? RunSpace().concurrency() : 1)));
+  machine.threads = comm.min(is_host_space<RunSpace> ? RunSpace().concurrency() : 1);
   machine.paths = run_paths();
-  machine.tiles_per_step = static_cast<int>(comm.max(static_cast<std::int64_t>(tiles_per_step(RunSpace()))));
+  machine.tiles_per_step = comm.max(tiles_per_step(RunSpace()));
   machine.network = measure_network(comm);
   auto const memory = available_memory([](char const* name) { return std::getenv(name); });
   machine.memory_bytes = -comm.max(-memory.bytes);
   machine.memory_limit = memory.limit;
-  comm.broadcast(machine.memory_limit,
-                 static_cast<int>(comm.min(std::int64_t{memory.bytes > machine.memory_bytes ? comm.size() : comm.rank()})));
+  comm.broadcast(machine.memory_limit, comm.min(memory.bytes > machine.memory_bytes ? comm.size() : comm.rank()));
   return machine;
 }
 

@@ -27,7 +27,7 @@ Provenance Measurement::provenance(std::string const& kind, int threads, std::ve
 int Measurement::finish(std::vector<std::string> const& records, bool valid, std::string const& remarks, std::string const& suffix) const {
   if (comm_.is_root() && !options_.json.empty()) write_record_list(options_.json, records);
   print(remarks + "results: " + options_.output + suffix + "\n");
-  return static_cast<int>(comm_.max(std::int64_t{valid ? 0 : 1}));
+  return comm_.max(valid ? 0 : 1);
 }
 
 int carry_out(Measurement& measurement) {

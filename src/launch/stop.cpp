@@ -113,7 +113,7 @@ LeaveInTime::LeaveInTime(std::chrono::milliseconds after, std::function<void()> 
 
 LeaveInTime::~LeaveInTime() { end_thread(mutex_, wake_, ended_, thread_); }
 
-bool stop_wanted(Communicator const& comm) { return comm.max(static_cast<std::int64_t>(asked)) != 0; }
+bool stop_wanted(Communicator const& comm) { return comm.max(asked) != 0; }
 
 std::string stopped_line(std::size_t finished, std::size_t cases, std::string const& more) {
   return "stopped on request: " + std::to_string(finished) + " of " + std::to_string(cases) + " cases finished" + more + "\n";
@@ -143,7 +143,7 @@ void TeamStop::hear() {
 
 bool TeamStop::wanted() {
   if (heard_ < others_.size()) hear();
-  return team_.max(static_cast<std::int64_t>(asked != 0 || early_ ? 1 : 0)) != 0;
+  return team_.max(asked != 0 || early_ ? 1 : 0) != 0;
 }
 
 bool TeamStop::leave(bool early) {
@@ -155,8 +155,8 @@ bool TeamStop::leave(bool early) {
     hear();
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  check_mpi(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
-  return channel_.max(static_cast<std::int64_t>(early || early_ ? 1 : 0)) != 0;
+  check_mpi(MPI_Waitall(checked_count(requests.size()), requests.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
+  return channel_.max(early || early_ ? 1 : 0) != 0;
 }
 
 }  // namespace asymptop

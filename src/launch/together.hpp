@@ -21,12 +21,12 @@ auto together(Communicator const& comm, Work const& work) {
   } catch (UsageError const& error) {
     trouble = error.what();
   }
-  auto const first = comm.min(static_cast<std::int64_t>(result ? comm.size() : comm.rank()));
+  int const first = comm.min(result ? comm.size() : comm.rank());
   if (first == comm.size()) return std::move(*result);
   auto host = host_name();
   comm.broadcast(host);
   if (host != host_name()) trouble += " (met on host " + host_name() + ")";
-  comm.broadcast(trouble, static_cast<int>(first));
+  comm.broadcast(trouble, first);
   throw UsageError(trouble);
 }
 

@@ -35,7 +35,8 @@ std::optional<PrecisionConfig> parse_precision_options(int argc, char const* con
   auto const values = option_table().read(for_precision, argc, argv);
   if (help_printed(values, for_precision, introduction, print_help)) return std::nullopt;
   PrecisionConfig config;
-  static_cast<MeasureOptions&>(config) = measure_options(values);
+  MeasureOptions& common = config;
+  common = measure_options(values);
   config.n = values.get<std::vector<std::int64_t>>("n");
   config.sigma = values.get<std::vector<Law>>("sigma");
   config.k = values.get<std::vector<Law>>("k");

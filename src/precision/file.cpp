@@ -59,8 +59,9 @@ void write_scales(hid_t group, MeasuredPrecision const& c) {
 void write_data(hid_t group, MeasuredPrecision const& c) {
   auto const& data = c.data;
   auto const length = [](auto const& values) { return values.size(); };
-  h5::Dimension const draw{"draw", static_cast<std::size_t>(c.config->draws)}, row{"row", static_cast<std::size_t>(c.config->rows)},
-      set{"precision", length(c.config->precision)}, k{"k", length(c.item.k)}, threshold{"threshold", length(c.item.threshold)};
+  std::size_t const draws = c.config->draws, rows = c.config->rows;
+  h5::Dimension const draw{"draw", draws}, row{"row", rows}, set{"precision", length(c.config->precision)}, k{"k", length(c.item.k)},
+      threshold{"threshold", length(c.item.threshold)};
   auto const per_row = [&](char const* name, auto const& values, char const* units, char const* long_name) {
     h5::write_dataset(group, name, {draw, row, set}, values, units, long_name);
   };
@@ -87,7 +88,7 @@ void write_data(hid_t group, MeasuredPrecision const& c) {
 std::vector<Residual> MeasuredPrecision::residuals() const {
   std::vector<Residual> all;
   for (std::size_t i = 0; i < precision_check_names.size(); ++i)
-    all.push_back({precision_check_names[i], checks.worst[i], precision_check_tolerances[i]});
+    all.push_back({precision_check_names[i], checks.worst.values[i], precision_check_tolerances[i]});
   return all;
 }
 

@@ -11,7 +11,7 @@ namespace {
 /// Entries fall into classes by their exponent and first four bits, whose order is that of the numbers.
 constexpr std::size_t classes = 1u << 15;
 
-std::size_t class_of(double x) { return static_cast<std::size_t>(bit_cast<std::uint64_t>(x + 0.0) >> 48); }
+std::size_t class_of(double x) { return bit_cast<std::uint64_t>(x + 0.0) >> 48; }
 
 }  // namespace
 

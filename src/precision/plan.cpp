@@ -69,8 +69,8 @@ std::string describe(PrecisionPlan const& plan, PrecisionConfig const& config, M
   out << line;
   double seconds = 0.0;
   for (auto const& c : plan.cases) {
-    double const here = c.seconds / (static_cast<double>(machine.ranks) * machine.threads);
-    std::snprintf(line, sizeof line, "%12lld %-18.18s %12s %9.2g  ", static_cast<long long>(c.n), c.sigma_law.c_str(),
+    double const ranks = machine.ranks, here = c.seconds / (ranks * machine.threads);
+    std::snprintf(line, sizeof line, "%12s %-18.18s %12s %9.2g  ", std::to_string(c.n).c_str(), c.sigma_law.c_str(),
                   bytes_text(c.bytes_per_rank).c_str(), here);
     out << line;
     for (std::size_t i = 0; i < c.k_of_law.size(); ++i) out << (i == 0 ? "" : ", ") << c.k_of_law[i];

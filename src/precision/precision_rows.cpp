@@ -70,7 +70,7 @@ void measure_precision(Communicator const& comm, PrecisionConfig const& config, 
 
   std::vector<double> packed;
   for (auto const& row : rows) {
-    for (std::size_t i = 0; i < checks.worst.size(); ++i) checks.note(static_cast<PrecisionCheck>(i), row.checks.worst[i]);
+    checks.note(row.checks);
     auto const pack = [&](auto value, auto) { packed.push_back(static_cast<double>(value)); };
     for (auto const& metrics : row.sets) visit_fields(metrics, pack, pack);
   }

@@ -41,7 +41,7 @@ Estimate paired_difference(Column const& column, std::size_t draws) {
 
 class Records {
  public:
-  explicit Records(MeasuredPrecision const& c) : c_(c), draws_(static_cast<std::size_t>(c.config->draws)) {}
+  explicit Records(MeasuredPrecision const& c) : c_(c), draws_(c.config->draws) {}
 
   template <class T>
   void per_row(char const* metric, std::vector<T> const& values) {
@@ -130,7 +130,7 @@ std::string precision_table_heading() { return table().heading(); }
 
 std::string precision_table_rows(MeasuredPrecision const& c) {
   std::string rows;
-  auto const sets = c.config->precision.size(), draws = static_cast<std::size_t>(c.config->draws), width = c.item.k.size();
+  std::size_t const sets = c.config->precision.size(), draws = c.config->draws, width = c.item.k.size();
   for (std::size_t set = 0; set < sets; ++set) {
     auto const mean = [&](auto const& values, std::size_t columns, std::size_t at) {
       return estimate(column_of(values, sets, set, columns, at).values, draws, 1, 0).mean;

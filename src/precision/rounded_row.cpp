@@ -18,15 +18,18 @@ long double nearest(long double x, NumberFormat format) {
   std::frexp(x, &exponent);  // |x| in [2^(exponent - 1), 2^exponent)
   int const last_place = std::max(exponent - 1, limits.lowest_exponent) - (limits.precision - 1);
   long double const y = std::ldexp(std::nearbyint(std::ldexp(x, -last_place)), last_place);
-  if (std::fabs(y) <= static_cast<long double>(limits.largest)) return y;
-  return std::copysign(limits.saturates ? static_cast<long double>(limits.largest) : INFINITY, x);
+  if (std::fabs(y) <= limits.largest) return y;
+  return std::copysign(limits.saturates ? limits.largest : INFINITY, x);
 }
+
+double worse(double worst, double residual) { return std::isnan(residual) ? INFINITY : std::max(worst, residual); }
 
 }  // namespace
 
-void PrecisionResiduals::note(PrecisionCheck check, double residual) {
-  auto& value = worst[static_cast<std::size_t>(check)];
-  value = std::isnan(residual) ? INFINITY : std::max(value, residual);
+void PrecisionResiduals::note(PrecisionCheck check, double residual) { worst[check] = worse(worst[check], residual); }
+
+void PrecisionResiduals::note(PrecisionResiduals const& others) {
+  std::transform(worst.begin(), worst.end(), others.worst.begin(), worst.begin(), worse);
 }
 
 /// The exponential of entry i as the stages make it.
@@ -112,9 +115,9 @@ void RoundedRow::check(PrecisionSet const& set, PrecisionMetrics const& metrics,
   double const* const p = p_.data();
   checks.note(PrecisionCheck::sum_p, std::fabs(reference_.sum_p - 1.0));
   Rounding const round(set.p);
-  std::int64_t outside = 0;
-  for (std::int64_t i = 0; i < n_; ++i) outside += round(p[i]) == p[i] ? 0 : 1;
-  checks.note(PrecisionCheck::in_format, static_cast<double>(outside));
+  double outside = 0.0;
+  for (std::int64_t i = 0; i < n_; ++i) outside += round(p[i]) == p[i] ? 0.0 : 1.0;
+  checks.note(PrecisionCheck::in_format, outside);
   auto const selections = largest_entries(p, n_, axes_.k);
   for (std::size_t j = 0; j < selections.size(); ++j) {
     std::int64_t selected = 0;
@@ -130,12 +133,12 @@ void RoundedRow::check(PrecisionSet const& set, PrecisionMetrics const& metrics,
   }
   checks.note(PrecisionCheck::sum_bound, sum_residual(set, metrics.normaliser));
   checks.note(PrecisionCheck::audit_stages, audit(set, metrics.normaliser));
-  std::int64_t bad = 0;
+  double bad = 0.0;
   for (auto const value : {metrics.sum_p, metrics.sum_p_in_format, metrics.entropy_nats, metrics.participation_ratio, metrics.p_max})
-    bad += std::isfinite(value) ? 0 : 1;
+    bad += std::isfinite(value) ? 0.0 : 1.0;
   for (std::size_t j = 0; j < selections.size(); ++j)
-    bad += std::isfinite(metrics.tail_mass[j]) && std::isfinite(metrics.missed_mass[j]) ? 0 : 1;
-  checks.note(PrecisionCheck::finite, static_cast<double>(bad));
+    bad += std::isfinite(metrics.tail_mass[j]) && std::isfinite(metrics.missed_mass[j]) ? 0.0 : 1.0;
+  checks.note(PrecisionCheck::finite, bad);
 }
 
 double RoundedRow::sum_residual(PrecisionSet const& set, double normaliser) const {
@@ -156,15 +159,15 @@ double RoundedRow::sum_residual(PrecisionSet const& set, double normaliser) cons
 double RoundedRow::audit(PrecisionSet const& set, double normaliser) const {
   auto const step = std::max<std::int64_t>(1, n_ / audited_entries);
   long double const largest = nearest(sigma_ * z_max_, set.logits);
-  std::int64_t entries = 0, wrong = 0;
+  double entries = 0.0, wrong = 0.0;
   for (std::int64_t i = 0; i < n_; i += step, ++entries) {
     std::size_t const at = i;
     auto const difference = nearest(nearest(sigma_ * z_[at], set.logits) - largest, set.difference);
-    auto const e = nearest(std::exp(difference), set.exp), p = nearest(e / static_cast<long double>(normaliser), set.p);
+    auto const e = nearest(std::exp(difference), set.exp), p = nearest(e / normaliser, set.p);
     // What fp64 exponentials differ by. Below e^-700 they are 0.
-    wrong += std::fabs(p - static_cast<long double>(p_[at])) > 1e-14L * p + 1e-300L ? 1 : 0;
+    wrong += std::fabs(p - p_[at]) > 1e-14L * p + 1e-300L ? 1.0 : 0.0;
   }
-  return static_cast<double>(wrong) / static_cast<double>(entries);
+  return wrong / entries;
 }
 
 }  // namespace asymptop

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/core/enum_array.hpp"
 #include "precision/config.hpp"
 #include "precision/largest_entries.hpp"
 
@@ -48,8 +49,9 @@ inline constexpr std::array<char const*, 8> precision_check_names = {"sum_p",   
 inline constexpr std::array<double, 8> precision_check_tolerances = {1e-12, 1e-12, 0.0, 0.0, 1e-3, 1.0, 1e-13, 0.0};
 
 struct PrecisionResiduals {
-  std::array<double, precision_check_names.size()> worst{};
+  EnumArray<PrecisionCheck, double, precision_check_names.size()> worst;
   void note(PrecisionCheck check, double residual);
+  void note(PrecisionResiduals const& others);
 };
 
 /// A row of logits in fp64 and its weights, with room for those of one set of formats after another.

@@ -51,7 +51,7 @@ std::string mpi_version() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING];
   int length = 0;
   MPI_Get_library_version(text, &length);
-  std::string const full(text, static_cast<std::size_t>(length));
+  std::string const full(text, length);
   return full.substr(0, full.find(", package"));
 }
 

@@ -12,9 +12,7 @@ namespace asymptop {
 
 std::string shortest(double value) {
   char text[32];
-  auto const [end, error] = std::to_chars(text, text + sizeof text, value);
-  static_cast<void>(error);
-  return {text, end};
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
 std::string parameter_text(std::string const& law) {

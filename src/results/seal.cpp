@@ -59,7 +59,7 @@ std::uint64_t size_of(std::FILE* file, std::string const& path) {
   if (std::fseek(file, 0, SEEK_END) != 0) fail("read", path);
   auto const size = std::ftell(file);
   if (size < 0 || std::fseek(file, 0, SEEK_SET) != 0) fail("read", path);
-  return static_cast<std::uint64_t>(size);
+  return size;
 }
 
 /// Where HDF5's own bytes end, as the superblock (version 2, as all files of this program have) says; 0 for another version.
@@ -82,7 +82,7 @@ void seal_file(std::string const& path) {
   int const end = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (end < 0) fail("open", path);
   errno = ENOSPC;  // of a write that is cut short
-  bool const written = write(end, seal.data(), seal.size()) == static_cast<ssize_t>(seal.size());
+  bool const written = write(end, seal.data(), seal.size()) == std::ssize(seal);
   int const why = errno;
   bool const closed = close(end) == 0;
   if (!written) errno = why;

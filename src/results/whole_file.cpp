@@ -85,7 +85,7 @@ void write_whole(std::string const& path, std::function<void(hid_t)> const& fill
   auto const part = part_name(path);
   try {
     auto file = h5::create_file(part);
-    fill(static_cast<hid_t>(file));
+    fill(file);
     h5::check(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush " + part);
     file.close("close " + part);
     seal_file(part);

@@ -50,7 +50,7 @@ inline std::vector<Range> owned_runs(GlobalIndex n, GlobalIndex block, int rank,
 
 /// Rows [0, rows) spread over owners in contiguous runs; owner r's run.
 inline Range owned_rows(int rows, int rank, int ranks) {
-  auto const edge = [&](int r) { return static_cast<GlobalIndex>(rows) * r / ranks; };
+  auto const edge = [&](int r) { return GlobalIndex{rows} * r / ranks; };
   return {edge(rank), edge(rank + 1)};
 }
 

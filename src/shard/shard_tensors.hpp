@@ -35,9 +35,8 @@ class ShardTensors {
   /// `tile`: keys of the largest tile that will be asked for; a multiple of the BLAS tile and of key_group.
   ShardTensors(Space const& space, Range const& shard, int d, int tile, bool resident, KeyLayout layout)
       : space_(space), shard_(shard), d_(d), resident_(resident), packed_(layout == KeyLayout::packed) {
-    auto const rows = resident ? static_cast<std::size_t>((shard.size() + tile - 1) / tile * tile) : static_cast<std::size_t>(tile);
-    keys_ = unfilled("Asymptop::shard::keys", rows);
-    rows_ = rows;
+    rows_ = resident ? (shard.size() + tile - 1) / tile * tile : tile;
+    keys_ = unfilled("Asymptop::shard::keys", rows_);
   }
 
   /// Turns to the tensors of another draw. Memory is kept: pages that are touched once cost more than the numbers in them.
@@ -49,8 +48,8 @@ class ShardTensors {
   /// Packed keys [first, first + count) of the shard, zeros after them in their last group; `first` is a multiple of key_group. Valid
   /// until the next call.
   float const* packed_keys(LocalIndex first, int count) {
-    if (resident_) return keys_.data() + static_cast<std::size_t>(first) * d_;
-    fill_packed(static_cast<GlobalIndex>(first), count, keys_.data());
+    if (resident_) return keys_.data() + std::size_t{first} * d_;
+    fill_packed(first, count, keys_.data());
     return keys_.data();
   }
 
@@ -79,13 +78,12 @@ class ShardTensors {
 
   /// `groups` packed groups of keys from evenly spaced places of a shard that holds at least as many whole ones.
   Vector<Space, float> packed_sample(int groups) {
-    auto const size = static_cast<std::size_t>(key_group) * d_;
-    Vector<Space, float> sample(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::sample"),
-                                static_cast<std::size_t>(groups) * size);
+    auto const size = std::int64_t{key_group} * d_;
+    Vector<Space, float> sample(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::shard::sample"), groups * size);
     GlobalIndex const whole = shard_.size() / key_group;
     for (int g = 0; g < groups; ++g) {
       GlobalIndex const first = whole * g / groups * key_group;
-      float* to = sample.data() + static_cast<std::size_t>(g) * size;
+      float* to = sample.data() + g * size;
       if (resident_) {
         float const* from = keys_.data() + first * d_;
         std::copy(from, from + size, to);
@@ -134,20 +132,21 @@ class ShardTensors {
     return matrix;
   }
 
+  static Matrix<Space, float> rows_from(Matrix<Space, float> const& matrix, std::size_t first, std::size_t count) {
+    return Kokkos::subview(matrix, std::make_pair(first, first + count), Kokkos::ALL);
+  }
+
   void prepare_values() {
     if (values_.extent(0) == 0) {
       values_ = unfilled("Asymptop::shard::values", rows_);
     }
-    if (resident_ && !values_loaded_) fill(Tensor::values, 0, shard_.size(), static_cast<GlobalIndex>(rows_), values_);
+    if (resident_ && !values_loaded_) fill(Tensor::values, 0, shard_.size(), rows_, values_);
     values_loaded_ = true;
   }
 
   Matrix<Space, float> tile(Tensor tensor, Matrix<Space, float> const& store, LocalIndex first, int count, int padded) {
-    if (resident_)
-      return Kokkos::subview(
-          store, std::make_pair(static_cast<std::size_t>(first), static_cast<std::size_t>(first) + static_cast<std::size_t>(padded)),
-          Kokkos::ALL);
-    fill(tensor, static_cast<GlobalIndex>(first), count, padded, store);
+    if (resident_) return rows_from(store, first, padded);
+    fill(tensor, first, count, padded, store);
     return store;
   }
 
@@ -176,7 +175,7 @@ void ShardTensors<Space>::load(TensorOrigin const& origin) {
   source_ = InputSource<Space>(origin.input, origin.keys, origin.tables, d_);
   values_loaded_ = quantised_loaded_ = false;
   if (resident_ && packed_) fill_packed(0, shard_.size(), keys_.data());
-  if (resident_ && !packed_) fill(Tensor::keys, 0, shard_.size(), static_cast<GlobalIndex>(rows_), keys_);
+  if (resident_ && !packed_) fill(Tensor::keys, 0, shard_.size(), rows_, keys_);
 }
 
 template <class Space>
@@ -185,7 +184,7 @@ void ShardTensors<Space>::key_of_row(GlobalIndex row, float* out) const {
   if (origin_.file != nullptr) {
     origin_.file->read_keys(origin_.head, row, 1, out);
   } else {
-    input_row(source_, static_cast<std::uint64_t>(row), d_, out);
+    input_row(source_, row, d_, out);
     for (std::size_t i = 0; i < source_.planted.extent(0); ++i) {
       if (source_.planted(i) == row) std::copy_n(&source_.planted_rows(i, 0), d_, out);
     }
@@ -219,16 +218,15 @@ template <class Space>
 void ShardTensors<Space>::fill(Tensor tensor, GlobalIndex first, GlobalIndex count, GlobalIndex padded, Matrix<Space, float> const& out) {
   if (origin_.file == nullptr) {
     // In pieces, so that a kernel's index stays an int.
-    constexpr GlobalIndex piece = GlobalIndex{1} << 20;
+    constexpr int piece = 1 << 20;
     for (GlobalIndex done = 0; done < padded; done += piece) {
-      auto const rows = std::min(piece, padded - done), real = std::clamp<GlobalIndex>(count - done, 0, rows);
-      Matrix<Space, float> const part =
-          Kokkos::subview(out, std::make_pair(static_cast<std::size_t>(done), static_cast<std::size_t>(done + rows)), Kokkos::ALL);
+      int const rows = count_within(padded - done, piece), real = count_within(count - done, rows);
+      auto const part = rows_from(out, done, rows);
       auto const begin = shard_.begin + first + done;
       if (tensor == Tensor::keys) {
-        fill_input(space_, source_, begin, static_cast<int>(real), static_cast<int>(rows), part);
+        fill_input(space_, source_, begin, real, rows, part);
       } else {
-        fill_normal(space_, origin_.values, begin, static_cast<int>(real), static_cast<int>(rows), part);
+        fill_normal(space_, origin_.values, begin, real, rows, part);
       }
     }
     space_.fence();

@@ -27,7 +27,7 @@ std::string missing_filters(hid_t properties) {
     char name[128] = {};
     unsigned flags = 0;
     std::size_t values = 0;
-    auto const id = H5Pget_filter2(properties, static_cast<unsigned>(i), &flags, &values, nullptr, sizeof name, name, nullptr);
+    auto const id = H5Pget_filter2(properties, i, &flags, &values, nullptr, sizeof name, name, nullptr);
     if (id < 0 || H5Zfilter_avail(id) > 0) continue;
     return "that needs the HDF5 filter " + std::to_string(id) + (name[0] == 0 ? "" : " (" + std::string(name) + ")") +
            ", which this library does not have; h5repack, or h5py with hdf5plugin, writes it without";
@@ -39,7 +39,7 @@ std::string missing_filters(hid_t properties) {
 std::string missing_chunks(hid_t dataset, hid_t properties) {
   auto const shape = shape_of(dataset);
   std::vector<hsize_t> chunk(shape.size());
-  h5::check(H5Pget_chunk(properties, static_cast<int>(chunk.size()), chunk.data()), "read the size of chunks");
+  h5::check(H5Pget_chunk(properties, h5::rank_of(chunk), chunk.data()), "read the size of chunks");
   hsize_t all = 1, there = 0;
   for (std::size_t i = 0; i < shape.size(); ++i) all *= (shape[i] + chunk[i] - 1) / chunk[i];
   h5::Handle const space(H5Dget_space(dataset), H5Sclose, "read a shape");
@@ -54,11 +54,11 @@ std::string missing_external(hid_t properties) {
     char name[4096] = {};
     off_t offset = 0;
     hsize_t size = 0;
-    h5::check(H5Pget_external(properties, static_cast<unsigned>(i), sizeof name - 1, name, &offset, &size), "read an external file's name");
+    h5::check(H5Pget_external(properties, i, sizeof name - 1, name, &offset, &size), "read an external file's name");
     std::error_code error;
     auto const bytes = fs::file_size(name, error);
     if (error) return "whose values are in the external file " + std::string(name) + ", which cannot be read: " + error.message();
-    if (size != H5F_UNLIMITED && bytes < static_cast<std::uintmax_t>(offset) + size)
+    if (size != H5F_UNLIMITED && bytes < offset + size)
       return "whose values are in the external file " + std::string(name) + ", which is too short";
   }
   return "";
@@ -82,7 +82,7 @@ std::string found_source(std::string const& name, std::string const& path) {
 std::string text_of(hid_t properties, std::size_t index, ssize_t (*get)(hid_t, std::size_t, char*, std::size_t)) {
   auto const length = get(properties, index, nullptr, 0);
   if (length < 0) throw RunError("HDF5: cannot read the sources of a virtual dataset");
-  std::string text(static_cast<std::size_t>(length) + 1, '\0');
+  std::string text(length + 1, '\0');
   get(properties, index, text.data(), text.size());
   text.resize(length);
   return text;
@@ -100,7 +100,7 @@ std::string missing_sources(hid_t dataset, hid_t properties, std::string const& 
     auto const points = H5Sget_select_npoints(space);
     if (points < 0 || static_cast<hsize_t>(points) == H5S_UNLIMITED || file.find("%b") != std::string::npos)
       return "that is virtual without fixed bounds; h5repack or h5py writes it whole";
-    mapped += static_cast<hsize_t>(points);
+    mapped += points;
     auto const source = found_source(file, path);
     if (source.empty()) return "that is virtual, and its source " + file + " is not there";
     auto const from = "that is virtual, from " + name + " of " + source + ", ";
@@ -115,8 +115,8 @@ std::string missing_sources(hid_t dataset, hid_t properties, std::string const& 
     h5::Handle const wanted(H5Pget_virtual_srcspace(properties, i), H5Sclose, "read the sources of a virtual dataset");
     std::vector<hsize_t> const shape = shape_of(inside);
     std::vector<hsize_t> low(shape.size()), high(shape.size());
-    bool const bounded = static_cast<std::size_t>(H5Sget_simple_extent_ndims(wanted)) == shape.size() &&
-                         H5Sget_select_type(wanted) != H5S_SEL_ALL && H5Sget_select_bounds(wanted, low.data(), high.data()) >= 0;
+    bool const bounded = H5Sget_simple_extent_ndims(wanted) == std::ssize(shape) && H5Sget_select_type(wanted) != H5S_SEL_ALL &&
+                         H5Sget_select_bounds(wanted, low.data(), high.data()) >= 0;
     for (std::size_t axis = 0; bounded && axis < shape.size(); ++axis) {
       if (high[axis] >= shape[axis]) return from + "which is smaller than what is taken of it";
     }

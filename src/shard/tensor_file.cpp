@@ -23,7 +23,7 @@ constexpr hsize_t largest_heads = 1 << 16, largest_keys = hsize_t{1} << 48;
 /// Position of the first value that is not finite, or -1.
 std::ptrdiff_t first_bad(std::vector<float> const& values, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
-    if (!std::isfinite(values[i])) return static_cast<std::ptrdiff_t>(i);
+    if (!std::isfinite(values[i])) return i;
   }
   return -1;
 }
@@ -92,7 +92,7 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
         "--input", path_,
         "has a dataset " + name + " of shape " + shape_text(shape) + "; it must be (n, d) or (heads, n, d), none zero, d at most 4096");
   }
-  if (shape[0] > (rank == 3 ? largest_heads : largest_keys) || shape[static_cast<std::size_t>(rank) - 2] > largest_keys) {
+  if (shape[0] > (rank == 3 ? largest_heads : largest_keys) || shape[rank - 2] > largest_keys) {
     throw UsageError("--input", path_,
                      "has a dataset " + name + " of shape " + shape_text(shape) + "; there may be 65536 heads of 2^48 rows");
   }
@@ -104,18 +104,19 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
   }
   if (auto const why = missing_values(id, path_); !why.empty()) throw UsageError("--input", path_, "has a dataset " + name + " " + why);
   result.has_heads = rank == 3;
-  if (rank == 3) result.heads = static_cast<std::int64_t>(shape[0]);
-  result.n = static_cast<std::int64_t>(shape[shape.size() - 2]);
-  result.d = static_cast<std::int64_t>(shape.back());
+  if (rank == 3) result.heads = shape[0];
+  result.n = shape[shape.size() - 2];
+  result.d = shape.back();
   return result;
 }
 
 void TensorFile::read(Dataset const& dataset, std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const {
   if (rows <= 0) return;
   h5::Handle const space(H5Dget_space(dataset.handle), H5Sclose, "read the shape of " + dataset.name);
-  std::vector<hsize_t> start{static_cast<hsize_t>(begin), 0}, count{static_cast<hsize_t>(rows), static_cast<hsize_t>(dataset.d)};
+  hsize_t const first = begin, length = rows, width = dataset.d;
+  std::vector<hsize_t> start{first, 0}, count{length, width};
   if (dataset.has_heads) {
-    start.insert(start.begin(), static_cast<hsize_t>(head));
+    start.insert(start.begin(), head);
     count.insert(count.begin(), 1);
   }
   if (dataset.reversed) {
@@ -154,42 +155,45 @@ void try_tensor_file(std::string const& path) {
 TensorScan scan_head(TensorFile const& file, std::int64_t head, GlobalIndex begin, GlobalIndex end) {
   std::size_t const d = file.d();
   TensorScan scan;
-  std::vector<float> rows(static_cast<std::size_t>(scan_rows) * d);
+  std::vector<float> rows(scan_rows * d);
   auto const head_rows = std::min(scan_rows, file.n());
   file.read_keys(head, 0, head_rows, rows.data());
   std::vector<double> mean(d, 0.0);
-  for (std::size_t i = 0; i < static_cast<std::size_t>(head_rows) * d; ++i)
-    mean[i % d] += static_cast<double>(rows[i]) / static_cast<double>(head_rows);
-  for (auto const x : mean) scan.centre.push_back(static_cast<float>(x));
+  for (std::size_t i = 0; i < head_rows * d; ++i) mean[i % d] += rows[i] / static_cast<double>(head_rows);
+  scan.centre.assign(mean.begin(), mean.end());  // rounded to fp32
   auto const check = [&](char const* name, GlobalIndex first, std::size_t count) {
     auto const bad = first_bad(rows, count);
     if (bad < 0) return;
-    auto const row = first + bad / static_cast<std::ptrdiff_t>(d), column = bad % static_cast<std::ptrdiff_t>(d);
+    std::ptrdiff_t const width = d;
+    auto const row = first + bad / width, column = bad % width;
     throw UsageError("--input", file.path(),
                      "has a NaN or infinity in " + std::string(name) + " at head " + std::to_string(head) + ", row " + std::to_string(row) +
                          ", column " + std::to_string(column) + "; all values must be finite in fp32");
   };
   for (GlobalIndex first = begin; first < end; first += scan_rows) {
     auto const count = std::min(scan_rows, end - first);
-    auto const values = static_cast<std::size_t>(count) * d;
+    auto const values = count * d;
     file.read_queries(head, first, count, rows.data());
     check("Q", first, values);
     for (std::size_t i = 0; i < values; i += d) {
       double square = 0.0;
-      for (std::size_t c = 0; c < d; ++c) square += static_cast<double>(rows[i + c]) * static_cast<double>(rows[i + c]);
+      for (std::size_t c = 0; c < d; ++c) {
+        double const x = rows[i + c];
+        square += x * x;
+      }
       scan.query_norm = std::max(scan.query_norm, std::sqrt(square));
     }
     file.read_values(head, first, count, rows.data());
     check("V", first, values);
-    for (std::size_t i = 0; i < values; ++i) scan.largest_value = std::max(scan.largest_value, static_cast<double>(std::fabs(rows[i])));
+    for (std::size_t i = 0; i < values; ++i) scan.largest_value = std::max<double>(scan.largest_value, std::fabs(rows[i]));
     file.read_keys(head, first, count, rows.data());
     check("K", first, values);
     for (std::size_t i = 0; i < values; i += d) {
       double square = 0.0, norm = 0.0;
       for (std::size_t c = 0; c < d; ++c) {
-        norm += static_cast<double>(rows[i + c]) * static_cast<double>(rows[i + c]);
-        double const x = static_cast<double>(rows[i + c]) - static_cast<double>(scan.centre[c]);
-        square += x * x;
+        double const x = rows[i + c], offset = x - scan.centre[c];
+        norm += x * x;
+        square += offset * offset;
       }
       scan.key_radius = std::max(scan.key_radius, std::sqrt(square));
       scan.key_norm = std::max(scan.key_norm, std::sqrt(norm));

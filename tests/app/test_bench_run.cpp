@@ -22,7 +22,7 @@ Communicator const& world() {
   return *comm;
 }
 
-BenchCase make_case(BenchKernel kernel, std::int64_t n, std::int64_t d, std::int64_t m, std::int64_t k, bool resident = true) {
+BenchCase make_case(BenchKernel kernel, std::int64_t n, int d, int m, std::int64_t k, bool resident = true) {
   BenchCase item;
   item.id = "case";
   item.kernel = kernel;
@@ -77,7 +77,9 @@ constexpr float nan_value = std::numeric_limits<float>::quiet_NaN();
 
 TEST(BenchRun, RightResultsAreValid) {
   struct Size {
-    std::int64_t n, d, m, k;
+    std::int64_t n;
+    int d, m;
+    std::int64_t k;
   };
   for (auto const& size : {Size{3000, 8, 5, 7}, Size{1, 1, 1, 1}, Size{65, 3, 1, 65}, Size{700, 16, 40, 1}, Size{130, 5, 3, 64}}) {
     for (auto const kernel : all_bench_kernels) {

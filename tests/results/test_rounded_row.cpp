@@ -119,7 +119,7 @@ TEST(RoundedRow, StagesAreThoseOfSerialArithmetic) {
     PrecisionResiduals checks;
     auto const metrics = row.evaluate(set, &checks);
     for (std::size_t i = 0; i < checks.worst.size(); ++i) {
-      EXPECT_LE(checks.worst[i], precision_check_tolerances[i])
+      EXPECT_LE(checks.worst.values[i], precision_check_tolerances[i])
           << precision_check_names[i] << " " << name_of(set.logits) << " " << name_of(set.difference) << " " << name_of(set.exp) << " "
           << name_of(set.sum) << " " << name_of(set.p) << " n " << problem.z.size();
     }

@@ -6,21 +6,21 @@ namespace asymptop {
 
 std::vector<SoftmaxRun> merge_attention(Communicator const& comm, std::function<SoftmaxRun const&(int)> const& run_of,
                                         std::vector<int> const& owners, int columns) {
-  auto const ranks = static_cast<std::size_t>(comm.size()), width = static_cast<std::size_t>(columns);
+  std::size_t const ranks = comm.size(), width = columns;
   // Of each row: how many nodes, then first leaf and level of each; beside them max, weight and values.
   std::vector<std::uint64_t> places;
   std::vector<float> sums;
   std::vector<std::size_t> place_counts(ranks, 0), sum_counts(ranks, 0), received;
   std::size_t mine = 0;
-  for (std::size_t row = 0; row < owners.size(); ++row) {
-    auto const& run = run_of(static_cast<int>(row));
+  for (int row = 0; row < std::ssize(owners); ++row) {
+    auto const& run = run_of(row);
     std::size_t const owner = owners[row];
     mine += owners[row] == comm.rank() ? 1u : 0u;
     places.push_back(run.nodes().size());
     for (std::size_t i = 0; i < run.nodes().size(); ++i) {
       auto const& node = run.nodes()[i];
-      places.push_back(static_cast<std::uint64_t>(node.first));
-      places.push_back(static_cast<std::uint64_t>(node.level));
+      places.push_back(node.first);
+      places.push_back(node.level);
       sums.push_back(node.max);
       sums.push_back(node.weight);
       float const* values = run.values(i, columns);

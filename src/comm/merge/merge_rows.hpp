@@ -14,7 +14,7 @@ class RowRuns {
  public:
   RowRuns(std::vector<int> const& owners, int ranks);
   std::size_t begin(int rank) const { return edges_[rank]; }
-  std::size_t size(int rank) const { return edges_[static_cast<std::size_t>(rank) + 1] - begin(rank); }
+  std::size_t size(int rank) const { return edges_[rank + 1] - begin(rank); }
   std::size_t all() const { return edges_.back(); }
   /// The run of one owner among all rows.
   std::span<SortedRow const> of(std::vector<SortedRow> const& rows, int rank) const {

@@ -16,7 +16,7 @@ namespace {
 /// A list cut where its row's owner says.
 void apply(Cut const& cut, SortedRow& row) {
   auto const end = std::partition_point(row.entries.begin(), row.entries.end(), [&](auto entry) { return entry >> 32 >= cut.bits; });
-  auto const size = std::min<std::size_t>(static_cast<std::size_t>(end - row.entries.begin()), cut.most);
+  auto const size = std::min<std::size_t>(end - row.entries.begin(), cut.most);
   row.entries.resize(size);
   row.sources.resize(size);
 }
@@ -52,7 +52,7 @@ Task<std::vector<SortedRow>> merge_by_threshold(Communicator const& comm, std::v
     auto& message = samples[r];
     for (auto const& row : runs.of(rows, r)) {
       message.push_back(static_cast<std::uint32_t>(row.size()));
-      for (auto const place : sampled_places(message.back())) message.push_back(static_cast<std::uint32_t>(row.entries[place - 1] >> 32));
+      for (auto const place : sampled_places(message.back())) message.push_back(score_bits_of(row.entries[place - 1]));
     }
   }
   auto sampling = all_to_all(comm, std::move(samples));
@@ -62,8 +62,7 @@ Task<std::vector<SortedRow>> merge_by_threshold(Communicator const& comm, std::v
   std::vector<std::vector<std::uint64_t>> messages;
   for (int r = 0; r < comm.size(); ++r) {
     auto const& of_owner = cuts[r];
-    for (std::size_t i = 0; i < of_owner.size(); ++i)
-      apply({static_cast<std::uint32_t>(of_owner[i] >> 32), static_cast<std::uint32_t>(of_owner[i])}, rows[runs.begin(r) + i]);
+    for (std::size_t i = 0; i < of_owner.size(); ++i) apply({high_word(of_owner[i]), low_word(of_owner[i])}, rows[runs.begin(r) + i]);
     messages.push_back(row_message(runs.of(rows, r), Sources::sender));
   }
   auto merging = all_to_all(comm, std::move(messages));

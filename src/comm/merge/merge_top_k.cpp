@@ -16,7 +16,7 @@ std::vector<SortedRow> rows_of(std::vector<std::vector<PackedCandidate>> lists, 
   for (std::size_t i = 0; i < lists.size(); ++i) {
     rows[i].entries = std::move(lists[i]);
     rows[i].entries.resize(std::min(rows[i].entries.size(), keep));
-    rows[i].sources.assign(rows[i].entries.size(), static_cast<std::uint16_t>(rank));
+    rows[i].set_source(rank);
   }
   return rows;
 }
@@ -40,15 +40,14 @@ Task<std::vector<SortedRow>> merge_rows(Communicator const& comm, MergeStrategy 
 
 }  // namespace
 
-RowRuns::RowRuns(std::vector<int> const& owners, int ranks) : edges_(static_cast<std::size_t>(ranks) + 1, owners.size()) {
-  for (std::size_t r = 0; r + 1 < edges_.size(); ++r)
-    edges_[r] = static_cast<std::size_t>(std::lower_bound(owners.begin(), owners.end(), static_cast<int>(r)) - owners.begin());
+RowRuns::RowRuns(std::vector<int> const& owners, int ranks) : edges_(ranks + 1, owners.size()) {
+  for (int r = 0; r < ranks; ++r) edges_[r] = std::lower_bound(owners.begin(), owners.end(), r) - owners.begin();
 }
 
 std::vector<SortedRow> merge_messages(std::vector<std::vector<std::uint64_t>> const& messages, std::size_t count, std::size_t keep) {
   std::vector<std::vector<SortedRow>> parts;
-  for (std::size_t r = 0; r < messages.size(); ++r)
-    parts.push_back(rows_of_message(messages[r], count, Sources::sender, static_cast<int>(r)));
+  int sender = 0;
+  for (auto const& message : messages) parts.push_back(rows_of_message(message, count, Sources::sender, sender++));
   std::vector<SortedRow> merged(count);
   for_each_row(count, [&](std::size_t row) {
     std::vector<SortedRow> of_row;

@@ -46,8 +46,7 @@ SortedRow merge_best(std::vector<SortedRow> parts, std::size_t keep) {
 
 CandidateList global_candidates(SortedRow const& row, std::vector<GlobalIndex> const& shard_begin) {
   CandidateList list(row.size());
-  for (std::size_t i = 0; i < row.size(); ++i)
-    list[i] = {score_of(row.entries[i]), shard_begin[row.sources[i]] + static_cast<GlobalIndex>(index_of(row.entries[i]))};
+  for (std::size_t i = 0; i < row.size(); ++i) list[i] = {score_of(row.entries[i]), shard_begin[row.sources[i]] + index_of(row.entries[i])};
   return list;
 }
 
@@ -80,11 +79,10 @@ std::vector<SortedRow> rows_of_message(std::vector<std::uint64_t> const& message
     auto const length = message[i];
     auto const first = message.begin() + (count + at);
     rows[i].entries.assign(first, first + length);
-    rows[i].sources.assign(length, static_cast<std::uint16_t>(sender));
+    rows[i].set_source(sender);
     for (std::size_t j = 0; j < length && sources == Sources::each; ++j) {
       auto const place = at + j;
-      rows[i].sources[j] =
-          static_cast<std::uint16_t>(message[count + candidates + place / sources_per_word] >> (16 * (place % sources_per_word)));
+      rows[i].sources[j] = message[count + candidates + place / sources_per_word] >> (16 * (place % sources_per_word)) & 0xffff;
     }
     at += length;
   }

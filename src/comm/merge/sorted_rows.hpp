@@ -19,6 +19,8 @@ struct SortedRow {
   std::vector<PackedCandidate> entries;
   std::vector<std::uint16_t> sources;  ///< of each entry, its rank
   std::size_t size() const { return entries.size(); }
+  /// All entries are from one rank.
+  void set_source(int rank) { sources.assign(entries.size(), static_cast<std::uint16_t>(rank)); }
 };
 
 /// Most ranks that sources can tell apart.
@@ -45,8 +47,8 @@ std::vector<SortedRow> rows_of_message(std::vector<std::uint64_t> const& message
 template <class Visit>
 void for_each_row(std::size_t rows, Visit const& visit) {
   using Host = Kokkos::DefaultHostExecutionSpace;
-  Kokkos::parallel_for("Asymptop::comm::merge", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, static_cast<int>(rows)),
-                       [&](int const row) { visit(static_cast<std::size_t>(row)); });
+  Kokkos::parallel_for("Asymptop::comm::merge", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, rows),
+                       [&](std::size_t const row) { visit(row); });
   Host().fence();
 }
 

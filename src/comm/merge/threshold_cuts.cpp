@@ -29,7 +29,7 @@ std::vector<Cut> find_cuts(std::vector<Samples> const& samples, std::size_t keep
   std::sort(order.begin(), order.end());
   std::size_t sure = 0;
   for (auto const sample : order) {
-    auto const rank = static_cast<std::size_t>(sample >> 16 & 0xffff), i = static_cast<std::size_t>(sample & 0xffff);
+    std::size_t const rank = sample >> 16 & 0xffff, i = sample & 0xffff;
     auto const& places = samples[rank].places;
     sure += places[i] - (i > 0 ? places[i - 1] : 0);
     if (sure < keep) continue;
