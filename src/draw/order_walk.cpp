@@ -43,7 +43,7 @@ PackedQueries packed_queries(std::vector<AskedRow> const& asked, std::vector<flo
 class Standing {
  public:
   Standing(EntryRows const& rows, Selector& selector, std::vector<AskedRow> const& asked, int step, ShardTensors<RunSpace>& tensors)
-      : selector_(selector), projection_(selector.projection()), asked_(asked), rows_(rows) {
+      : selector_(selector), projection_(selector.projection()), asked_(asked) {
     if (projection_ == nullptr) return;
     auto const projected = project(rows, *projection_);
     queries_ = packed_queries(asked, projected, projection_->width(rows.d));
@@ -95,7 +95,6 @@ class Standing {
   Selector& selector_;
   Projection* projection_;
   std::vector<AskedRow> const& asked_;
-  EntryRows const& rows_;
   PackedQueries queries_;
   Scores priorities_;
   std::vector<std::optional<PackedCandidate>> ragged_;

@@ -1,4 +1,4 @@
-// Orders and projections of the selectors by themselves: what holds for any input. Whole studies: tests/app/test_selectors.py.
+// Orders and projections of the selectors by themselves: what holds for any input. Whole studies: tests/app/test_study_selectors.py.
 #include <gtest/gtest.h>
 
 #include <algorithm>
