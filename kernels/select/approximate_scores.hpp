@@ -29,7 +29,7 @@ class QuantisedProjection final : public Projection {
   void quantise(float const* x, int d, float* out) const {
     if (format_ == KeyFormat::fp32 || format_ == KeyFormat::bf16) {
       static constexpr Rounding bf16(NumberFormat::bf16);
-      for (int c = 0; c < d; ++c) out[c] = format_ == KeyFormat::fp32 ? x[c] : static_cast<float>(bf16(static_cast<double>(x[c])));
+      for (int c = 0; c < d; ++c) out[c] = format_ == KeyFormat::fp32 ? x[c] : static_cast<float>(bf16(x[c]));
       return;
     }
     float largest = 0.0f;
@@ -39,7 +39,7 @@ class QuantisedProjection final : public Projection {
       std::fill_n(out, d, 0.0f);
     } else if (format_ == KeyFormat::fp8) {
       static constexpr Rounding fp8(NumberFormat::fp8);
-      for (int c = 0; c < d; ++c) out[c] = static_cast<float>(fp8(static_cast<double>(x[c] / scale))) * scale;
+      for (int c = 0; c < d; ++c) out[c] = static_cast<float>(fp8(x[c] / scale)) * scale;
     } else {
       for (int c = 0; c < d; ++c) out[c] = std::nearbyint(x[c] / scale) * scale;
     }
@@ -54,7 +54,7 @@ class SparqProjection final : public Projection {
   explicit SparqProjection(int channels) : channels_(channels) {}
   bool keys_as_they_are() const override { return true; }
   void query(float const* q, int d, float* out) const override {
-    std::vector<int> order(static_cast<std::size_t>(d));
+    std::vector<int> order(d);
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [q](int a, int b) { return std::fabs(q[a]) > std::fabs(q[b]); });
     std::fill_n(out, d, 0.0f);
@@ -73,11 +73,11 @@ class LokiProjection final : public Projection {
   bool wants_calibration() const override { return true; }
   void calibrate(Calibration const& calibration) override { axes_ = principal_axes(calibration.keys, calibration.d); }
   void query(float const* q, int d, float* out) const override {
-    std::vector<double> sum(static_cast<std::size_t>(d), 0.0);
+    std::vector<double> sum(d, 0.0);
     for (int a = 0; a < std::min(components_, d); ++a) {
-      double const* axis = &axes_[static_cast<std::size_t>(a) * d];
+      double const* axis = &axes_[std::int64_t{a} * d];
       double along = 0.0;
-      for (int c = 0; c < d; ++c) along += axis[c] * static_cast<double>(q[c]);
+      for (int c = 0; c < d; ++c) along += axis[c] * q[c];
       for (int c = 0; c < d; ++c) sum[c] += along * axis[c];
     }
     for (int c = 0; c < d; ++c) out[c] = static_cast<float>(sum[c]);

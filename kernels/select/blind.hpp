@@ -32,10 +32,10 @@ class KeyDiffProjection final : public BlindProjection {
   void calibrate(Calibration const& calibration) override {
     std::size_t const d = calibration.d;
     std::vector<double> sum(d, 0.0);
-    for (auto key = calibration.keys.begin(); key != calibration.keys.end(); key += static_cast<std::ptrdiff_t>(d)) {
+    for (auto key = calibration.keys.begin(); key != calibration.keys.end(); key += d) {
       double square = 0.0;
-      for (std::size_t c = 0; c < d; ++c) square += static_cast<double>(key[c]) * static_cast<double>(key[c]);
-      for (std::size_t c = 0; c < d && square > 0.0; ++c) sum[c] += static_cast<double>(key[c]) / std::sqrt(square);
+      for (std::size_t c = 0; c < d; ++c) square += key[c] * static_cast<double>(key[c]);
+      for (std::size_t c = 0; c < d && square > 0.0; ++c) sum[c] += key[c] / std::sqrt(square);
     }
     mean_.assign(sum.begin(), sum.end());
   }

@@ -18,21 +18,19 @@ inline std::vector<double> principal_axes(std::vector<float> const& vectors, int
   std::vector<double> matrix(width * width, 0.0), values(width);
   for (std::size_t at = 0; at + width <= vectors.size(); at += width) {
     for (std::size_t a = 0; a < width; ++a) {
-      for (std::size_t b = 0; b <= a; ++b)
-        matrix[a * width + b] += static_cast<double>(vectors[at + a]) * static_cast<double>(vectors[at + b]);
+      for (std::size_t b = 0; b <= a; ++b) matrix[a * width + b] += vectors[at + a] * static_cast<double>(vectors[at + b]);
     }
   }
   // LAPACK counts by columns: what is the lower triangle here is the upper one there.
   int const work_size = 64 * d;
   int info = 0;
-  std::vector<double> work(static_cast<std::size_t>(work_size));
+  std::vector<double> work(work_size);
   dsyev_("V", "U", &d, matrix.data(), &d, values.data(), work.data(), &work_size, &info);
   if (info != 0)
     throw std::runtime_error("the principal components of the keys were not found: LAPACK's dsyev says " + std::to_string(info));
   // Eigenvalues ascend, and each eigenvector is a run of d numbers.
   for (std::size_t a = 0; a < width / 2; ++a)
-    std::swap_ranges(matrix.begin() + static_cast<std::ptrdiff_t>(a * width), matrix.begin() + static_cast<std::ptrdiff_t>((a + 1) * width),
-                     matrix.begin() + static_cast<std::ptrdiff_t>((width - 1 - a) * width));
+    std::swap_ranges(matrix.begin() + a * width, matrix.begin() + (a + 1) * width, matrix.begin() + (width - 1 - a) * width);
   return matrix;
 }
 

@@ -13,8 +13,7 @@ namespace asymptop {
 /// range (Black and Rogaway, CT-RSA 2002). Halves take turns, so they need not be of one length.
 class Permutation {
  public:
-  Permutation(std::uint64_t name, std::int64_t size)
-      : size_(static_cast<std::uint64_t>(size)), bits_(std::max(2, static_cast<int>(std::bit_width(size_ - 1)))) {
+  Permutation(std::uint64_t name, std::int64_t size) : size_(size), bits_(std::max(2, static_cast<int>(std::bit_width(size_ - 1)))) {
     for (auto& key : keys_) {
       name += 0x9e3779b97f4a7c15ull;
       key = static_cast<std::uint32_t>(mixed(name) >> 32);
@@ -22,7 +21,7 @@ class Permutation {
   }
 
   std::int64_t operator()(std::int64_t place) const {
-    auto at = static_cast<std::uint64_t>(place);
+    std::uint64_t at = place;
     do {
       auto high = high_of(at), low = low_of(at);
       for (std::size_t round = 0; round < keys_.size(); round += 2) {
@@ -31,14 +30,14 @@ class Permutation {
       }
       at = joined(high, low);
     } while (at >= size_);
-    return static_cast<std::int64_t>(at);
+    return at;
   }
 
   /// The place where an element stands.
   std::int64_t place_of(std::int64_t element) const {
-    auto at = back(static_cast<std::uint64_t>(element));
+    auto at = back(element);
     while (at >= size_) at = back(at);
-    return static_cast<std::int64_t>(at);
+    return at;
   }
 
   /// Of elements first, first + 1, ...
@@ -99,8 +98,8 @@ class RandomSelector final : public Selector {
  public:
   std::vector<GlobalIndex> order(RowOfKeys const& row, std::int64_t wanted) const override {
     Permutation const key_at(row.name, row.visible);
-    std::vector<GlobalIndex> keys(static_cast<std::size_t>(std::min(wanted, row.visible)));
-    for (std::size_t place = 0; place < keys.size(); ++place) keys[place] = key_at(static_cast<std::int64_t>(place));
+    std::vector<GlobalIndex> keys(std::min(wanted, row.visible));
+    for (std::size_t place = 0; place < keys.size(); ++place) keys[place] = key_at(place);
     return keys;
   }
   void places(RowOfKeys const& row, std::int64_t first, int count, double* out) const override {

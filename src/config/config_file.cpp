@@ -35,12 +35,12 @@ std::string without_quotes(std::string const& value) {
 /// Whether the bytes are UTF-8 without control characters other than blanks and ends of lines.
 bool is_text(std::string const& bytes) {
   for (std::size_t i = 0; i < bytes.size();) {
-    auto const byte = static_cast<unsigned char>(bytes[i]);
+    unsigned char const byte = bytes[i];
     if (byte < 32 && std::string("\t\n\r\f\v").find(bytes[i]) == std::string::npos) return false;
     std::size_t const length = byte < 0x80 ? 1 : byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc2 ? 2 : 0;
     if (length == 0 || byte > 0xf4 || i + length > bytes.size()) return false;
     for (std::size_t next = 1; next < length; ++next) {
-      if ((static_cast<unsigned char>(bytes[i + next]) & 0xc0) != 0x80) return false;
+      if ((bytes[i + next] & 0xc0) != 0x80) return false;
     }
     i += length;
   }

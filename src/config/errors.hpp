@@ -11,7 +11,7 @@ inline std::string one_line(std::string text) {
   constexpr std::size_t longest = 400, end = 40;
   if (text.size() > longest) text.replace(longest - end, text.size() - longest, " ... ");
   for (auto& c : text) {
-    if (static_cast<unsigned char>(c) < 32 || c == 127) c = '?';
+    if (unsigned char const byte = c; byte < 32 || byte == 127) c = '?';
   }
   return text;
 }

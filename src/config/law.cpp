@@ -115,7 +115,7 @@ class GrammarCheck {
   }
 
   void refuse_character() {
-    auto const c = static_cast<unsigned char>(text_[at_]);
+    unsigned char const c = text_[at_];
     if (c >= 128 || c < 32) fail("has a character that is not plain text");
     fail("has '" + text_.substr(at_, 1) + "' where " + (operand_ ? "a number, n or ( is wanted" : "an operator is wanted"));
   }

@@ -15,7 +15,7 @@ MeasureOptions measure_options(OptionValues const& values) {
   options.dry_run = values.on("dry-run");
   options.json = values.get<std::string>("json");
   options.config_file = values.get<std::string>("config");
-  options.seed = static_cast<std::uint64_t>(values.get<std::int64_t>("seed"));
+  options.seed = values.get<std::int64_t>("seed");
   options.block = values.get<std::int64_t>("block");
   options.threads = static_cast<int>(values.get<std::int64_t>("threads"));
   if (options.threads == 0) options.threads = threads_of_openmp(std::getenv("OMP_NUM_THREADS"));

@@ -153,26 +153,24 @@ void add_outputs(EntryRows const& rows, std::vector<WantedOutput> wanted, std::v
     of_row.push_back(end);
     auto const keys = tensors.key_tile(static_cast<LocalIndex>(first), static_cast<int>(count), static_cast<int>(count));
     auto const values = tensors.values(static_cast<LocalIndex>(first), static_cast<int>(count), static_cast<int>(count));
-    Kokkos::parallel_for(
-        "Asymptop::select::outputs", Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>(of_row.size()) - 1),
-        [&](int const r) {
-          std::vector<float> key(d);
-          for (auto at = of_row[r]; at < of_row[r + 1]; ++at) {
-            auto const& of = wanted[at];
-            std::size_t const row = of.row, local = of.key - rows.shard.begin - first;
-            copy_key(keys, static_cast<std::int64_t>(local), key.data());
-            auto const budget = row * outputs.budgets + static_cast<std::size_t>(of.budget);
-            float const score = product(&rows.queries.q[row * d], key.data(), rows.d);
-            double const s = static_cast<double>(score) - static_cast<double>(references[budget]);
-            for (std::size_t law = 0; law < outputs.laws; ++law) {
-              double const weight = std::exp(sigmas[law] * s);
-              auto* const to =
-                  &outputs.sums[((row * outputs.laws + law) * outputs.budgets + static_cast<std::size_t>(of.budget)) * outputs.width];
-              for (std::size_t c = 0; c < d; ++c) to[c] += to_fixed(weight * static_cast<double>(values(local, c)), factor.value);
-              to[d] += to_fixed(weight, factor.weight);
-            }
-          }
-        });
+    Kokkos::parallel_for("Asymptop::select::outputs",
+                         Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>(of_row.size()) - 1), [&](int const r) {
+                           std::vector<float> key(d);
+                           for (auto at = of_row[r]; at < of_row[r + 1]; ++at) {
+                             auto const& of = wanted[at];
+                             std::size_t const row = of.row, local = of.key - rows.shard.begin - first;
+                             copy_key(keys, local, key.data());
+                             auto const budget = row * outputs.budgets + of.budget;
+                             float const score = product(&rows.queries.q[row * d], key.data(), rows.d);
+                             double const s = score - static_cast<double>(references[budget]);
+                             for (std::size_t law = 0; law < outputs.laws; ++law) {
+                               double const weight = std::exp(sigmas[law] * s);
+                               auto* const to = &outputs.sums[((row * outputs.laws + law) * outputs.budgets + of.budget) * outputs.width];
+                               for (std::size_t c = 0; c < d; ++c) to[c] += to_fixed(weight * values(local, c), factor.value);
+                               to[d] += to_fixed(weight, factor.weight);
+                             }
+                           }
+                         });
     Kokkos::DefaultHostExecutionSpace().fence();
   }
 }

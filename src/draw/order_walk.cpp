@@ -33,7 +33,7 @@ struct AskedRow {
 PackedQueries packed_queries(std::vector<AskedRow> const& asked, std::vector<float> const& all, int width) {
   std::vector<float> q;
   for (auto const& of : asked) {
-    auto const* from = &all[of.row * static_cast<std::size_t>(width)];
+    auto const* from = &all[of.row * std::int64_t{width}];
     q.insert(q.end(), from, from + width);
   }
   return {q.data(), static_cast<int>(asked.size()), width};
@@ -252,7 +252,7 @@ class OrderWalk {
       OrderEntry entry{room.x[e], begin / page + e, 0, 0};
       for (auto j = e * page; j < std::min(seen, (e + 1) * page); ++j) {
         copy_key(keys, j, key.data());
-        float const score = product(&rows_.queries.q[asked_[i].row * static_cast<std::size_t>(rows_.d)], key.data(), rows_.d);
+        float const score = product(&rows_.queries.q[asked_[i].row * std::int64_t{rows_.d}], key.data(), rows_.d);
         ++entry.keys;
         entry.mass += mass_of(sigma * (score - top));
       }

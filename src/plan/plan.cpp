@@ -84,7 +84,7 @@ void choose_batches(GroupPlan& group, RunConfig const& config, Machine const& ma
   if (config.batch_rows > 0 || group.rows_per_batch < config.rows || config.rows < 2) return;
   auto halves = group;
   halves.rows_per_batch = static_cast<int>(batch_of(group, config, (config.rows + 1) / 2));
-  halves.batches_in_flight = batches_in_flight(static_cast<double>(halves.rows_per_batch), config, machine);
+  halves.batches_in_flight = batches_in_flight(halves.rows_per_batch, config, machine);
   auto const seconds = [&](GroupPlan const& plan) { return estimate_seconds(plan, config, machine, machine.ranks); };
   if (seconds(halves) < seconds(group)) group = std::move(halves);
 }
@@ -255,7 +255,7 @@ std::string bytes_text(double bytes) {
 }
 
 std::size_t StudyPlan::team_of(int rank) const {
-  return static_cast<std::size_t>(team_of_rank(rank, static_cast<int>(teams.size()), teams.back().first_rank + teams.back().ranks));
+  return team_of_rank(rank, static_cast<int>(teams.size()), teams.back().first_rank + teams.back().ranks);
 }
 
 double StudyPlan::seconds() const {
@@ -336,10 +336,10 @@ CaseAxes case_axes(GroupPlan const& group) {
   CaseAxes axes;
   for (auto const& item : group.cases) {
     auto const law = std::find(axes.sigma.begin(), axes.sigma.end(), item.sigma);
-    axes.law_of_case.push_back(static_cast<std::size_t>(law - axes.sigma.begin()));
+    axes.law_of_case.push_back(law - axes.sigma.begin());
     if (law == axes.sigma.end()) axes.sigma.push_back(item.sigma);
     auto const selector = std::find(axes.selectors.begin(), axes.selectors.end(), item.selector);
-    axes.selector_of_case.push_back(item.selector.is_oracle() ? 0 : 1 + static_cast<std::size_t>(selector - axes.selectors.begin()));
+    axes.selector_of_case.push_back(item.selector.is_oracle() ? 0 : 1 + selector - axes.selectors.begin());
     if (!item.selector.is_oracle() && selector == axes.selectors.end()) axes.selectors.push_back(item.selector);
   }
   return axes;

@@ -78,7 +78,7 @@ void first_window(Probe& probe, RowBins const& grid, double sigma, double mass) 
   for (int i = 0; i < 20; ++i) r -= (r + 0.5 + slope / 2.0 * (r * r - 0.25) - part) / (1.0 + slope * r);
   r = std::clamp(std::isfinite(r) ? r : 0.0, -0.5, 0.5);
   probe.half_width = 8.0 / std::sqrt(n) + 1e-3;
-  double const position = static_cast<double>(grid.first_bin + probe.bin) + r;
+  double const position = (grid.first_bin + probe.bin) + r;
   probe.low = static_cast<float>((position - probe.half_width) * grid.width());
   probe.high = static_cast<float>((position + probe.half_width) * grid.width());
   probe.capacity = static_cast<std::int64_t>(n * 3.0 * probe.half_width) + 1024;
@@ -121,18 +121,18 @@ void find_k_epsilon(RowEvaluation& result, RowBins const& bins, SumsAlong const&
 void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vector<Candidate> const& head, MetricAxes const& axes,
                             std::vector<double> const& thresholds, int law, std::int64_t visible) {
   auto& metrics = result.laws[law];
-  double const sigma = axes.sigma[law], top = static_cast<double>(head.front().score);
+  double const sigma = axes.sigma[law], top = head.front().score;
   for (std::size_t item = 0; item < thresholds.size(); ++item) {
     double const y = std::log(thresholds[item] * metrics.z);  // p > threshold means sigma (s - s_max) > y
-    auto const in_head = [&](Candidate const& c) { return sigma * (static_cast<double>(c.score) - top) > y; };
+    auto const in_head = [&](Candidate const& c) { return sigma * (c.score - top) > y; };
     if (std::ssize(head) == visible || !in_head(head.back())) {
       metrics.count("count_p_above").push_back(std::partition_point(head.begin(), head.end(), in_head) - head.begin());
       continue;
     }
     double const score = top + y / sigma;
     float edge = static_cast<float>(score);
-    if (static_cast<double>(edge) > score) edge = std::nextafter(edge, -infinity);
-    double const number = std::nearbyint(static_cast<double>(edge) * static_cast<double>(bins.grid.bins_per_unit)) - bins.first_bin;
+    if (edge > score) edge = std::nextafter(edge, -infinity);
+    double const number = std::nearbyint(edge * static_cast<double>(bins.grid.bins_per_unit)) - bins.first_bin;
     if (!(number >= 0.0)) {
       metrics.count("count_p_above").push_back(visible);
       continue;
@@ -156,7 +156,7 @@ float score_above_part(RowBins const& bins, Probe const& probe, double part) {
   double r = 0.5 - part;
   for (int i = 0; i < 20; ++i) r -= ((r - 0.5) + slope / 2.0 * (r * r - 0.25) + part) / (1.0 + slope * r);
   r = std::clamp(std::isfinite(r) ? r : 0.0, -0.499, 0.499);
-  return static_cast<float>((static_cast<double>(bins.first_bin + probe.bin) + r) * bins.width());
+  return static_cast<float>(((bins.first_bin + probe.bin) + r) * bins.width());
 }
 
 /// Probes that stand for the k beyond the head: a threshold near the k-th largest score each, above which the second pass counts.
@@ -191,7 +191,7 @@ void open_ranks(RowEvaluation& result, RowBins const& bins, MetricAxes const& ax
 /// Sums of (score - top) and its square over a head that is the whole row, in bins.
 void head_moments(std::vector<Candidate> const& head, double width, double& sum, double& square) {
   for (auto const& candidate : head) {
-    double const x = (static_cast<double>(candidate.score) - static_cast<double>(head.front().score)) / width;
+    double const x = (candidate.score - static_cast<double>(head.front().score)) / width;
     sum += x;
     square += x * x;
   }
@@ -199,7 +199,7 @@ void head_moments(std::vector<Candidate> const& head, double width, double& sum,
 
 /// Mean and standard deviation of the scores: from the moments, or from the scores where the head holds them all.
 void score_moments(RowMetrics& metrics, RowBins const& bins, std::vector<Candidate> const& head, double sigma, std::int64_t visible) {
-  double const top = static_cast<double>(head.front().score);
+  double const top = head.front().score;
   double sum = 0.0, square = 0.0;
   bool const whole = std::ssize(head) == visible;
   if (whole) head_moments(head, bins.width(), sum, square);
@@ -233,13 +233,13 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
   for (auto const& bin : bins.bins) result.keys_seen += bin.count;
   result.in_range = bins.bins.front().count == 0 && bins.bins.back().count == 0;
   auto const tail = tail_bins(head, bins);
-  double const top = static_cast<double>(head.front().score);
+  double const top = head.front().score;
   for (std::size_t law = 0; law < axes.sigma.size(); ++law) {
     double const sigma = axes.sigma[law];
     auto const beyond = std::ssize(head) == visible ? ExponentialSums{} : sum_bins(tail, bins, sigma, top);
     auto const all = sum_bins(bins.bins, bins, sigma, top);
     result.beyond.push_back(beyond);
-    auto const y = [&](std::size_t i) { return sigma * (static_cast<double>(head[i].score) - top); };
+    auto const y = [&](std::size_t i) { return sigma * (head[i].score - top); };
     auto const sums = sums_along(
         head.size(), [&](std::size_t i) { return std::exp(y(i)); },
         [&](std::size_t i) { return i + 1 == head.size() ? beyond : ExponentialSums{}; });
@@ -250,9 +250,9 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     score_moments(metrics, bins, head, sigma, visible);
     sums_of_row(metrics, sums.dropped2[0], h + beyond.h);
     auto const square_of_tail = [&](std::size_t k) {
-      double const score = static_cast<double>(head[k].score);
+      double const score = head[k].score;
       double sum = std::ssize(head) == visible ? 0.0 : sum_bins(tail, bins, sigma, score).z2;
-      for (std::size_t i = head.size(); i-- > k;) sum += std::exp(2.0 * sigma * (static_cast<double>(head[i].score) - score));
+      for (std::size_t i = head.size(); i-- > k;) sum += std::exp(2.0 * sigma * (head[i].score - score));
       return sum;
     };
     errors_of_k(metrics, sums, axes, visible, square_of_tail);

@@ -37,8 +37,8 @@ struct RowBins {
   BinGrid grid;
   int first_bin = 0;
   std::vector<BinMoments> bins;
-  double width() const { return 1.0 / static_cast<double>(grid.bins_per_unit); }
-  double centre(int bin) const { return static_cast<double>(first_bin + bin) * width(); }
+  double width() const { return 1.0 / grid.bins_per_unit; }
+  double centre(int bin) const { return (first_bin + bin) * width(); }
 };
 
 /// A question that the head and the bins leave open, for the second pass: how many scores of a bin exceed something.

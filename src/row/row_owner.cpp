@@ -38,8 +38,8 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
   owned.score_max = head.front().score;
   owned.head_lacks = std::max<std::int64_t>(0, std::min(axes.held, visible - 1) + 1 - std::ssize(head));
   for (auto const& segment : segments_of(axes.k, axes.held, visible)) {
-    owned.references.push_back(head[static_cast<std::size_t>(segment.begin)].score);
-    owned.boundaries.push_back(head[static_cast<std::size_t>(segment.end) - 1]);
+    owned.references.push_back(head[segment.begin].score);
+    owned.boundaries.push_back(head[segment.end - 1]);
     owned.ranks.push_back(segment.end);
   }
   std::size_t const begin = owned.ranks.back();
@@ -60,10 +60,10 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
                    std::vector<std::int64_t> const& ks, CheckResiduals& checks) {
   auto& metrics = row.evaluation.laws[law];
   auto const segments = row.references.size(), width = d + 1;
-  double const z = metrics.z, top = static_cast<double>(row.score_max);
+  double const z = metrics.z, top = row.score_max;
   // Prefix (head) and suffix (tail) sums over segments, relative to the largest score.
   std::vector<double> head((segments + 1) * width, 0.0), tail((segments + 1) * width, 0.0);
-  auto const weight = [&](std::size_t g) { return std::exp(sigma * (static_cast<double>(row.references[g]) - top)); };
+  auto const weight = [&](std::size_t g) { return std::exp(sigma * (row.references[g] - top)); };
   for (std::size_t g = 0; g < segments; ++g) {
     for (std::size_t c = 0; c < width; ++c) head[(g + 1) * width + c] = head[g * width + c] + weight(g) * sums[g * width + c];
   }
@@ -99,13 +99,13 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
                CheckResiduals& checks) {
   auto const& metrics = row.evaluation.laws[law];
   auto const segments = row.references.size();
-  double const top = static_cast<double>(row.score_max);
+  double const top = row.score_max;
   std::vector<double> head1(segments + 1, 0.0), head2(segments + 1, 0.0), tail1(segments + 1, 0.0), tail2(segments + 1, 0.0);
   std::vector<double> z1(segments), z2(segments);
   double h = 0.0, keys = 0.0;
   std::int64_t previous = 0;
   for (std::size_t g = 0; g < segments; ++g) {
-    double const y = sigma * (static_cast<double>(row.references[g]) - top), weight = std::exp(y);
+    double const y = sigma * (row.references[g] - top), weight = std::exp(y);
     z1[g] = weight * sums[g * 4];
     z2[g] = weight * weight * sums[g * 4 + 1];
     h += weight * (sums[g * 4 + 2] + y * sums[g * 4]);
@@ -134,11 +134,11 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
     if (ks[i] >= row.visible) break;
     compare(metrics.real("tail_mass")[i], tail1[i + 1] / z);
     // Relative to the largest dropped key, so that no square underflows.
-    double const unit = sigma * (static_cast<double>(row.references[i + 1]) - top), weight = std::exp(unit);
+    double const unit = sigma * (row.references[i + 1] - top), weight = std::exp(unit);
     if (weight == 0.0) continue;
     double square = 0.0;
     for (std::size_t g = segments; g-- > i + 1;) {
-      double const relative = std::exp(sigma * (static_cast<double>(row.references[g]) - top) - unit);
+      double const relative = std::exp(sigma * (row.references[g] - top) - unit);
       square += relative * relative * sums[g * 4 + 1];
     }
     double const ratio = tail1[i + 1] / head1[i + 1] / weight;

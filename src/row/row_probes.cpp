@@ -37,7 +37,7 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
     metrics.count("count_p_above")[item] = probe.keys_above_bin + answer.above.count;
     return true;
   }
-  auto const mass_of = [&](float score) { return std::exp(sigma * (static_cast<double>(score) - score_max)); };
+  auto const mass_of = [&](float score) { return std::exp(sigma * (score - score_max)); };
   double const centre = grid.centre(probe.bin) - score_max;
   bool const one_value = probe.low != probe.high && std::nextafter(probe.low, infinite_score) == probe.high;
   bool const whole = std::ssize(answer.collected) == answer.inside;
@@ -108,7 +108,7 @@ void settle_rank(Probe const& probe, ProbeAnswer const& answer, RowBins const& g
     tail.add(bin_sums(rest, sigma, grid.width(), centre));
     CutSums cut{z, z - tail.z1, std::max(metrics.one("sum_p_squared") * z * z - tail.z2, 0.0), tail.z1, tail.z2, 0.0};
     // The largest p below the threshold is not known to the last digit; it is at most the threshold's.
-    double const next = cut.largest_dropped = std::exp(sigma * (static_cast<double>(probe.high) - score_max));
+    double const next = cut.largest_dropped = std::exp(sigma * (probe.high - score_max));
     // Keys between the ranks lie in this bin, so each of their p is at most that of its upper edge.
     double const largest = std::exp(sigma * (centre + 0.5 * grid.width())) / z;
     settle_errors(metrics, item, errors_of_cut(cut, [&] { return tail.z2 / next / next; }), counted,

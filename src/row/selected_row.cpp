@@ -46,7 +46,7 @@ class SelectedRow {
     auto sorted = selected_.keys;
     std::sort(sorted.begin(), sorted.end());
     auto const distinct = std::unique(sorted.begin(), sorted.end()) - sorted.begin();
-    bool const outside = !sorted.empty() && (sorted.front() < 0 || sorted[static_cast<std::size_t>(distinct) - 1] >= row_.visible);
+    bool const outside = !sorted.empty() && (sorted.front() < 0 || sorted[distinct - 1] >= row_.visible);
     return static_cast<double>(std::ssize(selected_.keys) - distinct) + (outside ? 1.0 : 0.0);
   }
 
@@ -54,10 +54,10 @@ class SelectedRow {
 
  private:
   std::int64_t count() const { return std::ssize(selected_.keys); }
-  double top() const { return static_cast<double>(row_.score_max); }
+  double top() const { return row_.score_max; }
   float score(std::int64_t place) const;
   /// e^y of the place-th key.
-  double exponential(double sigma, std::int64_t place) const { return std::exp(sigma * (static_cast<double>(score(place)) - top())); }
+  double exponential(double sigma, std::int64_t place) const { return std::exp(sigma * (score(place) - top())); }
   KeptErrors errors_of_faint(CutSums const& cut, double sigma, std::int64_t kept) const;
   ExponentialSums rest(double sigma, ExponentialSums const& beyond) const;
   /// Sum of e^{2 sigma (s - unit_score)} over the dropped keys.
@@ -88,7 +88,7 @@ ExponentialSums SelectedRow::rest(double sigma, ExponentialSums const& beyond) c
   }
   for (std::size_t i = row_.head.size(); i-- > 0;) {
     if (taken_[i] != 0) continue;
-    double const e = std::exp(sigma * (static_cast<double>(row_.head[i].score) - top()));
+    double const e = std::exp(sigma * (row_.head[i].score - top()));
     sums.z1 += e;
     sums.z2 += e * e;
   }
@@ -103,7 +103,7 @@ KeptErrors SelectedRow::errors_of_faint(CutSums const& cut, double sigma, std::i
   double top = -std::numeric_limits<double>::infinity(), relative1 = 0.0, relative2 = 0.0;
   for (std::int64_t i = 0; i < kept; ++i) top = std::max(top, static_cast<double>(score(i)));
   for (std::int64_t i = 0; i < kept; ++i) {
-    double const e = std::exp(sigma * (static_cast<double>(score(i)) - top));
+    double const e = std::exp(sigma * (score(i) - top));
     relative1 += e;
     relative2 += e * e;
   }
@@ -111,7 +111,7 @@ KeptErrors SelectedRow::errors_of_faint(CutSums const& cut, double sigma, std::i
 }
 
 double SelectedRow::regret(double sigma, std::int64_t kept) const {
-  std::vector<char> both(static_cast<std::size_t>(kept), 0);
+  std::vector<char> both(kept, 0);
   double worse = 0.0, better = 0.0;
   for (std::int64_t i = kept; i-- > 0;) {
     if (ranks_[i] != beyond_head && ranks_[i] < kept) {
@@ -121,7 +121,7 @@ double SelectedRow::regret(double sigma, std::int64_t kept) const {
     }
   }
   for (std::int64_t i = kept; i-- > 0;) {
-    if (both[i] == 0) better += std::exp(sigma * (static_cast<double>(row_.head[i].score) - top()));
+    if (both[i] == 0) better += std::exp(sigma * (row_.head[i].score - top()));
   }
   return better - worse;
 }
@@ -139,11 +139,11 @@ double SelectedRow::relative_squares(double sigma, std::int64_t kept, double uni
   }
   double sum = sum_bins(row_.evaluation.beyond_bins, row_.grid_only, sigma, unit_score).z2;
   for (std::int64_t i = 0; i < kept; ++i) {
-    if (ranks_[i] == beyond_head) sum -= std::exp(2.0 * sigma * (static_cast<double>(selected_.scores[i]) - unit_score));
+    if (ranks_[i] == beyond_head) sum -= std::exp(2.0 * sigma * (selected_.scores[i] - unit_score));
   }
   sum = std::max(sum, 0.0);
   for (std::size_t i = row_.head.size(); i-- > 0;) {
-    if (dropped[i] != 0) sum += std::exp(2.0 * sigma * (static_cast<double>(row_.head[i].score) - unit_score));
+    if (dropped[i] != 0) sum += std::exp(2.0 * sigma * (row_.head[i].score - unit_score));
   }
   return sum;
 }
@@ -158,8 +158,8 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
   for (auto* list : {&metrics.count("k_counted"), &metrics.count("k_epsilon")}) list->clear();
   auto const left = rest(sigma, row_.evaluation.beyond[law]);
   auto const sums = sums_along(
-      selected_.keys.size(), [&](std::size_t i) { return exponential(sigma, static_cast<std::int64_t>(i)); },
-      [&](std::size_t i) { return static_cast<std::int64_t>(i) + 1 == count() ? left : ExponentialSums{}; });
+      selected_.keys.size(), [&](std::size_t i) { return exponential(sigma, i); },
+      [&](std::int64_t i) { return i + 1 == count() ? left : ExponentialSums{}; });
   // Along the axis: the largest kept key, and the best key of the head that is not kept.
   double largest_kept = 0.0;
   std::int64_t seen = 0;
@@ -167,7 +167,7 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
   std::size_t best_dropped = 0;
   for (std::size_t item = 0; item < axes.k.size(); ++item) {
     auto const entries = std::min(selected_.entries[item], std::ssize(selected_.ends));
-    auto const kept = axes.k[item] >= row_.visible ? row_.visible : selected_.ends[static_cast<std::size_t>(entries) - 1];
+    auto const kept = axes.k[item] >= row_.visible ? row_.visible : selected_.ends[entries - 1];
     metrics.count("kept").push_back(kept);
     if (kept == row_.visible) {
       add_errors(metrics, {}, kept);
@@ -180,7 +180,7 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
       if (ranks_[seen] != beyond_head) kept_of_head[ranks_[seen]] = 1;
     }
     while (kept_of_head[best_dropped] != 0) ++best_dropped;
-    double const best_score = static_cast<double>(row_.head[best_dropped].score);
+    double const best_score = row_.head[best_dropped].score;
     CutSums const cut{
         z,           sums.kept1[kept], sums.kept2[kept], sums.dropped1[kept], sums.dropped2[kept], std::exp(sigma * (best_score - top())),
         largest_kept};
@@ -243,7 +243,7 @@ void selected_output_errors(OwnedRow const& row, std::size_t law, double sigma, 
   exact = std::sqrt(exact);
   auto const& counts = metrics.count("kept");
   for (std::size_t item = 0; item < counts.size(); ++item) {
-    double const reference = static_cast<double>(references[item]), next = std::max(top, reference);
+    double const reference = references[item], next = std::max(top, reference);
     double const earlier = top == next ? 1.0 : std::exp(sigma * (top - next)),
                  added = reference == next ? 1.0 : std::exp(sigma * (reference - next));
     for (std::size_t c = 0; c < width; ++c) kept[c] = earlier * kept[c] + added * sums[item * width + c];

@@ -47,7 +47,7 @@ Task<void> BatchRun::prepare_second_pass() {
   std::vector<std::int64_t> integers;
   for (auto const& row : rows_) {
     auto const used = row.boundaries.size();
-    integers.push_back(static_cast<std::int64_t>(used));
+    integers.push_back(used);
     for (std::size_t g = 0; g < segments; ++g) {
       auto const& boundary = row.boundaries[std::min(g, used - 1)];
       integers.push_back(boundary.index);
@@ -92,7 +92,7 @@ void BatchRun::prepare_audit(std::size_t rows, std::size_t segments, std::size_t
   }
   std::vector<double> q;
   for (int const row : audited_) {
-    for (std::size_t c = 0; c < d; ++c) q.push_back(static_cast<double>(queries_.q[static_cast<std::size_t>(row) * d + c]));
+    for (std::size_t c = 0; c < d; ++c) q.push_back(queries_.q[static_cast<std::size_t>(row) * d + c]);
   }
   work_.audit_rows = to_device(space_, "Asymptop::measure::audit_rows", audited_);
   work_.audit_queries = Matrix<Space, double>("Asymptop::measure::audit_queries", audited_.size(), d);
@@ -123,7 +123,7 @@ Task<void> BatchRun::load_probes() {
   std::vector<int> bin, capacity;
   std::vector<float> low, high;
   std::vector<std::int64_t> begin;
-  std::vector<std::uint16_t> of_bin(rows * static_cast<std::size_t>(p.grid.count), 0);
+  std::vector<std::uint16_t> of_bin(rows * p.grid.count, 0);
   std::int64_t places = 0;
   for (std::size_t i = 0; i < rows * probes; ++i) {
     bin.push_back(static_cast<int>(integers[2 * i]));
@@ -133,7 +133,7 @@ Task<void> BatchRun::load_probes() {
     begin.push_back(places);
     places += capacity.back();
     if (bin.back() < 0) continue;
-    auto& slot = of_bin[i / probes * static_cast<std::size_t>(p.grid.count) + static_cast<std::size_t>(bin.back())];
+    auto& slot = of_bin[i / probes * p.grid.count + bin.back()];
     if (slot == 0) slot = static_cast<std::uint16_t>(i % probes + 1);
   }
   p.of_bin = to_device(space_, "Asymptop::measure::of_bin", of_bin, rows);
@@ -145,14 +145,13 @@ Task<void> BatchRun::load_probes() {
   p.above = Tensor3<Space, std::int64_t>("Asymptop::measure::probe_above", rows, probes, 3);
   p.fill = Matrix<Space, int>("Asymptop::measure::probe_fill", rows, probes);
   earlier_inside_ = {};
-  p.collected = Vector<Space, float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::measure::collected"),
-                                     static_cast<std::size_t>(places));
+  p.collected = Vector<Space, float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::measure::collected"), places);
   phases_.stop(Phase::evaluate);
 }
 
 Task<void> BatchRun::take_sums() {
   auto& checks = checks_;
-  auto const d = static_cast<std::size_t>(group_.d), segments = axes_.k.size() + 1;
+  std::size_t const d = group_.d, segments = axes_.k.size() + 1;
   for (std::size_t law = 0; law < work_.sums.size(); ++law) {
     auto const width = segments * (d + 1);
     auto summing = add_up(work_.sums[law], width);
@@ -243,8 +242,8 @@ Task<void> BatchRun::take_answers() {
       answer.inside = numbers[3];
       std::size_t const law = probe.law;
       if (probe.kind == Probe::Kind::rank) {
-        settle_rank(probe, answer, row.grid_only, row.evaluation.laws, axes_, static_cast<double>(row.score_max));
-      } else if (!settle(probe, answer, row.grid_only, row.evaluation.laws[law], axes_.sigma[law], static_cast<double>(row.score_max))) {
+        settle_rank(probe, answer, row.grid_only, row.evaluation.laws, axes_, row.score_max);
+      } else if (!settle(probe, answer, row.grid_only, row.evaluation.laws[law], axes_.sigma[law], row.score_max)) {
         still_open.push_back(probe);
       }
     }

@@ -46,7 +46,7 @@ BatchPipeline::BatchPipeline(StudySetup const& setup, GroupPlan const& group, st
       queries_(std::move(queries)),
       progress_(progress),
       phases_(progress.phases()),
-      batches_(static_cast<std::size_t>((setup.config->rows + group.rows_per_batch - 1) / group.rows_per_batch)) {
+      batches_((setup.config->rows + group.rows_per_batch - 1) / group.rows_per_batch) {
   phases_.set_between_steps([this] { advance_messages(false); });
 }
 
@@ -86,7 +86,7 @@ void BatchPipeline::finish_batch() {
 }
 
 std::size_t BatchPipeline::begin_of(std::size_t batch) const {
-  return std::min(batch * static_cast<std::size_t>(group_.rows_per_batch), static_cast<std::size_t>(setup_.config->rows));
+  return std::min(batch * group_.rows_per_batch, static_cast<std::size_t>(setup_.config->rows));
 }
 
 QueryRows BatchPipeline::queries_of(std::size_t batch) const {
@@ -97,8 +97,7 @@ QueryRows BatchPipeline::queries_of(std::size_t batch) const {
 void BatchPipeline::ask_for_queries() {
   incoming_.reset();
   if (started_ == next_break_) return;
-  incoming_ = broadcast_queries(setup_.channels->queries, queries_of(started_), begin_of(started_ + 1) - begin_of(started_),
-                                static_cast<std::size_t>(group_.d));
+  incoming_ = broadcast_queries(setup_.channels->queries, queries_of(started_), begin_of(started_ + 1) - begin_of(started_), group_.d);
 }
 
 void BatchPipeline::start() {
@@ -111,8 +110,8 @@ void BatchPipeline::start() {
   // One batch at a time where passes may be left; and what an earlier run left is of the first.
   bool const known = started_ == known_ + 1 || (progress_.breaks() && group_.parts_per_pass > 1);
   auto* const partial = known ? &progress_.partial().batch : nullptr;
-  auto& batch = in_flight_.emplace_back(InFlightBatch{
-      queries, BatchRun(setup_, comm, group_, draw_, shard, queries, static_cast<std::int64_t>(first), progress_, partial), std::nullopt});
+  auto& batch = in_flight_.emplace_back(
+      InFlightBatch{queries, BatchRun(setup_, comm, group_, draw_, shard, queries, first, progress_, partial), std::nullopt});
   batch.task = run_batch(batch.batch, comm);
 }
 

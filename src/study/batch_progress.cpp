@@ -30,7 +30,7 @@ template <class Take>
 void for_each_head(std::vector<std::int64_t> const& integers, std::vector<float> const& scores, Take const& take) {
   auto score = scores.begin();
   for (auto next = integers.begin(); next != integers.end();) {
-    CandidateList head(static_cast<std::size_t>(*next++));
+    CandidateList head(*next++);
     for (auto& candidate : head) candidate = {*score++, *next++};
     take(std::move(head));
   }
@@ -58,8 +58,7 @@ Task<void> BatchRun::join_earlier_heads(std::vector<int> const& rows, std::vecto
   std::vector<std::vector<std::int64_t>> integers(comm_.size());
   std::vector<std::vector<float>> scores(integers.size());
   auto const& first = partial().first;
-  if (comm_.is_root() && (first.heads.size() != queries_.rows() ||
-                          first.moments.size() != queries_.rows() * static_cast<std::size_t>(batch_.grid().count) * 3))
+  if (comm_.is_root() && (first.heads.size() != queries_.rows() || first.moments.size() != queries_.rows() * batch_.grid().count * 3))
     throw RunError(wrong_size);
   for (std::size_t i = 0; i < rows.size() && comm_.is_root(); ++i) {
     HeadsMessage message;
@@ -101,7 +100,7 @@ Task<void> BatchRun::keep_rows(std::vector<int> const& rows, std::vector<Candida
   auto const all_moments = co_await sending_moments;
   if (!comm_.is_root()) co_return;
   auto& first = partial().first;
-  auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3;
+  std::size_t const bins = std::int64_t{batch_.grid().count} * 3;
   first.heads.resize(queries_.rows());
   first.moments.resize(queries_.rows() * bins);
   // Owners are ascending, as the ranks are.
@@ -112,7 +111,7 @@ Task<void> BatchRun::keep_rows(std::vector<int> const& rows, std::vector<Candida
       std::size_t const row = rows[next++];
       first.heads[row] = std::move(head);
       std::copy_n(from, bins, first.moments.begin() + (row * bins));
-      from += static_cast<std::ptrdiff_t>(bins);
+      from += bins;
     });
   }
 }

@@ -51,9 +51,9 @@ std::vector<double> BatchRun::thresholds_of(int row) const {
 }
 
 Task<void> BatchRun::profile_and_merge() {
-  auto const wanted = static_cast<GlobalIndex>(group_.held) + 1;
+  auto const wanted = group_.held + 1;
   std::size_t const keep = std::min(wanted, group_.n);
-  int const local_keep = static_cast<int>(std::clamp<GlobalIndex>(shard_.size(), 1, static_cast<GlobalIndex>(keep)));
+  int const local_keep = static_cast<int>(std::clamp<GlobalIndex>(shard_.size(), 1, keep));
   auto& first = partial().first;
   for (bool complete = false; !complete && !progress_.stopped();) {
     co_await turn_;
@@ -79,7 +79,7 @@ Task<void> BatchRun::merge(ShardRows const& state, std::size_t keep, bool comple
   bool const seen_before = !first.seen.empty();
   std::vector<GlobalIndex> shard_begin;
   for (int r = 0; r < comm_.size(); ++r) shard_begin.push_back(key_shard(group_.n, setup_.config->block, r, comm_.size()).begin);
-  auto const bins = static_cast<std::size_t>(batch_.grid().count) * 3, ranks = static_cast<std::size_t>(comm_.size());
+  std::size_t const bins = std::int64_t{batch_.grid().count} * 3, ranks = comm_.size();
   for (auto const& rows : merge_groups(batch_.rows(), comm_.size(), merge_memory(group_.merge, comm_.size(), keep) + 16 * bins * ranks)) {
     auto const owner = row_owners(rows, batch_.rows(), comm_.size());
     auto merging = merge_top_k(comm_, group_.merge, sorted_lists(state.head, rows), owner, shard_begin, keep);
@@ -94,7 +94,7 @@ Task<void> BatchRun::merge(ShardRows const& state, std::size_t keep, bool comple
       profile.insert(profile.end(), row_moments, row_moments + bins);
       if (!seen_before || !comm_.is_root()) continue;
       auto* const to = &profile[profile.size() - bins];
-      for (std::size_t i = 0; i < bins; ++i) to[i] += first.moments[static_cast<std::size_t>(row) * bins + i];
+      for (std::size_t i = 0; i < bins; ++i) to[i] += first.moments[row * bins + i];
     }
     auto summing = merge_profile(comm_, std::move(profile), owner, bins);
     auto const merged = co_await summing;
@@ -146,7 +146,7 @@ Task<bool> BatchRun::open_anywhere() {
   phases_.stop(Phase::evaluate);
   auto reducing = all_reduce(comm_, std::move(most), MPI_MAX);
   auto const of_any = co_await reducing;
-  probes_per_row_ = static_cast<std::size_t>(of_any[0]);
+  probes_per_row_ = of_any[0];
   co_return probes_per_row_ > 0;
 }
 
@@ -154,19 +154,19 @@ void BatchRun::check_winners(OwnedRow const& row) {
   if constexpr (is_host_space<Space>) {
     // A file's rows are expensive to read one by one.
     if (setup_.file != nullptr && std::find(audited_.begin(), audited_.end(), row.row) == audited_.end()) return;
-    auto const d = static_cast<std::size_t>(group_.d), winners = row.boundaries.size();
-    float const* q = &queries_.q[static_cast<std::size_t>(row.row) * d];
+    std::size_t const d = group_.d, winners = row.boundaries.size();
+    float const* q = &queries_.q[row.row * d];
     std::vector<float> key(d);
-    for (auto const at : {std::size_t{0}, static_cast<std::size_t>(draw_) % winners, winners - 1}) {
+    for (auto const at : {std::size_t{0}, draw_ % winners, winners - 1}) {
       tensors_.key_of_row(row.boundaries[at].index, key.data());
       double score = 0.0, q_square = 0.0, key_square = 0.0;
       for (std::size_t c = 0; c < d; ++c) {
-        double const a = static_cast<double>(q[c]), b = static_cast<double>(key[c]);
+        double const a = q[c], b = key[c];
         score += a * b;
         q_square += a * a;
         key_square += b * b;
       }
-      double const scale = std::sqrt(q_square * key_square), error = std::fabs(score - static_cast<double>(row.boundaries[at].score));
+      double const scale = std::sqrt(q_square * key_square), error = std::fabs(score - row.boundaries[at].score);
       for (auto& check : checks_) check.note(Check::audit_scores, error == 0.0 ? 0.0 : error / scale);
     }
   }

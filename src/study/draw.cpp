@@ -21,8 +21,7 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
   for (std::size_t i = 0; i < queries.rows(); ++i) {
     bool const known = setup.file == nullptr;
     auto const row = data.real("sigma_i").size();
-    data.real("sigma_i").push_back(known ? group.cases[law].sigma * static_cast<double>(queries.sigma_unit[i])
-                                         : data.real("logit_std")[row]);
+    data.real("sigma_i").push_back(known ? group.cases[law].sigma * queries.sigma_unit[i] : data.real("logit_std")[row]);
   }
   auto &seen = data.count("row_n"), &positions = data.count("row_position");
   seen.insert(seen.end(), queries.visible.begin(), queries.visible.end());
@@ -79,10 +78,9 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
 double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
   Space const space;
   auto const tiles = tile_sizes(space, config.block);
-  auto const d = static_cast<std::size_t>(group.d), rows = static_cast<std::size_t>(group.rows_per_batch);
+  std::size_t const d = group.d, rows = group.rows_per_batch;
   Matrix<Space, float> queries("Asymptop::measure::queries", rows, d),
-      keys("Asymptop::measure::keys", static_cast<std::size_t>(tiles.pass), d),
-      scores("Asymptop::measure::scores", rows, static_cast<std::size_t>(tiles.pass));
+      keys("Asymptop::measure::keys", static_cast<std::size_t>(tiles.pass), d), scores("Asymptop::measure::scores", rows, tiles.pass);
   Kokkos::deep_copy(queries, 1.0f);
   Kokkos::deep_copy(keys, 1.0f);
   double const flops = 2.0 * static_cast<double>(rows * d) * tiles.pass;

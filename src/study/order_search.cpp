@@ -62,7 +62,7 @@ void look_closer(Search& search, double epsilon, std::int64_t const* sums, int p
     search.question.wanted = bin;
   } else if (grid.tie >= 0) {
     // Finer bins of entries; the first of them is bin 1.
-    grid.first_entry += static_cast<double>(bin - 1) / grid.per_entry;
+    grid.first_entry += (bin - 1) / grid.per_entry;
     grid.per_entry *= OrderGrid::bins - 2;
   } else if (bin == OrderGrid::bins - 1) {
     grid.per_unit /= 64.0;
@@ -80,9 +80,8 @@ std::int64_t as_bits(double number) { return std::bit_cast<std::int64_t>(number)
 
 void pack_question(OrderQuestion const& question, std::vector<std::int64_t>& message) {
   auto const& grid = question.grid;
-  message.insert(message.end(),
-                 {question.row, question.selector, question.law, as_bits(static_cast<double>(question.top)), as_bits(grid.low),
-                  as_bits(grid.per_unit), grid.tie, as_bits(grid.first_entry), as_bits(grid.per_entry), question.wanted});
+  message.insert(message.end(), {question.row, question.selector, question.law, as_bits(question.top), as_bits(grid.low),
+                                 as_bits(grid.per_unit), grid.tie, as_bits(grid.first_entry), as_bits(grid.per_entry), question.wanted});
 }
 constexpr std::size_t packed_question = 10;
 
@@ -152,7 +151,7 @@ Task<Heard> send_home(Communicator const& comm, OrderAnswers answers, std::vecto
   auto const summed = co_await summing;
   auto sending = all_to_all(comm, std::move(lists));
   auto const received = co_await sending;
-  auto const mine = static_cast<std::size_t>(counts[comm.rank()]);
+  std::size_t const mine = counts[comm.rank()];
   Heard heard{std::vector<std::vector<std::int64_t>>(mine), std::vector<std::vector<OrderEntry>>(mine)};
   auto sum = summed.begin();
   for (std::size_t i = 0; i < mine; ++i) {
@@ -202,18 +201,18 @@ Task<std::vector<std::int64_t>> settle_k_epsilon(SelectionBatch const& batch, En
       auto const at = own.of_search[i];
       double const epsilon = batch.axes.epsilon[search.item];
       if (question.wanted >= 0) {
-        auto& metrics = rows[search.row].selected[static_cast<std::size_t>(question.selector)][static_cast<std::size_t>(question.law)];
+        auto& metrics = rows[search.row].selected[question.selector][question.law];
         metrics.count("k_epsilon")[search.item] = keys_kept(search, epsilon, heard.entries[at]);
         continue;
       }
-      look_closer(search, epsilon, heard.sums[at].data(), selectors[static_cast<std::size_t>(question.selector)]->page());
+      look_closer(search, epsilon, heard.sums[at].data(), selectors[question.selector]->page());
       still_open.push_back(search);
     }
     open = std::move(still_open);
     batch.phases.stop(Phase::evaluate);
   }
   std::vector<std::int64_t> left(selectors.size(), 0);
-  for (auto const& search : open) ++left[static_cast<std::size_t>(search.question.selector)];
+  for (auto const& search : open) ++left[search.question.selector];
   co_return std::move(left);
 }
 

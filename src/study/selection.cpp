@@ -22,7 +22,7 @@ Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Ran
   Calibration calibration{static_cast<int>(group.d), {}};
   if constexpr (is_host_space<RunSpace>) {
     auto const count = std::min(calibration_keys, group.n);
-    std::vector<float> key(static_cast<std::size_t>(group.d));
+    std::vector<float> key(group.d);
     for (GlobalIndex i = 0; i < count; ++i) {
       auto const at = group.n / count * i + group.n % count * i / count;
       if (at < shard.begin || at >= shard.end) continue;
@@ -38,7 +38,7 @@ Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Ran
 }  // namespace
 
 DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, std::int64_t draw)
-    : stream_(tensor_stream(setup.config->seed, static_cast<std::uint64_t>(draw), group.n, group.d, Tensor::selection)) {
+    : stream_(tensor_stream(setup.config->seed, draw, group.n, group.d, Tensor::selection)) {
   Calibration calibration;
   for (auto const& choice : case_axes(group).selectors) {
     selectors_.push_back(make_selector(choice, static_cast<int>(group.d)));
@@ -53,7 +53,7 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
 }
 
 std::uint64_t DrawSelectors::name_of(std::int64_t row) const {
-  return (std::uint64_t{stream_.key0} << 32 | stream_.key1) + static_cast<std::uint64_t>(row) * 0xd1342543de82ef95ull;
+  return (std::uint64_t{stream_.key0} << 32 | stream_.key1) + row * 0xd1342543de82ef95ull;
 }
 
 namespace {
@@ -115,7 +115,7 @@ class Selection {
     auto order = selector_.order({row.visible, all_.name_of(batch_.first_row + row.row), row.head}, wanted());
     for (auto& first : order) first /= page_;
     expand(row, order);
-    double const top = static_cast<double>(row.score_max), last = static_cast<double>(row.head.back().score);
+    double const top = row.score_max, last = row.head.back().score;
     if (selector_.by_largest_score()) {
       note_range(top, last);
     } else {
@@ -138,14 +138,13 @@ class Selection {
       begins.push_back(key_shard(batch_.group.n, batch_.setup.config->block, r, comm.size()).begin / page_);
     int const all = static_cast<int>(batch_.queries.rows());
     auto own = rows_.begin();
-    for (auto const& group :
-         merge_groups(all, comm.size(), merge_memory(batch_.group.merge, comm.size(), static_cast<std::size_t>(keep)))) {
+    for (auto const& group : merge_groups(all, comm.size(), merge_memory(batch_.group.merge, comm.size(), keep))) {
       auto const owners = row_owners(group, all, comm.size());
-      auto merging = merge_top_k(comm, batch_.group.merge, sorted_lists(heads, group), owners, begins, static_cast<std::size_t>(keep));
+      auto merging = merge_top_k(comm, batch_.group.merge, sorted_lists(heads, group), owners, begins, keep);
       for (auto const& list : co_await merging) {
         std::vector<std::int64_t> by_priority;
         for (auto const& candidate : list) by_priority.push_back(candidate.index);
-        note_range(static_cast<double>(list.front().score), static_cast<double>(list.back().score));
+        note_range(list.front().score, list.back().score);
         expand(*own, with_forced(forced, own->visible, page_, by_priority, wanted()));
         ++own;
       }
@@ -168,7 +167,7 @@ class Selection {
       for (std::int64_t place = 0; place < std::ssize(keys) && budget < counts.size(); ++place) {
         while (budget < counts.size() && counts[budget] <= place) ++budget;
         if (budget == counts.size()) break;
-        auto const key = keys[static_cast<std::size_t>(place)];
+        auto const key = keys[place];
         auto& to = kept[holder_of(key)];
         to.insert(to.end(), {rows_[i].row, key, static_cast<std::int64_t>(budget)});
       }
@@ -199,9 +198,8 @@ class Selection {
         auto const from = i * of_row + law * outputs.budgets * outputs.width;
         for (std::size_t j = 0; j < outputs.budgets * outputs.width; ++j)
           values.push_back(static_cast<double>(sums[from + j]) / (j % outputs.width == d ? factor.weight : factor.value));
-        auto const own = references.begin() + static_cast<std::ptrdiff_t>(i * outputs.budgets);
-        selected_output_errors(rows_[i], law, axes.sigma[law], values, {own, own + static_cast<std::ptrdiff_t>(outputs.budgets)},
-                               rows_[i].selected.back()[law]);
+        auto const own = references.begin() + i * outputs.budgets;
+        selected_output_errors(rows_[i], law, axes.sigma[law], values, {own, own + outputs.budgets}, rows_[i].selected.back()[law]);
       }
     }
     batch_.phases.stop(Phase::evaluate);
@@ -242,7 +240,7 @@ class Selection {
     std::vector<std::vector<float>> answers(ranks);
     auto next = scores.begin();
     for (std::size_t r = 0; r < ranks; ++r) {
-      auto const end = next + static_cast<std::ptrdiff_t>(questions[r].size() / 2);
+      auto const end = next + questions[r].size() / 2;
       answers[r].assign(next, end);
       next = end;
     }

@@ -239,7 +239,7 @@ MUTATIONS = (
     Mutation(
         "lost part", "the profile of what a draw's pass saw before a break is not added",
         "src/study/batch_run.cpp",
-        "to[i] += first.moments[static_cast<std::size_t>(row) * bins + i];\n",
+        "to[i] += first.moments[row * bins + i];\n",
         "to[i] += 0 * first.moments[static_cast<std::size_t>(row) * bins + i];\n",
         (STUDY_LEFT,),
     ),

@@ -19,7 +19,7 @@ namespace {
 
 std::vector<std::int64_t> count_up(std::size_t length) {
   std::vector<std::int64_t> values(length);
-  for (std::size_t i = 0; i < length; ++i) values[i] = static_cast<std::int64_t>(i);
+  for (std::size_t i = 0; i < length; ++i) values[i] = i;
   return values;
 }
 
@@ -43,7 +43,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
   to.number("scale", c.group->scale);
   to.integer("draws", c.draws());
   to.integer("rows", config.rows);
-  to.integer("seed", static_cast<std::int64_t>(config.seed));
+  to.integer("seed", config.seed);
   to.integer("block", config.block);
   to.text("input", c.input);
   to.integer("head", c.group->head);
@@ -70,8 +70,8 @@ void write_attributes(hid_t group, StudyCase const& c) {
 
 void write_scales(hid_t group, StudyCase const& c) {
   auto const& config = *c.config;
-  h5::write_scale(group, "draw", count_up(static_cast<std::size_t>(c.draws())), "1", "independent draw of keys and queries");
-  h5::write_scale(group, "row", count_up(static_cast<std::size_t>(config.rows)), "1", "query row within a draw");
+  h5::write_scale(group, "draw", count_up(c.draws()), "1", "independent draw of keys and queries");
+  h5::write_scale(group, "row", count_up(config.rows), "1", "query row within a draw");
   h5::write_scale(group, "k", c.group->k, "keys", "keys kept by top-k attention");
   h5::write_scale(group, "epsilon", config.epsilon, "1", "tail mass allowed in k_epsilon");
   h5::write_scale(group, "threshold", law_texts(config.count_above), "threshold on p of count_p_above, as given");

@@ -45,7 +45,7 @@ void put_heads(hid_t file, PartialHeads const& first) {
     lengths.push_back(std::ssize(head));
     for (auto const& candidate : head) {
       indices.push_back(candidate.index);
-      scores.push_back(static_cast<double>(candidate.score));
+      scores.push_back(candidate.score);
     }
   }
   put_seen(group, first.seen);
@@ -89,7 +89,7 @@ PartialHeads heads_of(hid_t file) {
   auto const scores = numbers(group, "scores");
   std::size_t next = 0;
   for (auto const length : lengths) {
-    auto const end = next + static_cast<std::size_t>(length);
+    auto const end = next + length;
     if (length < 0 || end > indices.size() || end > scores.size()) throw RunError("its candidates are fewer than it says");
     auto& head = first.heads.emplace_back();
     for (; next < end; ++next) head.push_back({static_cast<float>(scores[next]), indices[next]});
@@ -123,9 +123,9 @@ PartialDraw load(hid_t file, StudyCase const& any) {
   if (batches < 0 || (batches - 1) * of_batch >= rows) throw RunError("it has another number of batches");
   for (std::int64_t batch = 0; batch < batches; ++batch) {
     auto& laws_of_batch = partial.finished.emplace_back();
-    auto const of_this = static_cast<std::size_t>(std::min(of_batch, rows - batch * of_batch));
+    std::size_t const of_this = std::min(of_batch, rows - batch * of_batch);
     for (std::size_t law = 0; law < laws; ++law) {
-      laws_of_batch.push_back(numbers(file, name_of_rows(static_cast<std::size_t>(batch), law).c_str()));
+      laws_of_batch.push_back(numbers(file, name_of_rows(batch, law).c_str()));
       if (laws_of_batch.back().size() != of_this * numbers_per_row(field_axes(*any.group, *any.config, any.group->cases[law])))
         throw RunError("its rows are of another size");
     }
@@ -155,7 +155,7 @@ void write_draw(std::string const& output, Provenance const& provenance, StudyCa
     h5::write_attribute(file, "id", all_ids(*any.group));
     h5::write_attribute(file, "path", std::string(any.path()));
     h5::write_attribute(file, "k_held", any.group->held);
-    h5::write_attribute(file, "rows_per_batch", static_cast<std::int64_t>(any.group->rows_per_batch));
+    h5::write_attribute(file, "rows_per_batch", std::int64_t{any.group->rows_per_batch});
     h5::write_attribute(file, "draw", partial.draw);
     h5::write_attribute(file, "batches", std::ssize(partial.finished));
     h5::write_attribute(file, "seconds_total", seconds_total);

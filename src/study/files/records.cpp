@@ -40,7 +40,7 @@ std::vector<Record> records_of(StudyCase const& c) {
   }
   for (auto const epsilon : c.config->epsilon) of_epsilon.push_back({shortest(epsilon), "", of_epsilon.size()});
   for (auto const& law : c.config->count_above) of_threshold.push_back({parameter_text(law.text()), "", of_threshold.size()});
-  return field_records(c.data, c.axes(), static_cast<std::size_t>(c.draws()), of_k, of_epsilon, of_threshold);
+  return field_records(c.data, c.axes(), c.draws(), of_k, of_epsilon, of_threshold);
 }
 
 std::vector<std::string> record_lines(StudyCase const& c) {

@@ -112,7 +112,7 @@ double load_case(hid_t file, hid_t group, StudyCase& c) {
     for (auto const length : expected) size *= length;
     if (values.size() != size) throw RunError(name + " is of another type");
   };
-  auto const draws = static_cast<hsize_t>(h5::read_int_attribute(group, "draws")), rows = static_cast<hsize_t>(c.config->rows);
+  hsize_t const draws = h5::read_int_attribute(group, "draws"), rows = c.config->rows;
   auto const columns = columns_of(group, c);
   c.data.each(c.axes(), [&](RowField const& field, auto& values) {
     auto const& along = columns.at(name_of(field.axis));

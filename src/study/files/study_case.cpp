@@ -7,7 +7,7 @@
 namespace asymptop {
 
 void StudyCase::keep_draws(std::int64_t count) {
-  auto const had = static_cast<std::size_t>(draws()), kept = static_cast<std::size_t>(count);
+  std::size_t const had = draws(), kept = count;
   if (had == 0) return;
   data.each(axes(), [&](RowField const&, auto& values) { values.resize(values.size() / had * kept); });
   phase_seconds.resize(kept);

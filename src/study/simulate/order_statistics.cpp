@@ -67,9 +67,7 @@ DrawnRanks drawn_ranks(std::int64_t n, std::vector<std::int64_t> const& k, Resol
     }
   }
   if (n - ranks.rank.back() < resolution.smallest_block) fill_to(n);
-  for (auto const value : k)
-    ranks.place_of_k.push_back(
-        static_cast<std::size_t>(std::lower_bound(ranks.rank.begin(), ranks.rank.end(), value) - ranks.rank.begin()));
+  for (auto const value : k) ranks.place_of_k.push_back(std::lower_bound(ranks.rank.begin(), ranks.rank.end(), value) - ranks.rank.begin());
   return ranks;
 }
 

@@ -96,7 +96,7 @@ BlockProfile profile_of_block(OrderStatistics const& row, std::size_t i, double 
 /// The first place whose tail is at most the target; the number of places when none is.
 std::size_t place_within(RowSums const& sums, double target) {
   auto const first = sums.dropped1.begin() + 1;
-  return static_cast<std::size_t>(std::partition_point(first, sums.dropped1.end(), [&](double tail) { return tail > target; }) - first);
+  return std::partition_point(first, sums.dropped1.end(), [&](double tail) { return tail > target; }) - first;
 }
 
 std::int64_t k_epsilon(OrderStatistics const& row, DrawnRanks const& ranks, RowSums const& sums, double sigma, double target) {
