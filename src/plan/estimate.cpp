@@ -33,7 +33,8 @@ double message_seconds(GroupPlan const& group, RunConfig const& config, Network 
 
 /// Seconds of a core, at the row's owner, that follow the passes over the keys: bins and held candidates become errors, for every law.
 double row_seconds(GroupPlan const& group, RunConfig const& config) {
-  double const laws = static_cast<double>(case_axes(group).sigma.size()), held = static_cast<double>(group.held), d = static_cast<double>(group.d);
+  double const laws = static_cast<double>(case_axes(group).sigma.size()), held = static_cast<double>(group.held),
+               d = static_cast<double>(group.d);
   double const output = config.output_error ? seconds_to_fetch + laws * d * seconds_per_value : 0.0;
   return laws * (seconds_per_law + profile_width * group.bins_per_unit * seconds_per_bin) +
          held * (seconds_to_sort + laws * seconds_per_error + output);
@@ -50,16 +51,20 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
   double const draws = static_cast<double>(config.draws), laws = static_cast<double>(case_axes(group).sigma.size());
   double const block = static_cast<double>(config.block), keys = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block);
   double const batches = std::ceil(m / group.rows_per_batch), passes = 2.0;
-    double const tensors = keys * d * (cost_of_input(group.input) + (config.output_error ? 1.0 : 0.0));
+  double const products = draws * m * keys * (passes + (config.output_error ? laws : 0.0));
+  double const tensors = keys * d * (cost_of_input(group.input) + (config.output_error ? 1.0 : 0.0));
   double const input = config.input.empty() ? draws * tensors * (group.resident ? 1.0 : passes * batches) / normals_per_second
                                             : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
-  // Two walks along each whole order, and the scores of one beside those of the oracle.
-  double const selectors = static_cast<double>(case_axes(group).selectors.size()), orders = selectors > 0.0 ? 1.0 + 3.0 * selectors : 0.0;
+  // Selectors: two or three walks along each whole order, in each the entries, and for every row and law the place and mass of a key.
+  constexpr double walks = 2.5, seconds_per_place = 6e-9, seconds_per_column = 2e-9;
+  double const selectors = static_cast<double>(case_axes(group).selectors.size()),
+               orders = draws * keys * selectors * walks * (m * laws * seconds_per_place + batches * d * seconds_per_column);
   constexpr double seconds_per_batch = 0.002;  // allocations: what small n cost
   // Of batches that are in flight together only the last one's messages hide behind nothing. Ranks of one host move them themselves.
   double const exposed = group.batches_in_flight > 1 && machine.ranks > machine.ranks_on_node ? 1.0 : batches;
   return draws * (batches * seconds_per_batch + exposed * message_seconds(group, config, machine.network, ranks)) +
-         (input + (passes + orders + (config.output_error ? laws : 0.0)) * draws * m * keys * (2.0 * d / flops_per_second + 1.0 / scores_per_second) + draws * m * row_seconds(group, config) / ranks) /
+         (input + products * (2.0 * d / flops_per_second + 1.0 / scores_per_second) + draws * m * row_seconds(group, config) / ranks +
+          orders) /
              machine.threads;
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..criteria.cheapest import keys_for
 from ..fits.quantities import K_EPSILON
@@ -172,7 +172,9 @@ def _against(groups: Sequence[SelectorGroup], name: str, title: str, caption: st
         log_y([place], _FLOOR)
         if by_bytes:
             place.set_xscale("log")
+            place.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
             place.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_words(value)))
+            place.xaxis.set_minor_formatter(NullFormatter())
             if telling:
                 place.set_xlim(min(telling) / 1.3, max(telling) * 1.3)
         else:
