@@ -18,6 +18,7 @@ BENCH_EXACT = (1, BENCH + "--kernel exact-attention --path fused")
 STUDY_LEFT = (2, STUDY + "auto --checkpoint-minutes 0")
 ATTEND = (2, "attend --kernel exact-attention --n 6000 --d 16 --mask causal --block 256 --threads 1")
 STUDY_SMALL_K = (1, "study --n 100000 --d 32 --sigma 1 --k 8 --rows 16 --draws 1 --threads 1")
+STUDY_FORCED = (2, STUDY + "auto --selectors quantised:int8:sinks=4 --epsilon 0.9")
 BENCH_GATHERED = (1, BENCH + "--kernel top-k-attention --path fused --keys streamed")
 
 PRECISION = (
@@ -256,5 +257,20 @@ MUTATIONS = (
         "  seen = joined_runs(std::move(seen));\n",
         "  seen = joined_runs(std::move(seen));\n  seen.front().begin += 1024;\n",
         (STUDY_LEFT,),
+    ),
+    Mutation(
+        "kept twice", "keys that a selector is forced to keep are kept once more by their priority",
+        "kernels/select/selector.hpp",
+        "    if (entry >= first && entry < recent) order.push_back(entry);\n",
+        "    if (entry < recent) order.push_back(entry);\n",
+        (STUDY_FORCED,),
+    ),
+    Mutation(
+        "permutation with holes", "random keys: a round of the network that cannot be undone",
+        "kernels/select/random_order.hpp",
+        "        low ^= of_round(high, keys_[round + 1]) & low_mask();\n",
+        "        low |= of_round(high, keys_[round + 1]) & low_mask();\n",
+        (),
+        ("test_selectors",),
     ),
 )
