@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 
 #include "selector.hpp"
 
@@ -22,7 +23,7 @@ class KeyNormProjection final : public BlindProjection {
   void entry(float const* keys, int /*count*/, int d, float* out) const override {
     float square = 0.0f;
     for (int c = 0; c < d; ++c) square = std::fma(keys[c], keys[c], square);
-    *out = -square;
+    *out = -std::min(square, std::numeric_limits<float>::max());  // the heads of a pass take finite priorities
   }
 };
 

@@ -78,7 +78,8 @@ inline std::int64_t entries_of(std::int64_t visible, int page) { return (visible
 /// Whole entries that a budget of k keys pays for; one at least.
 inline std::int64_t entries_of_budget(std::int64_t k, int page) { return std::max<std::int64_t>(1, k / page); }
 
-/// The forced entries of a row, then the others as `by_priority` has them; at most `wanted`.
+/// The forced entries of a row, the first ones forwards and the recent ones backwards, then the others as `by_priority` has them; at most
+/// `wanted`.
 inline std::vector<std::int64_t> with_forced(ForcedKeys const& forced, std::int64_t visible, int page,
                                              std::vector<std::int64_t> const& by_priority, std::int64_t wanted) {
   auto const all = entries_of(visible, page);
@@ -86,7 +87,7 @@ inline std::vector<std::int64_t> with_forced(ForcedKeys const& forced, std::int6
              recent = forced.recent > 0 ? std::max(first, (visible - std::min(visible, forced.recent)) / page) : all;
   std::vector<std::int64_t> order;
   for (std::int64_t entry = 0; entry < first; ++entry) order.push_back(entry);
-  for (std::int64_t entry = recent; entry < all; ++entry) order.push_back(entry);
+  for (std::int64_t entry = all; entry-- > recent;) order.push_back(entry);
   for (auto const entry : by_priority) {
     if (entry >= first && entry < recent) order.push_back(entry);
   }

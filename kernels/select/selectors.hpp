@@ -39,7 +39,7 @@ inline int channels_of(std::string const& text, int d) {
   std::string const number = share ? text.substr(2) : text;
   long const value = text == "d" ? d : std::strtol(number.c_str(), &end, 10);
   bool const whole = text == "d" || (!number.empty() && *end == '\0' && number[0] >= '0' && number[0] <= '9');
-  if (!whole || value < 1 || (!share && value > 4096)) throw std::invalid_argument("is no number of channels: 1 to d, d/4, d");
+  if (!whole || value < 1 || (!share && value > 4096)) throw std::invalid_argument("is no number of channels: 1 to d, d/8, d");
   if (!share && value > d) throw std::invalid_argument("is over d = " + std::to_string(d));
   return std::max(1, share ? static_cast<int>(d / value) : static_cast<int>(value));
 }
@@ -107,7 +107,7 @@ auto value_of(SelectorValues const& values, char const* key, Read const& read) {
   try {
     return read(text);
   } catch (std::invalid_argument const& wrong) {
-    throw std::invalid_argument(std::string(key) + "=" + text + " " + wrong.what());
+    throw std::invalid_argument(std::string(key) + "=" + text + ", which " + wrong.what());
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <set>
 #include <stdexcept>
 
 #include "config/errors.hpp"
@@ -25,11 +26,14 @@ SelectorKind const& kind_of(std::string const& option, std::string const& text, 
 }
 
 /// `KEY=VALUE`, or a value by itself for a selector's first parameter.
-void take_parameter(std::string const& option, std::string const& item, std::string const& part, SelectorChoice& choice) {
+void take_parameter(std::string const& option, std::string const& item, std::string const& part, SelectorChoice& choice,
+                    std::set<std::string>& given) {
   auto const equals = part.find('=');
   auto const& parameters = choice.kind->parameters;
-  if (equals == std::string::npos && !parameters.empty()) {
-    choice.values[parameters.front().key] = part;
+  auto const key = equals == std::string::npos && !part.empty() && !parameters.empty() ? parameters.front().key : part.substr(0, equals);
+  if (!given.insert(key).second) throw UsageError(option, item, "gives '" + key + "' twice");
+  if (equals == std::string::npos && !part.empty() && !parameters.empty()) {
+    choice.values[key] = part;
     return;
   }
   auto const known = choice.values.find(part.substr(0, equals));
@@ -51,10 +55,11 @@ SelectorChoice parse_selector(std::string const& option, std::string const& item
   auto end = choice.text.find(':');
   choice.kind = &kind_of(option, item, choice.text.substr(0, end));
   for (auto const& parameter : choice.kind->parameters) choice.values[parameter.key] = parameter.fallback;
+  std::set<std::string> given;
   while (end != std::string::npos) {
     auto const begin = end + 1;
     end = choice.text.find(':', begin);
-    take_parameter(option, item, choice.text.substr(begin, end == std::string::npos ? end : end - begin), choice);
+    take_parameter(option, item, choice.text.substr(begin, end == std::string::npos ? end : end - begin), choice, given);
   }
   if (choice.kind->make == nullptr) {
     choice.kind = nullptr;

@@ -1,7 +1,6 @@
 #include "draw/order_walk.hpp"
 
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <optional>
 
@@ -86,9 +85,12 @@ class Standing {
       selector_.places(row.facts, first, static_cast<int>(count), to);
     }
     auto const forced = selector_.forced();
-    constexpr double ahead = -std::numeric_limits<double>::infinity();
-    for (std::int64_t e = 0; e < count && (first + e) * size < forced.first; ++e) to[e] = ahead;
-    for (std::int64_t e = count; forced.recent > 0 && e-- > 0 && (first + e + 1) * size > row.facts.visible - forced.recent;) to[e] = ahead;
+    // Far ahead of all priorities, in the order of with_forced().
+    auto const ahead = [](std::int64_t place) { return -1e300 * (2.0 - std::ldexp(static_cast<double>(place), -50)); };
+    auto const sinks = (forced.first + size - 1) / size, all = entries_of(row.facts.visible, page());
+    for (std::int64_t e = count; forced.recent > 0 && e-- > 0 && (first + e + 1) * size > row.facts.visible - forced.recent;)
+      to[e] = ahead(sinks + all - 1 - (first + e));
+    for (std::int64_t e = 0; e < count && (first + e) * size < forced.first; ++e) to[e] = ahead(first + e);
   }
 
  private:

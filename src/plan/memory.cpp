@@ -43,7 +43,7 @@ double selector_bytes(GroupPlan const& group, Machine const& machine, double row
   double const selectors = static_cast<double>(cases.selectors.size()), laws = static_cast<double>(cases.sigma.size());
   if (selectors == 0.0) return 0.0;
   constexpr double of_order = 2.0 * 4096.0 * 16.0, of_key = 96.0;
-  double const owned = std::ceil(rows / machine.ranks), keep = static_cast<double>(group.held) + 1.0;
+  double const owned = std::ceil(rows / machine.ranks), keep = static_cast<double>(group.kept_best()) + 1.0;
   return owned * (of_key * keep + 24.0 * bins) + rows * (4.0 * step * (1.0 + selectors) + of_order * selectors * laws);
 }
 
@@ -82,7 +82,8 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
 }
 
 double kept_bytes(GroupPlan const& group, RunConfig const& config) {
-  double const rows = group.rows_per_batch, laws = static_cast<double>(case_axes(group).sigma.size()), keep = static_cast<double>(group.held) + 1.0;
+  double const rows = group.rows_per_batch, laws = static_cast<double>(case_axes(group).sigma.size()),
+               keep = static_cast<double>(group.held) + 1.0;
   double const sums = config.output_error ? laws * static_cast<double>(group.k.size() + 1) * static_cast<double>(group.d + 1) : 0.0;
   // Held, on their way, and as the lists that are written: measured, 58 bytes a candidate (n = 2^20, k = n/8, 32 rows).
   return rows * (56.0 * keep + 48.0 * bins_per_row(group, config, static_cast<double>(config.rows)) + 32.0 * sums);

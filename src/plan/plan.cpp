@@ -294,6 +294,8 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64
   }
   group.k = k_axis(group.k_of_law);
   group.held = std::min(config.hold > 0 ? config.hold : most_held, group.k.back());
+  for (auto const& selector : case_axes(group).selectors)
+    group.largest_page = std::max(group.largest_page, make_selector(selector, static_cast<int>(d))->page());
   for (auto const& law : config.count_above) {
     double const threshold = law(n);
     group.threshold.push_back(threshold);

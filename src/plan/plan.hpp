@@ -1,6 +1,7 @@
 // Axes become cases: what will be measured, what is skipped and why, and what it costs.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -55,8 +56,10 @@ struct GroupPlan {
   std::vector<CasePlan> cases;
   std::vector<std::int64_t> k_of_law;  ///< per k law
   bool k_clipped = false;
-  std::vector<std::int64_t> k;    ///< every law's k and a log grid, ascending, from 1
-  std::int64_t held = 0;          ///< largest k that is found by rank; larger ones by counts above thresholds
+  std::vector<std::int64_t> k;  ///< every law's k and a log grid, ascending, from 1
+  std::int64_t held = 0;        ///< largest k that is found by rank; larger ones by counts above thresholds
+  int largest_page = 1;         ///< of its selectors, which keep one at least; their rows hold the best keys up to there
+  std::int64_t kept_best() const { return std::max<std::int64_t>(held, largest_page); }
   std::vector<double> threshold;  ///< --count-above at n
   bool simulated = false;         ///< rows of order statistics, without keys
   bool resident = false;

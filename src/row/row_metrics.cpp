@@ -227,6 +227,13 @@ ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& 
   return total;
 }
 
+BeyondHead beyond_head(std::vector<Candidate> const& head, RowBins const& bins, MetricAxes const& axes, std::int64_t visible) {
+  BeyondHead beyond;
+  if (std::ssize(head) < visible) beyond.bins = tail_bins(head, bins);
+  for (auto const sigma : axes.sigma) beyond.sums.push_back(sum_bins(beyond.bins, bins, sigma, head.front().score));
+  return beyond;
+}
+
 RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bins, MetricAxes const& axes,
                            std::vector<double> const& thresholds, std::int64_t visible) {
   RowEvaluation result;
@@ -238,7 +245,6 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     double const sigma = axes.sigma[law];
     auto const beyond = std::ssize(head) == visible ? ExponentialSums{} : sum_bins(tail, bins, sigma, top);
     auto const all = sum_bins(bins.bins, bins, sigma, top);
-    result.beyond.push_back(beyond);
     auto const y = [&](std::size_t i) { return sigma * (head[i].score - top); };
     auto const sums = sums_along(
         head.size(), [&](std::size_t i) { return std::exp(y(i)); },
@@ -263,7 +269,6 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     result.identity_kl.push_back(static_cast<std::int64_t>(k) < visible ? identity_kl_residual(metrics, sums, k) : 0.0);
   }
   open_ranks(result, bins, axes, top, visible);
-  if (std::ssize(head) < visible) result.beyond_bins = tail;
   return result;
 }
 

@@ -74,13 +74,18 @@ ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& 
 struct RowEvaluation {
   std::vector<RowMetrics> laws;
   std::vector<Probe> open;
-  std::vector<double> sum_p;            ///< per law: |head + tail - all bins| / all bins
-  std::vector<double> identity_kl;      ///< per law: |tau - (1 - e^-KL)| / tau
-  std::vector<ExponentialSums> beyond;  ///< per law: of the keys that the head does not hold
-  std::vector<BinMoments> beyond_bins;  ///< the same keys, in the row's bins
-  bool in_range = true;                 ///< no score in the outermost bins
+  std::vector<double> sum_p;        ///< per law: |head + tail - all bins| / all bins
+  std::vector<double> identity_kl;  ///< per law: |tau - (1 - e^-KL)| / tau
+  bool in_range = true;             ///< no score in the outermost bins
   std::int64_t keys_seen = 0;
 };
+
+/// The keys that a row's head does not hold.
+struct BeyondHead {
+  std::vector<ExponentialSums> sums;  ///< per law
+  std::vector<BinMoments> bins;       ///< empty where there are none
+};
+BeyondHead beyond_head(std::vector<Candidate> const& head, RowBins const& bins, MetricAxes const& axes, std::int64_t visible);
 
 /// head: the row's best candidates, at least min(visible, k_max + 1) of them, best first.
 /// thresholds: on p, at this row's n.

@@ -28,10 +28,16 @@ double norm(double const* a, std::size_t d) { return distance(a, 1.0, a, 0.0, d)
 
 }  // namespace
 
-OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
-                 std::int64_t visible, bool keep_head) {
+OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
+                 std::int64_t visible, bool keep) {
   OwnedRow owned;
-  if (keep_head) owned.head = head;
+  if (keep) {
+    owned.head = all;
+    owned.beyond = beyond_head(all, bins, axes, visible);
+  }
+  std::vector<Candidate> shorter;  // what is evaluated does not depend on what else is kept
+  if (axes.held < std::ssize(all) - 1) shorter.assign(all.begin(), all.begin() + axes.held + 1);
+  auto const& head = shorter.empty() ? all : shorter;
   owned.row = row;
   owned.visible = visible;
   owned.evaluation = evaluate_row(head, bins, axes, thresholds, visible);
@@ -50,7 +56,6 @@ OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, Metr
     owned.above_edge += head[i].score > edge ? 1 : 0;
     owned.equal_edge += head[i].score == edge ? 1 : 0;
   }
-  if (!keep_head) owned.evaluation.beyond_bins.clear();
   bins.bins.clear();
   owned.grid_only = std::move(bins);
   return owned;

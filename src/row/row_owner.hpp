@@ -21,15 +21,17 @@ struct OwnedRow {
   std::int64_t above_edge = 0, equal_edge = 0;  ///< head scores above and equal to the last boundary's
   std::int64_t head_lacks = 0;                  ///< keys that the head should hold and does not
   float score_max = 0.0f;
-  RowBins grid_only;                              ///< grid and first bin; the bins themselves are let go
-  std::vector<Candidate> head;                    ///< kept where selectors follow
+  RowBins grid_only;            ///< grid and first bin; the bins themselves are let go
+  std::vector<Candidate> head;  ///< kept where selectors follow, and what lies beyond it
+  BeyondHead beyond;
   std::vector<std::vector<RowMetrics>> selected;  ///< (selectors, laws)
   std::vector<std::vector<double>> outputs;       ///< per law, where the head is kept: d entries of sum e^{sigma (s - score_max)} v
 };
 
-/// Evaluates a row and cuts its head into segments at the ranks of `axes.k`. keep_head: for selected_metrics().
-OwnedRow own_row(int row, std::vector<Candidate> const& head, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
-                 std::int64_t visible, bool keep_head = false);
+/// Evaluates a row and cuts its head into segments at the ranks of `axes.k`. all: its best keys, of which min(visible, axes.held + 1) are
+/// its head. keep: all of them, for selected_metrics().
+OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
+                 std::int64_t visible, bool keep = false);
 
 /// Fills output errors from segment sums (boundaries + 1, d + 1) as doubles: d entries of sum e^{sigma (s - reference)} v, then
 /// the sum of weights. Uses (p - p_hat) V = T / Z - tau H / Z_head, which does not cancel.

@@ -12,12 +12,12 @@
 namespace asymptop {
 namespace {
 
-constexpr std::int64_t beyond_head = -1;
+constexpr std::int64_t not_in_head = -1;
 
 /// Sums of e^y below this lose digits, and their squares all of them.
 constexpr double faint = 1e-140;
 
-/// The rank of each key in the row's head, counted from 0, or beyond_head.
+/// The rank of each key in the row's head, counted from 0, or not_in_head.
 std::vector<std::int64_t> ranks_of(std::vector<Candidate> const& head, std::vector<GlobalIndex> const& keys) {
   std::vector<std::int64_t> by_index(head.size());
   std::iota(by_index.begin(), by_index.end(), 0);
@@ -26,7 +26,7 @@ std::vector<std::int64_t> ranks_of(std::vector<Candidate> const& head, std::vect
   for (auto const key : keys) {
     auto const at =
         std::lower_bound(by_index.begin(), by_index.end(), key, [&](auto place, auto wanted) { return head[place].index < wanted; });
-    ranks.push_back(at != by_index.end() && head[*at].index == key ? *at : beyond_head);
+    ranks.push_back(at != by_index.end() && head[*at].index == key ? *at : not_in_head);
   }
   return ranks;
 }
@@ -37,7 +37,7 @@ class SelectedRow {
   SelectedRow(OwnedRow const& row, SelectedKeys const& selected)
       : row_(row), selected_(selected), ranks_(ranks_of(row.head, selected.keys)), taken_(row.head.size(), 0) {
     for (auto const rank : ranks_) {
-      if (rank != beyond_head) taken_[rank] = 1;
+      if (rank != not_in_head) taken_[rank] = 1;
     }
   }
 
@@ -73,12 +73,12 @@ class SelectedRow {
 
 /// Over the keys that are not in the order's beginning.
 ExponentialSums SelectedRow::rest(double sigma, ExponentialSums const& beyond) const {
-  auto const outside = std::count(ranks_.begin(), ranks_.end(), beyond_head);
+  auto const outside = std::count(ranks_.begin(), ranks_.end(), not_in_head);
   ExponentialSums sums;
   if (outside < row_.visible - std::ssize(row_.head)) {
     sums = beyond;
     for (std::int64_t i = 0; i < count(); ++i) {
-      if (ranks_[i] != beyond_head) continue;
+      if (ranks_[i] != not_in_head) continue;
       double const e = exponential(sigma, i);
       sums.z1 -= e;
       sums.z2 -= e * e;
@@ -96,7 +96,7 @@ ExponentialSums SelectedRow::rest(double sigma, ExponentialSums const& beyond) c
 }
 
 float SelectedRow::score(std::int64_t place) const {
-  return ranks_[place] == beyond_head ? selected_.scores[place] : row_.head[ranks_[place]].score;
+  return ranks_[place] == not_in_head ? selected_.scores[place] : row_.head[ranks_[place]].score;
 }
 
 KeptErrors SelectedRow::errors_of_faint(CutSums const& cut, double sigma, std::int64_t kept) const {
@@ -114,7 +114,7 @@ double SelectedRow::regret(double sigma, std::int64_t kept) const {
   std::vector<char> both(kept, 0);
   double worse = 0.0, better = 0.0;
   for (std::int64_t i = kept; i-- > 0;) {
-    if (ranks_[i] != beyond_head && ranks_[i] < kept) {
+    if (ranks_[i] != not_in_head && ranks_[i] < kept) {
       both[ranks_[i]] = 1;
     } else {
       worse += exponential(sigma, i);
@@ -128,18 +128,18 @@ double SelectedRow::regret(double sigma, std::int64_t kept) const {
 
 double SelectedRow::recall(std::int64_t kept) const {
   auto const end = ranks_.begin() + kept;
-  auto const found = std::count_if(ranks_.begin(), end, [kept](auto rank) { return rank != beyond_head && rank < kept; });
+  auto const found = std::count_if(ranks_.begin(), end, [kept](auto rank) { return rank != not_in_head && rank < kept; });
   return static_cast<double>(found) / static_cast<double>(kept);
 }
 
 double SelectedRow::relative_squares(double sigma, std::int64_t kept, double unit_score) const {
   auto dropped = std::vector<char>(row_.head.size(), 1);
   for (std::int64_t i = 0; i < kept; ++i) {
-    if (ranks_[i] != beyond_head) dropped[ranks_[i]] = 0;
+    if (ranks_[i] != not_in_head) dropped[ranks_[i]] = 0;
   }
-  double sum = sum_bins(row_.evaluation.beyond_bins, row_.grid_only, sigma, unit_score).z2;
+  double sum = sum_bins(row_.beyond.bins, row_.grid_only, sigma, unit_score).z2;
   for (std::int64_t i = 0; i < kept; ++i) {
-    if (ranks_[i] == beyond_head) sum -= std::exp(2.0 * sigma * (selected_.scores[i] - unit_score));
+    if (ranks_[i] == not_in_head) sum -= std::exp(2.0 * sigma * (selected_.scores[i] - unit_score));
   }
   sum = std::max(sum, 0.0);
   for (std::size_t i = row_.head.size(); i-- > 0;) {
@@ -156,7 +156,7 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
                      &metrics.real("k_counted_bound"), &metrics.real("output_error"), &metrics.real("output_error_relative")})
     list->clear();
   for (auto* list : {&metrics.count("k_counted"), &metrics.count("k_epsilon")}) list->clear();
-  auto const left = rest(sigma, row_.evaluation.beyond[law]);
+  auto const left = rest(sigma, row_.beyond.sums[law]);
   auto const sums = sums_along(
       selected_.keys.size(), [&](std::size_t i) { return exponential(sigma, i); },
       [&](std::int64_t i) { return i + 1 == count() ? left : ExponentialSums{}; });
@@ -177,7 +177,7 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
     }
     for (; seen < kept; ++seen) {
       largest_kept = std::max(largest_kept, sums.e[seen]);
-      if (ranks_[seen] != beyond_head) kept_of_head[ranks_[seen]] = 1;
+      if (ranks_[seen] != not_in_head) kept_of_head[ranks_[seen]] = 1;
     }
     while (kept_of_head[best_dropped] != 0) ++best_dropped;
     double const best_score = row_.head[best_dropped].score;
@@ -204,7 +204,7 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
 
 std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& keys) {
   std::vector<char> inside;
-  for (auto const rank : ranks_of(row.head, keys)) inside.push_back(rank == beyond_head ? 0 : 1);
+  for (auto const rank : ranks_of(row.head, keys)) inside.push_back(rank == not_in_head ? 0 : 1);
   return inside;
 }
 
@@ -225,7 +225,7 @@ std::vector<float> references_of_budgets(OwnedRow const& row, SelectedKeys const
   std::int64_t place = 0;
   for (std::size_t item = 0; item < kept.size(); ++item) {
     for (; place < std::min(kept[item], std::ssize(ranks)); ++place) {
-      float const score = ranks[place] == beyond_head ? selected.scores[place] : row.head[ranks[place]].score;
+      float const score = ranks[place] == not_in_head ? selected.scores[place] : row.head[ranks[place]].score;
       references[item] = std::max(references[item], score);
     }
   }

@@ -51,7 +51,7 @@ std::vector<double> BatchRun::thresholds_of(int row) const {
 }
 
 Task<void> BatchRun::profile_and_merge() {
-  auto const wanted = group_.held + 1;
+  auto const wanted = group_.kept_best() + 1;
   std::size_t const keep = std::min(wanted, group_.n);
   int const local_keep = static_cast<int>(std::clamp<GlobalIndex>(shard_.size(), 1, keep));
   auto& first = partial().first;

@@ -8,6 +8,7 @@
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_profile.hpp"
 #include "comm/merge/merge_top_k.hpp"
+#include "config/errors.hpp"
 #include "row/row_lists.hpp"
 #include "study/order_search.hpp"
 
@@ -38,7 +39,7 @@ Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Ran
 }  // namespace
 
 DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, std::int64_t draw)
-    : stream_(tensor_stream(setup.config->seed, draw, group.n, group.d, Tensor::selection)) {
+    : stream_(tensor_stream(setup.config->seed, draw, group.n, group.d, Tensor::selection)), head_(group.head) {
   Calibration calibration;
   for (auto const& choice : case_axes(group).selectors) {
     selectors_.push_back(make_selector(choice, static_cast<int>(group.d)));
@@ -53,7 +54,7 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
 }
 
 std::uint64_t DrawSelectors::name_of(std::int64_t row) const {
-  return (std::uint64_t{stream_.key0} << 32 | stream_.key1) + row * 0xd1342543de82ef95ull;
+  return (std::uint64_t{stream_.key0} << 32 | stream_.key1) + row * 0xd1342543de82ef95ull + (head_ + 1) * 0x2545f4914f6cdd1dull;
 }
 
 namespace {
@@ -142,6 +143,8 @@ class Selection {
       auto const owners = row_owners(group, all, comm.size());
       auto merging = merge_top_k(comm, batch_.group.merge, sorted_lists(heads, group), owners, begins, keep);
       for (auto const& list : co_await merging) {
+        if (std::ssize(list) < std::min<std::int64_t>(keep, entries_of(own->visible, page_)))
+          throw RunError("priorities of --selectors leave the range of fp32; check the tensors and --scale");
         std::vector<std::int64_t> by_priority;
         for (auto const& candidate : list) by_priority.push_back(candidate.index);
         note_range(list.front().score, list.back().score);

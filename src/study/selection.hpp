@@ -28,6 +28,7 @@ class DrawSelectors {
  private:
   std::vector<std::unique_ptr<Selector>> selectors_;
   Stream stream_{};
+  std::int64_t head_ = -1;
 };
 
 /// The part of a batch that selectors work on.

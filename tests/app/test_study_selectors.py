@@ -35,6 +35,8 @@ class Row:
     p: Array
     order: Order
     values: Array
+    loose_ranks: int
+    """Keys whose scores rounding cannot tell apart, at most, at the edge of the best set."""
 
     def kept_sets(self, entries: int) -> Iterator[NDArray[np.int64]]:
         """The most and the least mass that the first entries can have."""
@@ -90,6 +92,10 @@ def check_row(case: h5py.Group, at: tuple[int, int], row: Row, rough: float) -> 
             assert float(case["regret"][at][i]) == pytest.approx(regret, abs=2.0 * rough * high + 1e-12)
             error, known = row.output_error(most)
             assert float(case["output_error"][at][i]) == pytest.approx(error, rel=2.0 * rough, abs=known)
+            best = set(np.argsort(-row.p, kind="stable")[:kept])
+            assert float(case["recall"][at][i]) == pytest.approx(
+                len(best & set(most)) / kept, abs=row.loose_ranks / kept
+            )
         assert 0.0 <= float(case["recall"][at][i]) <= 1.0
     for i, epsilon in enumerate(case["epsilon"][:]):
         found = int(case["k_epsilon"][at][i])
@@ -113,16 +119,25 @@ def check_case(case: h5py.Group, tensors: Tensors, name: str, rough: float, whol
         order = SELECTORS[name](q[position], k[:visible])
         if whole and not name.startswith(INEXACT):
             order = replace(order, slack=0.0)
-        row = Row(p / p.sum(), order, tensors.v[0, :visible].astype(float))
+        row = Row(p / p.sum(), order, tensors.v[0, :visible].astype(float), 0 if whole else 2)
         check_row(case, at, row, rough)
 
 
 @pytest.mark.parametrize("mask", ["none", "causal"])
-@pytest.mark.parametrize(("n", "d", "whole"), [(300, 8, True), (333, 17, False), (64, 5, False), (20, 4, True)])
-def test_brute_force(n: int, d: int, whole: bool, mask: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("n", "d", "whole", "ks"),
+    [
+        (300, 8, True, "1,2,n^0.5,150,n"),
+        (333, 17, False, "1,2,n^0.5,166,n"),
+        (64, 5, False, "1,2,n^0.5,32,n"),
+        (20, 4, True, "1,2,n^0.5,10,n"),
+        (250, 6, True, "1,5"),  # pages of more keys than any k
+    ],
+)
+def test_brute_force(n: int, d: int, whole: bool, ks: str, mask: str, tmp_path: Path) -> None:
     tensors = tensors_of(np.random.default_rng([18, n]), n, d, whole)
     file = tensors.write(tmp_path / "tensors.h5")
-    size = ("--rows", str(min(8, n // 6)), "--draws", "3", "--k", f"1,2,n^0.5,{n // 2},n")
+    size = ("--rows", str(min(8, n // 6)), "--draws", "3", "--k", ks)
     selectors = ",".join(("score", *SELECTORS))
     results = study(
         tmp_path / "results.h5",
@@ -240,14 +255,17 @@ def test_a_selector_more_keeps_what_is_finished(tmp_path: Path) -> None:
 BAD = {
     "quset": "names no selector; there are score, window, random, quest",
     "quest:pages=3": "gives quest a parameter 'pages'; it takes page, sinks, recent",
-    "quest:page=3": "has page=3 is no power of two",
-    "quest:page=1024": "has page=1024 is no whole number from 1 to 512",
-    "quantised:fp9": "has format=fp9 is no format: bf16, fp8, int8, int4, fp32",
-    "sparq:r=17": "has r=17 is over d = 16",
-    "sparq:r=d/0": "has r=d/0 is no number of channels",
+    "quest:page=3": "has page=3, which is no power of two",
+    "quest:page=1024": "has page=1024, which is no whole number from 1 to 512",
+    "quantised:fp9": "has format=fp9, which is no format: bf16, fp8, int8, int4, fp32",
+    "sparq:r=17": "has r=17, which is over d = 16",
+    "sparq:r=d/0": "has r=d/0, which is no number of channels",
     "random:seed=1": "gives random a parameter 'seed'; it takes none",
     "quest,quest:page=16": "names quest:page=16 twice",
-    "window:sinks=-1": "has sinks=-1 is no whole number",
+    "quest:page=16:page=32": "gives 'page' twice",
+    "quantised:int8:format=fp8": "gives 'format' twice",
+    "quest::page=16": "gives quest a parameter ''",
+    "window:sinks=-1": "has sinks=-1, which is no whole number",
 }
 
 

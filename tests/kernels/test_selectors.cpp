@@ -83,8 +83,8 @@ TEST(BlockMax, PagesComeAsTheirBestKeysDo) {
 TEST(ForcedKeys, ComeFirstAndOnce) {
   using Entries = std::vector<std::int64_t>;
   EXPECT_EQ(with_forced({0, 0}, 100, 16, {3, 1, 6}, 9), (Entries{3, 1, 6}));
-  EXPECT_EQ(with_forced({4, 9}, 100, 16, {3, 0, 6, 1}, 9), (Entries{0, 5, 6, 3, 1}));
-  EXPECT_EQ(with_forced({4, 9}, 100, 16, {3, 0, 6, 1}, 2), (Entries{0, 5}));
+  EXPECT_EQ(with_forced({4, 9}, 100, 16, {3, 0, 6, 1}, 9), (Entries{0, 6, 5, 3, 1}));
+  EXPECT_EQ(with_forced({4, 9}, 100, 16, {3, 0, 6, 1}, 2), (Entries{0, 6}));
   EXPECT_EQ(with_forced({500, 500}, 100, 16, {3}, 9), (Entries{0, 1, 2, 3, 4, 5, 6}));
 }
 
@@ -128,6 +128,13 @@ TEST(Quantised, KeepsWhatItsFormatHolds) {
   std::vector<float> const nothing(8, 0.0f);
   QuantisedProjection(KeyFormat::fp8).query(nothing.data(), 8, y.data());
   EXPECT_EQ(y, nothing);
+}
+
+TEST(KeyNorm, StaysFinite) {
+  std::vector<float> const key{1e25f, -3e25f};
+  float priority = 0.0f;
+  KeyNormProjection().entry(key.data(), 1, 2, &priority);
+  EXPECT_TRUE(std::isfinite(priority));
 }
 
 TEST(Loki, FindsTheAxisThatKeysLieAlong) {

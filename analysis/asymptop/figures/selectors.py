@@ -162,7 +162,7 @@ def _against(groups: Sequence[SelectorGroup], name: str, title: str, caption: st
             plot.records += _records(group, selector, curve, spent)
             telling += spent[(curve.tail < _NEARLY_ALL) & (curve.tail > 0)].tolist()
             least = min(least, *curve.tail[curve.tail > 0], 1.0)
-        if not by_bytes:
+        if not by_bytes and n > 1:
             k = n * (1.0 - np.geomspace(least, 1.0 - 1.0 / n, 200))
             place.plot(k, 1.0 - k / n, zorder=2, **_CHANCE)
         power = n.bit_length() - 1

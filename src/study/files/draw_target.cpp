@@ -27,8 +27,12 @@ bool wanted(RunConfig const& config, Record const& record) {
 
 void check_target_metrics(RunConfig const& config) {
   auto const known = recorded_fields();
+  bool const selectors = std::any_of(config.selectors.begin(), config.selectors.end(), [](auto const& one) { return !one.is_oracle(); });
   for (auto const& name : config.target_metrics) {
-    if (std::any_of(known.begin(), known.end(), [&](RowField const* field) { return field->name == name; })) continue;
+    auto const field = std::find_if(known.begin(), known.end(), [&](RowField const* one) { return one->name == name; });
+    if (field != known.end() && (*field)->presence == Presence::by_selector && !selectors)
+      throw UsageError("--target-metrics", name, "is measured of --selectors other than score");
+    if (field != known.end()) continue;
     std::string allowed;
     for (auto const* field : known) allowed += (allowed.empty() ? "" : ", ") + std::string(field->name);
     throw UsageError("--target-metrics", name, "is none of: " + allowed);
