@@ -116,7 +116,7 @@ TEST(Fields, OneMoreIsRecorded) {
     return metrics;
   };
   auto metrics = metrics_of(with_one_more());
-  std::string const one_more = "regret(4) regret(16) ";
+  std::string const one_more = "novelty(4) novelty(16) ";
   auto const at = metrics.find(one_more);
   ASSERT_NE(at, std::string::npos) << metrics;
   EXPECT_EQ(metrics.erase(at, one_more.size()), metrics_of(row_fields));
@@ -124,7 +124,7 @@ TEST(Fields, OneMoreIsRecorded) {
 }
 
 TEST(Fields, OneMoreIsInTheReadersTable) {
-  EXPECT_NE(fields_table(with_one_more()).find("| `regret` | draw, row, k | 1 | yes | tail mass over the least |\n"), std::string::npos);
+  EXPECT_NE(fields_table(with_one_more()).find("| `novelty` | draw, row, k | 1 | yes | tail mass over the least |\n"), std::string::npos);
   EXPECT_EQ(fields_table().find("novelty"), std::string::npos);
 }
 
