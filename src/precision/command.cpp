@@ -1,6 +1,8 @@
 // asymptop precision: options -> plan -> the rows of every case in every set of formats -> results file, table and records.
 #include "precision/command.hpp"
 
+#include <algorithm>
+
 #include "comm/timing.hpp"
 #include "launch/measurement.hpp"
 #include "launch/progress.hpp"
@@ -11,7 +13,7 @@ namespace asymptop {
 namespace {
 
 /// Rows between two gathers: enough to share out, few enough to show progress by.
-constexpr std::int64_t rows_per_gather = 64;
+constexpr std::int64_t rows_per_gather = 64, entries_per_gather = std::int64_t{1} << 22;
 
 class PrecisionStudy final : public Measurement {
  public:
@@ -50,7 +52,10 @@ class PrecisionStudy final : public Measurement {
   bool measure(PrecisionCase const& item, Progress& progress, double done) {
     auto const start = Clock::now();
     MeasuredPrecision measured{&config_, item, {}, {}, 0.0};
-    auto const step = std::max<std::int64_t>(1, rows_per_gather / config_.rows);
+    // Few rows where they are long, so that a request to stop is heard soon; but one for every thread.
+    std::int64_t const workers = std::int64_t{comm_.size()} * machine_.threads,
+                       together = std::clamp(entries_per_gather / item.n, std::min(workers, rows_per_gather), rows_per_gather);
+    auto const step = std::max<std::int64_t>(1, together / config_.rows);
     for (std::int64_t first = 0; first < config_.draws; first += step) {
       if (stop_wanted(comm_)) return false;
       progress.update(done + item.seconds * static_cast<double>(first) / static_cast<double>(config_.draws),
