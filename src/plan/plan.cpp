@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <sstream>
 
 #include "config/errors.hpp"
@@ -248,12 +247,6 @@ bool holds_the_same(StudyPlan const& a, StudyPlan const& b) {
 
 }  // namespace
 
-std::string bytes_text(double bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, bytes >= 1e9 ? "%.2f GB" : "%.0f MB", bytes >= 1e9 ? bytes / 1e9 : bytes / 1e6);
-  return text;
-}
-
 std::size_t StudyPlan::team_of(int rank) const {
   return team_of_rank(rank, static_cast<int>(teams.size()), teams.back().first_rank + teams.back().ranks);
 }
@@ -345,65 +338,6 @@ CaseAxes case_axes(GroupPlan const& group) {
     if (!item.selector.is_oracle() && selector == axes.selectors.end()) axes.selectors.push_back(item.selector);
   }
   return axes;
-}
-
-std::string input_line(InputShape const& input) {
-  if (input.n == 0) return "";
-  std::ostringstream line;
-  line << "Input: " << input.name << ", " << input.heads << " head(s) of Q on " << input.key_heads << " of K and V, n = " << input.n
-       << ", d = " << input.d << (input.reversed ? ", turned from MATLAB's order of axes" : "");
-  if (input.scale > 0.0) {
-    line << ", logit scale " << input.scale << " (the file's)\n";
-  } else {
-    line << ", logit scale 1/sqrt(d) unless given\n";
-  }
-  return line.str();
-}
-
-std::string laws_text(GroupPlan const& group) {
-  std::string laws;
-  for (std::size_t i = 0; i < group.k_of_law.size(); ++i) laws += (i == 0 ? "k = " : ", ") + std::to_string(group.k_of_law[i]);
-  if (group.k_clipped) laws += " (clipped to n)";
-  if (!group.fits) laws += " (does not fit into memory)";
-  if (group.batches_in_flight > 1) laws += " (" + std::to_string(group.rows_per_batch) + " rows at a time)";
-  if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
-  std::vector<std::string> sigmas, selectors;
-  for (auto const& item : group.cases) {
-    if (std::find(sigmas.begin(), sigmas.end(), item.sigma_law) == sigmas.end()) sigmas.push_back(item.sigma_law);
-    if (std::find(selectors.begin(), selectors.end(), item.selector.text) == selectors.end()) selectors.push_back(item.selector.text);
-  }
-  laws += "; sigma = " + joined(sigmas);
-  if (selectors.size() > 1 || selectors.front() != "score") laws += "; selectors = " + joined(selectors);
-  if (!group.input.is(Distribution::gaussian)) laws += "; " + name_of(group.input);
-  return laws;
-}
-
-std::string describe(StudyPlan const& plan, RunConfig const& config, Machine const& machine) {
-  std::ostringstream out;
-  std::size_t cases = 0;
-  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.target_se > 0.0 ? "at least " : "")
-      << config.draws << " draws x " << config.rows << " rows\n"
-      << memory_line(machine);
-  if (plan.teams.size() > 1) out << "Heads are shared out among " << plan.teams.size() << " groups of ranks\n";
-  char line[256];
-  std::snprintf(line, sizeof line, "%14s %5s %5s %9s  %-9s %-9s %12s %12s %9s  %s\n", "n", "d", "head", "ranks", "keys", "merge",
-                "bytes/rank", "Gflop", "~seconds", "k, sigma");
-  out << line;
-  for (auto const& group : plan.groups) {
-    auto const head = group.head < 0 ? std::string("-") : std::to_string(group.head);
-    auto const& team = plan.teams[group.team];
-    auto ranks = std::to_string(team.first_rank);
-    if (team.ranks > 1) ranks += "-" + std::to_string(team.first_rank + team.ranks - 1);
-    std::snprintf(line, sizeof line, "%14lld %5lld %5s %9s  %-9s %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n),
-                  static_cast<long long>(group.d), head.c_str(), ranks.c_str(), group.resident ? "resident" : "streamed",
-                  name_of(group.merge), bytes_text(group.bytes_per_rank).c_str(), group.flops / 1e9, group.seconds);
-    out << line << laws_text(group) << "\n";
-    cases += group.cases.size();
-  }
-  for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
-  std::snprintf(line, sizeof line, "%zu case(s), about %.3g s\n", cases, plan.seconds());
-  out << line;
-  return out.str();
 }
 
 }  // namespace asymptop

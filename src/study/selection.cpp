@@ -68,6 +68,8 @@ class Selection {
  public:
   Selection(SelectionBatch const& batch, Selector& selector, DrawSelectors const& all, std::vector<OwnedRow>& rows)
       : batch_(batch), selector_(selector), all_(all), rows_(rows), page_(selector.page()), entry_rows_(entry_rows_of(batch)) {
+    for (int r = 0; r < batch.comm.size(); ++r)
+      shard_ends_.push_back(key_shard(batch.group.n, batch.setup.config->block, r, batch.comm.size()).end);
     for (auto const k : batch.axes.k) entries_of_k_.push_back(entries_of_budget(std::min(k, batch.axes.held), page_));
   }
 
@@ -189,6 +191,8 @@ class Selection {
     outputs.sums.assign(all_rows * of_row, 0);
     auto const factor = FixedPoint::make(batch_.group.n, batch_.setup.scan != nullptr ? batch_.setup.scan->largest_value : largest_normal);
     batch_.phases.stop(Phase::merge);
+    co_await batch_.turn;
+    batch_.phases.start();
     add_outputs(entry_rows_, std::move(wanted), axes.sigma, all_references, factor, *batch_.setup.tensors, outputs);
     batch_.phases.stop(Phase::attend);
     std::vector<int> rows(all_rows);
@@ -209,10 +213,7 @@ class Selection {
   }
 
   std::size_t holder_of(GlobalIndex key) const {
-    auto const& comm = batch_.comm;
-    std::size_t rank = 0;
-    while (key_shard(batch_.group.n, batch_.setup.config->block, static_cast<int>(rank), comm.size()).end <= key) ++rank;
-    return rank;
+    return std::upper_bound(shard_ends_.begin(), shard_ends_.end(), key) - shard_ends_.begin();
   }
 
   /// Scores of keys that are not in their rows' heads, from the ranks that hold the keys.
@@ -238,6 +239,8 @@ class Selection {
       for (std::size_t i = 0; i < of_rank.size(); i += 2) wanted.push_back({of_rank[i + 1], static_cast<int>(of_rank[i])});
     }
     batch_.phases.stop(Phase::merge);
+    co_await batch_.turn;
+    batch_.phases.start();
     auto const scores = scores_of(entry_rows_, wanted, *batch_.setup.tensors);
     batch_.phases.stop(Phase::score);
     std::vector<std::vector<float>> answers(ranks);
@@ -261,6 +264,7 @@ class Selection {
   std::vector<OwnedRow>& rows_;
   int page_;
   EntryRows entry_rows_;
+  std::vector<GlobalIndex> shard_ends_;     ///< per rank
   std::vector<std::int64_t> entries_of_k_;  ///< per k of the axis
   std::vector<SelectedKeys> selected_;      ///< per row
   std::vector<OrderRange> ranges_;          ///< per row

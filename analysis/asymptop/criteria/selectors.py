@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -67,13 +67,18 @@ def share_deviations(case: Case) -> Array:
         return np.where(np.abs(gap) <= _ROUNDING, 0.0, gap / combined)
 
 
+def _testable(claim: Claim, series: Sequence[Series], field: str) -> Iterator[tuple[Series, list[Case]]]:
+    """The series that a claim is about, each with its cases that hold a field, where there are any."""
+    for one in series:
+        cases = [] if claim.applies(one) else [case for case in one.cases if case.has(field)]
+        if cases:
+            yield one, cases
+
+
 def drops_its_share(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """The mean tail mass is 1 - kept / n at every n and every stored k, within combined standard errors."""
     findings = []
-    for one in series:
-        cases = [c for c in one.cases if c.has("kept") and not claim.applies(one)]
-        if not cases:
-            continue
+    for one, cases in _testable(claim, series, "kept"):
         deviations = [share_deviations(case) for case in cases]
         worst, index = max((float(np.max(np.abs(z))), i) for i, z in enumerate(deviations))
         case, at = cases[index], int(np.argmax(np.abs(deviations[index])))
@@ -103,10 +108,7 @@ def _least_regret(case: Case, exact: Series | None) -> float:
 def is_never_negative(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """No row of no selector is better than exact top-k at as many keys, beyond rounding."""
     findings = []
-    for one in series:
-        cases = [c for c in one.cases if c.has("regret") and not claim.applies(one)]
-        if not cases:
-            continue
+    for one, cases in _testable(claim, series, "regret"):
         least, index = min((_least_regret(case, one.exact), i) for i, case in enumerate(cases))
         verdict = Verdict.SUPPORTED if least >= -_ROUNDING else Verdict.CONTRADICTED
         sentence = (
