@@ -7,6 +7,7 @@
 #include "config/errors.hpp"
 #include "draw/entries.hpp"
 #include "kernels/core/math.hpp"
+#include "kernels/core/pack_keys.hpp"
 #include "kernels/score/score_packed.hpp"
 
 namespace asymptop {
@@ -14,12 +15,6 @@ namespace {
 
 using Host = Kokkos::DefaultHostExecutionSpace;
 using Scores = Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace>;
-
-/// For tiles of keys in rows, which the kernels want packed.
-struct KeysThemselves final : Projection {
-  void query(float const*, int, float*) const override {}
-  void entry(float const* keys, int, int d, float* out) const override { std::copy_n(keys, d, out); }
-};
 
 /// Rows that are asked about, and their questions [begin, end).
 struct AskedRow {
@@ -138,16 +133,15 @@ class OrderWalk {
   OrderAnswers run() {
     Scores const scores("Asymptop::select::scores", asked_.size(), step_);
     bool const packed = rows_.path.keys == KeyLayout::packed;
-    EntryTile keys_packed(packed ? 0 : step_, rows_.d);
+    std::vector<float> packed_keys(packed ? 0 : packed_size(step_, rows_.d));
     KeyWalk walk(rows_.shard.size());
     walk.run(step_, [&](LocalIndex const first, int const count) {
       phases_.between_steps();
       phases_.start();
       auto keys = tensors_.key_tile(first, count, count);
       if (!packed) {
-        keys_packed.clear();
-        keys_packed.fill_from(KeysThemselves(), keys, 0, count);
-        keys = keys_packed.tile();
+        pack_keys(keys.data, count, rows_.d, packed_keys.data());
+        keys = {packed_keys.data(), rows_.d, true};
       }
       phases_.stop(Phase::generate);
       if (scores_wanted_) score_packed(Host(), queries_, keys.data, count, scores);
