@@ -16,6 +16,7 @@
 
 #include "approximate_scores.hpp"
 #include "blind.hpp"
+#include "order_keys.hpp"
 #include "pages.hpp"
 #include "random_order.hpp"
 #include "selector.hpp"
@@ -115,7 +116,7 @@ inline constexpr std::int64_t most_forced = std::int64_t{1} << 30;
 
 inline ForcedKeys forced_of(SelectorValues const& values) {
   auto const count = [&](char const* key) {
-    return value_of(values, key, [](auto const& text) { return count_of(text, 0, most_forced); });
+    return value_of(values, key, [](auto const& text) { return count_of(text, 0, most_ahead / 2); });
   };
   return {count("sinks"), count("recent")};
 }

@@ -2,185 +2,129 @@
 
 #include <cmath>
 #include <memory>
-#include <optional>
+#include <numeric>
 
 #include "config/errors.hpp"
-#include "draw/entries.hpp"
+#include "draw/order_standing.hpp"
 #include "kernels/core/math.hpp"
 #include "kernels/core/pack_keys.hpp"
-#include "kernels/score/score_packed.hpp"
 
 namespace asymptop {
 namespace {
 
 using Host = Kokkos::DefaultHostExecutionSpace;
-using Scores = Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace>;
-
-/// Rows that are asked about, and their questions [begin, end).
-struct AskedRow {
-  int row;
-  std::size_t begin, end;
-  RowOfKeys facts;
-};
-
-/// Queries of the rows that are asked about. all: (rows, width).
-PackedQueries packed_queries(std::vector<AskedRow> const& asked, std::vector<float> const& all, int width) {
-  std::vector<float> q;
-  for (auto const& of : asked) {
-    auto const* from = &all[of.row * std::int64_t{width}];
-    q.insert(q.end(), from, from + width);
-  }
-  return {q.data(), static_cast<int>(asked.size()), width};
-}
-
-/// Where the entries of one selector stand, step by step.
-class Standing {
- public:
-  Standing(EntryRows const& rows, Selector& selector, std::vector<AskedRow> const& asked, int step, ShardTensors<RunSpace>& tensors)
-      : selector_(selector), projection_(selector.projection()), asked_(asked) {
-    if (projection_ == nullptr) return;
-    auto const projected = project(rows, *projection_);
-    queries_ = packed_queries(asked, projected, projection_->width(rows.d));
-    ragged_ = ragged_entries(rows, *projection_, projected, tensors);
-    int const entries = step / selector.page() + key_group;
-    priorities_ = Scores("Asymptop::select::priorities", asked.size(), entries / key_group * key_group);
-    if (!projection_->keys_as_they_are()) entries_.emplace(entries, projection_->width(rows.d));
-  }
-
-  int page() const { return selector_.page(); }
-  /// Whether scores themselves are needed to say where entries stand.
-  bool wants_scores() const { return selector_.by_largest_score(); }
-
-  /// The priorities of a step's entries. keys: packed.
-  void prepare(KeyTile const& keys, int count) {
-    if (projection_ == nullptr) return;
-    if (!entries_) {
-      score_packed(Host(), queries_, keys.data, count, priorities_);
-      return;
-    }
-    entries_->clear();
-    entries_->fill_from(*projection_, keys, 0, count / page());
-    score_packed(Host(), queries_, entries_->tile().data, count / page(), priorities_);
-  }
-
-  /// x of entries `first`, ... of the i-th row, of which it sees `seen` keys. s: their scores, if wanted.
-  void find(std::size_t i, std::int64_t first, std::int64_t seen, float const* s, std::vector<double>& x) const {
-    auto const& row = asked_[i];
-    std::int64_t const size = page(), count = (seen + size - 1) / size;
-    x.resize(count);
-    double* const to = x.data();
-    if (projection_ != nullptr) {
-      float const* const from = &priorities_(i, 0);
-      for (std::int64_t e = 0; e < count; ++e) to[e] = -static_cast<double>(from[e]);
-      if (seen % size != 0) x.back() = -static_cast<double>(score_of(*ragged_[row.row]));
-    } else if (selector_.by_largest_score()) {
-      for (std::int64_t e = 0; e < count; ++e)
-        to[e] = -static_cast<double>(*std::max_element(s + e * size, s + std::min(seen, (e + 1) * size)));
-    } else {
-      selector_.places(row.facts, first, static_cast<int>(count), to);
-    }
-    auto const forced = selector_.forced();
-    // Far ahead of all priorities, in the order of with_forced().
-    auto const ahead = [](std::int64_t place) { return -1e300 * (2.0 - std::ldexp(static_cast<double>(place), -50)); };
-    auto const sinks = (forced.first + size - 1) / size, all = entries_of(row.facts.visible, page());
-    for (std::int64_t e = count; forced.recent > 0 && e-- > 0 && (first + e + 1) * size > row.facts.visible - forced.recent;)
-      to[e] = ahead(sinks + all - 1 - (first + e));
-    for (std::int64_t e = 0; e < count && (first + e) * size < forced.first; ++e) to[e] = ahead(first + e);
-  }
-
- private:
-  Selector& selector_;
-  Projection* projection_;
-  std::vector<AskedRow> const& asked_;
-  PackedQueries queries_;
-  Scores priorities_;
-  std::vector<std::optional<PackedCandidate>> ragged_;
-  std::optional<EntryTile> entries_;
-};
 
 /// A thread's room.
 struct Room {
   std::vector<std::int64_t> mass, entry_mass;
-  std::vector<double> x;
+  std::vector<OrderKey> keys;
   std::vector<int> bin;
 };
 
 class OrderWalk {
  public:
   OrderWalk(EntryRows const& rows, std::vector<Selector*> const& selectors, std::vector<OrderQuestion> const& questions,
-            OrderLaws const& laws, std::function<std::uint64_t(int)> const& name_of, ShardTensors<RunSpace>& tensors, PhaseTimes& phases)
-      : rows_(rows), questions_(questions), laws_(laws), tensors_(tensors), phases_(phases), standings_(selectors.size()) {
-    int unit = key_group;
-    for (auto const* selector : selectors) unit = std::max(unit, selector->page());
-    step_ = largest_step(rows.path, rows.block) / unit * unit;
-    answers_.sums.resize(questions.size());
-    answers_.entries.resize(questions.size());
+            OrderLaws const& laws, std::function<std::uint64_t(int)> const& name_of, ShardTensors<RunSpace>& tensors, PhaseTimes& phases,
+            std::vector<StoredWindow>& windows, OrderAnswers& answers)
+      : rows_(rows),
+        questions_(questions),
+        laws_(laws),
+        tensors_(tensors),
+        phases_(phases),
+        standings_(selectors.size()),
+        windows_(windows),
+        answers_(answers) {
+    for (auto const* selector : selectors) unit_ = std::max(unit_, selector->page());
+    step_ = largest_step(rows.path, rows.block) / unit_ * unit_;
     for (std::size_t i = 0; i < questions.size(); ++i) {
       auto const& question = questions[i];
+      if (question.store >= 0) continue;
       if (asked_.empty() || asked_.back().row != question.row)
         asked_.push_back({question.row, i, i, {rows.queries.visible[question.row], name_of(question.row), {}}});
       asked_.back().end = i + 1;
-      if (question.wanted < 0) answers_.sums[i].assign(2 * OrderGrid::bins, 0);
     }
-    for (auto const& question : questions) {
+    windows_.resize(questions.size());
+    for (std::size_t i = 0; i < questions.size(); ++i) {
+      auto const& question = questions[i];
+      if (question.store >= 0) continue;
+      sample_ = sample_ || question.ask == Ask::sample;
       auto& standing = standings_[question.selector];
       if (standing == nullptr) standing = std::make_unique<Standing>(rows, *selectors[question.selector], asked_, step_, tensors);
-      scores_wanted_ = scores_wanted_ || question.wanted < 0 || standing->wants_scores();
+      scores_wanted_ = scores_wanted_ || question.ask != Ask::entries || standing->wants_scores();
+      windows_[i] = {standing->places(), rows.shard.begin / standing->page(), standing->page(), rows.queries.visible[question.row]};
+      // A little more than this shard's share, so that few of them have to move.
+      double const share = std::min(1.0, static_cast<double>(rows.shard.size()) / static_cast<double>(windows_[i].visible));
+      windows_[i].entries.reserve(static_cast<std::size_t>(1.1 * share * question.expected));
     }
     queries_ = packed_queries(asked_, rows.queries.q, rows.d);
   }
 
-  OrderAnswers run() {
-    Scores const scores("Asymptop::select::scores", asked_.size(), step_);
-    bool const packed = rows_.path.keys == KeyLayout::packed;
-    std::vector<float> packed_keys(packed ? 0 : packed_size(step_, rows_.d));
-    KeyWalk walk(rows_.shard.size());
-    walk.run(step_, [&](LocalIndex const first, int const count) {
-      phases_.between_steps();
-      phases_.start();
-      auto keys = tensors_.key_tile(first, count, count);
-      if (!packed) {
-        pack_keys(keys.data, count, rows_.d, packed_keys.data());
-        keys = {packed_keys.data(), rows_.d, true};
-      }
-      phases_.stop(Phase::generate);
-      if (scores_wanted_) score_packed(Host(), queries_, keys.data, count, scores);
-      for (auto const& standing : standings_) {
-        if (standing != nullptr) standing->prepare(keys, count);
-      }
-      Host().fence();
-      phases_.stop(Phase::score);
-      Kokkos::parallel_for("Asymptop::select::order", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, asked_.size()),
-                           [&](int const i) { take(i, keys, first, count, &scores(i, 0)); });
-      Host().fence();
-      phases_.stop(Phase::refine);
-    });
-    return std::move(answers_);
+  void run() {
+    if (asked_.empty()) return;
+    scores_ = HostScores("Asymptop::select::scores", asked_.size(), step_);
+    if (rows_.path.keys != KeyLayout::packed) packed_keys_.resize(packed_size(step_, rows_.d));
+    auto const size = rows_.shard.size();
+    if (!sample_) {
+      KeyWalk(size).run(step_, [this](LocalIndex first, int count) { visit(first, count); });
+      return;
+    }
+    // Pieces from all over the shard, in the middle of what each stands for: small ones, because some orders are that of the sequence.
+    constexpr GlobalIndex pieces = 256;
+    auto const piece = std::clamp<GlobalIndex>(size / (pieces * sampled_one_in) / unit_ * unit_, unit_, step_);
+    for (auto first = piece * (sampled_one_in / 2); first < size; first += piece * sampled_one_in)
+      visit(static_cast<LocalIndex>(first), static_cast<int>(std::min(piece, size - first)));
   }
 
  private:
+  void visit(LocalIndex first, int count) {
+    phases_.between_steps();
+    phases_.start();
+    auto keys = tensors_.key_tile(first, count, count);
+    if (!packed_keys_.empty()) {
+      pack_keys(keys.data, count, rows_.d, packed_keys_.data());
+      keys = {packed_keys_.data(), rows_.d, true};
+    }
+    phases_.stop(Phase::generate);
+    if (scores_wanted_) score_packed(Host(), queries_, keys.data, count, scores_);
+    for (auto const& standing : standings_) {
+      if (standing != nullptr) standing->prepare(keys, count);
+    }
+    Host().fence();
+    phases_.stop(Phase::score);
+    Kokkos::parallel_for("Asymptop::select::order", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, asked_.size()),
+                         [&](int const i) { take(i, keys, first, count); });
+    Host().fence();
+    phases_.stop(Phase::refine);
+  }
+
   std::int64_t mass_of(double y) const { return static_cast<std::int64_t>(exp_fp64(y) * laws_.factor + 0.5); }
 
   /// One row's part of a step.
-  void take(std::size_t i, KeyTile const& keys, LocalIndex first, int count, float const* s) {
+  void take(std::size_t i, KeyTile const& keys, LocalIndex first, int count) {
     static thread_local Room room;
     auto const& asked = asked_[i];
     auto const begin = rows_.shard.begin + first, seen = std::clamp<std::int64_t>(asked.facts.visible - begin, 0, count);
     if (seen == 0) return;
     int selector = -1, mass_law = -1, sums_law = -1;
+    OrderGrid const* grid = nullptr;
     for (auto q = asked.begin; q < asked.end; ++q) {
       auto const& question = questions_[q];
+      if (question.store >= 0) continue;
       auto const& standing = *standings_[question.selector];
       std::int64_t const page = standing.page();
       auto const first_entry = begin / page;
       if (question.selector != selector) {
-        standing.find(i, first_entry, seen, s, room.x);
+        standing.find(i, first_entry, seen, &scores_(i, 0), room.keys);
+        selector = question.selector;
         sums_law = -1;
+        grid = nullptr;
       }
       // A row's questions of one selector often share their bins.
-      if (question.selector != selector || !(question.grid == questions_[q - 1].grid)) find_bins(question.grid, first_entry, room);
-      selector = question.selector;
-      if (question.wanted >= 0) {
+      if (question.ask != Ask::window && (grid == nullptr || !(question.grid == *grid))) {
+        find_bins(question.grid, standing.places(), first_entry, room);
+        grid = &question.grid;
+      }
+      if (question.ask == Ask::entries) {
         collect(i, q, keys, begin, seen, room);
         continue;
       }
@@ -188,39 +132,94 @@ class OrderWalk {
         double const sigma = laws_.sigma[question.law], top = question.top;
         room.mass.resize(seen);
         std::int64_t* const to = room.mass.data();
+        float const* const s = &scores_(i, 0);
 #pragma omp simd
         for (std::int64_t j = 0; j < seen; ++j) to[j] = mass_of(sigma * (s[j] - top));
         mass_law = question.law;
         sums_law = -1;
       }
       if (page > 1 && sums_law != question.law) {
-        room.entry_mass.assign(room.x.size(), 0);
-        for (std::int64_t j = 0; j < seen; ++j) room.entry_mass[j / page] += room.mass[j];
+        room.entry_mass.resize(room.keys.size());
+        for (std::int64_t e = 0; e < std::ssize(room.keys); ++e) {
+          auto const from = room.mass.begin() + e * page;
+          room.entry_mass[e] = std::accumulate(from, from + std::min(page, seen - e * page), std::int64_t{0});
+        }
         sums_law = question.law;
       }
       std::int64_t const* const mass = page > 1 ? room.entry_mass.data() : room.mass.data();
-      std::int64_t* const sums = answers_.sums[q].data();
-      int const* const bin = room.bin.data();
-      auto const entries = std::ssize(room.x);
-      for (std::int64_t e = 0; e < entries; ++e) {
-        sums[2 * bin[e]] += page;
-        sums[2 * bin[e] + 1] += mass[e];
+      // Keys that the last page lacks.
+      auto const lacks = std::ssize(room.keys) * page - seen;
+      if (question.ask != Ask::window) {
+        add_to_bins(q, page, lacks, mass, room.bin);
+        continue;
       }
-      if (seen % page != 0) sums[2 * bin[entries - 1]] += seen % page - page;
+      // Most rows ask for two windows of an order: 0.1 and 0.01 of the mass.
+      bool const two = q + 1 < asked.end && questions_[q + 1].ask == Ask::window && questions_[q + 1].selector == selector &&
+                       questions_[q + 1].law == question.law;
+      auto const* const next = two ? &questions_[q + 1] : &question;
+      auto const around =
+          simd::sums_around(room.keys.data(), mass, std::ssize(room.keys), {question.low, next->low}, {question.high, next->high});
+      add_to_window(q, first_entry, page, lacks, mass, room.keys, around[0]);
+      if (two) add_to_window(++q, first_entry, page, lacks, mass, room.keys, around[1]);
     }
   }
 
-  static void find_bins(OrderGrid const& grid, std::int64_t first_entry, Room& room) {
-    auto const entries = std::ssize(room.x);
-    room.bin.resize(room.x.size());
+  static void find_bins(OrderGrid const& grid, bool places, std::int64_t first_entry, Room& room) {
+    auto const entries = std::ssize(room.keys);
+    room.bin.resize(room.keys.size());
     int* const to = room.bin.data();
-    double const* const x = room.x.data();
-    if (grid.tie < 0) {
+    OrderKey const* const key = room.keys.data();
+    if (grid.tie >= 0) {
+      for (std::int64_t e = 0; e < entries; ++e) to[e] = grid.bin_of(standing_of(key[e], places), first_entry + e);
+    } else if (places) {
 #pragma omp simd
-      for (std::int64_t e = 0; e < entries; ++e) to[e] = grid.bin_of(x[e]);
+      for (std::int64_t e = 0; e < entries; ++e) to[e] = grid.bin_of(standing_of(key[e], true));
     } else {
-      for (std::int64_t e = 0; e < entries; ++e) to[e] = grid.bin_of(x[e], first_entry + e);
+#pragma omp simd
+      for (std::int64_t e = 0; e < entries; ++e) to[e] = grid.bin_of(standing_of(key[e], false));
     }
+  }
+
+  void add_to_bins(std::size_t q, std::int64_t page, std::int64_t lacks, std::int64_t const* mass, std::vector<int> const& bins) {
+    std::int64_t* const sums = answers_.of(q);
+    int const* const bin = bins.data();
+    auto const entries = std::ssize(bins);
+    if (questions_[q].ask == Ask::sample) {
+      // Squares of pages' masses by the page, so that their sum stays in range.
+      double const scale = 1.0 / (laws_.factor * static_cast<double>(page));
+      for (std::int64_t e = 0; e < entries; ++e) {
+        auto* const to = sums + std::ptrdiff_t{3} * bin[e];
+        to[bin_keys] += page;
+        to[bin_mass] += mass[e];
+        to[bin_squares] += static_cast<std::int64_t>(static_cast<double>(mass[e]) * static_cast<double>(mass[e]) * scale);
+      }
+      sums[3 * bin[entries - 1]] -= lacks;
+      return;
+    }
+    for (std::int64_t e = 0; e < entries; ++e) {
+      sums[2 * bin[e]] += page;
+      sums[2 * bin[e] + 1] += mass[e];
+    }
+    sums[2 * bin[entries - 1]] -= lacks;
+  }
+
+  void add_to_window(std::size_t q, std::int64_t first_entry, std::int64_t page, std::int64_t lacks, std::int64_t const* mass,
+                     std::vector<OrderKey> const& keys, StretchSums const& around) {
+    auto const& question = questions_[q];
+    auto* const sums = answers_.of(q);
+    sums[keys_before] += around.before * page - (keys.back() < question.low ? lacks : 0);
+    sums[mass_behind] += around.behind;
+    sums[mass_of_all] += around.all;
+    if (sums[too_many] != 0) return;
+    auto& window = windows_[q];
+    simd::for_each_between(keys.data(), std::ssize(keys), question.low, question.high, [&](std::int64_t e) {
+      ++sums[entries_inside];
+      sums[mass_inside] += mass[e];
+      window.entries.push_back({keys[e], static_cast<std::uint32_t>(first_entry + e - window.first_entry), mass[e]});
+    });
+    if (window.entries.size() <= most_stored) return;
+    sums[too_many] = 1;
+    window.entries = {};
   }
 
   /// Few entries: their masses from the keys themselves.
@@ -230,7 +229,7 @@ class OrderWalk {
     double const sigma = laws_.sigma[question.law], top = question.top;
     static thread_local std::vector<float> key;
     key.resize(rows_.d);
-    auto const entries = std::ssize(room.x);
+    auto const entries = std::ssize(room.keys);
     constexpr std::int64_t batch = 64;
     for (std::int64_t e = 0; e < entries; ++e) {
       if (e % batch == 0) {
@@ -245,7 +244,7 @@ class OrderWalk {
         }
       }
       if (room.bin[e] != question.wanted) continue;
-      OrderEntry entry{room.x[e], begin / page + e, 0, 0};
+      OrderEntry entry{room.keys[e], begin / page + e, 0, 0};
       for (auto j = e * page; j < std::min(seen, (e + 1) * page); ++j) {
         copy_key(keys, j, key.data());
         float const score = product(&rows_.queries.q[asked_[i].row * std::int64_t{rows_.d}], key.data(), rows_.d);
@@ -262,22 +261,25 @@ class OrderWalk {
   ShardTensors<RunSpace>& tensors_;
   PhaseTimes& phases_;
   std::vector<std::unique_ptr<Standing>> standings_;  ///< per selector; null where nothing is asked
-  int step_ = 0;
+  std::vector<StoredWindow>& windows_;
+  OrderAnswers& answers_;
+  int unit_ = key_group, step_ = 0;
   std::vector<AskedRow> asked_;
   PackedQueries queries_;
-  bool scores_wanted_ = false;
-  OrderAnswers answers_;
+  bool scores_wanted_ = false, sample_ = false;
+  HostScores scores_;
+  std::vector<float> packed_keys_;
 };
 
 }  // namespace
 
-OrderAnswers walk_orders(EntryRows const& rows, std::vector<Selector*> const& selectors, std::vector<OrderQuestion> const& questions,
-                         OrderLaws const& laws, std::function<std::uint64_t(int row)> const& name_of, ShardTensors<RunSpace>& tensors,
-                         PhaseTimes& phases) {
+void walk_orders(EntryRows const& rows, std::vector<Selector*> const& selectors, std::vector<OrderQuestion> const& questions,
+                 OrderLaws const& laws, std::function<std::uint64_t(int row)> const& name_of, ShardTensors<RunSpace>& tensors,
+                 PhaseTimes& phases, std::vector<StoredWindow>& windows, OrderAnswers& answers) {
   if constexpr (!is_host_space<RunSpace>) {
     throw RunError("selectors are measured on hosts");
   } else {
-    return OrderWalk(rows, selectors, questions, laws, name_of, tensors, phases).run();
+    OrderWalk(rows, selectors, questions, laws, name_of, tensors, phases, windows, answers).run();
   }
 }
 

@@ -1,0 +1,116 @@
+// Where entries stand in an order, as 32-bit whole numbers that ascend along it: made of priorities or of places, counted on either side of
+// a stretch of the order, and found inside of it. Sums are of whole numbers: the same in any order and at any vector width.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <limits>
+
+#include "../core/simd.hpp"
+
+namespace asymptop {
+
+using OrderKey = std::int32_t;
+
+/// Largest priorities first; 0 and -0 are equal. All of them come behind first_key_of_priorities.
+constexpr OrderKey key_of_priority(float priority) {
+  auto const bits = std::bit_cast<std::int32_t>(priority + 0.0f);
+  return ~(bits ^ (bits >> 31 & std::numeric_limits<std::int32_t>::max()));
+}
+constexpr float priority_of_key(OrderKey key) {
+  auto const bits = ~key;
+  return std::bit_cast<float>(bits ^ (bits >> 31 & std::numeric_limits<std::int32_t>::max()));
+}
+inline constexpr OrderKey first_key_of_priorities = key_of_priority(std::numeric_limits<float>::infinity());
+
+/// Keys ahead of all priorities, for entries that are forced.
+inline constexpr std::int64_t most_ahead = 2 * 4000000;
+constexpr OrderKey key_ahead(std::int64_t place) { return static_cast<OrderKey>(std::numeric_limits<OrderKey>::min() + place); }
+static_assert(key_ahead(most_ahead) < first_key_of_priorities);
+
+/// place: from 0 to most_places - 1.
+inline constexpr std::int64_t most_places = std::int64_t{1} << 32;
+constexpr OrderKey key_of_place(std::int64_t place) { return static_cast<OrderKey>(place + std::numeric_limits<OrderKey>::min()); }
+constexpr std::int64_t place_of_key(OrderKey key) { return std::int64_t{key} - std::numeric_limits<OrderKey>::min(); }
+
+/// About a stretch of the order, low <= key <= high.
+struct StretchSums {
+  std::int64_t before = 0;  ///< entries ahead of it
+  std::int64_t behind = 0;  ///< mass behind it
+  std::int64_t all = 0;     ///< mass of all entries, also of those inside
+};
+
+namespace simd {
+inline namespace ASYMPTOP_SIMD_NAME {
+
+/// Half as many lanes as Ints has, of twice the size: one register.
+using Longs [[gnu::vector_size(4 * width), gnu::may_alias]] = std::int64_t;
+using HalfInts [[gnu::vector_size(2 * width), gnu::may_alias]] = std::int32_t;
+inline constexpr int half_width = width / 2;
+
+template <class Vector, class Element>
+ASYMPTOP_SIMD_INLINE Vector load_as(Element const* from) {
+  Vector v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+ASYMPTOP_SIMD_INLINE std::int64_t sum_of(Longs v) {
+  std::int64_t sum = 0;
+  for (int l = 0; l < half_width; ++l) sum += v[l];
+  return sum;
+}
+
+inline void keys_of_priorities(float const* priority, std::int64_t count, OrderKey* out) {
+  std::int64_t at = 0;
+  for (; at + width <= count; at += width) {
+    auto const bits = bits_of(load(priority + at) + broadcast(0.0f));
+    store(out + at, ~(bits ^ (bits >> 31 & broadcast(std::numeric_limits<std::int32_t>::max()))));
+  }
+  for (; at < count; ++at) out[at] = key_of_priority(priority[at]);
+}
+
+/// Of two stretches at once, low[i] <= key <= high[i].
+inline std::array<StretchSums, 2> sums_around(OrderKey const* key, std::int64_t const* mass, std::int64_t count,
+                                              std::array<OrderKey, 2> low, std::array<OrderKey, 2> high) {
+  std::array<StretchSums, 2> sums;
+  Longs before0{}, before1{}, behind0{}, behind1{}, all{};
+  std::int64_t at = 0;
+  for (; at + half_width <= count; at += half_width) {
+    auto const keys = __builtin_convertvector(load_as<HalfInts>(key + at), Longs);
+    auto const masses = load_as<Longs>(mass + at);
+    before0 -= keys < low[0];  // true is -1
+    before1 -= keys < low[1];
+    behind0 += keys > high[0] ? masses : Longs{};
+    behind1 += keys > high[1] ? masses : Longs{};
+    all += masses;
+  }
+  sums[0] = {sum_of(before0), sum_of(behind0), sum_of(all)};
+  sums[1] = {sum_of(before1), sum_of(behind1), sum_of(all)};
+  for (; at < count; ++at) {
+    for (std::size_t i = 0; i < 2; ++i) {
+      sums[i].before += key[at] < low[i] ? 1 : 0;
+      sums[i].behind += key[at] > high[i] ? mass[at] : 0;
+      sums[i].all += mass[at];
+    }
+  }
+  return sums;
+}
+
+/// Calls visit(at) for the entries of a stretch, in order.
+template <class Visit>
+void for_each_between(OrderKey const* key, std::int64_t count, OrderKey low, OrderKey high, Visit const& visit) {
+  std::int64_t at = 0;
+  for (; at + width <= count; at += width) {
+    auto const keys = load(key + at);
+    for (auto inside = negative(~((keys < low) | (keys > high))); inside != 0; inside &= inside - 1) visit(at + std::countr_zero(inside));
+  }
+  for (; at < count; ++at) {
+    if (key[at] >= low && key[at] <= high) visit(at);
+  }
+}
+
+}  // namespace ASYMPTOP_SIMD_NAME
+}  // namespace simd
+}  // namespace asymptop

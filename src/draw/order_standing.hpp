@@ -1,0 +1,107 @@
+// Where the entries of selectors stand in the orders of some rows, step by step of a walk over the keys.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "draw/entries.hpp"
+#include "draw/order_questions.hpp"
+#include "kernels/score/score_packed.hpp"
+
+namespace asymptop {
+
+using HostScores = Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace>;
+
+/// A row that is asked about, and its questions [begin, end).
+struct AskedRow {
+  int row;
+  std::size_t begin, end;
+  RowOfKeys facts;
+};
+
+/// Queries of the rows that are asked about. all: (rows, width).
+inline PackedQueries packed_queries(std::vector<AskedRow> const& asked, std::vector<float> const& all, int width) {
+  std::vector<float> q;
+  for (auto const& of : asked) {
+    auto const* from = &all[of.row * std::int64_t{width}];
+    q.insert(q.end(), from, from + width);
+  }
+  return {q.data(), static_cast<int>(asked.size()), width};
+}
+
+/// Where the entries of one selector stand, step by step.
+class Standing {
+ public:
+  Standing(EntryRows const& rows, Selector& selector, std::vector<AskedRow> const& asked, int step, ShardTensors<RunSpace>& tensors)
+      : selector_(selector), projection_(selector.projection()), asked_(asked) {
+    if (projection_ == nullptr) return;
+    auto const projected = project(rows, *projection_);
+    queries_ = packed_queries(asked, projected, projection_->width(rows.d));
+    ragged_ = ragged_entries(rows, *projection_, projected, tensors);
+    int const entries = step / selector.page() + key_group;
+    priorities_ = HostScores("Asymptop::select::priorities", asked.size(), entries / key_group * key_group);
+    if (!projection_->keys_as_they_are()) entries_.emplace(entries, projection_->width(rows.d));
+  }
+
+  int page() const { return selector_.page(); }
+  /// Whether scores themselves are needed to say where entries stand.
+  bool wants_scores() const { return selector_.by_largest_score(); }
+  /// Whether x are places.
+  bool places() const { return projection_ == nullptr && !selector_.by_largest_score(); }
+
+  /// The priorities of a step's entries. keys: packed.
+  void prepare(KeyTile const& keys, int count) {
+    if (projection_ == nullptr) return;
+    if (!entries_) {
+      score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, keys.data, count, priorities_);
+      return;
+    }
+    entries_->clear();
+    entries_->fill_from(*projection_, keys, 0, count / page());
+    score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, entries_->tile().data, count / page(), priorities_);
+  }
+
+  /// Keys of entries `first`, ... of the i-th row, of which it sees `seen` keys. s: their scores, if wanted.
+  void find(std::size_t i, std::int64_t first, std::int64_t seen, float const* s, std::vector<OrderKey>& keys) const {
+    auto const& row = asked_[i];
+    std::int64_t const size = page(), count = (seen + size - 1) / size;
+    keys.resize(count);
+    OrderKey* const to = keys.data();
+    if (projection_ != nullptr) {
+      simd::keys_of_priorities(&priorities_(i, 0), count, to);
+      if (seen % size != 0) keys.back() = key_of_priority(score_of(*ragged_[row.row]));
+    } else if (selector_.by_largest_score()) {
+      for (std::int64_t e = 0; e < count; ++e) {
+        float largest = s[e * size];
+        for (auto j = e * size + 1; j < std::min(seen, (e + 1) * size); ++j) largest = std::max(largest, s[j]);
+        to[e] = key_of_priority(largest);
+      }
+    } else {
+      static thread_local std::vector<double> places;
+      places.resize(count);
+      double* const from = places.data();
+      selector_.places(row.facts, first, static_cast<int>(count), from);
+#pragma omp simd
+      for (std::int64_t e = 0; e < count; ++e) to[e] = key_of_place(static_cast<std::int64_t>(from[e]));
+    }
+    // In the order of with_forced().
+    auto const forced = selector_.forced();
+    auto const sinks = (forced.first + size - 1) / size, all = entries_of(row.facts.visible, page());
+    for (std::int64_t e = count; forced.recent > 0 && e-- > 0 && (first + e + 1) * size > row.facts.visible - forced.recent;)
+      to[e] = key_ahead(sinks + all - 1 - (first + e));
+    for (std::int64_t e = 0; e < count && (first + e) * size < forced.first; ++e) to[e] = key_ahead(first + e);
+  }
+
+ private:
+  Selector& selector_;
+  Projection* projection_;
+  std::vector<AskedRow> const& asked_;
+  PackedQueries queries_;
+  HostScores priorities_;
+  std::vector<std::optional<PackedCandidate>> ragged_;
+  std::optional<EntryTile> entries_;
+};
+
+}  // namespace asymptop
