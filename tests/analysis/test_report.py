@@ -215,7 +215,7 @@ def test_an_output_that_cannot_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_results(tmp_path / "results.h5", Study(n=(256,)))
-    monkeypatch.setattr(report_command, "render", lambda *_: pytest.fail("said before the figures are drawn"))
+    monkeypatch.setattr(report_command, "draw", lambda *_: pytest.fail("said before the figures are drawn"))
     assert command_line.main(["report", str(path), "-o", str(tmp_path / "absent" / "report.html")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..claims.registry import CLAIMS, judge
 from ..claims.toml_file import ClaimsError, read_claims
 from ..claims.verdict_table import print_verdicts
-from ..figures.builders import render
+from ..figures.builders import draw
 from ..figures.simulated import simulated_series
 from ..io.attend_file import read_attend
 from ..io.bench_reader import kind_of
@@ -22,7 +22,7 @@ from ..report.inputs import judge_inputs, primary
 from ..report.page import Section, build_report, check_place, write_page
 from ..report.precision import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from ..report.scaling import Target
-from ..report.selectors import judge_selectors, render_selectors, selectors_section
+from ..report.selectors import draw_selectors, judge_selectors, selectors_section
 from .jobs import cost_section
 from .scaling import write_scaling
 
@@ -83,11 +83,13 @@ def run(arguments: argparse.Namespace) -> int:
             lines = group_series(results.cases)
             series = exact_series(lines)
             norms = read_attend(arguments.attend) if arguments.attend is not None else ()
+            # Other processors go on with the figures meanwhile.
+            drawing = draw(series, arguments.figures, simulated)
+            of_selectors = draw_selectors(lines, arguments.figures)
             judgements = judge((*primary(lines), *marked_simulated(simulated), *norms), claims)
             inputs = judge_inputs(lines, claims)
-            figures = render(series, arguments.figures, simulated)
             beside = judge_selectors(primary(lines))
-            drawn = render_selectors(lines, arguments.figures)
+            figures, drawn = drawing.figures(), of_selectors.figures()
             more = selectors_section(lines, beside, drawn, len(figures) + 1)
             more += _precision(arithmetic, arguments.figures, len(figures) + len(drawn) + 1)
             more += cost_section(arguments.jobs, results.cases, judgements)

@@ -12,10 +12,11 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.lines import TICKDOWN, TICKLEFT, Line2D
 from matplotlib.mathtext import MathTextParser
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, NullFormatter, NullLocator
 
 # Okabe and Ito's palette without its yellow, which fades on white, and with an indigo; apart in grey as well.
 PALETTE = (
@@ -116,10 +117,44 @@ def panel_grid(
 
 def lay_out(figure: Figure) -> None:
     """Places the panels, once for all formats: a figure that keeps an engine is drawn once more for every file."""
+    marked = [
+        (axis, axis.get_minor_locator())
+        for place in figure.axes
+        for axis in (place.xaxis, place.yaxis)
+        if isinstance(axis.get_minor_locator(), LogLocator) and isinstance(axis.get_minor_formatter(), NullFormatter)
+    ]
+    for axis, _ in marked:
+        axis.set_minor_locator(NullLocator())
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine(None)
+    for axis, locator in marked:
+        _mark_minor(axis, locator)
+
+
+def _mark_minor(axis: Axis, locator: Locator) -> None:
+    """Minor ticks, without labels, as one line of marks: matplotlib makes five artists of each, dozens an axis."""
+    axis.set_minor_locator(locator)
+    ticks = axis.get_minorticklocs()
+    axis.set_minor_locator(NullLocator())
+    low, high = np.log(sorted(axis.get_view_interval()))
+    reach = 1e-10 * (high - low)
+    ticks = ticks[(np.log(ticks) >= low - reach) & (np.log(ticks) <= high + reach)]
+    name, at_edge = f"{axis.axis_name}tick", np.zeros(len(ticks))
+    along_x = axis.axis_name == "x"
+    marks = Line2D(
+        *((ticks, at_edge) if along_x else (at_edge, ticks)),
+        transform=axis.axes.get_xaxis_transform("tick1") if along_x else axis.axes.get_yaxis_transform("tick1"),
+        linestyle="none",
+        marker=TICKDOWN if along_x else TICKLEFT,
+        markersize=matplotlib.rcParams[f"{name}.minor.size"],
+        markeredgewidth=matplotlib.rcParams[f"{name}.minor.width"],
+        markeredgecolor=matplotlib.rcParams[f"{name}.color"],
+        clip_on=False,
+        zorder=axis.get_zorder(),
+    )
+    axis.axes.add_artist(marks)
 
 
 def _power_label(value: float, _: int) -> str:

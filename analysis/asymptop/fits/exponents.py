@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -34,15 +34,24 @@ class Point:
     power: float = 1.0
     excluded: str = ""
 
-    @property
-    def mean(self) -> float:
-        return float(np.mean(self.draw_values)) ** self.power
+    @cached_property
+    def draw_mean(self) -> float:
+        """The mean over draws, before the power."""
+        return float(np.mean(self.draw_values))
 
-    @property
+    @cached_property
+    def mean(self) -> float:
+        return self.draw_mean**self.power
+
+    @cached_property
+    def draw_error(self) -> float:
+        """Standard error of `draw_mean`."""
+        return float(standard_error(self.draw_values))
+
+    @cached_property
     def error(self) -> float:
         """Standard error of `mean`, carried through the power."""
-        inner = float(np.mean(self.draw_values))
-        spread = float(standard_error(self.draw_values))
+        inner, spread = self.draw_mean, self.draw_error
         return spread if self.power == 1.0 else spread * self.power * inner ** (self.power - 1.0) if inner > 0 else 0.0
 
     def near_one(self, share: float) -> bool:
@@ -117,7 +126,7 @@ def usable_points(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
     for point in sorted(points, key=lambda p: p.n):
         if point.excluded:
             excluded.append(point)
-        elif not np.all(np.isfinite(point.draw_values)) or np.mean(point.draw_values) <= 0:
+        elif not np.all(np.isfinite(point.draw_values)) or point.draw_mean <= 0:
             excluded.append(Point(point.n, point.draw_values, point.power, "the mean is zero"))
         else:
             used.append(point)
@@ -126,10 +135,17 @@ def usable_points(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
 
 def _resampled_logs(points: Sequence[Point], resamples: int, seed: int) -> Array:
     """(point, resample): logarithms of bootstrapped means, stretched for few draws. Draws are independent across n."""
+    return _resampled_values(tuple((p.draw_values.tobytes(), p.power) for p in points), resamples, seed)
+
+
+# The last few: ratios to what is expected are fitted twice, the second time with another correction.
+@lru_cache(maxsize=4)
+def _resampled_values(key: tuple[tuple[bytes, float], ...], resamples: int, seed: int) -> Array:
+    points = [Point(0, np.frombuffer(values), power) for values, power in key]
     picks = bootstrap_picks(seed, resamples, tuple(len(point.draw_values) for point in points))
     samples = np.empty((len(points), resamples))
     for row, point, picked in zip(samples, points, picks, strict=True):
-        centre = np.log(np.mean(point.draw_values))
+        centre = np.log(point.draw_mean)
         stretch = small_sample_stretch(len(point.draw_values))
         means = bootstrap_means(point.draw_values, picked)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -174,7 +190,7 @@ def _percentile_intervals(samples: Array, coefficients: Array, values: Array) ->
 
 def _inverse_variances(points: Sequence[Point]) -> Array:
     """Weights of the logarithms: 1 / relative squared error. Unknown errors (one draw) weigh the same."""
-    relative = np.array([p.power * standard_error(p.draw_values) / np.mean(p.draw_values) for p in points])
+    relative = np.array([p.power * p.draw_error / p.draw_mean for p in points])
     if not np.all(np.isfinite(relative)):
         return np.ones(len(points))
     return 1.0 / np.maximum(relative, _SMALLEST_RELATIVE_ERROR) ** 2
@@ -212,7 +228,7 @@ def fit_power_and_root(points: Sequence[Point], accuracy: float) -> Slope | None
     root = np.sqrt(_inverse_variances(used))[:, None]
     design = np.stack([np.ones_like(x), x, np.sqrt(x)], axis=1)
     coefficients = (np.linalg.pinv(design * root) * root.T)[1]
-    logs = np.array([p.power * np.log(np.mean(p.draw_values)) for p in used])
+    logs = np.array([p.power * np.log(p.draw_mean) for p in used])
     value = float(coefficients @ logs)
     (interval,) = _percentile_intervals(
         _resampled_logs(used, RESAMPLES, SEED), coefficients[None, :], np.array([value])
@@ -275,7 +291,7 @@ def _fit_of_values(key: tuple[tuple[int, bytes, float, str], ...], resamples: in
     if len({p.n for p in used}) < 2:
         raise FitError(f"{len(used)} usable n; a slope needs two")
     x = abscissa([p.n for p in used], scale)
-    logs = np.array([p.power * np.log(np.mean(p.draw_values)) for p in used])
+    logs = np.array([p.power * np.log(p.draw_mean) for p in used])
     weights = _inverse_variances(used)
     asked = _combinations([p.n for p in used], x, weights)
     coefficients = np.stack([one for _, _, one in asked.values()])

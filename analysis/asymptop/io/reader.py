@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -60,6 +61,8 @@ CASE_TEXT = [
     "path",
 ]
 CASE_INTEGERS = ("n", "d", "draws", "rows", "seed", "block", "head", "k_clipped")
+# Attributes that a Case has under their own names.
+_SAME = ("n", "d", "sigma_law", "sigma", "draws", "rows", "input", "head", "row_sigma", "weights", "mask", "seed")
 CASE_NUMBERS = ("sigma", "R", "scale", "seconds_total", "seconds_pass", "gflop")
 
 NUMBER_SCALES = ("draw", "row", "k", "epsilon")
@@ -137,8 +140,12 @@ class Case:
     _kept: dict[Hashable, Array] = field(default_factory=dict, repr=False)
     selector: str = EXACT  # which keys are kept, as `study --selectors` has it
 
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self._group)
+
     def has(self, name: str) -> bool:
-        return name in self._group
+        return name in self._names
 
     def raw(self, name: str) -> NDArray:
         """The dataset as stored, unchecked; text as bytes."""
@@ -238,9 +245,10 @@ def _attributes(node: h5py.Group, names: dict[type, tuple[str, ...] | list[str]]
 
 
 def _dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
-    if name not in group or not isinstance(group[name], h5py.Dataset):
+    data = group.get(name)
+    if not isinstance(data, h5py.Dataset):
         raise ResultsError(f"{where}: dataset '{name}' is missing")
-    return group[name]
+    return data
 
 
 def _scale(group: h5py.Group, name: str, where: str) -> NDArray | tuple[str, ...]:
@@ -316,24 +324,7 @@ def _read_case(group: h5py.Group, where: str) -> Case:
     for name, dimensions in OPTIONAL_DATA.items():
         if name in group:
             _check_dimensions(name, _dataset(group, name, where), dimensions, lengths, held, where)
-    same: dict[str, Any] = {
-        name: attributes[name]
-        for name in (
-            "n",
-            "d",
-            "sigma_law",
-            "sigma",
-            "draws",
-            "rows",
-            "input",
-            "head",
-            "row_sigma",
-            "weights",
-            "mask",
-            "seed",
-            "verdict_reason",
-        )
-    }
+    same: dict[str, Any] = {name: attributes[name] for name in (*_SAME, "verdict_reason")}
     case = Case(
         id=Path(group.name).name,
         **same,

@@ -11,7 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from ..criteria.verdicts import Judgement
-from ..figures.builders import RenderedFigure
+from ..figures.drawing import RenderedFigure
 from ..io.output_target import output_target
 from ..io.reader import Results
 from ..io.series import Series

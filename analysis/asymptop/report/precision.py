@@ -9,8 +9,8 @@ import numpy as np
 from markupsafe import Markup
 
 from ..criteria.decisions import power_of_two
-from ..figures.builders import RenderedFigure, render_plots
 from ..figures.captions import PRECISION_EXPLAINED
+from ..figures.drawing import RenderedFigure, render_plots
 from ..figures.precision import precision_against_n
 from ..fits.precision_errors import EFFECTIVE_ENTRIES, MEASURES, OFF, SUM_P, TAIL_MASS, middle_k_law, off, off_from
 from ..io.precision_file import ORDER_WORDS, Arithmetic, PrecisionCase, PrecisionResults

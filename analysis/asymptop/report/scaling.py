@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..figures import scaling as figure_scaling
-from ..figures.builders import RenderedFigure, render_plots
+from ..figures.drawing import RenderedFigure, render_plots
 from ..figures.scaling import NOT_MEASURED, Family
 from ..fits.scaling_model import ASSUMED_BANDWIDTH, ASSUMED_LATENCY, Network, fit, hold_out, observations, projected
 from ..io.bench_reader import BenchResults, ScalingStudy

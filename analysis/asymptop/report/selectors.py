@@ -13,8 +13,8 @@ from ..claims.verdict_table import short
 from ..criteria.cheapest import Need, need_of
 from ..criteria.decisions import power_of_two
 from ..criteria.verdicts import Judgement
-from ..figures.builders import RenderedFigure, render_plots
 from ..figures.captions import SELECTORS, SELECTORS_NO_ORDER
+from ..figures.drawing import Drawing, RenderedFigure, draw_plots
 from ..figures.selectors import BUILDERS
 from ..fits.exponents import FitError, Point, fit_power
 from ..fits.quantities import K_EPSILON, RECALL, REGRET, TAIL_MASS, Quantity, k_of_law, points, points_of_law
@@ -191,9 +191,9 @@ def _cost_tables(groups: Sequence[SelectorGroup]) -> list[tuple[str, tuple[str, 
     return tables
 
 
-def render_selectors(lines: Sequence[Series], folder: Path | None) -> tuple[RenderedFigure, ...]:
+def draw_selectors(lines: Sequence[Series], folder: Path | None) -> Drawing:
     groups = selector_groups(lines)
-    return render_plots([partial(build, groups) for build in BUILDERS], folder) if groups else ()
+    return draw_plots([partial(build, groups) for build in BUILDERS if groups], folder)
 
 
 def judge_selectors(lines: Sequence[Series]) -> tuple[Judgement, ...]:
