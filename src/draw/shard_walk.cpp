@@ -118,26 +118,47 @@ class ShardWalk {
     double const sigma = sigmas_[question.law], top = question.top;
     bool const by_score = bracket.high > bracket.low;
     double const per_bin = by_score ? (bins_ - 2) / (static_cast<double>(bracket.high) - bracket.low) : 0.0;
+    double const last_bin = bins_ - 1.0;
+    constexpr int run = 64;
     if (!question.listed) find_edges(bracket, shards_[p], bins_, edges);
-    for (std::int64_t j = 0; j < part.size(); ++j) {
-      auto const place = place_of(s[j], part.begin + j);
-      if (place < bracket.begin || place >= bracket.end) continue;
-      auto const mass = mass_of(sigma * (s[j] - top));
-      if (question.listed) {
-        answers_.entries[q].push_back({static_cast<int>(p), place, mass});
-        continue;
+    for (std::int64_t first = 0; first < part.size(); first += run) {
+      auto const keys = std::min<std::int64_t>(run, part.size() - first);
+      // All keys of a run alike, so that no bit of a mass depends on where the run lies.
+      float scores[run];
+      std::int64_t masses[run];
+      int bins[run];
+      std::fill(std::copy_n(s + first, keys, scores), scores + run, scores[0]);
+      int found = 0;
+#pragma omp simd reduction(+ : found)
+      for (int l = 0; l < run; ++l) {
+        auto const worse = ~ordered_bits(scores[l]);
+        found += worse >= bracket.begin.worse && worse <= bracket.end.worse ? 1 : 0;
       }
-      int bin = 0;
-      if (by_score) {
-        bin = static_cast<int>(std::clamp((bracket.high - static_cast<double>(s[j])) * per_bin + 1.0, 0.0, bins_ - 1.0));
-        while (place < edges[bin]) --bin;
-        while (place >= edges[bin + 1]) ++bin;
-      } else {
-        bin = static_cast<int>(std::upper_bound(edges.begin(), edges.end() - 1, place) - edges.begin()) - 1;
+      if (found == 0) continue;
+#pragma omp simd
+      for (int l = 0; l < run; ++l) {
+        double const score = scores[l];
+        masses[l] = mass_of(sigma * (score - top));
+        bins[l] = static_cast<int>(std::min(std::max((bracket.high - score) * per_bin + 1.0, 0.0), last_bin));
       }
-      auto* const to = &answers_.sums[q][2 * (p * bins_ + bin)];
-      ++to[0];
-      to[1] += mass;
+      for (int l = 0; l < keys; ++l) {
+        auto const place = place_of(scores[l], part.begin + first + l);
+        if (place < bracket.begin || place >= bracket.end) continue;
+        if (question.listed) {
+          answers_.entries[q].push_back({static_cast<int>(p), place, masses[l]});
+          continue;
+        }
+        int bin = bins[l];
+        if (by_score) {
+          while (place < edges[bin]) --bin;
+          while (place >= edges[bin + 1]) ++bin;
+        } else {
+          bin = static_cast<int>(std::upper_bound(edges.begin(), edges.end() - 1, place) - edges.begin()) - 1;
+        }
+        auto* const to = &answers_.sums[q][2 * (p * bins_ + bin)];
+        ++to[0];
+        to[1] += masses[l];
+      }
     }
   }
 
