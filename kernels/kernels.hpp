@@ -60,6 +60,7 @@
 #include "select/random_order.hpp"
 #include "select/selector.hpp"
 #include "select/selectors.hpp"
+#include "select/shards.hpp"
 #include "select/sums_along.hpp"
 #include "select/window.hpp"
 #include "topk/add_candidates.hpp"

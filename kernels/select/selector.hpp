@@ -5,6 +5,7 @@
 //
 //   projection()  priorities are dot products of a projected query with projected keys or pages of keys; the largest come first
 //   order()       the order follows from places of keys, or from the row's best keys
+//   shards()      entries are the best keys, the second best ones, ... of contiguous shards of the context
 //
 // and its line in the table of selectors.hpp.
 #pragma once
@@ -61,6 +62,12 @@ class Selector {
   virtual ~Selector() = default;
   /// Keys of an entry of the order: budgets are rounded down to whole entries, but for one that is always read.
   virtual int page() const { return 1; }
+  /// Entries that a budget of k keys pays for; one at least.
+  virtual std::int64_t entries_of_budget(std::int64_t k) const { return std::max<std::int64_t>(1, k / page()); }
+  /// Keys of an entry, at most.
+  virtual std::int64_t keys_of_entry() const { return page(); }
+  /// Shards of the context (shard_of_context()) whose t-th best keys together are the t-th entry; 0 for any other order.
+  virtual int shards() const { return 0; }
   virtual ForcedKeys forced() const { return {}; }
   /// Null where order() says all.
   virtual Projection* projection() { return nullptr; }
@@ -75,8 +82,8 @@ class Selector {
 /// Entries that a row of `visible` keys has.
 inline std::int64_t entries_of(std::int64_t visible, int page) { return (visible + page - 1) / page; }
 
-/// Whole entries that a budget of k keys pays for; one at least.
-inline std::int64_t entries_of_budget(std::int64_t k, int page) { return std::max<std::int64_t>(1, k / page); }
+/// First key of the p-th of `shards` contiguous shards of n keys; of the last one's successor, n. More shards than keys leave empty ones.
+inline std::int64_t shard_of_context(std::int64_t n, int shards, int p) { return n / shards * p + n % shards * p / shards; }
 
 /// The forced entries of a row, the first ones forwards and the recent ones backwards, then the others as `by_priority` has them; at most
 /// `wanted`.

@@ -20,6 +20,7 @@
 #include "pages.hpp"
 #include "random_order.hpp"
 #include "selector.hpp"
+#include "shards.hpp"
 #include "window.hpp"
 
 namespace asymptop {
@@ -129,6 +130,11 @@ std::unique_ptr<Selector> projected(SelectorValues const& values, Values... of) 
 inline int page_value(SelectorValues const& values, char const* key) {
   return value_of(values, key, [](auto const& text) { return page_of(text); });
 }
+template <ShardSelector::Budget budget>
+std::unique_ptr<Selector> sharded(SelectorValues const& values, int) {
+  auto const shards = value_of(values, "P", [](auto const& text) { return count_of(text, 1, 1024); });
+  return std::make_unique<ShardSelector>(static_cast<int>(shards), budget);
+}
 inline int channels_value(SelectorValues const& values, int d) {
   return value_of(values, "r", [d](auto const& text) { return channels_of(text, d); });
 }
@@ -140,7 +146,8 @@ inline std::vector<SelectorKind> const& selector_kinds() {
   using Values = SelectorValues const&;
   using Made = std::unique_ptr<Selector>;
   static SelectorParameter const sinks{"sinks", "0", "first keys of the sequence that are always kept"},
-      recent{"recent", "0", "most recent keys that are always kept"};
+      recent{"recent", "0", "most recent keys that are always kept"},
+      shards{"P", "8", "contiguous shards of the context, 1 to 1024; empty ones where they are more than keys"};
   static std::vector<SelectorKind> const kinds{
       {"score", "the keys of largest score: exact top-k", "The oracle: no set of k keys has a smaller tail mass.", {}, nullptr},
       {"window",
@@ -177,6 +184,18 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "to find these. block=1 is the oracle.",
        {{"block", "128", "keys of a block, a power of two that divides --block"}},
        [](Values values, int) -> Made { return std::make_unique<BlockMaxSelector>(detail::page_value(values, "block")); }},
+      {"shard-union",
+       "the k best keys of every shard",
+       "What serving stacks with a context over P ranks do without a global merge (vLLM 46076): the k best keys of each of P contiguous "
+       "shards, up to k P keys in all, with P a parameter that has nothing to do with the ranks of this program. P=1 is the oracle.",
+       {shards},
+       detail::sharded<ShardSelector::Budget::of_each_shard>},
+      {"shard-share",
+       "an equal share of the k best from every shard",
+       "As shard-union, but k/P keys (rounded down, one at least) of each of P contiguous shards: what an exact global merge is spared "
+       "at an equal number of keys. P=1 is the oracle.",
+       {shards},
+       detail::sharded<ShardSelector::Budget::shared>},
       {"quantised",
        "scores of narrow copies of queries and keys",
        "Scores of q and k rounded to bf16, fp8 (OCP E4M3), int8 or int4, one scale per vector (its largest entry becomes the format's "

@@ -271,6 +271,7 @@ std::vector<int> rows_to_check(std::int64_t m, std::int64_t n) {
 
 std::vector<Residual> check_answer(BenchProblem const& problem, std::vector<int> const& rows, BenchAnswer const& answer) {
   if (problem.item.kernel == BenchKernel::normals) return check_normals(problem, answer);
+  if (problem.item.kernel == BenchKernel::merge) return check_merge(problem, rows, answer);
   return AnswerCheck(problem, rows, answer).run();
 }
 

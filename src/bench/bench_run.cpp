@@ -19,6 +19,7 @@ std::vector<NamedPhase> phases_of(BenchKernel kernel, bool scores_apart) {
   std::string const with_scores = scores_apart ? "" : "score+";
   std::vector<NamedPhase> phases{{Phase::generate, "generate"}};
   if (kernel == BenchKernel::normals) return phases;
+  if (kernel == BenchKernel::merge) return {{Phase::select, "agree"}, {Phase::attend, "attend"}, {Phase::merge, "combine"}};
   if (scores_apart) phases.push_back({Phase::score, "score"});
   if (takes_k(kernel)) phases.push_back({Phase::select, with_scores + "select"});
   if (takes_values(kernel)) phases.push_back({Phase::attend, (takes_k(kernel) ? "" : with_scores) + "attend"});
@@ -26,12 +27,13 @@ std::vector<NamedPhase> phases_of(BenchKernel kernel, bool scores_apart) {
   return phases;
 }
 
-MergeResult merge_result(Communicator const& comm, std::vector<double> const& seconds, std::vector<double> const& exposed,
-                         Traffic const& sent) {
+MergeResult merge_result(Communicator const& comm, std::vector<double> const& seconds, std::vector<double> const& combine,
+                         std::vector<double> const& exposed, Traffic const& sent) {
   MergeResult merge;
   std::vector<std::int64_t> sums{sent.bytes, sent.messages};
   comm.sum(sums);
   merge.seconds = sample_statistics(seconds).median;
+  merge.combine_seconds = sample_statistics(combine).median;
   merge.exposed_seconds = sample_statistics(exposed).median;
   merge.bytes = sums[0];
   merge.messages = sums[1];
@@ -73,6 +75,7 @@ class Measurement {
     }
     phase_seconds.push_back(over_ranks(comm, other));
     merge_seconds_.push_back(comm.max(work_->merge_cost().seconds));
+    combine_seconds_.push_back(comm.max(work_->merge_cost().combine_seconds));
     exposed_seconds_.push_back(comm.max(work_->merge_cost().exposed_seconds));
     auto const busy = over_ranks(comm, seconds - waiting);
     result_.imbalance.push_back(busy.max / busy.mean - 1.0);
@@ -83,7 +86,7 @@ class Measurement {
     auto const& comm = problem_->comm;
     result_.peak_bytes = comm.sum(resident + added_bytes_);
     result_.peak_bytes_per_rank = comm.max(resident + added_bytes_);
-    result_.merge = merge_result(comm, merge_seconds_, exposed_seconds_, work_->merge_cost().sent);
+    result_.merge = merge_result(comm, merge_seconds_, combine_seconds_, exposed_seconds_, work_->merge_cost().sent);
     result_.checked_rows = rows_to_check(problem_->item.m, problem_->item.n);
     result_.residuals = check_answer(*problem_, result_.checked_rows, work_->answer(result_.checked_rows));
     return std::move(result_);
@@ -104,7 +107,7 @@ class Measurement {
   std::unique_ptr<BenchProblem> problem_;
   std::unique_ptr<BenchWork> work_;
   std::vector<NamedPhase> phases_;
-  std::vector<double> merge_seconds_, exposed_seconds_;
+  std::vector<double> merge_seconds_, combine_seconds_, exposed_seconds_;
   BenchResult result_;
 };
 

@@ -14,7 +14,7 @@ namespace asymptop {
 
 /// The global selection of one run, over all ranks.
 struct MergeResult {
-  double seconds = 0.0, exposed_seconds = 0.0;                           ///< the slowest rank's, median over samples
+  double seconds = 0.0, combine_seconds = 0.0, exposed_seconds = 0.0;    ///< the slowest rank's, median over samples
   std::int64_t bytes = 0, bytes_per_rank = 0, messages = 0, rounds = 0;  ///< sent by all and by the busiest; of all; of the rank with most
 };
 

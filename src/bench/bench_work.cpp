@@ -35,6 +35,11 @@ std::vector<BenchPath> const& bench_paths() {
   static std::vector<BenchPath> const paths = [] {
     std::vector<BenchPath> all;
     for (auto const layout : normal_layouts()) all.push_back({normals, layout.name, layout.make});
+    // Its candidates are there before the clock starts, by the first path that selects.
+    if constexpr (is_host_space<RunSpace>) {
+      for (auto const& way : merge_ways())
+        all.push_back({merge, way.name, [make = way.make](BenchProblem const& problem) { return make(problem, *run_paths().front()); }});
+    }
     for (auto const* path : run_paths()) {
       auto const add = [&](BenchKernel kernel, bool offered, auto const make) {
         if (offered) all.push_back({kernel, path->name, [path, make](BenchProblem const& problem) { return make(problem, *path); }});

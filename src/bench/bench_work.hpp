@@ -51,6 +51,12 @@ struct BenchAnswer {
   LocalIndex first_key = 0;
   std::vector<float> scores;
 
+  /// Of `merge`, per row asked for: this rank's candidates that are attended to, and those that are not; best first.
+  struct Kept {
+    std::vector<Candidate> kept, left;
+  };
+  std::vector<Kept> kept;
+
   /// Of `normals`: the shard's rows from first_key on, (keys, d).
   std::vector<float> normals;
 };
@@ -58,6 +64,7 @@ struct BenchAnswer {
 /// What the global selection of a run cost this rank.
 struct MergeCost {
   double seconds = 0.0;          ///< from when all ranks had their candidates
+  double combine_seconds = 0.0;  ///< of these, `merge` alone: to combine the outputs of all ranks
   double exposed_seconds = 0.0;  ///< of the run, blocked: waiting for other ranks' candidates, then for messages
   Traffic sent;
 };

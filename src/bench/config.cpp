@@ -1,5 +1,7 @@
 #include "bench/config.hpp"
 
+#include <algorithm>
+
 #include "config/errors.hpp"
 #include "config/options.hpp"
 
@@ -19,6 +21,7 @@ constexpr char const* introduction =
     "  asymptop bench --kernel exact-attention,top-k --m 1 --n 2^18:2^24:4      a decoding step over growing contexts\n"
     "  mpirun -n 4 asymptop bench --kernel top-k --merge all           how ranks agree on the k largest, four ways\n"
     "  asymptop bench --n 2^22 --keys resident,streamed --dry-run     the cases only: memory and flops\n"
+    "  mpirun -n 4 asymptop bench --kernel merge --m 1 --k 2048 --path all --merge all      a decoding step: exact and local selections\n"
     "  mpirun -n 4 asymptop bench --scaling strong --n 2^22           each case on 1, 2 and 4 ranks\n"
     "\n"
     "  score            q.k of m query rows and n keys                      2 m n d flops\n"
@@ -27,6 +30,8 @@ constexpr char const* introduction =
     "  exact-attention  softmax over all keys times V                       4 m n d\n"
     "  top-k-attention  softmax over the k largest times V                  2 m n d + 2 m k d\n"
     "  normals          makes the n d numbers of streamed keys; not one of all, and --m, --k and --keys mean nothing to it\n"
+    "  merge            what ranks exchange for a row once each has its own k best: path exact agrees on the k best of all and combines\n"
+    "                   outputs, union and share combine those of each rank's own k, or k/P, keys; not one of all; keys are resident\n"
     "\n"
     "--scaling measures each case on several counts p of ranks within the run: ranks 0 to p - 1 work, so the launcher's mapping decides\n"
     "where they sit, and the others sleep. Samples of the counts take turns where memory holds all of them at once. Efficiency is held\n"
@@ -59,6 +64,8 @@ std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv
     if (config.rank_counts.front() != 1)
       throw UsageError("--rank-counts", list, "lacks 1: efficiency is held against the time of one rank");
   }
+  if (config.scaling != Scaling::none && std::find(config.kernel.begin(), config.kernel.end(), BenchKernel::merge) != config.kernel.end())
+    throw UsageError("--scaling", values.text("scaling"), "is not for --kernel merge: a rank alone has nothing to exchange");
   config.samples = values.get<std::int64_t>("samples");
   return config;
 }

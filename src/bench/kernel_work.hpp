@@ -46,6 +46,17 @@ std::unique_ptr<BenchWork> make_top_k(BenchProblem const& problem, Path const& p
 std::unique_ptr<BenchWork> make_exact_attention(BenchProblem const& problem, Path const& path);
 std::unique_ptr<BenchWork> make_top_k_attention(BenchProblem const& problem, Path const& path);
 
+/// What each rank keeps of a row without asking the others: nothing, k keys, or k / P.
+enum class LocalSelection { none, each, share };
+/// A way to select over ranks.
+struct MergeWay {
+  char const* name;
+  LocalSelection selection;
+  std::unique_ptr<BenchWork> (*make)(BenchProblem const&, Path const&);
+};
+/// The exact one first.
+std::vector<MergeWay> merge_ways();
+
 /// A way to lay normals out, and what makes them so.
 struct NormalLayout {
   char const* name;

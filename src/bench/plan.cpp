@@ -121,7 +121,7 @@ class Planner {
   void check_paths() const {
     std::vector<std::string> known{"auto", "all"};
     std::vector<BenchKernel> kernels(std::begin(all_bench_kernels), std::end(all_bench_kernels));
-    kernels.push_back(BenchKernel::normals);
+    kernels.insert(kernels.end(), {BenchKernel::normals, BenchKernel::merge});
     for (auto const kernel : kernels) {
       for (auto const& path : paths_of_(kernel)) {
         if (std::find(known.begin(), known.end(), path) == known.end()) known.push_back(path);
@@ -155,7 +155,10 @@ class Planner {
   }
 
   void add_at(BenchKernel kernel, std::string const& path, std::int64_t n, std::int64_t d, std::int64_t m) {
-    for (auto const storage : kernel == BenchKernel::normals ? std::vector{KeyStorage::streamed} : config_.keys) {
+    auto storages = config_.keys;
+    if (kernel == BenchKernel::normals) storages = {KeyStorage::streamed};
+    if (kernel == BenchKernel::merge) storages = {KeyStorage::resident};
+    for (auto const storage : storages) {
       BenchCase c;
       c.kernel = kernel;
       c.path = path;
@@ -168,7 +171,9 @@ class Planner {
         continue;
       }
       for (auto const& law : config_.k) {
-        for (auto const merge : config_.merge) {
+        // Ranks that select by themselves merge nothing.
+        bool const alone = kernel == BenchKernel::merge && path != paths_of_(kernel).front();
+        for (auto const merge : alone ? std::vector{MergeStrategy::owner} : config_.merge) {
           c.merge = merge;
           add(c, &law);
         }
@@ -230,13 +235,14 @@ class Planner {
 }  // namespace
 
 double BenchCase::flops() const {
+  if (kernel == BenchKernel::merge) return 0.0;
   double const rows = 2.0 * m * d, scores = rows * keys();
   if (kernel == BenchKernel::exact_attention) return 2.0 * scores;
   return kernel == BenchKernel::top_k_attention ? scores + rows * kept() : scores;
 }
 
 double BenchCase::bytes_read() const {
-  if (!resident) return 0.0;
+  if (!resident || kernel == BenchKernel::merge) return 0.0;
   double const row = 4.0 * d, all = keys() * row;
   if (kernel == BenchKernel::exact_attention) return 2.0 * all;
   return kernel == BenchKernel::top_k_attention ? all + m * kept() * row : all;

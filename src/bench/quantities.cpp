@@ -60,6 +60,7 @@ std::vector<Quantity<MeasuredCase>> bench_quantities(MeasuredCase const& measure
       text(
           "merge", [](C c) { return c.item.k > 0 ? name_of(c.item.merge) : ""; }, everywhere, null),
       number("merge_seconds", [](C c) { return c.result.merge.seconds; }),
+      number("combine_seconds", [](C c) { return c.item.kernel == BenchKernel::merge ? c.result.merge.combine_seconds : NAN; }),
       number("merge_exposed_seconds", [](C c) { return c.result.merge.exposed_seconds; }),
       integer("merge_bytes", [](C c) { return c.result.merge.bytes; }),
       integer("merge_bytes_per_rank", [](C c) { return c.result.merge.bytes_per_rank; }),

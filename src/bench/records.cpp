@@ -71,6 +71,15 @@ std::string phases_line(MeasuredCase const& c) {
   return line;
 }
 
+/// What a row costs beside the attention over its keys.
+std::string merge_line(MeasuredCase const& c) {
+  double const combine = 1e6 * c.result.merge.combine_seconds / c.item.m, agree = 1e6 * c.result.merge.seconds / c.item.m - combine;
+  std::string const combined = digits(combine) + " us to combine outputs\n";
+  if (c.item.path != "exact") return "    a row: each rank selects alone; " + combined;
+  return "    a row: " + digits(agree) + " us to agree on its keys, " + combined.substr(0, combined.size() - 1) + "; both are " +
+         digits((agree + combine) / combine, "%.3g") + " times the combine alone\n";
+}
+
 }  // namespace
 
 std::string bench_record(MeasuredCase const& c) {
@@ -125,6 +134,7 @@ std::string bench_table_row(MeasuredCase const& c) {
   auto line = table_of(c.scaling).row(cells);
   if (scales) line += phases_line(c);
   if (c.item.kernel == BenchKernel::normals) line += "    " + digits(c.nanoseconds_per_normal(), "%.3f") + " ns of a core per number\n";
+  if (c.item.kernel == BenchKernel::merge) line += merge_line(c);
   if (!c.result.reason().empty()) line += "  INVALID: " + c.result.reason() + "\n";
   return line;
 }

@@ -16,6 +16,8 @@ char const* name_of(BenchKernel value) {
       return "top-k-attention";
     case BenchKernel::normals:
       return "normals";
+    case BenchKernel::merge:
+      return "merge";
   }
   return "";
 }

@@ -145,8 +145,8 @@ std::vector<Option> rows() {
       Option{"case-files-only", for_study, unrecorded, on, nullptr, {}, "write the case files alone; `asymptop merge` joins them"},
       Option{"kernel", for_attend | for_bench, contents, text, "all",
              all_or<BenchKernel>({std::begin(all_bench_kernels), std::end(all_bench_kernels)},
-                                 some_of({score, profile, top_k, exact_attention, top_k_attention, normals})),
-             "score | profile | top-k | exact-attention | top-k-attention | all | normals, LIST"}
+                                 some_of({score, profile, top_k, exact_attention, top_k_attention, normals, merge})),
+             "score | profile | top-k | exact-attention | top-k-attention | all | normals | merge, LIST"}
           .but(for_attend, nullptr, all_or<BenchKernel>({exact_attention, top_k_attention}, some_of({exact_attention, top_k_attention})),
                "exact-attention | top-k-attention | all, LIST"),
       Option{"n", for_all, case_id, text, "", n_of_study,

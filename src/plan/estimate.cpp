@@ -33,7 +33,7 @@ double message_seconds(GroupPlan const& group, RunConfig const& config, Network 
 
 /// Seconds of a core, at the row's owner, that follow the passes over the keys: bins and held candidates become errors, for every law.
 double row_seconds(GroupPlan const& group, RunConfig const& config) {
-  double const laws = static_cast<double>(case_axes(group).sigma.size()), held = static_cast<double>(group.held),
+  double const laws = static_cast<double>(case_axes(group).sigma.size()), held = static_cast<double>(group.kept_best()),
                d = static_cast<double>(group.d);
   double const output = config.output_error ? seconds_to_fetch + laws * d * seconds_per_value : 0.0;
   return laws * (seconds_per_law + profile_width * group.bins_per_unit * seconds_per_bin) +
@@ -43,7 +43,7 @@ double row_seconds(GroupPlan const& group, RunConfig const& config) {
 }  // namespace
 
 MergeShape merge_shape(GroupPlan const& group, int ranks) {
-  return {ranks, static_cast<double>(group.rows_per_batch), static_cast<double>(group.held) + 1.0, static_cast<double>(group.n)};
+  return {ranks, static_cast<double>(group.rows_per_batch), static_cast<double>(group.kept_best()) + 1.0, static_cast<double>(group.n)};
 }
 
 double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine const& machine, int ranks) {

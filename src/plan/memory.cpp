@@ -21,7 +21,7 @@ double bins_per_row(GroupPlan const& group, RunConfig const& config, double rows
 /// A batch's rows on their way to their owners, some of each owner at a time.
 double merge_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, double rows, double local, double capacity,
                    double bins) {
-  double const ranks = machine.ranks, keep = static_cast<double>(group.held) + 1.0;
+  double const ranks = machine.ranks, keep = static_cast<double>(group.kept_best()) + 1.0;
   auto const merge = config.merge == MergeStrategy::automatic ? MergeStrategy::owner : config.merge;
   bool const root = merge == MergeStrategy::root;
   double const of_row =
@@ -63,7 +63,7 @@ std::size_t batches_in_flight(double rows_per_batch, RunConfig const& config, Ma
 double study_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows) {
   double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), ranks = machine.ranks, threads = machine.threads;
   double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
-  double const shard = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block), keep = static_cast<double>(group.held) + 1.0;
+  double const shard = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block), keep = static_cast<double>(group.kept_best()) + 1.0;
   auto const pass = group.path->memory({rows, keep, shard, threads, tile});
   double const tensors = (config.output_error ? 2.0 : 1.0) * (resident ? shard + pass.beyond : pass.step) * d * 4.0;
   // Of all batches that are in flight at once.
@@ -83,7 +83,7 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
 
 double kept_bytes(GroupPlan const& group, RunConfig const& config) {
   double const rows = group.rows_per_batch, laws = static_cast<double>(case_axes(group).sigma.size()),
-               keep = static_cast<double>(group.held) + 1.0;
+               keep = static_cast<double>(group.kept_best()) + 1.0;
   double const sums = config.output_error ? laws * static_cast<double>(group.k.size() + 1) * static_cast<double>(group.d + 1) : 0.0;
   // Held, on their way, and as the lists that are written: measured, 58 bytes a candidate (n = 2^20, k = n/8, 32 rows).
   return rows * (56.0 * keep + 48.0 * bins_per_row(group, config, static_cast<double>(config.rows)) + 32.0 * sums);

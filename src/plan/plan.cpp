@@ -164,7 +164,7 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Inpu
       throw UsageError(
           "--selectors", selector.text,
           "has pages that cross blocks of keys: " + std::to_string(page) + " does not divide --block " + std::to_string(config.block));
-    if (group.k.back() > most_held)
+    if (std::max(group.k.back(), group.kept_best()) > most_held)
       return "k = " + std::to_string(group.k.back()) + " is over 2^30 - 1, the most keys that a selector may keep";
   }
   return "";
@@ -287,8 +287,12 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64
   }
   group.k = k_axis(group.k_of_law);
   group.held = std::min(config.hold > 0 ? config.hold : most_held, group.k.back());
-  for (auto const& selector : case_axes(group).selectors)
-    group.largest_page = std::max(group.largest_page, make_selector(selector, static_cast<int>(d))->page());
+  for (auto const& choice : case_axes(group).selectors) {
+    auto const selector = make_selector(choice, static_cast<int>(d));
+    // Any number of entries over n keeps all.
+    auto const entries = std::min(selector->entries_of_budget(group.held), n);
+    group.most_kept = std::max(group.most_kept, std::min(n, entries * selector->keys_of_entry()));
+  }
   for (auto const& law : config.count_above) {
     double const threshold = law(n);
     group.threshold.push_back(threshold);

@@ -58,8 +58,8 @@ struct GroupPlan {
   bool k_clipped = false;
   std::vector<std::int64_t> k;  ///< every law's k and a log grid, ascending, from 1
   std::int64_t held = 0;        ///< largest k that is found by rank; larger ones by counts above thresholds
-  int largest_page = 1;         ///< of its selectors, which keep one at least; their rows hold the best keys up to there
-  std::int64_t kept_best() const { return std::max<std::int64_t>(held, largest_page); }
+  std::int64_t most_kept = 1;   ///< keys that a selector keeps, at most: their rows hold as many of the best
+  std::int64_t kept_best() const { return std::max(held, most_kept); }
   std::vector<double> threshold;  ///< --count-above at n
   bool simulated = false;         ///< rows of order statistics, without keys
   bool resident = false;

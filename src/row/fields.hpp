@@ -60,7 +60,7 @@ inline constexpr auto row_fields = [] {
     {"row_linf_error", k, real, logits, always, recorded, "1", "maximum norm of p - p_hat", "max(p_max tau / (1 - tau), largest p dropped)"},
     {"output_error_relative", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V over that of p V"},
     {"output_error", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V"},
-    {"kept", k, count, logits, by_selector, recorded, "keys", "keys that are kept at k", "whole pages, at most k keys of them, or one page"},
+    {"kept", k, count, logits, by_selector, recorded, "keys", "keys that are kept at k", "whole pages, at most k keys of them, or one page; `shard-union` keeps up to k of each shard"},
     {"regret", k, real, logits, by_selector, recorded, "1", "tail_mass minus that of the best set of as many keys", "summed itself over the keys that the two sets do not share"},
     {"recall", k, real, logits, by_selector, recorded, "1", "share of the best set of as many keys that is kept"},
     {"k_epsilon", epsilon, count, logits, always, recorded, "keys", "smallest k with tail_mass <= epsilon"},

@@ -200,6 +200,7 @@ std::vector<Search> open_searches(std::vector<OwnedRow> const& rows, std::vector
   std::vector<Search> open;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     for (std::size_t s = 0; s < selectors.size(); ++s) {
+      if (selectors[s]->shards() > 0) continue;
       for (std::size_t law = 0; law < rows[i].selected[s].size(); ++law) {
         auto const& found = rows[i].selected[s][law].count("k_epsilon");
         for (std::size_t item = 0; item < found.size(); ++item) {

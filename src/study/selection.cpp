@@ -11,6 +11,7 @@
 #include "config/errors.hpp"
 #include "row/row_lists.hpp"
 #include "study/order_search.hpp"
+#include "study/shard_orders.hpp"
 
 namespace asymptop {
 namespace {
@@ -70,22 +71,33 @@ class Selection {
       : batch_(batch), selector_(selector), all_(all), rows_(rows), page_(selector.page()), entry_rows_(entry_rows_of(batch)) {
     for (int r = 0; r < batch.comm.size(); ++r)
       shard_ends_.push_back(key_shard(batch.group.n, batch.setup.config->block, r, batch.comm.size()).end);
-    for (auto const k : batch.axes.k) entries_of_k_.push_back(entries_of_budget(std::min(k, batch.axes.held), page_));
+    for (auto const k : batch.axes.k) entries_of_k_.push_back(selector.entries_of_budget(std::min(k, batch.axes.held)));
   }
 
   /// Adds this selector's metrics to its rows.
   Task<void> run(std::vector<CheckResiduals>& checks) {
-    if (selector_.projection() != nullptr) {
+    if (selector_.shards() > 0) {
+      auto ordering = order_by_shards(batch_, entry_rows_, selector_.shards(), entries_of_k_, rows_);
+      shard_orders_ = co_await ordering;
+      for (auto& of_row : shard_orders_) selected_.push_back(std::move(of_row.beginning));
+    } else if (selector_.projection() != nullptr) {
       auto ordering = order_by_priority();
       co_await ordering;
     } else {
       for (auto const& row : rows_) order_by_place(row);
     }
-    auto fetching = fetch_scores();
-    co_await fetching;
+    if (selector_.shards() == 0) {
+      auto fetching = fetch_scores();
+      co_await fetching;
+    }
     for (std::size_t i = 0; i < rows_.size(); ++i)
       rows_[i].selected.push_back(selected_metrics(rows_[i], selected_[i], batch_.axes, checks));
     batch_.phases.stop(Phase::evaluate);
+    if (selector_.shards() > 0) {
+      auto settling = settle_shards(batch_, entry_rows_, selector_.shards(), shard_orders_, rows_);
+      auto const open = co_await settling;
+      for (auto& check : checks) check.note(Check::quantiles_settled, static_cast<double>(open));
+    }
     if (!batch_.setup.config->output_error) co_return;
     auto measuring = measure_outputs();
     co_await measuring;
@@ -268,6 +280,7 @@ class Selection {
   std::vector<std::int64_t> entries_of_k_;  ///< per k of the axis
   std::vector<SelectedKeys> selected_;      ///< per row
   std::vector<OrderRange> ranges_;          ///< per row
+  std::vector<ShardOrder> shard_orders_;    ///< per row, where shards decide
 };
 
 }  // namespace

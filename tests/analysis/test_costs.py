@@ -38,6 +38,8 @@ N, D, K = 65536, 64, 4096
         ("quest:page=32:sinks=4", 8, 4 * D * (N // 32) + 4 * K * D, 4 * D * (N // 32) + 4 * K * D),
         ("block-mean", 2, 2 * D * (N // 64) + 4 * K * D, 2 * D * (N // 64) + 4 * K * D),
         ("block-max", 0, 2 * N * D + 2 * K * D, 2 * N * D + 2 * K * D),
+        ("shard-union:P=4", 0, 2 * N * D + 2 * K * D, 2 * N * D + 2 * K * D),
+        ("shard-share", 0, 2 * N * D + 2 * K * D, 2 * N * D + 2 * K * D),
         ("quantised", D + 4, N * (D + 4) + 4 * K * D, 2 * N * D + 4 * K * D),
         ("quantised:fp8", D + 4, N * (D + 4) + 4 * K * D, 2 * N * D + 4 * K * D),
         ("quantised:format=int4", D / 2 + 4, N * (D / 2 + 4) + 4 * K * D, 2 * N * D + 4 * K * D),

@@ -219,6 +219,7 @@ def test_theory_of_selectors(files: tuple[Path, Path]) -> None:
         ("block-max:block=1", "row_l2_error", lambda v: np.nextafter(v, 2.0), "F-blocks"),
         ("quantised:fp32", "k_epsilon", lambda v: v + 1, "F-fp32"),
         ("sparq:r=d", "row_linf_error", lambda v: np.nextafter(v, 2.0), "F-channels"),
+        ("shard-union:P=1", "tail_mass", lambda v: np.nextafter(v, 2.0), "F-shards"),
     ],
 )
 def test_what_breaks_theory_is_seen(copied: Path, selector: str, dataset: str, change: Callable, claim: str) -> None:

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from make_results import DIMENSIONS, Study, generator_of, logits_of, write_results
 
-EXACT = ("quantised:fp32", "sparq:r=d")
+EXACT = ("quantised:fp32", "sparq:r=d", "shard-union:P=1")
 _NOISE = 1.0
 
 

@@ -8,7 +8,7 @@ computes: the selection, then the attention over the kept keys. The formulas are
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from . import laws
@@ -45,6 +45,8 @@ FORMULAS: dict[str, Formulas] = {
         _ALL_SCORES.flops,
         "an oracle without an index: every key is read to find the best blocks",
     ),
+    "shard-union": replace(_ALL_SCORES, note="reads every key; keeps up to P times the budget"),
+    "shard-share": replace(_ALL_SCORES, note="reads every key, and spares the merge over shards"),
     "quantised": Formulas("width", "n*width + 4*k*d", "2*n*d + 4*k*d", "index: a narrow copy of the keys"),
     "sparq": Formulas("2*d", "2*n*r + 4*k*d", "2*n*r + 4*k*d", "index: the keys again, channel by channel"),
     "loki": Formulas("0", "2*n*r + 4*k*d", "2*n*r + 2*d^2 + 4*k*d", "keys are stored rotated to their principal axes"),
@@ -55,6 +57,8 @@ _DEFAULTS = {
     "quest": {"page": "16"},
     "block-mean": {"block": "64"},
     "block-max": {"block": "128"},
+    "shard-union": {"P": "8"},
+    "shard-share": {"P": "8"},
     "quantised": {"format": "int8"},
     "sparq": {"r": "d/8"},
     "loki": {"r": "d/4"},
