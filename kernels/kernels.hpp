@@ -60,6 +60,7 @@
 #include "select/selector.hpp"
 #include "select/selectors.hpp"
 #include "select/sums_along.hpp"
+#include "select/vattention.hpp"
 #include "select/window.hpp"
 #include "topk/add_candidates.hpp"
 #include "topk/candidate_buffer.hpp"

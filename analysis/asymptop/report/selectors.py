@@ -84,7 +84,10 @@ def _rows_at_laws(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
             regret, recall, exponent = "0", "1", "–"
             if name != EXACT:
                 kept = float(np.median([case.draw_means("kept")[:, case.k_index(k)].mean() for case in cases]))
-                regret, recall = (_number(cases, quantity, k)[1] for quantity in (REGRET, RECALL))
+                regret, recall = (
+                    _number(cases, quantity, k)[1] if all(map(quantity.present, cases)) else "–"
+                    for quantity in (REGRET, RECALL)
+                )
                 exponent = _exponent(members, partial(points_of_law, quantity=REGRET, law=law))
             tail, words = _number(cases, TAIL_MASS, k)
             row = (prose(law), name, f"{kept:,.0f}", words, regret, recall, exponent, _bytes(group, name, n, kept))
@@ -98,7 +101,7 @@ def _rows_needed(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
     for epsilon in sorted({e for members in group.lines.values() for s in members for e in s.epsilons}, reverse=True):
         found = []
         for name, members in group.lines.items():
-            cases = [case for case in group.cases_at(name, n) if epsilon in case.epsilon]
+            cases = [case for case in group.cases_at(name, n) if epsilon in case.epsilon and K_EPSILON.present(case)]
             if not cases:
                 continue
             keys, words = _number(cases, K_EPSILON, epsilon)
