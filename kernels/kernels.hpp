@@ -54,6 +54,7 @@
 #include "select/approximate_scores.hpp"
 #include "select/blind.hpp"
 #include "select/budgets.hpp"
+#include "select/magicpig.hpp"
 #include "select/pages.hpp"
 #include "select/principal_axes.hpp"
 #include "select/random_order.hpp"

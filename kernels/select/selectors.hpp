@@ -16,6 +16,7 @@
 
 #include "approximate_scores.hpp"
 #include "blind.hpp"
+#include "magicpig.hpp"
 #include "pages.hpp"
 #include "random_order.hpp"
 #include "selector.hpp"
@@ -244,6 +245,25 @@ inline std::vector<SelectorKind> const& selector_kinds() {
         {"epsilon", "0.1", "relative error of the denominator that is allowed"},
         {"delta", "0.1", "share of rows that may have a larger one"}},
        [](Values values, int) -> Made { return std::make_unique<VattentionSelector>(detail::forced_of(values), detail::bound_of(values)); },
+       KeptSets::weighted},
+      {"magicpig",
+       "keys that collide with the query in hash tables",
+       "MagicPIG (arXiv 2410.16179), an estimator: L tables of K sign bits of products with random hyperplanes, another set for every "
+       "draw; keys "
+       "less their mean (of 4096 evenly spaced keys) that fall with the query in at least two tables are kept and weigh 1/u, u = 1 - "
+       "(1 - p^K)^L - L p^K (1 - p^K)^(L-1) with p = 1 - angle/pi; the sinks and the recent keys are kept with weight 1. The laws of k "
+       "change "
+       "nothing: `kept` says how many keys there are. It has no order, so no k_epsilon, regret, recall or row errors.",
+       {{"K", "10", "sign bits of a table, up to 16"},
+        {"L", "150", "tables"},
+        {"sinks", "4", "first keys of the sequence that are always kept"},
+        {"recent", "64", "most recent keys that are always kept"}},
+       [](Values values, int) -> Made {
+         auto const count = [&](char const* key, std::int64_t high) {
+           return static_cast<int>(detail::value_of(values, key, [high](auto const& text) { return count_of(text, 1, high); }));
+         };
+         return std::make_unique<MagicpigSelector>(SignTables(count("K", 16), count("L", 1024)), detail::forced_of(values));
+       },
        KeptSets::weighted},
   };
   return kinds;

@@ -157,11 +157,7 @@ double SampledRow::dropped(std::size_t law, Budget const& budget, std::size_t en
 std::vector<RowMetrics> SampledRow::metrics() const {
   std::vector<RowMetrics> laws;
   for (std::size_t law = 0; law < axes_.sigma.size(); ++law) {
-    auto metrics = row_.evaluation.laws[law];
-    for (auto* list : {&metrics.real("tail_mass"), &metrics.real("k_counted_bound"), &metrics.real("output_error"),
-                       &metrics.real("output_error_relative")})
-      list->clear();
-    metrics.count("k_counted").clear();
+    auto metrics = without_errors(row_.evaluation.laws[law]);
     auto const e = exponentials(law);
     for (std::size_t item = 0; item < axes_.k.size(); ++item) {
       auto kept = row_.visible;
@@ -177,11 +173,7 @@ std::vector<RowMetrics> SampledRow::metrics() const {
         tail = left / metrics.z;
         error = std::fabs((sampled_weight(row_.visible, budget.forced, kept) - 1.0) * sampled - left) / metrics.z;
       }
-      metrics.count("kept").push_back(kept);
-      metrics.count("k_counted").push_back(kept);
-      metrics.real("k_counted_bound").push_back(0.0);
-      metrics.real("tail_mass").push_back(tail);
-      metrics.real("denominator_error").push_back(error);
+      add_kept(metrics, kept, tail, error);
     }
     laws.push_back(std::move(metrics));
   }

@@ -31,6 +31,19 @@ std::vector<std::int64_t> ranks_of(std::vector<Candidate> const& head, std::vect
   return ranks;
 }
 
+}  // namespace
+
+RowMetrics without_errors(RowMetrics const& oracle) {
+  auto metrics = oracle;
+  for (auto* list : {&metrics.real("tail_mass"), &metrics.real("row_l2_error"), &metrics.real("row_linf_error"),
+                     &metrics.real("k_counted_bound"), &metrics.real("output_error"), &metrics.real("output_error_relative")})
+    list->clear();
+  for (auto* list : {&metrics.count("k_counted"), &metrics.count("k_epsilon")}) list->clear();
+  return metrics;
+}
+
+namespace {
+
 /// A row's head and a selector's order on it.
 class SelectedRow {
  public:
@@ -151,11 +164,7 @@ double SelectedRow::relative_squares(double sigma, std::int64_t kept, double uni
 RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckResiduals& checks) const {
   auto const& oracle = row_.evaluation.laws[law];
   double const sigma = axes.sigma[law], z = oracle.z;
-  auto metrics = oracle;
-  for (auto* list : {&metrics.real("tail_mass"), &metrics.real("row_l2_error"), &metrics.real("row_linf_error"),
-                     &metrics.real("k_counted_bound"), &metrics.real("output_error"), &metrics.real("output_error_relative")})
-    list->clear();
-  for (auto* list : {&metrics.count("k_counted"), &metrics.count("k_epsilon")}) list->clear();
+  auto metrics = without_errors(oracle);
   auto const left = rest(sigma, row_.beyond.sums[law]);
   auto const sums = sums_along(
       selected_.keys.size(), [&](std::size_t i) { return exponential(sigma, i); },
@@ -222,6 +231,14 @@ std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const
     laws.push_back(order.metrics(law, axes, checks[law]));
   }
   return laws;
+}
+
+void add_kept(RowMetrics& metrics, std::int64_t kept, double tail_mass, double denominator_error) {
+  metrics.count("kept").push_back(kept);
+  metrics.count("k_counted").push_back(kept);
+  metrics.real("k_counted_bound").push_back(0.0);
+  metrics.real("tail_mass").push_back(tail_mass);
+  metrics.real("denominator_error").push_back(denominator_error);
 }
 
 std::vector<std::int64_t> cuts_of(SelectedKeys const& selected, RowMetrics const& metrics) {

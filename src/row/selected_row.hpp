@@ -41,6 +41,12 @@ std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& k
 std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const& selected, MetricAxes const& axes,
                                          std::vector<CheckResiduals>& checks);
 
+/// What of a row depends on no kept set: for estimators that keep another weighted set at every k.
+RowMetrics without_errors(RowMetrics const& oracle);
+
+/// The numbers of such a set at the next k.
+void add_kept(RowMetrics& metrics, std::int64_t kept, double tail_mass, double denominator_error);
+
 /// Where sums over the kept keys are cut: at how many keys each k keeps, and, where keys weigh, at the forced ones.
 std::vector<std::int64_t> cuts_of(SelectedKeys const& selected, RowMetrics const& metrics);
 

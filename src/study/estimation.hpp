@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "comm/task.hpp"
+#include "kernels/select/magicpig.hpp"
 #include "kernels/select/vattention.hpp"
 #include "study/selection.hpp"
 
@@ -13,5 +14,8 @@ namespace asymptop {
 /// have their heads. Collective.
 Task<void> sample_keys(SelectionBatch const& batch, VattentionSelector const& selector, DrawSelectors const& all,
                        std::vector<OwnedRow>& rows);
+
+/// The same of one that keeps what collides in hash tables, whatever k is.
+Task<void> keep_collisions(SelectionBatch const& batch, MagicpigSelector const& selector, std::vector<OwnedRow>& rows);
 
 }  // namespace asymptop

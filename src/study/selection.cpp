@@ -45,12 +45,17 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
     selectors_.push_back(make_selector(choice, static_cast<int>(group.d)));
     sets_.push_back(choice.sets());
     auto* const projection = selectors_.back()->projection();
-    if (projection == nullptr || !projection->wants_calibration()) continue;
+    auto* const hashing = dynamic_cast<MagicpigSelector*>(selectors_.back().get());
+    if (hashing == nullptr && (projection == nullptr || !projection->wants_calibration())) continue;
     if (calibration.keys.empty()) {
       auto const shard = key_shard(group.n, setup.config->block, setup.comm->rank(), setup.comm->size());
       calibration = calibration_of(*setup.comm, group, shard, *setup.tensors);
     }
-    projection->calibrate(calibration);
+    if (hashing != nullptr) {
+      hashing->prepare(calibration, stream_);
+    } else {
+      projection->calibrate(calibration);
+    }
   }
 }
 
@@ -226,6 +231,12 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
       auto estimating = sample_keys(batch, *sampling, selectors, rows);
       co_await estimating;
       ranges.emplace_back();  // it has no order, and no k_epsilon
+      continue;
+    }
+    if (auto const* hashing = dynamic_cast<MagicpigSelector const*>(&selectors[i])) {
+      auto estimating = keep_collisions(batch, *hashing, rows);
+      co_await estimating;
+      ranges.emplace_back();
       continue;
     }
     Selection selection(batch, selectors[i], selectors.sets(i), selectors, rows);

@@ -128,3 +128,36 @@ class Bound:
         forced, drawn = self.forced(e, k), self.others(order, e, k)[:count]
         weight = (len(e) - len(forced)) / count if count else 1.0
         return Weighted(np.concatenate([forced, drawn]), np.repeat([1.0, weight], [len(forced), len(drawn)]))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Hash tables of MagicPIG: parameters, and what they keep of a row."""
+
+    bits: int
+    tables: int
+    sinks: int
+    recent: int
+
+    def planes(self, seed: int, draw: int, n: int, d: int) -> Array:
+        count = self.bits * self.tables
+        return Draw(seed, draw, n, d).normals(SELECTION, np.arange(count, dtype=np.uint64))
+
+    def chance(self, p: Array) -> Array:
+        table = p**self.bits
+        miss = (1.0 - table) ** self.tables
+        return 1.0 - miss - self.tables * table * (1.0 - table) ** (self.tables - 1)
+
+    def kept(self, q: Array, keys: Array, mean: Array, planes: Array) -> tuple[Weighted, bool]:
+        """And whether rounding to fp32 may change it: keys the row sees, the mean of all keys."""
+        centred = keys - mean
+        of_keys, of_query = centred @ planes.T, planes @ q
+        same = ((of_keys > 0.0) == (of_query > 0.0)).reshape(len(keys), self.tables, self.bits)
+        close = [np.abs(x) < 1e-5 * np.abs(y) @ np.abs(planes.T) for x, y in ((of_keys, centred), (of_query, q))]
+        count = same.all(axis=2).sum(axis=1)
+        cosine = centred @ q / np.maximum(np.linalg.norm(centred, axis=1) * np.linalg.norm(q), 1e-300)
+        weights = 1.0 / np.clip(self.chance(1.0 - np.arccos(np.clip(cosine, -1.0, 1.0)) / np.pi), 2.0**-30, 1.0)
+        forced = window_keys(len(keys), self.sinks, self.recent)
+        weights[forced] = 1.0
+        kept = np.union1d(np.flatnonzero(count >= 2), forced)
+        return Weighted(kept, weights[kept]), bool(close[0].any() or close[1].any())

@@ -22,6 +22,7 @@ from ..io.reader import EXACT, Case
 from ..io.selectors import SelectorGroup, selector_groups
 from ..io.series import Series
 from ..theory.costs import bytes_words, costs_of, dense_bytes, share_words
+from .estimators import HEADINGS, rows_of_estimators
 from .page import Section, figure_blocks
 from .templates import prose, render
 
@@ -233,6 +234,11 @@ def selectors_section(
                     _rows_at_laws(group, n),
                 ),
                 (f"Keys that a row needs for a tail mass of ε {at}, the fewest first", _NEEDED, _rows_needed(group, n)),
+                (
+                    f"How far off the weighted denominator of estimators is {at}: |D̂/D − 1| over rows",
+                    HEADINGS,
+                    rows_of_estimators(group, n, _laws_of(group, n)),
+                ),
             )
         )
     body = render(
