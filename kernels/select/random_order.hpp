@@ -1,5 +1,5 @@
 // Keys at random, without replacement: a permutation of the row's keys that depends on the row alone. On average a budget k drops the
-// mass 1 - k / n, whatever the input.
+// mass 1 - k / n, whatever the input, where no key is forced.
 #pragma once
 
 #include <array>
@@ -96,15 +96,28 @@ class Permutation {
 
 class RandomSelector final : public Selector {
  public:
+  explicit RandomSelector(ForcedKeys const& forced = {}) : forced_(forced) {}
+  ForcedKeys forced() const override { return forced_; }
+  /// Forced keys, the first ones forwards and the recent ones backwards, then the permutation without them.
   std::vector<GlobalIndex> order(RowOfKeys const& row, std::int64_t wanted) const override {
+    std::size_t const count = std::min(wanted, row.visible);
+    std::vector<GlobalIndex> keys;
+    for (std::int64_t key = 0; key < std::min(forced_.first, row.visible) && keys.size() < count; ++key) keys.push_back(key);
+    for (auto key = row.visible; key-- > forced_.recent_begin(row.visible) && keys.size() < count;) keys.push_back(key);
     Permutation const key_at(row.name, row.visible);
-    std::vector<GlobalIndex> keys(std::min(wanted, row.visible));
-    for (std::size_t place = 0; place < keys.size(); ++place) keys[place] = key_at(place);
+    for (std::int64_t place = 0; keys.size() < count; ++place) {
+      auto const key = key_at(place);
+      if (!forced_.holds(key, row.visible)) keys.push_back(key);
+    }
     return keys;
   }
+  /// Of forced keys they say nothing.
   void places(RowOfKeys const& row, std::int64_t first, int count, double* out) const override {
     Permutation(row.name, row.visible).places(first, count, out);
   }
+
+ private:
+  ForcedKeys forced_;
 };
 
 }  // namespace asymptop

@@ -55,7 +55,15 @@ class Projection {
 struct ForcedKeys {
   std::int64_t first = 0;   ///< of the sequence: attention sinks
   std::int64_t recent = 0;  ///< before and at the query
+  /// Where the recent ones begin in a row of `visible` keys; those are not among the first.
+  std::int64_t recent_begin(std::int64_t visible) const { return std::max(std::min(first, visible), visible - std::min(visible, recent)); }
+  std::int64_t count(std::int64_t visible) const { return std::min(first, visible) + visible - recent_begin(visible); }
+  bool holds(std::int64_t key, std::int64_t visible) const { return key < first || key >= recent_begin(visible); }
 };
+
+/// What is kept at a budget: the first keys of an order; those with weights, one over the chance of a key to be kept; or weighted keys that
+/// are another set at every budget and under every law of sigma.
+enum class KeptSets { ordered, weighted_order, weighted };
 
 class Selector {
  public:
@@ -73,7 +81,8 @@ class Selector {
   virtual Projection* projection() { return nullptr; }
   /// The first `wanted` entries of the order, fewer where the row has no more: first keys of pages, or keys.
   virtual std::vector<GlobalIndex> order(RowOfKeys const& /*row*/, std::int64_t /*wanted*/) const { return {}; }
-  /// Without a projection, where entries `first`, `first` + 1, ... stand in the order of all entries, unless largest scores decide.
+  /// Without a projection, where entries `first`, `first` + 1, ... stand in the order of all entries, unless largest scores decide; forced
+  /// entries are ahead of them all.
   virtual void places(RowOfKeys const& /*row*/, std::int64_t /*first*/, int /*count*/, double* /*out*/) const {}
   /// Whether entries are ordered by the largest true score of their keys.
   virtual bool by_largest_score() const { return false; }

@@ -16,11 +16,13 @@
 
 #include "approximate_scores.hpp"
 #include "blind.hpp"
+#include "magicpig.hpp"
 #include "order_keys.hpp"
 #include "pages.hpp"
 #include "random_order.hpp"
 #include "selector.hpp"
 #include "shards.hpp"
+#include "vattention.hpp"
 #include "window.hpp"
 
 namespace asymptop {
@@ -53,6 +55,17 @@ inline std::int64_t count_of(std::string const& text, std::int64_t low, std::int
   bool const whole = !text.empty() && *end == '\0' && text[0] >= '0' && text[0] <= '9';
   if (!whole || value < low || value > high)
     throw std::invalid_argument("is no whole number from " + std::to_string(low) + " to " + std::to_string(high));
+  return value;
+}
+
+/// Throws std::invalid_argument unless it is a number over 0 and at most `high`.
+inline double share_of(std::string const& text, double high) {
+  char* end = nullptr;
+  double const value = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || !(value > 0.0 && value <= high)) {
+    std::string bound = std::to_string(high);
+    throw std::invalid_argument("is no number over 0, at most " + bound.substr(0, bound.find('.') + 2));
+  }
   return value;
 }
 
@@ -98,6 +111,7 @@ struct SelectorKind {
   std::vector<SelectorParameter> parameters;
   /// Throws std::invalid_argument with the key of a value that it cannot take, a blank, and what is wrong with it.
   std::unique_ptr<Selector> (*make)(SelectorValues const& values, int d);
+  KeptSets sets = KeptSets::ordered;
 };
 
 namespace detail {
@@ -125,6 +139,13 @@ inline ForcedKeys forced_of(SelectorValues const& values) {
 template <class T, class... Values>
 std::unique_ptr<Selector> projected(SelectorValues const& values, Values... of) {
   return std::make_unique<ProjectedSelector>(std::make_unique<T>(of...), forced_of(values));
+}
+
+inline SampleBound bound_of(SelectorValues const& values) {
+  auto const share = [&](char const* key, double high) {
+    return value_of(values, key, [high](auto const& text) { return share_of(text, high); });
+  };
+  return {share("base", 1.0), share("epsilon", 1.0), share("delta", 0.5)};
 }
 
 inline int page_value(SelectorValues const& values, char const* key) {
@@ -161,10 +182,12 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        }},
       {"random",
        "keys at random, another choice for every row",
-       "Without replacement and without weights. The tail mass is 1 - k/n on average whatever the input, so it is a check of everything "
-       "else.",
-       {},
-       [](Values, int) -> Made { return std::make_unique<RandomSelector>(); }},
+       "Without replacement. The tail mass is 1 - k/n on average whatever the input, so it is a check of everything else. As an estimator: "
+       "forced keys (sinks, recent) come first, with weight 1; the others weigh (n - forced)/(k - forced), one over the chance of a key to "
+       "be kept. denominator_error and the output errors are of the weighted sums; without forced keys the weights cancel in the output.",
+       {sinks, recent},
+       [](Values values, int) -> Made { return std::make_unique<RandomSelector>(detail::forced_of(values)); },
+       KeptSets::weighted_order},
       {"quest",
        "pages by an upper bound of their scores",
        "Quest (arXiv 2406.10774): pages of consecutive keys by sum_c max(q_c min_c, q_c max_c), with the least and the largest value of "
@@ -227,6 +250,41 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "KeyDiff (arXiv 2504.15364): by smallest cosine with the mean of the directions of 4096 evenly spaced keys.",
        {sinks, recent},
        [](Values values, int) -> Made { return detail::projected<KeyDiffProjection>(values); }},
+      {"vattention",
+       "the best keys, and a sample of the others that an error bound asks for",
+       "vAttention (arXiv 2510.05688), an estimator: the sinks, the recent keys and the k keys of largest true score are kept with weight "
+       "1; "
+       "of the N others b are drawn at random without replacement and weigh N/b. A base sample (base of the others, 32 at least) gives the "
+       "mean and the standard deviation sd of e^s, from which b = (z_(1-delta) sd N / (epsilon D))^2 with D the estimated denominator; "
+       "from "
+       "the base sample up to all N. The promise: |D^/D - 1| over epsilon in at most delta of the rows; z_(1-delta) is that of one side. "
+       "`kept` says how many keys that is, over k; it has no order, so no k_epsilon, regret, recall or row errors.",
+       {{"sinks", "128", "first keys of the sequence that are always kept"},
+        {"recent", "128", "most recent keys that are always kept"},
+        {"base", "0.02", "share of the other keys in the base sample"},
+        {"epsilon", "0.1", "relative error of the denominator that is allowed"},
+        {"delta", "0.1", "share of rows that may have a larger one"}},
+       [](Values values, int) -> Made { return std::make_unique<VattentionSelector>(detail::forced_of(values), detail::bound_of(values)); },
+       KeptSets::weighted},
+      {"magicpig",
+       "keys that collide with the query in hash tables",
+       "MagicPIG (arXiv 2410.16179), an estimator: L tables of K sign bits of products with random hyperplanes, another set for every "
+       "draw; keys "
+       "less their mean (of 4096 evenly spaced keys) that fall with the query in at least two tables are kept and weigh 1/u, u = 1 - "
+       "(1 - p^K)^L - L p^K (1 - p^K)^(L-1) with p = 1 - angle/pi; the sinks and the recent keys are kept with weight 1. The laws of k "
+       "change "
+       "nothing: `kept` says how many keys there are. It has no order, so no k_epsilon, regret, recall or row errors.",
+       {{"K", "10", "sign bits of a table, up to 16"},
+        {"L", "150", "tables"},
+        {"sinks", "4", "first keys of the sequence that are always kept"},
+        {"recent", "64", "most recent keys that are always kept"}},
+       [](Values values, int) -> Made {
+         auto const count = [&](char const* key, std::int64_t high) {
+           return static_cast<int>(detail::value_of(values, key, [high](auto const& text) { return count_of(text, 1, high); }));
+         };
+         return std::make_unique<MagicpigSelector>(SignTables(count("K", 16), count("L", 1024)), detail::forced_of(values));
+       },
+       KeptSets::weighted},
   };
   return kinds;
 }

@@ -76,6 +76,8 @@ SelectorChoice parse_selector(std::string const& option, std::string const& item
 
 }  // namespace
 
+KeptSets SelectorChoice::sets() const { return is_oracle() ? KeptSets::ordered : kind->sets; }
+
 std::string SelectorChoice::word() const {
   if (is_oracle()) return "score";
   std::string word = kind->name;

@@ -11,12 +11,14 @@ namespace asymptop {
 
 class Selector;
 struct SelectorKind;
+enum class KeptSets;
 
 struct SelectorChoice {
   std::string text = "score";                                ///< as given, without blanks
   SelectorKind const* kind = nullptr;                        ///< null for the oracle, by score
   std::map<std::string, std::string, std::less<>> values{};  ///< all parameters
   bool is_oracle() const { return kind == nullptr; }
+  KeptSets sets() const;
   /// As part of a file's name: the same for all texts that mean the same.
   std::string word() const;
   bool operator==(SelectorChoice const& other) const { return kind == other.kind && values == other.values; }

@@ -45,7 +45,11 @@ std::string fields_table(std::span<RowField const> fields) {
              (field.records == Records::recorded ? "yes" : "") + " | " + (field.number == Number::count ? "int64: " : "") +
              escaped(field.long_name) + (remark.empty() ? "" : "; " + remark);
     if (field.presence == Presence::by_thresholds) table += ". Only where some k is over `k_held`";
-    if (field.presence == Presence::by_selector) table += ". Only of a selector other than `score`";
+    if (field.presence == Presence::by_selector || field.presence == Presence::by_selector_order)
+      table += ". Only of a selector other than `score`";
+    if (field.presence == Presence::by_order || field.presence == Presence::by_selector_order)
+      table += ". Not of one without an order (`vattention`, `magicpig`)";
+    if (field.presence == Presence::by_estimator) table += ". Only of estimators (`random`, `vattention`, `magicpig`)";
     if (field.presence == Presence::output_error) table += ". Only with output errors on";
     table += " |\n";
   }

@@ -16,7 +16,7 @@ enum class Axis { row, k, epsilon, threshold };
 enum class Number { real, count };
 /// From the query and its place in the sequence alone, or from the row's logits.
 enum class Source { query, logits };
-enum class Presence { always, by_thresholds, output_error, by_selector };
+enum class Presence { always, by_thresholds, output_error, by_selector, by_order, by_selector_order, by_estimator };
 /// Whether tidy records hold its mean over draws.
 enum class Records { unrecorded, recorded };
 
@@ -56,14 +56,15 @@ inline constexpr auto row_fields = [] {
     {"k_counted", k, count, logits, by_thresholds, unrecorded, "keys", "keys that the errors at k are those of: k itself up to k_held"},
     {"k_counted_bound", k, real, logits, by_thresholds, unrecorded, "1", "bound on |tail_mass at k - tail_mass at k_counted|"},
     {"tail_mass", k, real, logits, always, recorded, "1", "1 - sum of the k largest p", "tau, summed itself over the keys beyond"},
-    {"row_l2_error", k, real, logits, always, recorded, "1", "2-norm of p - p_hat", "its square is (tau / (1 - tau))^2 (sum of p^2 kept) + (sum of p^2 dropped)"},
-    {"row_linf_error", k, real, logits, always, recorded, "1", "maximum norm of p - p_hat", "max(p_max tau / (1 - tau), largest p dropped)"},
+    {"row_l2_error", k, real, logits, by_order, recorded, "1", "2-norm of p - p_hat", "its square is (tau / (1 - tau))^2 (sum of p^2 kept) + (sum of p^2 dropped)"},
+    {"row_linf_error", k, real, logits, by_order, recorded, "1", "maximum norm of p - p_hat", "max(p_max tau / (1 - tau), largest p dropped)"},
     {"output_error_relative", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V over that of p V"},
-    {"output_error", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V"},
-    {"kept", k, count, logits, by_selector, recorded, "keys", "keys that are kept at k", "whole pages, at most k keys of them, or one page; `shard-union` keeps up to k of each shard"},
-    {"regret", k, real, logits, by_selector, recorded, "1", "tail_mass minus that of the best set of as many keys", "summed itself over the keys that the two sets do not share"},
-    {"recall", k, real, logits, by_selector, recorded, "1", "share of the best set of as many keys that is kept"},
-    {"k_epsilon", epsilon, count, logits, always, recorded, "keys", "smallest k with tail_mass <= epsilon"},
+    {"output_error", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V", "of an estimator p_hat has the weights of its keys"},
+    {"kept", k, count, logits, by_selector, recorded, "keys", "keys that are kept at k", "whole pages, at most k keys of them, or one page; up to k of each shard (`shard-union`), or as many as an estimator without an order draws"},
+    {"regret", k, real, logits, by_selector_order, recorded, "1", "tail_mass minus that of the best set of as many keys", "summed itself over the keys that the two sets do not share"},
+    {"recall", k, real, logits, by_selector_order, recorded, "1", "share of the best set of as many keys that is kept"},
+    {"denominator_error", k, real, logits, by_estimator, recorded, "1", "|D^/D - 1|, D^ = sum of w e^logit over the kept keys", "w: one over the chance of a key to be kept, 1 for forced keys; D^ - D is (w - 1) times the sampled sum minus what is dropped"},
+    {"k_epsilon", epsilon, count, logits, by_order, recorded, "keys", "smallest k with tail_mass <= epsilon"},
     {"count_p_above", threshold, count, logits, always, recorded, "keys", "entries with p > threshold"},
   });
 }();
@@ -90,7 +91,8 @@ struct CountField {
 /// What decides which fields a case has, and how many values of each a row has.
 struct FieldAxes {
   std::size_t k = 0, epsilon = 0, thresholds = 0;
-  bool by_thresholds = false, output_error = false, by_selector = false;
+  bool by_thresholds = false, output_error = false, by_selector = false, estimator = false;
+  bool ordered = true;  ///< what is kept are the first keys of an order, at every k
 
   bool has(RowField const& field) const {
     switch (field.presence) {
@@ -102,6 +104,12 @@ struct FieldAxes {
         return output_error;
       case Presence::by_selector:
         return by_selector;
+      case Presence::by_order:
+        return ordered;
+      case Presence::by_selector_order:
+        return by_selector && ordered;
+      case Presence::by_estimator:
+        return estimator;
     }
     return false;
   }

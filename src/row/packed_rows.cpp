@@ -3,11 +3,19 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/select/selector.hpp"
+
 namespace asymptop {
 
 FieldAxes field_axes(GroupPlan const& group, RunConfig const& config, CasePlan const& of) {
-  bool const oracle = of.selector.is_oracle();
-  return {group.k.size(), config.epsilon.size(), config.count_above.size(), group.by_thresholds(), config.output_error, !oracle};
+  return {.k = group.k.size(),
+          .epsilon = config.epsilon.size(),
+          .thresholds = config.count_above.size(),
+          .by_thresholds = group.by_thresholds(),
+          .output_error = config.output_error,
+          .by_selector = !of.selector.is_oracle(),
+          .estimator = of.selector.sets() != KeptSets::ordered,
+          .ordered = of.selector.sets() != KeptSets::weighted};
 }
 
 std::size_t numbers_per_row(FieldAxes const& axes, std::span<RowField const> fields) {

@@ -31,6 +31,19 @@ std::vector<std::int64_t> ranks_of(std::vector<Candidate> const& head, std::vect
   return ranks;
 }
 
+}  // namespace
+
+RowMetrics without_errors(RowMetrics const& oracle) {
+  auto metrics = oracle;
+  for (auto* list : {&metrics.real("tail_mass"), &metrics.real("row_l2_error"), &metrics.real("row_linf_error"),
+                     &metrics.real("k_counted_bound"), &metrics.real("output_error"), &metrics.real("output_error_relative")})
+    list->clear();
+  for (auto* list : {&metrics.count("k_counted"), &metrics.count("k_epsilon")}) list->clear();
+  return metrics;
+}
+
+namespace {
+
 /// A row's head and a selector's order on it.
 class SelectedRow {
  public:
@@ -151,11 +164,7 @@ double SelectedRow::relative_squares(double sigma, std::int64_t kept, double uni
 RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckResiduals& checks) const {
   auto const& oracle = row_.evaluation.laws[law];
   double const sigma = axes.sigma[law], z = oracle.z;
-  auto metrics = oracle;
-  for (auto* list : {&metrics.real("tail_mass"), &metrics.real("row_l2_error"), &metrics.real("row_linf_error"),
-                     &metrics.real("k_counted_bound"), &metrics.real("output_error"), &metrics.real("output_error_relative")})
-    list->clear();
-  for (auto* list : {&metrics.count("k_counted"), &metrics.count("k_epsilon")}) list->clear();
+  auto metrics = without_errors(oracle);
   auto const left = rest(sigma, row_.beyond.sums[law]);
   auto const sums = sums_along(
       selected_.keys.size(), [&](std::size_t i) { return exponential(sigma, i); },
@@ -173,6 +182,7 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
       add_errors(metrics, {}, kept);
       metrics.real("regret").push_back(0.0);
       metrics.real("recall").push_back(1.0);
+      if (selected_.forced >= 0) metrics.real("denominator_error").push_back(0.0);
       continue;
     }
     for (; seen < kept; ++seen) {
@@ -191,6 +201,10 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
     checks.note(Check::selection, more < 0.0 ? -more / cut.dropped1 : 0.0);
     metrics.real("regret").push_back(more / z);
     metrics.real("recall").push_back(recall(kept));
+    if (selected_.forced < 0) continue;
+    double const weight = sampled_weight(row_.visible, selected_.forced, kept),
+                 sampled = kept > selected_.forced ? cut.kept1 - sums.kept1[selected_.forced] : 0.0;
+    metrics.real("denominator_error").push_back(std::fabs((weight - 1.0) * sampled - cut.dropped1) / z);
   }
   for (auto const epsilon : axes.epsilon) {
     auto const enough =
@@ -219,12 +233,26 @@ std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const
   return laws;
 }
 
-std::vector<float> references_of_budgets(OwnedRow const& row, SelectedKeys const& selected, std::vector<std::int64_t> const& kept) {
+void add_kept(RowMetrics& metrics, std::int64_t kept, double tail_mass, double denominator_error) {
+  metrics.count("kept").push_back(kept);
+  metrics.count("k_counted").push_back(kept);
+  metrics.real("k_counted_bound").push_back(0.0);
+  metrics.real("tail_mass").push_back(tail_mass);
+  metrics.real("denominator_error").push_back(denominator_error);
+}
+
+std::vector<std::int64_t> cuts_of(SelectedKeys const& selected, RowMetrics const& metrics) {
+  auto cuts = metrics.count("kept");
+  if (selected.weighs()) cuts.insert(std::lower_bound(cuts.begin(), cuts.end(), selected.forced), selected.forced);
+  return cuts;
+}
+
+std::vector<float> references_of_cuts(OwnedRow const& row, SelectedKeys const& selected, std::vector<std::int64_t> const& cuts) {
   auto const ranks = ranks_of(row.head, selected.keys);
-  std::vector<float> references(kept.size(), -std::numeric_limits<float>::infinity());
+  std::vector<float> references(cuts.size(), -std::numeric_limits<float>::infinity());
   std::int64_t place = 0;
-  for (std::size_t item = 0; item < kept.size(); ++item) {
-    for (; place < std::min(kept[item], std::ssize(ranks)); ++place) {
+  for (std::size_t item = 0; item < cuts.size(); ++item) {
+    for (; place < std::min(cuts[item], std::ssize(ranks)); ++place) {
       float const score = ranks[place] == not_in_head ? selected.scores[place] : row.head[ranks[place]].score;
       references[item] = std::max(references[item], score);
     }
@@ -232,30 +260,45 @@ std::vector<float> references_of_budgets(OwnedRow const& row, SelectedKeys const
   return references;
 }
 
-void selected_output_errors(OwnedRow const& row, std::size_t law, double sigma, std::vector<double> const& sums,
-                            std::vector<float> const& references, RowMetrics& metrics) {
+void add_output_error(OwnedRow const& row, std::size_t law, double const* estimate, bool exact, RowMetrics& metrics) {
   auto const& all = row.outputs[law];
-  auto const d = all.size(), width = d + 1;
+  auto const d = all.size();
+  double square = 0.0, norm = 0.0;
+  for (std::size_t c = 0; c < d; ++c) {
+    double const of_all = all[c] / metrics.z, difference = exact ? 0.0 : of_all - estimate[c] / estimate[d];
+    square += difference * difference;
+    norm += of_all * of_all;
+  }
+  double const error = std::sqrt(square);
+  metrics.real("output_error").push_back(error);
+  metrics.real("output_error_relative").push_back(error == 0.0 ? 0.0 : error / std::sqrt(norm));
+}
+
+void selected_output_errors(OwnedRow const& row, SelectedKeys const& selected, std::size_t law, double sigma,
+                            std::vector<double> const& sums, std::vector<float> const& references, RowMetrics& metrics) {
+  auto const width = row.outputs[law].size() + 1;
   // Relative to the largest score that is kept: p_hat of keys far below the row's best is as good as any other.
-  std::vector<double> kept(width, 0.0);
-  double top = -std::numeric_limits<double>::infinity(), exact = 0.0;
-  for (auto const x : all) exact += x / metrics.z * (x / metrics.z);
-  exact = std::sqrt(exact);
+  std::vector<double> forced(width, 0.0), sampled(width, 0.0), estimate(width);
+  double top = -std::numeric_limits<double>::infinity();
+  auto const cuts = cuts_of(selected, metrics);
   auto const& counts = metrics.count("kept");
-  for (std::size_t item = 0; item < counts.size(); ++item) {
-    double const reference = references[item], next = std::max(top, reference);
+  std::size_t item = 0;
+  for (std::size_t cut = 0; cut < cuts.size(); ++cut) {
+    double const reference = references[cut], next = std::max(top, reference);
     double const earlier = top == next ? 1.0 : std::exp(sigma * (top - next)),
                  added = reference == next ? 1.0 : std::exp(sigma * (reference - next));
-    for (std::size_t c = 0; c < width; ++c) kept[c] = earlier * kept[c] + added * sums[item * width + c];
-    top = next;
-    double square = 0.0;
-    for (std::size_t c = 0; c < d && counts[item] < row.visible; ++c) {
-      double const difference = all[c] / metrics.z - kept[c] / kept[d];
-      square += difference * difference;
+    auto& grows = selected.weighs() && cuts[cut] <= selected.forced ? forced : sampled;
+    auto& stays = &grows == &forced ? sampled : forced;
+    for (std::size_t c = 0; c < width; ++c) {
+      grows[c] = earlier * grows[c] + added * sums[cut * width + c];
+      stays[c] *= earlier;
     }
-    double const error = std::sqrt(square);
-    metrics.real("output_error").push_back(error);
-    metrics.real("output_error_relative").push_back(error == 0.0 ? 0.0 : error / exact);
+    top = next;
+    if (item == counts.size() || cuts[cut] != counts[item]) continue;
+    double const weight = selected.weighs() ? sampled_weight(row.visible, selected.forced, cuts[cut]) : 1.0;
+    for (std::size_t c = 0; c < width; ++c) estimate[c] = forced[c] + weight * sampled[c];
+    for (; item < counts.size() && counts[item] == cuts[cut]; ++item)
+      add_output_error(row, law, estimate.data(), counts[item] >= row.visible, metrics);
   }
 }
 

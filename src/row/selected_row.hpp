@@ -16,7 +16,18 @@ struct SelectedKeys {
   std::vector<float> scores;          ///< their true scores; of those in the row's head they are not read
   std::vector<std::int64_t> ends;     ///< keys after each entry: a key, or a page
   std::vector<std::int64_t> entries;  ///< per k of the axis: entries that it pays for
+  /// Of an estimator, how many come first with weight 1; the others are drawn without replacement from what the row sees beside them. -1:
+  /// keys have no weights.
+  std::int64_t forced = -1;
+
+  /// Whether forced keys and others weigh differently: else weights cancel in the output.
+  bool weighs() const { return forced > 0; }
 };
+
+/// One over the chance that a key which is not forced is among `kept` keys of a row that sees `visible`.
+inline double sampled_weight(std::int64_t visible, std::int64_t forced, std::int64_t kept) {
+  return kept > forced ? static_cast<double>(visible - forced) / static_cast<double>(kept - forced) : 0.0;
+}
 
 /// Whether each of the keys is in the row's head: the others' scores are to be found.
 std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& keys);
@@ -30,13 +41,25 @@ std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& k
 std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const& selected, MetricAxes const& axes,
                                          std::vector<CheckResiduals>& checks);
 
-/// The largest score of the keys that each budget of `kept` keys adds to those before it; -infinity where it adds none.
-std::vector<float> references_of_budgets(OwnedRow const& row, SelectedKeys const& selected, std::vector<std::int64_t> const& kept);
+/// What of a row depends on no kept set: for estimators that keep another weighted set at every k.
+RowMetrics without_errors(RowMetrics const& oracle);
 
-/// The output errors of a law: ‖sum over all keys of p v - sum over the kept ones of p_hat v‖, from sums over the keys that each budget
-/// adds to the one before, (k, d + 1): d entries of e^{sigma (s - reference)} v, then the weight. Known to some 1e-7 of the output's norm:
+/// The numbers of such a set at the next k.
+void add_kept(RowMetrics& metrics, std::int64_t kept, double tail_mass, double denominator_error);
+
+/// Where sums over the kept keys are cut: at how many keys each k keeps, and, where keys weigh, at the forced ones.
+std::vector<std::int64_t> cuts_of(SelectedKeys const& selected, RowMetrics const& metrics);
+
+/// The largest score of the keys that each cut adds to those before it; -infinity where it adds none.
+std::vector<float> references_of_cuts(OwnedRow const& row, SelectedKeys const& selected, std::vector<std::int64_t> const& cuts);
+
+/// The output error at the next k: of d entries of a sum of w e^y v, then the sum of w e^y; exact where all keys are kept.
+void add_output_error(OwnedRow const& row, std::size_t law, double const* estimate, bool exact, RowMetrics& metrics);
+
+/// The output errors of a law: ‖sum over all keys of p v - sum over the kept ones of p_hat v‖, from sums over the keys that each cut adds
+/// to the one before, (cuts, d + 1): d entries of e^{sigma (s - reference)} v, then the weight. Known to some 1e-7 of the output's norm:
 /// the two are made by fp32 and by fp64 exponentials.
-void selected_output_errors(OwnedRow const& row, std::size_t law, double sigma, std::vector<double> const& sums,
-                            std::vector<float> const& references, RowMetrics& metrics);
+void selected_output_errors(OwnedRow const& row, SelectedKeys const& selected, std::size_t law, double sigma,
+                            std::vector<double> const& sums, std::vector<float> const& references, RowMetrics& metrics);
 
 }  // namespace asymptop

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
-#include <numeric>
 
 #include "comm/collectives.hpp"
-#include "comm/merge/merge_profile.hpp"
 #include "comm/merge/merge_top_k.hpp"
 #include "config/errors.hpp"
 #include "row/row_lists.hpp"
+#include "study/estimation.hpp"
+#include "study/key_holders.hpp"
 #include "study/order_search.hpp"
 #include "study/shard_orders.hpp"
 
@@ -44,13 +44,19 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
   Calibration calibration;
   for (auto const& choice : case_axes(group).selectors) {
     selectors_.push_back(make_selector(choice, static_cast<int>(group.d)));
+    sets_.push_back(choice.sets());
     auto* const projection = selectors_.back()->projection();
-    if (projection == nullptr || !projection->wants_calibration()) continue;
+    auto* const hashing = dynamic_cast<MagicpigSelector*>(selectors_.back().get());
+    if (hashing == nullptr && (projection == nullptr || !projection->wants_calibration())) continue;
     if (calibration.keys.empty()) {
       auto const shard = key_shard(group.n, setup.config->block, setup.comm->rank(), setup.comm->size());
       calibration = calibration_of(*setup.comm, group, shard, *setup.tensors);
     }
-    projection->calibrate(calibration);
+    if (hashing != nullptr) {
+      hashing->prepare(calibration, stream_);
+    } else {
+      projection->calibrate(calibration);
+    }
   }
 }
 
@@ -60,17 +66,11 @@ std::uint64_t DrawSelectors::name_of(std::int64_t row) const {
 
 namespace {
 
-EntryRows entry_rows_of(SelectionBatch const& batch) {
-  return {batch.queries, *batch.group.path, batch.shard, batch.setup.config->block, static_cast<int>(batch.group.d)};
-}
-
 /// One selector on one batch.
 class Selection {
  public:
-  Selection(SelectionBatch const& batch, Selector& selector, DrawSelectors const& all, std::vector<OwnedRow>& rows)
-      : batch_(batch), selector_(selector), all_(all), rows_(rows), page_(selector.page()), entry_rows_(entry_rows_of(batch)) {
-    for (int r = 0; r < batch.comm.size(); ++r)
-      shard_ends_.push_back(key_shard(batch.group.n, batch.setup.config->block, r, batch.comm.size()).end);
+  Selection(SelectionBatch const& batch, Selector& selector, KeptSets sets, DrawSelectors const& all, std::vector<OwnedRow>& rows)
+      : batch_(batch), selector_(selector), sets_(sets), all_(all), rows_(rows), page_(selector.page()), entry_rows_(entry_rows_of(batch)) {
     for (auto const k : batch.axes.k) entries_of_k_.push_back(selector.entries_of_budget(std::min(k, batch.axes.held)));
   }
 
@@ -113,6 +113,7 @@ class Selection {
   void expand(OwnedRow const& row, std::vector<std::int64_t> const& entries) {
     auto& selected = selected_.emplace_back();
     selected.entries = entries_of_k_;
+    if (sets_ == KeptSets::weighted_order) selected.forced = selector_.forced().count(row.visible);
     for (auto const entry : entries) {
       auto const end = std::min((entry + 1) * page_, row.visible);
       for (auto key = entry * page_; key < end; ++key) selected.keys.push_back(key);
@@ -171,112 +172,60 @@ class Selection {
 
   /// Sums of e^s v over the kept keys, where they are held; the errors at the rows' owners.
   Task<void> measure_outputs() {
-    auto const& comm = batch_.comm;
-    std::size_t const ranks = comm.size(), all_rows = batch_.queries.rows(), d = batch_.group.d;
-    std::vector<std::vector<std::int64_t>> kept(ranks);  // triples of row, key, budget
+    auto const& axes = batch_.axes;
+    bool const weighs = sets_ != KeptSets::ordered && selector_.forced().count(1) > 0;
+    std::size_t const budgets = axes.k.size() + (weighs ? 1 : 0), of_law = budgets * (batch_.group.d + 1);
+    std::vector<WantedOutput> wanted;
     std::vector<float> references;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
-      auto const& counts = rows_[i].selected.back().front().count("kept");
-      auto const own = references_of_budgets(rows_[i], selected_[i], counts);
+      auto const cuts = cuts_of(selected_[i], rows_[i].selected.back().front());
+      auto const own = references_of_cuts(rows_[i], selected_[i], cuts);
       references.insert(references.end(), own.begin(), own.end());
       auto const& keys = selected_[i].keys;
-      std::size_t budget = 0;
-      for (std::int64_t place = 0; place < std::ssize(keys) && budget < counts.size(); ++place) {
-        while (budget < counts.size() && counts[budget] <= place) ++budget;
-        if (budget == counts.size()) break;
-        auto const key = keys[place];
-        auto& to = kept[holder_of(key)];
-        to.insert(to.end(), {rows_[i].row, key, static_cast<std::int64_t>(budget)});
+      std::size_t cut = 0;
+      for (std::int64_t place = 0; place < std::ssize(keys) && cut < cuts.size(); ++place) {
+        while (cut < cuts.size() && cuts[cut] <= place) ++cut;
+        if (cut < cuts.size()) wanted.push_back({keys[place], rows_[i].row, static_cast<int>(cut)});
       }
     }
-    auto gathering = all_gather(comm, std::vector<float>(references));
-    auto const all_references = co_await gathering;
-    auto sending = all_to_all(comm, std::move(kept));
-    std::vector<WantedOutput> wanted;
-    for (auto const& of_rank : co_await sending) {
-      for (std::size_t i = 0; i < of_rank.size(); i += 3)
-        wanted.push_back({of_rank[i + 1], static_cast<int>(of_rank[i]), static_cast<int>(of_rank[i + 2])});
-    }
-    auto const& axes = batch_.axes;
-    KeptOutputs outputs{axes.sigma.size(), axes.k.size(), d + 1, {}};
-    auto const of_row = outputs.laws * outputs.budgets * outputs.width;
-    outputs.sums.assign(all_rows * of_row, 0);
-    auto const factor = FixedPoint::make(batch_.group.n, batch_.setup.scan != nullptr ? batch_.setup.scan->largest_value : largest_normal);
-    batch_.phases.stop(Phase::merge);
-    co_await batch_.turn;
-    batch_.phases.start();
-    add_outputs(entry_rows_, std::move(wanted), axes.sigma, all_references, factor, *batch_.setup.tensors, outputs);
-    batch_.phases.stop(Phase::attend);
-    std::vector<int> rows(all_rows);
-    std::iota(rows.begin(), rows.end(), 0);
-    auto summing = merge_profile(comm, std::move(outputs.sums), row_owners(rows, static_cast<int>(all_rows), comm.size()), of_row);
-    auto const sums = co_await summing;
+    auto asking = ask_outputs(batch_, std::move(wanted), axes.sigma, references, budgets);
+    auto const sums = co_await asking;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
-      for (std::size_t law = 0; law < outputs.laws; ++law) {
-        std::vector<double> values;
-        auto const from = i * of_row + law * outputs.budgets * outputs.width;
-        for (std::size_t j = 0; j < outputs.budgets * outputs.width; ++j)
-          values.push_back(static_cast<double>(sums[from + j]) / (j % outputs.width == d ? factor.weight : factor.value));
-        auto const own = references.begin() + i * outputs.budgets;
-        selected_output_errors(rows_[i], law, axes.sigma[law], values, {own, own + outputs.budgets}, rows_[i].selected.back()[law]);
+      auto const own = references.begin() + i * budgets;
+      for (std::size_t law = 0; law < axes.sigma.size(); ++law) {
+        auto const from = sums.begin() + (i * axes.sigma.size() + law) * of_law;
+        selected_output_errors(rows_[i], selected_[i], law, axes.sigma[law], {from, from + of_law}, {own, own + budgets},
+                               rows_[i].selected.back()[law]);
       }
     }
     batch_.phases.stop(Phase::evaluate);
   }
 
-  std::size_t holder_of(GlobalIndex key) const {
-    return std::upper_bound(shard_ends_.begin(), shard_ends_.end(), key) - shard_ends_.begin();
-  }
-
   /// Scores of keys that are not in their rows' heads, from the ranks that hold the keys.
   Task<void> fetch_scores() {
-    auto const& comm = batch_.comm;
-    std::size_t const ranks = comm.size();
-    std::vector<std::vector<std::int64_t>> asked(ranks);                          // pairs of row and key
-    std::vector<std::vector<std::pair<std::size_t, std::size_t>>> places(ranks);  // of the answers
+    std::vector<WantedScore> wanted;
+    std::vector<float*> to;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       auto const& keys = selected_[i].keys;
       auto const known = in_head(rows_[i], keys);
       for (std::size_t j = 0; j < keys.size(); ++j) {
         if (known[j] != 0) continue;
-        auto const holder = holder_of(keys[j]);
-        asked[holder].insert(asked[holder].end(), {rows_[i].row, keys[j]});
-        places[holder].emplace_back(i, j);
+        wanted.push_back({keys[j], rows_[i].row});
+        to.push_back(&selected_[i].scores[j]);
       }
     }
-    auto asking = all_to_all(comm, std::move(asked));
-    auto const questions = co_await asking;
-    std::vector<WantedScore> wanted;
-    for (auto const& of_rank : questions) {
-      for (std::size_t i = 0; i < of_rank.size(); i += 2) wanted.push_back({of_rank[i + 1], static_cast<int>(of_rank[i])});
-    }
-    batch_.phases.stop(Phase::merge);
-    co_await batch_.turn;
-    batch_.phases.start();
-    auto const scores = scores_of(entry_rows_, wanted, *batch_.setup.tensors);
-    batch_.phases.stop(Phase::score);
-    std::vector<std::vector<float>> answers(ranks);
-    auto next = scores.begin();
-    for (std::size_t r = 0; r < ranks; ++r) {
-      auto const end = next + questions[r].size() / 2;
-      answers[r].assign(next, end);
-      next = end;
-    }
-    auto answering = all_to_all(comm, std::move(answers));
-    auto const answered = co_await answering;
-    for (std::size_t r = 0; r < ranks; ++r) {
-      for (std::size_t i = 0; i < places[r].size(); ++i) selected_[places[r][i].first].scores[places[r][i].second] = answered[r][i];
-    }
-    batch_.phases.stop(Phase::merge);
+    auto asking = ask_scores(batch_, std::move(wanted));
+    auto const scores = co_await asking;
+    for (std::size_t i = 0; i < to.size(); ++i) *to[i] = scores[i];
   }
 
   SelectionBatch const& batch_;
   Selector& selector_;
+  KeptSets sets_;
   DrawSelectors const& all_;
   std::vector<OwnedRow>& rows_;
   int page_;
   EntryRows entry_rows_;
-  std::vector<GlobalIndex> shard_ends_;     ///< per rank
   std::vector<std::int64_t> entries_of_k_;  ///< per k of the axis
   std::vector<SelectedKeys> selected_;      ///< per row
   std::vector<OrderRange> ranges_;          ///< per row
@@ -290,11 +239,23 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
   std::vector<Selector*> all;
   std::vector<std::vector<OrderRange>> ranges;
   for (std::size_t i = 0; i < selectors.size(); ++i) {
-    Selection selection(batch, selectors[i], selectors, rows);
+    all.push_back(&selectors[i]);
+    if (auto const* sampling = dynamic_cast<VattentionSelector const*>(&selectors[i])) {
+      auto estimating = sample_keys(batch, *sampling, selectors, rows);
+      co_await estimating;
+      ranges.emplace_back();  // it has no order, and no k_epsilon
+      continue;
+    }
+    if (auto const* hashing = dynamic_cast<MagicpigSelector const*>(&selectors[i])) {
+      auto estimating = keep_collisions(batch, *hashing, rows);
+      co_await estimating;
+      ranges.emplace_back();
+      continue;
+    }
+    Selection selection(batch, selectors[i], selectors.sets(i), selectors, rows);
     auto selecting = selection.run(checks[i]);
     co_await selecting;
     ranges.push_back(selection.take_ranges());
-    all.push_back(&selectors[i]);
   }
   auto const entries = entry_rows_of(batch);
   auto const name_of = [&](int row) { return selectors.name_of(batch.first_row + row); };

@@ -22,11 +22,13 @@ class DrawSelectors {
 
   std::size_t size() const { return selectors_.size(); }
   Selector& operator[](std::size_t i) const { return *selectors_[i]; }
+  KeptSets sets(std::size_t i) const { return sets_[i]; }
   /// What names a row for its random choices. row: of the draw.
   std::uint64_t name_of(std::int64_t row) const;
 
  private:
   std::vector<std::unique_ptr<Selector>> selectors_;
+  std::vector<KeptSets> sets_;
   Stream stream_{};
   std::int64_t head_ = -1;
 };

@@ -260,7 +260,7 @@ BAD = {
     "quantised:fp9": "has format=fp9, which is no format: bf16, fp8, int8, int4, fp32",
     "sparq:r=17": "has r=17, which is over d = 16",
     "sparq:r=d/0": "has r=d/0, which is no number of channels",
-    "random:seed=1": "gives random a parameter 'seed'; it takes none",
+    "random:seed=1": "gives random a parameter 'seed'; it takes sinks, recent",
     "quest,quest:page=16": "names quest:page=16 twice",
     "quest:page=16:page=32": "gives 'page' twice",
     "quantised:int8:format=fp8": "gives 'format' twice",

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from ..criteria import equal_cost, exponents, selectors, values
+from ..criteria import equal_cost, estimators, exponents, selectors, values
 from ..criteria.verdicts import Claim, Criterion
 from ..fits import lines, quantities
 from ..fits.lines import Line
@@ -48,9 +48,10 @@ SENSES: dict[str, tuple[Criterion, str]] = {
     "1 - share kept": (selectors.drops_its_share, ""),
     "never negative": (selectors.is_never_negative, ""),
     "exact top-k": (selectors.is_exact, ""),
+    "within the promise": (estimators.keeps_its_promise, ""),
 }
 # What holds of every row by itself holds under a mask too.
-_OF_EACH_ROW = ("1 - share kept", "never negative", "exact top-k")
+_OF_EACH_ROW = ("1 - share kept", "never negative", "exact top-k", "within the promise")
 Along = Callable[[Series], list[Line]]
 ALONG: dict[str, Along] = {
     "power laws": lines.power_laws,

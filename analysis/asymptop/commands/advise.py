@@ -229,7 +229,8 @@ def print_choices(choices: Sequence[Choice], stream: TextIO) -> None:
             print(f"{where}: no selector gets there at all lengths within the stored k.", file=stream)
         elif choice.left_out:
             print(
-                f"{where}: left out, not there within the stored k or without a formula: {', '.join(choice.left_out)}.",
+                f"{where}: left out, not there within the stored k or without a formula or an order: "
+                f"{', '.join(choice.left_out)}.",
                 file=stream,
             )
 

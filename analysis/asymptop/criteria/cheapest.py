@@ -52,7 +52,8 @@ def _on_grid(log_keys: Array, log_masses: Array, grid: Array) -> Array:
 def keys_for(case: Case, epsilon: float) -> Array | None:
     """(draw,): keys kept where the mean tail mass over the rows of a draw is epsilon, one budget for all of them.
 
-    None for an epsilon that neither the stored k nor the epsilons of the case reach.
+    None for an epsilon that neither the stored k nor the epsilons of the case reach, and for an estimator whose kept
+    keys are no order's first ones.
     """
     found = case.kept(("keys for", epsilon), lambda: _keys_for(case, epsilon))
     return found if len(found) else None
@@ -60,7 +61,7 @@ def keys_for(case: Case, epsilon: float) -> Array | None:
 
 def _keys_for(case: Case, epsilon: float) -> Array:
     """Empty where there is no answer."""
-    if not len(case.k):
+    if not len(case.k) or not case.ordered:
         return np.empty(0)
     largest = float(case.k[-1]) if case.selector == EXACT else float(case.values("kept")[:, :, -1].max())
     inside = len(case.epsilon) > 0 and epsilon >= float(np.min(case.epsilon)) * (1.0 - 1e-9)

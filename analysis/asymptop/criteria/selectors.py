@@ -19,7 +19,7 @@ _ROUNDING = 1e-12
 _SAME = ("tail_mass", "row_l2_error", "row_linf_error", "k_epsilon")
 
 
-def _finding(
+def finding(
     claim: Claim,
     series: Series,
     cases: Sequence[Case],
@@ -67,7 +67,7 @@ def share_deviations(case: Case) -> Array:
         return np.where(np.abs(gap) <= _ROUNDING, 0.0, gap / combined)
 
 
-def _testable(claim: Claim, series: Sequence[Series], field: str) -> Iterator[tuple[Series, list[Case]]]:
+def testable(claim: Claim, series: Sequence[Series], field: str) -> Iterator[tuple[Series, list[Case]]]:
     """The series that a claim is about, each with its cases that hold a field, where there are any."""
     for one in series:
         cases = [] if claim.applies(one) else [case for case in one.cases if case.has(field)]
@@ -78,7 +78,7 @@ def _testable(claim: Claim, series: Sequence[Series], field: str) -> Iterator[tu
 def drops_its_share(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """The mean tail mass is 1 - kept / n at every n and every stored k, within combined standard errors."""
     findings = []
-    for one, cases in _testable(claim, series, "kept"):
+    for one, cases in testable(claim, series, "kept"):
         deviations = [share_deviations(case) for case in cases]
         worst, index = max((float(np.max(np.abs(z))), i) for i, z in enumerate(deviations))
         case, at = cases[index], int(np.argmax(np.abs(deviations[index])))
@@ -90,7 +90,7 @@ def drops_its_share(claim: Claim, series: Sequence[Series]) -> list[Finding]:
             f"{tests} pairs of n and k: {tail:.6g} for {kept:,.0f} keys at n = {power_of_two(case.n)}."
         )
         number = ("deviation in standard errors", worst, 0.0)
-        findings.append(_finding(claim, one, cases, verdict, sentence, number, f"0, allowed {NEAR:g}"))
+        findings.append(finding(claim, one, cases, verdict, sentence, number, f"0, allowed {NEAR:g}"))
     return findings
 
 
@@ -108,7 +108,7 @@ def _least_regret(case: Case, exact: Series | None) -> float:
 def is_never_negative(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     """No row of no selector is better than exact top-k at as many keys, beyond rounding."""
     findings = []
-    for one, cases in _testable(claim, series, "regret"):
+    for one, cases in testable(claim, series, "regret"):
         least, index = min((_least_regret(case, one.exact), i) for i, case in enumerate(cases))
         verdict = Verdict.SUPPORTED if least >= -_ROUNDING else Verdict.CONTRADICTED
         sentence = (
@@ -116,7 +116,7 @@ def is_never_negative(claim: Claim, series: Sequence[Series]) -> list[Finding]:
             f"allows {-_ROUNDING:g}."
         )
         number = ("least regret", least, 0.0)
-        findings.append(_finding(claim, one, cases, verdict, sentence, number, f"at least {-_ROUNDING:g}"))
+        findings.append(finding(claim, one, cases, verdict, sentence, number, f"at least {-_ROUNDING:g}"))
     return findings
 
 
@@ -143,5 +143,5 @@ def is_exact(claim: Claim, series: Sequence[Series]) -> list[Finding]:
         rows = sum(case.draws * case.rows for case in cases)
         verdict = Verdict.CONTRADICTED if apart else Verdict.SUPPORTED
         sentence = f"At {one.title} {apart:,} of {rows:,} rows differ in an error or in k_ε from exact top-k."
-        findings.append(_finding(claim, one, cases, verdict, sentence, ("rows that differ", float(apart), 0.0)))
+        findings.append(finding(claim, one, cases, verdict, sentence, ("rows that differ", float(apart), 0.0)))
     return findings

@@ -66,7 +66,7 @@ class Claim:
     and `limit_exponent` are functions of C: what the source says, and what i.i.d. Gaussian logits give as n grows.
     `claimed_in_phase` and `limit_in_phase` take (C, regime) instead, where c of sigma = c sqrt(log n) matters too, and
     return None where they say nothing. Exponents are powers of n, or of log n by `scale`. `selectors` are those that
-    the claim is about, or ALL_BUT_EXACT; `score` is exact top-k.
+    the claim is about (`NAME:*`: with any parameters), or ALL_BUT_EXACT; `score` is exact top-k.
     `closed_form(n, k or epsilon or threshold, sigma)` is the prediction, which broadcasts over sigma.
     """
 
@@ -98,7 +98,8 @@ class Claim:
         """Whether the series keeps the keys that the claim speaks of."""
         if self.selectors == ALL_BUT_EXACT:
             return series.selector != EXACT
-        return series.selector in self.selectors
+        name = series.selector.split(":")[0]
+        return series.selector in self.selectors or f"{name}:*" in self.selectors
 
     @property
     def subject(self) -> Quantity:

@@ -198,9 +198,8 @@ def tail_mass_against_bytes(groups: Sequence[SelectorGroup]) -> Plot | None:
 
 def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
     """One panel per law of sigma and epsilon, one line per selector."""
-    epsilons = sorted(
-        {e for group in groups for members in group.lines.values() for s in members for e in s.epsilons}, reverse=True
-    )
+    measured = [s for group in groups for members in group.lines.values() for s in members]
+    epsilons = sorted({e for s in measured if K_EPSILON.present(s.cases[0]) for e in s.epsilons}, reverse=True)
     if not groups or not epsilons:
         return None
     names = selectors_of(groups)
@@ -208,6 +207,7 @@ def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
     title = "Keys needed against n, by selector"
     plot = Plot("selectors_k_epsilon_against_n", title, captions.SELECTORS_K_EPSILON, figure)
     sizes: set[int] = set()
+    drawn: set[str] = set()
     for index, place in enumerate(axes):
         group, epsilon = groups[index % len(groups)], epsilons[index // len(groups)]
         for selector in group.lines:
@@ -219,6 +219,7 @@ def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
             )
             if curve is None:
                 continue
+            drawn.add(selector)
             style = _style(selector, names)
             if style is _BOUND:  # drawn above those that equal it
                 place.plot(curve.x, positive(curve.value), zorder=4, **style)
@@ -232,7 +233,8 @@ def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
         place.plot(ends, ends, color=MUTED, linewidth=0.8, zorder=1)
     log_y(axes)
     label_n(axes, sizes, r"$k_\varepsilon$")
-    outside_legend(figure, _legend(names), "selector", [proxy("$k = n$", color=MUTED, linewidth=0.8)])
+    bound = proxy("$k = n$", color=MUTED, linewidth=0.8)
+    outside_legend(figure, _legend([one for one in names if one in drawn]), "selector", [bound])
     plot.caption = f"{plot.caption} {_spread_words(groups)}"
     return plot
 

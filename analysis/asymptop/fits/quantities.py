@@ -199,6 +199,13 @@ REGRET = Quantity(
 )
 RECALL = Quantity("recall", "share of the best set that is kept", "", "", _at_k("recall"))
 KEPT = Quantity("kept", "keys that are kept", "", "", _at_k("kept"))
+DENOMINATOR_ERROR = Quantity(
+    "denominator_error",
+    "relative error of the weighted denominator",
+    r"|\hat D/D-1|",
+    "",
+    _at_k("denominator_error"),
+)
 P_MAX = Quantity(
     "p_max",
     "largest entry",
@@ -223,7 +230,7 @@ QUANTITIES: dict[str, Quantity] = {
 ERRORS = (TAIL_MASS, ROW_L2_ERROR, ROW_LINF_ERROR, FROBENIUS_OVER_N)
 
 
-OF_SELECTORS = (REGRET, RECALL, KEPT)
+OF_SELECTORS = (REGRET, RECALL, KEPT, DENOMINATOR_ERROR)
 AT_K = (*ERRORS, SPECTRAL_OVER_N, OUTPUT_ERROR, *OF_SELECTORS)
 AT_THRESHOLD = (COUNT_P_ABOVE, SHARE_ABOVE, EXCEEDANCE)
 

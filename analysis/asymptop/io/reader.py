@@ -47,18 +47,8 @@ ROOT_INTEGERS = ("ranks", "threads_per_rank", "seed", "block")
 ROOT_NUMBERS = ("sgemm_gflops",)
 
 CASE_TEXT = [
-    "id",
-    "sigma_law",
-    "input",
-    "row_sigma",
-    "weights",
-    "self",
-    "mask",
-    "verdict",
-    "verdict_reason",
-    "keys",
-    "merge",
-    "path",
+    *("id", "sigma_law", "input", "row_sigma", "weights", "self", "mask", "verdict", "verdict_reason"),
+    *("keys", "merge", "path"),
 ]
 CASE_INTEGERS = ("n", "d", "draws", "rows", "seed", "block", "head", "k_clipped")
 # Attributes that a Case has under their own names.
@@ -77,17 +67,8 @@ DATA = {
     **{
         name: ("draw", "row")
         for name in [
-            "row_n",
-            "row_position",
-            "sigma_i",
-            "logit_mean",
-            "logit_std",
-            "logit_max",
-            "log_sum_exp",
-            "entropy_nats",
-            "sum_p_squared",
-            "p_max",
-            "participation_ratio",
+            *("row_n", "row_position", "sigma_i", "logit_mean", "logit_std", "logit_max", "log_sum_exp"),
+            *("entropy_nats", "sum_p_squared", "p_max", "participation_ratio"),
         ]
     },
     **{name: ("draw", "row", "k") for name in ("tail_mass", "row_l2_error", "row_linf_error")},
@@ -95,11 +76,19 @@ DATA = {
     "count_p_above": ("draw", "row", "threshold"),
 }
 OPTIONAL_DATA = {
-    name: ("draw", "row", "k") for name in ("output_error", "output_error_relative", "k_counted", "k_counted_bound")
+    name: ("draw", "row", "k")
+    for name in ("output_error", "output_error_relative", "k_counted", "k_counted_bound", "denominator_error")
 }
 OF_SELECTORS = {name: ("draw", "row", "k") for name in ("kept", "regret", "recall")}
+# What needs kept sets that are the first keys of an order: estimators without one have none of it.
+OF_ORDERS = ("row_l2_error", "row_linf_error", "k_epsilon", "regret", "recall")
 # Exact top-k, whose cases say nothing of a selector.
 EXACT = "score"
+
+
+def has_order(selector: str) -> bool:
+    """False for estimators that keep another weighted set at every k."""
+    return selector.split(":")[0] not in ("vattention", "magicpig")
 
 
 class ResultsError(Exception):
@@ -146,6 +135,11 @@ class Case:
 
     def has(self, name: str) -> bool:
         return name in self._names
+
+    @property
+    def ordered(self) -> bool:
+        """Whether what it keeps are the first keys of an order at every k."""
+        return has_order(self.selector)
 
     def raw(self, name: str) -> NDArray:
         """The dataset as stored, unchecked; text as bytes."""
@@ -320,6 +314,8 @@ def _read_case(group: h5py.Group, where: str) -> Case:
             )
     selector = attributes.get("selector", EXACT)
     for name, dimensions in (DATA if selector == EXACT else DATA | OF_SELECTORS).items():
+        if name in OF_ORDERS and not has_order(selector):
+            continue
         _check_dimensions(name, _dataset(group, name, where), dimensions, lengths, held, where)
     for name, dimensions in OPTIONAL_DATA.items():
         if name in group:

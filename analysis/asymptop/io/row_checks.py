@@ -94,6 +94,9 @@ def entries(case: Case) -> Faults:
 def errors(case: Case) -> Faults:
     """Total variation bounds the norms: linf <= tau, l2^2 <= 2 tau linf, linf <= l2; tau falls with k, to 0 at n."""
     tau = case.values("tail_mass").astype(float)
+    if not case.ordered:
+        yield from _holds("0 <= tail_mass <= 1", np.maximum(-tau, tau - 1.0))
+        return
     l2, linf = case.values("row_l2_error").astype(float), case.values("row_linf_error").astype(float)
     if not tau.size:
         return
@@ -113,9 +116,10 @@ def errors(case: Case) -> Faults:
 
 def quantiles(case: Case) -> Faults:
     """k_epsilon is where tail_mass crosses epsilon; count_p_above is at most 1/t, and 0 exactly where p_max <= t."""
-    tau, needed = case.values("tail_mass").astype(float), case.values("k_epsilon")
+    tau = case.values("tail_mass").astype(float)
     kept = case.k[None, None, :] if case.selector == EXACT else case.values("kept")
-    for column, epsilon in enumerate(case.epsilon.tolist()):
+    for column, epsilon in enumerate(case.epsilon.tolist() if case.ordered else ()):
+        needed = case.values("k_epsilon")
         enough = kept >= needed[:, :, column, None]
         wrong = np.where(enough, tau - epsilon, epsilon - tau) / epsilon
         yield from _holds(f"k_epsilon at {epsilon:g} against tail_mass", wrong)
@@ -132,7 +136,19 @@ def selection(case: Case) -> Faults:
     some of the row's, more of them at larger k."""
     if case.selector == EXACT:
         return
-    regret, recall, kept = case.values("regret"), case.values("recall"), case.values("kept")
+    kept = case.values("kept")
+    if case.has("denominator_error"):
+        error = case.values("denominator_error")
+        yield from _holds("0 <= denominator_error", -error)
+        # Keys that hash tables keep have their weights also where they are all.
+        all_kept = (kept == case.values("row_n")[:, :, None]) & (not case.selector.startswith("magicpig"))
+        if np.any(error[all_kept] != 0.0):
+            yield "denominator_error of all keys: not exactly 0"
+    if not case.ordered:
+        if np.any(kept < 0) or np.any(kept > case.values("row_n")[:, :, None]):
+            yield "kept: below 0 or over row_n"
+        return
+    regret, recall = case.values("regret"), case.values("recall")
     yield from _holds("0 <= regret", -regret)
     yield from _holds("regret <= tail_mass", regret - case.values("tail_mass"))
     yield from _holds("0 <= recall <= 1", np.maximum(-recall, recall - 1.0))

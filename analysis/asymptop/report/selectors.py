@@ -22,6 +22,7 @@ from ..io.reader import EXACT, Case
 from ..io.selectors import SelectorGroup, selector_groups
 from ..io.series import Series
 from ..theory.costs import bytes_words, costs_of, dense_bytes, share_words
+from .estimators import HEADINGS, rows_of_estimators
 from .page import Section, figure_blocks
 from .templates import prose, render
 
@@ -84,7 +85,10 @@ def _rows_at_laws(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
             regret, recall, exponent = "0", "1", "–"
             if name != EXACT:
                 kept = float(np.median([case.draw_means("kept")[:, case.k_index(k)].mean() for case in cases]))
-                regret, recall = (_number(cases, quantity, k)[1] for quantity in (REGRET, RECALL))
+                regret, recall = (
+                    _number(cases, quantity, k)[1] if all(map(quantity.present, cases)) else "–"
+                    for quantity in (REGRET, RECALL)
+                )
                 exponent = _exponent(members, partial(points_of_law, quantity=REGRET, law=law))
             tail, words = _number(cases, TAIL_MASS, k)
             row = (prose(law), name, f"{kept:,.0f}", words, regret, recall, exponent, _bytes(group, name, n, kept))
@@ -98,7 +102,7 @@ def _rows_needed(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
     for epsilon in sorted({e for members in group.lines.values() for s in members for e in s.epsilons}, reverse=True):
         found = []
         for name, members in group.lines.items():
-            cases = [case for case in group.cases_at(name, n) if epsilon in case.epsilon]
+            cases = [case for case in group.cases_at(name, n) if epsilon in case.epsilon and K_EPSILON.present(case)]
             if not cases:
                 continue
             keys, words = _number(cases, K_EPSILON, epsilon)
@@ -230,6 +234,11 @@ def selectors_section(
                     _rows_at_laws(group, n),
                 ),
                 (f"Keys that a row needs for a tail mass of ε {at}, the fewest first", _NEEDED, _rows_needed(group, n)),
+                (
+                    f"How far off the weighted denominator of estimators is {at}: |D̂/D − 1| over rows",
+                    HEADINGS,
+                    rows_of_estimators(group, n, _laws_of(group, n)),
+                ),
             )
         )
     body = render(

@@ -14,7 +14,7 @@ from functools import lru_cache
 from . import laws
 
 EXACT = "score"
-_NAMES = ("n", "d", "k", "page", "block", "r", "width")
+_NAMES = ("n", "d", "k", "page", "block", "r", "width", "K", "L")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,15 @@ FORMULAS: dict[str, Formulas] = {
     "loki": Formulas("0", "2*n*r + 4*k*d", "2*n*r + 2*d^2 + 4*k*d", "keys are stored rotated to their principal axes"),
     "key-norm": _BLIND,
     "key-diff": _BLIND,
+    "vattention": Formulas(
+        "0",
+        _ALL_SCORES.read,
+        _ALL_SCORES.flops,
+        "reads every key to find the best ones; an index in their place costs its own",
+    ),
+    "magicpig": Formulas(
+        "2*L", "2*n*L + 4*k*d", "2*K*L*d + n*L + 4*k*d", "index: a word of K bits per table, all of them compared"
+    ),
 }
 _DEFAULTS = {
     "quest": {"page": "16"},
@@ -62,7 +71,11 @@ _DEFAULTS = {
     "quantised": {"format": "int8"},
     "sparq": {"r": "d/8"},
     "loki": {"r": "d/4"},
+    "vattention": {"epsilon": "0.1", "delta": "0.1"},
+    "magicpig": {"K": "10", "L": "150"},
 }
+# What a value by itself is of, where it is not `format`.
+_FIRST = {"random": "sinks", "vattention": "sinks", "magicpig": "K"}
 # Bytes per key of a copy in that format: with a scale of four bytes per vector where it has one.
 WIDTHS = {"fp32": "4*d", "bf16": "2*d", "fp8": "d + 4", "int8": "d + 4", "int4": "d/2 + 4"}
 
@@ -72,7 +85,7 @@ def parameters_of(selector: str) -> tuple[str, dict[str, str]]:
     name, *parts = selector.split(":")
     given = (part.partition("=") for part in parts)
     return name, _DEFAULTS.get(name, {}) | {
-        key if mark else "format": value if mark else key for key, mark, value in given
+        key if mark else _FIRST.get(name, "format"): value if mark else key for key, mark, value in given
     }
 
 
@@ -115,12 +128,13 @@ class Costs:
     formulas: Formulas
 
     def _value(self, text: str, n: float, d: int, k: float) -> float:
-        numbers = {name: float(self.parameters.get(name, "1")) for name in ("page", "block")}
+        numbers = {name: float(self.parameters.get(name, "1")) for name in ("page", "block", "K", "L")}
         channels = _channels(self.parameters.get("r", "d"), d)
         width = 0.0
         if "format" in self.parameters:
-            width = float(_formula(WIDTHS[self.parameters["format"]])(n, d, k, 1.0, 1.0, channels, 0.0))
-        return float(_formula(text)(n, float(d), k, numbers["page"], numbers["block"], channels, width))
+            width = float(_formula(WIDTHS[self.parameters["format"]])(n, d, k, 1.0, 1.0, channels, *[0.0] * 3))
+        sizes = (numbers["page"], numbers["block"], channels, width, numbers["K"], numbers["L"])
+        return float(_formula(text)(n, float(d), k, *sizes))
 
     def index_bytes_per_key(self, d: int) -> float:
         return self._value(self.formulas.index, 1.0, d, 1.0)

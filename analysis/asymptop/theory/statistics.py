@@ -63,6 +63,14 @@ def estimate(draw_values: Array, confidence: float = CONFIDENCE) -> Estimate:
     return Estimate(mean, error, Interval(mean - reach, mean + reach), draws)
 
 
+def binomial_interval(hits: int, count: int, confidence: float = CONFIDENCE) -> Interval:
+    """Clopper and Pearson's of a share of independent trials."""
+    rest = 0.5 * (1.0 - confidence)
+    low = float(scipy.special.betaincinv(hits, count - hits + 1, rest)) if hits else 0.0
+    high = float(scipy.special.betaincinv(hits + 1, count - hits, 1.0 - rest)) if hits < count else 1.0
+    return Interval(low, high)
+
+
 @lru_cache(maxsize=4)
 def bootstrap_picks(seed: int, resamples: int, draws: tuple[int, ...]) -> tuple[Array, ...]:
     """How often a resample holds each draw, (resample, draw) per count of draws. Series of as many draws share them."""

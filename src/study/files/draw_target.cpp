@@ -6,6 +6,7 @@
 
 #include "config/errors.hpp"
 #include "config/law.hpp"
+#include "kernels/select/selector.hpp"
 #include "study/files/records.hpp"
 
 namespace asymptop {
@@ -28,14 +29,20 @@ bool wanted(RunConfig const& config, Record const& record) {
 void check_target_metrics(RunConfig const& config) {
   auto const known = recorded_fields();
   bool const selectors = std::any_of(config.selectors.begin(), config.selectors.end(), [](auto const& one) { return !one.is_oracle(); });
+  bool const estimators =
+      std::any_of(config.selectors.begin(), config.selectors.end(), [](auto const& one) { return one.sets() != KeptSets::ordered; });
   for (auto const& name : config.target_metrics) {
     auto const field = std::find_if(known.begin(), known.end(), [&](RowField const* one) { return one->name == name; });
-    if (field != known.end() && (*field)->presence == Presence::by_selector && !selectors)
+    if (field == known.end()) {
+      std::string allowed;
+      for (auto const* one : known) allowed += (allowed.empty() ? "" : ", ") + std::string(one->name);
+      throw UsageError("--target-metrics", name, "is none of: " + allowed);
+    }
+    auto const presence = (*field)->presence;
+    if ((presence == Presence::by_selector || presence == Presence::by_selector_order) && !selectors)
       throw UsageError("--target-metrics", name, "is measured of --selectors other than score");
-    if (field != known.end()) continue;
-    std::string allowed;
-    for (auto const* field : known) allowed += (allowed.empty() ? "" : ", ") + std::string(field->name);
-    throw UsageError("--target-metrics", name, "is none of: " + allowed);
+    if (presence == Presence::by_estimator && !estimators)
+      throw UsageError("--target-metrics", name, "is measured of --selectors that are estimators: random, vattention, magicpig");
   }
 }
 

@@ -101,10 +101,10 @@ std::string table_rows(StudyCase const& c, double sgemm) {
   for (std::size_t law = 0; law < c.config->k.size(); ++law) {
     std::size_t const column = std::lower_bound(ks.begin(), ks.end(), c.group->k_of_law[law]) - ks.begin();
     auto const tail = estimate(c.data.real("tail_mass"), draws, ks.size(), column);
-    double const l2 = estimate(c.data.real("row_l2_error"), draws, ks.size(), column).mean,
-                 linf = estimate(c.data.real("row_linf_error"), draws, ks.size(), column).mean;
-    double const out =
-        c.data.real("output_error_relative").empty() ? NAN : estimate(c.data.real("output_error_relative"), draws, ks.size(), column).mean;
+    auto const mean = [&](RealField field) {
+      return c.data.real(field).empty() ? NAN : estimate(c.data.real(field), draws, ks.size(), column).mean;
+    };
+    double const l2 = mean("row_l2_error"), linf = mean("row_linf_error"), out = mean("output_error_relative");
     auto sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
     if (!c.group->input.is(Distribution::gaussian)) sigma_law = c.input + " " + sigma_law;
     if (!c.plan().selector.is_oracle()) sigma_law = c.plan().selector.text + " " + sigma_law;

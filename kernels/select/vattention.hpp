@@ -1,0 +1,56 @@
+// vAttention (arXiv 2510.05688): the best keys are kept as they are, and as many of the others are drawn at random as an (epsilon, delta)
+// bound on the softmax denominator asks for.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "selector.hpp"
+
+namespace asymptop {
+
+/// z with P(X > z) = q of a standard normal X; q in (0, 1).
+inline double upper_normal_quantile(double q) {
+  double low = -40.0, high = 40.0;
+  for (int i = 0; i < 100; ++i) {
+    double const middle = 0.5 * (low + high);
+    (0.5 * std::erfc(middle / std::sqrt(2.0)) > q ? low : high) = middle;
+  }
+  return 0.5 * (low + high);
+}
+
+/// How many of a row's other keys are drawn, without replacement.
+struct SampleBound {
+  static constexpr std::int64_t least_base = 32;  ///< a mean and a deviation of fewer say little
+  double base_share, epsilon, delta;
+
+  /// Keys of the base sample of `others`.
+  std::int64_t base(std::int64_t others) const {
+    auto const share = static_cast<std::int64_t>(std::ceil(base_share * static_cast<double>(others)));
+    return std::min(others, std::max(least_base, share));
+  }
+
+  /// Keys of the sample: b = (z_(1-delta) deviation others / (epsilon denominator))^2, from the base sample's mean and standard deviation
+  /// of e^s; at least the base sample and at most all. forced: sum of e^s over the keys that are kept in any case.
+  std::int64_t count(std::int64_t others, double forced, double mean, double deviation) const {
+    auto const keys = static_cast<double>(others);
+    double const root = upper_normal_quantile(delta) * deviation * keys / (epsilon * (forced + keys * mean)),
+                 wanted = std::ceil(root * root);
+    return wanted < keys ? std::max(base(others), static_cast<std::int64_t>(wanted)) : others;
+  }
+};
+
+class VattentionSelector final : public Selector {
+ public:
+  VattentionSelector(ForcedKeys const& forced, SampleBound const& bound) : forced_(forced), bound_(bound) {}
+  /// Beside the best keys.
+  ForcedKeys forced() const override { return forced_; }
+  SampleBound const& bound() const { return bound_; }
+
+ private:
+  ForcedKeys forced_;
+  SampleBound bound_;
+};
+
+}  // namespace asymptop

@@ -1,0 +1,125 @@
+#include "study/estimation.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "comm/collectives.hpp"
+#include "comm/merge/merge_profile.hpp"
+#include "draw/collision_pass.hpp"
+#include "row/row_lists.hpp"
+#include "row/sampled_row.hpp"
+#include "row/selected_row.hpp"
+#include "study/key_holders.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Keys that the rows of a step see together, unless it is a single row: a sample may be all of them.
+constexpr std::int64_t most_keys = std::int64_t{1} << 22;
+
+Task<void> fetch_scores(SelectionBatch const& batch, std::vector<int> const& rows, std::vector<SampledRow>& samples) {
+  std::vector<WantedScore> wanted;
+  std::vector<std::size_t> ends;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    for (auto const key : samples[i].keys_to_score()) wanted.push_back({key, rows[i]});
+    ends.push_back(wanted.size());
+  }
+  auto asking = ask_scores(batch, std::move(wanted));
+  auto const scores = co_await asking;
+  for (std::size_t i = 0, begin = 0; i < samples.size(); begin = ends[i++])
+    samples[i].take_scores({scores.data() + begin, ends[i] - begin});
+}
+
+}  // namespace
+
+Task<void> sample_keys(SelectionBatch const& batch, VattentionSelector const& selector, DrawSelectors const& all,
+                       std::vector<OwnedRow>& rows) {
+  auto const& axes = batch.axes;
+  std::size_t const width = batch.group.d + 1, sums_of_row = 3 * axes.k.size() * width;
+  for (std::size_t first = 0;;) {
+    std::vector<int> names;
+    std::vector<SampledRow> samples;
+    auto end = first;
+    for (std::int64_t keys = 0; end < rows.size() && (end == first || keys + rows[end].visible <= most_keys); ++end) {
+      keys += rows[end].visible;
+      names.push_back(rows[end].row);
+      samples.emplace_back(rows[end], selector, all.name_of(batch.first_row + rows[end].row), axes);
+    }
+    auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>{std::ssize(samples)}, MPI_MAX);
+    auto const most = co_await reducing;
+    if (most[0] == 0) co_return;
+    auto fetching_base = fetch_scores(batch, names, samples);
+    co_await fetching_base;
+    for (auto& sample : samples) sample.draw();
+    batch.phases.stop(Phase::evaluate);
+    auto fetching = fetch_scores(batch, names, samples);
+    co_await fetching;
+    for (std::size_t i = 0; i < samples.size(); ++i) rows[first + i].selected.push_back(samples[i].metrics());
+    batch.phases.stop(Phase::evaluate);
+    for (std::size_t law = 0; law < axes.sigma.size() && batch.setup.config->output_error; ++law) {
+      std::vector<WantedOutput> wanted;
+      for (std::size_t i = 0; i < samples.size(); ++i) {
+        for (auto const& part : samples[i].parts(law)) wanted.push_back({part.key, names[i], part.sum});
+      }
+      std::vector<float> references;
+      for (auto const& row : rows) references.insert(references.end(), 3 * axes.k.size(), row.score_max);
+      auto asking = ask_outputs(batch, std::move(wanted), {axes.sigma[law]}, std::move(references), 3 * axes.k.size());
+      auto const sums = co_await asking;
+      for (std::size_t i = 0; i < samples.size(); ++i)
+        samples[i].output_errors(law, {&sums[(first + i) * sums_of_row], sums_of_row}, rows[first + i].selected.back()[law]);
+      batch.phases.stop(Phase::evaluate);
+    }
+    first = end;
+  }
+}
+
+namespace {
+
+/// The metrics of a law, the same at every k. from: CollisionSums of the row and the law. exact: all keys are kept, none by chance.
+RowMetrics collision_metrics(OwnedRow const& row, std::size_t law, std::size_t ks, std::int64_t kept, std::int64_t const* from,
+                             CollisionSums const& sums, WideFixed const& fixed, bool exact) {
+  auto metrics = without_errors(row.evaluation.laws[law]);
+  double const tail = kept == row.visible ? 0.0 : std::max(0.0, 1.0 - fixed.value(from) / metrics.z);
+  double const error = exact ? 0.0 : std::fabs(fixed.value(from + 2) / metrics.z - 1.0);
+  std::vector<double> estimate;
+  for (int c = 0; sums.output && c < sums.d; ++c) estimate.push_back(fixed.value(from + 4 + 2 * c));
+  // Without a key the output is 0.
+  if (sums.output) estimate.push_back(kept == 0 ? 1.0 : fixed.value(from + 2));
+  for (std::size_t item = 0; item < ks; ++item) {
+    add_kept(metrics, kept, tail, error);
+    if (sums.output) add_output_error(row, law, estimate.data(), exact, metrics);
+  }
+  return metrics;
+}
+
+}  // namespace
+
+Task<void> keep_collisions(SelectionBatch const& batch, MagicpigSelector const& selector, std::vector<OwnedRow>& rows) {
+  auto const& comm = batch.comm;
+  std::vector<float> score_max;
+  for (auto const& row : rows) score_max.push_back(row.score_max);
+  auto gathering = all_gather(comm, std::move(score_max));
+  score_max = co_await gathering;
+  CollisionSums const sums{batch.axes.sigma, std::move(score_max), batch.setup.config->output_error, static_cast<int>(batch.group.d)};
+  batch.phases.stop(Phase::merge);
+  co_await batch.turn;
+  auto added = add_collisions(entry_rows_of(batch), selector, sums, batch.group.n, *batch.setup.tensors, batch.phases);
+  int const all = static_cast<int>(batch.queries.rows());
+  std::vector<int> names(all);
+  std::iota(names.begin(), names.end(), 0);
+  auto summing = merge_profile(comm, std::move(added), row_owners(names, all, comm.size()), sums.width());
+  auto const found = co_await summing;
+  WideFixed const fixed(batch.group.n);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    auto const* from = &found[i * sums.width()];
+    auto const kept = *from++;
+    bool const exact = selector.forced().count(rows[i].visible) == rows[i].visible;
+    auto& laws = rows[i].selected.emplace_back();
+    for (std::size_t law = 0; law < sums.sigmas.size(); ++law, from += 2 * sums.numbers_of_law())
+      laws.push_back(collision_metrics(rows[i], law, batch.axes.k.size(), kept, from, sums, fixed, exact));
+  }
+  batch.phases.stop(Phase::evaluate);
+}
+
+}  // namespace asymptop

@@ -1,0 +1,114 @@
+#include "study/key_holders.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "comm/collectives.hpp"
+#include "comm/merge/merge_profile.hpp"
+#include "row/row_lists.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Which rank holds a key.
+class KeyHolders {
+ public:
+  explicit KeyHolders(SelectionBatch const& batch) {
+    for (int r = 0; r < batch.comm.size(); ++r)
+      shard_ends_.push_back(key_shard(batch.group.n, batch.setup.config->block, r, batch.comm.size()).end);
+  }
+  std::size_t operator()(GlobalIndex key) const {
+    return std::upper_bound(shard_ends_.begin(), shard_ends_.end(), key) - shard_ends_.begin();
+  }
+
+ private:
+  std::vector<GlobalIndex> shard_ends_;
+};
+
+}  // namespace
+
+EntryRows entry_rows_of(SelectionBatch const& batch) {
+  return {batch.queries, *batch.group.path, batch.shard, batch.setup.config->block, static_cast<int>(batch.group.d)};
+}
+
+FixedPoint factor_of_values(SelectionBatch const& batch) {
+  return FixedPoint::make(batch.group.n, batch.setup.scan != nullptr ? batch.setup.scan->largest_value : largest_normal);
+}
+
+Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted) {
+  auto const& comm = batch.comm;
+  std::size_t const ranks = comm.size();
+  KeyHolders const holder_of(batch);
+  std::vector<std::vector<std::int64_t>> asked(ranks);  // pairs of row and key
+  std::vector<std::vector<std::size_t>> places(ranks);  // of the answers
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    auto const holder = holder_of(wanted[i].key);
+    asked[holder].insert(asked[holder].end(), {wanted[i].row, wanted[i].key});
+    places[holder].push_back(i);
+  }
+  auto asking = all_to_all(comm, std::move(asked));
+  auto const questions = co_await asking;
+  std::vector<WantedScore> here;
+  for (auto const& of_rank : questions) {
+    for (std::size_t i = 0; i < of_rank.size(); i += 2) here.push_back({of_rank[i + 1], static_cast<int>(of_rank[i])});
+  }
+  batch.phases.stop(Phase::merge);
+  co_await batch.turn;
+  batch.phases.start();
+  auto const scores = scores_of(entry_rows_of(batch), here, *batch.setup.tensors);
+  batch.phases.stop(Phase::score);
+  std::vector<std::vector<float>> answers(ranks);
+  auto next = scores.begin();
+  for (std::size_t r = 0; r < ranks; ++r) {
+    auto const end = next + questions[r].size() / 2;
+    answers[r].assign(next, end);
+    next = end;
+  }
+  auto answering = all_to_all(comm, std::move(answers));
+  auto const answered = co_await answering;
+  std::vector<float> found(wanted.size());
+  for (std::size_t r = 0; r < ranks; ++r) {
+    for (std::size_t i = 0; i < places[r].size(); ++i) found[places[r][i]] = answered[r][i];
+  }
+  batch.phases.stop(Phase::merge);
+  co_return std::move(found);
+}
+
+Task<std::vector<double>> ask_outputs(SelectionBatch const& batch, std::vector<WantedOutput> wanted, std::vector<double> sigmas,
+                                      std::vector<float> references, std::size_t budgets) {
+  auto const& comm = batch.comm;
+  std::size_t const ranks = comm.size(), all_rows = batch.queries.rows(), d = batch.group.d;
+  KeyHolders const holder_of(batch);
+  std::vector<std::vector<std::int64_t>> kept(ranks);  // triples of row, key, budget
+  for (auto const& of : wanted) {
+    auto& to = kept[holder_of(of.key)];
+    to.insert(to.end(), {of.row, of.key, of.budget});
+  }
+  auto gathering = all_gather(comm, std::move(references));
+  auto const all_references = co_await gathering;
+  auto sending = all_to_all(comm, std::move(kept));
+  std::vector<WantedOutput> here;
+  for (auto const& of_rank : co_await sending) {
+    for (std::size_t i = 0; i < of_rank.size(); i += 3)
+      here.push_back({of_rank[i + 1], static_cast<int>(of_rank[i]), static_cast<int>(of_rank[i + 2])});
+  }
+  KeptOutputs outputs{sigmas.size(), budgets, d + 1, {}};
+  auto const of_row = outputs.laws * outputs.budgets * outputs.width;
+  outputs.sums.assign(all_rows * of_row, 0);
+  auto const factor = factor_of_values(batch);
+  batch.phases.stop(Phase::merge);
+  co_await batch.turn;
+  batch.phases.start();
+  add_outputs(entry_rows_of(batch), std::move(here), sigmas, all_references, factor, *batch.setup.tensors, outputs);
+  batch.phases.stop(Phase::attend);
+  std::vector<int> rows(all_rows);
+  std::iota(rows.begin(), rows.end(), 0);
+  auto summing = merge_profile(comm, std::move(outputs.sums), row_owners(rows, static_cast<int>(all_rows), comm.size()), of_row);
+  auto const sums = co_await summing;
+  std::vector<double> values;
+  for (std::size_t i = 0; i < sums.size(); ++i)
+    values.push_back(static_cast<double>(sums[i]) / (i % outputs.width == d ? factor.weight : factor.value));
+  co_return std::move(values);
+}
+
+}  // namespace asymptop

@@ -1,0 +1,26 @@
+// What owners of rows ask of the ranks that hold their keys: scores one by one, and sums of values.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "comm/task.hpp"
+#include "draw/entry_pass.hpp"
+#include "study/selection.hpp"
+
+namespace asymptop {
+
+EntryRows entry_rows_of(SelectionBatch const& batch);
+
+/// Fixed point for the values of the group's draws.
+FixedPoint factor_of_values(SelectionBatch const& batch);
+
+/// The scores of keys of this rank's rows, in the order of `wanted`. Collective.
+Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted);
+
+/// Sums over keys of this rank's rows, (rows, sigmas, budgets, d + 1): d entries of e^{sigma (s - reference)} v, then the weight.
+/// references: (rows, budgets), of this rank's rows, in their order. Collective.
+Task<std::vector<double>> ask_outputs(SelectionBatch const& batch, std::vector<WantedOutput> wanted, std::vector<double> sigmas,
+                                      std::vector<float> references, std::size_t budgets);
+
+}  // namespace asymptop
