@@ -42,6 +42,7 @@
 #include "profile/profile_top_k.hpp"
 #include "profile/score_bins.hpp"
 #include "reference/attention_row.hpp"
+#include "score/byte_products.hpp"
 #include "score/gemm.hpp"
 #include "score/key_tile.hpp"
 #include "score/panel.hpp"

@@ -17,31 +17,27 @@ namespace asymptop {
 enum class KeyFormat { fp32, bf16, fp8, int8, int4 };
 
 /// A vector as its format holds it: x / scale rounded, times scale. The scale takes the largest entry to the format's largest number
-/// (fp8: OCP E4M3, 448; int8: 127; int4: 7). bf16 and fp32 need none.
+/// (fp8: OCP E4M3, 448; int8: 127; int4: 7). bf16 and fp32 need none. Products are sums in fp32; of whole numbers they are exact.
 class QuantisedProjection final : public Projection {
  public:
   explicit QuantisedProjection(KeyFormat format) : format_(format) {}
   bool keys_as_they_are() const override { return format_ == KeyFormat::fp32; }
-  void query(float const* q, int d, float* out) const override { quantise(q, d, out); }
-  void entry(float const* keys, int /*count*/, int d, float* out) const override { quantise(keys, d, out); }
+  int levels() const override { return format_ == KeyFormat::int8 ? 127 : format_ == KeyFormat::int4 ? 7 : 0; }
+  void query(float const* q, int d, float* out) const override { round(q, d, out); }
+  void entry(float const* keys, int /*count*/, int d, float* out) const override { round(keys, d, out); }
 
  private:
-  void quantise(float const* x, int d, float* out) const {
-    if (format_ == KeyFormat::fp32 || format_ == KeyFormat::bf16) {
-      static constexpr Rounding bf16(NumberFormat::bf16);
-      for (int c = 0; c < d; ++c) out[c] = format_ == KeyFormat::fp32 ? x[c] : static_cast<float>(bf16(x[c]));
-      return;
-    }
-    float largest = 0.0f;
-    for (int c = 0; c < d; ++c) largest = std::max(largest, std::fabs(x[c]));
-    float const scale = largest / (format_ == KeyFormat::fp8 ? 448.0f : format_ == KeyFormat::int8 ? 127.0f : 7.0f);
-    if (scale == 0.0f) {
-      std::fill_n(out, d, 0.0f);
+  void round(float const* x, int d, float* out) const {
+    static constexpr Rounding bf16(NumberFormat::bf16), fp8(NumberFormat::fp8);
+    if (format_ == KeyFormat::bf16) {
+      for (int c = 0; c < d; ++c) out[c] = static_cast<float>(bf16(x[c]));
     } else if (format_ == KeyFormat::fp8) {
-      static constexpr Rounding fp8(NumberFormat::fp8);
-      for (int c = 0; c < d; ++c) out[c] = static_cast<float>(fp8(x[c] / scale)) * scale;
+      float largest = 0.0f;
+      for (int c = 0; c < d; ++c) largest = std::max(largest, std::fabs(x[c]));
+      float const scale = largest / 448.0f;
+      for (int c = 0; c < d; ++c) out[c] = scale > 0.0f ? static_cast<float>(fp8(x[c] / scale)) * scale : 0.0f;
     } else {
-      for (int c = 0; c < d; ++c) out[c] = std::nearbyint(x[c] / scale) * scale;
+      std::copy_n(x, d, out);
     }
   }
 

@@ -24,15 +24,16 @@ constexpr float priority_of_key(OrderKey key) {
 }
 inline constexpr OrderKey first_key_of_priorities = key_of_priority(std::numeric_limits<float>::infinity());
 
-/// Keys ahead of all priorities, for entries that are forced.
+/// Keys ahead of all others, for entries that are forced.
 inline constexpr std::int64_t most_ahead = 2 * 4000000;
 constexpr OrderKey key_ahead(std::int64_t place) { return static_cast<OrderKey>(std::numeric_limits<OrderKey>::min() + place); }
 static_assert(key_ahead(most_ahead) < first_key_of_priorities);
 
 /// place: from 0 to most_places - 1.
-inline constexpr std::int64_t most_places = std::int64_t{1} << 32;
-constexpr OrderKey key_of_place(std::int64_t place) { return static_cast<OrderKey>(place + std::numeric_limits<OrderKey>::min()); }
-constexpr std::int64_t place_of_key(OrderKey key) { return std::int64_t{key} - std::numeric_limits<OrderKey>::min(); }
+inline constexpr std::int64_t most_places = (std::int64_t{1} << 32) - most_ahead;
+inline constexpr OrderKey first_key_of_places = key_ahead(most_ahead);
+constexpr OrderKey key_of_place(std::int64_t place) { return static_cast<OrderKey>(first_key_of_places + place); }
+constexpr std::int64_t place_of_key(OrderKey key) { return std::int64_t{key} - first_key_of_places; }
 
 /// About a stretch of the order, low <= key <= high.
 struct StretchSums {

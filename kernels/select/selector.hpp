@@ -42,6 +42,9 @@ class Projection {
   virtual int width(int d) const { return d; }
   /// Whether entries are the keys as they are; entry() is not called then.
   virtual bool keys_as_they_are() const { return false; }
+  /// Not 0: vectors are rounded to whole numbers up to this, each with a scale of its own, and multiplied exactly (byte_products.hpp);
+  /// query() and entry() are not called then.
+  virtual int levels() const { return 0; }
   virtual bool wants_calibration() const { return false; }
   /// Once for each draw of keys, if wanted.
   virtual void calibrate(Calibration const& /*calibration*/) {}

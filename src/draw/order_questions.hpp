@@ -10,10 +10,10 @@
 
 namespace asymptop {
 
-/// Where an entry stands, ascending along the order: minus its priority, or its place.
+/// Where an entry stands, ascending along the order: minus its priority, or its place. Forced ones are far ahead.
 inline double standing_of(OrderKey key, bool places) {
-  if (places) return static_cast<double>(place_of_key(key));
-  return key < first_key_of_priorities ? -1e300 : -static_cast<double>(priority_of_key(key));
+  if (key < (places ? first_key_of_places : first_key_of_priorities)) return -1e300;
+  return places ? static_cast<double>(place_of_key(key)) : -static_cast<double>(priority_of_key(key));
 }
 
 /// Bins of a row's order, by where entries stand, x; those that stand at the same x are ordered by entry. The end bins

@@ -8,6 +8,7 @@
 
 #include "draw/entries.hpp"
 #include "draw/order_questions.hpp"
+#include "kernels/score/byte_products.hpp"
 #include "kernels/score/score_packed.hpp"
 
 namespace asymptop {
@@ -37,6 +38,11 @@ class Standing {
   Standing(EntryRows const& rows, Selector& selector, std::vector<AskedRow> const& asked, int step, ShardTensors<RunSpace>& tensors)
       : selector_(selector), projection_(selector.projection()), asked_(asked) {
     if (projection_ == nullptr) return;
+    if (projection_->levels() > 0) {
+      byte_queries_ = {packed_queries(asked, rows.queries.q, rows.d), projection_->levels()};
+      priorities_ = HostScores("Asymptop::select::priorities", asked.size(), (step + key_group - 1) / key_group * key_group);
+      return;
+    }
     auto const projected = project(rows, *projection_);
     queries_ = packed_queries(asked, projected, projection_->width(rows.d));
     ragged_ = ragged_entries(rows, *projection_, projected, tensors);
@@ -54,6 +60,10 @@ class Standing {
   /// The priorities of a step's entries. keys: packed.
   void prepare(KeyTile const& keys, int count) {
     if (projection_ == nullptr) return;
+    if (projection_->levels() > 0) {
+      byte_products(Kokkos::DefaultHostExecutionSpace(), byte_queries_, keys.data, count, projection_->levels(), byte_keys_, priorities_);
+      return;
+    }
     if (!entries_) {
       score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, keys.data, count, priorities_);
       return;
@@ -61,6 +71,13 @@ class Standing {
     entries_->clear();
     entries_->fill_from(*projection_, keys, 0, count / page());
     score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, entries_->tile().data, count / page(), priorities_);
+  }
+
+  bool has_priorities() const { return projection_ != nullptr; }
+  /// Of the step's whole entries, for the i-th row; and of the page that the row sees a part of, if this rank has it.
+  float const* priorities(std::size_t i) const { return &priorities_(i, 0); }
+  std::optional<PackedCandidate> ragged(std::size_t i) const {
+    return ragged_.empty() ? std::nullopt : ragged_[asked_[i].row];
   }
 
   /// Keys of entries `first`, ... of the i-th row, of which it sees `seen` keys. s: their scores, if wanted.
@@ -99,6 +116,8 @@ class Standing {
   Projection* projection_;
   std::vector<AskedRow> const& asked_;
   PackedQueries queries_;
+  ByteQueries byte_queries_;
+  ByteKeys byte_keys_;
   HostScores priorities_;
   std::vector<std::optional<PackedCandidate>> ragged_;
   std::optional<EntryTile> entries_;

@@ -8,6 +8,8 @@
 #include "draw/order_standing.hpp"
 #include "kernels/core/math.hpp"
 #include "kernels/core/pack_keys.hpp"
+#include "kernels/topk/radix_sort.hpp"
+#include "kernels/topk/row_heads.hpp"
 
 namespace asymptop {
 namespace {
@@ -23,38 +25,53 @@ struct Room {
 
 class OrderWalk {
  public:
-  OrderWalk(EntryRows const& rows, std::vector<Selector*> const& selectors, std::vector<OrderQuestion> const& questions,
-            OrderLaws const& laws, std::function<std::uint64_t(int)> const& name_of, ShardTensors<RunSpace>& tensors, PhaseTimes& phases,
-            std::vector<StoredWindow>& windows, OrderAnswers& answers)
+  OrderWalk(EntryRows const& rows, std::vector<Selector*> const& selectors, OrderWork const& work, OrderLaws const& laws,
+            std::function<std::uint64_t(int)> const& name_of, ShardTensors<RunSpace>& tensors, PhaseTimes& phases, OrderFindings& findings)
       : rows_(rows),
-        questions_(questions),
+        questions_(work.questions),
+        keep_(work.keep),
         laws_(laws),
         tensors_(tensors),
         phases_(phases),
         standings_(selectors.size()),
-        windows_(windows),
-        answers_(answers) {
+        heads_(selectors.size()),
+        findings_(findings) {
     for (auto const* selector : selectors) unit_ = std::max(unit_, selector->page());
     step_ = largest_step(rows.path, rows.block) / unit_ * unit_;
-    for (std::size_t i = 0; i < questions.size(); ++i) {
-      auto const& question = questions[i];
-      if (question.store >= 0) continue;
-      if (asked_.empty() || asked_.back().row != question.row)
-        asked_.push_back({question.row, i, i, {rows.queries.visible[question.row], name_of(question.row), {}}});
-      asked_.back().end = i + 1;
+    auto const ask = [&](int row, std::size_t begin, std::size_t end) {
+      asked_.push_back({row, begin, end, {rows.queries.visible[row], name_of(row), {}}});
+    };
+    std::size_t next = 0;
+    for (int row = 0; row < static_cast<int>(rows.queries.rows()); ++row) {
+      auto const begin = next;
+      bool keys = !keep_.empty();
+      for (; next < questions_.size() && questions_[next].row == row; ++next) keys = keys || questions_[next].store < 0;
+      if (keys) ask(row, begin, next);
     }
-    windows_.resize(questions.size());
-    for (std::size_t i = 0; i < questions.size(); ++i) {
-      auto const& question = questions[i];
+    findings.windows.resize(questions_.size());
+    auto const standing_for = [&](std::size_t selector) -> Standing& {
+      auto& standing = standings_[selector];
+      if (standing == nullptr) standing = std::make_unique<Standing>(rows, *selectors[selector], asked_, step_, tensors);
+      return *standing;
+    };
+    for (std::size_t i = 0; i < questions_.size(); ++i) {
+      auto const& question = questions_[i];
       if (question.store >= 0) continue;
       sample_ = sample_ || question.ask == Ask::sample;
-      auto& standing = standings_[question.selector];
-      if (standing == nullptr) standing = std::make_unique<Standing>(rows, *selectors[question.selector], asked_, step_, tensors);
-      scores_wanted_ = scores_wanted_ || question.ask != Ask::entries || standing->wants_scores();
-      windows_[i] = {standing->places(), rows.shard.begin / standing->page(), standing->page(), rows.queries.visible[question.row]};
+      auto const& standing = standing_for(question.selector);
+      scores_wanted_ = scores_wanted_ || question.ask != Ask::entries || standing.wants_scores();
+      if (question.ask != Ask::window) continue;
+      auto& window = findings.windows[i];
+      window = {standing.places(), rows.shard.begin / standing.page(), standing.page(), rows.queries.visible[question.row]};
       // A little more than this shard's share, so that few of them have to move.
-      double const share = std::min(1.0, static_cast<double>(rows.shard.size()) / static_cast<double>(windows_[i].visible));
-      windows_[i].entries.reserve(static_cast<std::size_t>(1.1 * share * question.expected));
+      double const share = std::min(1.0, static_cast<double>(rows.shard.size()) / static_cast<double>(window.visible));
+      window.entries.reserve(static_cast<std::size_t>(1.1 * share * question.expected));
+    }
+    for (std::size_t s = 0; s < keep_.size(); ++s) {
+      if (selectors[s]->projection() == nullptr) continue;
+      int const page = standing_for(s).page();
+      auto const keep = std::clamp<std::int64_t>(rows.shard.size() / page, 1, keep_[s]);
+      heads_[s] = RowHeads(static_cast<int>(asked_.size()), static_cast<int>(keep), (step_ / page + simd::width) / simd::width * simd::width);
     }
     queries_ = packed_queries(asked_, rows.queries.q, rows.d);
   }
@@ -66,6 +83,7 @@ class OrderWalk {
     auto const size = rows_.shard.size();
     if (!sample_) {
       KeyWalk(size).run(step_, [this](LocalIndex first, int count) { visit(first, count); });
+      collect_heads();
       return;
     }
     // Pieces from all over the shard, in the middle of what each stands for: small ones, because some orders are that of the sequence.
@@ -105,6 +123,12 @@ class OrderWalk {
     auto const& asked = asked_[i];
     auto const begin = rows_.shard.begin + first, seen = std::clamp<std::int64_t>(asked.facts.visible - begin, 0, count);
     if (seen == 0) return;
+    for (std::size_t s = 0; s < keep_.size(); ++s) {
+      auto const* const standing = standings_[s].get();
+      if (standing == nullptr || !standing->has_priorities()) continue;
+      int const page = standing->page();
+      heads_[s].add(static_cast<int>(i), standing->priorities(i), static_cast<int>(seen / page), first / page);
+    }
     int selector = -1, mass_law = -1, sums_law = -1;
     OrderGrid const* grid = nullptr;
     for (auto q = asked.begin; q < asked.end; ++q) {
@@ -164,6 +188,25 @@ class OrderWalk {
     }
   }
 
+  void collect_heads() {
+    findings_.heads.resize(keep_.size());
+    for (std::size_t s = 0; s < keep_.size(); ++s) {
+      if (standings_[s] == nullptr || !standings_[s]->has_priorities()) continue;
+      auto& lists = findings_.heads[s];
+      lists.resize(rows_.queries.rows());
+      Kokkos::parallel_for("Asymptop::select::heads", Kokkos::RangePolicy<Host>(0, static_cast<int>(asked_.size())), [&](int const i) {
+        static thread_local std::vector<PackedCandidate> spare;
+        auto& list = lists[asked_[i].row];
+        for (int j = 0; j < heads_[s].size(i); ++j) list.push_back(pack(heads_[s].scores(i)[j], heads_[s].indices(i)[j]));
+        if (auto const more = standings_[s]->ragged(i)) list.push_back(*more);
+        sort_candidates(list, spare);
+        if (std::ssize(list) > keep_[s]) list.resize(keep_[s]);
+      });
+      Host().fence();
+    }
+    phases_.stop(Phase::select);
+  }
+
   static void find_bins(OrderGrid const& grid, bool places, std::int64_t first_entry, Room& room) {
     auto const entries = std::ssize(room.keys);
     room.bin.resize(room.keys.size());
@@ -181,7 +224,7 @@ class OrderWalk {
   }
 
   void add_to_bins(std::size_t q, std::int64_t page, std::int64_t lacks, std::int64_t const* mass, std::vector<int> const& bins) {
-    std::int64_t* const sums = answers_.of(q);
+    std::int64_t* const sums = findings_.answers.of(q);
     int const* const bin = bins.data();
     auto const entries = std::ssize(bins);
     if (questions_[q].ask == Ask::sample) {
@@ -206,12 +249,12 @@ class OrderWalk {
   void add_to_window(std::size_t q, std::int64_t first_entry, std::int64_t page, std::int64_t lacks, std::int64_t const* mass,
                      std::vector<OrderKey> const& keys, StretchSums const& around) {
     auto const& question = questions_[q];
-    auto* const sums = answers_.of(q);
+    auto* const sums = findings_.answers.of(q);
     sums[keys_before] += around.before * page - (keys.back() < question.low ? lacks : 0);
     sums[mass_behind] += around.behind;
     sums[mass_of_all] += around.all;
     if (sums[too_many] != 0) return;
-    auto& window = windows_[q];
+    auto& window = findings_.windows[q];
     simd::for_each_between(keys.data(), std::ssize(keys), question.low, question.high, [&](std::int64_t e) {
       ++sums[entries_inside];
       sums[mass_inside] += mass[e];
@@ -251,18 +294,19 @@ class OrderWalk {
         ++entry.keys;
         entry.mass += mass_of(sigma * (score - top));
       }
-      answers_.entries[q].push_back(entry);
+      findings_.answers.entries[q].push_back(entry);
     }
   }
 
   EntryRows const& rows_;
   std::vector<OrderQuestion> const& questions_;
+  std::vector<std::int64_t> const& keep_;
   OrderLaws const& laws_;
   ShardTensors<RunSpace>& tensors_;
   PhaseTimes& phases_;
   std::vector<std::unique_ptr<Standing>> standings_;  ///< per selector; null where nothing is asked
-  std::vector<StoredWindow>& windows_;
-  OrderAnswers& answers_;
+  std::vector<RowHeads> heads_;  ///< per selector
+  OrderFindings& findings_;
   int unit_ = key_group, step_ = 0;
   std::vector<AskedRow> asked_;
   PackedQueries queries_;
@@ -273,13 +317,13 @@ class OrderWalk {
 
 }  // namespace
 
-void walk_orders(EntryRows const& rows, std::vector<Selector*> const& selectors, std::vector<OrderQuestion> const& questions,
-                 OrderLaws const& laws, std::function<std::uint64_t(int row)> const& name_of, ShardTensors<RunSpace>& tensors,
-                 PhaseTimes& phases, std::vector<StoredWindow>& windows, OrderAnswers& answers) {
+void walk_orders(EntryRows const& rows, std::vector<Selector*> const& selectors, OrderWork const& work, OrderLaws const& laws,
+                 std::function<std::uint64_t(int row)> const& name_of, ShardTensors<RunSpace>& tensors, PhaseTimes& phases,
+                 OrderFindings& findings) {
   if constexpr (!is_host_space<RunSpace>) {
     throw RunError("selectors are measured on hosts");
   } else {
-    OrderWalk(rows, selectors, questions, laws, name_of, tensors, phases, windows, answers).run();
+    OrderWalk(rows, selectors, work, laws, name_of, tensors, phases, findings).run();
   }
 }
 

@@ -19,11 +19,28 @@ struct OrderLaws {
 /// A sample is of one key in so many.
 constexpr int sampled_one_in = 16;
 
-/// Adds what keys say to the answers of the questions that are not about windows, and fills `windows`, one for each question, where
-/// windows are asked for. Either all of them ask for samples, or none. Questions are in the order of rows, and of a row in that of
-/// selectors. name_of(row): as RowOfKeys's. One set of scores serves them all.
-void walk_orders(EntryRows const& rows, std::vector<Selector*> const& selectors, std::vector<OrderQuestion> const& questions,
-                 OrderLaws const& laws, std::function<std::uint64_t(int row)> const& name_of, ShardTensors<RunSpace>& tensors,
-                 PhaseTimes& phases, std::vector<StoredWindow>& windows, OrderAnswers& answers);
+/// The best entries by priority that a walk finds: (selectors, rows of the batch), best first, counted from the shard's first entry.
+/// Empty for selectors without priorities.
+using EntryHeads = std::vector<std::vector<std::vector<PackedCandidate>>>;
+
+/// What one walk is for. Questions are in the order of rows, and of a row in that of selectors; either all of them ask for samples, or
+/// none. Those about windows are left alone.
+struct OrderWork {
+  std::vector<OrderQuestion> questions;
+  std::vector<std::int64_t> keep{};  ///< per selector, entries of the heads; none if empty
+};
+
+/// What it brings: answers to the questions, windows where they are asked for (one a question), and heads.
+struct OrderFindings {
+  OrderAnswers answers;
+  std::vector<StoredWindow> windows{};
+  EntryHeads heads{};
+  explicit OrderFindings(OrderWork const& work) : answers(work.questions) {}
+};
+
+/// One set of scores serves all questions. name_of(row): as RowOfKeys's.
+void walk_orders(EntryRows const& rows, std::vector<Selector*> const& selectors, OrderWork const& work, OrderLaws const& laws,
+                 std::function<std::uint64_t(int row)> const& name_of, ShardTensors<RunSpace>& tensors, PhaseTimes& phases,
+                 OrderFindings& findings);
 
 }  // namespace asymptop
