@@ -36,8 +36,7 @@ struct ByteQueries {
         panels(queries.panels),
         bytes(std::int64_t{queries.rows} * steps, 0),
         start(queries.rows + 64, 0) {
-    if (d > quantised_max_d)
-      throw std::invalid_argument("products in 8 bits take at most " + std::to_string(quantised_max_d) + " columns");
+    if (d > quantised_max_d) throw std::invalid_argument("products in 8 bits take at most " + std::to_string(quantised_max_d) + " columns");
     for (auto const& panel : panels) {
       for (int r = 0; r < panel.rows; ++r) {
         auto const at = [&](int c) { return queries.data[panel.offset + c * panel.rows + r]; };

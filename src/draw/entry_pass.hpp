@@ -19,11 +19,6 @@ struct EntryRows {
   int d;
 };
 
-/// Heads of at most `keep` entries, counted from the shard's first; page divides the block. A page that a row sees a part of is made of
-/// that part alone. Heads live no longer than `tensors` keeps the draw.
-RowHead entry_heads(RunSpace const& space, EntryRows const& rows, Projection const& projection, int keep, ShardTensors<RunSpace>& tensors,
-                    PhaseTimes& phases);
-
 /// A key of a row, which is asked for its score.
 struct WantedScore {
   GlobalIndex key;  ///< of the sequence, in the shard

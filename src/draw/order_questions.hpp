@@ -38,6 +38,7 @@ struct OrderGrid {
 };
 
 enum class Ask {
+  range,    ///< the first and the last key among a few
   sample,   ///< keys, mass and squared mass of every bin, over some of the keys
   bins,     ///< keys and mass of every bin
   window,   ///< keys and mass before, inside and behind a stretch of the order, whose entries stay with the ranks that have them
@@ -71,7 +72,7 @@ constexpr std::size_t sums_of_bin(Ask ask) { return ask == Ask::sample ? 3 : 2; 
 
 inline std::size_t OrderQuestion::length() const {
   if (ask == Ask::window) return window_sums;
-  return ask == Ask::entries ? 0 : sums_of_bin(ask) * grid.bins;
+  return ask == Ask::entries || ask == Ask::range ? 0 : sums_of_bin(ask) * grid.bins;
 }
 
 /// Of two that have one key the smaller entry comes first.

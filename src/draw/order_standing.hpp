@@ -76,9 +76,7 @@ class Standing {
   bool has_priorities() const { return projection_ != nullptr; }
   /// Of the step's whole entries, for the i-th row; and of the page that the row sees a part of, if this rank has it.
   float const* priorities(std::size_t i) const { return &priorities_(i, 0); }
-  std::optional<PackedCandidate> ragged(std::size_t i) const {
-    return ragged_.empty() ? std::nullopt : ragged_[asked_[i].row];
-  }
+  std::optional<PackedCandidate> ragged(std::size_t i) const { return ragged_.empty() ? std::nullopt : ragged_[asked_[i].row]; }
 
   /// Keys of entries `first`, ... of the i-th row, of which it sees `seen` keys. s: their scores, if wanted.
   void find(std::size_t i, std::int64_t first, std::int64_t seen, float const* s, std::vector<OrderKey>& keys) const {

@@ -36,7 +36,9 @@ class OrderWalk {
         standings_(selectors.size()),
         heads_(selectors.size()),
         findings_(findings) {
-    for (auto const* selector : selectors) unit_ = std::max(unit_, selector->page());
+    for (auto const* selector : selectors) {
+      if (selector != nullptr) unit_ = std::max(unit_, selector->page());
+    }
     step_ = largest_step(rows.path, rows.block) / unit_ * unit_;
     auto const ask = [&](int row, std::size_t begin, std::size_t end) {
       asked_.push_back({row, begin, end, {rows.queries.visible[row], name_of(row), {}}});
@@ -57,9 +59,10 @@ class OrderWalk {
     for (std::size_t i = 0; i < questions_.size(); ++i) {
       auto const& question = questions_[i];
       if (question.store >= 0) continue;
-      sample_ = sample_ || question.ask == Ask::sample;
+      if (question.ask == Ask::sample) reach_ = Reach::sample;
+      if (question.ask == Ask::range) reach_ = Reach::glance;
       auto const& standing = standing_for(question.selector);
-      scores_wanted_ = scores_wanted_ || question.ask != Ask::entries || standing.wants_scores();
+      scores_wanted_ = scores_wanted_ || (question.ask != Ask::entries && question.ask != Ask::range) || standing.wants_scores();
       if (question.ask != Ask::window) continue;
       auto& window = findings.windows[i];
       window = {standing.places(), rows.shard.begin / standing.page(), standing.page(), rows.queries.visible[question.row]};
@@ -68,10 +71,11 @@ class OrderWalk {
       window.entries.reserve(static_cast<std::size_t>(1.1 * share * question.expected));
     }
     for (std::size_t s = 0; s < keep_.size(); ++s) {
-      if (selectors[s]->projection() == nullptr) continue;
+      if (selectors[s] == nullptr || selectors[s]->projection() == nullptr) continue;
       int const page = standing_for(s).page();
       auto const keep = std::clamp<std::int64_t>(rows.shard.size() / page, 1, keep_[s]);
-      heads_[s] = RowHeads(static_cast<int>(asked_.size()), static_cast<int>(keep), (step_ / page + simd::width) / simd::width * simd::width);
+      heads_[s] =
+          RowHeads(static_cast<int>(asked_.size()), static_cast<int>(keep), (step_ / page + simd::width) / simd::width * simd::width);
     }
     queries_ = packed_queries(asked_, rows.queries.q, rows.d);
   }
@@ -81,15 +85,17 @@ class OrderWalk {
     scores_ = HostScores("Asymptop::select::scores", asked_.size(), step_);
     if (rows_.path.keys != KeyLayout::packed) packed_keys_.resize(packed_size(step_, rows_.d));
     auto const size = rows_.shard.size();
-    if (!sample_) {
+    if (reach_ == Reach::all) {
       KeyWalk(size).run(step_, [this](LocalIndex first, int count) { visit(first, count); });
       collect_heads();
       return;
     }
     // Pieces from all over the shard, in the middle of what each stands for: small ones, because some orders are that of the sequence.
-    constexpr GlobalIndex pieces = 256;
-    auto const piece = std::clamp<GlobalIndex>(size / (pieces * sampled_one_in) / unit_ * unit_, unit_, step_);
-    for (auto first = piece * (sampled_one_in / 2); first < size; first += piece * sampled_one_in)
+    constexpr GlobalIndex pieces = 256, few = 512;
+    bool const glance = reach_ == Reach::glance;
+    auto const piece = std::clamp<GlobalIndex>((glance ? few : size / (pieces * sampled_one_in)) / unit_ * unit_, unit_, step_);
+    auto const period = glance ? std::max(piece, size / (2 * unit_) * unit_) : piece * sampled_one_in;
+    for (auto first = glance ? 0 : period / 2; first < size; first += period)
       visit(static_cast<LocalIndex>(first), static_cast<int>(std::min(piece, size - first)));
   }
 
@@ -142,6 +148,10 @@ class OrderWalk {
         selector = question.selector;
         sums_law = -1;
         grid = nullptr;
+      }
+      if (question.ask == Ask::range) {
+        look_at_range(q, standing.places(), room.keys);
+        continue;
       }
       // A row's questions of one selector often share their bins.
       if (question.ask != Ask::window && (grid == nullptr || !(question.grid == *grid))) {
@@ -265,6 +275,17 @@ class OrderWalk {
     window.entries = {};
   }
 
+  /// Two entries: the first and the last one so far that is not forced.
+  void look_at_range(std::size_t q, bool places, std::vector<OrderKey> const& keys) {
+    auto& ends = findings_.answers.entries[q];
+    for (auto const key : keys) {
+      if (key < (places ? first_key_of_places : first_key_of_priorities)) continue;
+      if (ends.empty()) ends.assign(2, {key, 0, 0, 0});
+      ends[0].key = std::min(ends[0].key, key);
+      ends[1].key = std::max(ends[1].key, key);
+    }
+  }
+
   /// Few entries: their masses from the keys themselves.
   void collect(std::size_t i, std::size_t q, KeyTile const& keys, GlobalIndex begin, std::int64_t seen, Room& room) {
     auto const& question = questions_[q];
@@ -305,12 +326,13 @@ class OrderWalk {
   ShardTensors<RunSpace>& tensors_;
   PhaseTimes& phases_;
   std::vector<std::unique_ptr<Standing>> standings_;  ///< per selector; null where nothing is asked
-  std::vector<RowHeads> heads_;  ///< per selector
+  std::vector<RowHeads> heads_;                       ///< per selector
   OrderFindings& findings_;
   int unit_ = key_group, step_ = 0;
   std::vector<AskedRow> asked_;
   PackedQueries queries_;
-  bool scores_wanted_ = false, sample_ = false;
+  bool scores_wanted_ = false;
+  enum class Reach { all, sample, glance } reach_ = Reach::all;
   HostScores scores_;
   std::vector<float> packed_keys_;
 };

@@ -11,6 +11,20 @@
 #include "kernels/attend/segments.hpp"
 
 namespace asymptop {
+
+/// One k_epsilon, on the owner of its row.
+struct Search {
+  std::size_t row, item;  ///< row: of the owner's rows
+  OrderQuestion question;
+  bool idle = false;                   ///< there is nothing to ask now
+  OrderGrid whole{};                   ///< of the whole order
+  std::vector<std::int64_t> window{};  ///< what was found in a window, if one was asked for
+  int store = -1;                      ///< that window
+  int finer = 0;
+  std::int64_t all = 0, keys_ahead = 0, mass_beyond = 0;  ///< the mass of the order; and what lies outside the window
+  std::int64_t keys_before = 0, mass_behind = 0;          ///< of the wanted bin
+};
+
 namespace {
 
 /// Entries that are looked at one by one at most, unless the search has no finer bins to offer.
@@ -34,17 +48,6 @@ constexpr std::int64_t few_in_window = 256;
 constexpr int bins_of_window = 128;
 
 constexpr int bins_of_sample = 1024;
-
-/// An open k_epsilon, on the owner of its row.
-struct Search {
-  std::size_t row, item;  ///< row: of the owner's rows
-  OrderQuestion question;
-  OrderGrid whole;  ///< of the whole order
-  int finer = 0;
-  /// The mass of the order; and what lies outside the window that is asked about.
-  std::int64_t all = 0, keys_ahead = 0, mass_beyond = 0;
-  std::int64_t keys_before = 0, mass_behind = 0;  ///< of the wanted bin
-};
 
 /// The answer of a bin's entries: how many keys are kept.
 std::int64_t keys_kept(Search const& search, double epsilon, std::vector<OrderEntry> entries) {
@@ -101,9 +104,10 @@ void bin_all(Search& search) {
   search.question.grid = search.whole;
 }
 
-/// Asks for the window that holds the answer by what some of the keys say, or for all bins where it would hold many entries.
-/// target: the mass to be left, in the units of sums.
-void choose_window(Search& search, double target, double unit, std::int64_t visible, std::int64_t const* sums, int page, bool places) {
+/// Asks for the window that holds the answer by what some of the keys say; for none where it would hold many entries, or where the answer
+/// lies among the first `held` entries. target: the mass to be left, in the units of sums.
+void choose_window(Search& search, double target, double unit, std::int64_t visible, std::int64_t const* sums, int page, bool places,
+                   std::int64_t held) {
   auto const& grid = search.question.grid;
   int const bins = grid.bins;
   auto const of = [sums](int bin, BinSum sum) { return static_cast<double>(sums[3 * bin + sum]); };
@@ -127,9 +131,11 @@ void choose_window(Search& search, double target, double unit, std::int64_t visi
       break;
     }
   }
-  bool const bounded = low > 0 || high < bins;
+  double ahead = 0.0;
+  for (int bin = 0; bin < high; ++bin) ahead += scale * of(bin, bin_keys) / page;
+  bool const bounded = (low > 0 || high < bins) && ahead > 0.9 * static_cast<double>(held);
   if (!bounded || inside > most_in_window) {
-    bin_all(search);
+    search.idle = true;
     return;
   }
   auto const key_at = [&](int bin) {
@@ -145,15 +151,21 @@ void choose_window(Search& search, double target, double unit, std::int64_t visi
   search.question.expected = static_cast<int>(inside);
 }
 
-/// What a window says: its entries are asked next, or all bins where the answer is not among them. store: its place among windows.
-void look_into_window(Search& search, double epsilon, std::int64_t const* sums, int store, bool places) {
+/// What comes after a window, if there was one: its entries are asked next, or all bins where the answer is not among them.
+void look_into_window(Search& search, double epsilon, bool places) {
+  search.idle = false;
+  if (search.window.empty()) {
+    bin_all(search);
+    return;
+  }
+  auto const& sums = search.window;
   double const target = epsilon * static_cast<double>(sums[mass_of_all]), behind = static_cast<double>(sums[mass_behind]);
   auto& question = search.question;
   if (sums[too_many] != 0 || behind > target || behind + static_cast<double>(sums[mass_inside]) <= target) {
     bin_all(search);
     return;
   }
-  question.store = store;
+  question.store = search.store;
   question.expected = 0;
   search.all = sums[mass_of_all];
   search.keys_before = search.keys_ahead = sums[keys_before];
@@ -175,6 +187,8 @@ void look_into_window(Search& search, double epsilon, std::int64_t const* sums, 
   grid.low = low - 1.0 / grid.per_unit;
 }
 
+bool by_place(Selector& selector) { return selector.projection() == nullptr && !selector.by_largest_score(); }
+
 double as_number(std::int64_t bits) { return std::bit_cast<double>(bits); }
 std::int64_t as_bits(double number) { return std::bit_cast<std::int64_t>(number); }
 
@@ -195,39 +209,15 @@ OrderQuestion unpack_question(std::int64_t const* from) {
           whole(13), whole(14), whole(15)};
 }
 
-std::vector<Search> open_searches(std::vector<OwnedRow> const& rows, std::vector<std::vector<OrderRange>> const& ranges,
-                                  std::vector<Selector*> const& selectors, std::int64_t n) {
-  std::vector<Search> open;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (std::size_t s = 0; s < selectors.size(); ++s) {
-      if (selectors[s]->shards() > 0) continue;
-      for (std::size_t law = 0; law < rows[i].selected[s].size(); ++law) {
-        auto const& found = rows[i].selected[s][law].count("k_epsilon");
-        for (std::size_t item = 0; item < found.size(); ++item) {
-          if (found[item] >= 0) continue;
-          auto const& range = ranges[s][i];
-          OrderGrid grid{range.first, OrderGrid::most_bins / range.width};
-          grid.per_entry = (grid.bins - 2) / static_cast<double>(entries_of(n, selectors[s]->page()));
-          auto& search = open.emplace_back(
-              Search{i, item, {rows[i].row, static_cast<int>(s), static_cast<int>(law), rows[i].score_max, Ask::bins, grid}, grid});
-          if (n < fewest_sampled) continue;
-          search.question.ask = Ask::sample;
-          search.question.grid.bins = bins_of_sample;
-          search.question.grid.per_unit = bins_of_sample / range.width;
-        }
-      }
-    }
-  }
-  return open;
-}
-
 /// The questions of all searches, each once, and which of them each search asks.
 struct Questions {
   std::vector<std::int64_t> packed;
   std::vector<std::size_t> of_search;
-  explicit Questions(std::vector<Search> const& open) {
-    for (std::size_t i = 0; i < open.size(); ++i) {
-      if (i == 0 || !(open[i - 1].question == open[i].question)) pack_question(open[i].question, packed);
+  explicit Questions(std::vector<Search> const& searches) {
+    OrderQuestion const* last = nullptr;
+    for (auto const& search : searches) {
+      if (!search.idle && (last == nullptr || !(*last == search.question))) pack_question(search.question, packed);
+      if (!search.idle) last = &search.question;
       of_search.push_back(packed.size() / packed_question - 1);
     }
   }
@@ -272,64 +262,132 @@ Task<Heard> send_home(Communicator const& comm, OrderAnswers answers, std::vecto
 
 }  // namespace
 
-Task<std::vector<std::int64_t>> settle_k_epsilon(SelectionBatch const& batch, EntryRows const& entries, std::vector<Selector*> selectors,
-                                                 std::function<std::uint64_t(int row)> name_of, std::vector<std::vector<OrderRange>> ranges,
-                                                 std::vector<OwnedRow>& rows) {
-  auto const& comm = batch.comm;
-  auto open = open_searches(rows, ranges, selectors, batch.group.n);
-  OrderLaws const laws{batch.axes.sigma, FixedPoint::make(batch.group.n, 1.0).weight};
-  std::vector<StoredWindow> windows;
-  for (int walk = 0; walk < most_walks; ++walk) {
-    Questions own(open);
-    auto counting = all_gather(comm, std::vector<std::int64_t>{static_cast<std::int64_t>(own.packed.size() / packed_question)});
-    auto const counts = co_await counting;
-    std::size_t const first = std::accumulate(counts.begin(), counts.begin() + comm.rank(), std::int64_t{0});
-    auto gathering = all_gather(comm, std::move(own.packed));
-    auto const all = co_await gathering;
-    if (all.empty()) break;
-    std::vector<OrderQuestion> questions;
-    for (std::size_t at = 0; at < all.size(); at += packed_question) questions.push_back(unpack_question(&all[at]));
-    OrderAnswers answers(questions);
-    answer_from_windows(windows, questions, answers);
-    batch.phases.stop(Phase::merge);
-    co_await batch.turn;
-    std::vector<StoredWindow> found;
-    walk_orders(entries, selectors, questions, laws, name_of, *batch.setup.tensors, batch.phases, found, answers);
-    if (std::any_of(questions.begin(), questions.end(), [](auto const& q) { return q.ask == Ask::window; })) windows = std::move(found);
-    auto sending = send_home(comm, std::move(answers), counts, first);
-    auto const heard = co_await sending;
-    std::vector<Search> still_open;
-    for (std::size_t i = 0; i < open.size(); ++i) {
-      auto& search = open[i];
-      auto const& question = search.question;
-      auto const& row = rows[search.row];
-      auto const at = own.of_search[i];
-      auto const* const sums = heard.sums.data() + heard.begin[at];
-      auto& selector = *selectors[question.selector];
-      int const page = selector.page();
-      bool const by_place = selector.projection() == nullptr && !selector.by_largest_score();
-      double const epsilon = batch.axes.epsilon[search.item];
-      switch (question.ask) {
-        case Ask::entries:
-          rows[search.row].selected[question.selector][question.law].count("k_epsilon")[search.item] =
-              keys_kept(search, epsilon, heard.entries[at]);
-          continue;
-        case Ask::sample:
-          choose_window(search, epsilon * row.evaluation.laws[question.law].z * laws.factor, laws.factor, row.visible, sums, page,
-                        by_place);
-          break;
-        case Ask::window:
-          look_into_window(search, epsilon, sums, static_cast<int>(first + at), by_place);
-          break;
-        case Ask::bins:
-          look_closer(search, epsilon, sums, page);
+OrderSearch::OrderSearch(SelectionBatch const& batch, EntryRows const& entries, std::vector<Selector*> selectors,
+                         std::function<std::uint64_t(int row)> name_of, std::vector<OwnedRow>& rows)
+    : batch_(batch),
+      entries_(entries),
+      selectors_(std::move(selectors)),
+      name_of_(std::move(name_of)),
+      rows_(rows),
+      laws_{batch.axes.sigma, FixedPoint::make(batch.group.n, 1.0).weight} {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (std::size_t s = 0; s < selectors_.size(); ++s) {
+      if (selectors_[s] == nullptr) continue;
+      for (std::size_t law = 0; law < laws_.sigma.size(); ++law) {
+        for (std::size_t item = 0; item < batch.axes.epsilon.size(); ++item)
+          searches_.push_back({i, item, {rows[i].row, static_cast<int>(s), static_cast<int>(law), rows[i].score_max}, true});
       }
-      still_open.push_back(search);
     }
-    open = std::move(still_open);
-    batch.phases.stop(Phase::evaluate);
   }
-  std::vector<std::int64_t> left(selectors.size(), 0);
+}
+
+OrderSearch::~OrderSearch() = default;
+
+void OrderSearch::answered(Search& search, std::int64_t const* sums, std::vector<OrderEntry> const& entries, int place) {
+  auto& question = search.question;
+  auto const& row = rows_[search.row];
+  auto& selector = *selectors_[question.selector];
+  double const epsilon = batch_.axes.epsilon[search.item];
+  int const page = selector.page();
+  switch (question.ask) {
+    case Ask::range: {
+      search.idle = entries.empty();
+      if (search.idle) return;
+      auto const by_key = [](auto const& a, auto const& b) { return a.key < b.key; };
+      auto const [first, last] = std::minmax_element(entries.begin(), entries.end(), by_key);
+      // Most entries lie a little further out than those of a few.
+      double const low = standing_of(first->key, false), high = standing_of(last->key, false), span = std::max(high - low, 1e-30);
+      auto& grid = question.grid;
+      grid.bins = bins_of_sample;
+      grid.low = by_place(selector) ? 0.0 : low - span;
+      grid.per_unit = bins_of_sample / (by_place(selector) ? static_cast<double>(row.visible) : 3.0 * span);
+      question.ask = Ask::sample;
+      return;
+    }
+    case Ask::sample:
+      choose_window(search, epsilon * row.evaluation.laws[question.law].z * laws_.factor, laws_.factor, row.visible, sums, page,
+                    by_place(selector), selector.entries_of_budget(batch_.axes.held));
+      return;
+    case Ask::window:
+      search.window.assign(sums, sums + window_sums);
+      search.store = place;
+      search.idle = true;
+      return;
+    case Ask::bins:
+      look_closer(search, epsilon, sums, page);
+      return;
+    case Ask::entries:
+      rows_[search.row].selected[question.selector][question.law].count("k_epsilon")[search.item] = keys_kept(search, epsilon, entries);
+      search.idle = true;
+  }
+}
+
+Task<bool> OrderSearch::ask(std::vector<Search>& searches, std::vector<std::int64_t> keep) {
+  auto const& comm = batch_.comm;
+  Questions own(searches);
+  auto counting = all_gather(comm, std::vector<std::int64_t>{static_cast<std::int64_t>(own.packed.size() / packed_question)});
+  auto const counts = co_await counting;
+  std::size_t const first = std::accumulate(counts.begin(), counts.begin() + comm.rank(), std::int64_t{0});
+  auto gathering = all_gather(comm, std::move(own.packed));
+  auto const all = co_await gathering;
+  if (all.empty() && keep.empty()) co_return false;
+  OrderWork work{{}, std::move(keep)};
+  for (std::size_t at = 0; at < all.size(); at += packed_question) work.questions.push_back(unpack_question(&all[at]));
+  OrderFindings findings(work);
+  answer_from_windows(windows_, work.questions, findings.answers);
+  batch_.phases.stop(Phase::merge);
+  co_await batch_.turn;
+  walk_orders(entries_, selectors_, work, laws_, name_of_, *batch_.setup.tensors, batch_.phases, findings);
+  if (std::any_of(work.questions.begin(), work.questions.end(), [](auto const& q) { return q.ask == Ask::window; }))
+    windows_ = std::move(findings.windows);
+  if (!work.keep.empty()) heads_ = std::move(findings.heads);
+  auto sending = send_home(comm, std::move(findings.answers), counts, first);
+  auto const heard = co_await sending;
+  for (std::size_t i = 0; i < searches.size(); ++i) {
+    if (searches[i].idle) continue;
+    auto const at = own.of_search[i];
+    answered(searches[i], heard.sums.data() + heard.begin[at], heard.entries[at], static_cast<int>(first + at));
+  }
+  batch_.phases.stop(Phase::evaluate);
+  co_return true;
+}
+
+Task<void> OrderSearch::walk(std::vector<std::int64_t> keep) {
+  bool priorities = false;
+  for (auto* selector : selectors_) priorities = priorities || (selector != nullptr && selector->projection() != nullptr);
+  if (batch_.group.n >= fewest_sampled) {
+    for (auto& search : searches_) {
+      search.idle = false;
+      search.question.ask = Ask::range;
+    }
+    for (int round = 0; round < 2; ++round) {
+      auto asking = ask(searches_, {});
+      co_await asking;
+    }
+  }
+  if (!priorities) keep.clear();
+  auto asking = ask(searches_, std::move(keep));
+  co_await asking;
+}
+
+Task<std::vector<std::int64_t>> OrderSearch::settle(std::vector<std::vector<OrderRange>> ranges) {
+  std::vector<Search> open;
+  for (auto& search : searches_) {
+    auto& question = search.question;
+    if (rows_[search.row].selected[question.selector][question.law].count("k_epsilon")[search.item] >= 0) continue;
+    auto const& selector = *selectors_[question.selector];
+    auto const& range = ranges[question.selector][search.row];
+    auto& grid = search.whole = {range.first, OrderGrid::most_bins / range.width};
+    grid.per_entry = (grid.bins - 2) / static_cast<double>(entries_of(batch_.group.n, selector.page()));
+    look_into_window(search, batch_.axes.epsilon[search.item], by_place(*selectors_[question.selector]));
+    open.push_back(std::move(search));
+  }
+  for (int walk = 0; walk < most_walks; ++walk) {
+    auto asking = ask(open, {});
+    if (!co_await asking) break;
+    std::erase_if(open, [](auto const& search) { return search.idle; });
+  }
+  std::vector<std::int64_t> left(selectors_.size(), 0);
   for (auto const& search : open) ++left[search.question.selector];
   co_return std::move(left);
 }

@@ -66,12 +66,28 @@ std::uint64_t DrawSelectors::name_of(std::int64_t row) const {
 
 namespace {
 
+/// Entries of an order that some budget keeps; forced ones may be among the best.
+std::int64_t entries_held(Selector const& selector, SelectionBatch const& batch) {
+  auto const forced = selector.forced();
+  auto const most = selector.entries_of_budget(std::min(batch.axes.k.back(), batch.axes.held));
+  return std::min<std::int64_t>(most + (forced.first + forced.recent) / selector.page() + 4, entries_of(batch.group.n, selector.page()));
+}
+
 /// One selector on one batch.
 class Selection {
  public:
-  Selection(SelectionBatch const& batch, Selector& selector, KeptSets sets, DrawSelectors const& all, std::vector<OwnedRow>& rows)
-      : batch_(batch), selector_(selector), sets_(sets), all_(all), rows_(rows), page_(selector.page()), entry_rows_(entry_rows_of(batch)) {
-    for (auto const k : batch.axes.k) entries_of_k_.push_back(selector.entries_of_budget(std::min(k, batch.axes.held)));
+  Selection(SelectionBatch const& batch, DrawSelectors const& all, std::size_t place, OrderSearch const& search,
+            std::vector<OwnedRow>& rows)
+      : batch_(batch),
+        selector_(all[place]),
+        sets_(all.sets(place)),
+        all_(all),
+        place_(place),
+        search_(search),
+        rows_(rows),
+        page_(selector_.page()),
+        entry_rows_(entry_rows_of(batch)) {
+    for (auto const k : batch.axes.k) entries_of_k_.push_back(selector_.entries_of_budget(std::min(k, batch.axes.held)));
   }
 
   /// Adds this selector's metrics to its rows.
@@ -140,15 +156,9 @@ class Selection {
   }
 
   Task<void> order_by_priority() {
-    co_await batch_.turn;
-    batch_.phases.start();
     auto const& comm = batch_.comm;
     auto const forced = selector_.forced();
-    // Forced entries may be among the best.
-    auto const keep = std::min<GlobalIndex>(wanted() + (forced.first + forced.recent) / page_ + 4, entries_of(batch_.group.n, page_));
-    RunSpace const space;
-    auto const heads =
-        entry_heads(space, entry_rows_, *selector_.projection(), static_cast<int>(keep), *batch_.setup.tensors, batch_.phases);
+    auto const keep = entries_held(selector_, batch_);
     std::vector<GlobalIndex> begins;
     for (int r = 0; r < comm.size(); ++r)
       begins.push_back(key_shard(batch_.group.n, batch_.setup.config->block, r, comm.size()).begin / page_);
@@ -156,7 +166,7 @@ class Selection {
     auto own = rows_.begin();
     for (auto const& group : merge_groups(all, comm.size(), merge_memory(batch_.group.merge, comm.size(), keep))) {
       auto const owners = row_owners(group, all, comm.size());
-      auto merging = merge_top_k(comm, batch_.group.merge, sorted_lists(heads, group), owners, begins, keep);
+      auto merging = merge_top_k(comm, batch_.group.merge, lists_of(group), owners, begins, keep);
       for (auto const& list : co_await merging) {
         if (std::ssize(list) < std::min<std::int64_t>(keep, entries_of(own->visible, page_)))
           throw RunError("priorities of --selectors leave the range of fp32; check the tensors and --scale");
@@ -168,6 +178,12 @@ class Selection {
       }
     }
     batch_.phases.stop(Phase::merge);
+  }
+
+  std::vector<std::vector<PackedCandidate>> lists_of(std::vector<int> const& rows) const {
+    std::vector<std::vector<PackedCandidate>> lists;
+    for (int const row : rows) lists.push_back(search_.head(place_, row));
+    return lists;
   }
 
   /// Sums of e^s v over the kept keys, where they are held; the errors at the rows' owners.
@@ -223,6 +239,8 @@ class Selection {
   Selector& selector_;
   KeptSets sets_;
   DrawSelectors const& all_;
+  std::size_t place_;
+  OrderSearch const& search_;
   std::vector<OwnedRow>& rows_;
   int page_;
   EntryRows entry_rows_;
@@ -236,30 +254,35 @@ class Selection {
 
 Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std::vector<OwnedRow>& rows,
                        std::vector<std::vector<CheckResiduals>>& checks) {
-  std::vector<Selector*> all;
+  auto const entries = entry_rows_of(batch);
+  std::vector<Selector*> ordered;
+  std::vector<std::int64_t> keep;
+  for (std::size_t i = 0; i < selectors.size(); ++i) {
+    bool const searched = selectors.sets(i) != KeptSets::weighted && selectors[i].shards() == 0;
+    ordered.push_back(searched ? &selectors[i] : nullptr);
+    keep.push_back(searched ? entries_held(selectors[i], batch) : 0);
+  }
+  OrderSearch search(
+      batch, entries, ordered, [&](int row) { return selectors.name_of(batch.first_row + row); }, rows);
+  auto walking = search.walk(std::move(keep));
+  co_await walking;
   std::vector<std::vector<OrderRange>> ranges;
   for (std::size_t i = 0; i < selectors.size(); ++i) {
-    all.push_back(&selectors[i]);
+    ranges.emplace_back();
     if (auto const* sampling = dynamic_cast<VattentionSelector const*>(&selectors[i])) {
       auto estimating = sample_keys(batch, *sampling, selectors, rows);
       co_await estimating;
-      ranges.emplace_back();  // it has no order, and no k_epsilon
-      continue;
-    }
-    if (auto const* hashing = dynamic_cast<MagicpigSelector const*>(&selectors[i])) {
+    } else if (auto const* hashing = dynamic_cast<MagicpigSelector const*>(&selectors[i])) {
       auto estimating = keep_collisions(batch, *hashing, rows);
       co_await estimating;
-      ranges.emplace_back();
-      continue;
+    } else {
+      Selection selection(batch, selectors, i, search, rows);
+      auto selecting = selection.run(checks[i]);
+      co_await selecting;
+      ranges.back() = selection.take_ranges();
     }
-    Selection selection(batch, selectors[i], selectors.sets(i), selectors, rows);
-    auto selecting = selection.run(checks[i]);
-    co_await selecting;
-    ranges.push_back(selection.take_ranges());
   }
-  auto const entries = entry_rows_of(batch);
-  auto const name_of = [&](int row) { return selectors.name_of(batch.first_row + row); };
-  auto settling = settle_k_epsilon(batch, entries, all, name_of, std::move(ranges), rows);
+  auto settling = search.settle(std::move(ranges));
   auto const open = co_await settling;
   for (std::size_t i = 0; i < open.size(); ++i) {
     for (auto& check : checks[i]) check.note(Check::quantiles_settled, static_cast<double>(open[i]));
