@@ -171,7 +171,7 @@ void look_into_window(Search& search, double epsilon, bool places) {
   search.keys_before = search.keys_ahead = sums[keys_before];
   search.mass_behind = search.mass_beyond = sums[mass_behind];
   auto& grid = question.grid;
-  grid.per_entry = search.whole.per_entry;
+  grid.per_entry = search.whole.per_entry * (bins_of_window - 2) / (search.whole.bins - 2);
   if (sums[entries_inside] <= few_in_window) {
     question.ask = Ask::entries;
     question.wanted = 0;

@@ -2,11 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <set>
 #include <vector>
 
+#include "kernels/score/byte_products.hpp"
+#include "kernels/select/order_keys.hpp"
 #include "kernels/select/selectors.hpp"
 #include "support/random.hpp"
 
@@ -123,11 +127,103 @@ TEST(Quantised, KeepsWhatItsFormatHolds) {
     QuantisedProjection(format).query(x.data(), 8, y.data());
     EXPECT_EQ(y, x);
   }
-  QuantisedProjection(KeyFormat::int8).query(x.data(), 8, y.data());
-  EXPECT_EQ(y, (std::vector<float>{1.0f, 0.0f, 0.0f, 127.0f, 0.0f, -64.0f, 3.0f, 2.0f}));  // ties to even
+  EXPECT_EQ(QuantisedProjection(KeyFormat::int8).levels(), 127);
+  EXPECT_EQ(QuantisedProjection(KeyFormat::int4).levels(), 7);
   std::vector<float> const nothing(8, 0.0f);
   QuantisedProjection(KeyFormat::fp8).query(nothing.data(), 8, y.data());
   EXPECT_EQ(y, nothing);
+}
+
+/// Whole numbers, scales and products spelt out, over widths of d that fill a word of four bytes or not, and rows of several panels.
+TEST(ByteProducts, AreThoseOfRoundedVectors) {
+  Random random(29);
+  for (int const d : {1, 3, 4, 17, 64}) {
+    for (int const levels : {127, 7}) {
+      constexpr int rows = 30, keys = 70, padded = 96;
+      std::vector<float> q(rows * d), k(keys * d), packed(padded * d, 0.0f);
+      for (auto* list : {&q, &k}) {
+        for (auto& x : *list) x = static_cast<float>(random.normal());
+      }
+      std::fill_n(k.begin(), d, 0.0f);                                                                    // a key of zeros
+      for (int c = 0; c < d; ++c) k[static_cast<std::size_t>(d + c)] = static_cast<float>(c % 4) + 0.5f;  // ties to even
+      for (int j = 0; j < keys; ++j) {
+        for (int c = 0; c < d; ++c)
+          packed[static_cast<std::size_t>(j / key_group * key_group * d + c * key_group + j % key_group)] =
+              k[static_cast<std::size_t>(j * d + c)];
+      }
+      Matrix<Kokkos::DefaultHostExecutionSpace, float> const found("found", rows, padded);
+      ByteKeys room;
+      byte_products(Kokkos::DefaultHostExecutionSpace(), ByteQueries(PackedQueries(q.data(), rows, d), levels), packed.data(), keys, levels,
+                    room, found);
+      Kokkos::fence();
+      auto const whole = [d, levels](float const* x, std::vector<int>& out) {
+        float largest = 0.0f;
+        for (int c = 0; c < d; ++c) largest = std::max(largest, std::fabs(x[c]));
+        float const scale = largest / static_cast<float>(levels);
+        out.assign(static_cast<std::size_t>(d), 0);
+        for (int c = 0; c < d && scale > 0.0f; ++c) out[static_cast<std::size_t>(c)] = static_cast<int>(std::nearbyint(x[c] / scale));
+        return scale;
+      };
+      std::vector<int> a, b;
+      for (int i = 0; i < rows; ++i) {
+        whole(&q[static_cast<std::size_t>(i * d)], a);
+        for (int j = 0; j < keys; ++j) {
+          float const scale = whole(&k[static_cast<std::size_t>(j * d)], b);
+          ASSERT_EQ(found(i, j), static_cast<float>(std::inner_product(a.begin(), a.end(), b.begin(), 0)) * scale)
+              << d << ' ' << levels << ' ' << i << ' ' << j;
+        }
+      }
+    }
+  }
+}
+
+TEST(OrderKeys, AscendAlongOrders) {
+  std::vector<float> const priorities{std::numeric_limits<float>::infinity(), 3e38f, 2.0f, 1.5f, 1e-40f, 0.0f, -1e-40f, -2.0f, -3e38f,
+                                      -std::numeric_limits<float>::infinity()};
+  std::vector<OrderKey> keys(priorities.size());
+  simd::keys_of_priorities(priorities.data(), std::ssize(priorities), keys.data());
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    EXPECT_EQ(keys[i], key_of_priority(priorities[i]));
+    EXPECT_EQ(priority_of_key(keys[i]), priorities[i]);
+    if (i > 0) EXPECT_LT(keys[i - 1], keys[i]);
+    EXPECT_LT(key_ahead(most_ahead), keys[i]);
+  }
+  EXPECT_EQ(key_of_priority(-0.0f), key_of_priority(0.0f));
+  for (std::int64_t const place : {std::int64_t{0}, std::int64_t{1}, most_places - 1}) {
+    EXPECT_EQ(place_of_key(key_of_place(place)), place);
+    EXPECT_GE(key_of_place(place), key_ahead(most_ahead));
+  }
+}
+
+/// Against loops, for every length around the vector width.
+TEST(OrderKeys, SumsAroundStretches) {
+  Random random(31);
+  for (std::int64_t count = 0; count < 70; ++count) {
+    std::vector<OrderKey> keys;
+    std::vector<std::int64_t> masses;
+    for (std::int64_t i = 0; i < count; ++i) {
+      keys.push_back(static_cast<OrderKey>(10.0 * random.normal()));
+      masses.push_back(static_cast<std::int64_t>(1e15 * std::fabs(random.normal())));
+    }
+    std::array<OrderKey, 2> const low{-3, std::numeric_limits<OrderKey>::min()}, high{4, -9};
+    auto const found = simd::sums_around(keys.data(), masses.data(), count, low, high);
+    for (std::size_t w = 0; w < 2; ++w) {
+      StretchSums expected;
+      std::vector<std::int64_t> inside, visited;
+      for (std::int64_t i = 0; i < count; ++i) {
+        auto const at = static_cast<std::size_t>(i);
+        expected.before += keys[at] < low[w] ? 1 : 0;
+        expected.behind += keys[at] > high[w] ? masses[at] : 0;
+        expected.all += masses[at];
+        if (keys[at] >= low[w] && keys[at] <= high[w]) inside.push_back(i);
+      }
+      EXPECT_EQ(found[w].before, expected.before) << count;
+      EXPECT_EQ(found[w].behind, expected.behind) << count;
+      EXPECT_EQ(found[w].all, expected.all) << count;
+      simd::for_each_between(keys.data(), count, low[w], high[w], [&](std::int64_t at) { visited.push_back(at); });
+      EXPECT_EQ(visited, inside) << count;
+    }
+  }
 }
 
 TEST(KeyNorm, StaysFinite) {
