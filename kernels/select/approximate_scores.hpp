@@ -29,15 +29,16 @@ class QuantisedProjection final : public Projection {
  private:
   void round(float const* x, int d, float* out) const {
     static constexpr Rounding bf16(NumberFormat::bf16), fp8(NumberFormat::fp8);
-    if (format_ == KeyFormat::bf16) {
-      for (int c = 0; c < d; ++c) out[c] = static_cast<float>(bf16(x[c]));
-    } else if (format_ == KeyFormat::fp8) {
-      float largest = 0.0f;
-      for (int c = 0; c < d; ++c) largest = std::max(largest, std::fabs(x[c]));
-      float const scale = largest / 448.0f;
-      for (int c = 0; c < d; ++c) out[c] = scale > 0.0f ? static_cast<float>(fp8(x[c] / scale)) * scale : 0.0f;
-    } else {
-      std::copy_n(x, d, out);
+    if (format_ == KeyFormat::fp32 || format_ == KeyFormat::bf16) {
+      for (int c = 0; c < d; ++c) out[c] = format_ == KeyFormat::fp32 ? x[c] : static_cast<float>(bf16(x[c]));
+      return;
+    }
+    float largest = 0.0f;
+    for (int c = 0; c < d; ++c) largest = std::max(largest, std::fabs(x[c]));
+    float const scale = largest / (format_ == KeyFormat::fp8 ? 448.0f : static_cast<float>(levels()));
+    for (int c = 0; c < d; ++c) {
+      double const scaled = scale > 0.0f ? x[c] / scale : 0.0f;
+      out[c] = static_cast<float>(format_ == KeyFormat::fp8 ? fp8(scaled) : std::nearbyint(scaled)) * scale;
     }
   }
 

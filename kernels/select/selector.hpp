@@ -42,8 +42,8 @@ class Projection {
   virtual int width(int d) const { return d; }
   /// Whether entries are the keys as they are; entry() is not called then.
   virtual bool keys_as_they_are() const { return false; }
-  /// Not 0: vectors are rounded to whole numbers up to this, each with a scale of its own, and multiplied exactly (byte_products.hpp);
-  /// query() and entry() are not called then.
+  /// Not 0: vectors are rounded to whole numbers up to this, each with a scale of its own, which can be multiplied exactly
+  /// (byte_products.hpp).
   virtual int levels() const { return 0; }
   virtual bool wants_calibration() const { return false; }
   /// Once for each draw of keys, if wanted.
@@ -80,6 +80,8 @@ class Selector {
   /// Shards of the context (shard_of_context()) whose t-th best keys together are the t-th entry; 0 for any other order.
   virtual int shards() const { return 0; }
   virtual ForcedKeys forced() const { return {}; }
+  /// Whether the queries that share a key head choose together, by the sum of their priorities.
+  virtual bool shared() const { return false; }
   /// Null where order() says all.
   virtual Projection* projection() { return nullptr; }
   /// The first `wanted` entries of the order, fewer where the row has no more: first keys of pages, or keys.

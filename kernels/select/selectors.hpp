@@ -92,15 +92,17 @@ inline KeyFormat key_format_of(std::string_view text) {
 /// A selector whose priorities are a projection's.
 class ProjectedSelector final : public Selector {
  public:
-  ProjectedSelector(std::unique_ptr<Projection> projection, ForcedKeys const& forced)
-      : projection_(std::move(projection)), forced_(forced) {}
+  ProjectedSelector(std::unique_ptr<Projection> projection, ForcedKeys const& forced, bool shared)
+      : projection_(std::move(projection)), forced_(forced), shared_(shared) {}
   int page() const override { return projection_->page(); }
   ForcedKeys forced() const override { return forced_; }
   Projection* projection() override { return projection_.get(); }
+  bool shared() const override { return shared_; }
 
  private:
   std::unique_ptr<Projection> projection_;
   ForcedKeys forced_;
+  bool shared_;
 };
 
 /// One line of the table.
@@ -136,9 +138,17 @@ inline ForcedKeys forced_of(SelectorValues const& values) {
   return {count("sinks"), count("recent")};
 }
 
+/// Throws std::invalid_argument.
+inline bool share_choice(std::string const& text) {
+  if (text != "head" && text != "group") throw std::invalid_argument("is neither head nor group");
+  return text == "group";
+}
+
 template <class T, class... Values>
 std::unique_ptr<Selector> projected(SelectorValues const& values, Values... of) {
-  return std::make_unique<ProjectedSelector>(std::make_unique<T>(of...), forced_of(values));
+  auto const share = values.find("share");
+  bool const shared = share != values.end() && value_of(values, "share", share_choice);
+  return std::make_unique<ProjectedSelector>(std::make_unique<T>(of...), forced_of(values), shared);
 }
 
 inline SampleBound bound_of(SelectorValues const& values) {
@@ -168,6 +178,8 @@ inline std::vector<SelectorKind> const& selector_kinds() {
   using Made = std::unique_ptr<Selector>;
   static SelectorParameter const sinks{"sinks", "0", "first keys of the sequence that are always kept"},
       recent{"recent", "0", "most recent keys that are always kept"},
+      share{"share", "head",
+            "head: every query chooses | group: queries of a group that share a key head choose together, by summed priorities"},
       shards{"P", "8", "contiguous shards of the context, 1 to 1024; empty ones where they are more than keys"};
   static std::vector<SelectorKind> const kinds{
       {"score", "the keys of largest score: exact top-k", "The oracle: no set of k keys has a smaller tail mass.", {}, nullptr},
@@ -193,13 +205,13 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "Quest (arXiv 2406.10774): pages of consecutive keys by sum_c max(q_c min_c, q_c max_c), with the least and the largest value of "
        "each channel over the keys of the page that the row sees. A budget k pays for k/page whole pages, rounded down, one at least; "
        "neither the first nor the current page is kept unless sinks or recent ask for it.",
-       {{"page", "16", "keys of a page, a power of two that divides --block"}, sinks, recent},
+       {{"page", "16", "keys of a page, a power of two that divides --block"}, sinks, recent, share},
        [](Values values, int) -> Made { return detail::projected<QuestProjection>(values, detail::page_value(values, "page")); }},
       {"block-mean",
        "blocks by the query's product with their mean key",
        "MoBA (arXiv 2502.13189) and MInference (arXiv 2407.02490): blocks by q . mean(k) over the keys that the row sees; whole blocks, "
        "k/block of them rounded down, one at least.",
-       {{"block", "64", "keys of a block, a power of two that divides --block"}, sinks, recent},
+       {{"block", "64", "keys of a block, a power of two that divides --block"}, sinks, recent, share},
        [](Values values, int) -> Made { return detail::projected<BlockMeanProjection>(values, detail::page_value(values, "block")); }},
       {"block-max",
        "blocks by their largest score",
@@ -224,7 +236,7 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "Scores of q and k rounded to bf16, fp8 (OCP E4M3), int8 or int4, one scale per vector (its largest entry becomes the format's "
        "largest number; bf16 needs none), as the indexers of DeepSeek-V3.2 and DeepGEMM compute them. Products are added in fp32; equal "
        "scores are ordered by index. fp32 is the oracle.",
-       {{"format", "int8", "bf16 | fp8 | int8 | int4 | fp32; also by itself, as in quantised:fp8"}, sinks, recent},
+       {{"format", "int8", "bf16 | fp8 | int8 | int4 | fp32; also by itself, as in quantised:fp8"}, sinks, recent, share},
        [](Values values, int) -> Made {
          return detail::projected<QuantisedProjection>(
              values, detail::value_of(values, "format", [](auto const& text) { return key_format_of(text); }));
@@ -232,13 +244,13 @@ inline std::vector<SelectorKind> const& selector_kinds() {
       {"sparq",
        "scores over the query's largest channels",
        "SparQ (arXiv 2312.04985): the products over the r channels of largest |q_c| alone. r=d is the oracle.",
-       {{"r", "d/8", "channels: a number, d/8, d"}, sinks, recent},
+       {{"r", "d/8", "channels: a number, d/8, d"}, sinks, recent, share},
        [](Values values, int d) -> Made { return detail::projected<SparqProjection>(values, detail::channels_value(values, d)); }},
       {"loki",
        "scores over the keys' first principal components",
        "Loki (arXiv 2406.02542): products in the space of the r leading eigenvectors of sum k k^T, over 4096 evenly spaced keys of the "
        "same sequence. r=d is the oracle, up to rounding.",
-       {{"r", "d/4", "components: a number, d/4, d"}, sinks, recent},
+       {{"r", "d/4", "components: a number, d/4, d"}, sinks, recent, share},
        [](Values values, int d) -> Made { return detail::projected<LokiProjection>(values, detail::channels_value(values, d)); }},
       {"key-norm",
        "keys of small norm, whatever the query",

@@ -187,6 +187,8 @@ std::vector<Option> rows() {
              "which keys are kept, NAME[:KEY=VALUE]..., LIST: score (exact top-k) | window | random | quest | block-mean | block-max | "
              "quantised | sparq | loki | key-norm | key-diff, e.g. score,window:sinks=4,quest:page=16,quantised:fp8; each is a case beside "
              "the others"},
+      Option{"share-selection", for_study, case_id, text, "head", one_of({ShareSelection::head, ShareSelection::group}),
+             "with grouped queries: head (every query head chooses its keys) | group (heads that share a key head choose together)"},
       Option{"help-selector", for_study, unrecorded, text, "", {}, "say what a selector does and takes, or list all, and exit"},
       Option{"precision", for_precision, contents, text, "bf16; bf16:pairwise; bf16,sum=fp32; fp16:pairwise; fp16,sum=fp32; fp8,sum=fp32",
              [](Text, Text sets) { return std::any(parse_precision_sets(sets)); }, "sets of formats, see above"},

@@ -74,5 +74,4 @@ double parse_share(std::string const& option, std::string const& text);
 /// `90s`, `30m`, `2h`, or a number of seconds.
 double parse_duration(std::string const& option, std::string const& text);
 
-
 }  // namespace asymptop

@@ -10,6 +10,7 @@ char const* name_of(RowSigma value) { return value == RowSigma::fixed ? "fixed" 
 char const* name_of(Weights value) { return value == Weights::identity ? "identity" : value == Weights::gaussian ? "gaussian" : "product"; }
 char const* name_of(SelfKey value) { return value == SelfKey::include ? "include" : "exclude"; }
 char const* name_of(Mask value) { return value == Mask::causal ? "causal" : "none"; }
+char const* name_of(ShareSelection value) { return value == ShareSelection::group ? "group" : "head"; }
 char const* name_of(KeyStorage value) {
   return value == KeyStorage::automatic ? "auto" : value == KeyStorage::resident ? "resident" : "streamed";
 }
@@ -100,6 +101,7 @@ RunConfig config_of(OptionValues const& values) {
   config.scale = values.get<std::optional<double>>("scale");
   config.k = values.get<Laws>("k");
   config.selectors = values.get<std::vector<SelectorChoice>>("selectors");
+  if (values.get<ShareSelection>("share-selection") == ShareSelection::group) share_selection(config.selectors);
   config.rows = values.get<std::int64_t>("rows");
   config.draws = values.get<std::int64_t>("draws");
   config.row_sigma = values.get<RowSigma>("row-sigma");

@@ -21,6 +21,8 @@ enum class RowSigma { natural, fixed };
 enum class Weights { identity, gaussian, product };
 enum class SelfKey { exclude, include };
 enum class Mask { none, causal };
+/// Whether queries that share a key head choose keys one by one or together.
+enum class ShareSelection { head, group };
 enum class KeyStorage { automatic, resident, streamed };
 /// Where MPI finds what is summed up on a device: copied to the host first, or there.
 enum class MpiMemory { host, device };
@@ -29,6 +31,7 @@ char const* name_of(RowSigma value);
 char const* name_of(Weights value);
 char const* name_of(SelfKey value);
 char const* name_of(Mask value);
+char const* name_of(ShareSelection value);
 char const* name_of(KeyStorage value);
 /// `auto` for none.
 char const* name_of(Path const* value);

@@ -99,6 +99,25 @@ std::vector<SelectorChoice> parse_selectors(std::string const& option, std::stri
   return choices;
 }
 
+void share_selection(std::vector<SelectorChoice>& choices) {
+  std::vector<SelectorChoice> shared;
+  for (auto choice : choices) {
+    // A window is the same for all heads; the oracle stays what each head wants.
+    bool const same = choice.is_oracle() || std::string(choice.kind->name) == "window";
+    auto const value = choice.values.find("share");
+    if (!same && value == choice.values.end())
+      throw UsageError("--share-selection", "group", "is not for " + choice.text + ", which each query head goes by itself in");
+    if (!same && value->second == "head") {
+      value->second = "group";
+      choice.text += ":share=group";
+    }
+    if (std::find(shared.begin(), shared.end(), choice) != shared.end())
+      throw UsageError("--share-selection", "group", "makes " + choice.text + " stand twice in --selectors");
+    shared.push_back(choice);
+  }
+  choices = shared;
+}
+
 std::unique_ptr<Selector> make_selector(SelectorChoice const& choice, int d) {
   try {
     return choice.kind->make(choice.values, d);

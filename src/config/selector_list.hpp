@@ -27,6 +27,10 @@ struct SelectorChoice {
 /// Comma-separated selectors, each once. Throws UsageError.
 std::vector<SelectorChoice> parse_selectors(std::string const& option, std::string const& list);
 
+/// Has the queries that share a key head choose together: `share=group` for all selectors but score and window. Throws UsageError for one
+/// that each query head goes by itself in, and for two that become the same.
+void share_selection(std::vector<SelectorChoice>& choices);
+
 /// Not of the oracle. Throws UsageError for a value that head dimension d does not allow.
 std::unique_ptr<Selector> make_selector(SelectorChoice const& choice, int d);
 

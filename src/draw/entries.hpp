@@ -68,11 +68,18 @@ class EntryTile {
   std::vector<float> data_;
 };
 
-/// Projected queries, a row each.
-inline std::vector<float> project(EntryRows const& rows, Projection const& projection) {
-  std::size_t const d = rows.d, width = projection.width(rows.d);
-  std::vector<float> projected(rows.queries.rows() * width);
-  for (std::size_t i = 0; i < rows.queries.rows(); ++i) projection.query(&rows.queries.q[i * d], rows.d, &projected[i * width]);
+/// Projected queries, a row each; shared: the sums over the queries that choose together.
+inline std::vector<float> project(EntryRows const& rows, Projection const& projection, bool shared) {
+  std::size_t const d = rows.d, width = projection.width(rows.d), count = rows.queries.rows();
+  auto const& queries = shared && !rows.queries.of_group.empty() ? rows.queries.of_group : rows.queries.q;
+  auto const together = count == 0 ? 1 : queries.size() / (count * d);
+  std::vector<float> projected(count * width, 0.0f), one(width);
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t j = 0; j < together; ++j) {
+      projection.query(&queries[(i * together + j) * d], rows.d, one.data());
+      for (std::size_t c = 0; c < width; ++c) projected[i * width + c] += one[c];
+    }
+  }
   return projected;
 }
 

@@ -38,12 +38,13 @@ class Standing {
   Standing(EntryRows const& rows, Selector& selector, std::vector<AskedRow> const& asked, int step, ShardTensors<RunSpace>& tensors)
       : selector_(selector), projection_(selector.projection()), asked_(asked) {
     if (projection_ == nullptr) return;
-    if (projection_->levels() > 0) {
+    in_bytes_ = projection_->levels() > 0 && !selector.shared();
+    if (in_bytes_) {
       byte_queries_ = {packed_queries(asked, rows.queries.q, rows.d), projection_->levels()};
       priorities_ = HostScores("Asymptop::select::priorities", asked.size(), (step + key_group - 1) / key_group * key_group);
       return;
     }
-    auto const projected = project(rows, *projection_);
+    auto const projected = project(rows, *projection_, selector.shared());
     queries_ = packed_queries(asked, projected, projection_->width(rows.d));
     ragged_ = ragged_entries(rows, *projection_, projected, tensors);
     int const entries = step / selector.page() + key_group;
@@ -60,7 +61,7 @@ class Standing {
   /// The priorities of a step's entries. keys: packed.
   void prepare(KeyTile const& keys, int count) {
     if (projection_ == nullptr) return;
-    if (projection_->levels() > 0) {
+    if (in_bytes_) {
       byte_products(Kokkos::DefaultHostExecutionSpace(), byte_queries_, keys.data, count, projection_->levels(), byte_keys_, priorities_);
       return;
     }
@@ -114,6 +115,7 @@ class Standing {
   Projection* projection_;
   std::vector<AskedRow> const& asked_;
   PackedQueries queries_;
+  bool in_bytes_ = false;
   ByteQueries byte_queries_;
   ByteKeys byte_keys_;
   HostScores priorities_;

@@ -118,6 +118,12 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorFile const& file, T
   std::vector<float> q(d);
   for (auto const position : rows.position) {
     file.read_queries(group.head, position, 1, q.data());
+    auto const heads = group.choose_together;
+    for (auto head = group.head / heads * heads; heads > 1 && head < (group.head / heads + 1) * heads; ++head) {
+      std::vector<float> other(d);
+      file.read_queries(head, position, 1, other.data());
+      for (auto const x : other) rows.of_group.push_back(static_cast<float>(group.scale * x));
+    }
     double length = 0.0, middle = 0.0;
     for (std::size_t c = 0; c < d; ++c) {
       float const value = static_cast<float>(group.scale * q[c]);
@@ -195,7 +201,9 @@ QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end)
   auto const part = [&](auto const& values, std::size_t width) {
     return std::decay_t<decltype(values)>(values.begin() + (begin * width), values.begin() + (end * width));
   };
-  return {part(all.q, d), part(all.position, 1), part(all.visible, 1), part(all.sigma_unit, 1), part(all.low, 1), part(all.high, 1)};
+  auto const of_group = all.rows() == 0 ? 0 : all.of_group.size() / all.rows();
+  return {part(all.q, d),   part(all.position, 1), part(all.visible, 1),        part(all.sigma_unit, 1),
+          part(all.low, 1), part(all.high, 1),     part(all.of_group, of_group)};
 }
 
 }  // namespace asymptop

@@ -18,6 +18,8 @@ struct QueryRows {
   std::vector<std::int64_t> visible;   ///< keys that the row sees: the first `visible` of the sequence
   std::vector<float> sigma_unit;       ///< standard deviation of the row's scores over random keys; 0 when unknown (tensors)
   std::vector<float> low, high;        ///< bounds of the row's scores
+  /// Where queries that share a key head choose keys together, (rows, heads, d): all of them at the row's place; else empty.
+  std::vector<float> of_group{};
   std::size_t rows() const { return position.size(); }
   /// Rounded to fp32.
   void add_bounds(double lowest, double highest) {

@@ -6,6 +6,7 @@
 
 #include "config/errors.hpp"
 #include "config/options.hpp"
+#include "kernels/select/order_keys.hpp"
 #include "kernels/select/selector.hpp"
 #include "plan/estimate.hpp"
 #include "plan/input_plan.hpp"
@@ -158,6 +159,8 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Inpu
   if (group.n / machine.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
   if (group.k.back() > most_held && config.output_error)
     return "k = " + std::to_string(group.k.back()) + " is over 2^30 - 1, the most candidates a row may hold; --output-error off needs none";
+  if (!case_axes(group).selectors.empty() && group.n > most_places)
+    return "n is over " + std::to_string(most_places) + ", the most keys that selectors other than score take";
   for (auto const& selector : case_axes(group).selectors) {
     auto const page = make_selector(selector, static_cast<int>(group.d))->page();
     if (config.block % page != 0)
@@ -289,6 +292,7 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64
   group.held = std::min(config.hold > 0 ? config.hold : most_held, group.k.back());
   for (auto const& choice : case_axes(group).selectors) {
     auto const selector = make_selector(choice, static_cast<int>(d));
+    if (selector->shared() && input.key_heads > 0) group.choose_together = input.heads / input.key_heads;
     // Any number of entries over n keeps all.
     auto const entries = std::min(selector->entries_of_budget(group.held), n);
     group.most_kept = std::max(group.most_kept, std::min(n, entries * selector->keys_of_entry()));

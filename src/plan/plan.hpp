@@ -56,9 +56,10 @@ struct GroupPlan {
   std::vector<CasePlan> cases;
   std::vector<std::int64_t> k_of_law;  ///< per k law
   bool k_clipped = false;
-  std::vector<std::int64_t> k;  ///< every law's k and a log grid, ascending, from 1
-  std::int64_t held = 0;        ///< largest k that is found by rank; larger ones by counts above thresholds
-  std::int64_t most_kept = 1;   ///< keys that a selector keeps, at most: their rows hold as many of the best
+  std::vector<std::int64_t> k;       ///< every law's k and a log grid, ascending, from 1
+  std::int64_t held = 0;             ///< largest k that is found by rank; larger ones by counts above thresholds
+  std::int64_t choose_together = 1;  ///< query heads that do, where some selector wants it
+  std::int64_t most_kept = 1;        ///< keys that a selector keeps, at most: their rows hold as many of the best
   std::int64_t kept_best() const { return std::max(held, most_kept); }
   std::vector<double> threshold;  ///< --count-above at n
   bool simulated = false;         ///< rows of order statistics, without keys

@@ -9,15 +9,17 @@ namespace asymptop {
 namespace {
 
 /// Rank 0's query rows for everyone. part: the rows, on rank 0; elsewhere anything.
-Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std::size_t rows, std::size_t d) {
+/// together: heads whose queries choose together, 1 where each chooses alone.
+Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std::size_t rows, std::size_t d, std::size_t together) {
+  std::size_t const others = together > 1 ? together * d : 0;
   std::vector<float> floats;
   std::vector<std::int64_t> integers;
   if (comm.is_root()) {
-    for (auto const* values : {&part.q, &part.sigma_unit, &part.low, &part.high})
+    for (auto const* values : {&part.q, &part.sigma_unit, &part.low, &part.high, &part.of_group})
       floats.insert(floats.end(), values->begin(), values->end());
     for (auto const* values : {&part.position, &part.visible}) integers.insert(integers.end(), values->begin(), values->end());
   }
-  floats.resize(rows * (d + 3));
+  floats.resize(rows * (d + 3 + others));
   integers.resize(rows * 2);
   auto sending_floats = broadcast(comm, std::move(floats), 0);
   floats = co_await sending_floats;
@@ -33,6 +35,7 @@ Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std:
   QueryRows all;
   all.q = take(next_float, rows * d);
   for (auto* values : {&all.sigma_unit, &all.low, &all.high}) *values = take(next_float, rows);
+  all.of_group = take(next_float, rows * others);
   for (auto* values : {&all.position, &all.visible}) *values = take(next_integer, rows);
   co_return std::move(all);
 }
@@ -97,7 +100,8 @@ QueryRows BatchPipeline::queries_of(std::size_t batch) const {
 void BatchPipeline::ask_for_queries() {
   incoming_.reset();
   if (started_ == next_break_) return;
-  incoming_ = broadcast_queries(setup_.channels->queries, queries_of(started_), begin_of(started_ + 1) - begin_of(started_), group_.d);
+  incoming_ = broadcast_queries(setup_.channels->queries, queries_of(started_), begin_of(started_ + 1) - begin_of(started_), group_.d,
+                                group_.choose_together);
 }
 
 void BatchPipeline::start() {

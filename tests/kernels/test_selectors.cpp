@@ -127,6 +127,8 @@ TEST(Quantised, KeepsWhatItsFormatHolds) {
     QuantisedProjection(format).query(x.data(), 8, y.data());
     EXPECT_EQ(y, x);
   }
+  QuantisedProjection(KeyFormat::int8).query(x.data(), 8, y.data());
+  EXPECT_EQ(y, (std::vector<float>{1.0f, 0.0f, 0.0f, 127.0f, 0.0f, -64.0f, 3.0f, 2.0f}));  // ties to even
   EXPECT_EQ(QuantisedProjection(KeyFormat::int8).levels(), 127);
   EXPECT_EQ(QuantisedProjection(KeyFormat::int4).levels(), 7);
   std::vector<float> const nothing(8, 0.0f);
