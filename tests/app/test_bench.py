@@ -175,7 +175,7 @@ def test_normals(tmp_path: Path) -> None:
 
 
 def test_merge(tmp_path: Path) -> None:
-    """Each way of selecting over ranks attends to the right keys, combines outputs rightly, and says what that costs."""
+    """Each way of selecting over ranks attends to the right keys, combines outputs rightly, and says its cost."""
     size = ["--n", "1000", "--d", "8", "--m", "1,6", "--k", "10,2000", "--block", "64", "--samples", "3"]
     arguments = ["--kernel", "merge", "--path", "all", "--merge", "all", "--json", "-", *size]
     outcome = bench(tmp_path, *arguments, ranks=3)
