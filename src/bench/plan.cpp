@@ -50,7 +50,8 @@ std::string reason_to_skip(BenchCase const& c, Machine const& machine) {
 std::string sizes_text(BenchCase const& c) {
   std::string text = std::string(name_of(c.kernel)) + " " + c.path + ", n = " + std::to_string(c.n) + ", d = " + std::to_string(c.d) +
                      ", m = " + std::to_string(c.m);
-  if (c.k > 0) text += ", k = " + c.k_law + ", merge " + name_of(c.merge);
+  if (c.k > 0) text += ", k = " + c.k_law;
+  if (c.selects_over_ranks()) text += std::string(", merge ") + name_of(c.merge);
   return text + (c.resident ? ", resident" : ", streamed");
 }
 
@@ -68,7 +69,7 @@ std::string id_of(std::vector<BenchCase> const& cases, Scaling scaling) {
   id << name_of(c.kernel) << "-" << c.path << "-n" << c.n << "-d" << c.d << "-m" << c.m;
   if (c.k > 0) id << "-k" << c.k;
   if (cases.back().k != c.k) id << "-" << cases.back().k;
-  if (c.k > 0) id << "-" << merges_text(cases);
+  if (c.selects_over_ranks()) id << "-" << merges_text(cases);
   id << (c.resident ? "-resident" : "-streamed");
   if (scaling != Scaling::none) id << "-" << name_of(scaling);
   return id.str();
@@ -171,9 +172,8 @@ class Planner {
         continue;
       }
       for (auto const& law : config_.k) {
-        // Ranks that select by themselves merge nothing.
-        bool const alone = kernel == BenchKernel::merge && path != paths_of_(kernel).front();
-        for (auto const merge : alone ? std::vector{MergeStrategy::owner} : config_.merge) {
+        c.k = 1;  // some
+        for (auto const merge : c.selects_over_ranks() ? config_.merge : std::vector{MergeStrategy::owner}) {
           c.merge = merge;
           add(c, &law);
         }
@@ -189,6 +189,7 @@ class Planner {
     c.k_clipped = rank.clipped;
     // A profile keeps one candidate more, for the errors at k.
     double const rows = c.m, keep = c.kept() + (c.kernel == BenchKernel::profile ? 1.0 : 0.0);
+    if (!c.selects_over_ranks()) return;
     MergeShape const shape{c.ranks, rows, keep, c.keys()};
     c.merge = choose_merge(c.merge, shape, machine_.network);
     c.merge_estimate = estimate_merge(c.merge, shape, machine_.network);
@@ -268,7 +269,7 @@ std::string describe(BenchPlan const& plan, BenchConfig const& config, Machine c
                     std::to_string(c.n).c_str(), c.d, c.m, k.c_str(), c.resident ? "resident" : "streamed", c.ranks,
                     bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9);
       out << line;
-      if (c.k > 0) {
+      if (c.selects_over_ranks()) {
         std::snprintf(line, sizeof line, "  %-9s %9.2g %9.3g%s", name_of(c.merge), c.merge_estimate.seconds, c.merge_estimate.bytes / 1e6,
                       c.k_clipped ? "  (k clipped to n)" : "");
         out << line;

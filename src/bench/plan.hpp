@@ -30,6 +30,8 @@ struct BenchCase {
   /// n and k, as numbers to compute with.
   double keys() const { return static_cast<double>(n); }
   double kept() const { return static_cast<double>(k); }
+  /// Whether ranks agree on what they keep: not where each selects alone.
+  bool selects_over_ranks() const { return k > 0 && (kernel != BenchKernel::merge || path == "exact"); }
   /// Floating-point operations: scores 2 m n d; exact attention as much again for V; top-k attention 2 m k d for V; normals none.
   double flops() const;
   /// Bytes of keys and values that must be read from memory once for all rows; 0 where they are streamed.

@@ -58,7 +58,7 @@ std::vector<Quantity<MeasuredCase>> bench_quantities(MeasuredCase const& measure
       number(
           "share_of_bandwidth", [](C c) { return c.gigabytes_per_second() / c.read_bandwidth; }, Stored::in_records),
       text(
-          "merge", [](C c) { return c.item.k > 0 ? name_of(c.item.merge) : ""; }, everywhere, null),
+          "merge", [](C c) { return c.item.selects_over_ranks() ? name_of(c.item.merge) : ""; }, everywhere, null),
       number("merge_seconds", [](C c) { return c.result.merge.seconds; }),
       number("combine_seconds", [](C c) { return c.item.kernel == BenchKernel::merge ? c.result.merge.combine_seconds : NAN; }),
       number("merge_exposed_seconds", [](C c) { return c.result.merge.exposed_seconds; }),

@@ -75,7 +75,7 @@ std::string phases_line(MeasuredCase const& c) {
 std::string merge_line(MeasuredCase const& c) {
   double const combine = 1e6 * c.result.merge.combine_seconds / c.item.m, agree = 1e6 * c.result.merge.seconds / c.item.m - combine;
   std::string const combined = digits(combine) + " us to combine outputs\n";
-  if (c.item.path != "exact") return "    a row: each rank selects alone; " + combined;
+  if (!c.item.selects_over_ranks()) return "    a row: each rank selects alone; " + combined;
   return "    a row: " + digits(agree) + " us to agree on its keys, " + combined.substr(0, combined.size() - 1) + "; both are " +
          digits((agree + combine) / combine, "%.3g") + " times the combine alone\n";
 }
@@ -111,7 +111,7 @@ std::string bench_table_row(MeasuredCase const& c) {
   auto const statistics = c.result.statistics();
   auto const text = [](std::int64_t value) { return std::to_string(value); };
   bool const selects = c.item.k > 0, scales = c.scaling != Scaling::none;
-  std::string const merge = selects ? name_of(c.item.merge) : "-";
+  std::string const merge = c.item.selects_over_ranks() ? name_of(c.item.merge) : "-";
   double const bytes = c.gigabytes_per_second();
   std::vector<std::string> cells{name_of(c.item.kernel),
                                  c.item.path,

@@ -2,11 +2,27 @@
 
 #include <algorithm>
 
-#include "config/errors.hpp"
 #include "draw/first_pass.hpp"
 #include "kernels/select/selector.hpp"
 
 namespace asymptop {
+namespace {
+
+/// Keys that are sorted at once for several stretches, at most.
+constexpr GlobalIndex most_sorted = 16384;
+
+/// list(row) of each row, on the host's threads.
+template <class List>
+std::vector<std::vector<PackedCandidate>> list_each(std::size_t rows, List const& list) {
+  using Host = Kokkos::DefaultHostExecutionSpace;
+  std::vector<std::vector<PackedCandidate>> lists(rows);
+  Kokkos::parallel_for("Asymptop::select::stretch", Kokkos::RangePolicy<Host>(0, static_cast<int>(rows)),
+                       [&](int const row) { lists[row] = list(row); });
+  Host().fence();
+  return lists;
+}
+
+}  // namespace
 
 Range context_shard(GlobalIndex n, int shards, int p) { return {shard_of_context(n, shards, p), shard_of_context(n, shards, p + 1)}; }
 
@@ -23,20 +39,31 @@ std::vector<std::vector<PackedCandidate>> StretchHeads::best(Range const& stretc
   auto const first = std::max(stretch.begin, rows_.shard.begin) - rows_.shard.begin,
              end = std::min(stretch.end, rows_.shard.end) - rows_.shard.begin;
   if (first >= end) return lists;
-  Range const blocks{first / rows_.block * rows_.block, std::min((end + rows_.block - 1) / rows_.block * rows_.block, rows_.shard.size())};
-  // Keys of the blocks that lie outside the stretch may all be better than those inside.
-  auto const outside = blocks.size() - (end - first);
-  auto const held = std::min(blocks.size(), keep + outside);
-  KeyWalk walk({blocks});
-  auto const passed = first_pass(space_, *batch_, tensors_, static_cast<int>(held), false, walk, phases_);
-  Kokkos::parallel_for("Asymptop::select::stretch",
-                       Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>(lists.size())), [&](int const row) {
-                         auto list = passed.head(row);
-                         std::erase_if(list, [&](auto candidate) { return index_of(candidate) < first || index_of(candidate) >= end; });
-                         list.resize(std::min<std::size_t>(list.size(), keep));
-                         lists[row] = std::move(list);
-                       });
-  Kokkos::DefaultHostExecutionSpace().fence();
+  std::vector<std::vector<PackedCandidate>> fresh;
+  bool known = first >= sorted_keys_.begin && end <= sorted_keys_.end;
+  if (!known) {
+    Range const blocks{first / rows_.block * rows_.block,
+                       std::min((end + rows_.block - 1) / rows_.block * rows_.block, rows_.shard.size())};
+    // Keys of the blocks that lie outside the stretch may all be better than those inside. Where more stretches follow in these blocks, all
+    // their keys are sorted once.
+    bool const for_more = blocks.size() <= most_sorted && 2 * (end - first) <= blocks.size();
+    auto const held = for_more ? blocks.size() : std::min(blocks.size(), keep + blocks.size() - (end - first));
+    KeyWalk walk({blocks});
+    auto const passed = first_pass(space_, *batch_, tensors_, static_cast<int>(held), false, walk, phases_);
+    fresh = list_each(lists.size(), [&](int row) { return passed.head(row); });
+    sorted_keys_ = for_more ? blocks : Range{0, 0};
+    sorted_.clear();
+    if (for_more) sorted_ = std::move(fresh);
+    known = for_more;
+  }
+  lists = list_each(lists.size(), [&](int row) {
+    std::vector<PackedCandidate> list;
+    for (auto const candidate : (known ? sorted_ : fresh)[row]) {
+      if (std::ssize(list) == keep) break;
+      if (index_of(candidate) >= first && index_of(candidate) < end) list.push_back(candidate);
+    }
+    return list;
+  });
   phases_.stop(Phase::select);
   return lists;
 }

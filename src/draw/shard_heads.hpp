@@ -16,7 +16,7 @@ class StretchHeads {
  public:
   StretchHeads(EntryRows const& rows, ShardTensors<RunSpace>& tensors, PhaseTimes& phases);
   /// Per row, the best `keep` keys of those that lie in `stretch` and on this rank, best first, counted from the rank's first key. Scores
-  /// are those of the first pass over all keys: the walk begins and ends at whole blocks.
+  /// are those of the first pass over all keys: the walk begins and ends at whole blocks. Stretches ascend from call to call.
   std::vector<std::vector<PackedCandidate>> best(Range const& stretch, GlobalIndex keep);
 
  private:
@@ -25,6 +25,8 @@ class StretchHeads {
   PhaseTimes& phases_;
   RunSpace space_;
   std::shared_ptr<PathBatch<RunSpace>> batch_;
+  Range sorted_keys_{0, 0};  ///< whole blocks that several short stretches lie in, counted from the rank's first key
+  std::vector<std::vector<PackedCandidate>> sorted_;  ///< per row, all of these
 };
 
 }  // namespace asymptop

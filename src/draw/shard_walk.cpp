@@ -11,26 +11,35 @@
 
 namespace asymptop {
 
-void find_edges(ShardBracket const& bracket, Range const& shard, int bins, std::vector<ShardPlace>& edges) {
-  auto begin = bracket.begin, end = bracket.end;
+namespace {
+
+/// The best score of a bin or of one behind it.
+float first_score(ScoreSteps const& steps, int bin) {
+  auto behind = ordered_bits(-INFINITY), before = ordered_bits(INFINITY);
+  while (before - behind > 1) {
+    auto const middle = behind + (before - behind) / 2;
+    (steps.bin_of(from_ordered_bits(middle)) >= bin ? behind : before) = middle;
+  }
+  return from_ordered_bits(behind);
+}
+
+}  // namespace
+
+ShardPlace edge_of(ShardBracket const& bracket, Range const& shard, int bins, int i) {
+  if (i == 0) return bracket.begin;
+  if (i == bins) return bracket.end;
+  auto begin = bracket.begin, end = bracket.end, edge = begin;
   if (begin.index >= shard.end) begin = {begin.worse + 1, shard.begin};
   if (end.index <= shard.begin && end.worse > 0) end = {end.worse - 1, shard.end};
-  edges.assign(bins + 1, bracket.begin);
-  for (int i = 1; i < bins; ++i) {
-    auto& edge = edges[i];
-    if (bracket.high > bracket.low) {
-      // The first bin lies above `high`, the last one below `low`.
-      double const high = bracket.high, low = bracket.low;
-      edge = place_of(static_cast<float>(high - (high - low) * (i - 1) / (bins - 2)), shard.begin);
-    } else if (begin.worse < end.worse) {
-      auto const values = std::uint64_t{end.worse} - begin.worse + 1;
-      edge = {static_cast<std::uint32_t>(begin.worse + values * i / bins), shard.begin};
-    } else {
-      edge = {begin.worse, begin.index + (end.index - begin.index) * i / bins};
-    }
-    edge = std::clamp(edge, bracket.begin, bracket.end);
+  if (bracket.by_score()) {
+    edge = place_of(first_score(ScoreSteps(bracket.high, bracket.low, bins), i), shard.begin);
+  } else if (begin.worse < end.worse) {
+    auto const values = std::uint64_t{end.worse} - begin.worse + 1;
+    edge = {static_cast<std::uint32_t>(begin.worse + values * i / bins), shard.begin};
+  } else {
+    edge = {begin.worse, begin.index + (end.index - begin.index) * i / bins};
   }
-  edges[bins] = bracket.end;
+  return std::clamp(edge, bracket.begin, bracket.end);
 }
 
 namespace {
@@ -93,8 +102,6 @@ class ShardWalk {
     std::size_t first, end;
   };
 
-  std::int64_t mass_of(double y) const { return static_cast<std::int64_t>(exp_fp64(y) * factor_ + 0.5); }
-
   /// Keys [begin, begin + count) of the sequence, for the questions of one row. s: their scores.
   void take(AskedQuestions const& asked, GlobalIndex begin, int count, float const* s) {
     auto const visible = rows_.queries.visible[questions_[asked.first].row];
@@ -112,55 +119,61 @@ class ShardWalk {
 
   /// Keys of one shard, to one question. s: their scores.
   void add(std::size_t q, std::int64_t p, Range const& part, float const* s) {
-    static thread_local std::vector<ShardPlace> edges;
     auto const& question = questions_[q];
     auto const& bracket = question.brackets[p];
-    double const sigma = sigmas_[question.law], top = question.top;
-    bool const by_score = bracket.high > bracket.low;
-    double const per_bin = by_score ? (bins_ - 2) / (static_cast<double>(bracket.high) - bracket.low) : 0.0;
-    double const last_bin = bins_ - 1.0;
-    constexpr int run = 64;
-    if (!question.listed) find_edges(bracket, shards_[p], bins_, edges);
-    for (std::int64_t first = 0; first < part.size(); first += run) {
-      auto const keys = std::min<std::int64_t>(run, part.size() - first);
+    double const sigma = sigmas_[question.law], top = question.top, factor = factor_;
+    bool const by_score = bracket.by_score() && !question.listed;
+    ScoreSteps const steps(by_score ? bracket.high : 1.0f, by_score ? bracket.low : 0.0f, bins_);
+    std::vector<ShardPlace> edges;
+    for (int i = 0; i <= bins_ && !by_score && !question.listed; ++i) edges.push_back(edge_of(bracket, shards_[p], bins_, i));
+    auto const begin = bracket.begin, end = bracket.end;
+    bool const all = begin.worse == 0 && end.worse == UINT32_MAX;
+    auto* const sums = question.listed ? nullptr : &answers_.sums[q][2 * p * bins_];
+    for (std::int64_t first = 0; first < part.size(); first += run_keys) {
+      auto const keys = std::min<std::int64_t>(run_keys, part.size() - first);
       // All keys of a run alike, so that no bit of a mass depends on where the run lies.
-      float scores[run];
-      std::int64_t masses[run];
-      int bins[run];
-      std::fill(std::copy_n(s + first, keys, scores), scores + run, scores[0]);
-      int found = 0;
-#pragma omp simd reduction(+ : found)
-      for (int l = 0; l < run; ++l) {
-        auto const worse = ~ordered_bits(scores[l]);
-        found += worse >= bracket.begin.worse && worse <= bracket.end.worse ? 1 : 0;
-      }
-      if (found == 0) continue;
+      float scores[run_keys];
+      std::int64_t masses[run_keys];
+      int bins[run_keys];
+      std::fill(std::copy_n(s + first, keys, scores), scores + run_keys, s[first]);
+      if (!all && !any_between(bracket, scores)) continue;
 #pragma omp simd
-      for (int l = 0; l < run; ++l) {
-        double const score = scores[l];
-        masses[l] = mass_of(sigma * (score - top));
-        bins[l] = static_cast<int>(std::min(std::max((bracket.high - score) * per_bin + 1.0, 0.0), last_bin));
+      for (int l = 0; l < run_keys; ++l) masses[l] = static_cast<std::int64_t>(exp_fp64(sigma * (scores[l] - top)) * factor + 0.5);
+#pragma omp simd
+      for (int l = 0; l < run_keys; ++l) bins[l] = steps.bin_of(scores[l]);
+      if (all && by_score) {
+        for (int l = 0; l < keys; ++l) {
+          ++sums[2 * bins[l]];
+          sums[2 * bins[l] + 1] += masses[l];
+        }
+        continue;
       }
       for (int l = 0; l < keys; ++l) {
         auto const place = place_of(scores[l], part.begin + first + l);
-        if (place < bracket.begin || place >= bracket.end) continue;
+        if (place < begin || place >= end) continue;
         if (question.listed) {
           answers_.entries[q].push_back({static_cast<int>(p), place, masses[l]});
           continue;
         }
-        int bin = bins[l];
-        if (by_score) {
-          while (place < edges[bin]) --bin;
-          while (place >= edges[bin + 1]) ++bin;
-        } else {
-          bin = static_cast<int>(std::upper_bound(edges.begin(), edges.end() - 1, place) - edges.begin()) - 1;
-        }
-        auto* const to = &answers_.sums[q][2 * (p * bins_ + bin)];
-        ++to[0];
-        to[1] += masses[l];
+        if (!by_score) bins[l] = static_cast<int>(std::upper_bound(edges.begin(), edges.end() - 1, place) - edges.begin()) - 1;
+        ++sums[2 * bins[l]];
+        sums[2 * bins[l] + 1] += masses[l];
       }
     }
   }
+
+  static bool any_between(ShardBracket const& bracket, float const* scores) {
+    int found = 0;
+#pragma omp simd reduction(+ : found)
+    for (int l = 0; l < run_keys; ++l) {
+      auto const worse = ~ordered_bits(scores[l]);
+      found += worse >= bracket.begin.worse && worse <= bracket.end.worse ? 1 : 0;
+    }
+    return found > 0;
+  }
+
+  /// Keys that are looked at together.
+  static constexpr int run_keys = 64;
 
   EntryRows const& rows_;
   std::vector<Range> const& shards_;

@@ -19,19 +19,31 @@ struct ShardPlace {
 };
 inline ShardPlace place_of(float score, GlobalIndex index) { return {~ordered_bits(score), index}; }
 
+/// Bins of each bracket: as many numbers to a question as others have, whatever the shards are.
+inline int bins_of_bracket(int shards) { return std::max(8, 4096 / shards); }
+
+/// Bins that are equal steps of score, best first: the first one lies above `high`, the last one at `low` and below.
+struct ScoreSteps {
+  double high, per_unit, last;
+  ScoreSteps(float from, float to, int bins) : high(from), per_unit((bins - 2) / (high - to)), last(bins - 1) {}
+  /// Never larger for a better score; no two operations that a compiler could make one of.
+  int bin_of(float score) const {
+    double const steps = (high - score) * per_unit;
+    return static_cast<int>(std::min(std::max(-1.0, steps), last - 1.0) + 1.0);
+  }
+};
+
 /// A stretch of a shard's order that is in question.
 struct ShardBracket {
   ShardPlace begin, end;          ///< end: the first place behind
-  float high = 0.0f, low = 0.0f;  ///< high > low: bins are equal steps of score between these; otherwise of bits, and of indices at last
+  float high = 0.0f, low = 0.0f;  ///< high > low: bins are ScoreSteps between these; otherwise steps of bits, and of indices at last
+  bool by_score() const { return high > low; }
   bool empty() const { return end <= begin; }
   bool operator==(ShardBracket const&) const = default;
 };
 
-/// Bins of each bracket: as many numbers to a question as others have, whatever the shards are.
-inline int bins_of_bracket(int shards) { return std::max(8, 4096 / shards); }
-
-/// The places where bins begin, ascending, and the end. shard: its keys.
-void find_edges(ShardBracket const& bracket, Range const& shard, int bins, std::vector<ShardPlace>& edges);
+/// Where bin i begins, or with i = bins the bracket ends. shard: its keys.
+ShardPlace edge_of(ShardBracket const& bracket, Range const& shard, int bins, int i);
 
 /// What is asked of one row under one law.
 struct ShardQuestion {

@@ -105,7 +105,6 @@ void look_closer(ShardSearch& search, double epsilon, std::int64_t const* number
   search.most = last_that(least, search.most, [&](std::int64_t t) { return static_cast<double>(sums.left_by(t).high) > target; }) + 1;
   search.least = least;
   std::int64_t keys = 0;
-  std::vector<ShardPlace> edges;
   for (std::size_t p = 0; p < shards.size(); ++p) {
     auto& bracket = search.question.brackets[p];
     if (bracket.empty()) continue;
@@ -116,12 +115,12 @@ void look_closer(ShardSearch& search, double epsilon, std::int64_t const* number
       continue;
     }
     int const from = sums.bin_of(p, least + 1), to = sums.bin_of(p, last) + 1;
-    find_edges(bracket, shards[p], bins, edges);
+    auto const first = edge_of(bracket, shards[p], bins, from), end = edge_of(bracket, shards[p], bins, to);
     search.before[p] = sums.rank_before(p, from);
     search.behind += sums.mass_from(p, to);
     keys += sums.rank_before(p, to) - sums.rank_before(p, from);
-    bool const by_score = search.rounds < rounds_by_score && bracket.high > bracket.low && from > 0 && to < bins;
-    bracket = {edges[from], edges[to], by_score ? score_at(edges[from]) : 0.0f, by_score ? score_at(edges[to]) : 0.0f};
+    bool const by_score = search.rounds < rounds_by_score && bracket.by_score() && from > 0 && to < bins;
+    bracket = {first, end, by_score ? score_at(first) : 0.0f, by_score ? score_at(end) : 0.0f};
   }
   search.question.listed = keys <= few_keys(shards.size());
 }

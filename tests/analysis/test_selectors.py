@@ -24,7 +24,7 @@ from make_results import Study, write_results
 from make_selectors import write_selectors
 
 STUDY = Study(n=(64, 256, 1024), sigma=("1", "3"), k=("16", "n^0.75"), draws=6, epsilon=(0.5, 0.2))
-EXACT = ("block-max:block=1", "quantised:fp32", "sparq:r=d")
+EXACT = ("block-max:block=1", "quantised:fp32", "sparq:r=d", "shard-union:P=1")
 OTHERS = ("window", "random", "block-max:block=16", "quantised:int4", "other:r=3")
 SELECTORS = (*OTHERS, *EXACT)
 

@@ -174,6 +174,27 @@ def test_normals(tmp_path: Path) -> None:
     assert outcome.stderr.count("ns of a core per number") == len(records)
 
 
+def test_merge(tmp_path: Path) -> None:
+    """Each way of selecting over ranks attends to the right keys, combines outputs rightly, and says its cost."""
+    size = ["--n", "1000", "--d", "8", "--m", "1,6", "--k", "10,2000", "--block", "64", "--samples", "3"]
+    arguments = ["--kernel", "merge", "--path", "all", "--merge", "all", "--json", "-", *size]
+    outcome = bench(tmp_path, *arguments, ranks=3)
+    records = json.loads(outcome.stdout)
+    assert len(records) == 2 * 2 * (4 + 1 + 1)
+    for r in records:
+        assert (r["kernel"], r["verdict"], r["gflops"]) == ("merge", "VALID", None), r["verdict_reason"]
+        assert 0.0 < r["combine_seconds"] <= r["merge_seconds"]
+        if r["path"] == "exact":
+            assert r["merge"] in ("root", "owner", "tree", "threshold")
+            continue
+        # A maximum, a sum and an output of every row, from every other rank to the owner's.
+        assert (r["merge"], r["merge_bytes"]) == (None, 2 * r["m"] * (8 + 2) * 4)
+    assert outcome.stderr.count("us to agree on its keys") == 2 * 2 * 4
+    assert outcome.stderr.count("a row: each rank selects alone") == 2 * 2 * 2
+    refused = asymptop("bench", "--kernel", "merge", "--scaling", "strong", cwd=tmp_path)
+    assert (refused.code, refused.stderr.count("\n")) == (2, 1)
+
+
 def test_dry_run_and_help(tmp_path: Path) -> None:
     axes = ["--n", "2^10:2^12", "--k", "16,n^0.5", "--keys", "resident,streamed"]
     plan = bench(tmp_path, "--dry-run", "--path", "all", *axes)
