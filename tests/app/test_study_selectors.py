@@ -176,6 +176,50 @@ def test_brute_force(n: int, d: int, whole: bool, ks: str, mask: str, tmp_path: 
             check_case(cases[name], tensors, name, PRECISION + (0.0 if whole else 1e-5), whole)
 
 
+def test_queries_of_a_group_choose_together(tmp_path: Path) -> None:
+    """By the sum of their priorities, each at the row's own place."""
+    rng = np.random.default_rng(88)
+    n, d, heads = 400, 12, 6
+    q = rng.standard_normal((heads, n, d)).astype(np.float32)
+    k, v = (rng.standard_normal((2, n, d)).astype(np.float32) for _ in range(2))
+    tensors = Tensors(q, k, v, 1.0)
+    chosen = ("quest", "block-mean:block=8", "quantised", "quantised:fp8", "sparq:r=3")
+    results = study(
+        tmp_path / "results.h5",
+        ["--input", tensors.write(tmp_path / "tensors.h5"), "--mask", "causal", "--rows", "4", "--draws", "2"]
+        + ["--k", "1,n^0.5,150", "--selectors", ",".join(("score", "window", *chosen)), *COMMON]
+        + ["--share-selection", "group"],
+    )
+    with h5py.File(results) as read:
+        cases = [case for case in read["cases"].values() if "share=group" in str(case.attrs.get("selector"))]
+        assert len(cases) == heads * len(chosen)
+        for case in cases:
+            head = int(case.attrs["head"])
+            name = str(case.attrs["selector"]).removesuffix(":share=group")
+            group = range(head // 3 * 3, head // 3 * 3 + 3)
+            for at in np.ndindex(case["row_n"].shape):
+                visible, position = int(case["row_n"][at]), int(case["row_position"][at])
+                keys = k[head // 3, :visible].astype(float)
+                logits = keys @ q[head, position].astype(float)
+                p = np.exp(logits - logits.max())
+                orders = [SELECTORS[name](q[h, position].astype(float), keys) for h in group]
+                order = replace(
+                    orders[0],
+                    priority=sum(each.priority for each in orders),
+                    slack=sum(each.slack for each in orders),
+                )
+                row = Row(p / p.sum(), order, v[head // 3, :visible].astype(float), 2)
+                check_row(case, at, row, PRECISION + 1e-5)
+
+
+def test_selectors_that_choose_alone_do_not_share(tmp_path: Path) -> None:
+    for name in ("random", "block-max", "key-norm"):
+        options = ["--n", "64", "--selectors", f"score,{name}", "--share-selection", "group"]
+        run = asymptop("study", *options, "-o", str(tmp_path / "a.h5"), check=False)
+        assert run.returncode == 2
+        assert f"is not for {name}" in run.stderr
+
+
 def test_output_of_keys_far_below_the_best(tmp_path: Path) -> None:
     """Random keys at sigma = 60: every weight is nothing beside the best key's, and p_hat is known all the same."""
     rng = np.random.default_rng(60)
