@@ -249,6 +249,7 @@ BAD = {
     "vattention:delta=0.7": "has delta=0.7, which is no number over 0, at most 0.5",
     "vattention:base=x": "has base=x, which is no number over 0, at most 1.0",
     "magicpig:K=17": "has K=17, which is no whole number from 1 to 16",
+    "magicpig:L=1": "has L=1, which is no whole number from 2 to 1024",
 }
 
 
