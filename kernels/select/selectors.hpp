@@ -287,14 +287,14 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "change "
        "nothing: `kept` says how many keys there are. It has no order, so no k_epsilon, regret, recall or row errors.",
        {{"K", "10", "sign bits of a table, up to 16"},
-        {"L", "150", "tables"},
+        {"L", "150", "tables, 2 to 1024"},
         {"sinks", "4", "first keys of the sequence that are always kept"},
         {"recent", "64", "most recent keys that are always kept"}},
        [](Values values, int) -> Made {
-         auto const count = [&](char const* key, std::int64_t high) {
-           return static_cast<int>(detail::value_of(values, key, [high](auto const& text) { return count_of(text, 1, high); }));
+         auto const count = [&](char const* key, std::int64_t low, std::int64_t high) {
+           return static_cast<int>(detail::value_of(values, key, [=](auto const& text) { return count_of(text, low, high); }));
          };
-         return std::make_unique<MagicpigSelector>(SignTables(count("K", 16), count("L", 1024)), detail::forced_of(values));
+         return std::make_unique<MagicpigSelector>(SignTables(count("K", 1, 16), count("L", 2, 1024)), detail::forced_of(values));
        },
        KeptSets::weighted},
   };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/select/selector.hpp"
 #include "plan/input_plan.hpp"
 
 namespace asymptop {
@@ -44,7 +45,11 @@ double selector_bytes(GroupPlan const& group, Machine const& machine, double row
   if (selectors == 0.0) return 0.0;
   constexpr double of_order = 2.0 * 4096.0 * 16.0, of_key = 96.0;
   double const owned = std::ceil(rows / machine.ranks), keep = static_cast<double>(group.kept_best()) + 1.0;
-  return owned * (of_key * keep + 24.0 * bins) + rows * (4.0 * step * (1.0 + selectors) + of_order * selectors * laws);
+  // Samples, which may be all keys of a row (measured: 170 bytes a key, n = 2^20), and their messages.
+  bool const samples =
+      std::any_of(cases.selectors.begin(), cases.selectors.end(), [](auto const& one) { return one.sets() == KeptSets::weighted; });
+  double const n = static_cast<double>(group.n), sampled = samples ? std::min(owned * n, std::max(n, 0x1p21)) : 0.0;
+  return 170.0 * sampled + owned * (of_key * keep + 24.0 * bins) + rows * (4.0 * step * (1.0 + selectors) + of_order * selectors * laws);
 }
 
 }  // namespace

@@ -116,18 +116,24 @@ std::int64_t SampledRow::count_of(std::size_t law, Budget const& budget, std::ve
   return selector_.bound().count(budget.others, forced, sum / keys, deviation);
 }
 
-void SampledRow::draw() {
-  std::vector<std::int64_t> wanted(budgets_.size(), 0);
+std::int64_t SampledRow::choose() {
+  wanted_.assign(budgets_.size(), 0);
   for (std::size_t law = 0; law < axes_.sigma.size(); ++law) {
     auto const e = exponentials(law);
     auto& counts = counts_.emplace_back();
     for (std::size_t i = 0; i < budgets_.size(); ++i) {
       auto const others = budgets_[i].others, count = count_of(law, budgets_[i], e);
       counts.push_back(count);
-      if (count < others) wanted[i] = std::max(wanted[i], 2 * count > others ? others : count);
+      if (count < others) wanted_[i] = std::max(wanted_[i], 2 * count > others ? others : count);
     }
   }
-  draw_until(wanted);
+  std::int64_t most = std::ssize(sample_);
+  for (auto const count : wanted_) most = std::max(most, count);
+  return most;
+}
+
+void SampledRow::draw() {
+  draw_until(wanted_);
   for (auto const& counts : counts_) {
     auto& ends = ends_.emplace_back();
     for (std::size_t i = 0; i < budgets_.size(); ++i) ends.push_back(counts[i] < budgets_[i].others ? end_of(budgets_[i], counts[i]) : 0);

@@ -18,9 +18,10 @@ namespace asymptop {
 ///   permutation:   s s F s s s F s | s s F s ...      s: drawn, F: kept in any case at this k
 ///                  base sample       up to the bound's count
 ///
-/// The permutation's keys are drawn in two steps: begin() draws as many as any base sample takes, draw() as many as any sample does; the
-/// scores of keys_to_score() are given after either. `row` has its head and is evaluated. A sample of more than half of the others is
-/// evaluated with the rest of them beside it, so that nothing small is a difference.
+/// The permutation's keys are drawn in two steps: at first as many as any base sample takes, by draw() as many as any sample does; the
+/// scores of keys_to_score() are given after either. choose() is between them, and says how many keys that will be. `row` has its head and
+/// is evaluated. A sample of more than half of the others is evaluated with the rest of them beside it, so that nothing small is a
+/// difference.
 class SampledRow {
  public:
   SampledRow(OwnedRow const& row, VattentionSelector const& selector, std::uint64_t name, MetricAxes const& axes);
@@ -29,8 +30,12 @@ class SampledRow {
   std::vector<GlobalIndex> keys_to_score() const;
   void take_scores(std::span<float const> scores);
 
+  std::int64_t choose();
   void draw();
   std::vector<RowMetrics> metrics() const;
+  int row() const { return row_.row; }
+  /// Lets go of its keys: there is nothing more to ask.
+  void release() { sample_ = {}; }
 
   /// Sums of outputs that are asked for under one law, (sums(), d + 1), all relative to the row's largest score.
   struct Part {
@@ -75,6 +80,7 @@ class SampledRow {
   std::vector<Budget> budgets_;
   std::vector<std::size_t> place_of_head_;         ///< in sample_, per key of the head
   std::vector<std::vector<std::size_t>> ends_;     ///< (laws, budgets), in sample_
+  std::vector<std::int64_t> wanted_;               ///< per budget: keys of the largest sample that is to be drawn
   std::vector<std::vector<std::int64_t>> counts_;  ///< (laws, budgets)
   std::int64_t next_ = 0, drawn_beyond_ = 0;       ///< place in the permutation; keys that no budget keeps in any case
   std::size_t scored_window_ = 0, scored_sample_ = 0;

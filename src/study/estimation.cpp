@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_profile.hpp"
@@ -15,62 +16,87 @@
 namespace asymptop {
 namespace {
 
-/// Keys that the rows of a step see together, unless it is a single row: a sample may be all of them.
-constexpr std::int64_t most_keys = std::int64_t{1} << 22;
-
-Task<void> fetch_scores(SelectionBatch const& batch, std::vector<int> const& rows, std::vector<SampledRow>& samples) {
+/// Scores of what some rows have drawn.
+Task<void> fetch_scores(SelectionBatch const& batch, std::span<SampledRow> samples) {
   std::vector<WantedScore> wanted;
   std::vector<std::size_t> ends;
-  for (std::size_t i = 0; i < samples.size(); ++i) {
-    for (auto const key : samples[i].keys_to_score()) wanted.push_back({key, rows[i]});
+  for (auto const& sample : samples) {
+    for (auto const key : sample.keys_to_score()) wanted.push_back({key, sample.row()});
     ends.push_back(wanted.size());
   }
-  auto asking = ask_scores(batch, std::move(wanted));
+  auto asking = ask_scores(batch, std::move(wanted), most_asked);
   auto const scores = co_await asking;
   for (std::size_t i = 0, begin = 0; i < samples.size(); begin = ends[i++])
     samples[i].take_scores({scores.data() + begin, ends[i] - begin});
+}
+
+/// Whether any rank has rows left.
+Task<bool> any_left(SelectionBatch const& batch, std::size_t left) {
+  auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>{static_cast<std::int64_t>(left)}, MPI_MAX);
+  auto const most = co_await reducing;
+  co_return most[0] > 0;
+}
+
+/// Draws the samples of some rows, which have their base samples, and measures them. first: their place among all rows of this rank.
+Task<void> measure_samples(SelectionBatch const& batch, std::span<SampledRow> samples, std::size_t first, std::vector<OwnedRow>& rows) {
+  auto const& axes = batch.axes;
+  std::size_t const sums_of_row = 3 * axes.k.size() * (batch.group.d + 1);
+  for (auto& sample : samples) sample.draw();
+  batch.phases.stop(Phase::evaluate);
+  auto fetching = fetch_scores(batch, samples);
+  co_await fetching;
+  for (std::size_t i = 0; i < samples.size(); ++i) rows[first + i].selected.push_back(samples[i].metrics());
+  batch.phases.stop(Phase::evaluate);
+  for (std::size_t law = 0; law < axes.sigma.size() && batch.setup.config->output_error; ++law) {
+    std::vector<WantedOutput> wanted;
+    for (auto const& sample : samples) {
+      for (auto const& part : sample.parts(law)) wanted.push_back({part.key, sample.row(), part.sum});
+    }
+    std::vector<float> references;
+    for (auto const& row : rows) references.insert(references.end(), 3 * axes.k.size(), row.score_max);
+    auto asking = ask_outputs(batch, std::move(wanted), {axes.sigma[law]}, std::move(references), 3 * axes.k.size(), most_asked);
+    auto const sums = co_await asking;
+    for (std::size_t i = 0; i < samples.size(); ++i)
+      samples[i].output_errors(law, {&sums[(first + i) * sums_of_row], sums_of_row}, rows[first + i].selected.back()[law]);
+    batch.phases.stop(Phase::evaluate);
+  }
 }
 
 }  // namespace
 
 Task<void> sample_keys(SelectionBatch const& batch, VattentionSelector const& selector, DrawSelectors const& all,
                        std::vector<OwnedRow>& rows) {
-  auto const& axes = batch.axes;
-  std::size_t const width = batch.group.d + 1, sums_of_row = 3 * axes.k.size() * width;
   for (std::size_t first = 0;;) {
-    std::vector<int> names;
     std::vector<SampledRow> samples;
-    auto end = first;
-    for (std::int64_t keys = 0; end < rows.size() && (end == first || keys + rows[end].visible <= most_keys); ++end) {
-      keys += rows[end].visible;
-      names.push_back(rows[end].row);
-      samples.emplace_back(rows[end], selector, all.name_of(batch.first_row + rows[end].row), axes);
+    auto const base = [&](OwnedRow const& row) { return selector.bound().base(row.visible) + std::ssize(row.head); };
+    for (std::int64_t keys = 0; first + samples.size() < rows.size();) {
+      auto const& row = rows[first + samples.size()];
+      keys += base(row);
+      if (!samples.empty() && keys > most_sampled) break;
+      samples.emplace_back(row, selector, all.name_of(batch.first_row + row.row), batch.axes);
     }
-    auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>{std::ssize(samples)}, MPI_MAX);
-    auto const most = co_await reducing;
-    if (most[0] == 0) co_return;
-    auto fetching_base = fetch_scores(batch, names, samples);
-    co_await fetching_base;
-    for (auto& sample : samples) sample.draw();
-    batch.phases.stop(Phase::evaluate);
-    auto fetching = fetch_scores(batch, names, samples);
+    auto asking = any_left(batch, samples.size());
+    if (!co_await asking) co_return;
+    auto fetching = fetch_scores(batch, samples);
     co_await fetching;
-    for (std::size_t i = 0; i < samples.size(); ++i) rows[first + i].selected.push_back(samples[i].metrics());
+    std::vector<std::int64_t> sizes;
+    for (auto& sample : samples) sizes.push_back(sample.choose());
     batch.phases.stop(Phase::evaluate);
-    for (std::size_t law = 0; law < axes.sigma.size() && batch.setup.config->output_error; ++law) {
-      std::vector<WantedOutput> wanted;
-      for (std::size_t i = 0; i < samples.size(); ++i) {
-        for (auto const& part : samples[i].parts(law)) wanted.push_back({part.key, names[i], part.sum});
+    for (std::size_t done = 0;;) {
+      auto end = done;
+      for (std::int64_t keys = 0; end < samples.size(); ++end) {
+        keys += sizes[end];
+        if (end > done && keys > most_sampled) break;
       }
-      std::vector<float> references;
-      for (auto const& row : rows) references.insert(references.end(), 3 * axes.k.size(), row.score_max);
-      auto asking = ask_outputs(batch, std::move(wanted), {axes.sigma[law]}, std::move(references), 3 * axes.k.size());
-      auto const sums = co_await asking;
-      for (std::size_t i = 0; i < samples.size(); ++i)
-        samples[i].output_errors(law, {&sums[(first + i) * sums_of_row], sums_of_row}, rows[first + i].selected.back()[law]);
-      batch.phases.stop(Phase::evaluate);
+      auto asking_more = any_left(batch, end - done);
+      if (!co_await asking_more) break;
+      std::span<SampledRow> const some(samples.data() + done, end - done);
+      auto measuring = measure_samples(batch, some, first + done, rows);
+      co_await measuring;
+      for (auto& sample : some) sample.release();
+      done = end;
     }
-    first = end;
+    first += samples.size();
   }
 }
 

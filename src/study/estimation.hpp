@@ -10,6 +10,12 @@
 
 namespace asymptop {
 
+/// Keys that rows have drawn and hold at once on a rank, unless it is a single row: a sample may be all keys.
+inline constexpr std::int64_t most_sampled = std::int64_t{1} << 21;
+
+/// And those that they ask other ranks about at once.
+inline constexpr std::size_t most_asked = std::size_t{1} << 20;
+
 /// Adds the metrics of a selector that draws keys beside the best ones to OwnedRow::selected of this rank's rows, which are evaluated and
 /// have their heads. Collective.
 Task<void> sample_keys(SelectionBatch const& batch, VattentionSelector const& selector, DrawSelectors const& all,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <span>
 
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_profile.hpp"
@@ -25,17 +26,16 @@ class KeyHolders {
   std::vector<GlobalIndex> shard_ends_;
 };
 
-}  // namespace
-
-EntryRows entry_rows_of(SelectionBatch const& batch) {
-  return {batch.queries, *batch.group.path, batch.shard, batch.setup.config->block, static_cast<int>(batch.group.d)};
+/// How many messages it takes to ask for `keys` keys, of any rank, `together` in each; one without a limit.
+Task<std::size_t> messages_for(SelectionBatch const& batch, std::size_t keys, std::size_t together) {
+  if (together == all_keys) co_return 1;
+  auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>{static_cast<std::int64_t>((keys + together - 1) / together)}, MPI_MAX);
+  auto const most = co_await reducing;
+  co_return static_cast<std::size_t>(most[0]);
 }
 
-FixedPoint factor_of_values(SelectionBatch const& batch) {
-  return FixedPoint::make(batch.group.n, batch.setup.scan != nullptr ? batch.setup.scan->largest_value : largest_normal);
-}
-
-Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted) {
+/// The scores of some of them.
+Task<std::vector<float>> ask_some_scores(SelectionBatch const& batch, std::span<WantedScore const> wanted) {
   auto const& comm = batch.comm;
   std::size_t const ranks = comm.size();
   KeyHolders const holder_of(batch);
@@ -74,37 +74,76 @@ Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<Wan
   co_return std::move(found);
 }
 
-Task<std::vector<double>> ask_outputs(SelectionBatch const& batch, std::vector<WantedOutput> wanted, std::vector<double> sigmas,
-                                      std::vector<float> references, std::size_t budgets) {
+/// Adds what some of them weigh to `outputs`.
+Task<void> add_some_outputs(SelectionBatch const& batch, std::span<WantedOutput const> wanted, std::vector<double> const& sigmas,
+                            std::vector<float> const& references, KeptOutputs& outputs) {
   auto const& comm = batch.comm;
-  std::size_t const ranks = comm.size(), all_rows = batch.queries.rows(), d = batch.group.d;
   KeyHolders const holder_of(batch);
-  std::vector<std::vector<std::int64_t>> kept(ranks);  // triples of row, key, budget
+  std::vector<std::vector<std::int64_t>> kept(comm.size());  // triples of row, key, budget
   for (auto const& of : wanted) {
     auto& to = kept[holder_of(of.key)];
     to.insert(to.end(), {of.row, of.key, of.budget});
   }
-  auto gathering = all_gather(comm, std::move(references));
-  auto const all_references = co_await gathering;
   auto sending = all_to_all(comm, std::move(kept));
   std::vector<WantedOutput> here;
   for (auto const& of_rank : co_await sending) {
     for (std::size_t i = 0; i < of_rank.size(); i += 3)
       here.push_back({of_rank[i + 1], static_cast<int>(of_rank[i]), static_cast<int>(of_rank[i + 2])});
   }
-  KeptOutputs outputs{sigmas.size(), budgets, d + 1, {}};
-  auto const of_row = outputs.laws * outputs.budgets * outputs.width;
-  outputs.sums.assign(all_rows * of_row, 0);
-  auto const factor = factor_of_values(batch);
   batch.phases.stop(Phase::merge);
   co_await batch.turn;
   batch.phases.start();
-  add_outputs(entry_rows_of(batch), std::move(here), sigmas, all_references, factor, *batch.setup.tensors, outputs);
+  add_outputs(entry_rows_of(batch), std::move(here), sigmas, references, factor_of_values(batch), *batch.setup.tensors, outputs);
   batch.phases.stop(Phase::attend);
-  std::vector<int> rows(all_rows);
+}
+
+}  // namespace
+
+EntryRows entry_rows_of(SelectionBatch const& batch) {
+  return {batch.queries, *batch.group.path, batch.shard, batch.setup.config->block, static_cast<int>(batch.group.d)};
+}
+
+FixedPoint factor_of_values(SelectionBatch const& batch) {
+  return FixedPoint::make(batch.group.n, batch.setup.scan != nullptr ? batch.setup.scan->largest_value : largest_normal);
+}
+
+Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted, std::size_t together) {
+  auto counting = messages_for(batch, wanted.size(), together);
+  auto const messages = co_await counting;
+  std::vector<float> found;
+  for (std::size_t message = 0; message < messages; ++message) {
+    auto const begin = found.size(), count = std::min(wanted.size() - begin, together);
+    auto asking = ask_some_scores(batch, {wanted.data() + begin, count});
+    auto const some = co_await asking;
+    found.insert(found.end(), some.begin(), some.end());
+  }
+  co_return std::move(found);
+}
+
+Task<std::vector<double>> ask_outputs(SelectionBatch const& batch, std::vector<WantedOutput> wanted, std::vector<double> sigmas,
+                                      std::vector<float> references, std::size_t budgets, std::size_t together) {
+  auto const& comm = batch.comm;
+  std::size_t const d = batch.group.d;
+  int const all = static_cast<int>(batch.queries.rows());
+  auto gathering = all_gather(comm, std::move(references));
+  auto const all_references = co_await gathering;
+  KeptOutputs outputs{sigmas.size(), budgets, d + 1, {}};
+  auto const of_row = outputs.laws * outputs.budgets * outputs.width;
+  outputs.sums.assign(all * of_row, 0);
+  auto counting = messages_for(batch, wanted.size(), together);
+  auto const messages = co_await counting;
+  std::size_t begin = 0;
+  for (std::size_t message = 0; message < messages; ++message) {
+    auto const count = std::min(wanted.size() - begin, together);
+    auto adding = add_some_outputs(batch, {wanted.data() + begin, count}, sigmas, all_references, outputs);
+    co_await adding;
+    begin += count;
+  }
+  std::vector<int> rows(all);
   std::iota(rows.begin(), rows.end(), 0);
-  auto summing = merge_profile(comm, std::move(outputs.sums), row_owners(rows, static_cast<int>(all_rows), comm.size()), of_row);
+  auto summing = merge_profile(comm, std::move(outputs.sums), row_owners(rows, all, comm.size()), of_row);
   auto const sums = co_await summing;
+  auto const factor = factor_of_values(batch);
   std::vector<double> values;
   for (std::size_t i = 0; i < sums.size(); ++i)
     values.push_back(static_cast<double>(sums[i]) / (i % outputs.width == d ? factor.weight : factor.value));

@@ -15,12 +15,15 @@ EntryRows entry_rows_of(SelectionBatch const& batch);
 /// Fixed point for the values of the group's draws.
 FixedPoint factor_of_values(SelectionBatch const& batch);
 
+/// What bounds the memory of messages: keys that are asked for together. Streamed keys are made anew for every message.
+inline constexpr std::size_t all_keys = SIZE_MAX;
+
 /// The scores of keys of this rank's rows, in the order of `wanted`. Collective.
-Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted);
+Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted, std::size_t together = all_keys);
 
 /// Sums over keys of this rank's rows, (rows, sigmas, budgets, d + 1): d entries of e^{sigma (s - reference)} v, then the weight.
 /// references: (rows, budgets), of this rank's rows, in their order. Collective.
 Task<std::vector<double>> ask_outputs(SelectionBatch const& batch, std::vector<WantedOutput> wanted, std::vector<double> sigmas,
-                                      std::vector<float> references, std::size_t budgets);
+                                      std::vector<float> references, std::size_t budgets, std::size_t together = all_keys);
 
 }  // namespace asymptop

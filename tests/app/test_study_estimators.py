@@ -60,6 +60,15 @@ def check_numbers(
         assert [float(case[name][at]) for name in numbers] == [0.0] * 4
 
 
+def check_k_epsilon(case: h5py.Group, at: tuple[int, int], order: np.ndarray, e: np.ndarray) -> None:
+    """Keys of the smallest first part of an order that leaves epsilon, to the last key."""
+    p = e[order] / e.sum()
+    tails = np.append(np.cumsum(p[::-1])[::-1][1:], 0.0)
+    for epsilon, found in zip(case["epsilon"][:], case["k_epsilon"][at], strict=True):
+        least, most = (int(np.argmax(tails <= epsilon * factor)) + 1 for factor in (1.0 + 3e-5, 1.0 - 3e-5))
+        assert least <= int(found) <= most
+
+
 def check_case(
     case: h5py.Group, tensors: Tensors, kept_of: Callable[[np.ndarray, np.ndarray, int, int], Weighted]
 ) -> None:
@@ -76,6 +85,9 @@ def check_case(
         for i, budget in enumerate(case["k"][:]):
             kept = kept_of(order, e, min(int(budget), visible), int(case["kept"][draw, row, i]))
             check_numbers(case, (draw, row, i), kept, e, v[:visible])
+        if "k_epsilon" in case:
+            whole = kept_of(order, e, visible, visible).keys
+            check_k_epsilon(case, (draw, row), whole, e)
 
 
 @pytest.mark.parametrize("mask", ["none", "causal"])
@@ -249,6 +261,7 @@ BAD = {
     "vattention:delta=0.7": "has delta=0.7, which is no number over 0, at most 0.5",
     "vattention:base=x": "has base=x, which is no number over 0, at most 1.0",
     "magicpig:K=17": "has K=17, which is no whole number from 1 to 16",
+    "magicpig:L=1": "has L=1, which is no whole number from 2 to 1024",
 }
 
 

@@ -187,7 +187,9 @@ TEST(OrderKeys, AscendAlongOrders) {
   for (std::size_t i = 0; i < keys.size(); ++i) {
     EXPECT_EQ(keys[i], key_of_priority(priorities[i]));
     EXPECT_EQ(priority_of_key(keys[i]), priorities[i]);
-    if (i > 0) EXPECT_LT(keys[i - 1], keys[i]);
+    if (i > 0) {
+      EXPECT_LT(keys[i - 1], keys[i]);
+    }
     EXPECT_LT(key_ahead(most_ahead), keys[i]);
   }
   EXPECT_EQ(key_of_priority(-0.0f), key_of_priority(0.0f));

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from ..fits.exponents import FitError, Point, PowerFit, fit_power
-from ..io.reader import EXACT, Case
+from ..io.reader import EXACT, Case, has_order
 from ..io.series import Series
 from ..theory.costs import Costs, costs_of, page_of
 from ..theory.statistics import Array
@@ -61,7 +61,7 @@ def keys_for(case: Case, epsilon: float) -> Array | None:
 
 def _keys_for(case: Case, epsilon: float) -> Array:
     """Empty where there is no answer."""
-    if not len(case.k) or not case.ordered:
+    if not len(case.k) or not has_order(case.selector):
         return np.empty(0)
     largest = float(case.k[-1]) if case.selector == EXACT else float(case.values("kept")[:, :, -1].max())
     inside = len(case.epsilon) > 0 and epsilon >= float(np.min(case.epsilon)) * (1.0 - 1e-9)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,5 +90,6 @@ def keeps_its_promise(claim: Claim, series: Sequence[Series]) -> list[Finding]:
             f"and k = {worst.k:,} with {worst.kept:,.0f} keys kept; promised are {promise.delta:.0%}."
         )
         number = ("share of rows over ε", worst.share, promise.delta)
-        findings.append(finding(claim, one, cases, verdict, sentence, number, f"at most {promise.delta:g}"))
+        found_here = finding(claim, one, cases, verdict, sentence, number, f"at most {promise.delta:g}")
+        findings.append(replace(found_here, interval=interval))
     return findings

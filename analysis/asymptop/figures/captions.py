@@ -80,7 +80,8 @@ SELECTORS = _text("""
     exact top-k, which no choice of as many keys can beat. Regret is what a selector drops beyond that, recall the share
     of the best set that it keeps. Bytes and operations are per query and head, from the formulas in the last table with
     two-byte keys and values: they count what must be read, and time on a machine is something else. The sentences give
-    all rows one budget, so that their mean tail mass is ε; k_ε is what each row needs by itself, on average.
+    all rows one budget, so that their mean tail mass is ε; k_ε is what each row needs by itself, on average. Estimators
+    (random keys, vAttention, MagicPIG) weigh what they keep, so what they drop is not their error: that is |D̂/D − 1|.
 """)
 SELECTORS_NO_ORDER = _text("""
     Made keys have no order: neighbours are as unlike as any two, so that windows and pages find little here. Judge

@@ -114,7 +114,7 @@ def _draw(place: Axes, x: Array, curve: KeptCurve, style: dict) -> None:
     beyond = np.isnan(curve.k)
     alone = style | {"marker": style["marker"] or "o", "linestyle": "none", "markerfacecolor": "white"}
     place.plot(x[beyond], curve.tail[beyond], zorder=5, markersize=5, **alone)
-    first = np.concatenate([[True], np.diff(x) > 0]) & ~beyond
+    first = np.concatenate([[True], np.diff(x) != 0]) & ~beyond
     x, tail, low, high = x[first], curve.tail[first], curve.low[first], curve.high[first]
     order = 4 if style is _BOUND else 3
     place.plot(x, positive(tail), markevery=max(1, len(x) // _MOST_MARKERS), zorder=order, **style)
