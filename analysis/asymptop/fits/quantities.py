@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from ..io.reader import Case
+from ..io.reader import LARGEST_ERROR, ROW_ERROR, Case
 from ..io.series import Series
 from ..theory import finite_size, laws
 from ..theory.finite_size import Profile
@@ -20,7 +20,6 @@ from ..theory.statistics import Array, mean_over_rows
 from .exponents import Point
 
 Parameter = int | float | str | None
-_ROW_ERROR = "row_l2_error"
 # Fewer expected entries than this say nothing about a quantile.
 _FEWEST_COUNTED = 1.0
 
@@ -52,8 +51,8 @@ def _mean_square_over_n(case: Case, k: Parameter) -> Array:
     """(1/n)^2 ‖A - A_hat‖_F^2 of an n x n matrix whose rows are like the measured ones."""
 
     def squares() -> Array:
-        values = case.values(_ROW_ERROR)
-        case.kept(_ROW_ERROR, lambda: mean_over_rows(values))  # a claim about it comes next
+        values = case.values(ROW_ERROR)
+        case.kept(ROW_ERROR, lambda: mean_over_rows(values))  # a claim about it comes next
         return mean_over_rows(np.square(values))
 
     return case.kept("row_l2_squared", squares)[:, case.k_index(int(k))] / case.n
@@ -112,19 +111,19 @@ TAIL_MASS = Quantity(
     lambda row, k, n: finite_size.tail_mass(row, int(k), log=True),
 )
 ROW_L2_ERROR = Quantity(
-    _ROW_ERROR,
+    ROW_ERROR,
     "row ℓ2 error",
     r"\Vert p-\hat p\Vert_2",
     "row ℓ2",
-    _at_k(_ROW_ERROR),
-    lambda row, k, n: finite_size.row_l2_error(row, int(k), log=True),
+    _at_k(ROW_ERROR),
+    lambda row, k, n: finite_size.row_error(row, int(k), log=True),
 )
 ROW_LINF_ERROR = Quantity(
-    "row_linf_error",
+    LARGEST_ERROR,
     "row ℓ∞ error",
     r"\Vert p-\hat p\Vert_\infty",
     "row ℓ∞",
-    _at_k("row_linf_error"),
+    _at_k(LARGEST_ERROR),
     lambda row, k, n: finite_size.row_linf_error(row, int(k), log=True),
 )
 FROBENIUS_OVER_N = Quantity(
@@ -135,7 +134,7 @@ FROBENIUS_OVER_N = Quantity(
     _mean_square_over_n,
     lambda row, k, n: finite_size.row_l2_squared(row, int(k), log=True) - float(np.log(n)),
     power=0.5,
-    dataset=_ROW_ERROR,
+    dataset=ROW_ERROR,
 )
 SPECTRAL_OVER_N = Quantity(
     "spectral_error",

@@ -66,6 +66,8 @@ _SAME = ("n", "d", "sigma_law", "sigma", "draws", "rows", "input", "head", "row_
 CASE_NUMBERS = ("sigma", "R", "scale", "seconds_total", "seconds_pass", "gflop")
 
 NUMBER_SCALES = ("draw", "row", "k", "epsilon")
+# What keeping the k best keys leaves out, as total variation, 2-norm and largest entry of p - p_hat.
+AT_K = TAIL_MASS, ROW_ERROR, LARGEST_ERROR = ("tail_mass", "row_l2_error", "row_linf_error")
 TEXT_SCALES = ("threshold", "k_law", "check", "phase")
 
 DATA = {
@@ -90,7 +92,7 @@ DATA = {
             "participation_ratio",
         ]
     },
-    **{name: ("draw", "row", "k") for name in ("tail_mass", "row_l2_error", "row_linf_error")},
+    **{name: ("draw", "row", "k") for name in AT_K},
     "k_epsilon": ("draw", "row", "epsilon"),
     "count_p_above": ("draw", "row", "threshold"),
 }
