@@ -114,6 +114,13 @@ def test_broken_identity(tmp_path: Path) -> None:
     assert "the run is wrong" in found.sentence
 
 
+@pytest.mark.filterwarnings("error")
+def test_predictions_that_underflow(tmp_path: Path) -> None:
+    """At sigma = 38 and 40 closed forms fall below the smallest double: no division by zero, and no warning."""
+    study = Study(n=(256, 512, 1024), sigma=("38", "40"), row_sigma="fixed")
+    assert judged(write_results(tmp_path / "large.h5", study))["D-keps"].verdict is not Verdict.SUPPORTED
+
+
 def test_reasons_for_not_testing(tmp_path: Path) -> None:
     two = judged(write_results(tmp_path / "two.h5", Study(n=SIZES[:2])))
     assert two["A-tv"].verdict is Verdict.NOT_TESTED

@@ -9,6 +9,7 @@ from asymptop.theory.statistics import (
     bootstrap_picks,
     estimate,
     mean_over_rows,
+    percentiles,
     small_sample_stretch,
     standard_error,
 )
@@ -62,3 +63,10 @@ def test_stretch_turns_the_percentile_interval_into_students() -> None:
     assert small_sample_stretch(10) == pytest.approx(expected)
     assert small_sample_stretch(1) == np.inf
     assert small_sample_stretch(10_000) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40, 41, 2000])
+def test_percentiles_are_those_of_numpy(count: int) -> None:
+    values = np.random.default_rng(count).standard_normal((3, count))
+    for ends in ((2.5, 97.5), (10.0, 50.0), (0.0, 100.0)):
+        assert np.array_equal(percentiles(values, ends), np.percentile(values, ends, axis=1))

@@ -71,13 +71,9 @@ KEYS = (*_WORDS, *_CHOICES, *_FORMULAS, *_LISTS, *_FLAGS, "margin")
 
 _SCALARS: dict[str, Callable] = {"sqrt": np.sqrt, "log": np.log, "abs": np.abs, "min": np.minimum, "max": np.maximum}
 _OF_C = ("participation_exponent", "count_exponent", "largest_entry_exponent", "tail_exponent")
-_AT_N = (
-    *("tail_mass", "row_l2_error", "row_linf_error", "frobenius_over_n", "output_error_relative"),
-    *("k_epsilon", "count_p_above"),
-)
 _EXPONENTS = _SCALARS | {name: getattr(predictions, name) for name in _OF_C}
 _ARRAYS = (
-    _SCALARS | {"exp": np.exp, "Phi": ndtr, "Phi_inv": ndtri} | {name: getattr(predictions, name) for name in _AT_N}
+    _SCALARS | {"exp": np.exp, "Phi": ndtr, "Phi_inv": ndtri} | {f.__name__: f for f in predictions.CLOSED_FORMS}
 )
 
 

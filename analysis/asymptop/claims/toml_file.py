@@ -3,9 +3,9 @@ entry.py says what an entry may hold.
 
     [[claim]]
     id = "X-half"
-    sentence = "The l2 error of a row falls like k^(-1/2)."
+    sentence = "The relative output error falls like k^(-1/2)."
     source = "our draft, lemma 3"
-    quantity = "row_l2_error"
+    quantity = "output_error_relative"
     sense = "equal"
     exponent = "-C/2"
     phases = ["constant"]

@@ -38,7 +38,7 @@ while the mean tail mass stays at epsilon or below at every length. Bytes are fr
 EPILOG = """\
 examples:
   python3 -m asymptop advise results.h5 --budget 64
-  python3 -m asymptop advise results.h5 --budget 64,256 --lengths 4096,16384,65536 --norm row_l2_error --cost k
+  python3 -m asymptop advise results.h5 --budget 64,256 --lengths 4096,16384,65536 --norm tail_mass --cost k
   python3 -m asymptop advise results.h5 --selectors --epsilon 0.1,0.01 --lengths 4096,2^16
 """
 HEADINGS = (

@@ -69,7 +69,8 @@ def too_few(claim: Claim, series: Series, line: Line, usable: int) -> Finding:
 
 
 def _closed_form_gap(claim: Claim, series: Series, line: Line, measured: Sequence[Point]) -> float | None:
-    """Largest relative gap between the measured mean and the closed form averaged over rows."""
+    """Largest relative gap between the measured mean and the closed form averaged over rows, where that is no zero (of
+    sigma = 40, say, most of them are)."""
     if claim.closed_form is None or not series.predictable:
         return None
     gaps = []
@@ -77,8 +78,10 @@ def _closed_form_gap(claim: Claim, series: Series, line: Line, measured: Sequenc
         case = next(c for c in series.cases if c.n == point.n)
         sigma = case.sigma_i
         values = claim.closed_form(case.n, line.parameter_of(case), sigma)
-        gaps.append(abs(point.mean / float(np.mean(values ** (1.0 / point.power))) ** point.power - 1.0))
-    return max(gaps)
+        predicted = float(np.mean(values ** (1.0 / point.power))) ** point.power
+        if predicted > 0.0:
+            gaps.append(abs(point.mean / predicted - 1.0))
+    return max(gaps, default=None)
 
 
 def _match(claim: Claim, series: Series, line: Line, fit: PowerFit, expected: Expectation | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..io.reader import Case
+from ..io.reader import AT_K, Case
 from ..io.series import Series
 from ..theory.statistics import Array, Interval, mean_over_rows, standard_error
 from .decisions import power_of_two
@@ -16,7 +16,7 @@ from .verdicts import Claim, Finding, Verdict
 NEAR, FAR = 4.0, 6.0
 # Regret is a sum of up to n terms in fp64, stored apart from both tail masses.
 _ROUNDING = 1e-12
-_SAME = ("tail_mass", "row_l2_error", "row_linf_error", "k_epsilon")
+_SAME = (*AT_K, "k_epsilon")
 
 
 def finding(

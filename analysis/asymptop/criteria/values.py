@@ -19,6 +19,9 @@ from .verdicts import Claim, Finding, Verdict
 
 # A limit is told from others to within this.
 _SMALLEST_VALUE = 0.005
+# Closed forms for large n underflow at large sigma, that of k_epsilon at 38. A ratio to less than this says nothing,
+# and its square may overflow.
+_SMALLEST_PREDICTION = 1e-100
 
 
 def _case_at(series: Series, n: int) -> Case:
@@ -69,10 +72,9 @@ def _ratios(claim: Claim, series: Series, line: Line) -> list[tuple[int, Array]]
             found.append((point.n, point.draw_values))
             continue
         case = _case_at(series, point.n)
-        sigma = case.sigma_i
-        found.append(
-            (point.n, point.draw_values / claim.closed_form(case.n, line.parameter_of(case), sigma).mean(axis=1))
-        )
+        predicted = claim.closed_form(case.n, line.parameter_of(case), case.sigma_i).mean(axis=1)
+        if np.all(predicted >= _SMALLEST_PREDICTION):
+            found.append((point.n, point.draw_values / predicted))
     return [(n, values) for n, values in found if np.all(np.isfinite(values))]
 
 

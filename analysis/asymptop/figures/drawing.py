@@ -7,6 +7,7 @@ where there are any, while this process builds the next figures and judges the c
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import multiprocessing
 import os
@@ -66,6 +67,7 @@ def _processors() -> int:
 
 def _send(sender: Connection, plot: Plot, folder: Path | None) -> None:
     os.nice(_NICENESS)
+    gc.disable()  # nothing outlives the one figure, and a collection would copy every object of the parent's
     try:
         sender.send(_drawn(plot, folder))
     except Exception as error:  # raised again where the figure is waited for

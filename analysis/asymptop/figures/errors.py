@@ -110,11 +110,11 @@ def tail_mass_against_n(panels: Sequence[Panel]) -> Plot | None:
     return _against_n(panels, TAIL_MASS, captions.TAIL_MASS_AGAINST_N)
 
 
-def row_l2_error_against_n(panels: Sequence[Panel]) -> Plot | None:
+def row_error_against_n(panels: Sequence[Panel]) -> Plot | None:
     return _against_n(panels, ROW_L2_ERROR, captions.ROW_L2_AGAINST_N)
 
 
-def row_linf_error_against_n(panels: Sequence[Panel]) -> Plot | None:
+def largest_error_against_n(panels: Sequence[Panel]) -> Plot | None:
     return _against_n(panels, ROW_LINF_ERROR, captions.ROW_LINF_AGAINST_N)
 
 
@@ -221,5 +221,5 @@ def tail_mass_against_k(panels: Sequence[Panel]) -> Plot | None:
     return _against_k(panels, TAIL_MASS, captions.TAIL_MASS_AGAINST_K)
 
 
-def row_l2_error_against_k(panels: Sequence[Panel]) -> Plot | None:
+def row_error_against_k(panels: Sequence[Panel]) -> Plot | None:
     return _against_k(panels, ROW_L2_ERROR, captions.ROW_L2_AGAINST_K)

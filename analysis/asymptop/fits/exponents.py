@@ -14,6 +14,7 @@ from ..theory.statistics import (
     Interval,
     bootstrap_means,
     bootstrap_picks,
+    percentiles,
     small_sample_stretch,
     standard_error,
 )
@@ -173,15 +174,17 @@ def _percentile_intervals(samples: Array, coefficients: Array, values: Array) ->
     A resample without a logarithm at a point counts for no combination that the point is part of.
     """
     if np.all(np.isfinite(samples)):
-        combined, percentile = coefficients @ samples, np.percentile
+        combined, finite = coefficients @ samples, True
     else:
         combined = np.stack([one[one != 0.0] @ samples[one != 0.0] for one in coefficients])
-        percentile = np.nanpercentile
+        finite = False
     known = np.isfinite(combined).any(axis=1)
     tail = 50.0 * (1.0 - CONFIDENCE)
     low, high = np.full(len(values), -np.inf), np.full(len(values), np.inf)
     if known.any():
-        low[known], high[known] = percentile(combined[known], [tail, 100.0 - tail], axis=1)
+        ends = (tail, 100.0 - tail)
+        reach = percentiles(combined[known], ends) if finite else np.nanpercentile(combined[known], ends, axis=1)
+        low[known], high[known] = reach
     return [
         Interval(min(float(lower), float(value)), max(float(upper), float(value)))
         for lower, upper, value in zip(low, high, values, strict=True)

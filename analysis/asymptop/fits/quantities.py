@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from ..io.reader import Case
+from ..io.reader import LARGEST_ERROR, ROW_ERROR, Case
 from ..io.series import Series
 from ..theory import finite_size, laws
 from ..theory.finite_size import Profile
@@ -49,8 +49,13 @@ def _plain(name: str) -> Callable[[Case, Parameter], Array]:
 
 def _mean_square_over_n(case: Case, k: Parameter) -> Array:
     """(1/n)^2 ‖A - A_hat‖_F^2 of an n x n matrix whose rows are like the measured ones."""
-    squares = case.kept("row_l2_squared", lambda: mean_over_rows(np.square(case.values("row_l2_error"))))
-    return squares[:, case.k_index(int(k))] / case.n
+
+    def squares() -> Array:
+        values = case.values(ROW_ERROR)
+        case.kept(ROW_ERROR, lambda: mean_over_rows(values))  # a claim about it comes next
+        return mean_over_rows(np.square(values))
+
+    return case.kept("row_l2_squared", squares)[:, case.k_index(int(k))] / case.n
 
 
 def _effective_entries(case: Case, _: Parameter) -> Array:
@@ -67,10 +72,9 @@ def _count_above(case: Case, threshold: Parameter) -> Array:
 
 def _share_above(case: Case, threshold: Parameter) -> Array:
     def shares() -> Array:
-        counts = case.values("count_p_above")[:, :, case.threshold.index(str(threshold))]
-        return mean_over_rows(counts / np.maximum(case.values("row_n"), 1))
+        return mean_over_rows(case.values("count_p_above") / np.maximum(case.values("row_n"), 1)[:, :, None])
 
-    return case.kept(("share_p_above", threshold), shares)
+    return case.kept("share_p_above", shares)[:, case.threshold.index(str(threshold))]
 
 
 def _largest_score(case: Case, _: Parameter) -> Array:
@@ -83,16 +87,19 @@ def _largest_score(case: Case, _: Parameter) -> Array:
 
 def _exceedance(case: Case, threshold: Parameter) -> Array:
     """Entries with p > t over what normal logits of each row's own mean, sigma and log-sum-exp give."""
-    column = case.threshold.index(str(threshold))
 
     def ratios() -> Array:
-        cut = np.log(case.threshold_value[column]) + case.values("log_sum_exp") - case.values("logit_mean")
-        expected = mean_over_rows(case.values("row_n") * scipy.special.ndtr(-cut / case.values("sigma_i")))
-        if np.mean(expected) < _FEWEST_COUNTED:
-            return np.full(case.draws, np.nan)
-        return mean_over_rows(case.values("count_p_above")[:, :, column]) / np.mean(expected)
+        log_sum_exp, mean, sigma = (case.values(name) for name in ("log_sum_exp", "logit_mean", "sigma_i"))
+        row_n, counts = case.values("row_n"), case.values("count_p_above")
+        found = []
+        for column, log_t in enumerate(np.log(case.threshold_value)):
+            expected = mean_over_rows(row_n * scipy.special.ndtr(-(log_t + log_sum_exp - mean) / sigma))
+            mean_expected = np.mean(expected)
+            usable = mean_expected >= _FEWEST_COUNTED
+            found.append(mean_over_rows(counts[:, :, column]) / (mean_expected if usable else np.nan))
+        return np.stack(found, axis=1)
 
-    return case.kept(("exceedance_over_normal", threshold), ratios)
+    return case.kept("exceedance_over_normal", ratios)[:, case.threshold.index(str(threshold))]
 
 
 TAIL_MASS = Quantity(
@@ -104,19 +111,19 @@ TAIL_MASS = Quantity(
     lambda row, k, n: finite_size.tail_mass(row, int(k), log=True),
 )
 ROW_L2_ERROR = Quantity(
-    "row_l2_error",
+    ROW_ERROR,
     "row ℓ2 error",
     r"\Vert p-\hat p\Vert_2",
     "row ℓ2",
-    _at_k("row_l2_error"),
-    lambda row, k, n: finite_size.row_l2_error(row, int(k), log=True),
+    _at_k(ROW_ERROR),
+    lambda row, k, n: finite_size.row_error(row, int(k), log=True),
 )
 ROW_LINF_ERROR = Quantity(
-    "row_linf_error",
+    LARGEST_ERROR,
     "row ℓ∞ error",
     r"\Vert p-\hat p\Vert_\infty",
     "row ℓ∞",
-    _at_k("row_linf_error"),
+    _at_k(LARGEST_ERROR),
     lambda row, k, n: finite_size.row_linf_error(row, int(k), log=True),
 )
 FROBENIUS_OVER_N = Quantity(
@@ -127,7 +134,7 @@ FROBENIUS_OVER_N = Quantity(
     _mean_square_over_n,
     lambda row, k, n: finite_size.row_l2_squared(row, int(k), log=True) - float(np.log(n)),
     power=0.5,
-    dataset="row_l2_error",
+    dataset=ROW_ERROR,
 )
 SPECTRAL_OVER_N = Quantity(
     "spectral_error",

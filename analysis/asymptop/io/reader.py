@@ -56,6 +56,8 @@ _SAME = ("n", "d", "sigma_law", "sigma", "draws", "rows", "input", "head", "row_
 CASE_NUMBERS = ("sigma", "R", "scale", "seconds_total", "seconds_pass", "gflop")
 
 NUMBER_SCALES = ("draw", "row", "k", "epsilon")
+# What keeping the k best keys leaves out, as total variation, 2-norm and largest entry of p - p_hat.
+AT_K = TAIL_MASS, ROW_ERROR, LARGEST_ERROR = ("tail_mass", "row_l2_error", "row_linf_error")
 TEXT_SCALES = ("threshold", "k_law", "check", "phase")
 
 DATA = {
@@ -71,7 +73,7 @@ DATA = {
             *("entropy_nats", "sum_p_squared", "p_max", "participation_ratio"),
         ]
     },
-    **{name: ("draw", "row", "k") for name in ("tail_mass", "row_l2_error", "row_linf_error")},
+    **{name: ("draw", "row", "k") for name in AT_K},
     "k_epsilon": ("draw", "row", "epsilon"),
     "count_p_above": ("draw", "row", "threshold"),
 }
@@ -215,9 +217,9 @@ def _text(value: object) -> str:
 
 
 def read_attribute(node: h5py.Group, name: str, kind: type, where: str) -> Any:
-    if name not in node.attrs:
+    value = node.attrs.get(name)
+    if value is None:
         raise ResultsError(f"{where}: attribute '{name}' is missing")
-    value = node.attrs[name]
     if isinstance(value, np.ndarray):
         if value.size != 1:
             raise ResultsError(f"{where}: attribute '{name}' holds {value.size} values, expected one")
@@ -245,8 +247,7 @@ def _dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
     return data
 
 
-def _scale(group: h5py.Group, name: str, where: str) -> NDArray | tuple[str, ...]:
-    data = _dataset(group, name, where)
+def _scale(data: h5py.Dataset, name: str, where: str) -> NDArray | tuple[str, ...]:
     if data.ndim != 1:
         raise ResultsError(f"{where}: dimension scale '{name}' has {data.ndim} dimensions, expected 1")
     if not data.is_scale:
@@ -259,6 +260,14 @@ def _scale(group: h5py.Group, name: str, where: str) -> NDArray | tuple[str, ...
         )
     values = data[()]
     return tuple(_text(v) for v in values) if is_text else values
+
+
+def _has_scale(data: h5py.Dataset, axis: int, scale: h5py.Dataset) -> bool:
+    """By identity, not by name: HDF5 finds the name of a scale by searching the whole file."""
+    found: list[h5py.h5d.DatasetID] = []
+    if h5py.h5ds.get_num_scales(data.id, axis):
+        h5py.h5ds.iterate(data.id, axis, found.append)
+    return scale.id in found
 
 
 def _check_dimensions(
@@ -277,8 +286,7 @@ def _check_dimensions(
         raise ResultsError(f"{where}: dataset {what} has type {data.dtype}, expected numbers")
     for axis, name in enumerate(names):
         try:
-            # Identity, not names: HDF5 finds the name of a scale by searching the whole file.
-            if any(scale.id == scales[name].id for scale in data.dims[axis].values()):
+            if _has_scale(data, axis, scales[name]):
                 continue
             attached = [Path(scale.name).name for scale in data.dims[axis].values()]
         except (RuntimeError, KeyError) as error:
@@ -304,9 +312,9 @@ def _read_case(group: h5py.Group, where: str) -> Case:
         raise ResultsError(f"{where}: verdict is '{attributes['verdict']}', expected VALID or INVALID")
     if attributes["n"] < 1 or attributes["draws"] < 1 or attributes["rows"] < 1:
         raise ResultsError(f"{where}: n, draws and rows must be at least 1")
-    scales: dict[str, Any] = {name: _scale(group, name, where) for name in NUMBER_SCALES + TEXT_SCALES}
+    held = {name: _dataset(group, name, where) for name in NUMBER_SCALES + TEXT_SCALES}
+    scales: dict[str, Any] = {name: _scale(data, name, where) for name, data in held.items()}
     lengths = {name: len(values) for name, values in scales.items()}
-    held = {name: group[name] for name in scales}
     for name, attribute in (("draw", "draws"), ("row", "rows")):
         if lengths[name] != attributes[attribute]:
             raise ResultsError(

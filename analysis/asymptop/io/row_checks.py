@@ -12,7 +12,7 @@ import numpy as np
 
 from ..theory import laws
 from ..theory.statistics import Array
-from .reader import EXACT, Case
+from .reader import EXACT, LARGEST_ERROR, ROW_ERROR, Case
 
 TOLERANCE = 5e-5
 # A tail below this is the difference that rounding leaves.
@@ -97,15 +97,16 @@ def errors(case: Case) -> Faults:
     if not case.ordered:
         yield from _holds("0 <= tail_mass <= 1", np.maximum(-tau, tau - 1.0))
         return
-    l2, linf = case.values("row_l2_error").astype(float), case.values("row_linf_error").astype(float)
+    l2, linf = (case.values(name).astype(float) for name in (ROW_ERROR, LARGEST_ERROR))
     if not tau.size:
         return
     yield from _holds("0 <= tail_mass <= 1", np.maximum(-tau, tau - 1.0))
     yield from _holds("tail_mass falls with k", np.diff(tau, axis=2))
-    yield from _at_most("row_linf_error <= row_l2_error", linf, l2)
+    yield from _at_most(f"{LARGEST_ERROR} <= {ROW_ERROR}", linf, l2)
     some = tau > _SMALLEST_TAIL
-    yield from _at_most("row_linf_error <= tail_mass", linf[some], tau[some])
-    yield from _at_most("row_l2_error^2 <= 2 tail_mass row_linf_error", np.square(l2)[some], 2.0 * (tau * linf)[some])
+    yield from _at_most(f"{LARGEST_ERROR} <= tail_mass", linf[some], tau[some])
+    bound = 2.0 * (tau * linf)[some]
+    yield from _at_most(f"{ROW_ERROR}^2 <= 2 tail_mass {LARGEST_ERROR}", np.square(l2)[some], bound)
     seen = case.values("row_n")[:, :, None]
     ended = case.k[None, None, :] >= seen
     if np.any(np.where(ended, np.maximum(tau, l2), 0.0) != 0.0):

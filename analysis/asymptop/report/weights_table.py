@@ -18,7 +18,7 @@ def print_heads(report: WeightsReport, stream: TextIO) -> None:
         cells = [r.layer or "–", str(r.head), f"{r.norm:.4g}", f"{r.r:.4g}", f"{r.sigma_isotropic:.3f}"]
         cells += [f"{r.sigma_measured:.3f}"] if measured else []
         cells += [f"{p.phase} {p.c:.2f}, {p.entries:.3g}" for p in r.predictions]
-        errors = (max(p.tail_mass for p in r.predictions), max(p.row_l2_error for p in r.predictions))
+        errors = (max(p.tail_mass for p in r.predictions), max(p.row_error for p in r.predictions))
         rows.append([*cells, r.law, *(f"{e:.3g}" for e in errors)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     print(f"B = {inputs.bound:.4g}, std = {inputs.std:.4g} ({inputs.words})", file=stream)

@@ -197,7 +197,7 @@ def _error(mean: float, log: bool) -> float:
     return mean if log else float(np.exp(mean))
 
 
-def row_l2_error(row: Profile, k: int, log: bool = False) -> float:
+def row_error(row: Profile, k: int, log: bool = False) -> float:
     return _error(_errors(row.n, row.sigma, k).l2, log)
 
 

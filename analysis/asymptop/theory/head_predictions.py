@@ -23,7 +23,7 @@ class Prediction:
     k_epsilon: float
     law_k: int
     tail_mass: float
-    row_l2_error: float
+    row_error: float
 
 
 def phase_words(c: float) -> str:
@@ -68,7 +68,7 @@ def recommend(sigma: float, sizes: Sequence[int], epsilon: float) -> tuple[str, 
                 float(k),
                 chosen,
                 finite_size.tail_mass(row, chosen),
-                finite_size.row_l2_error(row, chosen),
+                finite_size.row_error(row, chosen),
             )
         )
     return law, tuple(found)

@@ -80,6 +80,13 @@ def output_error_relative(n: ArrayLike, k: ArrayLike, sigma: ArrayLike) -> Array
     return row_l2_error(n, k, sigma) / np.sqrt(sum_p_squared(n, sigma))
 
 
+# What claims may call by name in n, sigma and k, epsilon or t.
+CLOSED_FORMS = (
+    *(tail_mass, row_l2_error, row_linf_error, frobenius_over_n, output_error_relative),
+    *(k_epsilon, count_p_above),
+)
+
+
 # Limits of d log(error) / d log(n) for k = alpha n^C, 0 < C < 1, and constant sigma.
 
 

@@ -101,3 +101,18 @@ def small_sample_stretch(draws: int, confidence: float = CONFIDENCE) -> float:
         return float("inf")
     level = 0.5 + confidence / 2
     return float(np.sqrt(draws / (draws - 1)) * scipy.special.stdtrit(draws - 1, level) / scipy.special.ndtri(level))
+
+
+def percentiles(values: Array, percents: tuple[float, float]) -> Array:
+    """(percent, ...) over the last axis of finite values: numpy.percentile's numbers, at a fraction of its overhead."""
+    count = values.shape[-1]
+    places = [(count - 1) * (percent / 100.0) for percent in percents]
+    below = [min(int(place), count - 1) for place in places]
+    above = [min(one + 1, count - 1) for one in below]
+    ordered = np.partition(values, sorted({*below, *above}), axis=-1)
+    found = []
+    for place, low, high in zip(places, below, above, strict=True):
+        first, second, share = ordered[..., low], ordered[..., high], place - low
+        gap = second - first
+        found.append(second - gap * (1.0 - share) if share >= 0.5 else first + gap * share)
+    return np.stack(found)

@@ -9,7 +9,7 @@
 
 namespace asymptop {
 
-/// Every number of one row under one sigma. Tails are summed themselves, from the smallest up; a row_l2_error below 1e-154, where squares
+/// Every number of one row under one sigma. Tails are summed themselves, from the smallest up; a row error below 1e-154, where squares
 /// vanish, may be low by a factor of sqrt(2).
 /// k_epsilon and count_p_above may fall inside a block of m keys. The tail mass is then taken to follow its expected course between the
 /// block's ends, scaled to the block's drawn sum: k_epsilon misses a fluctuation of at most sqrt(m) / 2, which is below 0.25% of k. The
