@@ -186,7 +186,8 @@ def test_queries_of_a_group_choose_together(tmp_path: Path) -> None:
     chosen = ("quest", "block-mean:block=8", "quantised", "quantised:fp8", "sparq:r=3")
     results = study(
         tmp_path / "results.h5",
-        ["--input", tensors.write(tmp_path / "tensors.h5"), "--mask", "causal", "--rows", "4", "--draws", "2"]
+        ["--input", tensors.write(tmp_path / "tensors.h5"), "--n", str(n), "--mask", "causal"]
+        + ["--rows", "4", "--draws", "2"]
         + ["--k", "1,n^0.5,150", "--selectors", ",".join(("score", "window", *chosen)), *COMMON]
         + ["--share-selection", "group"],
     )
@@ -215,9 +216,9 @@ def test_queries_of_a_group_choose_together(tmp_path: Path) -> None:
 def test_selectors_that_choose_alone_do_not_share(tmp_path: Path) -> None:
     for name in ("random", "block-max", "key-norm"):
         options = ["--n", "64", "--selectors", f"score,{name}", "--share-selection", "group"]
-        run = asymptop("study", *options, "-o", str(tmp_path / "a.h5"), check=False)
-        assert run.returncode == 2
-        assert f"is not for {name}" in run.stderr
+        outcome = asymptop("study", *options, "-o", tmp_path / "a.h5")
+        assert outcome.code == 2, str(outcome)
+        assert f"is not for {name}" in outcome.stderr
 
 
 def test_output_of_keys_far_below_the_best(tmp_path: Path) -> None:
