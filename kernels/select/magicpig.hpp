@@ -25,11 +25,11 @@ class SignTables {
   /// Normals of a stream: rows as many as tables times bits. Bit b of table t is the sign of row t * bits + b.
   void draw(Stream stream, int d) {
     padded_ = (bits_ * tables_ + lanes - 1) / lanes * lanes;
-    planes_.assign(static_cast<std::size_t>(padded_) * d, 0.0f);
+    planes_.assign(std::int64_t{padded_} * d, 0.0f);
     std::vector<float> plane(d);
     for (int p = 0; p < bits_ * tables_; ++p) {
       normal_row(stream, p, d, plane.data());
-      for (int c = 0; c < d; ++c) planes_[(static_cast<std::size_t>(p / lanes) * d + c) * lanes + p % lanes] = plane[c];
+      for (int c = 0; c < d; ++c) planes_[(std::int64_t{p / lanes} * d + c) * lanes + p % lanes] = plane[c];
     }
   }
 
@@ -37,7 +37,7 @@ class SignTables {
   void signature(float const* x, int d, std::uint16_t* out) const {
     std::fill_n(out, width(), std::uint16_t{0});
     for (int first = 0; first < padded_; first += lanes) {
-      float const* const planes = &planes_[static_cast<std::size_t>(first) * d];
+      float const* const planes = &planes_[std::int64_t{first} * d];
       float sums[lanes] = {};
       for (int c = 0; c < d; ++c) {
 #pragma omp simd

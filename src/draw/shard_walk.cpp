@@ -75,7 +75,7 @@ class ShardWalk {
 
   ShardAnswers run() {
     using Host = Kokkos::DefaultHostExecutionSpace;
-    int const step = static_cast<int>(largest_step(rows_.path, rows_.block) / key_group * key_group);
+    int const step = largest_step(rows_.path, rows_.block) / key_group * key_group;
     ShardScores const scores("Asymptop::select::scores", asked_.size(), step);
     bool const packed = rows_.path.keys == KeyLayout::packed;
     std::vector<float> packed_keys(packed ? 0 : packed_size(step, rows_.d));

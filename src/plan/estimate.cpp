@@ -55,8 +55,8 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
   double const tensors = keys * d * (cost_of_input(group.input) + (config.output_error ? 1.0 : 0.0));
   double const input = config.input.empty() ? draws * tensors * (group.resident ? 1.0 : passes * batches) / normals_per_second
                                             : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
-  // Selectors: two or three walks along each whole order, in each the entries, and for every row and law the place and mass of a key.
-  constexpr double walks = 2.5, seconds_per_place = 6e-9, seconds_per_column = 2e-9;
+  // Selectors: a sample and a walk along each whole order; the entries, and for every row and law the place and mass of a key.
+  constexpr double walks = 1.1, seconds_per_place = 4e-9, seconds_per_column = 2e-9;
   double const selectors = static_cast<double>(case_axes(group).selectors.size()),
                orders = draws * keys * selectors * walks * (m * laws * seconds_per_place + batches * d * seconds_per_column);
   constexpr double seconds_per_batch = 0.002;  // allocations: what small n cost

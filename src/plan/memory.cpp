@@ -38,18 +38,23 @@ double merge_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
 }
 
 /// What selectors take beside the oracle, whatever n is but for the keys that are held: of each row its head, its bins and one selector's
-/// keys; the scores of a step; and bins of the whole orders, here and on their way (src/draw/order_walk.hpp).
-double selector_bytes(GroupPlan const& group, Machine const& machine, double rows, double step, double bins) {
+/// keys; scores and heads of a step; bins of the orders, here and on their way; and the windows in which each k_epsilon lies
+/// (src/draw/order_walk.hpp).
+double selector_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, double rows, double step, double bins) {
   auto const cases = case_axes(group);
   double const selectors = static_cast<double>(cases.selectors.size()), laws = static_cast<double>(cases.sigma.size());
   if (selectors == 0.0) return 0.0;
-  constexpr double of_order = 2.0 * 4096.0 * 16.0, of_key = 96.0;
+  // Windows hold some 6000 entries of 16 bytes (measured, n = 2^20, epsilon 0.1 and 0.01), and have room for more.
+  constexpr double of_bins = 2.0 * 4096.0 * 16.0, of_window = 1.4e5, of_key = 96.0, of_candidate = 8.0, slack = 2048.0;
+  double const of_order = std::max(of_bins, of_window * static_cast<double>(config.epsilon.size()) / machine.ranks);
   double const owned = std::ceil(rows / machine.ranks), keep = static_cast<double>(group.kept_best()) + 1.0;
   // Samples, which may be all keys of a row (measured: 170 bytes a key, n = 2^20), and their messages.
   bool const samples =
       std::any_of(cases.selectors.begin(), cases.selectors.end(), [](auto const& one) { return one.sets() == KeptSets::weighted; });
   double const n = static_cast<double>(group.n), sampled = samples ? std::min(owned * n, std::max(n, 0x1p21)) : 0.0;
-  return 170.0 * sampled + owned * (of_key * keep + 24.0 * bins) + rows * (4.0 * step * (1.0 + selectors) + of_order * selectors * laws);
+  double const heads = selectors * of_candidate * (1.5 * keep + slack + step);
+  return 170.0 * sampled + owned * (of_key * keep + 24.0 * bins) +
+         rows * (4.0 * step * (1.0 + selectors) + heads + of_order * selectors * laws);
 }
 
 }  // namespace
@@ -80,7 +85,7 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   double const sums = config.output_error ? all_rows * (laws + 4.0) * segments * (d + 1.0) * 8.0 : 0.0;
   double const merge = merge_bytes(group, config, machine, rows, std::min(keep, shard), pass.listed, bins);
   // Candidates go before sums of attention come. Results grow draw by draw, and leave gaps behind.
-  double const selection = selector_bytes(group, machine, rows, std::max<double>(group.path->step_keys, tile), bins);
+  double const selection = selector_bytes(group, config, machine, rows, std::max<double>(group.path->step_keys, tile), bins);
   double const passes = std::max({candidates + merge, sums, selection});
   double const messages = ranks > 1 ? 3e6 : 0.0;  // what MPI holds to reach the others
   return program_bytes + messages + 1.4 * results_bytes(group, config) + tensors + profiles + scores + passes;

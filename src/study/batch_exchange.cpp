@@ -92,7 +92,7 @@ void BatchRun::prepare_audit(std::size_t rows, std::size_t segments, std::size_t
   }
   std::vector<double> q;
   for (int const row : audited_) {
-    for (std::size_t c = 0; c < d; ++c) q.push_back(queries_.q[static_cast<std::size_t>(row) * d + c]);
+    for (std::size_t c = 0; c < d; ++c) q.push_back(queries_.q[row * d + c]);
   }
   work_.audit_rows = to_device(space_, "Asymptop::measure::audit_rows", audited_);
   work_.audit_queries = Matrix<Space, double>("Asymptop::measure::audit_queries", audited_.size(), d);

@@ -31,7 +31,7 @@ Task<std::size_t> messages_for(SelectionBatch const& batch, std::size_t keys, st
   if (together == all_keys) co_return 1;
   auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>{static_cast<std::int64_t>((keys + together - 1) / together)}, MPI_MAX);
   auto const most = co_await reducing;
-  co_return static_cast<std::size_t>(most[0]);
+  co_return most[0];
 }
 
 /// The scores of some of them.

@@ -19,7 +19,7 @@ constexpr int most_shard_walks = 40;
 constexpr int rounds_by_score = 2;
 
 /// Keys that are looked at one by one, at most.
-std::int64_t few_keys(std::size_t shards) { return std::max<std::int64_t>(4096, 16 * static_cast<std::int64_t>(shards)); }
+std::int64_t few_keys(std::size_t shards) { return std::max<std::int64_t>(4096, 16 * shards); }
 
 /// An open k_epsilon, on the owner of its row. `least` entries are too few, `most` are enough.
 struct ShardSearch {
@@ -37,7 +37,7 @@ class BracketSums {
  public:
   BracketSums(ShardSearch const& search, std::int64_t const* sums, int bins) : search_(search), bins_(bins) {
     for (std::size_t p = 0; p < search.before.size(); ++p) {
-      auto const* const of = sums + 2 * bins * static_cast<std::int64_t>(p);
+      auto const* const of = sums + 2 * bins * p;
       auto& ranks = ranks_.emplace_back(1, search.before[p]);
       auto& masses = masses_.emplace_back(bins + 1, 0);
       for (int b = 0; b < bins; ++b) ranks.push_back(ranks.back() + of[2 * b]);
@@ -239,7 +239,7 @@ Task<ShardsHeard> send_to_owners(Communicator const& comm, ShardAnswers answers,
   ShardsHeard heard{{}, std::vector<std::vector<ShardEntry>>(lengths.size())};
   auto sum = summed.begin();
   for (auto const length : lengths) {
-    auto const end = sum + static_cast<std::ptrdiff_t>(length);
+    auto const end = sum + length;
     heard.sums.emplace_back(sum, end);
     sum = end;
   }

@@ -12,8 +12,8 @@ Task<std::vector<double>> merge_softmax(Communicator const& comm, std::vector<fl
   std::size_t const width = d + 2;
   std::vector<std::vector<float>> messages(comm.size());
   for (std::size_t row = 0; row < owners.size(); ++row) {
-    auto const from = parts.begin() + static_cast<std::ptrdiff_t>(row * width);
-    messages[owners[row]].insert(messages[owners[row]].end(), from, from + static_cast<std::ptrdiff_t>(width));
+    auto const from = parts.begin() + row * width;
+    messages[owners[row]].insert(messages[owners[row]].end(), from, from + width);
   }
   auto sending = all_to_all(comm, std::move(messages));
   auto const received = co_await sending;
