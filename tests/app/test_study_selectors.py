@@ -186,10 +186,11 @@ def test_queries_of_a_group_choose_together(tmp_path: Path) -> None:
     chosen = ("quest", "block-mean:block=8", "quantised", "quantised:fp8", "sparq:r=3")
     results = study(
         tmp_path / "results.h5",
-        ["--input", tensors.write(tmp_path / "tensors.h5"), "--n", str(n), "--mask", "causal"]
-        + ["--rows", "4", "--draws", "2"]
-        + ["--k", "1,n^0.5,150", "--selectors", ",".join(("score", "window", *chosen)), *COMMON]
-        + ["--share-selection", "group"],
+        [
+            *("--input", tensors.write(tmp_path / "tensors.h5"), "--n", str(n), "--mask", "causal"),
+            *("--rows", "4", "--draws", "2", "--k", "1,n^0.5,150", *COMMON),
+            *("--selectors", ",".join(("score", "window", *chosen)), "--share-selection", "group"),
+        ],
     )
     with h5py.File(results) as read:
         cases = [case for case in read["cases"].values() if "share=group" in str(case.attrs.get("selector"))]
