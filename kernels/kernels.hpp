@@ -64,6 +64,7 @@
 #include "select/selectors.hpp"
 #include "select/shards.hpp"
 #include "select/sums_along.hpp"
+#include "select/twilight.hpp"
 #include "select/vattention.hpp"
 #include "select/window.hpp"
 #include "topk/add_candidates.hpp"

@@ -22,7 +22,8 @@ enum class Tensor : std::uint32_t {
   start = 7,
   centres = 8,
   needles = 9,
-  selection = 10  ///< what selectors draw at random
+  selection = 10,   ///< what selectors draw at random
+  calibration = 11  ///< queries that selectors are calibrated on
 };
 
 /// A Philox4x32-10 key: one stream of random numbers per tensor.

@@ -2,10 +2,13 @@
 //
 //   key-norm  small norms first (Devoto et al., arXiv 2406.11430)
 //   key-diff  keys that point away from the mean of all keys' directions first: by smallest cosine (KeyDiff, arXiv 2504.15364)
+//   expected  by the mean of e^{q . k} over Gaussian queries q (Expected Attention of kvpress)
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "selector.hpp"
 
@@ -51,6 +54,50 @@ class KeyDiffProjection final : public BlindProjection {
 
  private:
   std::vector<float> mean_;  ///< sum of the keys' directions
+};
+
+/// log E e^{q . k} = mu . k + 1/2 k^T Sigma k for q of a normal law with the calibration queries' mean and covariance.
+class ExpectedProjection final : public BlindProjection {
+ public:
+  bool wants_calibration() const override { return true; }
+  bool wants_queries() const override { return true; }
+  /// Moments about the mean, over the number of queries. Without queries all keys are equal.
+  void calibrate(Calibration const& calibration) override {
+    std::size_t const d = calibration.d, count = calibration.queries.size() / d;
+    double const share = 1.0 / static_cast<double>(std::max<std::size_t>(count, 1));
+    std::vector<double> mean(d, 0.0), covariance(d * d, 0.0), centred(d);
+    for (std::size_t i = 0; i < calibration.queries.size(); ++i) mean[i % d] += share * calibration.queries[i];
+    for (std::size_t i = 0; i < count; ++i) {
+      for (std::size_t a = 0; a < d; ++a) centred[a] = calibration.queries[i * d + a] - mean[a];
+      for (std::size_t a = 0; a < d; ++a) {
+        for (std::size_t b = 0; b < d; ++b) covariance[a * d + b] += centred[a] * centred[b];
+      }
+    }
+    mean_.assign(mean.begin(), mean.end());
+    half_.clear();
+    for (auto const sum : covariance) half_.push_back(static_cast<float>(0.5 * share * sum));
+  }
+  void entry(float const* keys, int /*count*/, int d, float* out) const override {
+    constexpr int lanes = 64;
+    float sum = 0.0f;
+    // (mu + Sigma k / 2) . k, some columns at a time.
+    for (int first = 0; first < d; first += lanes) {
+      int const columns = std::min(lanes, d - first);
+      float along[lanes];
+      std::copy_n(&mean_[first], columns, along);
+      for (int a = 0; a < d; ++a) {
+        float const* const row = &half_[static_cast<std::size_t>(a) * d + first];
+#pragma omp simd
+        for (int c = 0; c < columns; ++c) along[c] = std::fma(keys[a], row[c], along[c]);
+      }
+      for (int c = 0; c < columns; ++c) sum = std::fma(along[c], keys[first + c], sum);
+    }
+    constexpr float most = std::numeric_limits<float>::max();
+    *out = std::clamp(sum, -most, most);  // as key-norm's
+  }
+
+ private:
+  std::vector<float> mean_, half_;  ///< mu, and Sigma / 2 as (d, d)
 };
 
 }  // namespace asymptop

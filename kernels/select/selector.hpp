@@ -27,10 +27,11 @@ struct RowOfKeys {
   std::span<Candidate const> best;  ///< its best keys by score, in order: all that it sees, or as many as budgets ask for
 };
 
-/// Keys that a method looks at before it meets a query.
+/// Keys and queries that a method looks at before it meets the queries that are measured.
 struct Calibration {
   int d = 0;
-  std::vector<float> keys;  ///< (count, d): evenly spaced over the sequence
+  std::vector<float> keys;     ///< (count, d): evenly spaced over the sequence
+  std::vector<float> queries;  ///< (count, d), scaled as logits want them: none that is measured; where some method wants them
 };
 
 /// Priorities that are dot products. Entries of the order are keys, or pages of `page` keys that are read together.
@@ -46,6 +47,8 @@ class Projection {
   /// (byte_products.hpp).
   virtual int levels() const { return 0; }
   virtual bool wants_calibration() const { return false; }
+  /// Of queries too.
+  virtual bool wants_queries() const { return false; }
   /// Once for each draw of keys, if wanted.
   virtual void calibrate(Calibration const& /*calibration*/) {}
   /// q: (d), scaled as logits want it; out: (width).
@@ -64,9 +67,12 @@ struct ForcedKeys {
   bool holds(std::int64_t key, std::int64_t visible) const { return key < first || key >= recent_begin(visible); }
 };
 
-/// What is kept at a budget: the first keys of an order; those with weights, one over the chance of a key to be kept; or weighted keys that
-/// are another set at every budget and under every law of sigma.
-enum class KeptSets { ordered, weighted_order, weighted };
+/// What is kept at a budget: the first keys of an order; those with weights, one over the chance of a key to be kept; or another set at
+/// every budget and under every law of sigma, of weighted keys or of keys without weights.
+enum class KeptSets { ordered, weighted_order, weighted, unordered };
+
+inline bool have_order(KeptSets sets) { return sets == KeptSets::ordered || sets == KeptSets::weighted_order; }
+inline bool have_weights(KeptSets sets) { return sets == KeptSets::weighted_order || sets == KeptSets::weighted; }
 
 class Selector {
  public:
@@ -80,6 +86,8 @@ class Selector {
   /// Shards of the context (shard_of_context()) whose t-th best keys together are the t-th entry; 0 for any other order.
   virtual int shards() const { return 0; }
   virtual ForcedKeys forced() const { return {}; }
+  /// Whether kept sets are the first entries of the order, so that k_epsilon is a place in it.
+  virtual bool keeps_first() const { return true; }
   /// Whether the queries that share a key head choose together, by the sum of their priorities.
   virtual bool shared() const { return false; }
   /// Null where order() says all.

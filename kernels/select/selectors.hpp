@@ -22,6 +22,7 @@
 #include "random_order.hpp"
 #include "selector.hpp"
 #include "shards.hpp"
+#include "twilight.hpp"
 #include "vattention.hpp"
 #include "window.hpp"
 
@@ -262,6 +263,16 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "KeyDiff (arXiv 2504.15364): by smallest cosine with the mean of the directions of 4096 evenly spaced keys.",
        {sinks, recent},
        [](Values values, int) -> Made { return detail::projected<KeyDiffProjection>(values); }},
+      {"expected",
+       "keys of largest expected e^logit, whatever the query",
+       "Expected Attention of kvpress: by mu . k + 1/2 k^T Sigma k, the log of the mean of e^(q . k) over Gaussian queries q. mu and Sigma "
+       "are mean and covariance of up to 4096 queries, scaled as logits want them and none of them measured: of a tensor file those at "
+       "positions floor(n i / min(n, 4096)) of the same head, but for the draw's rows; of synthetic input queries of the same law from a "
+       "stream of their own. Synthetic queries are taken at sigma = 1, so the order is the same under every law of sigma. The norm of v, "
+       "by "
+       "which kvpress multiplies, is left out.",
+       {sinks, recent},
+       [](Values values, int) -> Made { return detail::projected<ExpectedProjection>(values); }},
       {"vattention",
        "the best keys, and a sample of the others that an error bound asks for",
        "vAttention (arXiv 2510.05688), an estimator: the sinks, the recent keys and the k keys of largest true score are kept with weight "
@@ -297,6 +308,28 @@ inline std::vector<SelectorKind> const& selector_kinds() {
          return std::make_unique<MagicpigSelector>(SignTables(count("K", 1, 16), count("L", 2, 1024)), detail::forced_of(values));
        },
        KeptSets::weighted},
+      {"twilight",
+       "pages by Quest, then the fewest of their keys that hold a share p of the estimated mass",
+       "Twilight (arXiv 2502.02770), top-p after a selection: the first `budget` keys by Quest's pages, rounded down to whole ones, are "
+       "candidates; of these the fewest are kept whose softmax reaches p, over scores of int4 copies of q and k (one scale per vector). "
+       "The "
+       "mass is that of the candidates' estimated total, not of the row's; p=1 keeps all of them, and forced keys among them are kept in "
+       "any case. The set depends on sigma. Kept keys have "
+       "no "
+       "weights, and `kept` says how many they are. budget=0 takes k for the budget; with a budget the laws of k change nothing. It has no "
+       "order, so no k_epsilon, regret, recall or row errors.",
+       {{"budget", "0", "keys that pages choose; 0: k of them"},
+        {"p", "0.85", "share of the estimated mass, over 0, at most 1"},
+        {"page", "16", "keys of a page, a power of two that divides --block"},
+        sinks,
+        recent},
+       [](Values values, int) -> Made {
+         return std::make_unique<TwilightSelector>(
+             detail::value_of(values, "budget", [](auto const& text) { return count_of(text, 0, detail::most_forced); }),
+             detail::value_of(values, "p", [](auto const& text) { return share_of(text, 1.0); }), detail::page_value(values, "page"),
+             detail::forced_of(values));
+       },
+       KeptSets::unordered},
   };
   return kinds;
 }

@@ -10,12 +10,16 @@
 
 namespace asymptop {
 
-std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> const& wanted, ShardTensors<RunSpace>& tensors) {
+std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> const& wanted, ShardTensors<RunSpace>& tensors,
+                             Projection const* estimate) {
   std::vector<std::size_t> order(wanted.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::sort(order.begin(), order.end(), [&](auto a, auto b) { return wanted[a].key < wanted[b].key; });
   std::vector<float> scores(wanted.size());
   std::size_t const d = rows.d;
+  bool const narrow = estimate != nullptr && !estimate->keys_as_they_are();
+  int const width = estimate != nullptr ? estimate->width(rows.d) : rows.d;
+  auto const queries = estimate != nullptr ? project(rows, *estimate, false) : rows.queries.q;
   auto const longest = tensors.resident() ? std::max<GlobalIndex>(1, rows.shard.size()) : largest_step(rows.path, rows.block);
   auto const local = [&](std::size_t at) { return wanted[order[at]].key - rows.shard.begin; };
   for (std::size_t begin = 0, end = 0; begin < order.size(); begin = end) {
@@ -23,17 +27,18 @@ std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> con
     while (end < order.size() && local(end) < first + count) ++end;
     auto const keys = tensors.key_tile(static_cast<LocalIndex>(first), static_cast<int>(count), static_cast<int>(count));
     constexpr std::size_t run = 64;
-    Kokkos::parallel_for("Asymptop::select::scores",
-                         Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>((end - begin + run - 1) / run)),
-                         [&](int const r) {
-                           std::vector<float> key(d);
-                           auto const from = begin + r * run;
-                           for (auto at = from; at < std::min(end, from + run); ++at) {
-                             auto const& of = wanted[order[at]];
-                             copy_key(keys, local(at) - first, key.data());
-                             scores[order[at]] = product(&rows.queries.q[of.row * d], key.data(), rows.d);
-                           }
-                         });
+    Kokkos::parallel_for(
+        "Asymptop::select::scores",
+        Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>((end - begin + run - 1) / run)), [&](int const r) {
+          std::vector<float> key(d), copy(narrow ? width : 0);
+          auto const from = begin + r * run;
+          for (auto at = from; at < std::min(end, from + run); ++at) {
+            auto const& of = wanted[order[at]];
+            copy_key(keys, local(at) - first, key.data());
+            if (narrow) estimate->entry(key.data(), 1, rows.d, copy.data());
+            scores[order[at]] = product(&queries[static_cast<std::size_t>(of.row) * width], narrow ? copy.data() : key.data(), width);
+          }
+        });
     Kokkos::DefaultHostExecutionSpace().fence();
   }
   return scores;

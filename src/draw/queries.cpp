@@ -2,6 +2,7 @@
 
 #include <cblas.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <unordered_map>
@@ -66,39 +67,64 @@ InputKind query_kind(InputKind const& keys, bool own_key) {
   return keys.is(Distribution::needle) || (keys.is(Distribution::ar1) && !own_key) ? InputKind{} : keys;
 }
 
+/// How queries are made of rows of the input: q = W^T x / ‖W‖_F, or / the deviation of its scores.
+class SyntheticLaw {
+ public:
+  explicit SyntheticLaw(DrawIdentity const& identity)
+      : kind_(identity.group->input),
+        tables_(draw_tables(kind_, stream_of(identity, Tensor::centres), identity.d())),
+        weights_(draw_weights(identity)),
+        fixed_(identity.config->row_sigma == RowSigma::fixed),
+        q_(identity.d()) {
+    for (auto const w : weights_) norm_ += w * w;
+    norm_ = weights_.empty() ? std::sqrt(identity.d()) : std::sqrt(norm_);
+  }
+
+  InputKind const& kind() const { return kind_; }
+  InputTables const& tables() const { return tables_; }
+  /// The last query that was made.
+  std::vector<double> const& q() const { return q_; }
+  /// Makes that of a row; returns the standard deviation of its scores.
+  double make(std::vector<float> const& x) {
+    std::size_t const d = x.size();
+    for (std::size_t c = 0; c < d; ++c) q_[c] = weights_.empty() ? x[c] : 0.0;
+    for (std::size_t r = 0; r < d && !weights_.empty(); ++r) {
+      for (std::size_t c = 0; c < d; ++c) q_[c] += x[r] * weights_[r * d + c];
+    }
+    double const deviation = score_deviation(kind_, tables_, q_), divisor = fixed_ ? deviation : norm_;
+    for (auto& value : q_) value /= divisor;
+    return deviation / divisor;
+  }
+
+ private:
+  InputKind kind_;
+  InputTables tables_;
+  std::vector<double> weights_;
+  bool fixed_;
+  std::vector<double> q_;
+  double norm_ = 0.0;
+};
+
 QueryRows synthetic_queries(DrawIdentity const& identity) {
   auto const& config = *identity.config;
   int const d = identity.d();
-  auto const weights = draw_weights(identity);
-  double norm = 0.0;
-  for (auto const w : weights) norm += w * w;
-  norm = weights.empty() ? std::sqrt(d) : std::sqrt(norm);
+  SyntheticLaw law(identity);
   bool const own_key = config.self == SelfKey::include;
   std::vector<std::int64_t> positions(config.rows, -1);
   if (own_key) positions = distinct_positions(stream_of(identity, Tensor::positions), 0, identity.group->n, 0, config.rows);
-  auto const& kind = identity.group->input;
-  auto const tables = draw_tables(kind, stream_of(identity, Tensor::centres), d);
-  InputSource<Kokkos::DefaultHostExecutionSpace> const source(query_kind(kind, own_key),
-                                                              stream_of(identity, own_key ? Tensor::keys : Tensor::queries), tables, d);
+  InputSource<Kokkos::DefaultHostExecutionSpace> const source(
+      query_kind(law.kind(), own_key), stream_of(identity, own_key ? Tensor::keys : Tensor::queries), law.tables(), d);
   QueryRows rows;
   std::vector<float> x(d);
-  std::vector<double> q(d);
   for (std::int64_t i = 0; i < config.rows; ++i) {
     auto const position = positions[i];
     input_row(source, own_key ? position : i, d, x.data());
-    for (int c = 0; c < d; ++c) q[c] = weights.empty() ? x[c] : 0.0;
-    for (int r = 0; r < d && !weights.empty(); ++r) {
-      for (int c = 0; c < d; ++c) q[c] += x[r] * weights[r * d + c];
-    }
-    double const deviation = score_deviation(kind, tables, q), divisor = config.row_sigma == RowSigma::fixed ? deviation : norm;
-    for (auto& value : q) {
-      value /= divisor;
-      rows.q.push_back(static_cast<float>(value));
-    }
-    double const unit = deviation / divisor;
+    double const unit = law.make(x);
+    auto const& q = law.q();
+    rows.q.insert(rows.q.end(), q.begin(), q.end());
     ScaledQuery scaled{q, unit, std::nullopt};
     if (own_key) scaled.own_score = std::inner_product(q.begin(), q.end(), x.begin(), 0.0);
-    auto const [low, high] = score_bounds(kind, tables, scaled, identity.group->n);
+    auto const [low, high] = score_bounds(law.kind(), law.tables(), scaled, identity.group->n);
     rows.position.push_back(position);
     rows.visible.push_back(identity.group->n);
     rows.sigma_unit.push_back(static_cast<float>(unit));
@@ -107,14 +133,21 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
   return rows;
 }
 
+/// Where the rows of a draw lie in the sequence.
+std::vector<std::int64_t> tensor_positions(DrawIdentity const& identity) {
+  auto const& group = *identity.group;
+  auto const rows = identity.config->rows;
+  // One shuffle for all draws of this prefix; each draw takes its own piece.
+  auto const shuffle = tensor_stream(identity.config->seed, group.head, group.n, group.d, Tensor::positions);
+  return distinct_positions(shuffle, group.n / 2, group.n, identity.draw * rows, rows);
+}
+
 QueryRows tensor_queries(DrawIdentity const& identity, TensorFile const& file, TensorScan const& scan) {
   auto const& config = *identity.config;
   auto const& group = *identity.group;
   std::size_t const d = group.d;
-  // One shuffle for all draws of this prefix; each draw takes its own piece.
-  auto const shuffle = tensor_stream(config.seed, group.head, group.n, group.d, Tensor::positions);
   QueryRows rows;
-  rows.position = distinct_positions(shuffle, group.n / 2, group.n, identity.draw * config.rows, config.rows);
+  rows.position = tensor_positions(identity);
   std::vector<float> q(d);
   for (auto const position : rows.position) {
     file.read_queries(group.head, position, 1, q.data());
@@ -195,6 +228,40 @@ double bins_of_draw(QueryRows const& queries, double planned) {
 
 QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, TensorScan const* scan) {
   return file == nullptr ? synthetic_queries(identity) : tensor_queries(identity, *file, *scan);
+}
+
+std::vector<float> calibration_queries(DrawIdentity const& identity, TensorFile const* file, GlobalIndex most) {
+  auto const& group = *identity.group;
+  int const d = identity.d();
+  std::vector<float> queries;
+  if (file == nullptr) {
+    SyntheticLaw law(identity);
+    InputSource<Kokkos::DefaultHostExecutionSpace> const source(query_kind(law.kind(), false), stream_of(identity, Tensor::calibration),
+                                                                law.tables(), d);
+    std::vector<float> x(d);
+    for (GlobalIndex i = 0; i < most; ++i) {
+      input_row(source, i, d, x.data());
+      law.make(x);
+      queries.insert(queries.end(), law.q().begin(), law.q().end());
+    }
+    return queries;
+  }
+  auto measured = tensor_positions(identity);
+  std::sort(measured.begin(), measured.end());
+  std::vector<float> q(d);
+  for (auto const position : evenly_spaced(group.n, most)) {
+    if (std::binary_search(measured.begin(), measured.end(), position)) continue;
+    file->read_queries(group.head, position, 1, q.data());
+    for (auto const x : q) queries.push_back(static_cast<float>(group.scale * x));
+  }
+  return queries;
+}
+
+std::vector<GlobalIndex> evenly_spaced(GlobalIndex n, GlobalIndex most) {
+  auto const count = std::min(most, n);
+  std::vector<GlobalIndex> places;
+  for (GlobalIndex i = 0; i < count; ++i) places.push_back(n / count * i + n % count * i / count);
+  return places;
 }
 
 QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end) {

@@ -44,6 +44,14 @@ TensorOrigin tensor_origin(DrawIdentity const& identity, TensorFile const* file)
 ///   tensors:   q = scale * Q[position], positions drawn from the second half of the prefix, disjoint over draws
 QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, TensorScan const* scan);
 
+/// Queries that selectors are calibrated on, (count, d), none that the draw measures; made on one rank. They come from
+///   synthetic: rows of a stream of their own, `most` of them, independent of each other: what each query is by itself
+///   tensors:   Q at evenly_spaced(n, most), but for the positions of the draw's rows
+std::vector<float> calibration_queries(DrawIdentity const& identity, TensorFile const* file, GlobalIndex most);
+
+/// floor(n i / count) for i from 0 to count - 1, count = min(n, most).
+std::vector<GlobalIndex> evenly_spaced(GlobalIndex n, GlobalIndex most);
+
 /// Needle input: plants a key for each query, which rank 0 has, at a place that the draw alone decides. Collective.
 void plant_needles(Communicator const& comm, DrawIdentity const& identity, QueryRows const& queries, TensorOrigin& origin);
 

@@ -51,9 +51,13 @@ double selector_bytes(GroupPlan const& group, RunConfig const& config, Machine c
   // Samples, which may be all keys of a row (measured: 170 bytes a key, n = 2^20), and their messages.
   bool const samples =
       std::any_of(cases.selectors.begin(), cases.selectors.end(), [](auto const& one) { return one.sets() == KeptSets::weighted; });
-  double const n = static_cast<double>(group.n), sampled = samples ? std::min(owned * n, std::max(n, 0x1p21)) : 0.0;
+  // Of keys that are pruned, what each law keeps at each k of a log grid.
+  bool const prunes =
+      std::any_of(cases.selectors.begin(), cases.selectors.end(), [](auto const& one) { return one.sets() == KeptSets::unordered; });
+  double const n = static_cast<double>(group.n), pruned = prunes ? 160.0 : 0.0,
+               sampled = samples ? std::min(owned * n, std::max(n, 0x1p21)) : 0.0;
   double const heads = selectors * of_candidate * (1.5 * keep + slack + step);
-  return 170.0 * sampled + owned * (of_key * keep + 24.0 * bins) +
+  return 170.0 * sampled + owned * ((of_key + pruned) * keep + 24.0 * bins) +
          rows * (4.0 * step * (1.0 + selectors) + heads + of_order * selectors * laws);
 }
 

@@ -14,8 +14,8 @@ FieldAxes field_axes(GroupPlan const& group, RunConfig const& config, CasePlan c
           .by_thresholds = group.by_thresholds(),
           .output_error = config.output_error,
           .by_selector = !of.selector.is_oracle(),
-          .estimator = of.selector.sets() != KeptSets::ordered,
-          .ordered = of.selector.sets() != KeptSets::weighted};
+          .estimator = have_weights(of.selector.sets()),
+          .ordered = have_order(of.selector.sets())};
 }
 
 std::size_t numbers_per_row(FieldAxes const& axes, std::span<RowField const> fields) {

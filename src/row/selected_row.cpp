@@ -222,6 +222,15 @@ std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& k
   return inside;
 }
 
+std::vector<float> true_scores(OwnedRow const& row, SelectedKeys const& selected) {
+  auto scores = selected.scores;
+  auto const ranks = ranks_of(row.head, selected.keys);
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    if (ranks[i] != not_in_head) scores[i] = row.head[ranks[i]].score;
+  }
+  return scores;
+}
+
 std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const& selected, MetricAxes const& axes,
                                          std::vector<CheckResiduals>& checks) {
   SelectedRow const order(row, selected);
@@ -233,11 +242,15 @@ std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const
   return laws;
 }
 
-void add_kept(RowMetrics& metrics, std::int64_t kept, double tail_mass, double denominator_error) {
+void add_kept(RowMetrics& metrics, std::int64_t kept, double tail_mass) {
   metrics.count("kept").push_back(kept);
   metrics.count("k_counted").push_back(kept);
   metrics.real("k_counted_bound").push_back(0.0);
   metrics.real("tail_mass").push_back(tail_mass);
+}
+
+void add_kept(RowMetrics& metrics, std::int64_t kept, double tail_mass, double denominator_error) {
+  add_kept(metrics, kept, tail_mass);
   metrics.real("denominator_error").push_back(denominator_error);
 }
 

@@ -32,6 +32,9 @@ inline double sampled_weight(std::int64_t visible, std::int64_t forced, std::int
 /// Whether each of the keys is in the row's head: the others' scores are to be found.
 std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& keys);
 
+/// The true scores of all of them.
+std::vector<float> true_scores(OwnedRow const& row, SelectedKeys const& selected);
+
 /// What is kept at each k, and the errors of it, under every law. `row` has its head, of at least as many keys as any k keeps and one
 /// more, and is evaluated. With S the kept set, K as many best keys, T what lies beyond the head:
 ///   dropped = (head without S) + (T without S), each added up itself, and T without S as T less the keys of S in it: those are no more
@@ -41,10 +44,11 @@ std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& k
 std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const& selected, MetricAxes const& axes,
                                          std::vector<CheckResiduals>& checks);
 
-/// What of a row depends on no kept set: for estimators that keep another weighted set at every k.
+/// What of a row depends on no kept set: for selectors that keep another set at every k.
 RowMetrics without_errors(RowMetrics const& oracle);
 
 /// The numbers of such a set at the next k.
+void add_kept(RowMetrics& metrics, std::int64_t kept, double tail_mass);
 void add_kept(RowMetrics& metrics, std::int64_t kept, double tail_mass, double denominator_error);
 
 /// Where sums over the kept keys are cut: at how many keys each k keeps, and, where keys weigh, at the forced ones.

@@ -35,7 +35,7 @@ Task<std::size_t> messages_for(SelectionBatch const& batch, std::size_t keys, st
 }
 
 /// The scores of some of them.
-Task<std::vector<float>> ask_some_scores(SelectionBatch const& batch, std::span<WantedScore const> wanted) {
+Task<std::vector<float>> ask_some_scores(SelectionBatch const& batch, std::span<WantedScore const> wanted, Projection const* estimate) {
   auto const& comm = batch.comm;
   std::size_t const ranks = comm.size();
   KeyHolders const holder_of(batch);
@@ -55,7 +55,7 @@ Task<std::vector<float>> ask_some_scores(SelectionBatch const& batch, std::span<
   batch.phases.stop(Phase::merge);
   co_await batch.turn;
   batch.phases.start();
-  auto const scores = scores_of(entry_rows_of(batch), here, *batch.setup.tensors);
+  auto const scores = scores_of(entry_rows_of(batch), here, *batch.setup.tensors, estimate);
   batch.phases.stop(Phase::score);
   std::vector<std::vector<float>> answers(ranks);
   auto next = scores.begin();
@@ -107,13 +107,14 @@ FixedPoint factor_of_values(SelectionBatch const& batch) {
   return FixedPoint::make(batch.group.n, batch.setup.scan != nullptr ? batch.setup.scan->largest_value : largest_normal);
 }
 
-Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted, std::size_t together) {
+Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted, std::size_t together,
+                                    Projection const* estimate) {
   auto counting = messages_for(batch, wanted.size(), together);
   auto const messages = co_await counting;
   std::vector<float> found;
   for (std::size_t message = 0; message < messages; ++message) {
     auto const begin = found.size(), count = std::min(wanted.size() - begin, together);
-    auto asking = ask_some_scores(batch, {wanted.data() + begin, count});
+    auto asking = ask_some_scores(batch, {wanted.data() + begin, count}, estimate);
     auto const some = co_await asking;
     found.insert(found.end(), some.begin(), some.end());
   }

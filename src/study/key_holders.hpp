@@ -18,8 +18,9 @@ FixedPoint factor_of_values(SelectionBatch const& batch);
 /// What bounds the memory of messages: keys that are asked for together. Streamed keys are made anew for every message.
 inline constexpr std::size_t all_keys = SIZE_MAX;
 
-/// The scores of keys of this rank's rows, in the order of `wanted`. Collective.
-Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted, std::size_t together = all_keys);
+/// The scores of keys of this rank's rows, in the order of `wanted`. estimate: as that of scores_of(). Collective.
+Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted, std::size_t together = all_keys,
+                                    Projection const* estimate = nullptr);
 
 /// Sums over keys of this rank's rows, (rows, sigmas, budgets, d + 1): d entries of e^{sigma (s - reference)} v, then the weight.
 /// references: (rows, budgets), of this rank's rows, in their order. Collective.

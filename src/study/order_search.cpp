@@ -272,7 +272,7 @@ OrderSearch::OrderSearch(SelectionBatch const& batch, EntryRows const& entries, 
       laws_{batch.axes.sigma, FixedPoint::make(batch.group.n, 1.0).weight} {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     for (std::size_t s = 0; s < selectors_.size(); ++s) {
-      if (selectors_[s] == nullptr) continue;
+      if (selectors_[s] == nullptr || !selectors_[s]->keeps_first()) continue;
       for (std::size_t law = 0; law < laws_.sigma.size(); ++law) {
         for (std::size_t item = 0; item < batch.axes.epsilon.size(); ++item)
           searches_.push_back({i, item, {rows[i].row, static_cast<int>(s), static_cast<int>(law), rows[i].score_max}, true});

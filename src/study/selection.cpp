@@ -11,22 +11,21 @@
 #include "study/estimation.hpp"
 #include "study/key_holders.hpp"
 #include "study/order_search.hpp"
+#include "study/pruning.hpp"
 #include "study/shard_orders.hpp"
 
 namespace asymptop {
 namespace {
 
-/// Keys that methods are calibrated on.
-constexpr GlobalIndex calibration_keys = 4096;
+/// Keys that methods are calibrated on, and queries.
+constexpr GlobalIndex calibration_rows = 4096;
 
 /// Evenly spaced keys of the sequence, for all ranks. Collective.
 Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Range const& shard, ShardTensors<RunSpace> const& tensors) {
-  Calibration calibration{static_cast<int>(group.d), {}};
+  Calibration calibration{static_cast<int>(group.d), {}, {}};
   if constexpr (is_host_space<RunSpace>) {
-    auto const count = std::min(calibration_keys, group.n);
     std::vector<float> key(group.d);
-    for (GlobalIndex i = 0; i < count; ++i) {
-      auto const at = group.n / count * i + group.n % count * i / count;
+    for (auto const at : evenly_spaced(group.n, calibration_rows)) {
       if (at < shard.begin || at >= shard.end) continue;
       tensors.key_of_row(at, key.data());
       calibration.keys.insert(calibration.keys.end(), key.begin(), key.end());
@@ -51,6 +50,12 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
     if (calibration.keys.empty()) {
       auto const shard = key_shard(group.n, setup.config->block, setup.comm->rank(), setup.comm->size());
       calibration = calibration_of(*setup.comm, group, shard, *setup.tensors);
+    }
+    if (hashing == nullptr && projection->wants_queries() && calibration.queries.empty()) {
+      // Rank 0 makes them, as it makes the queries that are measured.
+      std::vector<float> queries;
+      if (setup.comm->is_root()) queries = calibration_queries({setup.config, &group, draw}, setup.file, calibration_rows);
+      calibration.queries = finish(all_gather(*setup.comm, std::move(queries)));
     }
     if (hashing != nullptr) {
       hashing->prepare(calibration, stream_);
@@ -80,6 +85,7 @@ class Selection {
             std::vector<OwnedRow>& rows)
       : batch_(batch),
         selector_(all[place]),
+        pruning_(dynamic_cast<TwilightSelector const*>(&all[place])),
         sets_(all.sets(place)),
         all_(all),
         place_(place),
@@ -106,6 +112,11 @@ class Selection {
       auto fetching = fetch_scores();
       co_await fetching;
     }
+    if (pruning_ != nullptr) {
+      auto pruning = prune_keys(batch_, *pruning_, std::move(selected_), rows_);
+      co_await pruning;
+      co_return;
+    }
     for (std::size_t i = 0; i < rows_.size(); ++i)
       rows_[i].selected.push_back(selected_metrics(rows_[i], selected_[i], batch_.axes, checks));
     batch_.phases.stop(Phase::evaluate);
@@ -124,6 +135,11 @@ class Selection {
  private:
   /// Entries that some budget pays for.
   std::int64_t wanted() const { return entries_of_k_.back(); }
+  /// And of one row: the last page of a row may be short, and is there where all keys are paid for.
+  std::int64_t wanted_of(OwnedRow const& row) const {
+    bool const all = pruning_ != nullptr && pruning_->candidates(batch_.axes.k.back()) >= row.visible;
+    return all ? entries_of(row.visible, page_) : wanted();
+  }
 
   /// The keys of a row's first entries.
   void expand(OwnedRow const& row, std::vector<std::int64_t> const& entries) {
@@ -173,7 +189,7 @@ class Selection {
         std::vector<std::int64_t> by_priority;
         for (auto const& candidate : list) by_priority.push_back(candidate.index);
         note_range(list.front().score, list.back().score);
-        expand(*own, with_forced(forced, own->visible, page_, by_priority, wanted()));
+        expand(*own, with_forced(forced, own->visible, page_, by_priority, wanted_of(*own)));
         ++own;
       }
     }
@@ -189,7 +205,7 @@ class Selection {
   /// Sums of e^s v over the kept keys, where they are held; the errors at the rows' owners.
   Task<void> measure_outputs() {
     auto const& axes = batch_.axes;
-    bool const weighs = sets_ != KeptSets::ordered && selector_.forced().count(1) > 0;
+    bool const weighs = have_weights(sets_) && selector_.forced().count(1) > 0;
     std::size_t const budgets = axes.k.size() + (weighs ? 1 : 0), of_law = budgets * (batch_.group.d + 1);
     std::vector<WantedOutput> wanted;
     std::vector<float> references;
@@ -237,6 +253,7 @@ class Selection {
 
   SelectionBatch const& batch_;
   Selector& selector_;
+  TwilightSelector const* pruning_;  ///< null for other selectors
   KeptSets sets_;
   DrawSelectors const& all_;
   std::size_t place_;

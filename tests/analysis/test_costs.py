@@ -50,6 +50,19 @@ N, D, K = 65536, 64, 4096
         ("loki", 0, 2 * 16 * N + 4 * K * D, 2 * 16 * N + 2 * D * D + 4 * K * D),
         ("key-norm", 4, 4 * K * D, 4 * K * D),
         ("key-diff:recent=8", 4, 4 * K * D, 4 * K * D),
+        ("expected:4", 4, 4 * K * D, 4 * K * D),
+        (
+            "twilight:8192:p=0.9",
+            16 + D / 2 + 4,
+            4 * D * (N // 16) + 8192 * (D / 2 + 4) + 4 * K * D,
+            4 * D * (N // 16) + 2 * 8192 * D + 4 * K * D,
+        ),
+        (
+            "twilight:page=32",
+            8 + D / 2 + 4,
+            4 * D * (N // 32) + K * (D / 2 + 4) + 4 * K * D,
+            4 * D * (N // 32) + 2 * K * D + 4 * K * D,
+        ),
     ],
 )
 def test_costs(selector: str, index: float, read: float, flops: float) -> None:

@@ -240,7 +240,7 @@ def test_output_of_keys_far_below_the_best(tmp_path: Path) -> None:
 
 ALL = (
     "score,window,random,quest,quest:page=4:sinks=2:recent=9,block-mean:block=8,block-max:block=16,quantised,quantised:fp8,"
-    "sparq,loki,key-norm,key-diff"
+    "sparq,loki,key-norm,key-diff,expected,twilight"
 )
 SYNTHETIC = (
     "--n",

@@ -237,6 +237,55 @@ TEST(KeyNorm, StaysFinite) {
   EXPECT_TRUE(std::isfinite(priority));
 }
 
+TEST(Expected, IsTheQuadraticFormOfItsQueries) {
+  constexpr int d = 70;
+  Calibration calibration{d, {}, {}};
+  for (int i = 0; i < 2 * d; ++i) {
+    for (int c = 0; c < d; ++c) calibration.queries.push_back(static_cast<float>((i * 7 + c * c * 3) % 11) / 8.0f - (c == 5 ? 2.0f : 0.0f));
+  }
+  ExpectedProjection expected;
+  expected.calibrate(calibration);
+  std::vector<float> key(d);
+  for (int c = 0; c < d; ++c) key[c] = static_cast<float>(c % 5 - 2) / 4.0f;
+  // Mean and variance of the queries' products with the key.
+  double mean = 0.0, square = 0.0;
+  for (int i = 0; i < 2 * d; ++i) {
+    double product = 0.0;
+    for (int c = 0; c < d; ++c) product += static_cast<double>(key[c]) * calibration.queries[i * d + c];
+    mean += product / (2.0 * d);
+    square += product * product / (2.0 * d);
+  }
+  float priority = 0.0f;
+  expected.entry(key.data(), 1, d, &priority);
+  double const wanted = mean + 0.5 * (square - mean * mean);
+  EXPECT_NEAR(priority, wanted, 1e-5 * std::fabs(wanted) + 1e-5);
+  calibration.queries.clear();
+  expected.calibrate(calibration);
+  expected.entry(key.data(), 1, d, &priority);
+  EXPECT_EQ(priority, 0.0f);
+}
+
+TEST(Twilight, KeepsTheFewestThatHoldTheShare) {
+  std::vector<GlobalIndex> const keys{8, 9, 2, 3, 4};
+  std::vector<float> const scores{0.0f, std::log(4.0f), std::log(2.0f), 0.0f, std::log(2.0f)};  // weights 1, 4, 2, 1, 2 of 10
+  auto const kept = [&](double p, double sigma, ForcedKeys const& forced = {}) {
+    std::vector<GlobalIndex> found;
+    for (auto const place : TwilightSelector(0, p, 1, forced).top_p(keys, scores, 10, sigma)) found.push_back(keys[place]);
+    return found;
+  };
+  EXPECT_EQ(kept(0.39, 1.0), Keys{9});
+  EXPECT_EQ(kept(0.59, 1.0), (Keys{9, 2}));  // of equal ones the earlier key
+  EXPECT_EQ(kept(0.79, 1.0), (Keys{9, 2, 4}));
+  EXPECT_EQ(kept(0.81, 1.0), (Keys{9, 2, 4, 3}));
+  EXPECT_EQ(kept(1.0, 1.0), keys);
+  EXPECT_EQ(kept(0.39, 0.0), (Keys{9, 2}));
+  EXPECT_EQ(kept(0.39, 40.0), Keys{9});
+  EXPECT_EQ(kept(0.39, 1.0, {3, 0}), (Keys{2, 9}));
+  EXPECT_EQ(kept(0.1, 1.0, {3, 2}), (Keys{8, 9, 2}));
+  EXPECT_EQ(TwilightSelector(100, 0.5, 16, {}).entries_of_budget(7), 6);
+  EXPECT_EQ(TwilightSelector(0, 0.5, 16, {}).entries_of_budget(7), 1);
+}
+
 TEST(Loki, FindsTheAxisThatKeysLieAlong) {
   // Keys along (3, 4, 0) / 5, with a little in the third channel.
   std::vector<float> keys;

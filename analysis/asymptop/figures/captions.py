@@ -94,7 +94,9 @@ SELECTORS_AGAINST_KEPT = _text("""
 """)
 SELECTORS_K_EPSILON = _text("""
     Keys that a row needs for a tail mass of at most ε, by selector; a row of panels is one ε. Black: exact top-k, the
-    fewest. A line parallel to the grey k = n needs a fixed share of the context.
+    fewest. A line parallel to the grey k = n needs a fixed share of the context. Grey strokes are the study's own
+    budgets, where they are few: where a line is above one, that budget drops more than ε. Crosses, where n covers them:
+    keys at which The Sparse Frontier (arXiv 2504.17768) finds equal task error.
 """)
 SELECTORS_AGAINST_BYTES = _text("""
     Tail mass against the bytes that a query reads at the largest n: index, keys and values. Lower and further left

@@ -29,6 +29,9 @@ _STROKES = ("-", (0, (4, 1.5)))  # of the palette, and of the palette again
 _CHANCE = {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.1}
 # Where all selectors drop more than this, their bytes tell nothing.
 _NEARLY_ALL = 0.97
+_BUDGET_DASHES = ((0, (5, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)), (0, (2, 3)))
+# (n, k) of equal task error, from its budgets of 1/10, 1/15 and 1/20 (The Sparse Frontier, arXiv 2504.17768 v3).
+SPARSE_FRONTIER = ((16384, 1638), (32768, 2185), (65536, 3277))
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,31 @@ def tail_mass_against_bytes(groups: Sequence[SelectorGroup]) -> Plot | None:
     return _against(groups, "selectors_tail_mass_against_bytes", title, captions.SELECTORS_AGAINST_BYTES, True)
 
 
+def _budgets(axes: Sequence[Axes], groups: Sequence[SelectorGroup]) -> list[Line2D]:
+    """The study's laws of k beside what is needed, and what others found to be enough for their tasks."""
+    laws: dict[str, dict[int, int]] = {}
+    for group in groups:
+        for case in (case for members in group.lines.values() for one in members for case in one.cases):
+            for law, k in zip(case.k_law, case.k_of_law.tolist(), strict=True):
+                laws.setdefault(law, {})[case.n] = k
+    if len(laws) > len(_BUDGET_DASHES):
+        return []
+    strokes = []
+    for dashes, (law, keys) in zip(_BUDGET_DASHES, laws.items(), strict=False):
+        style = {"color": MUTED, "linestyle": dashes, "linewidth": 1.2, "zorder": 2}
+        for place in axes:
+            place.plot(sorted(keys), [keys[n] for n in sorted(keys)], **style)
+        strokes.append(proxy(f"budget k = {law}", **style))
+    everywhere = {n for keys in laws.values() for n in keys}
+    within = [(n, k) for n, k in SPARSE_FRONTIER if min(everywhere) <= n <= max(everywhere)]
+    if laws and len(within) == len(SPARSE_FRONTIER):
+        style = {"color": INK, "marker": "x", "linestyle": "none", "markersize": 6, "zorder": 6}
+        for place in axes:
+            place.plot(*zip(*within, strict=True), **style)
+        strokes.append(proxy("equal task error\n(Sparse Frontier)", **style))
+    return strokes
+
+
 def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
     """One panel per law of sigma and epsilon, one line per selector."""
     measured = [s for group in groups for members in group.lines.values() for s in members]
@@ -231,10 +259,10 @@ def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
     for place in axes:
         ends = np.array([min(sizes), max(sizes)], dtype=float)
         place.plot(ends, ends, color=MUTED, linewidth=0.8, zorder=1)
+    strokes = [proxy("$k = n$", color=MUTED, linewidth=0.8), *_budgets(axes, groups)]
     log_y(axes)
     label_n(axes, sizes, r"$k_\varepsilon$")
-    bound = proxy("$k = n$", color=MUTED, linewidth=0.8)
-    outside_legend(figure, _legend([one for one in names if one in drawn]), "selector", [bound])
+    outside_legend(figure, _legend([one for one in names if one in drawn]), "selector", strokes)
     plot.caption = f"{plot.caption} {_spread_words(groups)}"
     return plot
 

@@ -82,15 +82,15 @@ OPTIONAL_DATA = {
     for name in ("output_error", "output_error_relative", "k_counted", "k_counted_bound", "denominator_error")
 }
 OF_SELECTORS = {name: ("draw", "row", "k") for name in ("kept", "regret", "recall")}
-# What needs kept sets that are the first keys of an order: estimators without one have none of it.
+# What needs kept sets that are the first keys of an order: selectors without one have none of it.
 OF_ORDERS = ("row_l2_error", "row_linf_error", "k_epsilon", "regret", "recall")
 # Exact top-k, whose cases say nothing of a selector.
 EXACT = "score"
 
 
 def has_order(selector: str) -> bool:
-    """False for estimators that keep another weighted set at every k."""
-    return selector.split(":")[0] not in ("vattention", "magicpig")
+    """False for those that keep another set at every k, and under every law of sigma."""
+    return selector.split(":")[0] not in ("vattention", "magicpig", "twilight")
 
 
 class ResultsError(Exception):

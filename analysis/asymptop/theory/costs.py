@@ -14,7 +14,7 @@ from functools import lru_cache
 from . import laws
 
 EXACT = "score"
-_NAMES = ("n", "d", "k", "page", "block", "r", "width", "K", "L")
+_NAMES = ("n", "d", "k", "page", "block", "r", "width", "K", "L", "budget")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ FORMULAS: dict[str, Formulas] = {
     "loki": Formulas("0", "2*n*r + 4*k*d", "2*n*r + 2*d^2 + 4*k*d", "keys are stored rotated to their principal axes"),
     "key-norm": _BLIND,
     "key-diff": _BLIND,
+    "expected": _BLIND,
     "vattention": Formulas(
         "0",
         _ALL_SCORES.read,
@@ -60,6 +61,12 @@ FORMULAS: dict[str, Formulas] = {
     ),
     "magicpig": Formulas(
         "2*L", "2*n*L + 4*k*d", "2*K*L*d + n*L + 4*k*d", "index: a word of K bits per table, all of them compared"
+    ),
+    "twilight": Formulas(
+        "4*d/page + d/2 + 4",
+        "4*n*d/page + budget*(d/2 + 4) + 4*k*d",
+        "4*n*d/page + 2*budget*d + 4*k*d",
+        "index: Quest's, and a copy in four bits; k: kept keys; budget = 0 stands for the law's k, at least those",
     ),
 }
 _DEFAULTS = {
@@ -73,9 +80,10 @@ _DEFAULTS = {
     "loki": {"r": "d/4"},
     "vattention": {"epsilon": "0.1", "delta": "0.1"},
     "magicpig": {"K": "10", "L": "150"},
+    "twilight": {"budget": "0", "p": "0.85", "page": "16"},
 }
 # What a value by itself is of, where it is not `format`.
-_FIRST = {"random": "sinks", "vattention": "sinks", "magicpig": "K"}
+_FIRST = {"random": "sinks", "expected": "sinks", "vattention": "sinks", "magicpig": "K", "twilight": "budget"}
 # Bytes per key of a copy in that format: with a scale of four bytes per vector where it has one.
 WIDTHS = {"fp32": "4*d", "bf16": "2*d", "fp8": "d + 4", "int8": "d + 4", "int4": "d/2 + 4"}
 
@@ -132,8 +140,9 @@ class Costs:
         channels = _channels(self.parameters.get("r", "d"), d)
         width = 0.0
         if "format" in self.parameters:
-            width = float(_formula(WIDTHS[self.parameters["format"]])(n, d, k, 1.0, 1.0, channels, *[0.0] * 3))
-        sizes = (numbers["page"], numbers["block"], channels, width, numbers["K"], numbers["L"])
+            width = float(_formula(WIDTHS[self.parameters["format"]])(n, d, k, 1.0, 1.0, channels, *[0.0] * 4))
+        budget = min(float(self.parameters.get("budget", "0")) or k, n)
+        sizes = (numbers["page"], numbers["block"], channels, width, numbers["K"], numbers["L"], budget)
         return float(_formula(text)(n, float(d), k, *sizes))
 
     def index_bytes_per_key(self, d: int) -> float:

@@ -30,7 +30,7 @@ void check_target_metrics(RunConfig const& config) {
   auto const known = recorded_fields();
   bool const selectors = std::any_of(config.selectors.begin(), config.selectors.end(), [](auto const& one) { return !one.is_oracle(); });
   bool const estimators =
-      std::any_of(config.selectors.begin(), config.selectors.end(), [](auto const& one) { return one.sets() != KeptSets::ordered; });
+      std::any_of(config.selectors.begin(), config.selectors.end(), [](auto const& one) { return have_weights(one.sets()); });
   for (auto const& name : config.target_metrics) {
     auto const field = std::find_if(known.begin(), known.end(), [&](RowField const* one) { return one->name == name; });
     if (field == known.end()) {
