@@ -30,8 +30,8 @@ struct RowOfKeys {
 /// Keys and queries that a method looks at before it meets the queries that are measured.
 struct Calibration {
   int d = 0;
-  std::vector<float> keys;     ///< (count, d): evenly spaced over the sequence
-  std::vector<float> queries;  ///< (count, d), scaled as logits want them: none that is measured; where some method wants them
+  std::vector<float> keys;       ///< (count, d): evenly spaced over the sequence
+  std::vector<float> queries{};  ///< (count, d), scaled as logits want them: none that is measured; where some method wants them
 };
 
 /// Priorities that are dot products. Entries of the order are keys, or pages of `page` keys that are read together.

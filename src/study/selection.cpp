@@ -22,7 +22,7 @@ constexpr GlobalIndex calibration_rows = 4096;
 
 /// Evenly spaced keys of the sequence, for all ranks. Collective.
 Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Range const& shard, ShardTensors<RunSpace> const& tensors) {
-  Calibration calibration{static_cast<int>(group.d), {}, {}};
+  Calibration calibration{static_cast<int>(group.d), {}};
   if constexpr (is_host_space<RunSpace>) {
     std::vector<float> key(group.d);
     for (auto const at : evenly_spaced(group.n, calibration_rows)) {
