@@ -19,6 +19,7 @@ class SignTables {
   SignTables(int bits, int tables) : bits_(bits), tables_(tables) {}
 
   int tables() const { return tables_; }
+  int bits() const { return bits_; }
   /// 16-bit words of a signature: one a table, and some behind them that are the same for all.
   int width() const { return (tables_ + lanes - 1) / lanes * lanes; }
 
@@ -78,6 +79,7 @@ class MagicpigSelector final : public Selector {
 
   MagicpigSelector(SignTables tables, ForcedKeys const& forced) : forced_(forced), tables_(std::move(tables)) {}
   ForcedKeys forced() const override { return forced_; }
+  SelectorSeconds seconds(int d) const override { return {7e-11 * d * tables_.tables() * tables_.bits(), 3e-8}; }
   SignTables const& tables() const { return tables_; }
 
   /// Once for each draw of keys: their mean, and hyperplanes of a stream.

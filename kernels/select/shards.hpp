@@ -12,6 +12,7 @@ class ShardSelector final : public Selector {
   enum class Budget { of_each_shard, shared };
   ShardSelector(int shards, Budget budget) : shards_(shards), budget_(budget) {}
   int shards() const override { return shards_; }
+  SelectorSeconds seconds(int d) const override { return {4e-9 * d, 1e-8}; }
   std::int64_t entries_of_budget(std::int64_t k) const override {
     return budget_ == Budget::shared ? std::max<std::int64_t>(1, k / shards_) : std::max<std::int64_t>(1, k);
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/selector_list.hpp"
+#include "kernels/select/selector.hpp"
 #include "plan/input_plan.hpp"
 
 namespace asymptop {
@@ -55,10 +57,11 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
   double const tensors = keys * d * (cost_of_input(group.input) + (config.output_error ? 1.0 : 0.0));
   double const input = config.input.empty() ? draws * tensors * (group.resident ? 1.0 : passes * batches) / normals_per_second
                                             : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
-  // Selectors: a sample and a walk along each whole order; the entries, and for every row and law the place and mass of a key.
-  constexpr double walks = 1.1, seconds_per_place = 4e-9, seconds_per_column = 2e-9;
-  double const selectors = static_cast<double>(case_axes(group).selectors.size()),
-               orders = draws * keys * selectors * walks * (m * laws * seconds_per_place + batches * d * seconds_per_column);
+  double orders = 0.0;
+  for (auto const& choice : case_axes(group).selectors) {
+    auto const of_key = make_selector(choice, static_cast<int>(group.d))->seconds(static_cast<int>(group.d));
+    orders += draws * keys * (m * laws * of_key.per_row + batches * of_key.per_key);
+  }
   constexpr double seconds_per_batch = 0.002;  // allocations: what small n cost
   // Of batches that are in flight together only the last one's messages hide behind nothing. Ranks of one host move them themselves.
   double const exposed = group.batches_in_flight > 1 && machine.ranks > machine.ranks_on_node ? 1.0 : batches;
