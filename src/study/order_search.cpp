@@ -9,183 +9,16 @@
 
 #include "comm/collectives.hpp"
 #include "kernels/attend/segments.hpp"
+#include "study/order_steps.hpp"
 
 namespace asymptop {
-
-/// One k_epsilon, on the owner of its row.
-struct Search {
-  std::size_t row, item;  ///< row: of the owner's rows
-  OrderQuestion question;
-  bool idle = false;                   ///< there is nothing to ask now
-  OrderGrid whole{};                   ///< of the whole order
-  std::vector<std::int64_t> window{};  ///< what was found in a window, if one was asked for
-  int store = -1;                      ///< that window
-  int finer = 0;
-  std::int64_t all = 0, keys_ahead = 0, mass_beyond = 0;  ///< the mass of the order; and what lies outside the window
-  std::int64_t keys_before = 0, mass_behind = 0;          ///< of the wanted bin
-};
-
 namespace {
-
-/// Entries that are looked at one by one at most, unless the search has no finer bins to offer.
-constexpr std::int64_t few_entries = 4096;
-
-/// Walks before a question is given up.
-constexpr int most_walks = 24;
-
-/// Rounds of finer bins of x before entries that share one are taken as equal: 4096^2 is what fp32 tells apart.
-constexpr int finer_rounds = 2;
 
 /// Sequences of fewer keys are not sampled: their orders are binned at once.
 constexpr std::int64_t fewest_sampled = std::int64_t{1} << 16;
 
-/// Standard deviations of a sampled mass that a window allows on each side: one in 400 misses, and is binned after all.
-constexpr double window_deviations = 3.0;
-
-/// Entries that a window may be expected to hold, over all ranks; and how many of them are looked at one by one.
-constexpr double most_in_window = 40960.0;
-constexpr std::int64_t few_in_window = 256;
-constexpr int bins_of_window = 128;
-
-constexpr int bins_of_sample = 1024;
-
-/// The answer of a bin's entries: how many keys are kept.
-std::int64_t keys_kept(Search const& search, double epsilon, std::vector<OrderEntry> entries) {
-  std::sort(entries.begin(), entries.end(),
-            [](auto const& a, auto const& b) { return a.key < b.key || (a.key == b.key && a.entry < b.entry); });
-  double const target = epsilon * static_cast<double>(search.all);
-  auto tail = search.mass_behind;
-  auto kept = search.keys_before;
-  for (auto const& entry : entries) kept += entry.keys;
-  // From the far end, so that the tail is summed itself.
-  for (auto entry = entries.rbegin(); entry != entries.rend() && static_cast<double>(tail + entry->mass) <= target; ++entry) {
-    tail += entry->mass;
-    kept -= entry->keys;
-  }
-  return kept;
-}
-
-/// Finds the bin where the mass left passes epsilon, and what to ask next.
-void look_closer(Search& search, double epsilon, std::int64_t const* sums, int page) {
-  auto& question = search.question;
-  auto& grid = question.grid;
-  if (question.store < 0) {
-    search.all = 0;
-    for (int bin = 0; bin < grid.bins; ++bin) search.all += sums[2 * bin + 1];
-  }
-  double const target = epsilon * static_cast<double>(search.all);
-  int bin = grid.bins - 1;
-  search.mass_behind = search.mass_beyond;
-  for (; bin > 0 && static_cast<double>(search.mass_behind + sums[2 * bin + 1]) <= target; --bin) search.mass_behind += sums[2 * bin + 1];
-  search.keys_before = search.keys_ahead;
-  for (int before = 0; before < bin; ++before) search.keys_before += sums[2 * before];
-  if (sums[2 * bin] / page <= few_entries) {
-    question.ask = Ask::entries;
-    question.wanted = bin;
-  } else if (grid.tie >= 0) {
-    // Finer bins of entries; the first of them is bin 1.
-    grid.first_entry += (bin - 1) / grid.per_entry;
-    grid.per_entry *= grid.bins - 2;
-  } else if (bin == grid.bins - 1) {
-    grid.per_unit /= 64.0;
-  } else if (search.finer < finer_rounds) {
-    ++search.finer;
-    // From a little ahead of the bin, so that the first of the finer ones holds only what is known to come before.
-    grid.low = grid.edge(bin) - 1.0 / (grid.per_unit * grid.bins);
-    grid.per_unit *= grid.bins;
-  } else {
-    grid.tie = bin;
-  }
-}
-
-/// Asks for bins of the whole order.
-void bin_all(Search& search) {
-  search.question.ask = Ask::bins;
-  search.question.grid = search.whole;
-}
-
-/// Asks for the window that holds the answer by what some of the keys say; for none where it would hold many entries, or where the answer
-/// lies among the first `held` entries. target: the mass to be left, in the units of sums.
-void choose_window(Search& search, double target, double unit, std::int64_t visible, std::int64_t const* sums, int page, bool places,
-                   std::int64_t held) {
-  auto const& grid = search.question.grid;
-  int const bins = grid.bins;
-  auto const of = [sums](int bin, BinSum sum) { return static_cast<double>(sums[3 * bin + sum]); };
-  double keys = 0.0;
-  for (int bin = 0; bin < bins; ++bin) keys += of(bin, bin_keys);
-  double const scale = static_cast<double>(visible) / std::max(keys, 1.0);
-  // From the far end: the mass from here on, and its variance, which is that of keys being in the sample or not.
-  double mass = 0.0, variance = 0.0, inside = 0.0;
-  int low = -1, high = bins;
-  for (int bin = bins - 1; bin >= 0; --bin) {
-    mass += scale * of(bin, bin_mass);
-    variance += scale * (scale - 1.0) * of(bin, bin_squares) * unit * page;
-    double const doubt = window_deviations * std::sqrt(variance);
-    if (mass + doubt < target) {
-      high = bin;
-    } else {
-      inside += scale * of(bin, bin_keys) / page;
-    }
-    if (mass - doubt > target) {
-      low = bin;
-      break;
-    }
-  }
-  double ahead = 0.0;
-  for (int bin = 0; bin < high; ++bin) ahead += scale * of(bin, bin_keys) / page;
-  bool const bounded = (low > 0 || high < bins) && ahead > 0.9 * static_cast<double>(held);
-  if (!bounded || inside > most_in_window) {
-    search.idle = true;
-    return;
-  }
-  auto const key_at = [&](int bin) {
-    double const x = grid.edge(bin);
-    return places ? key_of_place(static_cast<std::int64_t>(std::clamp(x, 0.0, static_cast<double>(most_places - 1))))
-                  : key_of_priority(static_cast<float>(-x));
-  };
-  using Limits = std::numeric_limits<OrderKey>;
-  search.question.ask = Ask::window;
-  search.question.low = low > 0 ? key_at(low) : Limits::min();
-  search.question.high = high < bins ? key_at(high) : Limits::max();
-  search.question.grid = {};
-  search.question.expected = static_cast<int>(inside);
-}
-
-/// What comes after a window, if there was one: its entries are asked next, or all bins where the answer is not among them.
-void look_into_window(Search& search, double epsilon, bool places) {
-  search.idle = false;
-  if (search.window.empty()) {
-    bin_all(search);
-    return;
-  }
-  auto const& sums = search.window;
-  double const target = epsilon * static_cast<double>(sums[mass_of_all]), behind = static_cast<double>(sums[mass_behind]);
-  auto& question = search.question;
-  if (sums[too_many] != 0 || behind > target || behind + static_cast<double>(sums[mass_inside]) <= target) {
-    bin_all(search);
-    return;
-  }
-  question.store = search.store;
-  question.expected = 0;
-  search.all = sums[mass_of_all];
-  search.keys_before = search.keys_ahead = sums[keys_before];
-  search.mass_behind = search.mass_beyond = sums[mass_behind];
-  auto& grid = question.grid;
-  grid.per_entry = search.whole.per_entry * (bins_of_window - 2) / (search.whole.bins - 2);
-  if (sums[entries_inside] <= few_in_window) {
-    question.ask = Ask::entries;
-    question.wanted = 0;
-    grid.bins = 1;
-    return;
-  }
-  question.ask = Ask::bins;
-  grid.bins = bins_of_window;
-  using Limits = std::numeric_limits<OrderKey>;
-  double const low = question.low > Limits::min() ? standing_of(question.low, places) : search.whole.low,
-               high = question.high < Limits::max() ? standing_of(question.high, places) : search.whole.edge(search.whole.bins);
-  grid.per_unit = (bins_of_window - 1) / std::max(high - low, 1e-30);
-  grid.low = low - 1.0 / grid.per_unit;
-}
+/// Walks before a question is given up.
+constexpr int most_walks = 24;
 
 bool by_place(Selector& selector) { return selector.projection() == nullptr && !selector.by_largest_score(); }
 
@@ -305,8 +138,10 @@ void OrderSearch::answered(Search& search, std::int64_t const* sums, std::vector
       return;
     }
     case Ask::sample:
-      choose_window(search, epsilon * row.evaluation.laws[question.law].z * laws_.factor, laws_.factor, row.visible, sums, page,
-                    by_place(selector), selector.entries_of_budget(batch_.axes.held));
+      choose_window(search,
+                    {epsilon * row.evaluation.laws[question.law].z * laws_.factor, laws_.factor, row.visible, page, by_place(selector),
+                     selector.entries_of_budget(batch_.axes.held)},
+                    sums);
       return;
     case Ask::window:
       search.window.assign(sums, sums + window_sums);
