@@ -20,6 +20,8 @@ usage: tests/peers/run.sh [options]
   --threads T       threads of Asymptop and of each peer (default: 2)
   --rounds R        rounds of Asymptop, FAISS, PyTorch, in turns; medians are reported (default: 5, at least 3)
   --output FILE     write everything measured to this JSON file
+  --selectors       instead: a study of seven selectors beside the same by dense formulas over PyTorch, in turns, at
+                    --n 2^17 and --k 1024 unless they are given
 Downloads, into build/ and once: 13 MB of Debian packages and 540 MB of PyTorch, which takes 1.4 GB unpacked.
 The default sizes need 5 GB of memory and a few minutes.
 END
@@ -45,13 +47,16 @@ check_list() {
   done
 }
 
+selectors='' given=' '
 n=1048576 d=64 m=256 k=16,1024,16384 kernel=top-k,exact-attention,top-k-attention peers=faiss,torch threads=2 rounds=5 output=''
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage; exit 0 ;;
+    --selectors) selectors=yes; shift; continue ;;
     --n | --d | --m | --k | --kernel | --peers | --threads | --rounds | --output) [ $# -ge 2 ] || wrong "$1 needs a value" ;;
     *) wrong "unknown option '$1'; --help lists those allowed" ;;
   esac
+  given+="$1 "
   case $1 in
     --n) read_number "$1" "$2" 2 268435456; n=$number ;;
     --d) read_number "$1" "$2" 1 4096; d=$number ;;
@@ -68,6 +73,11 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
+if [ -n "$selectors" ]; then
+  [[ $given = *' --n '* ]] || n=131072
+  [[ $given = *' --k '* ]] || k=1024
+  peers=torch
+fi
 [[ $k =~ ^[^,]+(,[^,]+)*$ ]] || wrong "--k is '$k', allowed is a list of whole numbers"
 numbers=()
 for item in ${k//,/ }; do
@@ -152,5 +162,9 @@ if [[ $peers = *torch* ]]; then
 fi
 [ ${#found[@]} -gt 0 ] || { say 'no peer can be had here, so there is nothing to compare with'; exit 0; }
 . jobs/setup/mpi.sh
+if [ -n "$selectors" ]; then
+  exec "$environment/bin/python" tests/peers/selector_study.py --asymptop "$repository/build/release/asymptop" --n "$n" --d "$d" --m "$m" \
+    --k "${k%%,*}" --threads "$threads" --rounds "$rounds"
+fi
 exec build/venv/bin/python tests/peers/peers.py --asymptop build/release/asymptop --work "$work" --n "$n" --d "$d" --m "$m" --k "$k" \
   --kernel "$kernel" --threads "$threads" --rounds "$rounds" --output "$output" "${found[@]}"
