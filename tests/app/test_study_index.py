@@ -127,6 +127,18 @@ def test_queries_and_keys_as_an_index_are_the_oracle(tmp_path: Path) -> None:
                 assert datasets(cases[f"n{n}-d8-head{head}-causal-file-{name}-relu=off"]) == exact
 
 
+def test_groups_that_choose_together_leave_an_index_as_it_is(tmp_path: Path) -> None:
+    """It says itself which heads it serves."""
+    rng = np.random.default_rng(38)
+    q, k, v = (rng.standard_normal((heads, 128, 4)).astype(np.float32) for heads in (2, 1, 1))
+    file = Tensors(q, k, v).write(tmp_path / "tensors.h5")
+    index = index_of(rng, 128, 5, 2, whole=False)
+    add(file, "index", index.q, index.k, index.w)
+    options = ["--input", file, "--n", "128", "--selectors", "file", "--k", "4", "--rows", "4", "--draws", "2", *COMMON]
+    alone = study(tmp_path / "alone.h5", options)
+    assert_equal(alone, study(tmp_path / "group.h5", [*options, "--share-selection", "group"]))
+
+
 def test_axes_of_matlab(tmp_path: Path) -> None:
     rng = np.random.default_rng(33)
     tensors, index = tensors_of(rng, 150, 6, whole=False), index_of(rng, 150, 5, 3, whole=False)
