@@ -1,10 +1,11 @@
 // A selector: which keys of a row an attention method reads. It is an order on the row's keys, and at budget k the order's first keys are
 // kept. What the methods are, and who made them: README.md beside this file.
 //
-// To add one: a header beside this one with a class that says either of
+// To add one: a header beside this one with a class that says one of
 //
 //   projection()  priorities are dot products of a projected query with projected keys or pages of keys; the largest come first
 //   order()       the order follows from places of keys, or from the row's best keys
+//   index()       priorities are the scores of a trained indexer, which comes with the tensors
 //   shards()      entries are the best keys, the second best ones, ... of contiguous shards of the context
 //
 // and its line in the table of selectors.hpp.
@@ -14,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "../core/candidate.hpp"
@@ -79,6 +81,13 @@ struct SelectorSeconds {
   double per_key, per_row;
 };
 
+/// A trained indexer: the priority of key j is I_j = sum_h w_h ReLU(q_h . k_j) over the indexer's heads h, its keys k_j, and the row's
+/// index queries q_h and weights w_h.
+struct TrainedIndex {
+  std::string name;       ///< of its tensors, which lie beside queries, keys and values
+  bool rectified = true;  ///< otherwise the products themselves are added
+};
+
 class Selector {
  public:
   virtual ~Selector() = default;
@@ -96,11 +105,15 @@ class Selector {
   virtual bool keeps_first() const { return true; }
   /// Whether the queries that share a key head choose together, by the sum of their priorities.
   virtual bool shared() const { return false; }
-  /// Null where order() says all.
+  /// Null where order() or index() says all.
   virtual Projection* projection() { return nullptr; }
+  /// Null for all selectors but those that go by one.
+  virtual TrainedIndex const* index() const { return nullptr; }
+  /// Whether entries stand by numbers that are worked out from queries and keys; the largest come first.
+  bool has_priorities() { return projection() != nullptr || index() != nullptr; }
   /// The first `wanted` entries of the order, fewer where the row has no more: first keys of pages, or keys.
   virtual std::vector<GlobalIndex> order(RowOfKeys const& /*row*/, std::int64_t /*wanted*/) const { return {}; }
-  /// Without a projection, where entries `first`, `first` + 1, ... stand in the order of all entries, unless largest scores decide; forced
+  /// Without priorities, where entries `first`, `first` + 1, ... stand in the order of all entries, unless largest scores decide; forced
   /// entries are ahead of them all.
   virtual void places(RowOfKeys const& /*row*/, std::int64_t /*first*/, int /*count*/, double* /*out*/) const {}
   /// Whether entries are ordered by the largest true score of their keys.

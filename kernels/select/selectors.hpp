@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdint>
 #include <cstdlib>
 #include <map>
@@ -16,6 +17,7 @@
 
 #include "approximate_scores.hpp"
 #include "blind.hpp"
+#include "index.hpp"
 #include "magicpig.hpp"
 #include "order_keys.hpp"
 #include "pages.hpp"
@@ -32,6 +34,7 @@ struct SelectorParameter {
   char const* key;
   char const* fallback;
   char const* what;
+  bool alone = false;  ///< in names of files and cases it is its value by itself, the fallback too
 };
 
 /// Texts by key.
@@ -90,6 +93,14 @@ inline KeyFormat key_format_of(std::string_view text) {
   throw std::invalid_argument("is no format: bf16, fp8, int8, int4, fp32");
 }
 
+/// Throws std::invalid_argument unless it is of letters, digits, `_` and `-`, which go into names of files as they are.
+inline std::string dataset_name(std::string const& text) {
+  auto const plain = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-'; };
+  if (text.empty() || text.size() > 64 || !std::all_of(text.begin(), text.end(), plain))
+    throw std::invalid_argument("is no name of datasets: up to 64 letters, digits, _ and -");
+  return text;
+}
+
 /// A selector whose priorities are a projection's.
 class ProjectedSelector final : public Selector {
  public:
@@ -143,6 +154,12 @@ inline ForcedKeys forced_of(SelectorValues const& values) {
 inline bool share_choice(std::string const& text) {
   if (text != "head" && text != "group") throw std::invalid_argument("is neither head nor group");
   return text == "group";
+}
+
+/// Throws std::invalid_argument.
+inline bool is_on(std::string const& text) {
+  if (text != "on" && text != "off") throw std::invalid_argument("is neither on nor off");
+  return text == "on";
 }
 
 template <class T, class... Values>
@@ -330,6 +347,24 @@ inline std::vector<SelectorKind> const& selector_kinds() {
              detail::forced_of(values));
        },
        KeptSets::unordered},
+      {"file",
+       "by the index scores of a trained indexer in the tensor file",
+       "DSA's lightning indexer, NSA, SeerAttention, HashAttention, anyone's: keys by I_j = sum_h w_h ReLU(q_h . k_j), with the index "
+       "queries "
+       "NAME_q (index heads, n, d), the index keys NAME_k (n, d) and the weights NAME_w (index heads, n; ones if there is none) that lie "
+       "beside Q, K and V of --input, in float32 or float64. One index serves all heads, unless NAME_k is (heads, n, d), with as many "
+       "heads "
+       "as Q or K has; NAME_q then is (heads, index heads, n, d). An axis of one index head may be left out. Products are added in fp32, "
+       "heads in ascending order; equal priorities are ordered by index.",
+       {{"name", "index", "of the datasets; also by itself, as in file:index", true},
+        {"relu", "on", "on: products below 0 count as 0 | off: as they are"},
+        sinks,
+        recent},
+       [](Values values, int) -> Made {
+         return std::make_unique<IndexSelector>(
+             TrainedIndex{detail::value_of(values, "name", dataset_name), detail::value_of(values, "relu", detail::is_on)},
+             detail::forced_of(values));
+       }},
   };
   return kinds;
 }

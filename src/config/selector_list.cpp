@@ -83,7 +83,8 @@ std::string SelectorChoice::word() const {
   std::string word = kind->name;
   for (auto const& parameter : kind->parameters) {
     auto const& value = values.find(parameter.key)->second;
-    if (value != parameter.fallback) word += "-" + std::string(parameter.key) + "=" + Law::word_of(value);
+    if (parameter.alone) word += "-" + Law::word_of(value);
+    if (!parameter.alone && value != parameter.fallback) word += "-" + std::string(parameter.key) + "=" + Law::word_of(value);
   }
   return word;
 }
@@ -102,8 +103,9 @@ std::vector<SelectorChoice> parse_selectors(std::string const& option, std::stri
 void share_selection(std::vector<SelectorChoice>& choices) {
   std::vector<SelectorChoice> shared;
   for (auto choice : choices) {
-    // A window is the same for all heads; the oracle stays what each head wants.
-    bool const same = choice.is_oracle() || std::string(choice.kind->name) == "window";
+    // A window is the same for all heads, and an index says itself whom it serves; the oracle stays what each head wants.
+    std::string const name = choice.is_oracle() ? "" : choice.kind->name;
+    bool const same = choice.is_oracle() || name == "window" || name == "file";
     auto const value = choice.values.find("share");
     if (!same && value == choice.values.end())
       throw UsageError("--share-selection", "group", "is not for " + choice.text + ", which each query head goes by itself in");

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "draw/entries.hpp"
+#include "draw/index_scores.hpp"
 #include "draw/order_questions.hpp"
 #include "kernels/score/byte_products.hpp"
 #include "kernels/score/score_packed.hpp"
@@ -37,6 +38,12 @@ class Standing {
  public:
   Standing(EntryRows const& rows, Selector& selector, std::vector<AskedRow> const& asked, int step, ShardTensors<RunSpace>& tensors)
       : selector_(selector), projection_(selector.projection()), asked_(asked) {
+    if (auto const* index = selector.index()) {
+      std::vector<std::int64_t> positions;
+      for (auto const& of : asked) positions.push_back(rows.queries.position[of.row]);
+      index_.emplace(*index, tensors.origin(), rows.shard, positions, step);
+      priorities_ = HostScores("Asymptop::select::priorities", asked.size(), (step + key_group - 1) / key_group * key_group);
+    }
     if (projection_ == nullptr) return;
     in_bytes_ = projection_->levels() > 0 && !selector.shared();
     if (in_bytes_) {
@@ -56,10 +63,11 @@ class Standing {
   /// Whether scores themselves are needed to say where entries stand.
   bool wants_scores() const { return selector_.by_largest_score(); }
   /// Whether x are places.
-  bool places() const { return projection_ == nullptr && !selector_.by_largest_score(); }
+  bool places() const { return !has_priorities() && !selector_.by_largest_score(); }
 
-  /// The priorities of a step's entries. keys: packed.
-  void prepare(KeyTile const& keys, int count) {
+  /// The priorities of a step's entries. keys: packed, `first` being the shard's key that they begin with.
+  void prepare(KeyTile const& keys, LocalIndex first, int count) {
+    if (index_) index_->find(first, count, priorities_);
     if (projection_ == nullptr) return;
     if (in_bytes_) {
       byte_products(Kokkos::DefaultHostExecutionSpace(), byte_queries_, keys.data, count, projection_->levels(), byte_keys_, priorities_);
@@ -74,7 +82,7 @@ class Standing {
     score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, entries_->tile().data, count / page(), priorities_);
   }
 
-  bool has_priorities() const { return projection_ != nullptr; }
+  bool has_priorities() const { return projection_ != nullptr || index_; }
   /// Of the step's whole entries, for the i-th row; and of the page that the row sees a part of, if this rank has it.
   float const* priorities(std::size_t i) const { return &priorities_(i, 0); }
   std::optional<PackedCandidate> ragged(std::size_t i) const { return ragged_.empty() ? std::nullopt : ragged_[asked_[i].row]; }
@@ -85,7 +93,7 @@ class Standing {
     std::int64_t const size = page(), count = (seen + size - 1) / size;
     keys.resize(count);
     OrderKey* const to = keys.data();
-    if (projection_ != nullptr) {
+    if (has_priorities()) {
       simd::keys_of_priorities(&priorities_(i, 0), count, to);
       if (seen % size != 0) keys.back() = key_of_priority(score_of(*ragged_[row.row]));
     } else if (selector_.by_largest_score()) {
@@ -114,6 +122,7 @@ class Standing {
   Selector& selector_;
   Projection* projection_;
   std::vector<AskedRow> const& asked_;
+  std::optional<IndexScores> index_;
   PackedQueries queries_;
   bool in_bytes_ = false;
   ByteQueries byte_queries_;

@@ -71,7 +71,7 @@ class OrderWalk {
       window.entries.reserve(static_cast<std::size_t>(1.1 * share * question.expected));
     }
     for (std::size_t s = 0; s < keep_.size(); ++s) {
-      if (selectors[s] == nullptr || selectors[s]->projection() == nullptr) continue;
+      if (selectors[s] == nullptr || !selectors[s]->has_priorities()) continue;
       int const page = standing_for(s).page();
       auto const keep = std::clamp<std::int64_t>(rows.shard.size() / page, 1, keep_[s]);
       heads_[s] =
@@ -111,7 +111,7 @@ class OrderWalk {
     phases_.stop(Phase::generate);
     if (scores_wanted_) score_packed(Host(), queries_, keys.data, count, scores_);
     for (auto const& standing : standings_) {
-      if (standing != nullptr) standing->prepare(keys, count);
+      if (standing != nullptr) standing->prepare(keys, first, count);
     }
     Host().fence();
     phases_.stop(Phase::score);

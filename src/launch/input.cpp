@@ -32,4 +32,12 @@ TensorScan scan_together(Communicator const& comm, TensorFile const& file, std::
   return scan;
 }
 
+void scan_index_together(Communicator const& comm, IndexTensors const& index, std::int64_t head, std::int64_t n, std::int64_t block) {
+  auto const shard = key_shard(n, block, comm.rank(), comm.size());
+  together(comm, [&] {
+    index.scan(head, shard.begin, shard.end);
+    return true;
+  });
+}
+
 }  // namespace asymptop

@@ -42,6 +42,7 @@ class ShardTensors {
   /// Turns to the tensors of another draw. Memory is kept: pages that are touched once cost more than the numbers in them.
   void load(TensorOrigin const& origin);
 
+  TensorOrigin const& origin() const { return origin_; }
   bool resident() const { return resident_; }
   GlobalIndex size() const { return shard_.size(); }
 

@@ -11,22 +11,8 @@
 namespace asymptop {
 namespace {
 
-std::string shape_text(std::vector<hsize_t> const& shape) {
-  std::string text = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-  return text + ")";
-}
-
 constexpr GlobalIndex scan_rows = 4096;
 constexpr hsize_t largest_heads = 1 << 16, largest_keys = hsize_t{1} << 48;
-
-/// Position of the first value that is not finite, or -1.
-std::ptrdiff_t first_bad(std::vector<float> const& values, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) {
-    if (!std::isfinite(values[i])) return i;
-  }
-  return -1;
-}
 
 }  // namespace
 
@@ -65,28 +51,10 @@ TensorFile::TensorFile(std::string const& path) : path_(path) {
 std::string TensorFile::name() const { return std::filesystem::path(path_).filename().string(); }
 
 TensorFile::Dataset TensorFile::open(std::string const& name) const {
-  if (!h5::has_link(file_, name)) throw UsageError("--input", path_, "has no dataset " + name + "; it needs Q, K and V");
   Dataset result;
-  result.name = name;
-  try {
-    result.handle = h5::Handle(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose, "open " + name);
-  } catch (RunError const& error) {
-    throw UsageError("--input", path_, "has a " + name + " that is not a readable dataset. " + error.what());
-  }
-  hid_t const id = result.handle;
-  h5::Handle const type(H5Dget_type(id), H5Tclose, "read the type of " + name);
-  auto const size = H5Tget_size(type);
-  if (H5Tget_class(type) != H5T_FLOAT || (size != 4 && size != 8))
-    throw UsageError(
-        "--input", path_,
-        "has a dataset " + name + " that is neither float32 nor float64; python3 -m asymptop convert widens float16, bfloat16 and float8");
-  h5::Handle const space(H5Dget_space(id), H5Sclose, "read the shape of " + name);
-  int const rank = H5Sget_simple_extent_ndims(space);
-  std::vector<hsize_t> shape(std::max(rank, 0));
-  if (rank > 0) h5::check(H5Sget_simple_extent_dims(space, shape.data(), nullptr), "read the shape of " + name);
-  // MATLAB writes its axes in reverse order, and says of each dataset that it did.
-  result.reversed = h5::has_attribute(id, "MATLAB_class");
-  if (result.reversed) std::reverse(shape.begin(), shape.end());
+  static_cast<FloatDataset&>(result) = open_floats(file_, path_, name, "it needs Q, K and V");
+  auto const& shape = result.shape;
+  auto const rank = shape.size();
   if ((rank != 2 && rank != 3) || std::find(shape.begin(), shape.end(), hsize_t{0}) != shape.end() || shape.back() > 4096) {
     throw UsageError(
         "--input", path_,
@@ -102,7 +70,8 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
                          ", which as (heads, n, d) would be more heads than rows; " +
                          "python3 -m asymptop convert --layout tokens-first turns (n, heads, d)");
   }
-  if (auto const why = missing_values(id, path_); !why.empty()) throw UsageError("--input", path_, "has a dataset " + name + " " + why);
+  if (auto const why = missing_values(result.handle, path_); !why.empty())
+    throw UsageError("--input", path_, "has a dataset " + name + " " + why);
   result.has_heads = rank == 3;
   if (rank == 3) result.heads = shape[0];
   result.n = shape[shape.size() - 2];
@@ -112,27 +81,19 @@ TensorFile::Dataset TensorFile::open(std::string const& name) const {
 
 void TensorFile::read(Dataset const& dataset, std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const {
   if (rows <= 0) return;
-  h5::Handle const space(H5Dget_space(dataset.handle), H5Sclose, "read the shape of " + dataset.name);
   hsize_t const first = begin, length = rows, width = dataset.d;
   std::vector<hsize_t> start{first, 0}, count{length, width};
   if (dataset.has_heads) {
     start.insert(start.begin(), head);
     count.insert(count.begin(), 1);
   }
-  if (dataset.reversed) {
-    std::reverse(start.begin(), start.end());
-    std::reverse(count.begin(), count.end());
-  }
-  h5::check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr), "select rows of " + dataset.name);
-  std::size_t const values = rows * dataset.d;
-  std::vector<float> columns(dataset.reversed ? values : 0);
-  hsize_t const size = values;
-  h5::Handle const memory(H5Screate_simple(1, &size, nullptr), H5Sclose, "make a memory space");
-  h5::check(H5Dread(dataset.handle, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, dataset.reversed ? columns.data() : out),
-            "read " + dataset.name + " of " + path_);
-  for (std::int64_t c = 0; dataset.reversed && c < dataset.d; ++c) {
-    for (std::int64_t r = 0; r < rows; ++r) out[r * dataset.d + c] = columns[c * rows + r];
-  }
+  dataset.read(start, count, out);
+}
+
+IndexTensors const& TensorFile::index(std::string const& name) const {
+  auto& open = indexes_[name];
+  if (open == nullptr) open = std::make_unique<IndexTensors>(file_, path_, name, IndexedSequence{n(), heads(), key_heads()});
+  return *open;
 }
 
 void try_tensor_file(std::string const& path) {
@@ -162,7 +123,7 @@ TensorScan scan_head(TensorFile const& file, std::int64_t head, GlobalIndex begi
   for (std::size_t i = 0; i < head_rows * d; ++i) mean[i % d] += rows[i] / static_cast<double>(head_rows);
   scan.centre.assign(mean.begin(), mean.end());  // rounded to fp32
   auto const check = [&](char const* name, GlobalIndex first, std::size_t count) {
-    auto const bad = first_bad(rows, count);
+    auto const bad = first_bad(rows.data(), count);
     if (bad < 0) return;
     std::ptrdiff_t const width = d;
     auto const row = first + bad / width, column = bad % width;

@@ -3,12 +3,16 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "h5/h5.hpp"
 #include "kernels/core/types.hpp"
+#include "shard/float_dataset.hpp"
+#include "shard/index_tensors.hpp"
 
 namespace asymptop {
 
@@ -37,13 +41,13 @@ class TensorFile {
     read(value_, key_head(head), begin, rows, out);
   }
 
+  /// A trained indexer's tensors of that name; not from several threads at once. Throws UsageError (index_tensors.hpp).
+  IndexTensors const& index(std::string const& name) const;
+
  private:
-  struct Dataset {
-    std::string name;
-    h5::Handle handle;
+  struct Dataset : FloatDataset {
     std::int64_t heads = 1, n = 0, d = 0;
     bool has_heads = false;
-    bool reversed = false;  ///< axes lie in the file from last to first
   };
   Dataset open(std::string const& name) const;
   void read(Dataset const& dataset, std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const;
@@ -53,6 +57,7 @@ class TensorFile {
   h5::Handle file_;
   Dataset query_, key_, value_;
   std::optional<double> scale_;
+  mutable std::map<std::string, std::unique_ptr<IndexTensors>> indexes_;  ///< opened where they are first asked for
 };
 
 /// Throws UsageError when libhdf5 does not survive opening the file and reading the ends of its tensors, which is tried in a child process.

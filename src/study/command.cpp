@@ -4,7 +4,9 @@
 #include <iostream>
 
 #include "config/errors.hpp"
+#include "kernels/select/selector.hpp"
 #include "launch/input.hpp"
+#include "launch/together.hpp"
 #include "results/records.hpp"
 #include "study/draw.hpp"
 #include "study/files/case_file.hpp"
@@ -15,12 +17,24 @@
 namespace asymptop {
 namespace {
 
+/// Of the trained indexers among the selectors.
+std::vector<std::string> indexes_of(RunConfig const& config) {
+  std::vector<std::string> names;
+  for (auto const& choice : config.selectors) {
+    auto const selector = choice.is_oracle() ? nullptr : make_selector(choice, 1 << 12);
+    if (selector != nullptr && selector->index() != nullptr) names.push_back(selector->index()->name);
+  }
+  return names;
+}
+
 /// The tensors of every group, before anything is written.
 std::vector<TensorScan> scan_heads(Communicator const& comm, Input const& input, StudyPlan const& plan, RunConfig const& config) {
   std::vector<TensorScan> scans;
+  auto const indexes = indexes_of(config);
   // Each over its own keys: bins, and with them the last digits of sums, do not depend on what else is studied.
   for (auto const& group : plan.groups) {
     scans.push_back(input.file != nullptr ? scan_together(comm, *input.file, group.head, group.n, config.block) : TensorScan{});
+    for (auto const& name : indexes) scan_index_together(comm, input.file->index(name), group.head, group.n, config.block);
     double const span = 2.0 * group.scale * scans.back().query_norm * scans.back().key_radius;
     if (input.file != nullptr && span * group.bins_per_unit > 9e5) {
       throw UsageError("--input", config.input,
@@ -109,7 +123,9 @@ class KeyStudy final : public Study {
 
  private:
   KeyStudy(Communicator const& comm, RunConfig const& config, Input input, Machine const& machine)
-      : Study(comm, config, machine, plan_study(config, input.shape, machine)), input_(std::move(input)) {}
+      : Study(comm, config, machine, plan_study(config, input.shape, machine)), input_(std::move(input)) {
+    for (auto const& name : indexes_of(config)) together(comm, [&] { return input_.file->index(name).d(); });
+  }
 
   Input input_;
 };

@@ -20,7 +20,7 @@ constexpr std::int64_t fewest_sampled = std::int64_t{1} << 16;
 /// Walks before a question is given up.
 constexpr int most_walks = 24;
 
-bool by_place(Selector& selector) { return selector.projection() == nullptr && !selector.by_largest_score(); }
+bool by_place(Selector& selector) { return !selector.has_priorities() && !selector.by_largest_score(); }
 
 double as_number(std::int64_t bits) { return std::bit_cast<double>(bits); }
 std::int64_t as_bits(double number) { return std::bit_cast<std::int64_t>(number); }
@@ -189,7 +189,7 @@ Task<bool> OrderSearch::ask(std::vector<Search>& searches, std::vector<std::int6
 
 Task<void> OrderSearch::walk(std::vector<std::int64_t> keep) {
   bool priorities = false;
-  for (auto* selector : selectors_) priorities = priorities || (selector != nullptr && selector->projection() != nullptr);
+  for (auto* selector : selectors_) priorities = priorities || (selector != nullptr && selector->has_priorities());
   if (batch_.group.n >= fewest_sampled) {
     for (auto& search : searches_) {
       search.idle = false;

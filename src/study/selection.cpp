@@ -102,7 +102,7 @@ class Selection {
       auto ordering = order_by_shards(batch_, entry_rows_, selector_.shards(), entries_of_k_, rows_);
       shard_orders_ = co_await ordering;
       for (auto& of_row : shard_orders_) selected_.push_back(std::move(of_row.beginning));
-    } else if (selector_.projection() != nullptr) {
+    } else if (selector_.has_priorities()) {
       auto ordering = order_by_priority();
       co_await ordering;
     } else {

@@ -83,7 +83,9 @@ def test_every_formula_is_printed() -> None:
     assert costs_of("window:sinks=4").with_words == ""
 
 
-@pytest.mark.parametrize("selector", ["socket:K=10", "magicpig:K=x", "quantised:fp5", "sparq:r=x", "quest:page=0"])
+@pytest.mark.parametrize(
+    "selector", ["socket:K=10", "magicpig:K=x", "quantised:fp5", "sparq:r=x", "quest:page=0", "file:dsa"]
+)
 def test_no_formula(selector: str) -> None:
     assert costs_of(selector) is None
 

@@ -30,6 +30,7 @@ class Formulas:
 _KEPT = "4*k*d"
 _ALL_SCORES = Formulas("0", "2*n*d + 2*k*d", "2*n*d + 2*k*d", "reads every key")
 _BLIND = Formulas("4", _KEPT, _KEPT, "the order is known before the query")
+# `file` has none: how wide its index is, 4 d bytes a key in fp32 with a d of its own, is in the tensor file alone.
 # In the order in which tables and figures name them, as `study --selectors` does.
 FORMULAS: dict[str, Formulas] = {
     EXACT: _ALL_SCORES,
@@ -83,7 +84,14 @@ _DEFAULTS = {
     "twilight": {"budget": "0", "p": "0.85", "page": "16"},
 }
 # What a value by itself is of, where it is not `format`.
-_FIRST = {"random": "sinks", "expected": "sinks", "vattention": "sinks", "magicpig": "K", "twilight": "budget"}
+_FIRST = {
+    "random": "sinks",
+    "expected": "sinks",
+    "vattention": "sinks",
+    "magicpig": "K",
+    "twilight": "budget",
+    "file": "name",
+}
 # Bytes per key of a copy in that format: with a scale of four bytes per vector where it has one.
 WIDTHS = {"fp32": "4*d", "bf16": "2*d", "fp8": "d + 4", "int8": "d + 4", "int4": "d/2 + 4"}
 
