@@ -55,6 +55,7 @@
 #include "select/approximate_scores.hpp"
 #include "select/blind.hpp"
 #include "select/budgets.hpp"
+#include "select/index.hpp"
 #include "select/magicpig.hpp"
 #include "select/order_keys.hpp"
 #include "select/pages.hpp"

@@ -24,7 +24,7 @@ struct StoredWindow {
 };
 
 /// One window may find so many entries on a rank.
-constexpr std::size_t most_stored = std::size_t{1} << 17;
+constexpr std::size_t most_stored = std::size_t{1} << 20;
 
 /// Adds what windows say to the answers of the questions that are about them.
 void answer_from_windows(std::vector<StoredWindow> const& windows, std::vector<OrderQuestion> const& questions, OrderAnswers& answers);

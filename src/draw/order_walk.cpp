@@ -30,6 +30,7 @@ class OrderWalk {
       : rows_(rows),
         questions_(work.questions),
         keep_(work.keep),
+        sampled_one_in_(work.sampled_one_in),
         laws_(laws),
         tensors_(tensors),
         phases_(phases),
@@ -93,8 +94,8 @@ class OrderWalk {
     // Pieces from all over the shard, in the middle of what each stands for: small ones, because some orders are that of the sequence.
     constexpr GlobalIndex pieces = 256, few = 512;
     bool const glance = reach_ == Reach::glance;
-    auto const piece = std::clamp<GlobalIndex>((glance ? few : size / (pieces * sampled_one_in)) / unit_ * unit_, unit_, step_);
-    auto const period = glance ? std::max(piece, size / (2 * unit_) * unit_) : piece * sampled_one_in;
+    auto const piece = std::clamp<GlobalIndex>((glance ? few : size / (pieces * sampled_one_in_)) / unit_ * unit_, unit_, step_);
+    auto const period = glance ? std::max(piece, size / (2 * unit_) * unit_) : piece * sampled_one_in_;
     for (auto first = glance ? 0 : period / 2; first < size; first += period)
       visit(static_cast<LocalIndex>(first), static_cast<int>(std::min(piece, size - first)));
   }
@@ -322,6 +323,7 @@ class OrderWalk {
   EntryRows const& rows_;
   std::vector<OrderQuestion> const& questions_;
   std::vector<std::int64_t> const& keep_;
+  int sampled_one_in_;
   OrderLaws const& laws_;
   ShardTensors<RunSpace>& tensors_;
   PhaseTimes& phases_;

@@ -16,9 +16,6 @@ struct OrderLaws {
   double factor;  ///< of fixed-point masses
 };
 
-/// A sample is of one key in so many.
-constexpr int sampled_one_in = 16;
-
 /// The best entries by priority that a walk finds: (selectors, rows of the batch), best first, counted from the shard's first entry.
 /// Empty for selectors without priorities.
 using EntryHeads = std::vector<std::vector<std::vector<PackedCandidate>>>;
@@ -28,6 +25,7 @@ using EntryHeads = std::vector<std::vector<std::vector<PackedCandidate>>>;
 struct OrderWork {
   std::vector<OrderQuestion> questions;
   std::vector<std::int64_t> keep{};  ///< per selector, entries of the heads; none if empty
+  int sampled_one_in = 16;           ///< a sample is of one key in so many
 };
 
 /// What it brings: answers to the questions, windows where they are asked for (one a question), and heads.

@@ -44,9 +44,10 @@ double selector_bytes(GroupPlan const& group, RunConfig const& config, Machine c
   auto const cases = case_axes(group);
   double const selectors = static_cast<double>(cases.selectors.size()), laws = static_cast<double>(cases.sigma.size());
   if (selectors == 0.0) return 0.0;
-  // Windows hold some 6000 entries of 16 bytes (measured, n = 2^20, epsilon 0.1 and 0.01), and have room for more.
-  constexpr double of_bins = 2.0 * 4096.0 * 16.0, of_window = 1.4e5, of_key = 96.0, of_candidate = 8.0, slack = 2048.0;
-  double const of_order = std::max(of_bins, of_window * static_cast<double>(config.epsilon.size()) / machine.ranks);
+  // Windows hold some 6000 entries of 16 bytes (measured, n = 2^20, epsilon 0.1 and 0.01), as the root of n, and have room for more.
+  constexpr double of_bins = 2.0 * 4096.0 * 16.0, of_key = 96.0, of_candidate = 8.0, slack = 2048.0;
+  double const of_window = 1.4e5 * std::sqrt(static_cast<double>(group.n) / 0x1p20),
+               of_order = std::max(of_bins, of_window * static_cast<double>(config.epsilon.size()) / machine.ranks);
   double const owned = std::ceil(rows / machine.ranks), keep = static_cast<double>(group.kept_best()) + 1.0;
   // Samples, which may be all keys of a row (measured: 170 bytes a key, n = 2^20), and their messages.
   bool const samples =

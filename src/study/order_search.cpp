@@ -17,6 +17,9 @@ namespace {
 /// Sequences of fewer keys are not sampled: their orders are binned at once.
 constexpr std::int64_t fewest_sampled = std::int64_t{1} << 16;
 
+/// From here on one key in 8 is sampled rather than one in 16: windows hold entries as the root of n, and would take much memory.
+constexpr std::int64_t well_sampled = std::int64_t{1} << 22;
+
 /// Walks before a question is given up.
 constexpr int most_walks = 24;
 
@@ -166,7 +169,7 @@ Task<bool> OrderSearch::ask(std::vector<Search>& searches, std::vector<std::int6
   auto gathering = all_gather(comm, std::move(own.packed));
   auto const all = co_await gathering;
   if (all.empty() && keep.empty()) co_return false;
-  OrderWork work{{}, std::move(keep)};
+  OrderWork work{{}, std::move(keep), batch_.group.n < well_sampled ? 16 : 8};
   for (std::size_t at = 0; at < all.size(); at += packed_question) work.questions.push_back(unpack_question(&all[at]));
   OrderFindings findings(work);
   answer_from_windows(windows_, work.questions, findings.answers);

@@ -16,8 +16,9 @@ constexpr int finer_rounds = 2;
 /// Standard deviations of a sampled mass that a window allows on each side: one in 400 misses, and is binned after all.
 constexpr double window_deviations = 3.0;
 
-/// Entries that a window may be expected to hold, over all ranks; and how many of them are looked at one by one.
-constexpr double most_in_window = 40960.0;
+/// Entries that a window of n keys may be expected to hold, over all ranks: as doubt grows, with the root of n. And how many of them are
+/// looked at one by one.
+double most_in_window(double n) { return 40.0 * std::sqrt(n); }
 constexpr std::int64_t few_in_window = 256;
 constexpr int bins_of_window = 128;
 
@@ -103,7 +104,7 @@ void choose_window(Search& search, SampledOrder const& order, std::int64_t const
   double ahead = 0.0;
   for (int bin = 0; bin < high; ++bin) ahead += scale * of(bin, bin_keys) / order.page;
   bool const bounded = (low > 0 || high < bins) && ahead > 0.9 * static_cast<double>(order.held);
-  if (!bounded || inside > most_in_window) {
+  if (!bounded || inside > most_in_window(static_cast<double>(order.visible))) {
     search.idle = true;
     return;
   }

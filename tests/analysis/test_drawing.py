@@ -22,14 +22,16 @@ def _plot(name: str) -> Plot:
 
 
 def test_drawn_aside_as_drawn_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    builders = [partial(_plot, f"figure-{i}") for i in range(drawing._AT_ONCE + 4)]
+    monkeypatch.setattr(drawing, "_AT_ONCE", 2)
+    builders = [partial(_plot, f"figure-{i}") for i in range(5)]
     rendered, written = [], []
+    earlier = plt.get_fignums()  # of other tests of this process
     for processors in (1, 2):
         monkeypatch.setattr(drawing, "_processors", lambda count=processors: count)
         folder = tmp_path / str(processors)
         rendered.append(render_plots([*builders[:2], lambda: None, *builders[2:]], folder))
         written.append({path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".pdf"})
-        assert not plt.get_fignums()
+        assert plt.get_fignums() == earlier
     assert rendered[0] == rendered[1]
     assert [one.name for one in rendered[1]] == [f"figure-{i}" for i in range(len(builders))]
     assert written[0] == written[1]

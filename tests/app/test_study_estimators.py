@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from brute_force import Tensors
-from command_line import assert_equal, asymptop, study
+from command_line import asymptop, study
 from estimator_reference import Bound, Tables, Weighted, permutation, random_keys, row_name
 from test_study_selectors import COMMON, tensors_of
 
@@ -90,14 +90,14 @@ def check_case(
             check_k_epsilon(case, (draw, row), whole, e)
 
 
-@pytest.mark.parametrize("mask", ["none", "causal"])
 @pytest.mark.parametrize(
-    ("n", "d", "whole", "ks"),
+    ("n", "d", "whole", "ks", "mask"),
     [
-        (600, 8, True, "1,2,n^0.5,150,n"),
-        (333, 17, False, "1,n^0.5,166"),
-        (64, 5, False, "1,32,n"),
-        (20, 4, True, "1,10,n"),
+        (600, 8, True, "1,2,n^0.5,150,n", "none"),
+        (600, 8, True, "1,2,n^0.5,150,n", "causal"),
+        (333, 17, False, "1,n^0.5,166", "none"),
+        (64, 5, False, "1,32,n", "causal"),
+        (20, 4, True, "1,10,n", "none"),
     ],
 )
 def test_brute_force(n: int, d: int, whole: bool, ks: str, mask: str, tmp_path: Path) -> None:
@@ -179,14 +179,6 @@ SYNTHETIC = (
     "2",
     *COMMON,
 )
-
-
-@pytest.mark.parametrize("path", ["fused", "blas-tile"])
-def test_same_bytes_over_ranks_threads_and_storage(path: str, tmp_path: Path) -> None:
-    arguments = [*SYNTHETIC, "--selectors", ALL, "--path", path]
-    one = study(tmp_path / "one.h5", arguments)
-    for ranks, keys, threads in ((2, "resident", 2), (3, "streamed", 1)):
-        assert_equal(one, study(tmp_path / "more.h5", [*arguments, "--keys", keys], ranks=ranks, threads=threads))
 
 
 def signed_errors(case: h5py.Group) -> np.ndarray:

@@ -142,7 +142,7 @@ SHAPES = [
 @pytest.mark.parametrize(
     ("n", "d", "whole", "ks", "mask"),
     [
-        *((*shape, mask) for shape in SHAPES for mask in ("none", "causal")),
+        *((*shape, ("none", "causal")[i % 2]) for i, shape in enumerate([*SHAPES, *SHAPES[:1]])),
         # A sample says in which window of an order k_epsilon lies; ties are more than windows hold.
         (66001, 9, False, "1,n^0.5", "causal"),
         (66001, 3, True, "1,n^0.5", "none"),
@@ -179,7 +179,7 @@ def test_brute_force(n: int, d: int, whole: bool, ks: str, mask: str, tmp_path: 
 def test_queries_of_a_group_choose_together(tmp_path: Path) -> None:
     """By the sum of their priorities, each at the row's own place."""
     rng = np.random.default_rng(88)
-    n, d, heads = 400, 12, 6
+    n, d, heads = 300, 12, 4
     q = rng.standard_normal((heads, n, d)).astype(np.float32)
     k, v = (rng.standard_normal((2, n, d)).astype(np.float32) for _ in range(2))
     tensors = Tensors(q, k, v, 1.0)
@@ -188,7 +188,7 @@ def test_queries_of_a_group_choose_together(tmp_path: Path) -> None:
         tmp_path / "results.h5",
         [
             *("--input", tensors.write(tmp_path / "tensors.h5"), "--n", str(n), "--mask", "causal"),
-            *("--rows", "4", "--draws", "2", "--k", "1,n^0.5,150", *COMMON),
+            *("--rows", "2", "--draws", "2", "--k", "1,n^0.5,150", *COMMON),
             *("--selectors", ",".join(("score", "window", *chosen)), "--share-selection", "group"),
         ],
     )
@@ -198,10 +198,10 @@ def test_queries_of_a_group_choose_together(tmp_path: Path) -> None:
         for case in cases:
             head = int(case.attrs["head"])
             name = str(case.attrs["selector"]).removesuffix(":share=group")
-            group = range(head // 3 * 3, head // 3 * 3 + 3)
+            group = range(head // 2 * 2, head // 2 * 2 + 2)
             for at in np.ndindex(case["row_n"].shape):
                 visible, position = int(case["row_n"][at]), int(case["row_position"][at])
-                keys = k[head // 3, :visible].astype(float)
+                keys = k[head // 2, :visible].astype(float)
                 logits = keys @ q[head, position].astype(float)
                 p = np.exp(logits - logits.max())
                 orders = [SELECTORS[name](q[h, position].astype(float), keys) for h in group]
@@ -210,7 +210,7 @@ def test_queries_of_a_group_choose_together(tmp_path: Path) -> None:
                     priority=sum(each.priority for each in orders),
                     slack=sum(each.slack for each in orders),
                 )
-                row = Row(p / p.sum(), order, v[head // 3, :visible].astype(float), 2)
+                row = Row(p / p.sum(), order, v[head // 2, :visible].astype(float), 2)
                 check_row(case, at, row, PRECISION + 1e-5)
 
 
@@ -239,8 +239,8 @@ def test_output_of_keys_far_below_the_best(tmp_path: Path) -> None:
 
 
 ALL = (
-    "score,window,random,quest,quest:page=4:sinks=2:recent=9,block-mean:block=8,block-max:block=16,quantised,quantised:fp8,"
-    "sparq,loki,key-norm,key-diff,expected,twilight"
+    "score,window,random:sinks=4:recent=64,quest,quest:page=4:sinks=2:recent=9,block-mean:block=8,block-max:block=16,quantised,"
+    "quantised:fp8,sparq,loki,key-norm,key-diff,expected,twilight,vattention,magicpig,shard-union:P=3,shard-share:P=100"
 )
 SYNTHETIC = (
     "--n",
@@ -259,9 +259,11 @@ SYNTHETIC = (
 )
 
 
-@pytest.mark.parametrize("path", ["fused", "blas-tile"])
-def test_same_bytes_over_ranks_threads_and_storage(path: str, tmp_path: Path) -> None:
-    arguments = [*SYNTHETIC, "--selectors", ALL, "--path", path]
+# Of 66000 keys a sample says in which window of an order k_epsilon lies.
+@pytest.mark.parametrize(("path", "n"), [("fused", "1000"), ("fused", "66000"), ("blas-tile", "1100")])
+def test_same_bytes_over_ranks_threads_and_storage(path: str, n: str, tmp_path: Path) -> None:
+    arguments = ["--n", n, "--d", "16", "--sigma", "1" if n == "66000" else "1,3", "--k", "16,n^0.75"]
+    arguments += ["--rows", "3", "--draws", "1", *COMMON, "--selectors", ALL, "--path", path]
     one = study(tmp_path / "one.h5", arguments)
     for ranks, keys, threads in ((2, "resident", 2), (3, "streamed", 1)):
         assert_equal(one, study(tmp_path / "more.h5", [*arguments, "--keys", keys], ranks=ranks, threads=threads))

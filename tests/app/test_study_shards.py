@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from brute_force import PRECISION
-from command_line import assert_equal, asymptop, study
+from command_line import asymptop, study
 from selector_reference import Array, Order
 from test_study_selectors import COMMON, SYNTHETIC, Row, check_row, datasets, tensors_of
 
@@ -31,14 +31,14 @@ def order_of(scores: Array, n: int, name: str) -> Order:
     return Order(-np.arange(longest, dtype=float), entries, 0.0, 1 if "union" in name else shards)
 
 
-@pytest.mark.parametrize("mask", ["none", "causal"])
 @pytest.mark.parametrize(
-    ("n", "d", "whole", "ks"),
+    ("n", "d", "whole", "ks", "mask"),
     [
-        (300, 6, True, "1,2,n^0.5,70,n"),
-        (333, 17, False, "1,2,n^0.5,166,n"),
-        (20, 4, True, "1,n"),
-        (250, 1, True, "1,3"),  # five scores in all
+        (300, 6, True, "1,2,n^0.5,70,n", "none"),
+        (300, 6, True, "1,2,n^0.5,70,n", "causal"),
+        (333, 17, False, "1,2,n^0.5,166,n", "none"),
+        (20, 4, True, "1,n", "causal"),
+        (250, 1, True, "1,3", "none"),  # five scores in all
     ],
 )
 def test_brute_force(n: int, d: int, whole: bool, ks: str, mask: str, tmp_path: Path) -> None:
@@ -68,16 +68,6 @@ def test_one_shard_is_the_oracle(path: str, tmp_path: Path) -> None:
         for name, case in read["cases"].items():
             assert datasets(case) == datasets(read["cases"][name.partition("-shard")[0]])
         assert len(read["cases"]) == 12
-
-
-@pytest.mark.parametrize("path", ["fused", "blas-tile"])
-def test_same_bytes(path: str, tmp_path: Path) -> None:
-    """Shards that lie on several ranks, and ranks that hold several shards."""
-    selectors = "score,shard-union:P=2,shard-union:P=3,shard-share,shard-share:P=100"
-    arguments = [*SYNTHETIC, "--selectors", selectors, "--path", path]
-    one = study(tmp_path / "one.h5", arguments)
-    for ranks, keys, threads in ((2, "streamed", 1), (3, "resident", 2), (4, "streamed", 1)):
-        assert_equal(one, study(tmp_path / "more.h5", [*arguments, "--keys", keys], ranks=ranks, threads=threads))
 
 
 def test_all_scores_equal(tmp_path: Path) -> None:
