@@ -6,8 +6,8 @@
  */
 #include <fcntl.h>
 #include <mpi.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum kind { request, message, communicator, datatype, file, info, key, kinds };
