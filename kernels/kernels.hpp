@@ -43,6 +43,7 @@
 #include "profile/score_bins.hpp"
 #include "reference/attention_row.hpp"
 #include "score/byte_products.hpp"
+#include "score/byte_tile.hpp"
 #include "score/gemm.hpp"
 #include "score/key_tile.hpp"
 #include "score/panel.hpp"

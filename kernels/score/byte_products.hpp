@@ -16,6 +16,7 @@
 
 #include "../core/simd.hpp"
 #include "../core/types.hpp"
+#include "byte_tile.hpp"
 #include "panel.hpp"
 #include "quantised.hpp"
 
@@ -88,23 +89,7 @@ template <int rows, int vectors>
 ASYMPTOP_SIMD_INLINE void byte_tile(std::int32_t const* q, int row_step, std::uint8_t const* keys, int steps, std::int32_t const* start,
                                     float const* scales, int first_lane, float* out, std::ptrdiff_t out_step) {
   Ints sum[rows][vectors];
-#pragma GCC unroll 16
-  for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < vectors; ++v) sum[r][v] = broadcast(start[r]);
-  }
-  auto const* words = reinterpret_cast<std::int32_t const*>(keys) + first_lane;
-  for (int c = 0; c < steps; ++c) {
-    Ints k[vectors];
-#pragma GCC unroll 16
-    for (int v = 0; v < vectors; ++v) k[v] = load(words + c * key_group + v * width);
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) {
-      Ints const x = broadcast(q[c * row_step + r]);
-#pragma GCC unroll 16
-      for (int v = 0; v < vectors; ++v) sum[r][v] = dot4(sum[r][v], k[v], x);
-    }
-  }
+  add_byte_products<rows, vectors>(q, row_step, keys, steps, start, first_lane, sum);
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 16

@@ -8,6 +8,7 @@
 
 #include "../core/simd.hpp"
 #include "../core/types.hpp"
+#include "byte_tile.hpp"
 #include "panel.hpp"
 #include "quantised.hpp"
 #include "score_pairs.hpp"
@@ -38,23 +39,7 @@ template <int rows, int vectors>
 ASYMPTOP_SIMD_INLINE RowKeyPair* screen_tile(std::int32_t const* q, int row_step, std::uint8_t const* keys, int steps,
                                              std::int32_t const* start, int first_lane, int first_row, RowKeyPair* passed) {
   Ints sum[rows][vectors];
-#pragma GCC unroll 16
-  for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < vectors; ++v) sum[r][v] = broadcast(start[r]);
-  }
-  auto const* words = reinterpret_cast<std::int32_t const*>(keys) + first_lane;
-  for (int c = 0; c < steps; ++c) {
-    Ints k[vectors];
-#pragma GCC unroll 16
-    for (int v = 0; v < vectors; ++v) k[v] = load(words + c * key_group + v * width);
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) {
-      Ints const x = broadcast(q[c * row_step + r]);
-#pragma GCC unroll 16
-      for (int v = 0; v < vectors; ++v) sum[r][v] = dot4(sum[r][v], k[v], x);
-    }
-  }
+  add_byte_products<rows, vectors>(q, row_step, keys, steps, start, first_lane, sum);
   Ints all = sum[0][0];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {

@@ -82,8 +82,9 @@ class MagicpigSelector final : public Selector {
   SelectorSeconds seconds(int d) const override { return {7e-11 * d * tables_.tables() * tables_.bits(), 3e-8}; }
   SignTables const& tables() const { return tables_; }
 
-  /// Once for each draw of keys: their mean, and hyperplanes of a stream.
-  void prepare(Calibration const& calibration, Stream stream) {
+  bool wants_calibration() override { return true; }
+  /// The keys' mean, and hyperplanes of the stream.
+  void calibrate(Calibration const& calibration, Stream stream) override {
     std::size_t const d = calibration.d, count = calibration.keys.size() / d;
     std::vector<double> sums(d, 0.0);
     for (std::size_t i = 0; i < calibration.keys.size(); ++i) sums[i % d] += calibration.keys[i];

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "../core/candidate.hpp"
+#include "../input/philox_normal.hpp"
 
 namespace asymptop {
 
@@ -118,6 +119,11 @@ class Selector {
   virtual void places(RowOfKeys const& /*row*/, std::int64_t /*first*/, int /*count*/, double* /*out*/) const {}
   /// Whether entries are ordered by the largest true score of their keys.
   virtual bool by_largest_score() const { return false; }
+  virtual bool wants_calibration() { return projection() != nullptr && projection()->wants_calibration(); }
+  /// Of queries too.
+  virtual bool wants_queries() { return projection() != nullptr && projection()->wants_queries(); }
+  /// Once for each draw of keys, if wanted. stream: for what is drawn at random.
+  virtual void calibrate(Calibration const& calibration, Stream /*stream*/) { projection()->calibrate(calibration); }
 };
 
 /// Entries that a row of `visible` keys has.

@@ -212,9 +212,10 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        }},
       {"random",
        "keys at random, another choice for every row",
-       "Without replacement. The tail mass is 1 - k/n on average whatever the input, so it is a check of everything else. As an estimator: "
-       "forced keys (sinks, recent) come first, with weight 1; the others weigh (n - forced)/(k - forced), one over the chance of a key to "
-       "be kept. denominator_error and the output errors are of the weighted sums; without forced keys the weights cancel in the output.",
+       "Without replacement. The tail mass is 1 - k/n on average whatever the input, so it is a check of everything else. As an "
+       "estimator: forced keys (sinks, recent) come first, with weight 1; the others weigh (n - forced)/(k - forced), one over the "
+       "chance of a key to be kept. denominator_error and the output errors are of the weighted sums; without forced keys the weights "
+       "cancel in the output.",
        {sinks, recent},
        [](Values values, int) -> Made { return std::make_unique<RandomSelector>(detail::forced_of(values)); },
        KeptSets::weighted_order},
@@ -282,23 +283,21 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        [](Values values, int) -> Made { return detail::projected<KeyDiffProjection>(values); }},
       {"expected",
        "keys of largest expected e^logit, whatever the query",
-       "Expected Attention of kvpress: by mu . k + 1/2 k^T Sigma k, the log of the mean of e^(q . k) over Gaussian queries q. mu and Sigma "
-       "are mean and covariance of up to 4096 queries, scaled as logits want them and none of them measured: of a tensor file those at "
-       "positions floor(n i / min(n, 4096)) of the same head, but for the draw's rows; of synthetic input queries of the same law from a "
-       "stream of their own. Synthetic queries are taken at sigma = 1, so the order is the same under every law of sigma. The norm of v, "
-       "by "
-       "which kvpress multiplies, is left out.",
+       "Expected Attention of kvpress: by mu . k + 1/2 k^T Sigma k, the log of the mean of e^(q . k) over Gaussian queries q. mu and "
+       "Sigma are mean and covariance of up to 4096 queries, scaled as logits want them and none of them measured: of a tensor file "
+       "those at positions floor(n i / min(n, 4096)) of the same head, but for the draw's rows; of synthetic input queries of the same "
+       "law from a stream of their own. Synthetic queries are taken at sigma = 1, so the order is the same under every law of sigma. The "
+       "norm of v, by which kvpress multiplies, is left out.",
        {sinks, recent},
        [](Values values, int) -> Made { return detail::projected<ExpectedProjection>(values); }},
       {"vattention",
        "the best keys, and a sample of the others that an error bound asks for",
-       "vAttention (arXiv 2510.05688), an estimator: the sinks, the recent keys and the k keys of largest true score are kept with weight "
-       "1; "
-       "of the N others b are drawn at random without replacement and weigh N/b. A base sample (base of the others, 32 at least) gives the "
-       "mean and the standard deviation sd of e^s, from which b = (z_(1-delta) sd N / (epsilon D))^2 with D the estimated denominator; "
-       "from "
-       "the base sample up to all N. The promise: |D^/D - 1| over epsilon in at most delta of the rows; z_(1-delta) is that of one side. "
-       "`kept` says how many keys that is, over k; it has no order, so no k_epsilon, regret, recall or row errors.",
+       "vAttention (arXiv 2510.05688), an estimator: the sinks, the recent keys and the k keys of largest true score are kept with "
+       "weight 1; of the N others b are drawn at random without replacement and weigh N/b. A base sample (base of the others, 32 at "
+       "least) gives the mean and the standard deviation sd of e^s, from which b = (z_(1-delta) sd N / (epsilon D))^2 with D the "
+       "estimated denominator; from the base sample up to all N. The promise: |D^/D - 1| over epsilon in at most delta of the rows; "
+       "z_(1-delta) is that of one side. `kept` says how many keys that is, over k; it has no order, so no k_epsilon, regret, recall or "
+       "row errors.",
        {{"sinks", "128", "first keys of the sequence that are always kept"},
         {"recent", "128", "most recent keys that are always kept"},
         {"base", "0.02", "share of the other keys in the base sample"},
@@ -309,11 +308,9 @@ inline std::vector<SelectorKind> const& selector_kinds() {
       {"magicpig",
        "keys that collide with the query in hash tables",
        "MagicPIG (arXiv 2410.16179), an estimator: L tables of K sign bits of products with random hyperplanes, another set for every "
-       "draw; keys "
-       "less their mean (of 4096 evenly spaced keys) that fall with the query in at least two tables are kept and weigh 1/u, u = 1 - "
-       "(1 - p^K)^L - L p^K (1 - p^K)^(L-1) with p = 1 - angle/pi; the sinks and the recent keys are kept with weight 1. The laws of k "
-       "change "
-       "nothing: `kept` says how many keys there are. It has no order, so no k_epsilon, regret, recall or row errors.",
+       "draw; keys less their mean (of 4096 evenly spaced keys) that fall with the query in at least two tables are kept and weigh 1/u, "
+       "u = 1 - (1 - p^K)^L - L p^K (1 - p^K)^(L-1) with p = 1 - angle/pi; the sinks and the recent keys are kept with weight 1. The "
+       "laws of k change nothing: `kept` says how many keys there are. It has no order, so no k_epsilon, regret, recall or row errors.",
        {{"K", "10", "sign bits of a table, up to 16"},
         {"L", "150", "tables, 2 to 1024"},
         {"sinks", "4", "first keys of the sequence that are always kept"},
@@ -329,12 +326,9 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "pages by Quest, then the fewest of their keys that hold a share p of the estimated mass",
        "Twilight (arXiv 2502.02770), top-p after a selection: the first `budget` keys by Quest's pages, rounded down to whole ones, are "
        "candidates; of these the fewest are kept whose softmax reaches p, over scores of int4 copies of q and k (one scale per vector). "
-       "The "
-       "mass is that of the candidates' estimated total, not of the row's; p=1 keeps all of them, and forced keys among them are kept in "
-       "any case. The set depends on sigma. Kept keys have "
-       "no "
-       "weights, and `kept` says how many they are. budget=0 takes k for the budget; with a budget the laws of k change nothing. It has no "
-       "order, so no k_epsilon, regret, recall or row errors.",
+       "The mass is that of the candidates' estimated total, not of the row's; p=1 keeps all of them, and forced keys among them are "
+       "kept in any case. The set depends on sigma. Kept keys have no weights, and `kept` says how many they are. budget=0 takes k for "
+       "the budget; with a budget the laws of k change nothing. It has no order, so no k_epsilon, regret, recall or row errors.",
        {{"budget", "0", "keys that pages choose; 0: k of them"},
         {"p", "0.85", "share of the estimated mass, over 0, at most 1"},
         {"page", "16", "keys of a page, a power of two that divides --block"},
@@ -350,12 +344,10 @@ inline std::vector<SelectorKind> const& selector_kinds() {
       {"file",
        "by the index scores of a trained indexer in the tensor file",
        "DSA's lightning indexer, NSA, SeerAttention, HashAttention, anyone's: keys by I_j = sum_h w_h ReLU(q_h . k_j), with the index "
-       "queries "
-       "NAME_q (index heads, n, d), the index keys NAME_k (n, d) and the weights NAME_w (index heads, n; ones if there is none) that lie "
-       "beside Q, K and V of --input, in float32 or float64. One index serves all heads, unless NAME_k is (heads, n, d), with as many "
-       "heads "
-       "as Q or K has; NAME_q then is (heads, index heads, n, d). An axis of one index head may be left out. Products are added in fp32, "
-       "heads in ascending order; equal priorities are ordered by index.",
+       "queries NAME_q (index heads, n, d), the index keys NAME_k (n, d) and the weights NAME_w (index heads, n; ones if there is none) "
+       "that lie beside Q, K and V of --input, in float32 or float64. One index serves all heads, unless NAME_k is (heads, n, d), with "
+       "as many heads as Q or K has; NAME_q then is (heads, index heads, n, d). An axis of one index head may be left out. Products are "
+       "added in fp32, heads in ascending order; equal priorities are ordered by index.",
        {{"name", "index", "of the datasets; also by itself, as in file:index", true},
         {"relu", "on", "on: products below 0 count as 0 | off: as they are"},
         sinks,

@@ -7,9 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "draw/entry_pass.hpp"
-#include "kernels/core/pack_keys.hpp"
-#include "kernels/score/score_packed.hpp"
+#include "draw/key_scores.hpp"
 #include "kernels/select/selector.hpp"
 
 namespace asymptop {
@@ -17,8 +15,6 @@ namespace asymptop {
 /// Products are chains of fused multiply-adds over the columns; heads are added in ascending order, each by one fused multiply-add.
 class IndexScores {
  public:
-  using Scores = Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace>;
-
   /// positions: of the rows in the sequence. Each rank reads their index queries itself, and its keys at every step.
   IndexScores(TrainedIndex const& index, TensorOrigin const& origin, Range const& shard, std::vector<std::int64_t> const& positions,
               int step)
@@ -42,7 +38,7 @@ class IndexScores {
   }
 
   /// Of keys [first, first + count) of the shard; out: (rows, at least count).
-  void find(LocalIndex first, int count, Scores const& out) {
+  void find(LocalIndex first, int count, HostScores const& out) {
     Kokkos::DefaultHostExecutionSpace const space;
     int const d = static_cast<int>(tensors_.d()), rows = static_cast<int>(products_.extent(0));
     tensors_.read_keys(head_, begin_ + first, count, keys_.data());
@@ -70,7 +66,7 @@ class IndexScores {
   std::vector<PackedQueries> queries_;  ///< per index head
   std::vector<float> weights_;          ///< (index heads, rows)
   std::vector<float> keys_, packed_;
-  Scores products_;
+  HostScores products_;
 };
 
 }  // namespace asymptop

@@ -8,13 +8,11 @@
 
 #include "draw/entries.hpp"
 #include "draw/index_scores.hpp"
+#include "draw/key_scores.hpp"
 #include "draw/order_questions.hpp"
 #include "kernels/score/byte_products.hpp"
-#include "kernels/score/score_packed.hpp"
 
 namespace asymptop {
-
-using HostScores = Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace>;
 
 /// A row that is asked about, and its questions [begin, end).
 struct AskedRow {
@@ -42,21 +40,18 @@ class Standing {
       std::vector<std::int64_t> positions;
       for (auto const& of : asked) positions.push_back(rows.queries.position[of.row]);
       index_.emplace(*index, tensors.origin(), rows.shard, positions, step);
-      priorities_ = HostScores("Asymptop::select::priorities", asked.size(), (step + key_group - 1) / key_group * key_group);
     }
+    if (has_priorities()) priorities_ = HostScores("Asymptop::select::priorities", asked.size(), room_for(step / selector.page()));
     if (projection_ == nullptr) return;
     in_bytes_ = projection_->levels() > 0 && !selector.shared();
     if (in_bytes_) {
       byte_queries_ = {packed_queries(asked, rows.queries.q, rows.d), projection_->levels()};
-      priorities_ = HostScores("Asymptop::select::priorities", asked.size(), (step + key_group - 1) / key_group * key_group);
       return;
     }
     auto const projected = project(rows, *projection_, selector.shared());
     queries_ = packed_queries(asked, projected, projection_->width(rows.d));
     ragged_ = ragged_entries(rows, *projection_, projected, tensors);
-    int const entries = step / selector.page() + key_group;
-    priorities_ = HostScores("Asymptop::select::priorities", asked.size(), entries / key_group * key_group);
-    if (!projection_->keys_as_they_are()) entries_.emplace(entries, projection_->width(rows.d));
+    if (!projection_->keys_as_they_are()) entries_.emplace(room_for(step / selector.page()), projection_->width(rows.d));
   }
 
   int page() const { return selector_.page(); }
@@ -119,6 +114,9 @@ class Standing {
   }
 
  private:
+  /// Whole groups, and a page that is seen in part.
+  static int room_for(int entries) { return (entries + key_group) / key_group * key_group; }
+
   Selector& selector_;
   Projection* projection_;
   std::vector<AskedRow> const& asked_;

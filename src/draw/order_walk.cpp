@@ -3,11 +3,11 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "config/errors.hpp"
 #include "draw/order_standing.hpp"
 #include "kernels/core/math.hpp"
-#include "kernels/core/pack_keys.hpp"
 #include "kernels/topk/radix_sort.hpp"
 #include "kernels/topk/row_heads.hpp"
 
@@ -78,13 +78,11 @@ class OrderWalk {
       heads_[s] =
           RowHeads(static_cast<int>(asked_.size()), static_cast<int>(keep), (step_ / page + simd::width) / simd::width * simd::width);
     }
-    queries_ = packed_queries(asked_, rows.queries.q, rows.d);
   }
 
   void run() {
     if (asked_.empty()) return;
-    scores_ = HostScores("Asymptop::select::scores", asked_.size(), step_);
-    if (rows_.path.keys != KeyLayout::packed) packed_keys_.resize(packed_size(step_, rows_.d));
+    scores_.emplace(rows_, packed_queries(asked_, rows_.queries.q, rows_.d), step_, tensors_, phases_);
     auto const size = rows_.shard.size();
     if (reach_ == Reach::all) {
       KeyWalk(size).run(step_, [this](LocalIndex first, int count) { visit(first, count); });
@@ -102,15 +100,8 @@ class OrderWalk {
 
  private:
   void visit(LocalIndex first, int count) {
-    phases_.between_steps();
-    phases_.start();
-    auto keys = tensors_.key_tile(first, count, count);
-    if (!packed_keys_.empty()) {
-      pack_keys(keys.data, count, rows_.d, packed_keys_.data());
-      keys = {packed_keys_.data(), rows_.d, true};
-    }
-    phases_.stop(Phase::generate);
-    if (scores_wanted_) score_packed(Host(), queries_, keys.data, count, scores_);
+    auto const keys = scores_->step(first, count);
+    if (scores_wanted_) scores_->score(keys, count);
     for (auto const& standing : standings_) {
       if (standing != nullptr) standing->prepare(keys, first, count);
     }
@@ -145,7 +136,7 @@ class OrderWalk {
       std::int64_t const page = standing.page();
       auto const first_entry = begin / page;
       if (question.selector != selector) {
-        standing.find(i, first_entry, seen, &scores_(i, 0), room.keys);
+        standing.find(i, first_entry, seen, scores_->of_row(i), room.keys);
         selector = question.selector;
         sums_law = -1;
         grid = nullptr;
@@ -167,7 +158,7 @@ class OrderWalk {
         double const sigma = laws_.sigma[question.law], top = question.top;
         room.mass.resize(seen);
         std::int64_t* const to = room.mass.data();
-        float const* const s = &scores_(i, 0);
+        float const* const s = scores_->of_row(i);
 #pragma omp simd
         for (std::int64_t j = 0; j < seen; ++j) to[j] = mass_of(sigma * (s[j] - top));
         mass_law = question.law;
@@ -332,11 +323,9 @@ class OrderWalk {
   OrderFindings& findings_;
   int unit_ = key_group, step_ = 0;
   std::vector<AskedRow> asked_;
-  PackedQueries queries_;
   bool scores_wanted_ = false;
   enum class Reach { all, sample, glance } reach_ = Reach::all;
-  HostScores scores_;
-  std::vector<float> packed_keys_;
+  std::optional<KeyScores> scores_;
 };
 
 }  // namespace

@@ -3,10 +3,9 @@
 #include <cmath>
 
 #include "config/errors.hpp"
+#include "draw/key_scores.hpp"
 #include "draw/row_batch.hpp"
 #include "kernels/core/math.hpp"
-#include "kernels/core/pack_keys.hpp"
-#include "kernels/score/score_packed.hpp"
 #include "shard/key_walk.hpp"
 
 namespace asymptop {
@@ -44,8 +43,6 @@ ShardPlace edge_of(ShardBracket const& bracket, Range const& shard, int bins, in
 
 namespace {
 
-using ShardScores = Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace>;
-
 class ShardWalk {
  public:
   ShardWalk(EntryRows const& rows, std::vector<Range> const& shards, std::vector<ShardQuestion> const& questions,
@@ -76,21 +73,13 @@ class ShardWalk {
   ShardAnswers run() {
     using Host = Kokkos::DefaultHostExecutionSpace;
     int const step = largest_step(rows_.path, rows_.block) / key_group * key_group;
-    ShardScores const scores("Asymptop::select::scores", asked_.size(), step);
-    bool const packed = rows_.path.keys == KeyLayout::packed;
-    std::vector<float> packed_keys(packed ? 0 : packed_size(step, rows_.d));
-    KeyWalk walk(rows_.shard.size());
-    walk.run(step, [&](LocalIndex const first, int const count) {
-      phases_.between_steps();
-      phases_.start();
-      auto const keys = tensors_.key_tile(first, count, count);
-      if (!packed) pack_keys(keys.data, count, rows_.d, packed_keys.data());
-      phases_.stop(Phase::generate);
-      score_packed(Host(), queries_, packed ? keys.data : packed_keys.data(), count, scores);
+    KeyScores scores(rows_, std::move(queries_), step, tensors_, phases_);
+    KeyWalk(rows_.shard.size()).run(step, [&](LocalIndex const first, int const count) {
+      scores.score(scores.step(first, count), count);
       Host().fence();
       phases_.stop(Phase::score);
       Kokkos::parallel_for("Asymptop::select::shards", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, asked_.size()),
-                           [&](int const i) { take(asked_[i], rows_.shard.begin + first, count, &scores(i, 0)); });
+                           [&](int const i) { take(asked_[i], rows_.shard.begin + first, count, scores.of_row(i)); });
       Host().fence();
       phases_.stop(Phase::refine);
     });

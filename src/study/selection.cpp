@@ -44,24 +44,19 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
   for (auto const& choice : case_axes(group).selectors) {
     selectors_.push_back(make_selector(choice, static_cast<int>(group.d)));
     sets_.push_back(choice.sets());
-    auto* const projection = selectors_.back()->projection();
-    auto* const hashing = dynamic_cast<MagicpigSelector*>(selectors_.back().get());
-    if (hashing == nullptr && (projection == nullptr || !projection->wants_calibration())) continue;
+    auto& selector = *selectors_.back();
+    if (!selector.wants_calibration()) continue;
     if (calibration.keys.empty()) {
       auto const shard = key_shard(group.n, setup.config->block, setup.comm->rank(), setup.comm->size());
       calibration = calibration_of(*setup.comm, group, shard, *setup.tensors);
     }
-    if (hashing == nullptr && projection->wants_queries() && calibration.queries.empty()) {
+    if (selector.wants_queries() && calibration.queries.empty()) {
       // Rank 0 makes them, as it makes the queries that are measured.
       std::vector<float> queries;
       if (setup.comm->is_root()) queries = calibration_queries({setup.config, &group, draw}, setup.file, calibration_rows);
       calibration.queries = finish(all_gather(*setup.comm, std::move(queries)));
     }
-    if (hashing != nullptr) {
-      hashing->prepare(calibration, stream_);
-    } else {
-      projection->calibrate(calibration);
-    }
+    selector.calibrate(calibration, stream_);
   }
 }
 

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 from brute_force import Tensors
-from command_line import asymptop, study
+from command_line import study
 from estimator_reference import Bound, Tables, Weighted, permutation, random_keys, row_name
-from test_study_selectors import COMMON, tensors_of
+from test_study_selectors import COMMON, SHAPES_OF_SETS, assert_refused, tensors_of
 
 SEED = 5
 # What selects, and as text: vAttention with a window, without one, with a bound that asks for more than there is.
@@ -90,16 +90,7 @@ def check_case(
             check_k_epsilon(case, (draw, row), whole, e)
 
 
-@pytest.mark.parametrize(
-    ("n", "d", "whole", "ks", "mask"),
-    [
-        (600, 8, True, "1,2,n^0.5,150,n", "none"),
-        (600, 8, True, "1,2,n^0.5,150,n", "causal"),
-        (333, 17, False, "1,n^0.5,166", "none"),
-        (64, 5, False, "1,32,n", "causal"),
-        (20, 4, True, "1,10,n", "none"),
-    ],
-)
+@pytest.mark.parametrize(("n", "d", "whole", "ks", "mask"), SHAPES_OF_SETS)
 def test_brute_force(n: int, d: int, whole: bool, ks: str, mask: str, tmp_path: Path) -> None:
     tensors = tensors_of(np.random.default_rng([19, n]), n, d, whole)
     with h5py.File(study_of(tmp_path, tensors, n, mask, ks, min(4, n // 6))) as read:
@@ -162,23 +153,6 @@ def test_one_key(tmp_path: Path) -> None:
                 assert np.all(case["kept"][:] == 1)
                 assert np.all(case["denominator_error"][:] == 0.0)
                 assert np.all(case["output_error"][:] == 0.0)
-
-
-SYNTHETIC = (
-    "--n",
-    "1000,2^10",
-    "--d",
-    "16",
-    "--sigma",
-    "1,3",
-    "--k",
-    "16,n^0.75",
-    "--rows",
-    "7",
-    "--draws",
-    "2",
-    *COMMON,
-)
 
 
 def signed_errors(case: h5py.Group) -> np.ndarray:
@@ -259,6 +233,4 @@ BAD = {
 
 @pytest.mark.parametrize("entry", BAD)
 def test_a_bad_entry_is_one_line(entry: str, tmp_path: Path) -> None:
-    outcome = asymptop("study", *SYNTHETIC, "--selectors", entry, "-o", tmp_path / "no.h5")
-    assert (outcome.code, outcome.stderr.count("\n")) == (2, 1)
-    assert BAD[entry] in outcome.stderr
+    assert_refused(entry, BAD[entry], tmp_path)

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 from brute_force import PRECISION
-from command_line import asymptop, study
+from command_line import study
 from selector_reference import Array, Order
-from test_study_selectors import COMMON, SYNTHETIC, Row, check_row, datasets, tensors_of
+from test_study_selectors import COMMON, SYNTHETIC, Row, assert_refused, check_row, datasets, tensors_of
 
 SHARDS = (1, 2, 3, 7, 500)
 NAMES = tuple(f"shard-{budget}:P={shards}" for shards in SHARDS for budget in ("union", "share"))
@@ -90,9 +90,7 @@ def test_all_scores_equal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["0", "1025", "d/8"])
 def test_bad_counts_of_shards(value: str, tmp_path: Path) -> None:
-    outcome = asymptop("study", *SYNTHETIC, "--selectors", f"shard-union:P={value}", "-o", tmp_path / "no.h5")
-    assert (outcome.code, outcome.stderr.count("\n")) == (2, 1)
-    assert f"has P={value}, which is no whole number from 1 to 1024" in outcome.stderr
+    assert_refused(f"shard-union:P={value}", f"has P={value}, which is no whole number from 1 to 1024", tmp_path)
 
 
 def test_many_walks(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+// Keys of a rank's shard step by step, packed, and their scores for some rows.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <utility>
+#include <vector>
+
+#include "draw/entry_pass.hpp"
+#include "kernels/core/pack_keys.hpp"
+#include "kernels/score/score_packed.hpp"
+
+namespace asymptop {
+
+using HostScores = Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace>;
+
+class KeyScores {
+ public:
+  /// For steps of at most `step` keys. `rows` and `tensors` outlive it.
+  KeyScores(EntryRows const& rows, PackedQueries queries, int step, ShardTensors<RunSpace>& tensors, PhaseTimes& phases)
+      : queries_(std::move(queries)),
+        tensors_(tensors),
+        phases_(phases),
+        d_(rows.d),
+        packed_(rows.path.keys == KeyLayout::packed ? 0 : packed_size(step, rows.d)),
+        scores_("Asymptop::select::scores", queries_.rows, step) {}
+
+  /// The next step: keys [first, first + count) of the shard, packed. The time since then is that of what follows.
+  KeyTile step(LocalIndex first, int count) {
+    phases_.between_steps();
+    phases_.start();
+    auto keys = tensors_.key_tile(first, count, count);
+    if (!packed_.empty()) {
+      pack_keys(keys.data, count, d_, packed_.data());
+      keys = {packed_.data(), d_, true};
+    }
+    phases_.stop(Phase::generate);
+    return keys;
+  }
+
+  /// Scores of a step's keys. Does not wait.
+  void score(KeyTile const& keys, int count) { score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, keys.data, count, scores_); }
+
+  float const* of_row(std::size_t i) const { return &scores_(i, 0); }
+
+ private:
+  PackedQueries queries_;
+  ShardTensors<RunSpace>& tensors_;
+  PhaseTimes& phases_;
+  int d_;
+  std::vector<float> packed_;
+  HostScores scores_;
+};
+
+}  // namespace asymptop
