@@ -35,6 +35,12 @@ inline constexpr OrderKey first_key_of_places = key_ahead(most_ahead);
 constexpr OrderKey key_of_place(std::int64_t place) { return static_cast<OrderKey>(first_key_of_places + place); }
 constexpr std::int64_t place_of_key(OrderKey key) { return std::int64_t{key} - first_key_of_places; }
 
+/// Where an entry stands, ascending along the order: minus its priority, or its place. Forced ones are far ahead.
+inline double standing_of(OrderKey key, bool places) {
+  if (key < (places ? first_key_of_places : first_key_of_priorities)) return -1e300;
+  return places ? static_cast<double>(place_of_key(key)) : -static_cast<double>(priority_of_key(key));
+}
+
 /// About a stretch of the order, low <= key <= high.
 struct StretchSums {
   std::int64_t before = 0;  ///< entries ahead of it
@@ -49,6 +55,9 @@ inline namespace ASYMPTOP_SIMD_NAME {
 using Longs [[gnu::vector_size(4 * width), gnu::may_alias]] = std::int64_t;
 using HalfInts [[gnu::vector_size(2 * width), gnu::may_alias]] = std::int32_t;
 inline constexpr int half_width = width / 2;
+
+using HalfFloats [[gnu::vector_size(2 * width), gnu::may_alias]] = float;
+using Doubles [[gnu::vector_size(4 * width), gnu::may_alias]] = double;
 
 template <class Vector, class Element>
 ASYMPTOP_SIMD_INLINE Vector load_as(Element const* from) {
@@ -70,6 +79,68 @@ inline void keys_of_priorities(float const* priority, std::int64_t count, OrderK
     store(out + at, ~(bits ^ (bits >> 31 & broadcast(std::numeric_limits<std::int32_t>::max()))));
   }
   for (; at < count; ++at) out[at] = key_of_priority(priority[at]);
+}
+
+inline void keys_of_places(std::uint32_t const* place, std::int64_t count, OrderKey* out) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<OrderKey>(place[i] + static_cast<std::uint32_t>(first_key_of_places));
+}
+
+/// min(max((x - low) per_unit, 0), last), truncated, x being where each entry stands; forced entries are in bin 0.
+inline void bins_of_keys(OrderKey const* key, std::int64_t count, bool places, double low, double per_unit, int last, int* bin) {
+  auto const first = places ? first_key_of_places : first_key_of_priorities;
+  double const most = last;
+  std::int64_t at = 0;
+  for (; at + half_width <= count; at += half_width) {
+    auto const keys = load_as<HalfInts>(key + at);
+    Doubles x;
+    if (places) {
+      x = __builtin_convertvector(__builtin_convertvector(keys, Longs) - std::int64_t{first}, Doubles);
+    } else {
+      auto const bits = ~keys;
+      x = -__builtin_convertvector(
+          reinterpret_cast<HalfFloats>(bits ^ (bits >> 31 & (HalfInts{} + std::numeric_limits<std::int32_t>::max()))), Doubles);
+    }
+    auto const place = (x - low) * per_unit, positive = place < 0.0 ? Doubles{} : place;
+    auto const bins = __builtin_convertvector(positive > most ? Doubles{} + most : positive, HalfInts);
+    auto const unforced = bins & ~(keys < first);
+    std::memcpy(bin + at, &unforced, sizeof unforced);
+  }
+  for (; at < count; ++at) {
+    double const place = (standing_of(key[at], places) - low) * per_unit;
+    bin[at] = static_cast<int>(place < 0.0 ? 0.0 : place > most ? most : place);
+  }
+}
+
+/// Sums of the masses of whole pages, and of a last one that has fewer keys.
+inline void masses_of_pages(std::int64_t const* mass, std::int64_t keys, std::int64_t page, std::int64_t* out) {
+  for (std::int64_t begin = 0; begin < keys; begin += page) {
+    auto const end = begin + page < keys ? begin + page : keys;
+    Longs sums{};
+    std::int64_t at = begin, rest = 0;
+    for (; at + half_width <= end; at += half_width) sums += load_as<Longs>(mass + at);
+    for (; at < end; ++at) rest += mass[at];
+    *out++ = sum_of(sums) + rest;
+  }
+}
+
+/// Largest score of each page, the last of which may have fewer keys, as keys of the order.
+inline void keys_of_largest(float const* score, std::int64_t keys, std::int64_t page, OrderKey* out) {
+  for (std::int64_t begin = 0; begin < keys; begin += page) {
+    auto const end = begin + page < keys ? begin + page : keys;
+    float largest = score[begin];
+    std::int64_t at = begin;
+    if (end - begin >= width) {
+      Floats all = load(score + begin);
+      for (at += width; at + width <= end; at += width) {
+        Floats const more = load(score + at);
+        all = all > more ? all : more;
+      }
+      for (int l = 0; l < width; ++l) largest = largest > all[l] ? largest : all[l];
+    }
+    for (; at < end; ++at) largest = largest > score[at] ? largest : score[at];
+    *out++ = key_of_priority(largest);
+  }
 }
 
 /// Of two stretches at once, low[i] <= key <= high[i].

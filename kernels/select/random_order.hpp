@@ -28,27 +28,26 @@ class Permutation {
         high ^= of_round(low, keys_[round]) & high_mask();
         low ^= of_round(high, keys_[round + 1]) & low_mask();
       }
-      at = joined(high, low);
+      at = joined<std::uint64_t>(high, low);
     } while (at >= size_);
     return at;
   }
 
   /// The place where an element stands.
   std::int64_t place_of(std::int64_t element) const {
-    auto at = back(element);
+    auto at = back(static_cast<std::uint64_t>(element));
     while (at >= size_) at = back(at);
     return at;
   }
 
-  /// Of elements first, first + 1, ...
-  void places(std::int64_t first, int count, double* out) const {
+  /// Of elements first, first + 1, ... of at most 2^32, which vectors take at twice the pace.
+  void places(std::int64_t first, int count, std::uint32_t* out) const {
     auto const self = *this;  // in registers
+    auto const begin = static_cast<std::uint32_t>(first);
 #pragma omp simd
-    for (int i = 0; i < count; ++i)
-      out[i] = static_cast<double>(static_cast<std::int64_t>(self.back(static_cast<std::uint64_t>(first + i))));
-    double const size = static_cast<double>(size_);
+    for (int i = 0; i < count; ++i) out[i] = self.back(begin + static_cast<std::uint32_t>(i));
     for (int i = 0; i < count; ++i) {
-      if (out[i] >= size) out[i] = static_cast<double>(place_of(first + i));
+      if (out[i] >= size_) out[i] = static_cast<std::uint32_t>(place_of(first + i));
     }
   }
 
@@ -73,12 +72,14 @@ class Permutation {
   KOKKOS_FORCEINLINE_FUNCTION std::uint32_t high_mask() const { return (1u << (bits_ - low_bits())) - 1u; }
   KOKKOS_FORCEINLINE_FUNCTION std::uint32_t low_of(std::uint64_t x) const { return static_cast<std::uint32_t>(x) & low_mask(); }
   KOKKOS_FORCEINLINE_FUNCTION std::uint32_t high_of(std::uint64_t x) const { return static_cast<std::uint32_t>(x >> low_bits()); }
-  KOKKOS_FORCEINLINE_FUNCTION std::uint64_t joined(std::uint32_t high, std::uint32_t low) const {
-    return std::uint64_t{high} << low_bits() | low;
+  template <class Place>
+  KOKKOS_FORCEINLINE_FUNCTION Place joined(std::uint32_t high, std::uint32_t low) const {
+    return Place{high} << low_bits() | low;
   }
 
-  /// The network backwards.
-  KOKKOS_FORCEINLINE_FUNCTION std::uint64_t back(std::uint64_t at) const {
+  /// The network backwards. Place: of at least as many bits as a place has.
+  template <class Place>
+  KOKKOS_FORCEINLINE_FUNCTION Place back(Place at) const {
     auto high = high_of(at), low = low_of(at);
     low ^= of_round(high, keys_[5]) & low_mask();
     high ^= of_round(low, keys_[4]) & high_mask();
@@ -86,7 +87,7 @@ class Permutation {
     high ^= of_round(low, keys_[2]) & high_mask();
     low ^= of_round(high, keys_[1]) & low_mask();
     high ^= of_round(low, keys_[0]) & high_mask();
-    return joined(high, low);
+    return joined<Place>(high, low);
   }
 
   std::uint64_t size_;
@@ -112,7 +113,7 @@ class RandomSelector final : public Selector {
     return keys;
   }
   /// Of forced keys they say nothing.
-  void places(RowOfKeys const& row, std::int64_t first, int count, double* out) const override {
+  void places(RowOfKeys const& row, std::int64_t first, int count, std::uint32_t* out) const override {
     Permutation(row.name, row.visible).places(first, count, out);
   }
 

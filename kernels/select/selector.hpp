@@ -116,7 +116,7 @@ class Selector {
   virtual std::vector<GlobalIndex> order(RowOfKeys const& /*row*/, std::int64_t /*wanted*/) const { return {}; }
   /// Without priorities, where entries `first`, `first` + 1, ... stand in the order of all entries, unless largest scores decide; forced
   /// entries are ahead of them all.
-  virtual void places(RowOfKeys const& /*row*/, std::int64_t /*first*/, int /*count*/, double* /*out*/) const {}
+  virtual void places(RowOfKeys const& /*row*/, std::int64_t /*first*/, int /*count*/, std::uint32_t* /*out*/) const {}
   /// Whether entries are ordered by the largest true score of their keys.
   virtual bool by_largest_score() const { return false; }
   virtual bool wants_calibration() { return projection() != nullptr && projection()->wants_calibration(); }

@@ -15,10 +15,12 @@ class WindowSelector final : public Selector {
     for (GlobalIndex key = row.visible - 1; std::ssize(keys) < count; --key) keys.push_back(key);
     return keys;
   }
-  void places(RowOfKeys const& row, std::int64_t first, int count, double* out) const override {
+  void places(RowOfKeys const& row, std::int64_t first, int count, std::uint32_t* out) const override {
+    auto const sinks = std::min(sinks_, row.visible), last = sinks + (row.visible - 1);
+#pragma omp simd
     for (int i = 0; i < count; ++i) {
       auto const key = first + i;
-      out[i] = static_cast<double>(key < sinks_ ? key : std::min(sinks_, row.visible) + (row.visible - 1 - key));
+      out[i] = static_cast<std::uint32_t>(key < sinks ? key : last - key);
     }
   }
 

@@ -7,39 +7,81 @@
 
 #include "config/errors.hpp"
 #include "draw/entries.hpp"
+#include "draw/key_scores.hpp"
 
 namespace asymptop {
 
+namespace {
+
+/// From so many wanted scores in all that there are, all are made as a matrix, which costs so much less for each (measured, d = 64).
+constexpr std::int64_t dense_one_in = 50;
+
+/// Wanted scores by the step of a walk over the shard in which their keys are.
+struct ByStep {
+  std::vector<std::size_t> begin, order;  ///< per step, and the end; places in `wanted`
+  ByStep(std::vector<WantedScore> const& wanted, Range const& shard, int step) {
+    std::uint32_t const keys = step;
+    auto const step_of = [&](WantedScore const& of) { return static_cast<std::uint32_t>(of.key - shard.begin) / keys; };
+    begin.assign((shard.size() + step - 1) / step + 2, 0);
+    for (auto const& of : wanted) ++begin[step_of(of) + 2];
+    std::partial_sum(begin.begin(), begin.end(), begin.begin());
+    order.resize(wanted.size());
+    for (std::size_t i = 0; i < wanted.size(); ++i) order[begin[step_of(wanted[i]) + 1]++] = i;
+    begin.pop_back();
+  }
+};
+
+}  // namespace
+
 std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> const& wanted, ShardTensors<RunSpace>& tensors,
-                             Projection const* estimate) {
-  std::vector<std::size_t> order(wanted.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](auto a, auto b) { return wanted[a].key < wanted[b].key; });
+                             PhaseTimes& phases, Projection const* estimate) {
+  using Host = Kokkos::DefaultHostExecutionSpace;
   std::vector<float> scores(wanted.size());
+  if (wanted.empty()) return scores;
+  std::vector<int> asked, place_of_row(rows.queries.rows(), -1);
+  for (auto const& of : wanted) {
+    if (place_of_row[of.row] >= 0) continue;
+    place_of_row[of.row] = static_cast<int>(asked.size());
+    asked.push_back(of.row);
+  }
+  int const step = largest_step(rows.path, rows.block) / key_group * key_group;
+  ByStep const by_step(wanted, rows.shard, step);
   std::size_t const d = rows.d;
   bool const narrow = estimate != nullptr && !estimate->keys_as_they_are();
   int const width = estimate != nullptr ? estimate->width(rows.d) : rows.d;
-  auto const queries = estimate != nullptr ? project(rows, *estimate, false) : rows.queries.q;
-  auto const longest = tensors.resident() ? std::max<GlobalIndex>(1, rows.shard.size()) : largest_step(rows.path, rows.block);
-  auto const local = [&](std::size_t at) { return wanted[order[at]].key - rows.shard.begin; };
-  for (std::size_t begin = 0, end = 0; begin < order.size(); begin = end) {
-    auto const first = local(begin) / longest * longest, count = std::min(longest, rows.shard.size() - first);
-    while (end < order.size() && local(end) < first + count) ++end;
-    auto const keys = tensors.key_tile(static_cast<LocalIndex>(first), static_cast<int>(count), static_cast<int>(count));
-    constexpr std::size_t run = 64;
-    Kokkos::parallel_for(
-        "Asymptop::select::scores",
-        Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>((end - begin + run - 1) / run)), [&](int const r) {
-          std::vector<float> key(d), copy(narrow ? width : 0);
-          auto const from = begin + r * run;
-          for (auto at = from; at < std::min(end, from + run); ++at) {
-            auto const& of = wanted[order[at]];
-            copy_key(keys, local(at) - first, key.data());
-            if (narrow) estimate->entry(key.data(), 1, rows.d, copy.data());
-            scores[order[at]] = product(&queries[static_cast<std::size_t>(of.row) * width], narrow ? copy.data() : key.data(), width);
-          }
-        });
-    Kokkos::DefaultHostExecutionSpace().fence();
+  auto const queries = estimate != nullptr ? project(rows, *estimate, false) : std::vector<float>{};
+  float const* const query = estimate != nullptr ? queries.data() : rows.queries.q.data();
+  KeyScores all(rows, packed_queries(asked, rows.queries.q, rows.d), step, tensors, phases);
+  phases.stop(Phase::score);
+  for (std::size_t s = 0; s + 1 < by_step.begin.size(); ++s) {
+    auto const begin = by_step.begin[s], end = by_step.begin[s + 1];
+    if (begin == end) continue;
+    auto const first = static_cast<GlobalIndex>(s) * step, count = std::min<GlobalIndex>(step, rows.shard.size() - first);
+    auto const keys = all.step(static_cast<LocalIndex>(first), static_cast<int>(count));
+    bool const dense =
+        estimate == nullptr && static_cast<std::int64_t>(end - begin) * dense_one_in > static_cast<std::int64_t>(asked.size()) * count;
+    if (dense) all.score(keys, static_cast<int>(count));
+    Host().fence();
+    std::size_t const run = dense ? 4096 : 64;
+    Kokkos::parallel_for("Asymptop::select::scores", Kokkos::RangePolicy<Host>(0, static_cast<int>((end - begin + run - 1) / run)),
+                         [&](int const r) {
+                           std::vector<float> key(d), copy(narrow ? width : 0);
+                           auto const from = begin + r * run;
+                           for (auto at = from; at < std::min(end, from + run); ++at) {
+                             auto const& of = wanted[by_step.order[at]];
+                             auto const local = of.key - rows.shard.begin - first;
+                             auto& score = scores[by_step.order[at]];
+                             if (dense) {
+                               score = all.of_row(place_of_row[of.row])[local];
+                               continue;
+                             }
+                             copy_key(keys, local, key.data());
+                             if (narrow) estimate->entry(key.data(), 1, rows.d, copy.data());
+                             score = product(query + static_cast<std::size_t>(of.row) * width, narrow ? copy.data() : key.data(), width);
+                           }
+                         });
+    Host().fence();
+    phases.stop(Phase::score);
   }
   return scores;
 }

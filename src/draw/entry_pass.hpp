@@ -21,14 +21,14 @@ struct EntryRows {
 
 /// A key of a row, which is asked for its score.
 struct WantedScore {
-  GlobalIndex key;  ///< of the sequence, in the shard
+  std::uint32_t key;  ///< of the sequence, in the shard; studies with selectors have at most most_places keys
   int row;
 };
 
 /// The scores q . k, each one chain of fused multiply-adds over the columns as on the fused path, in the order of `wanted`. estimate: not
 /// null for those of its copies of queries and keys in place of the true ones; its entries are keys.
 std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> const& wanted, ShardTensors<RunSpace>& tensors,
-                             Projection const* estimate = nullptr);
+                             PhaseTimes& phases, Projection const* estimate = nullptr);
 
 /// A kept key of a row, and the first budget that keeps it.
 struct WantedOutput {

@@ -13,6 +13,16 @@ namespace asymptop {
 
 using HostScores = Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace>;
 
+/// Queries of some rows. all: (rows, width).
+inline PackedQueries packed_queries(std::vector<int> const& rows, std::vector<float> const& all, int width) {
+  std::vector<float> q;
+  for (int const row : rows) {
+    auto const* from = &all[row * std::int64_t{width}];
+    q.insert(q.end(), from, from + width);
+  }
+  return {q.data(), static_cast<int>(rows.size()), width};
+}
+
 class KeyScores {
  public:
   /// For steps of at most `step` keys. `rows` and `tensors` outlive it.

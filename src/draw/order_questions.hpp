@@ -10,12 +10,6 @@
 
 namespace asymptop {
 
-/// Where an entry stands, ascending along the order: minus its priority, or its place. Forced ones are far ahead.
-inline double standing_of(OrderKey key, bool places) {
-  if (key < (places ? first_key_of_places : first_key_of_priorities)) return -1e300;
-  return places ? static_cast<double>(place_of_key(key)) : -static_cast<double>(priority_of_key(key));
-}
-
 /// Bins of a row's order, by where entries stand, x; those that stand at the same x are ordered by entry. The end bins
 /// hold what lies beyond as well. Inside `tie` (where there is one) bins 1 to bins - 2 are of entries instead, from `first_entry` on.
 struct OrderGrid {

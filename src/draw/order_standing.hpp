@@ -21,14 +21,10 @@ struct AskedRow {
   RowOfKeys facts;
 };
 
-/// Queries of the rows that are asked about. all: (rows, width).
-inline PackedQueries packed_queries(std::vector<AskedRow> const& asked, std::vector<float> const& all, int width) {
-  std::vector<float> q;
-  for (auto const& of : asked) {
-    auto const* from = &all[of.row * std::int64_t{width}];
-    q.insert(q.end(), from, from + width);
-  }
-  return {q.data(), static_cast<int>(asked.size()), width};
+inline std::vector<int> rows_of(std::vector<AskedRow> const& asked) {
+  std::vector<int> rows;
+  for (auto const& of : asked) rows.push_back(of.row);
+  return rows;
 }
 
 /// Where the entries of one selector stand, step by step.
@@ -45,11 +41,11 @@ class Standing {
     if (projection_ == nullptr) return;
     in_bytes_ = projection_->levels() > 0 && !selector.shared();
     if (in_bytes_) {
-      byte_queries_ = {packed_queries(asked, rows.queries.q, rows.d), projection_->levels()};
+      byte_queries_ = {packed_queries(rows_of(asked), rows.queries.q, rows.d), projection_->levels()};
       return;
     }
     auto const projected = project(rows, *projection_, selector.shared());
-    queries_ = packed_queries(asked, projected, projection_->width(rows.d));
+    queries_ = packed_queries(rows_of(asked), projected, projection_->width(rows.d));
     ragged_ = ragged_entries(rows, *projection_, projected, tensors);
     if (!projection_->keys_as_they_are()) entries_.emplace(room_for(step / selector.page()), projection_->width(rows.d));
   }
@@ -92,18 +88,12 @@ class Standing {
       simd::keys_of_priorities(&priorities_(i, 0), count, to);
       if (seen % size != 0) keys.back() = key_of_priority(score_of(*ragged_[row.row]));
     } else if (selector_.by_largest_score()) {
-      for (std::int64_t e = 0; e < count; ++e) {
-        float largest = s[e * size];
-        for (auto j = e * size + 1; j < std::min(seen, (e + 1) * size); ++j) largest = std::max(largest, s[j]);
-        to[e] = key_of_priority(largest);
-      }
+      simd::keys_of_largest(s, seen, size, to);
     } else {
-      static thread_local std::vector<double> places;
+      static thread_local std::vector<std::uint32_t> places;
       places.resize(count);
-      double* const from = places.data();
-      selector_.places(row.facts, first, static_cast<int>(count), from);
-#pragma omp simd
-      for (std::int64_t e = 0; e < count; ++e) to[e] = key_of_place(static_cast<std::int64_t>(from[e]));
+      selector_.places(row.facts, first, static_cast<int>(count), places.data());
+      simd::keys_of_places(places.data(), count, to);
     }
     // In the order of with_forced().
     auto const forced = selector_.forced();

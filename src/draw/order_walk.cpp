@@ -82,7 +82,7 @@ class OrderWalk {
 
   void run() {
     if (asked_.empty()) return;
-    scores_.emplace(rows_, packed_queries(asked_, rows_.queries.q, rows_.d), step_, tensors_, phases_);
+    scores_.emplace(rows_, packed_queries(rows_of(asked_), rows_.queries.q, rows_.d), step_, tensors_, phases_);
     auto const size = rows_.shard.size();
     if (reach_ == Reach::all) {
       KeyWalk(size).run(step_, [this](LocalIndex first, int count) { visit(first, count); });
@@ -166,10 +166,7 @@ class OrderWalk {
       }
       if (page > 1 && sums_law != question.law) {
         room.entry_mass.resize(room.keys.size());
-        for (std::int64_t e = 0; e < std::ssize(room.keys); ++e) {
-          auto const from = room.mass.begin() + e * page;
-          room.entry_mass[e] = std::accumulate(from, from + std::min(page, seen - e * page), std::int64_t{0});
-        }
+        simd::masses_of_pages(room.mass.data(), seen, page, room.entry_mass.data());
         sums_law = question.law;
       }
       std::int64_t const* const mass = page > 1 ? room.entry_mass.data() : room.mass.data();
@@ -216,12 +213,8 @@ class OrderWalk {
     OrderKey const* const key = room.keys.data();
     if (grid.tie >= 0) {
       for (std::int64_t e = 0; e < entries; ++e) to[e] = grid.bin_of(standing_of(key[e], places), first_entry + e);
-    } else if (places) {
-#pragma omp simd
-      for (std::int64_t e = 0; e < entries; ++e) to[e] = grid.bin_of(standing_of(key[e], true));
     } else {
-#pragma omp simd
-      for (std::int64_t e = 0; e < entries; ++e) to[e] = grid.bin_of(standing_of(key[e], false));
+      simd::bins_of_keys(key, entries, places, grid.low, grid.per_unit, grid.bins - 1, to);
     }
   }
 

@@ -57,17 +57,16 @@ class ShardWalk {
         bins_(bins_of_bracket(static_cast<int>(shards.size()))) {
     answers_.sums.resize(questions.size());
     answers_.entries.resize(questions.size());
-    std::vector<float> q;
+    std::vector<int> asked_rows;
     for (std::size_t i = 0; i < questions.size(); ++i) {
       if (asked_.empty() || questions[asked_.back().first].row != questions[i].row) {
         asked_.push_back({i, i});
-        auto const* from = &rows.queries.q[questions[i].row * std::int64_t{rows.d}];
-        q.insert(q.end(), from, from + rows.d);
+        asked_rows.push_back(questions[i].row);
       }
       asked_.back().end = i + 1;
       if (!questions[i].listed) answers_.sums[i].assign(2 * bins_ * shards.size(), 0);
     }
-    queries_ = PackedQueries(q.data(), static_cast<int>(asked_.size()), rows.d);
+    queries_ = packed_queries(asked_rows, rows.queries.q, rows.d);
   }
 
   ShardAnswers run() {

@@ -37,15 +37,15 @@ double merge_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   return std::max(lists + out + in, lists + global) + profiles + keep * 80.0;
 }
 
-/// What selectors take beside the oracle, whatever n is but for the keys that are held: of each row its head, its bins and one selector's
-/// keys; scores and heads of a step; bins of the orders, here and on their way; and the windows in which each k_epsilon lies
-/// (src/draw/order_walk.hpp).
+/// What selectors take beside the oracle, whatever n is but for the keys that are held: of each row its head, its bins and each selector's
+/// keys, and messages that ask for their scores (src/study/selection.cpp); scores and heads of a step; bins of the orders, here and on
+/// their way; and the windows in which each k_epsilon lies (src/draw/order_walk.hpp).
 double selector_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, double rows, double step, double bins) {
   auto const cases = case_axes(group);
   double const selectors = static_cast<double>(cases.selectors.size()), laws = static_cast<double>(cases.sigma.size());
   if (selectors == 0.0) return 0.0;
   // Windows hold some 6000 entries of 16 bytes (measured, n = 2^20, epsilon 0.1 and 0.01), as the root of n, and have room for more.
-  constexpr double of_bins = 2.0 * 4096.0 * 16.0, of_key = 96.0, of_candidate = 8.0, slack = 2048.0;
+  constexpr double of_bins = 2.0 * 4096.0 * 16.0, of_key = 24.0, of_message = 64.0, asked = 0x1p23, of_candidate = 8.0, slack = 2048.0;
   double const of_window = 1.4e5 * std::sqrt(static_cast<double>(group.n) / 0x1p20),
                of_order = std::max(of_bins, of_window * static_cast<double>(config.epsilon.size()) / machine.ranks);
   double const owned = std::ceil(rows / machine.ranks), keep = static_cast<double>(group.kept_best()) + 1.0;
@@ -58,7 +58,8 @@ double selector_bytes(GroupPlan const& group, RunConfig const& config, Machine c
   double const n = static_cast<double>(group.n), pruned = prunes ? 160.0 : 0.0,
                sampled = samples ? std::min(owned * n, std::max(n, 0x1p21)) : 0.0;
   double const heads = selectors * of_candidate * (1.5 * keep + slack + step);
-  return 170.0 * sampled + owned * ((of_key + pruned) * keep + 24.0 * bins) +
+  double const keys = owned * keep * selectors, messages = std::min(keys, std::max(asked, keep * selectors));
+  return 170.0 * sampled + of_key * keys + of_message * messages + owned * ((of_key + pruned) * keep + 24.0 * bins) +
          rows * (4.0 * step * (1.0 + selectors) + heads + of_order * selectors * laws);
 }
 

@@ -5,9 +5,7 @@
 
 namespace asymptop {
 
-PrunedRow::PrunedRow(OwnedRow const& row) : row_(row) {
-  for (std::size_t rank = 0; rank < row.head.size(); ++rank) rank_of_.emplace(row.head[rank].index, rank);
-}
+PrunedRow::PrunedRow(OwnedRow const& row) : row_(row), rank_of_(row.head) {}
 
 double PrunedRow::tail_mass(std::vector<KeptKey> const& kept, double sigma, std::size_t law) const {
   if (std::ssize(kept) == row_.visible) return 0.0;
@@ -15,9 +13,8 @@ double PrunedRow::tail_mass(std::vector<KeptKey> const& kept, double sigma, std:
   std::vector<char> taken(row_.head.size(), 0);
   double rest = row_.beyond.sums[law].z1, head = 0.0;
   for (auto const& of : kept) {
-    auto const found = rank_of_.find(of.key);
-    if (found != rank_of_.end()) {
-      taken[found->second] = 1;
+    if (auto const rank = rank_of_(of.key); rank != HeadRanks::none) {
+      taken[rank] = 1;
     } else {
       rest -= exponential(of.score);
     }

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
 #include <vector>
 
+#include "row/head_ranks.hpp"
 #include "row/row_owner.hpp"
 
 namespace asymptop {
@@ -25,7 +25,7 @@ class PrunedRow {
 
  private:
   OwnedRow const& row_;
-  std::unordered_map<GlobalIndex, std::size_t> rank_of_;
+  HeadRanks rank_of_;
 };
 
 }  // namespace asymptop

@@ -16,8 +16,12 @@ constexpr std::size_t not_drawn = std::numeric_limits<std::size_t>::max();
 }  // namespace
 
 SampledRow::SampledRow(OwnedRow const& row, VattentionSelector const& selector, std::uint64_t name, MetricAxes const& axes)
-    : row_(row), selector_(selector), axes_(axes), key_at_(name, row.visible), place_of_head_(row.head.size(), not_drawn) {
-  for (std::size_t rank = 0; rank < row.head.size(); ++rank) rank_of_.emplace(row.head[rank].index, static_cast<std::int64_t>(rank));
+    : row_(row),
+      selector_(selector),
+      axes_(axes),
+      key_at_(name, row.visible),
+      rank_of_(row.head),
+      place_of_head_(row.head.size(), not_drawn) {
   auto const forced = selector.forced();
   for (std::int64_t key = 0; key < std::min(forced.first, row.visible); ++key) window_.push_back(key_of(key));
   for (auto key = forced.recent_begin(row.visible); key < row.visible; ++key) window_.push_back(key_of(key));
@@ -36,9 +40,9 @@ SampledRow::SampledRow(OwnedRow const& row, VattentionSelector const& selector, 
 }
 
 SampledRow::Key SampledRow::key_of(GlobalIndex index) const {
-  auto const found = rank_of_.find(index);
-  if (found == rank_of_.end()) return {index, beyond, 0.0f};
-  return {index, found->second, row_.head[found->second].score};
+  auto const rank = rank_of_(index);
+  if (rank == HeadRanks::none) return {index, beyond, 0.0f};
+  return {index, rank, row_.head[rank].score};
 }
 
 void SampledRow::draw_until(std::vector<std::int64_t> const& wanted) {

@@ -3,11 +3,11 @@
 
 #include <cstdint>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "kernels/select/random_order.hpp"
 #include "kernels/select/vattention.hpp"
+#include "row/head_ranks.hpp"
 #include "row/row_owner.hpp"
 
 namespace asymptop {
@@ -74,7 +74,7 @@ class SampledRow {
   VattentionSelector const& selector_;
   MetricAxes const& axes_;
   Permutation key_at_;
-  std::unordered_map<GlobalIndex, std::int64_t> rank_of_;
+  HeadRanks rank_of_;
   std::vector<Key> window_;  ///< the selector's forced keys
   std::vector<Key> sample_;  ///< in the permutation's order, without the window
   std::vector<Budget> budgets_;

@@ -12,24 +12,8 @@
 namespace asymptop {
 namespace {
 
-constexpr std::int64_t not_in_head = -1;
-
 /// Sums of e^y below this lose digits, and their squares all of them.
 constexpr double faint = 1e-140;
-
-/// The rank of each key in the row's head, counted from 0, or not_in_head.
-std::vector<std::int64_t> ranks_of(std::vector<Candidate> const& head, std::vector<GlobalIndex> const& keys) {
-  std::vector<std::int64_t> by_index(head.size());
-  std::iota(by_index.begin(), by_index.end(), 0);
-  std::sort(by_index.begin(), by_index.end(), [&](auto a, auto b) { return head[a].index < head[b].index; });
-  std::vector<std::int64_t> ranks;
-  for (auto const key : keys) {
-    auto const at =
-        std::lower_bound(by_index.begin(), by_index.end(), key, [&](auto place, auto wanted) { return head[place].index < wanted; });
-    ranks.push_back(at != by_index.end() && head[*at].index == key ? *at : not_in_head);
-  }
-  return ranks;
-}
 
 }  // namespace
 
@@ -47,20 +31,21 @@ namespace {
 /// A row's head and a selector's order on it.
 class SelectedRow {
  public:
-  SelectedRow(OwnedRow const& row, SelectedKeys const& selected)
-      : row_(row), selected_(selected), ranks_(ranks_of(row.head, selected.keys)), taken_(row.head.size(), 0) {
-    for (auto const rank : ranks_) {
-      if (rank != not_in_head) taken_[rank] = 1;
+  SelectedRow(OwnedRow const& row, SelectedKeys const& selected) : row_(row), selected_(selected), taken_(row.head.size(), 0) {
+    HeadRanks const rank_of(row.head);
+    ranks_.reserve(selected.keys.size());
+    for (auto const key : selected.keys) {
+      ranks_.push_back(rank_of(key));
+      if (ranks_.back() != HeadRanks::none) taken_[ranks_.back()] = 1;
     }
   }
 
   /// Keys that are there twice, or that the row does not see.
   double wrong_keys() const {
-    auto sorted = selected_.keys;
-    std::sort(sorted.begin(), sorted.end());
-    auto const distinct = std::unique(sorted.begin(), sorted.end()) - sorted.begin();
-    bool const outside = !sorted.empty() && (sorted.front() < 0 || sorted[distinct - 1] >= row_.visible);
-    return static_cast<double>(std::ssize(selected_.keys) - distinct) + (outside ? 1.0 : 0.0);
+    auto const& keys = selected_.keys;
+    KeyPlaces const places(keys.size(), [&keys](std::size_t i) { return keys[i]; });
+    bool const outside = std::any_of(keys.begin(), keys.end(), [&](auto key) { return key < 0 || key >= row_.visible; });
+    return static_cast<double>(places.repeated()) + (outside ? 1.0 : 0.0);
   }
 
   RowMetrics metrics(std::size_t law, MetricAxes const& axes, CheckResiduals& checks) const;
@@ -68,7 +53,7 @@ class SelectedRow {
  private:
   std::int64_t count() const { return std::ssize(selected_.keys); }
   double top() const { return row_.score_max; }
-  float score(std::int64_t place) const;
+  double score(std::int64_t place) const { return selected_.scores[place]; }
   /// e^y of the place-th key.
   double exponential(double sigma, std::int64_t place) const { return std::exp(sigma * (score(place) - top())); }
   KeptErrors errors_of_faint(CutSums const& cut, double sigma, std::int64_t kept) const;
@@ -86,12 +71,12 @@ class SelectedRow {
 
 /// Over the keys that are not in the order's beginning.
 ExponentialSums SelectedRow::rest(double sigma, ExponentialSums const& beyond) const {
-  auto const outside = std::count(ranks_.begin(), ranks_.end(), not_in_head);
+  auto const outside = std::count(ranks_.begin(), ranks_.end(), HeadRanks::none);
   ExponentialSums sums;
   if (outside < row_.visible - std::ssize(row_.head)) {
     sums = beyond;
     for (std::int64_t i = 0; i < count(); ++i) {
-      if (ranks_[i] != not_in_head) continue;
+      if (ranks_[i] != HeadRanks::none) continue;
       double const e = exponential(sigma, i);
       sums.z1 -= e;
       sums.z2 -= e * e;
@@ -108,13 +93,9 @@ ExponentialSums SelectedRow::rest(double sigma, ExponentialSums const& beyond) c
   return sums;
 }
 
-float SelectedRow::score(std::int64_t place) const {
-  return ranks_[place] == not_in_head ? selected_.scores[place] : row_.head[ranks_[place]].score;
-}
-
 KeptErrors SelectedRow::errors_of_faint(CutSums const& cut, double sigma, std::int64_t kept) const {
   double top = -std::numeric_limits<double>::infinity(), relative1 = 0.0, relative2 = 0.0;
-  for (std::int64_t i = 0; i < kept; ++i) top = std::max(top, static_cast<double>(score(i)));
+  for (std::int64_t i = 0; i < kept; ++i) top = std::max(top, score(i));
   for (std::int64_t i = 0; i < kept; ++i) {
     double const e = std::exp(sigma * (score(i) - top));
     relative1 += e;
@@ -127,7 +108,7 @@ double SelectedRow::regret(double sigma, std::int64_t kept) const {
   std::vector<char> both(kept, 0);
   double worse = 0.0, better = 0.0;
   for (std::int64_t i = kept; i-- > 0;) {
-    if (ranks_[i] != not_in_head && ranks_[i] < kept) {
+    if (ranks_[i] != HeadRanks::none && ranks_[i] < kept) {
       both[ranks_[i]] = 1;
     } else {
       worse += exponential(sigma, i);
@@ -141,18 +122,18 @@ double SelectedRow::regret(double sigma, std::int64_t kept) const {
 
 double SelectedRow::recall(std::int64_t kept) const {
   auto const end = ranks_.begin() + kept;
-  auto const found = std::count_if(ranks_.begin(), end, [kept](auto rank) { return rank != not_in_head && rank < kept; });
+  auto const found = std::count_if(ranks_.begin(), end, [kept](auto rank) { return rank != HeadRanks::none && rank < kept; });
   return static_cast<double>(found) / static_cast<double>(kept);
 }
 
 double SelectedRow::relative_squares(double sigma, std::int64_t kept, double unit_score) const {
   auto dropped = std::vector<char>(row_.head.size(), 1);
   for (std::int64_t i = 0; i < kept; ++i) {
-    if (ranks_[i] != not_in_head) dropped[ranks_[i]] = 0;
+    if (ranks_[i] != HeadRanks::none) dropped[ranks_[i]] = 0;
   }
   double sum = sum_bins(row_.beyond.bins, row_.grid_only, sigma, unit_score).z2;
   for (std::int64_t i = 0; i < kept; ++i) {
-    if (ranks_[i] == not_in_head) sum -= std::exp(2.0 * sigma * (selected_.scores[i] - unit_score));
+    if (ranks_[i] == HeadRanks::none) sum -= std::exp(2.0 * sigma * (selected_.scores[i] - unit_score));
   }
   sum = std::max(sum, 0.0);
   for (std::size_t i = row_.head.size(); i-- > 0;) {
@@ -187,7 +168,7 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
     }
     for (; seen < kept; ++seen) {
       largest_kept = std::max(largest_kept, sums.e[seen]);
-      if (ranks_[seen] != not_in_head) kept_of_head[ranks_[seen]] = 1;
+      if (ranks_[seen] != HeadRanks::none) kept_of_head[ranks_[seen]] = 1;
     }
     while (kept_of_head[best_dropped] != 0) ++best_dropped;
     double const best_score = row_.head[best_dropped].score;
@@ -216,19 +197,11 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
 
 }  // namespace
 
-std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& keys) {
-  std::vector<char> inside;
-  for (auto const rank : ranks_of(row.head, keys)) inside.push_back(rank == not_in_head ? 0 : 1);
-  return inside;
-}
-
-std::vector<float> true_scores(OwnedRow const& row, SelectedKeys const& selected) {
-  auto scores = selected.scores;
-  auto const ranks = ranks_of(row.head, selected.keys);
-  for (std::size_t i = 0; i < ranks.size(); ++i) {
-    if (ranks[i] != not_in_head) scores[i] = row.head[ranks[i]].score;
+void score_from_head(OwnedRow const& row, HeadRanks const& rank_of, SelectedKeys& selected) {
+  selected.scores.resize(selected.keys.size(), std::numeric_limits<float>::quiet_NaN());
+  for (std::size_t i = 0; i < selected.keys.size(); ++i) {
+    if (auto const rank = rank_of(selected.keys[i]); rank != HeadRanks::none) selected.scores[i] = row.head[rank].score;
   }
-  return scores;
 }
 
 std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const& selected, MetricAxes const& axes,
@@ -260,15 +233,12 @@ std::vector<std::int64_t> cuts_of(SelectedKeys const& selected, RowMetrics const
   return cuts;
 }
 
-std::vector<float> references_of_cuts(OwnedRow const& row, SelectedKeys const& selected, std::vector<std::int64_t> const& cuts) {
-  auto const ranks = ranks_of(row.head, selected.keys);
+std::vector<float> references_of_cuts(SelectedKeys const& selected, std::vector<std::int64_t> const& cuts) {
   std::vector<float> references(cuts.size(), -std::numeric_limits<float>::infinity());
   std::int64_t place = 0;
   for (std::size_t item = 0; item < cuts.size(); ++item) {
-    for (; place < std::min(cuts[item], std::ssize(ranks)); ++place) {
-      float const score = ranks[place] == not_in_head ? selected.scores[place] : row.head[ranks[place]].score;
-      references[item] = std::max(references[item], score);
-    }
+    for (; place < std::min(cuts[item], std::ssize(selected.keys)); ++place)
+      references[item] = std::max(references[item], selected.scores[place]);
   }
   return references;
 }

@@ -6,6 +6,7 @@
 
 #include "kernels/core/types.hpp"
 #include "row/case_data.hpp"
+#include "row/head_ranks.hpp"
 #include "row/row_owner.hpp"
 
 namespace asymptop {
@@ -13,7 +14,7 @@ namespace asymptop {
 /// The beginning of a selector's order on one row's keys.
 struct SelectedKeys {
   std::vector<GlobalIndex> keys;      ///< in order; distinct
-  std::vector<float> scores;          ///< their true scores; of those in the row's head they are not read
+  std::vector<float> scores;          ///< their true scores; NaN: not known yet
   std::vector<std::int64_t> ends;     ///< keys after each entry: a key, or a page
   std::vector<std::int64_t> entries;  ///< per k of the axis: entries that it pays for
   /// Of an estimator, how many come first with weight 1; the others are drawn without replacement from what the row sees beside them. -1:
@@ -29,11 +30,8 @@ inline double sampled_weight(std::int64_t visible, std::int64_t forced, std::int
   return kept > forced ? static_cast<double>(visible - forced) / static_cast<double>(kept - forced) : 0.0;
 }
 
-/// Whether each of the keys is in the row's head: the others' scores are to be found.
-std::vector<char> in_head(OwnedRow const& row, std::vector<GlobalIndex> const& keys);
-
-/// The true scores of all of them.
-std::vector<float> true_scores(OwnedRow const& row, SelectedKeys const& selected);
+/// The scores of those keys that are in the row's head; NaN of others that have none.
+void score_from_head(OwnedRow const& row, HeadRanks const& rank_of, SelectedKeys& selected);
 
 /// What is kept at each k, and the errors of it, under every law. `row` has its head, of at least as many keys as any k keeps and one
 /// more, and is evaluated. With S the kept set, K as many best keys, T what lies beyond the head:
@@ -55,7 +53,7 @@ void add_kept(RowMetrics& metrics, std::int64_t kept, double tail_mass, double d
 std::vector<std::int64_t> cuts_of(SelectedKeys const& selected, RowMetrics const& metrics);
 
 /// The largest score of the keys that each cut adds to those before it; -infinity where it adds none.
-std::vector<float> references_of_cuts(OwnedRow const& row, SelectedKeys const& selected, std::vector<std::int64_t> const& cuts);
+std::vector<float> references_of_cuts(SelectedKeys const& selected, std::vector<std::int64_t> const& cuts);
 
 /// The output error at the next k: of d entries of a sum of w e^y v, then the sum of w e^y; exact where all keys are kept.
 void add_output_error(OwnedRow const& row, std::size_t law, double const* estimate, bool exact, RowMetrics& metrics);

@@ -21,20 +21,13 @@ Task<void> fetch_scores(SelectionBatch const& batch, std::span<SampledRow> sampl
   std::vector<WantedScore> wanted;
   std::vector<std::size_t> ends;
   for (auto const& sample : samples) {
-    for (auto const key : sample.keys_to_score()) wanted.push_back({key, sample.row()});
+    for (auto const key : sample.keys_to_score()) wanted.push_back({static_cast<std::uint32_t>(key), sample.row()});
     ends.push_back(wanted.size());
   }
   auto asking = ask_scores(batch, std::move(wanted), most_asked);
   auto const scores = co_await asking;
   for (std::size_t i = 0, begin = 0; i < samples.size(); begin = ends[i++])
     samples[i].take_scores({scores.data() + begin, ends[i] - begin});
-}
-
-/// Whether any rank has rows left.
-Task<bool> any_left(SelectionBatch const& batch, std::size_t left) {
-  auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>{static_cast<std::int64_t>(left)}, MPI_MAX);
-  auto const most = co_await reducing;
-  co_return most[0] > 0;
 }
 
 /// Draws the samples of some rows, which have their base samples, and measures them. first: their place among all rows of this rank.

@@ -39,28 +39,27 @@ Task<std::vector<float>> ask_some_scores(SelectionBatch const& batch, std::span<
   auto const& comm = batch.comm;
   std::size_t const ranks = comm.size();
   KeyHolders const holder_of(batch);
-  std::vector<std::vector<std::int64_t>> asked(ranks);  // pairs of row and key
+  std::vector<std::vector<std::int64_t>> asked(ranks);  // row and key
   std::vector<std::vector<std::size_t>> places(ranks);  // of the answers
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     auto const holder = holder_of(wanted[i].key);
-    asked[holder].insert(asked[holder].end(), {wanted[i].row, wanted[i].key});
+    asked[holder].push_back(std::int64_t{wanted[i].row} << 32 | wanted[i].key);
     places[holder].push_back(i);
   }
   auto asking = all_to_all(comm, std::move(asked));
   auto const questions = co_await asking;
   std::vector<WantedScore> here;
   for (auto const& of_rank : questions) {
-    for (std::size_t i = 0; i < of_rank.size(); i += 2) here.push_back({of_rank[i + 1], static_cast<int>(of_rank[i])});
+    for (auto const of : of_rank) here.push_back({static_cast<std::uint32_t>(of & 0xffffffff), static_cast<int>(of >> 32)});
   }
   batch.phases.stop(Phase::merge);
   co_await batch.turn;
   batch.phases.start();
-  auto const scores = scores_of(entry_rows_of(batch), here, *batch.setup.tensors, estimate);
-  batch.phases.stop(Phase::score);
+  auto const scores = scores_of(entry_rows_of(batch), here, *batch.setup.tensors, batch.phases, estimate);
   std::vector<std::vector<float>> answers(ranks);
   auto next = scores.begin();
   for (std::size_t r = 0; r < ranks; ++r) {
-    auto const end = next + questions[r].size() / 2;
+    auto const end = next + std::ssize(questions[r]);
     answers[r].assign(next, end);
     next = end;
   }
@@ -105,6 +104,12 @@ EntryRows entry_rows_of(SelectionBatch const& batch) {
 
 FixedPoint factor_of_values(SelectionBatch const& batch) {
   return FixedPoint::make(batch.group.n, batch.setup.scan != nullptr ? batch.setup.scan->largest_value : largest_normal);
+}
+
+Task<bool> any_left(SelectionBatch const& batch, std::size_t left) {
+  auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>{static_cast<std::int64_t>(left)}, MPI_MAX);
+  auto const most = co_await reducing;
+  co_return most[0] > 0;
 }
 
 Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted, std::size_t together,

@@ -18,6 +18,9 @@ FixedPoint factor_of_values(SelectionBatch const& batch);
 /// What bounds the memory of messages: keys that are asked for together. Streamed keys are made anew for every message.
 inline constexpr std::size_t all_keys = SIZE_MAX;
 
+/// Whether any rank has something left. Collective.
+Task<bool> any_left(SelectionBatch const& batch, std::size_t left);
+
 /// The scores of keys of this rank's rows, in the order of `wanted`. estimate: as that of scores_of(). Collective.
 Task<std::vector<float>> ask_scores(SelectionBatch const& batch, std::vector<WantedScore> wanted, std::size_t together = all_keys,
                                     Projection const* estimate = nullptr);

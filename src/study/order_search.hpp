@@ -31,8 +31,8 @@ class OrderSearch {
 
   /// keep: per selector, entries of the heads that are wanted of those with priorities. Collective.
   Task<void> walk(std::vector<std::int64_t> keep);
-  /// After walk(): this rank's best entries of one row of the batch, counted from its shard's first.
-  std::vector<PackedCandidate> const& head(std::size_t selector, int row) const { return heads_[selector][row]; }
+  /// After walk(): this rank's best entries of one row of the batch, counted from its shard's first. Once for each.
+  std::vector<PackedCandidate> take_head(std::size_t selector, int row) { return std::move(heads_[selector][row]); }
   /// Settles every k_epsilon of -1 in OwnedRow::selected. ranges: (selectors, rows). Collective. Returns, per selector, how many stay open
   /// on this rank: none, unless numbers are not finite.
   Task<std::vector<std::int64_t>> settle(std::vector<std::vector<OrderRange>> ranges);

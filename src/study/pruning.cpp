@@ -91,8 +91,8 @@ Task<void> prune_keys(SelectionBatch const& batch, TwilightSelector const& selec
   for (std::size_t i = 0; i < rows.size(); ++i) {
     begins.push_back(wanted.size());
     candidates.push_back(candidates_of(rows[i], chosen[i], selector, axes.k));
-    for (std::int64_t place = 0; place < candidates.back().back(); ++place) wanted.push_back({chosen[i].keys[place], rows[i].row});
-    chosen[i].scores = true_scores(rows[i], chosen[i]);
+    for (std::int64_t place = 0; place < candidates.back().back(); ++place)
+      wanted.push_back({static_cast<std::uint32_t>(chosen[i].keys[place]), rows[i].row});
     auto& laws = rows[i].selected.emplace_back();
     for (auto const& evaluated : rows[i].evaluation.laws) laws.push_back(without_errors(evaluated));
   }

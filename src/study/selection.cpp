@@ -73,11 +73,19 @@ std::int64_t entries_held(Selector const& selector, SelectionBatch const& batch)
   return std::min<std::int64_t>(most + (forced.first + forced.recent) / selector.page() + 4, entries_of(batch.group.n, selector.page()));
 }
 
+/// f(i) for every row that a rank owns, side by side.
+template <class Function>
+void for_each_row(std::vector<OwnedRow> const& rows, Function const& f) {
+  using Host = Kokkos::DefaultHostExecutionSpace;
+  Kokkos::parallel_for("Asymptop::select::rows",
+                       Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, static_cast<int>(rows.size())), f);
+  Host().fence();
+}
+
 /// One selector on one batch.
 class Selection {
  public:
-  Selection(SelectionBatch const& batch, DrawSelectors const& all, std::size_t place, OrderSearch const& search,
-            std::vector<OwnedRow>& rows)
+  Selection(SelectionBatch const& batch, DrawSelectors const& all, std::size_t place, OrderSearch& search, std::vector<OwnedRow>& rows)
       : batch_(batch),
         selector_(all[place]),
         pruning_(dynamic_cast<TwilightSelector const*>(&all[place])),
@@ -91,38 +99,50 @@ class Selection {
     for (auto const k : batch.axes.k) entries_of_k_.push_back(selector_.entries_of_budget(std::min(k, batch.axes.held)));
   }
 
-  /// Adds this selector's metrics to its rows.
-  Task<void> run(std::vector<CheckResiduals>& checks) {
+  /// The beginnings of its orders.
+  Task<void> order() {
+    selected_.resize(rows_.size());
+    ranges_.resize(rows_.size());
     if (selector_.shards() > 0) {
       auto ordering = order_by_shards(batch_, entry_rows_, selector_.shards(), entries_of_k_, rows_);
       shard_orders_ = co_await ordering;
-      for (auto& of_row : shard_orders_) selected_.push_back(std::move(of_row.beginning));
+      for (std::size_t i = 0; i < rows_.size(); ++i) selected_[i] = std::move(shard_orders_[i].beginning);
     } else if (selector_.has_priorities()) {
       auto ordering = order_by_priority();
       co_await ordering;
     } else {
-      for (auto const& row : rows_) order_by_place(row);
+      for_each_row(rows_, [&](int const i) { order_by_place(i); });
     }
-    if (selector_.shards() == 0) {
-      auto fetching = fetch_scores();
-      co_await fetching;
-    }
+    batch_.phases.stop(Phase::evaluate);
+  }
+
+  /// Of the i-th row.
+  SelectedKeys& selected(std::size_t i) { return selected_[i]; }
+
+  /// Adds this selector's metrics to its rows. All scores are known.
+  Task<void> measure(std::vector<CheckResiduals>& checks) {
     if (pruning_ != nullptr) {
       auto pruning = prune_keys(batch_, *pruning_, std::move(selected_), rows_);
       co_await pruning;
       co_return;
     }
-    for (std::size_t i = 0; i < rows_.size(); ++i)
-      rows_[i].selected.push_back(selected_metrics(rows_[i], selected_[i], batch_.axes, checks));
+    std::vector<std::vector<CheckResiduals>> of_row(rows_.size(), std::vector<CheckResiduals>(checks.size()));
+    for_each_row(rows_,
+                 [&](int const i) { rows_[i].selected.push_back(selected_metrics(rows_[i], selected_[i], batch_.axes, of_row[i])); });
+    for (auto const& own : of_row) {
+      for (std::size_t law = 0; law < checks.size(); ++law) checks[law].note(own[law]);
+    }
     batch_.phases.stop(Phase::evaluate);
     if (selector_.shards() > 0) {
       auto settling = settle_shards(batch_, entry_rows_, selector_.shards(), shard_orders_, rows_);
       auto const open = co_await settling;
       for (auto& check : checks) check.note(Check::quantiles_settled, static_cast<double>(open));
     }
-    if (!batch_.setup.config->output_error) co_return;
-    auto measuring = measure_outputs();
-    co_await measuring;
+    if (batch_.setup.config->output_error) {
+      auto measuring = measure_outputs();
+      co_await measuring;
+    }
+    selected_ = {};
   }
 
   std::vector<OrderRange> take_ranges() { return std::move(ranges_); }
@@ -136,34 +156,33 @@ class Selection {
     return all ? entries_of(row.visible, page_) : wanted();
   }
 
-  /// The keys of a row's first entries.
-  void expand(OwnedRow const& row, std::vector<std::int64_t> const& entries) {
-    auto& selected = selected_.emplace_back();
+  /// The keys of the i-th row's first entries.
+  void expand(std::size_t i, std::vector<std::int64_t> const& entries) {
+    auto const& row = rows_[i];
+    auto& selected = selected_[i];
     selected.entries = entries_of_k_;
     if (sets_ == KeptSets::weighted_order) selected.forced = selector_.forced().count(row.visible);
+    selected.keys.reserve(entries.size() * page_);
+    selected.ends.reserve(entries.size());
     for (auto const entry : entries) {
       auto const end = std::min((entry + 1) * page_, row.visible);
       for (auto key = entry * page_; key < end; ++key) selected.keys.push_back(key);
       selected.ends.push_back(std::ssize(selected.keys));
     }
-    selected.scores.assign(selected.keys.size(), 0.0f);
   }
 
   /// From priorities at the beginning of an order: the others may lie as far on the other side of 0, or far behind.
-  void note_range(double first, double last) {
-    ranges_.push_back({-first, std::max({2.0 * std::fabs(first), 8.0 * (first - last), 1e-30})});
+  static OrderRange range_of(double first, double last) {
+    return {-first, std::max({2.0 * std::fabs(first), 8.0 * (first - last), 1e-30})};
   }
 
-  void order_by_place(OwnedRow const& row) {
+  void order_by_place(std::size_t i) {
+    auto const& row = rows_[i];
     auto order = selector_.order({row.visible, all_.name_of(batch_.first_row + row.row), row.head}, wanted());
     for (auto& first : order) first /= page_;
-    expand(row, order);
-    double const top = row.score_max, last = row.head.back().score;
-    if (selector_.by_largest_score()) {
-      note_range(top, last);
-    } else {
-      ranges_.push_back({0.0, static_cast<double>(entries_of(row.visible, page_))});
-    }
+    expand(i, order);
+    ranges_[i] = selector_.by_largest_score() ? range_of(row.score_max, row.head.back().score)
+                                              : OrderRange{0.0, static_cast<double>(entries_of(row.visible, page_))};
   }
 
   Task<void> order_by_priority() {
@@ -174,27 +193,28 @@ class Selection {
     for (int r = 0; r < comm.size(); ++r)
       begins.push_back(key_shard(batch_.group.n, batch_.setup.config->block, r, comm.size()).begin / page_);
     int const all = static_cast<int>(batch_.queries.rows());
-    auto own = rows_.begin();
+    std::vector<CandidateList> lists(rows_.size());
+    std::size_t next = 0;
     for (auto const& group : merge_groups(all, comm.size(), merge_memory(batch_.group.merge, comm.size(), keep))) {
       auto const owners = row_owners(group, all, comm.size());
-      auto merging = merge_top_k(comm, batch_.group.merge, lists_of(group), owners, begins, keep);
-      for (auto const& list : co_await merging) {
-        if (std::ssize(list) < std::min<std::int64_t>(keep, entries_of(own->visible, page_)))
-          throw RunError("priorities of --selectors leave the range of fp32; check the tensors and --scale");
-        std::vector<std::int64_t> by_priority;
-        for (auto const& candidate : list) by_priority.push_back(candidate.index);
-        note_range(list.front().score, list.back().score);
-        expand(*own, with_forced(forced, own->visible, page_, by_priority, wanted_of(*own)));
-        ++own;
-      }
+      std::vector<std::vector<PackedCandidate>> own;
+      for (int const row : group) own.push_back(search_.take_head(place_, row));
+      auto merging = merge_top_k(comm, batch_.group.merge, std::move(own), owners, begins, keep);
+      for (auto& list : co_await merging) lists[next++] = std::move(list);
     }
     batch_.phases.stop(Phase::merge);
-  }
-
-  std::vector<std::vector<PackedCandidate>> lists_of(std::vector<int> const& rows) const {
-    std::vector<std::vector<PackedCandidate>> lists;
-    for (int const row : rows) lists.push_back(search_.head(place_, row));
-    return lists;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      if (std::ssize(lists[i]) < std::min<std::int64_t>(keep, entries_of(rows_[i].visible, page_)))
+        throw RunError("priorities of --selectors leave the range of fp32; check the tensors and --scale");
+    }
+    for_each_row(rows_, [&](int const i) {
+      std::vector<std::int64_t> by_priority;
+      by_priority.reserve(lists[i].size());
+      for (auto const& candidate : lists[i]) by_priority.push_back(candidate.index);
+      ranges_[i] = range_of(lists[i].front().score, lists[i].back().score);
+      lists[i] = {};
+      expand(i, with_forced(forced, rows_[i].visible, page_, by_priority, wanted_of(rows_[i])));
+    });
   }
 
   /// Sums of e^s v over the kept keys, where they are held; the errors at the rows' owners.
@@ -206,7 +226,7 @@ class Selection {
     std::vector<float> references;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       auto const cuts = cuts_of(selected_[i], rows_[i].selected.back().front());
-      auto const own = references_of_cuts(rows_[i], selected_[i], cuts);
+      auto const own = references_of_cuts(selected_[i], cuts);
       references.insert(references.end(), own.begin(), own.end());
       auto const& keys = selected_[i].keys;
       std::size_t cut = 0;
@@ -228,31 +248,13 @@ class Selection {
     batch_.phases.stop(Phase::evaluate);
   }
 
-  /// Scores of keys that are not in their rows' heads, from the ranks that hold the keys.
-  Task<void> fetch_scores() {
-    std::vector<WantedScore> wanted;
-    std::vector<float*> to;
-    for (std::size_t i = 0; i < rows_.size(); ++i) {
-      auto const& keys = selected_[i].keys;
-      auto const known = in_head(rows_[i], keys);
-      for (std::size_t j = 0; j < keys.size(); ++j) {
-        if (known[j] != 0) continue;
-        wanted.push_back({keys[j], rows_[i].row});
-        to.push_back(&selected_[i].scores[j]);
-      }
-    }
-    auto asking = ask_scores(batch_, std::move(wanted));
-    auto const scores = co_await asking;
-    for (std::size_t i = 0; i < to.size(); ++i) *to[i] = scores[i];
-  }
-
   SelectionBatch const& batch_;
   Selector& selector_;
   TwilightSelector const* pruning_;  ///< null for other selectors
   KeptSets sets_;
   DrawSelectors const& all_;
   std::size_t place_;
-  OrderSearch const& search_;
+  OrderSearch& search_;
   std::vector<OwnedRow>& rows_;
   int page_;
   EntryRows entry_rows_;
@@ -261,6 +263,41 @@ class Selection {
   std::vector<OrderRange> ranges_;          ///< per row
   std::vector<ShardOrder> shard_orders_;    ///< per row, where shards decide
 };
+
+/// Keys that rows ask other ranks about together, unless it is a single row: a message takes some 60 bytes for each.
+constexpr std::size_t most_scored = std::size_t{1} << 23;
+
+/// The true scores of all that the selectors have chosen: from the rows' heads, and from the ranks that hold the keys.
+Task<void> fetch_scores(SelectionBatch const& batch, std::vector<Selection*> const& selections, std::vector<OwnedRow> const& rows) {
+  for_each_row(rows, [&](int const i) {
+    HeadRanks const rank_of(rows[i].head);
+    for (auto* selection : selections) score_from_head(rows[i], rank_of, selection->selected(i));
+  });
+  for (std::size_t next = 0;;) {
+    std::vector<WantedScore> wanted;
+    std::vector<float*> to;
+    auto const first = next;
+    for (std::size_t of_row = 0; next < rows.size() && (next == first || wanted.size() + of_row <= most_scored); ++next) {
+      auto const before = wanted.size();
+      for (auto* selection : selections) {
+        auto& selected = selection->selected(next);
+        for (std::size_t j = 0; j < selected.keys.size(); ++j) {
+          if (!std::isnan(selected.scores[j])) continue;
+          wanted.push_back({static_cast<std::uint32_t>(selected.keys[j]), rows[next].row});
+          to.push_back(&selected.scores[j]);
+        }
+      }
+      of_row = wanted.size() - before;
+    }
+    auto asking = any_left(batch, next - first);
+    if (!co_await asking) co_return;
+    batch.phases.stop(Phase::evaluate);
+    auto fetching = ask_scores(batch, std::move(wanted));
+    auto const scores = co_await fetching;
+    for (std::size_t i = 0; i < to.size(); ++i) *to[i] = scores[i];
+    batch.phases.stop(Phase::evaluate);
+  }
+}
 
 }  // namespace
 
@@ -278,9 +315,20 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
       batch, entries, ordered, [&](int row) { return selectors.name_of(batch.first_row + row); }, rows);
   auto walking = search.walk(std::move(keep));
   co_await walking;
-  std::vector<std::vector<OrderRange>> ranges;
+  std::vector<std::unique_ptr<Selection>> selections;
+  std::vector<Selection*> ordered_ones;
   for (std::size_t i = 0; i < selectors.size(); ++i) {
-    ranges.emplace_back();
+    selections.push_back(selectors.sets(i) == KeptSets::weighted ? nullptr
+                                                                 : std::make_unique<Selection>(batch, selectors, i, search, rows));
+    if (selections.back() == nullptr) continue;
+    ordered_ones.push_back(selections.back().get());
+    auto ordering = selections.back()->order();
+    co_await ordering;
+  }
+  auto fetching = fetch_scores(batch, ordered_ones, rows);
+  co_await fetching;
+  std::vector<std::vector<OrderRange>> ranges(selectors.size());
+  for (std::size_t i = 0; i < selectors.size(); ++i) {
     if (auto const* sampling = dynamic_cast<VattentionSelector const*>(&selectors[i])) {
       auto estimating = sample_keys(batch, *sampling, selectors, rows);
       co_await estimating;
@@ -288,10 +336,10 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
       auto estimating = keep_collisions(batch, *hashing, rows);
       co_await estimating;
     } else {
-      Selection selection(batch, selectors, i, search, rows);
-      auto selecting = selection.run(checks[i]);
-      co_await selecting;
-      ranges.back() = selection.take_ranges();
+      auto measuring = selections[i]->measure(checks[i]);
+      co_await measuring;
+      ranges[i] = selections[i]->take_ranges();
+      selections[i] = nullptr;
     }
   }
   auto settling = search.settle(std::move(ranges));

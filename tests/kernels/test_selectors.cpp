@@ -37,10 +37,20 @@ TEST(Permutation, TakesEveryElementOnceAndBack) {
       ASSERT_EQ(seen[static_cast<std::size_t>(element)]++, 0) << size;
       ASSERT_EQ(at.place_of(element), place) << size;
     }
-    std::vector<double> places(static_cast<std::size_t>(size));
+    std::vector<std::uint32_t> places(static_cast<std::size_t>(size));
     at.places(0, static_cast<int>(size), places.data());
     for (std::int64_t element = 0; element < size; ++element)
-      ASSERT_EQ(places[static_cast<std::size_t>(element)], static_cast<double>(at.place_of(element))) << size;
+      ASSERT_EQ(places[static_cast<std::size_t>(element)], static_cast<std::uint32_t>(at.place_of(element))) << size;
+  }
+}
+
+TEST(Permutation, PlacesGoToTheEndOf32Bits) {
+  auto const size = most_places;
+  Permutation const at(5, size);
+  std::vector<std::uint32_t> places(1000);
+  for (auto const first : {std::int64_t{0}, size / 3, size - 1000}) {
+    at.places(first, 1000, places.data());
+    for (std::int64_t i = 0; i < 1000; ++i) ASSERT_EQ(at(places[static_cast<std::size_t>(i)]), first + i);
   }
 }
 
@@ -68,10 +78,10 @@ TEST(Window, PlacesAreThoseOfTheOrder) {
       RowOfKeys const row{visible, 0, {}};
       auto const order = window.order(row, visible + 3);
       ASSERT_EQ(std::ssize(order), visible);
-      std::vector<double> places(static_cast<std::size_t>(visible));
+      std::vector<std::uint32_t> places(static_cast<std::size_t>(visible));
       window.places(row, 0, static_cast<int>(visible), places.data());
       for (std::int64_t place = 0; place < visible; ++place)
-        EXPECT_EQ(places[static_cast<std::size_t>(order[static_cast<std::size_t>(place)])], static_cast<double>(place))
+        EXPECT_EQ(places[static_cast<std::size_t>(order[static_cast<std::size_t>(place)])], static_cast<std::uint32_t>(place))
             << sinks << " " << visible;
     }
   }
