@@ -74,12 +74,15 @@ class Attend final : public Measurement {
   }
 
  private:
+  /// Those of the file, which has one layer of one text; null for synthetic input.
+  TensorLayer const* tensors() const { return input_.file == nullptr ? nullptr : &input_.file->layer(0, -1); }
+
   /// Before anything is written: a bad value in a file ends the run.
   void scan_values() {
     for (auto const& set : plan_.sets) {
       for (auto const& item : set.cases) {
-        bool const scan = input_.file != nullptr && largest_value_.count({item.head, item.n}) == 0;
-        if (scan) largest_value_[{item.head, item.n}] = scan_together(comm_, *input_.file, item.head, item.n, config_.block).largest_value;
+        bool const scan = tensors() != nullptr && largest_value_.count({item.head, item.n}) == 0;
+        if (scan) largest_value_[{item.head, item.n}] = scan_together(comm_, *tensors(), item.head, item.n, config_.block).largest_value;
       }
     }
   }
@@ -124,7 +127,7 @@ class Attend final : public Measurement {
     auto const& item = *units[own].item;
     if (!sequence || &sequence->item() != &item) {
       sequence.reset();  // its memory goes first
-      auto const* file = input_.file.get();
+      auto const* file = tensors();
       sequence.emplace(team, item, config_.block, file, file == nullptr ? largest_normal : largest_value_.at({item.head, item.n}));
     }
     SaveOutputs save;

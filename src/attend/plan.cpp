@@ -72,7 +72,7 @@ AttendCase make_case(AttendConfig const& config, InputShape const& input, std::i
   c.n = n;
   c.d = static_cast<int>(d);
   c.head = source.head;
-  c.scale = input.scale > 0.0 ? input.scale : 1.0 / std::sqrt(d);
+  c.scale = input.form.scale > 0.0 ? input.form.scale : 1.0 / std::sqrt(d);
   c.sigma_law = "measured";
   c.mask = mask;
   if (source.law >= 0) {
@@ -93,6 +93,9 @@ std::vector<Source> sources_of(AttendConfig const& config, InputShape const& inp
     for (std::int64_t law = 0; law < std::ssize(config.sigma); ++law) sources.push_back({law, -1});
     return sources;
   }
+  if (input.has_layers())
+    throw UsageError("--input", input.name,
+                     "has layers and texts of a model (tensor_format 2), which study reads; attend reads Q, K and V");
   for (auto const n : config.n) {
     if (n > input.n) throw UsageError("--n", std::to_string(n), "is more than the " + std::to_string(input.n) + " rows of " + input.name);
   }

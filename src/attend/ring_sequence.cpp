@@ -28,7 +28,7 @@ void fill_rows(RingSequence::Space const& space, Stream stream, Range const& run
 
 }  // namespace
 
-RingSequence::RingSequence(Communicator const& comm, AttendCase const& item, GlobalIndex block, TensorFile const* file,
+RingSequence::RingSequence(Communicator const& comm, AttendCase const& item, GlobalIndex block, TensorLayer const* file,
                            double largest_value)
     : comm_(comm),
       item_(item),

@@ -73,7 +73,7 @@ class RingSequence {
   using Space = RunSpace;
 
   /// file: where tensors come from; null for synthetic ones. largest_value: bound of |v|.
-  RingSequence(Communicator const& comm, AttendCase const& item, GlobalIndex block, TensorFile const* file, double largest_value);
+  RingSequence(Communicator const& comm, AttendCase const& item, GlobalIndex block, TensorLayer const* file, double largest_value);
 
   /// Makes or reads the rank's own tensors of a draw: standard normal ones, or the case's head. Queries are multiplied by its scale.
   void load(std::uint64_t seed, std::int64_t draw);
@@ -163,7 +163,7 @@ class RingSequence {
   Communicator const& comm_;
   AttendCase const& item_;
   GlobalIndex block_;
-  TensorFile const* file_;
+  TensorLayer const* file_;
   double largest_value_;
   int d_, leaf_, threads_;
   std::size_t rows_ = 0, most_rows_ = 0;

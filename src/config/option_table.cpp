@@ -29,6 +29,14 @@ OptionReader one_of(std::initializer_list<Enum> choices) {
   return [all = std::vector<Enum>(choices)](Text option, Text text) { return std::any(choose(option, text, all)); };
 }
 
+/// Nothing where the option is left empty.
+template <class Enum>
+OptionReader maybe_one_of(std::initializer_list<Enum> choices) {
+  return [all = std::vector<Enum>(choices)](Text option, Text text) {
+    return std::any(text.empty() ? std::optional<Enum>() : std::optional(choose(option, text, all)));
+  };
+}
+
 template <class Enum>
 OptionReader some_of(std::initializer_list<Enum> choices) {
   return [all = std::vector<Enum>(choices)](Text option, Text list) { return std::any(choose_list(option, list, all)); };
@@ -55,6 +63,7 @@ OptionReader needed(char const* what, OptionReader const& read) {
 }
 
 std::any laws(Text option, Text list) { return parse_laws(option, list); }
+std::any numbers(Text option, Text list) { return parse_numbers(option, list); }
 std::any words(Text option, Text list) { return split_list(option, list); }
 std::any file(Text, Text path) { return expand_home(path); }
 std::any file_needed(Text option, Text path) {
@@ -219,11 +228,15 @@ std::vector<Option> rows() {
       Option{"input", for_study | for_attend, result, text, "", file,
              "HDF5 file with Q, K and V, (n,d) or (heads,n,d), instead of synthetic input"}
           .but(for_attend, nullptr, {}, "HDF5 file with Q, K and V, (n,d) or (heads,n,d), instead of synthetic input; --n are prefixes"),
-      Option{"heads", for_study | for_attend, case_id, text, "", [](Text, Text list) { return std::any(parse_heads(list)); },
-             "heads of the file to study, e.g. 0,3 [all]"}
-          .but(for_attend, nullptr, {}, "heads of the file, e.g. 0,3 [all]"),
+      Option{"heads", for_study | for_attend, case_id, text, "", numbers, "heads of the file to study, e.g. 0,3 [all]"}.but(
+          for_attend, nullptr, {}, "heads of the file, e.g. 0,3 [all]"),
+      Option{"layers", for_study, case_id, text, "", numbers, "layers of a file of tensor_format 2 to study, e.g. 5,11 [all]"},
+      Option{
+          "contexts", for_study, result, text, "", maybe_one_of({Contexts::places, Contexts::prefix}),
+          "which n keys of a text a draw of tensor input sees: places (each draw's end elsewhere, its rows in their last eighth) | prefix "
+          "(the first ones, rows in their second half) [places with tensor_format 2, else prefix]"},
       Option{"mask", for_study | for_attend, case_id, text, "none", one_of({Mask::none, Mask::causal}),
-             "none | causal (tensor input: a query sees the keys up to its own)"}
+             "none | causal (tensor input: a query sees the keys up to its own); unless given, what a file of tensor_format 2 says"}
           .but(for_attend, nullptr, some_of({Mask::none, Mask::causal}), "none | causal (row i sees keys 0 to i), LIST"),
       Option{"spectral", for_attend, contents, on, nullptr, {}, "measure the norms of the difference matrix; needs top-k-attention"},
       Option{"iterations", for_attend, result, text, "200", integer(1, 100000), "most steps of the power iteration, 1 to 100000"},

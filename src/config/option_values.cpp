@@ -120,15 +120,17 @@ std::int64_t parse_block(std::string const& text) {
   return block;
 }
 
-std::vector<std::int64_t> parse_heads(std::string const& list) {
-  std::vector<std::int64_t> heads;
-  if (list.empty()) return heads;
-  for (auto const& item : split_list("--heads", list)) {
-    auto const head = parse_integer("--heads", item, 0, 1 << 20);
-    if (std::find(heads.begin(), heads.end(), head) != heads.end()) throw UsageError("--heads", list, "names head " + item + " twice");
-    heads.push_back(head);
+std::vector<std::int64_t> parse_numbers(std::string const& option, std::string const& list) {
+  std::vector<std::int64_t> numbers;
+  if (list.empty() || list == "all") return numbers;
+  for (auto const& item : split_list(option, list)) {
+    auto const number = parse_integer(option, item, 0, 1 << 20);
+    auto const what = option.substr(2, option.size() - 3);  // --heads: head
+    if (std::find(numbers.begin(), numbers.end(), number) != numbers.end())
+      throw UsageError(option, list, "names " + what + " " + item + " twice");
+    numbers.push_back(number);
   }
-  return heads;
+  return numbers;
 }
 
 std::vector<std::int64_t> parse_sizes(std::string const& option, std::string const& list, std::int64_t largest) {

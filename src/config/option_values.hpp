@@ -34,7 +34,7 @@ std::vector<std::int64_t> parse_sizes(std::string const& option, std::string con
 std::int64_t parse_block(std::string const& text);
 
 /// Heads of a tensor file, each once; none where the text is empty.
-std::vector<std::int64_t> parse_heads(std::string const& list);
+std::vector<std::int64_t> parse_numbers(std::string const& option, std::string const& list);
 
 /// Groups of ranks: 0 for `auto`, else from 1.
 int parse_groups(std::string const& text);

@@ -10,6 +10,7 @@ char const* name_of(RowSigma value) { return value == RowSigma::fixed ? "fixed" 
 char const* name_of(Weights value) { return value == Weights::identity ? "identity" : value == Weights::gaussian ? "gaussian" : "product"; }
 char const* name_of(SelfKey value) { return value == SelfKey::include ? "include" : "exclude"; }
 char const* name_of(Mask value) { return value == Mask::causal ? "causal" : "none"; }
+char const* name_of(Contexts value) { return value == Contexts::places ? "places" : "prefix"; }
 char const* name_of(ShareSelection value) { return value == ShareSelection::group ? "group" : "head"; }
 char const* name_of(KeyStorage value) {
   return value == KeyStorage::automatic ? "auto" : value == KeyStorage::resident ? "resident" : "streamed";
@@ -79,7 +80,9 @@ void check_together(RunConfig const& config, OptionValues const& values) {
         throw UsageError("--inputs", name_of(input), "has no variance, so no natural spread of sigma; it needs --row-sigma fixed");
     }
     if (config.mask == Mask::causal) throw UsageError("--mask", "causal", "needs --input: synthetic queries have no position");
-    if (!config.heads.empty()) throw UsageError("--heads needs --input");
+    for (auto const* name : {"heads", "layers", "contexts"}) {
+      if (values.given(name)) throw UsageError("--" + std::string(name) + " needs --input");
+    }
   }
 }
 
@@ -109,7 +112,10 @@ RunConfig config_of(OptionValues const& values) {
   config.self = values.get<SelfKey>("self");
   config.input = values.get<std::string>("input");
   config.heads = values.get<Sizes>("heads");
+  config.layers = values.get<Sizes>("layers");
   config.mask = values.get<Mask>("mask");
+  config.mask_given = values.given("mask");
+  config.contexts = values.get<std::optional<Contexts>>("contexts");
   config.epsilon = values.get<std::vector<double>>("epsilon");
   config.count_above = values.get<Laws>("count-above");
   config.output_error = values.get<bool>("output-error");

@@ -21,6 +21,8 @@ enum class RowSigma { natural, fixed };
 enum class Weights { identity, gaussian, product };
 enum class SelfKey { exclude, include };
 enum class Mask { none, causal };
+/// Of which keys the draws from a tensor file are: contexts that end at places of their own, or prefixes.
+enum class Contexts { places, prefix };
 /// Whether queries that share a key head choose keys one by one or together.
 enum class ShareSelection { head, group };
 enum class KeyStorage { automatic, resident, streamed };
@@ -31,6 +33,7 @@ char const* name_of(RowSigma value);
 char const* name_of(Weights value);
 char const* name_of(SelfKey value);
 char const* name_of(Mask value);
+char const* name_of(Contexts value);
 char const* name_of(ShareSelection value);
 char const* name_of(KeyStorage value);
 /// `auto` for none.
@@ -64,9 +67,12 @@ struct RunConfig : MeasureOptions {
   RowSigma row_sigma = RowSigma::natural;
   Weights weights = Weights::identity;
   SelfKey self = SelfKey::exclude;
-  std::string input;                ///< tensor file, empty for synthetic input
-  std::vector<std::int64_t> heads;  ///< heads of the tensor file to study, empty for all
+  std::string input;                 ///< tensor file, empty for synthetic input
+  std::vector<std::int64_t> heads;   ///< heads of the tensor file to study, empty for all
+  std::vector<std::int64_t> layers;  ///< its layers, empty for all
   Mask mask = Mask::none;
+  bool mask_given = false;           ///< else a file that says how the model attends has its own
+  std::optional<Contexts> contexts;  ///< unless given: places of files with layers, prefixes of others
   std::vector<double> epsilon;
   std::vector<Law> count_above;
   std::int64_t batch_rows = 0;  ///< query rows that pass over the keys together; 0: by the plan

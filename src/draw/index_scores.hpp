@@ -15,12 +15,12 @@ namespace asymptop {
 /// Products are chains of fused multiply-adds over the columns; heads are added in ascending order, each by one fused multiply-add.
 class IndexScores {
  public:
-  /// positions: of the rows in the sequence. Each rank reads their index queries itself, and its keys at every step.
+  /// positions: of the rows in the text. Each rank reads their index queries itself, and its keys at every step.
   IndexScores(TrainedIndex const& index, TensorOrigin const& origin, Range const& shard, std::vector<std::int64_t> const& positions,
               int step)
       : tensors_(origin.file->index(index.name)),
         head_(origin.head),
-        begin_(shard.begin),
+        begin_(origin.first + shard.begin),
         rectified_(index.rectified),
         products_("Asymptop::select::index_products", positions.size(), (step + key_group - 1) / key_group * key_group) {
     std::size_t const d = tensors_.d(), heads = tensors_.heads(), rows = positions.size();

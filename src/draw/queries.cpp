@@ -133,18 +133,22 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
   return rows;
 }
 
-/// Where the rows of a draw lie in the sequence.
+/// Where the rows of a draw lie in the text.
 std::vector<std::int64_t> tensor_positions(DrawIdentity const& identity) {
   auto const& group = *identity.group;
-  auto const rows = identity.config->rows;
-  // One shuffle for all draws of this prefix; each draw takes its own piece.
-  auto const shuffle = tensor_stream(identity.config->seed, group.head, group.n, group.d, Tensor::positions);
-  return distinct_positions(shuffle, group.n / 2, group.n, identity.draw * rows, rows);
+  auto const context = identity.context();
+  auto const rows = group.counts.rows;
+  auto const end = context.begin + group.n, begin = end - group.contexts.tail;
+  // One shuffle for all draws of these places; each draw takes its own piece. Heads of a file with layers share theirs, so that they are
+  // compared on the same rows.
+  std::int64_t const of = group.layer < 0 ? group.head : context.text;
+  auto const shuffle = tensor_stream(identity.config->seed, of, end, group.d, Tensor::positions);
+  return distinct_positions(shuffle, begin, end, group.contexts.places ? 0 : context.turn * rows, rows);
 }
 
-QueryRows tensor_queries(DrawIdentity const& identity, TensorFile const& file, TensorScan const& scan) {
-  auto const& config = *identity.config;
+QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, TensorScan const& scan) {
   auto const& group = *identity.group;
+  auto const first = identity.context().begin;
   std::size_t const d = group.d;
   QueryRows rows;
   rows.position = tensor_positions(identity);
@@ -168,7 +172,7 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorFile const& file, T
     // Cauchy-Schwarz about a point near the keys' middle.
     double const bound = std::sqrt(length) * scan.key_radius * (1.0 + 1e-5) + 1e-5 * std::fabs(middle);
     rows.add_bounds(middle - bound, middle + bound);
-    rows.visible.push_back(config.mask == Mask::causal ? position + 1 : group.n);
+    rows.visible.push_back(group.mask == Mask::causal ? position - first + 1 : group.n);
     rows.sigma_unit.push_back(0.0f);
   }
   return rows;
@@ -176,12 +180,13 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorFile const& file, T
 
 }  // namespace
 
-TensorOrigin tensor_origin(DrawIdentity const& identity, TensorFile const* file) {
+TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file) {
   auto const& group = *identity.group;
   return {stream_of(identity, Tensor::keys),
           stream_of(identity, Tensor::values),
           file,
           group.head,
+          file == nullptr ? 0 : identity.context().begin,
           group.input,
           draw_tables(group.input, stream_of(identity, Tensor::centres), identity.d())};
 }
@@ -226,11 +231,11 @@ double bins_of_draw(QueryRows const& queries, double planned) {
   return bins;
 }
 
-QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, TensorScan const* scan) {
+QueryRows make_queries(DrawIdentity const& identity, TensorLayer const* file, TensorScan const* scan) {
   return file == nullptr ? synthetic_queries(identity) : tensor_queries(identity, *file, *scan);
 }
 
-std::vector<float> calibration_queries(DrawIdentity const& identity, TensorFile const* file, GlobalIndex most) {
+std::vector<float> calibration_queries(DrawIdentity const& identity, TensorLayer const* file, GlobalIndex most) {
   auto const& group = *identity.group;
   int const d = identity.d();
   std::vector<float> queries;
@@ -249,7 +254,10 @@ std::vector<float> calibration_queries(DrawIdentity const& identity, TensorFile 
   auto measured = tensor_positions(identity);
   std::sort(measured.begin(), measured.end());
   std::vector<float> q(d);
-  for (auto const position : evenly_spaced(group.n, most)) {
+  auto const context = identity.context();
+  auto const begin = std::max(context.begin, file->first_query());
+  for (auto const place : evenly_spaced(context.begin + group.n - begin, most)) {
+    auto const position = begin + place;
     if (std::binary_search(measured.begin(), measured.end(), position)) continue;
     file->read_queries(group.head, position, 1, q.data());
     for (auto const x : q) queries.push_back(static_cast<float>(group.scale * x));

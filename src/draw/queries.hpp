@@ -14,8 +14,8 @@ namespace asymptop {
 /// Query rows with what is known of them before any key is seen.
 struct QueryRows {
   std::vector<float> q;                ///< (rows, d)
-  std::vector<std::int64_t> position;  ///< in the sequence, -1 when not in it
-  std::vector<std::int64_t> visible;   ///< keys that the row sees: the first `visible` of the sequence
+  std::vector<std::int64_t> position;  ///< in the sequence (of a text: from its first token), -1 when not in it
+  std::vector<std::int64_t> visible;   ///< keys that the row sees: the first `visible` of the context
   std::vector<float> sigma_unit;       ///< standard deviation of the row's scores over random keys; 0 when unknown (tensors)
   std::vector<float> low, high;        ///< bounds of the row's scores
   /// Where queries that share a key head choose keys together, (rows, heads, d): all of them at the row's place; else empty.
@@ -33,21 +33,24 @@ struct DrawIdentity {
   RunConfig const* config;
   GroupPlan const* group;
   std::int64_t draw;
+  /// Of a draw from a tensor file.
+  Context context() const { return context_of(group->contexts, draw); }
   int d() const { return static_cast<int>(group->d); }
 };
 
 /// The tensors that this draw's keys and values come from.
-TensorOrigin tensor_origin(DrawIdentity const& identity, TensorFile const* file);
+TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file);
 
 /// All query rows of the draw; made on one rank and broadcast.
 ///   synthetic: q = W^T x / ‖W‖_F, so that the root mean square of ‖q‖ is 1 (or ‖q‖ = 1 with --row-sigma fixed)
-///   tensors:   q = scale * Q[position], positions drawn from the second half of the prefix, disjoint over draws
-QueryRows make_queries(DrawIdentity const& identity, TensorFile const* file, TensorScan const* scan);
+///   tensors:   q = scale * Q[position], positions drawn from the last keys of the draw's context (plan/contexts.hpp), disjoint over draws.
+///              In files with layers they are the same for all layers and heads
+QueryRows make_queries(DrawIdentity const& identity, TensorLayer const* file, TensorScan const* scan);
 
 /// Queries that selectors are calibrated on, (count, d), none that the draw measures; made on one rank. They come from
 ///   synthetic: rows of a stream of their own, `most` of them, independent of each other: what each query is by itself
-///   tensors:   Q at evenly_spaced(n, most), but for the positions of the draw's rows
-std::vector<float> calibration_queries(DrawIdentity const& identity, TensorFile const* file, GlobalIndex most);
+///   tensors:   Q at evenly spaced places of the context that have one, but for the positions of the draw's rows
+std::vector<float> calibration_queries(DrawIdentity const& identity, TensorLayer const* file, GlobalIndex most);
 
 /// floor(n i / count) for i from 0 to count - 1, count = min(n, most).
 std::vector<GlobalIndex> evenly_spaced(GlobalIndex n, GlobalIndex most);

@@ -20,7 +20,7 @@ struct Input {
 Input open_input(Communicator const& comm, std::string const& path);
 
 /// Every rank looks at its own part of the head; a bad value found by any of them ends the run with its place. Collective.
-TensorScan scan_together(Communicator const& comm, TensorFile const& file, std::int64_t head, std::int64_t n, std::int64_t block);
+TensorScan scan_together(Communicator const& comm, TensorLayer const& layer, std::int64_t head, std::int64_t n, std::int64_t block);
 
 /// The same of an index. Collective.
 void scan_index_together(Communicator const& comm, IndexTensors const& index, std::int64_t head, std::int64_t n, std::int64_t block);

@@ -18,10 +18,13 @@ std::string bytes_text(double bytes) {
 std::string input_line(InputShape const& input) {
   if (input.n == 0) return "";
   std::ostringstream line;
-  line << "Input: " << input.name << ", " << input.heads << " head(s) of Q on " << input.key_heads << " of K and V, n = " << input.n
-       << ", d = " << input.d << (input.reversed ? ", turned from MATLAB's order of axes" : "");
-  if (input.scale > 0.0) {
-    line << ", logit scale " << input.scale << " (the file's)\n";
+  line << "Input: " << input.name << ", ";
+  if (input.has_layers())
+    line << (input.model.empty() ? "" : input.model + ", ") << input.texts.size() << " text(s), " << input.layers.size() << " layer(s), ";
+  line << input.heads << " head(s) of Q on " << input.key_heads << " of K and V, n = " << input.n << ", d = " << input.d
+       << (input.reversed ? ", turned from MATLAB's order of axes" : "");
+  if (input.form.scale > 0.0) {
+    line << ", logit scale " << input.form.scale << " (the file's)\n";
   } else {
     line << ", logit scale 1/sqrt(d) unless given\n";
   }
@@ -46,6 +49,12 @@ std::string laws_text(GroupPlan const& group) {
   return laws;
 }
 
+std::string lowered_lines(StudyPlan const& plan) {
+  std::string lines;
+  for (auto const& line : plan.lowered) lines += "lowered: " + line + "\n";
+  return lines;
+}
+
 std::string describe(StudyPlan const& plan, RunConfig const& config, Machine const& machine) {
   std::ostringstream out;
   std::size_t cases = 0;
@@ -58,7 +67,8 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
                 "bytes/rank", "Gflop", "~seconds", "k, sigma");
   out << line;
   for (auto const& group : plan.groups) {
-    auto const head = group.head < 0 ? std::string("-") : std::to_string(group.head);
+    auto head = group.head < 0 ? std::string("-") : std::to_string(group.head);
+    if (group.layer >= 0) head = std::to_string(group.layer) + "/" + head;
     auto const& team = plan.teams[group.team];
     auto ranks = std::to_string(team.first_rank);
     if (team.ranks > 1) ranks += "-" + std::to_string(team.first_rank + team.ranks - 1);
@@ -68,6 +78,7 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
     out << line << laws_text(group) << "\n";
     cases += group.cases.size();
   }
+  out << lowered_lines(plan);
   for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
   std::snprintf(line, sizeof line, "%zu case(s), about %.3g s\n", cases, plan.seconds());
   out << line;

@@ -49,8 +49,8 @@ MergeShape merge_shape(GroupPlan const& group, int ranks) {
 }
 
 double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine const& machine, int ranks) {
-  double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), m = static_cast<double>(config.rows);
-  double const draws = static_cast<double>(config.draws), laws = static_cast<double>(case_axes(group).sigma.size());
+  double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), m = static_cast<double>(group.counts.rows);
+  double const draws = static_cast<double>(group.counts.draws), laws = static_cast<double>(case_axes(group).sigma.size());
   double const block = static_cast<double>(config.block), keys = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block);
   double const batches = std::ceil(m / group.rows_per_batch), passes = 2.0;
   double const products = draws * m * keys * (passes + (config.output_error ? laws : 0.0));
@@ -73,7 +73,7 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
 
 double estimate_flops(GroupPlan const& group, RunConfig const& config) {
   double const passes = 2.0 + (config.output_error ? static_cast<double>(case_axes(group).sigma.size()) : 0.0);
-  return static_cast<double>(config.draws * config.rows) * static_cast<double>(group.n * group.d) * 2.0 * passes;
+  return static_cast<double>(group.counts.draws * group.counts.rows) * static_cast<double>(group.n * group.d) * 2.0 * passes;
 }
 
 }  // namespace asymptop

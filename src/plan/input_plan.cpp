@@ -38,12 +38,12 @@ double cost_of_input(InputKind const& kind) {
   }
 }
 
-std::string reason_to_skip_input(GroupPlan const& group, RunConfig const& config) {
-  if (group.input.is(Distribution::needle) && config.rows > group.n)
-    return "the needles of a draw's " + std::to_string(config.rows) + " rows must be among its " + std::to_string(group.n) + " keys";
+std::string reason_to_skip_input(GroupPlan const& group) {
+  if (group.input.is(Distribution::needle) && group.counts.rows > group.n)
+    return "the needles of a draw's " + std::to_string(group.counts.rows) + " rows must be among its " + std::to_string(group.n) + " keys";
   if (group.input.is(Distribution::student)) {
     double const n = static_cast<double>(group.n), d = static_cast<double>(group.d);
-    double const largest = largest_student(group.input, n * d * static_cast<double>(config.draws)),
+    double const largest = largest_student(group.input, n * d * static_cast<double>(group.counts.draws)),
                  widest = 9e5 * coarsest_bins / group.bins_per_unit / 2.0;
     if (largest > widest)
       return "its largest keys may reach " + std::to_string(largest) + " and scores can be profiled up to " + std::to_string(widest) +

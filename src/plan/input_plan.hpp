@@ -15,6 +15,6 @@ double score_span(GroupPlan const& group);
 double cost_of_input(InputKind const& kind);
 
 /// Why the group's input cannot be measured at its size; empty when it can.
-std::string reason_to_skip_input(GroupPlan const& group, RunConfig const& config);
+std::string reason_to_skip_input(GroupPlan const& group);
 
 }  // namespace asymptop

@@ -66,14 +66,14 @@ double selector_bytes(GroupPlan const& group, RunConfig const& config, Machine c
 }  // namespace
 
 double results_bytes(GroupPlan const& group, RunConfig const& config) {
-  double const rows = static_cast<double>(config.rows * config.draws), laws = static_cast<double>(group.cases.size());
+  double const rows = static_cast<double>(group.counts.rows * group.counts.draws), laws = static_cast<double>(group.cases.size());
   double const of_k = (config.output_error ? 5.0 : 3.0) + (group.by_thresholds() ? 2.0 : 0.0);
   double const numbers = of_k * static_cast<double>(group.k.size()) + static_cast<double>(config.epsilon.size() + group.threshold.size());
   return laws * rows * (numbers + 11.0) * 8.0;
 }
 
-std::size_t batches_in_flight(double rows_per_batch, RunConfig const& config, Machine const& machine) {
-  return machine.ranks > 1 && static_cast<double>(config.rows) > rows_per_batch ? 2 : 1;
+std::size_t batches_in_flight(GroupPlan const& group, double rows_per_batch, Machine const& machine) {
+  return machine.ranks > 1 && static_cast<double>(group.counts.rows) > rows_per_batch ? 2 : 1;
 }
 
 double study_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows) {
@@ -83,9 +83,10 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   auto const pass = group.path->memory({rows, keep, shard, threads, tile});
   double const tensors = (config.output_error ? 2.0 : 1.0) * (resident ? shard + pass.beyond : pass.step) * d * 4.0;
   // Of all batches that are in flight at once.
-  double const all_rows = rows * static_cast<double>(batches_in_flight(rows, config, machine));
+  double const all_rows = rows * static_cast<double>(batches_in_flight(group, rows, machine));
   double const candidates = all_rows * 8.0 * (pass.parts * pass.capacity + pass.copied);
-  double const bins = bins_per_row(group, config, static_cast<double>(config.rows)), profiles = all_rows * bins * (32.0 * pass.parts + 2.0);
+  double const bins = bins_per_row(group, config, static_cast<double>(group.counts.rows)),
+               profiles = all_rows * bins * (32.0 * pass.parts + 2.0);
   double const scores = all_rows * pass.row_scores * 4.0;
   double const laws = static_cast<double>(case_axes(group).sigma.size()), segments = static_cast<double>(group.k.size()) + 1.0;
   double const sums = config.output_error ? all_rows * (laws + 4.0) * segments * (d + 1.0) * 8.0 : 0.0;
@@ -102,13 +103,13 @@ double kept_bytes(GroupPlan const& group, RunConfig const& config) {
                keep = static_cast<double>(group.kept_best()) + 1.0;
   double const sums = config.output_error ? laws * static_cast<double>(group.k.size() + 1) * static_cast<double>(group.d + 1) : 0.0;
   // Held, on their way, and as the lists that are written: measured, 58 bytes a candidate (n = 2^20, k = n/8, 32 rows).
-  return rows * (56.0 * keep + 48.0 * bins_per_row(group, config, static_cast<double>(config.rows)) + 32.0 * sums);
+  return rows * (56.0 * keep + 48.0 * bins_per_row(group, config, static_cast<double>(group.counts.rows)) + 32.0 * sums);
 }
 
 double simulation_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine) {
   // Rows between two gathers are there as metrics, in messages, and joined.
-  double const rows = static_cast<double>(config.rows * config.draws),
-               gathered = std::min(rows, std::max(2048.0, static_cast<double>(config.rows)));
+  double const rows = static_cast<double>(group.counts.rows * group.counts.draws),
+               gathered = std::min(rows, std::max(2048.0, static_cast<double>(group.counts.rows)));
   double const results = results_bytes(group, config);
   constexpr double of_a_row = 3e5;  // order statistics of a row, per thread
   return program_bytes + results * (1.6 + 5.0 * gathered / rows) + of_a_row * machine.threads;

@@ -9,6 +9,7 @@
 #include "kernels/select/order_keys.hpp"
 #include "kernels/select/selector.hpp"
 #include "plan/estimate.hpp"
+#include "plan/heads.hpp"
 #include "plan/input_plan.hpp"
 #include "plan/memory.hpp"
 #include "plan/teams.hpp"
@@ -45,15 +46,15 @@ Path const* choose_path(RunConfig const& config, Machine const& machine) {
 }
 
 /// Rows of a batch, at most so many where the path leaves the choice.
-std::int64_t batch_of(GroupPlan const& group, RunConfig const& config, std::int64_t most) {
+std::int64_t batch_of(GroupPlan const& group, std::int64_t most) {
   std::int64_t const multiple = group.path->batch_rows;
-  if (most < config.rows) most = std::max(multiple, most / multiple * multiple);
-  return std::min(config.rows, most);
+  if (most < group.counts.rows) most = std::max(multiple, most / multiple * multiple);
+  return std::min(group.counts.rows, most);
 }
 
 void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& machine) {
   double const share = memory_of_rank(machine);
-  auto rows = batch_of(group, config, config.batch_rows > 0 ? config.batch_rows : largest_batch);
+  auto rows = batch_of(group, config.batch_rows > 0 ? config.batch_rows : largest_batch);
   auto const bytes = [&](bool resident) { return study_bytes(group, config, machine, resident, static_cast<double>(rows)); };
   group.resident = config.keys == KeyStorage::resident ||
                    (config.keys == KeyStorage::automatic && (share <= 0.0 || bytes(true) <= resident_share * share));
@@ -62,10 +63,10 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   // than that is worth.
   bool const may_count = !config.output_error && case_axes(group).selectors.empty();
   for (auto k = group.k.rbegin(); k != group.k.rend() && !fits() && may_count && *k > 1; ++k) group.held = *k / 2;
-  auto const halved = [&] { return batch_of(group, config, (rows + 1) / 2); };
+  auto const halved = [&] { return batch_of(group, (rows + 1) / 2); };
   while (!fits() && halved() < rows) rows = halved();
   group.rows_per_batch = static_cast<int>(rows);
-  group.batches_in_flight = batches_in_flight(static_cast<double>(rows), config, machine);
+  group.batches_in_flight = batches_in_flight(group, static_cast<double>(rows), machine);
   group.bytes_per_rank = bytes(group.resident);
   group.fits = fits_into(group.bytes_per_rank, share);
   if (!group.fits && !machine.assumed) {
@@ -81,10 +82,10 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
 
 /// A draw that is one batch leaves its messages exposed. Two halves hide them, each with costs of its own: the estimate decides.
 void choose_batches(GroupPlan& group, RunConfig const& config, Machine const& machine) {
-  if (config.batch_rows > 0 || group.rows_per_batch < config.rows || config.rows < 2) return;
+  if (config.batch_rows > 0 || group.rows_per_batch < group.counts.rows || group.counts.rows < 2) return;
   auto halves = group;
-  halves.rows_per_batch = static_cast<int>(batch_of(group, config, (config.rows + 1) / 2));
-  halves.batches_in_flight = batches_in_flight(halves.rows_per_batch, config, machine);
+  halves.rows_per_batch = static_cast<int>(batch_of(group, (group.counts.rows + 1) / 2));
+  halves.batches_in_flight = batches_in_flight(halves, halves.rows_per_batch, machine);
   auto const seconds = [&](GroupPlan const& plan) { return estimate_seconds(plan, config, machine, machine.ranks); };
   if (seconds(halves) < seconds(group)) group = std::move(halves);
 }
@@ -94,8 +95,8 @@ void choose_batches(GroupPlan& group, RunConfig const& config, Machine const& ma
 void choose_breaks(GroupPlan& group, RunConfig const& config, Machine const& machine, int ranks) {
   constexpr double longest = 15.0;
   constexpr int fewest_parts = 4, most_parts = 10000;
-  double const batches = std::ceil(static_cast<double>(config.rows) / group.rows_per_batch),
-               batch = estimate_seconds(group, config, machine, ranks) / static_cast<double>(config.draws) / batches;
+  double const batches = std::ceil(static_cast<double>(group.counts.rows) / group.rows_per_batch),
+               batch = estimate_seconds(group, config, machine, ranks) / static_cast<double>(group.counts.draws) / batches;
   double const between = std::min(longest, 60.0 * config.checkpoint_minutes / 4.0);
   if (batch * batches < 2.0 * between) return;
   group.batches_per_break = batch < between ? static_cast<std::size_t>(between / batch) : 1;
@@ -129,8 +130,10 @@ std::string with_selector(std::string const& id, SelectorChoice const& selector)
   return selector.is_oracle() ? id : id + "-" + selector.word();
 }
 
-std::string tensor_case_id(GroupPlan const& group, RunConfig const& config, SelectorChoice const& selector) {
-  return with_selector(case_id(group, "head" + std::to_string(group.head) + (config.mask == Mask::causal ? "-causal" : "")), selector);
+std::string tensor_case_id(GroupPlan const& group, SelectorChoice const& selector) {
+  auto const layer = group.layer < 0 ? "" : "layer" + std::to_string(group.layer) + "-";
+  return with_selector(case_id(group, layer + "head" + std::to_string(group.head) + (group.mask == Mask::causal ? "-causal" : "")),
+                       selector);
 }
 
 /// Bins of the rows' profiles.
@@ -142,20 +145,17 @@ void choose_bins(GroupPlan& group, RunConfig const& config) {
 }
 
 /// Why a group cannot be measured; empty when it can.
-std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, InputShape const& input, Machine const& machine) {
-  if (input.n > 0) {
-    if (group.n > input.n) return "the tensors hold " + std::to_string(input.n) + " keys";
-    auto const second_half = group.n - group.n / 2;
-    if (config.rows * config.draws > second_half) {
-      return std::to_string(config.draws) + " disjoint draws of " + std::to_string(config.rows) + " rows need " +
-             std::to_string(config.rows * config.draws) + " positions in the second half of the prefix, which has " +
-             std::to_string(second_half) + "; lower --rows or --draws";
-    }
+std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, LayerShape const& tensors, Machine const& machine) {
+  if (tensors.n > 0) {
+    if (group.n > tensors.n) return "the tensors hold " + std::to_string(tensors.n) + " keys";
+    if (group.counts.rows == 0)
+      return "the tensors have queries for the last " + std::to_string(tensors.m) + " of " + std::to_string(tensors.n) +
+             " keys, and none for the second half of the prefix; use --contexts places";
   }
-  auto const of_input = reason_to_skip_input(group, config);
+  auto const of_input = reason_to_skip_input(group);
   if (!of_input.empty()) return of_input;
-  if (config.self == SelfKey::include && config.rows > group.n)
-    return "a draw's " + std::to_string(config.rows) + " rows must be among its " + std::to_string(group.n) + " keys";
+  if (config.self == SelfKey::include && group.counts.rows > group.n)
+    return "a draw's " + std::to_string(group.counts.rows) + " rows must be among its " + std::to_string(group.n) + " keys";
   if (group.n / machine.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
   if (group.k.back() > most_held && config.output_error)
     return "k = " + std::to_string(group.k.back()) + " is over 2^30 - 1, the most candidates a row may hold; --output-error off needs none";
@@ -163,7 +163,7 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Inpu
     return "n is over " + std::to_string(most_places) + ", the most keys that selectors other than score take";
   for (auto const& selector : case_axes(group).selectors) {
     auto const made = make_selector(selector, static_cast<int>(group.d));
-    if (made->index() != nullptr && input.n == 0)
+    if (made->index() != nullptr && tensors.n == 0)
       throw UsageError("--selectors", selector.text, "needs --input, a tensor file with an index beside Q, K and V");
     auto const page = made->page();
     if (config.block % page != 0)
@@ -176,65 +176,61 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Inpu
   return "";
 }
 
-std::vector<std::int64_t> heads_of(RunConfig const& config, InputShape const& input) {
-  if (input.n == 0) return {-1};
-  auto heads = config.heads;
-  for (std::int64_t head = 0; config.heads.empty() && head < input.heads; ++head) heads.push_back(head);
-  for (auto const head : heads) {
-    if (head >= input.heads)
-      throw UsageError("--heads", std::to_string(head), "is not a head of " + input.name + ", which has " + std::to_string(input.heads));
-  }
-  return heads;
-}
+/// A group before it has a head: one for every n of every layer, d and input.
+struct Shape {
+  LayerShape const* layer;
+  GroupPlan group;
+  std::string reason{};  ///< why it is skipped
+};
 
-/// The plan for so many teams of neighbouring ranks, equal but for one rank. Heads, all of the same shapes, go one by one to the team
-/// that would be done with them first.
-StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine const& machine, std::vector<std::int64_t> const& heads,
-                     std::vector<GroupPlan> shapes, int teams) {
+/// The plan for so many teams of neighbouring ranks, equal but for one rank. Heads go one by one to the team that would be done with them
+/// first.
+StudyPlan plan_teams(RunConfig const& config, Machine const& machine, std::vector<HeadPlace> const& heads, std::vector<Shape> shapes,
+                     int teams) {
   StudyPlan plan;
   auto smallest = machine;
   smallest.ranks = machine.ranks / teams;
-  std::vector<std::string> reasons;
-  for (auto& shape : shapes) {
-    reasons.push_back(reason_to_skip(shape, config, input, smallest));
-    if (!reasons.back().empty()) continue;
-    shape.path = choose_path(config, smallest);
-    choose_storage(shape, config, smallest);
-    choose_batches(shape, config, smallest);
-    shape.flops = estimate_flops(shape, config);
+  for (auto& [layer, group, reason] : shapes) {
+    reason = reason_to_skip(group, config, *layer, smallest);
+    if (!reason.empty()) continue;
+    group.path = choose_path(config, smallest);
+    choose_storage(group, config, smallest);
+    choose_batches(group, config, smallest);
+    group.flops = estimate_flops(group, config);
+    auto const line = layer->n > 0 ? lowered_line(config, group.contexts, group.counts) : "";
+    if (!line.empty() && std::find(plan.lowered.begin(), plan.lowered.end(), line) == plan.lowered.end()) plan.lowered.push_back(line);
   }
   std::vector<std::vector<double>> seconds;  // per team and shape
-  std::vector<double> per_head;
   for (int t = 0; t < teams; ++t) {
     int const first = first_rank_of_team(t, teams, machine.ranks), end = first_rank_of_team(t + 1, teams, machine.ranks);
     plan.teams.push_back({first, end - first, 0.0});
     auto& of_team = seconds.emplace_back();
-    per_head.push_back(0.0);
-    for (std::size_t i = 0; i < shapes.size(); ++i) {
-      of_team.push_back(reasons[i].empty() ? estimate_seconds(shapes[i], config, machine, end - first) : 0.0);
-      per_head.back() += of_team.back();
-    }
+    for (auto const& shape : shapes)
+      of_team.push_back(shape.reason.empty() ? estimate_seconds(shape.group, config, machine, end - first) : 0.0);
   }
-  for (auto const head : heads) {
+  for (auto const& place : heads) {
+    auto const done = [&](std::size_t t) {
+      double of_layer = 0.0;
+      for (std::size_t i = 0; i < shapes.size(); ++i) of_layer += shapes[i].layer == place.layer ? seconds[t][i] : 0.0;
+      return plan.teams[t].seconds + of_layer;
+    };
     std::size_t team = 0;
     for (std::size_t t = 1; t < plan.teams.size(); ++t) {
-      if (plan.teams[t].seconds + per_head[t] < plan.teams[team].seconds + per_head[team]) team = t;
+      if (done(t) < done(team)) team = t;
     }
-    plan.teams[team].seconds += per_head[team];
+    plan.teams[team].seconds = done(team);
     for (std::size_t i = 0; i < shapes.size(); ++i) {
-      auto const& shape = shapes[i];
-      if (!reasons[i].empty()) {
-        plan.skips.push_back({"n = " + std::to_string(shape.n) + ", d = " + std::to_string(shape.d) +
-                                  (input.n > 0 ? ", head " + std::to_string(head) : "") +
+      auto const& [layer, shape, reason] = shapes[i];
+      if (layer != place.layer) continue;
+      if (!reason.empty()) {
+        plan.skips.push_back({"n = " + std::to_string(shape.n) + ", d = " + std::to_string(shape.d) + text_of(place) +
                                   (shape.input.is(Distribution::gaussian) ? "" : ", " + name_of(shape.input)),
-                              reasons[i]});
+                              reason});
         continue;
       }
       auto& group = plan.groups.emplace_back(shape);
-      group.head = head;
-      if (input.n > 0) {
-        for (auto& item : group.cases) item.id = tensor_case_id(group, config, item.selector);
-      }
+      group.head = place.head;
+      for (auto& item : group.cases) item.id = place.head < 0 ? item.id : tensor_case_id(group, item.selector);
       group.merge = choose_merge(config.merge, merge_shape(group, plan.teams[team].ranks), machine.network);
       group.seconds = seconds[team][i];
       choose_breaks(group, config, machine, plan.teams[team].ranks);
@@ -247,7 +243,7 @@ StudyPlan plan_teams(RunConfig const& config, InputShape const& input, Machine c
 /// Whether two plans of the same study measure the same cases and hold the same k, so that their results are the same bytes.
 bool holds_the_same(StudyPlan const& a, StudyPlan const& b) {
   return std::equal(a.groups.begin(), a.groups.end(), b.groups.begin(), b.groups.end(), [](GroupPlan const& x, GroupPlan const& y) {
-    return x.n == y.n && x.d == y.d && x.input == y.input && x.head == y.head && x.held == y.held;
+    return x.n == y.n && x.d == y.d && x.input == y.input && x.layer == y.layer && x.head == y.head && x.held == y.held;
   });
 }
 
@@ -263,18 +259,26 @@ double StudyPlan::seconds() const {
   return longest;
 }
 
-GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, std::int64_t head,
-                    InputKind const& kind) {
+GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape const& layer, std::int64_t n, std::int64_t d,
+                    std::int64_t head, InputKind const& kind) {
   GroupPlan group;
   group.input = kind;
   group.n = n;
   group.d = d;
   group.head = head;
-  group.scale = config.scale.value_or(input.scale > 0.0 ? input.scale : 1.0 / std::sqrt(static_cast<double>(d)));
-  bool const tensors = input.n > 0;
+  group.layer = layer.layer;
+  group.form = layer.form;
+  group.scale = config.scale.value_or(layer.form.scale > 0.0 ? layer.form.scale : 1.0 / std::sqrt(static_cast<double>(d)));
+  group.mask = config.mask_given ? config.mask : layer.form.mask.value_or(config.mask);
+  bool const tensors = layer.n > 0;
+  group.counts = {config.rows, config.draws, std::int64_t{1} << 20};
   if (tensors) {
-    for (auto const& selector : config.selectors)
-      group.cases.push_back({tensor_case_id(group, config, selector), "measured", 1.0, 0.0, selector});
+    group.texts = input.texts;
+    group.contexts = plan_contexts(config, input, layer, n);
+    group.counts = count_draws(config, group.contexts);
+  }
+  if (tensors) {
+    for (auto const& selector : config.selectors) group.cases.push_back({tensor_case_id(group, selector), "measured", 1.0, 0.0, selector});
   } else {
     for (std::size_t law = 0; law < config.sigma.size(); ++law) {
       // R = B^2 ‖W‖_F, and sigma = scale ‖W‖_F.
@@ -295,7 +299,7 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64
   group.held = std::min(config.hold > 0 ? config.hold : most_held, group.k.back());
   for (auto const& choice : case_axes(group).selectors) {
     auto const selector = make_selector(choice, static_cast<int>(d));
-    if (selector->shared() && input.key_heads > 0) group.choose_together = input.heads / input.key_heads;
+    if (selector->shared() && layer.key_heads > 0) group.choose_together = layer.heads / layer.key_heads;
     // Any number of entries over n keeps all.
     auto const entries = std::min(selector->entries_of_budget(group.held), n);
     group.most_kept = std::max(group.most_kept, std::min(n, entries * selector->keys_of_entry()));
@@ -308,13 +312,16 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64
 }
 
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine) {
-  auto const heads = heads_of(config, input);
-  std::vector<GroupPlan> shapes;
-  for (auto const& kind : config.inputs) {
-    for (auto const d : input.n > 0 ? std::vector<std::int64_t>{input.d} : config.d) {
-      for (auto const n : config.n) {
-        shapes.push_back(plan_axes(config, input, n, d, heads.front(), kind));
-        choose_bins(shapes.back(), config);
+  auto const layers = layers_of(config, input);
+  auto const heads = heads_of(config, input, layers);
+  std::vector<Shape> shapes;
+  for (auto const& layer : layers) {
+    for (auto const& kind : config.inputs) {
+      for (auto const d : layer.n > 0 ? std::vector<std::int64_t>{layer.d} : config.d) {
+        for (auto const n : config.n) {
+          shapes.push_back({&layer, plan_axes(config, input, layer, n, d, heads.front().head, kind)});
+          choose_bins(shapes.back().group, config);
+        }
       }
     }
   }
@@ -324,10 +331,10 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
         "--groups", std::to_string(config.groups),
         "is more than there are " + std::string(most == machine.ranks ? "ranks" : "heads") + " (" + std::to_string(most) + ")");
   }
-  auto plan = plan_teams(config, input, machine, heads, shapes, std::max(1, config.groups));
+  auto plan = plan_teams(config, machine, heads, shapes, std::max(1, config.groups));
   for (int teams = 2; config.groups == 0 && teams <= most; ++teams) {
     try {
-      auto other = plan_teams(config, input, machine, heads, shapes, teams);
+      auto other = plan_teams(config, machine, heads, shapes, teams);
       if (other.seconds() < plan.seconds() && holds_the_same(other, plan)) plan = std::move(other);
     } catch (UsageError const&) {
       break;  // it does not fit into memory, and more teams need more of it

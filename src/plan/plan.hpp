@@ -8,6 +8,8 @@
 
 #include "config/run_config.hpp"
 #include "kernels/path/path.hpp"
+#include "plan/contexts.hpp"
+#include "plan/input_shape.hpp"
 #include "plan/merge_model.hpp"
 
 namespace asymptop {
@@ -25,17 +27,6 @@ struct Machine {
   bool assumed = false;                         ///< not the one that the plan is made on: a group that does not fit is part of the plan
 };
 
-/// Axes that a tensor file brings with it; n = 0 for synthetic input.
-struct InputShape {
-  std::int64_t n = 0;
-  std::int64_t d = 0;
-  std::int64_t heads = 0;
-  double scale = 0.0;  ///< 0: not given
-  std::string name;
-  std::int64_t key_heads = 0;
-  bool reversed = false;  ///< its axes were in MATLAB's order
-};
-
 /// How many times wider than planned a row's bins may be.
 inline constexpr int coarsest_bins = 4;
 
@@ -51,8 +42,13 @@ struct CasePlan {
 /// Cases that share keys and scores: everything but the sigma law and what is kept.
 struct GroupPlan {
   InputKind input;  ///< of synthetic keys and queries
-  std::int64_t n = 0, d = 0, head = -1;
+  std::int64_t n = 0, d = 0, layer = -1, head = -1;
   double scale = 0.0;
+  Mask mask = Mask::none;
+  AttentionForm form;              ///< of the layer
+  ContextPlan contexts;            ///< of tensors
+  DrawCounts counts;               ///< rows and draws
+  std::vector<std::string> texts;  ///< names of the texts, where the file has them
   std::vector<CasePlan> cases;
   std::vector<std::int64_t> k_of_law;  ///< per k law
   bool k_clipped = false;
@@ -103,6 +99,7 @@ struct Skip {
 struct StudyPlan {
   std::vector<GroupPlan> groups;
   std::vector<Skip> skips;
+  std::vector<std::string> lowered;  ///< where there are fewer rows or draws than asked for, a line each
   std::vector<Team> teams;
 
   std::size_t team_of(int rank) const;
@@ -111,12 +108,15 @@ struct StudyPlan {
 };
 
 /// The axes of one group, its laws evaluated at n; nothing of how it is measured. Throws UsageError for a law that fails at n.
-GroupPlan plan_axes(RunConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, std::int64_t head,
-                    InputKind const& kind = {});
+GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape const& layer, std::int64_t n, std::int64_t d,
+                    std::int64_t head, InputKind const& kind = {});
 
 /// Throws UsageError for a law that fails at some n, and for a group that does not fit into this machine's memory. --groups auto: as many
 /// teams as take the least time by the estimates, of those that leave what is held as it is.
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine);
+
+/// Lines that say what is measured with less than was asked for; empty where all is.
+std::string lowered_lines(StudyPlan const& plan);
 
 /// How a tensor file was read, a line; empty for synthetic input.
 std::string input_line(InputShape const& input);

@@ -15,17 +15,18 @@
 #include "kernels/score/quantised.hpp"
 #include "shard/huge_pages.hpp"
 #include "shard/partition.hpp"
-#include "shard/tensor_file.hpp"
+#include "shard/tensor_layer.hpp"
 
 namespace asymptop {
 
-/// Where a draw's tensors come from: streams of random numbers, or one head of a tensor file.
+/// Where a draw's tensors come from: streams of random numbers, or one head of a layer of a tensor file.
 struct TensorOrigin {
   Stream keys{};
   Stream values{};
-  TensorFile const* file = nullptr;
+  TensorLayer const* file = nullptr;
   std::int64_t head = 0;
-  InputKind input;  ///< of the keys; values are normal
+  GlobalIndex first = 0;  ///< place in the text of the first key
+  InputKind input;        ///< of the keys; values are normal
   InputTables tables;
 };
 
@@ -183,7 +184,7 @@ template <class Space>
 void ShardTensors<Space>::key_of_row(GlobalIndex row, float* out) const {
   static_assert(is_host_space<Space>);
   if (origin_.file != nullptr) {
-    origin_.file->read_keys(origin_.head, row, 1, out);
+    origin_.file->read_keys(origin_.head, origin_.first + row, 1, out);
   } else {
     input_row(source_, row, d_, out);
     for (std::size_t i = 0; i < source_.planted.extent(0); ++i) {
@@ -209,7 +210,7 @@ void ShardTensors<Space>::fill_packed(GlobalIndex first, GlobalIndex count, floa
     std::vector<float> rows(std::min(piece, count) * d_);
     for (GlobalIndex done = 0; done < count; done += piece) {
       auto const here = std::min(piece, count - done);
-      origin_.file->read_keys(origin_.head, shard_.begin + first + done, here, rows.data());
+      origin_.file->read_keys(origin_.head, origin_.first + shard_.begin + first + done, here, rows.data());
       pack_keys(rows.data(), here, d_, out + done * d_);
     }
   }
@@ -234,7 +235,7 @@ void ShardTensors<Space>::fill(Tensor tensor, GlobalIndex first, GlobalIndex cou
     return;
   }
   auto const host = Kokkos::create_mirror_view(out);
-  auto const begin = shard_.begin + first;
+  auto const begin = origin_.first + shard_.begin + first;
   if (tensor == Tensor::keys) {
     origin_.file->read_keys(origin_.head, begin, count, host.data());
   } else {

@@ -86,8 +86,8 @@ Task<void> BatchRun::prepare_second_pass() {
 }
 
 void BatchRun::prepare_audit(std::size_t rows, std::size_t segments, std::size_t d) {
-  for (std::int64_t i = 0; i < std::min<std::int64_t>(2, setup_.config->rows); ++i) {
-    auto const row = (2 * draw_ + i) % setup_.config->rows - first_row_;
+  for (std::int64_t i = 0; i < std::min<std::int64_t>(2, group_.counts.rows); ++i) {
+    auto const row = (2 * draw_ + i) % group_.counts.rows - first_row_;
     if (row >= 0 && row < static_cast<std::int64_t>(rows)) audited_.push_back(static_cast<int>(row));
   }
   std::vector<double> q;

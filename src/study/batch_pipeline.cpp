@@ -49,7 +49,7 @@ BatchPipeline::BatchPipeline(StudySetup const& setup, GroupPlan const& group, st
       queries_(std::move(queries)),
       progress_(progress),
       phases_(progress.phases()),
-      batches_((setup.config->rows + group.rows_per_batch - 1) / group.rows_per_batch) {
+      batches_((group.counts.rows + group.rows_per_batch - 1) / group.rows_per_batch) {
   phases_.set_between_steps([this] { advance_messages(false); });
 }
 
@@ -89,7 +89,7 @@ void BatchPipeline::finish_batch() {
 }
 
 std::size_t BatchPipeline::begin_of(std::size_t batch) const {
-  return std::min(batch * group_.rows_per_batch, static_cast<std::size_t>(setup_.config->rows));
+  return std::min(batch * group_.rows_per_batch, static_cast<std::size_t>(group_.counts.rows));
 }
 
 QueryRows BatchPipeline::queries_of(std::size_t batch) const {

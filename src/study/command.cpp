@@ -1,7 +1,9 @@
 // asymptop study: rows of queries over keys.
 #include "study/command.hpp"
 
+#include <array>
 #include <iostream>
+#include <map>
 
 #include "config/errors.hpp"
 #include "kernels/select/selector.hpp"
@@ -27,20 +29,35 @@ std::vector<std::string> indexes_of(RunConfig const& config) {
   return names;
 }
 
+/// Of every group, its head in every text.
+using Scans = std::vector<std::vector<TensorScan>>;
+
 /// The tensors of every group, before anything is written.
-std::vector<TensorScan> scan_heads(Communicator const& comm, Input const& input, StudyPlan const& plan, RunConfig const& config) {
-  std::vector<TensorScan> scans;
+Scans scan_heads(Communicator const& comm, Input const& input, StudyPlan const& plan, RunConfig const& config) {
+  Scans scans(plan.groups.size());
+  if (input.file == nullptr) return scans;
   auto const indexes = indexes_of(config);
-  // Each over its own keys: bins, and with them the last digits of sums, do not depend on what else is studied.
-  for (auto const& group : plan.groups) {
-    scans.push_back(input.file != nullptr ? scan_together(comm, *input.file, group.head, group.n, config.block) : TensorScan{});
-    for (auto const& name : indexes) scan_index_together(comm, input.file->index(name), group.head, group.n, config.block);
-    double const span = 2.0 * group.scale * scans.back().query_norm * scans.back().key_radius;
-    if (input.file != nullptr && span * group.bins_per_unit > 9e5) {
-      throw UsageError("--input", config.input,
-                       "has queries and keys of head " + std::to_string(group.head) + " whose logits may span " + std::to_string(span) +
-                           "; fp32 logits can be profiled over a span of " + std::to_string(9e5 / group.bins_per_unit) +
-                           ", check the tensors and --scale");
+  std::map<std::array<std::int64_t, 4>, TensorScan> known;
+  for (std::size_t i = 0; i < plan.groups.size(); ++i) {
+    auto const& group = plan.groups[i];
+    // A prefix over its own keys, contexts that end anywhere over all of the text: bins, and with them the last digits of sums, do not
+    // depend on what else is studied.
+    auto const n = group.contexts.places ? group.contexts.last_end : group.n;
+    for (std::int64_t text = 0; text < group.contexts.texts; ++text) {
+      auto const& layer = input.file->layer(text, group.layer);
+      auto const [found, is_new] = known.try_emplace({text, group.layer, group.head, n});
+      if (is_new) {
+        found->second = scan_together(comm, layer, group.head, n, config.block);
+        for (auto const& name : indexes) scan_index_together(comm, layer.index(name), group.head, n, config.block);
+      }
+      auto const& scan = scans[i].emplace_back(found->second);
+      double const span = 2.0 * group.scale * scan.query_norm * scan.key_radius;
+      if (span * group.bins_per_unit > 9e5) {
+        throw UsageError("--input", config.input,
+                         "has queries and keys of head " + std::to_string(group.head) + " whose logits may span " + std::to_string(span) +
+                             "; fp32 logits can be profiled over a span of " + std::to_string(9e5 / group.bins_per_unit) +
+                             ", check the tensors and --scale");
+      }
     }
   }
   return scans;
@@ -53,7 +70,7 @@ std::string name_of_input(Input const& input, GroupPlan const& group) {
 /// Rows of queries over this team's keys, one draw at a time.
 class KeyDraws final : public DrawSource {
  public:
-  KeyDraws(Communicator const& team, RunConfig const& config, Input const& input, std::vector<TensorScan> scans)
+  KeyDraws(Communicator const& team, RunConfig const& config, Input const& input, Scans scans)
       : team_(team), channels_(team), config_(config), input_(input), scans_(std::move(scans)) {}
 
   std::string input_name(GroupPlan const& group) const override { return name_of_input(input_, group); }
@@ -63,8 +80,7 @@ class KeyDraws final : public DrawSource {
     double const sgemm = sgemm_rate(team_, group, config_);
     tensors_.emplace(make_shard(team_, group, config_));
     group_ = &group;
-    auto const* scan = input_.file == nullptr ? nullptr : &scans_[index];
-    setup_.emplace(StudySetup{&team_, &channels_, &config_, input_.file.get(), scan, &*tensors_, &breaks});
+    setup_.emplace(StudySetup{&team_, &channels_, &config_, input_.file.get(), &scans_[index], &*tensors_, &breaks});
     return sgemm;
   }
 
@@ -79,7 +95,7 @@ class KeyDraws final : public DrawSource {
   BatchChannels channels_;
   RunConfig const& config_;
   Input const& input_;
-  std::vector<TensorScan> scans_;
+  Scans scans_;
   std::optional<ShardTensors<RunSpace>> tensors_;
   std::optional<StudySetup> setup_;
   GroupPlan const* group_ = nullptr;
@@ -124,7 +140,12 @@ class KeyStudy final : public Study {
  private:
   KeyStudy(Communicator const& comm, RunConfig const& config, Input input, Machine const& machine)
       : Study(comm, config, machine, plan_study(config, input.shape, machine)), input_(std::move(input)) {
-    for (auto const& name : indexes_of(config)) together(comm, [&] { return input_.file->index(name).d(); });
+    for (auto const& name : indexes_of(config)) {
+      for (auto const& group : plan().groups) {
+        for (std::int64_t text = 0; text < group.contexts.texts; ++text)
+          together(comm, [&] { return input_.file->layer(text, group.layer).index(name).d(); });
+      }
+    }
   }
 
   Input input_;

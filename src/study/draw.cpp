@@ -41,10 +41,12 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
   DrawIdentity const identity{setup.config, &group, draw};
   auto& phases = progress.phases();
   QueryRows queries;
-  if (comm.is_root()) queries = make_queries(identity, setup.file, setup.scan);
+  auto const* layer = setup.layer(group, draw);
+  auto const* scan = layer == nullptr ? nullptr : &setup.scans->at(identity.context().text);
+  if (comm.is_root()) queries = make_queries(identity, layer, scan);
   auto& tensors = *setup.tensors;
   phases.start();
-  auto origin = tensor_origin(identity, setup.file);
+  auto origin = tensor_origin(identity, layer);
   plant_needles(comm, identity, queries, origin);
   tensors.load(origin);
   bool const unbounded = origin.input.is(Distribution::student);
@@ -53,6 +55,7 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
   DrawSelectors const selectors(setup, group, draw);
   auto with_selectors = setup;
   with_selectors.selectors = &selectors;
+  with_selectors.scan = scan;
   bound.bins_per_unit = comm.max(comm.is_root() ? bins_of_draw(queries, group.bins_per_unit) : 0.0);
   phases.stop(Phase::generate);
   phases.add(Phase::first_pass, phases.seconds(Phase::generate));

@@ -11,6 +11,7 @@
 #include "row/case_data.hpp"
 #include "row/partial_draw.hpp"
 #include "shard/run_space.hpp"
+#include "shard/tensor_file.hpp"
 #include "study/draw_source.hpp"
 
 namespace asymptop {
@@ -28,14 +29,20 @@ class DrawSelectors;
 
 /// What all draws of a group share.
 struct StudySetup {
+  /// What a draw of a group reads: null for synthetic input.
+  TensorLayer const* layer(GroupPlan const& group, std::int64_t draw) const {
+    return file == nullptr ? nullptr : &file->layer(context_of(group.contexts, draw).text, group.layer);
+  }
+
   Communicator const* comm;
   BatchChannels const* channels;
   RunConfig const* config;
   TensorFile const* file;                    ///< null for synthetic input
-  TensorScan const* scan;                    ///< of the group's head
+  std::vector<TensorScan> const* scans;      ///< of the group's head, in every text
   ShardTensors<RunSpace>* tensors;           ///< this rank's shard, kept from draw to draw
   DrawBreaks* breaks = nullptr;              ///< asked where the plan has breaks
   DrawSelectors const* selectors = nullptr;  ///< of the draw in work
+  TensorScan const* scan = nullptr;          ///< of the head in the text of the draw in work; null for synthetic input
 };
 
 /// Memory for this rank's shard of the group.

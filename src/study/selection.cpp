@@ -39,7 +39,8 @@ Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Ran
 }  // namespace
 
 DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, std::int64_t draw)
-    : stream_(tensor_stream(setup.config->seed, draw, group.n, group.d, Tensor::selection)), head_(group.head) {
+    : stream_(tensor_stream(setup.config->seed, draw, group.n, group.d, Tensor::selection)),
+      head_(group.layer < 0 ? group.head : group.head + ((group.layer + 1) << 20)) {
   Calibration calibration;
   for (auto const& choice : case_axes(group).selectors) {
     selectors_.push_back(make_selector(choice, static_cast<int>(group.d)));
@@ -53,7 +54,7 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
     if (selector.wants_queries() && calibration.queries.empty()) {
       // Rank 0 makes them, as it makes the queries that are measured.
       std::vector<float> queries;
-      if (setup.comm->is_root()) queries = calibration_queries({setup.config, &group, draw}, setup.file, calibration_rows);
+      if (setup.comm->is_root()) queries = calibration_queries({setup.config, &group, draw}, setup.layer(group, draw), calibration_rows);
       calibration.queries = finish(all_gather(*setup.comm, std::move(queries)));
     }
     selector.calibrate(calibration, stream_);

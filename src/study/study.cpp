@@ -91,7 +91,7 @@ int Study::run() {
   check_on_root(comm_, [&] { begin_output(config_); });
   double done = 0.0;
   Progress progress(comm_.is_root(), plan_.teams[team_index_].seconds);
-  print(table_heading());
+  print(lowered_lines(plan_) + table_heading());
   int exit_code = 0;
   for (std::size_t i = 0; i < plan_.groups.size() && exit_code != exit_stopped; ++i) {
     auto const& group = plan_.groups[i];
@@ -148,7 +148,7 @@ int Study::measure(Rest& rest, std::int64_t first, Progress& progress, double do
   double const sgemm = source_->start(rest.index, group, breaks);
   provenance_.numbers = {{"sgemm_gflops", sgemm}};
   start_target(rest.index);
-  auto const most = most_draws(group, config_);
+  auto const most = group.counts.most_draws;
   auto goal = team_.max(team_.is_root() ? std::max(goal_after(cases, most), rest.fewest_draws) : 0);
   auto const fewest = team_.max(rest.fewest_draws);
   for (std::int64_t draw = first, end = first; draw < goal; draw = end) {

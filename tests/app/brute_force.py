@@ -11,6 +11,7 @@ threshold may fall on either side, so a count must lie between the counts at the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,10 @@ SQUARES_VANISH = 1e-150  # squares of smaller numbers leave float64's range, and
 
 @dataclass(frozen=True)
 class Tensors:
-    """Q, K and V as (heads, n, d), in any float type, and the logit scale if it is given."""
+    """Q, K and V as (heads, n, d), in any float type, and the logit scale if it is given.
+
+    Of a model's layer Q may have fewer rows: those of the last places.
+    """
 
     q: NDArray[np.floating]
     k: NDArray[np.floating]
@@ -45,6 +49,9 @@ class Tensors:
 
     def logit_scale(self) -> float:
         return self.scale if self.scale is not None else 1.0 / float(np.sqrt(self.q.shape[-1]))
+
+    def first_query(self) -> int:
+        return self.k.shape[1] - self.q.shape[1]
 
 
 def in_fp32(values: NDArray[np.floating]) -> Array:
@@ -193,39 +200,59 @@ def law_value(text: str, n: int) -> float:
     return float(eval(text.replace("^", "**"), {"__builtins__": {}}, {"n": n, "log": math.log, "sqrt": math.sqrt}))
 
 
+def contexts_of(case: h5py.Group) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The text of each draw, and the place in it where the n keys of its context begin."""
+    n, draws = int(case.attrs["n"]), int(case.attrs["draws"])
+    if "draw_text" not in case:
+        return np.zeros(draws, np.int64), np.zeros(draws, np.int64)
+    return case["draw_text"][()], case["draw_end"][()] - n
+
+
 def check_positions(case: h5py.Group) -> None:
-    """Queries come from the second half of the prefix, none twice, and see the keys that the mask leaves them."""
+    """Queries come from the second half of the prefix, or the last eighth of a context of their own, none twice, and
+    see the keys that the mask leaves them."""
     n = int(case.attrs["n"])
     positions, row_n = case["row_position"][()], case["row_n"][()]
-    assert positions.min() >= n // 2
-    assert positions.max() < n
-    assert len(np.unique(positions)) == positions.size
-    expected = positions + 1 if case.attrs["mask"] == "causal" else np.full_like(positions, n)
+    texts, begins = contexts_of(case)
+    in_context = positions - begins[:, None]
+    tail = max(1, n // 8) if case.attrs.get("contexts") == "places" else n - n // 2
+    assert in_context.min() >= n - tail
+    assert in_context.max() < n
+    assert len(np.unique(positions + (texts[:, None] << 32))) == positions.size
+    expected = in_context + 1 if case.attrs["mask"] == "causal" else np.full_like(positions, n)
     np.testing.assert_array_equal(row_n, expected)
 
 
 def check_case(
-    case: h5py.Group, tensors: Tensors, spread_floor: float = 0.0, cells: set[tuple[int, int]] | None = None
+    case: h5py.Group,
+    tensors: Tensors | Sequence[Tensors],
+    spread_floor: float = 0.0,
+    cells: set[tuple[int, int]] | None = None,
 ) -> None:
     """Every row of the case, or those of the (draw, row) in `cells`, against brute force over the keys that it saw.
 
-    `spread_floor` is an absolute allowance for the standard deviations of the logits.
+    `tensors`: of the case's layer, in every text. `spread_floor` is an absolute allowance for the standard deviations
+    of the logits.
     """
+    of_text = [tensors] if isinstance(tensors, Tensors) else tensors
     head = int(case.attrs["head"])
-    key_head = head // (tensors.q.shape[0] // tensors.k.shape[0])
-    scale = tensors.logit_scale()
+    key_head = head // (of_text[0].q.shape[0] // of_text[0].k.shape[0])
+    scale = of_text[0].logit_scale()
     assert case.attrs["scale"] == scale
     assert case.attrs["verdict"] == "VALID", case.attrs["verdict_reason"]
     check_positions(case)
     data = {name: case[name][()] for name in case}
     at_n = [law_value(text.decode(), int(case.attrs["n"])) for text in data["threshold"].tolist()]
     np.testing.assert_allclose(data["threshold_value"], at_n, rtol=1e-15)
-    keys, values = in_fp32(tensors.k[key_head]), in_fp32(tensors.v[key_head])
+    keys, values = [in_fp32(t.k[key_head]) for t in of_text], [in_fp32(t.v[key_head]) for t in of_text]
     positions = data["row_position"]
+    texts, begins = contexts_of(case)
     unchecked, compared = 0, 0
     for at in np.ndindex(positions.shape) if cells is None else cells:
         seen = int(data["row_n"][at])
-        row = softmax_row(in_fp32(tensors.q[head, positions[at]]), keys[:seen], values[:seen], scale)
+        text, begin = int(texts[at[0]]), int(begins[at[0]])
+        query = in_fp32(of_text[text].q[head, positions[at] - of_text[text].first_query()])
+        row = softmax_row(query, keys[text][begin : begin + seen], values[text][begin : begin + seen], scale)
         where = f"{case.name} draw {at[0]} row {at[1]}:"
         check_scalars(where, data, at, row, spread_floor)
         unchecked += check_errors(where, data, at, row)

@@ -310,7 +310,6 @@ def test_scale_attribute(scale: object, tmp_path: Path) -> None:
     ("arguments", "named"),
     [
         (["--n", "101"], ["101", "100"]),
-        (["--n", "100", "--rows", "26", "--draws", "2"], ["52", "50"]),
         (["--n", "100", "--heads", "2"], ["--heads", "2"]),
         (["--n", "100", "--heads", "x"], ["--heads", "x"]),
         (["--n", "100", "--heads", "-1"], ["--heads"]),

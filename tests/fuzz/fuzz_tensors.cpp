@@ -18,7 +18,9 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     auto const config = parse_study_options(9, argv, false);
     Machine machine;
     machine.memory_bytes = 64e9;
-    plan_study(*config, {tensors.n(), tensors.d(), tensors.heads(), tensors.scale().value_or(0.0), tensors.name()}, machine);
-    scan_head(tensors, tensors.heads() - 1, 0, std::min<std::int64_t>(tensors.n(), 8192));
+    auto const shape = tensors.shape();
+    plan_study(*config, shape, machine);
+    auto const& layer = tensors.layer(tensors.texts() - 1, shape.layers.back().layer);
+    scan_head(layer, layer.heads() - 1, 0, std::min<std::int64_t>(layer.n(), 8192));
   });
 }

@@ -263,7 +263,10 @@ StudyPlan plan_heads(int ranks, std::int64_t heads, std::vector<std::string> opt
   machine.ranks_on_node = 1;
   machine.memory_bytes = memory;
   machine.network = {2e-5, 1e-6, 1e9, 1e8};
-  InputShape const input{1 << 24, 64, heads, 0.0, "tensors.h5"};
+  InputShape input;
+  static_cast<LayerShape&>(input) = {.n = 1 << 24, .d = 64, .heads = heads, .key_heads = heads, .m = 1 << 24};
+  input.name = "tensors.h5";
+  input.layers = {input};
   options.insert(options.end(), {"--input", "tensors.h5"});
   return plan_study(parse(options), input, machine);
 }

@@ -42,15 +42,21 @@ void write_attributes(hid_t group, StudyCase const& c) {
   to.number("R", c.sigma() / c.group->scale * (bound * bound));
   to.number("scale", c.group->scale);
   to.integer("draws", c.draws());
-  to.integer("rows", config.rows);
+  to.integer("rows", c.group->counts.rows);
   to.integer("seed", config.seed);
   to.integer("block", config.block);
   to.text("input", c.input);
   to.integer("head", c.group->head);
+  if (c.group->layer >= 0) {
+    to.integer("layer", c.group->layer);
+    to.text("text", c.texts());
+    if (!c.group->form.kind.empty()) to.text("attention", c.group->form.kind);
+  }
+  if (c.group->contexts.places) to.text("contexts", name_of(Contexts::places));
   to.text("row_sigma", name_of(config.row_sigma));
   to.text("weights", name_of(config.weights));
   to.text("self", c.group->head < 0 ? name_of(config.self) : "include");
-  to.text("mask", name_of(config.mask));
+  to.text("mask", name_of(c.group->mask));
   to.integer("k_clipped", c.group->k_clipped ? 1 : 0);
   to.integer("k_held", c.group->held);
   if (config.target_se > 0.0) {
@@ -71,7 +77,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
 void write_scales(hid_t group, StudyCase const& c) {
   auto const& config = *c.config;
   h5::write_scale(group, "draw", count_up(c.draws()), "1", "independent draw of keys and queries");
-  h5::write_scale(group, "row", count_up(config.rows), "1", "query row within a draw");
+  h5::write_scale(group, "row", count_up(c.group->counts.rows), "1", "query row within a draw");
   h5::write_scale(group, "k", c.group->k, "keys", "keys kept by top-k attention");
   h5::write_scale(group, "epsilon", config.epsilon, "1", "tail mass allowed in k_epsilon");
   h5::write_scale(group, "threshold", law_texts(config.count_above), "threshold on p of count_p_above, as given");
@@ -80,6 +86,7 @@ void write_scales(hid_t group, StudyCase const& c) {
       phases(phase_names.begin(), phase_names.end());
   h5::write_scale(group, "check", checks, "self-check");
   h5::write_scale(group, "phase", phases, "phase of a draw");
+  if (!c.group->texts.empty()) h5::write_scale(group, "text", c.group->texts, "text of the tensor file");
 }
 
 }  // namespace
@@ -95,13 +102,23 @@ void write_fields(hid_t group, FieldValues const& data, FieldAxes const& axes, h
 namespace {
 
 void write_data(hid_t group, StudyCase const& c) {
-  h5::Dimension const draw{"draw", static_cast<std::size_t>(c.draws())}, row{"row", static_cast<std::size_t>(c.config->rows)},
+  h5::Dimension const draw{"draw", static_cast<std::size_t>(c.draws())}, row{"row", static_cast<std::size_t>(c.group->counts.rows)},
       threshold{"threshold", c.config->count_above.size()};
   auto const put = [&](char const* name, std::vector<h5::Dimension> const& dimensions, auto const& values, char const* units,
                        char const* long_name) { h5::write_dataset(group, name, dimensions, values, units, long_name); };
   put("k_of_law", {{"k_law", c.config->k.size()}}, c.group->k_of_law, "keys", "k of each law at n, rounded and clipped to n");
   put("threshold_value", {threshold}, c.group->threshold, "1", "value of each threshold at n");
   write_fields(group, c.data, c.axes(), draw, row);
+  if (c.group->contexts.places || !c.group->texts.empty()) {
+    std::vector<std::int64_t> texts, ends;
+    for (std::int64_t i = 0; i < c.draws(); ++i) {
+      auto const context = context_of(c.group->contexts, i);
+      texts.push_back(context.text);
+      ends.push_back(context.begin + c.group->n);
+    }
+    put("draw_text", {draw}, texts, "1", "text that the draw's context is from, its place in the list of texts");
+    put("draw_end", {draw}, ends, "tokens", "place in the text where the draw's context ends: its keys are the n before");
+  }
   auto const tolerance = check_tolerances(c.group->d, c.largest_logit());
   auto const checks = [&](auto const& all) { return std::vector<double>(all.begin(), all.begin() + c.check_count()); };
   put("check_residual", {{"check", c.check_count()}}, checks(c.checks.worst), "1", "worst residual over draws");

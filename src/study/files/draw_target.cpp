@@ -81,7 +81,7 @@ std::int64_t draws_wanted(std::vector<StudyCase> const& cases, std::int64_t most
 
 std::int64_t goal_after(std::vector<StudyCase> cases, std::int64_t most) {
   auto const& config = *cases.front().config;
-  auto goal = config.draws;
+  auto goal = cases.front().group->counts.draws;
   auto const whole = cases;
   while (config.target_se > 0.0 && goal <= whole.front().draws()) {
     cases = whole;
@@ -100,18 +100,13 @@ void DrawTarget::start(double estimate, double to_come) {
 
 std::int64_t DrawTarget::goal(Communicator const& comm, std::vector<StudyCase> const& cases, std::int64_t done, std::int64_t goal,
                               std::int64_t most) const {
-  if (config_.target_se <= 0.0 || done < config_.draws) return goal;
+  if (config_.target_se <= 0.0 || done < cases.front().group->counts.draws) return goal;
   std::int64_t next = 0;
   if (comm.is_root()) {
     bool const over = config_.max_seconds > 0.0 && seconds() >= deadline_;
     next = over ? done : done < goal ? goal : draws_wanted(cases, most);
   }
   return comm.max(next);
-}
-
-std::int64_t most_draws(GroupPlan const& group, RunConfig const& config) {
-  constexpr std::int64_t most = 1 << 20;
-  return group.head < 0 ? most : std::min(most, (group.n - group.n / 2) / config.rows);
 }
 
 }  // namespace asymptop

@@ -51,7 +51,4 @@ class DrawTarget {
   PhaseTimes::Clock::time_point begin_;
 };
 
-/// Draws that there can be: of tensors, whose draws are disjoint rows of the second half of a prefix.
-std::int64_t most_draws(GroupPlan const& group, RunConfig const& config);
-
 }  // namespace asymptop

@@ -12,6 +12,7 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
   nlohmann::ordered_json json;
   json["n"] = group.n;
   json["d"] = group.d;
+  if (group.layer >= 0) json["layer"] = group.layer;
   if (group.head >= 0) json["head"] = group.head;
   if (config.input.empty()) json["input"] = name_of(group.input);
   json["seconds"] = group.seconds;
@@ -27,6 +28,8 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
   json["k_of_law"] = group.k_of_law;
   json["k_held"] = group.held;
   json["k_held_follows_memory"] = group.by_thresholds() && (config.hold == 0 || group.held < config.hold);
+  json["rows"] = group.counts.rows;
+  json["draws"] = group.counts.draws;
   json["cases"] = nlohmann::ordered_json::array();
   for (auto const& item : group.cases) {
     nlohmann::ordered_json record;

@@ -52,14 +52,16 @@ std::vector<std::string> record_lines(StudyCase const& c) {
     json["input"] = c.input;
     json["sigma_law"] = c.plan().sigma_law;
     json["sigma"] = c.sigma();
+    if (c.group->layer >= 0) json["layer"] = c.group->layer;
     if (c.group->head >= 0) json["head"] = c.group->head;
+    if (!c.group->texts.empty()) json["text"] = c.texts();
     json["selector"] = c.plan().selector.text;
     json["metric"] = record.metric;
     json["parameter"] = record.parameter;
     json["k_law"] = record.k_law.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(record.k_law);
     json["mean"] = number(record.value.mean);
     json["standard_error"] = number(record.value.standard_error);
-    json["rows"] = c.config->rows * c.draws();
+    json["rows"] = c.group->counts.rows * c.draws();
     json["draws"] = c.draws();
     json["verdict"] = c.verdict();
     lines.push_back(json_text(json));
@@ -106,6 +108,7 @@ std::string table_rows(StudyCase const& c, double sgemm) {
     };
     double const l2 = mean("row_l2_error"), linf = mean("row_linf_error"), out = mean("output_error_relative");
     auto sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
+    if (c.group->layer >= 0) sigma_law = "layer " + std::to_string(c.group->layer) + " " + sigma_law;
     if (!c.group->input.is(Distribution::gaussian)) sigma_law = c.input + " " + sigma_law;
     if (!c.plan().selector.is_oracle()) sigma_law = c.plan().selector.text + " " + sigma_law;
     auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / c.pass_seconds() / 1e9, 3),

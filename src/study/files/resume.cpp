@@ -112,7 +112,7 @@ double load_case(hid_t file, hid_t group, StudyCase& c) {
     for (auto const length : expected) size *= length;
     if (values.size() != size) throw RunError(name + " is of another type");
   };
-  hsize_t const draws = h5::read_int_attribute(group, "draws"), rows = c.config->rows;
+  hsize_t const draws = h5::read_int_attribute(group, "draws"), rows = c.group->counts.rows;
   auto const columns = columns_of(group, c);
   c.data.each(c.axes(), [&](RowField const& field, auto& values) {
     auto const& along = columns.at(name_of(field.axis));
@@ -138,7 +138,7 @@ StudyCase as_asked(StudyCase const& c, std::int64_t held) {
   if (c.config->asked) {
     asked.config = c.config->asked.get();
     // Of inputs and sigma the axes of k and of thresholds do not depend.
-    auto const axes = plan_axes(*asked.config, {}, group.n, group.d, -1, group.input);
+    auto const axes = plan_axes(*asked.config, {}, {}, group.n, group.d, -1, group.input);
     group.k_of_law = axes.k_of_law;
     group.k_clipped = axes.k_clipped;
     group.k = axes.k;
@@ -167,7 +167,7 @@ Found find_case(std::string const& path, Provenance const& provenance, StudyCase
     auto found = checkpoint ? c : as_asked(c, h5::read_int_attribute(group, "k_held"));
     auto const sgemm = load_case(file, group, found);
     // With a target there may be more draws than asked for.
-    auto const asked = c.config->draws;
+    auto const asked = c.group->counts.draws;
     bool const most = c.config->target_se > 0.0 || found.draws() <= asked;
     if (!most || (!checkpoint && found.draws() < asked)) throw RunError("it has another number of draws");
     c = std::move(found);

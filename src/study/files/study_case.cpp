@@ -21,7 +21,7 @@ double StudyCase::pass_seconds() const {
 
 double StudyCase::score_flops() const {
   if (group->simulated) return 0.0;
-  return 2.0 * static_cast<double>(draws() * config->rows) * static_cast<double>(group->n) * static_cast<double>(group->d);
+  return 2.0 * static_cast<double>(draws() * group->counts.rows) * static_cast<double>(group->n) * static_cast<double>(group->d);
 }
 
 double StudyCase::largest_logit() const {
@@ -40,6 +40,13 @@ std::string StudyCase::verdict_reason() const {
     reason << (reason.tellp() > 0 ? "; " : "") << check_names[i] << " " << checks.worst[i] << " over " << tolerance[i];
   }
   return reason.str();
+}
+
+std::string StudyCase::texts() const {
+  constexpr std::size_t most = 3;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(most, group->texts.size()); ++i) names += (i == 0 ? "" : ", ") + group->texts[i];
+  return names + (group->texts.size() > most ? " and " + std::to_string(group->texts.size() - most) + " more" : "");
 }
 
 double StudyCase::sigma() const {

@@ -31,7 +31,7 @@ struct StudyCase {
   FieldAxes axes() const { return field_axes(*group, *config, plan()); }
   std::size_t check_count() const { return checks_of(!plan().selector.is_oracle()); }
   /// Draws that were done, so far.
-  std::int64_t draws() const { return static_cast<std::int64_t>(data.count("row_n").size()) / config->rows; }
+  std::int64_t draws() const { return static_cast<std::int64_t>(data.count("row_n").size()) / group->counts.rows; }
   /// Keeps the first ones. Residuals stay the worst of all: draws that are measured again have the same.
   void keep_draws(std::int64_t count);
   /// Seconds of the first pass of all draws.
@@ -45,6 +45,8 @@ struct StudyCase {
   char const* verdict() const { return verdict_reason().empty() ? "VALID" : "INVALID"; }
   /// Which kernels make its numbers.
   char const* path() const { return group->simulated ? "order-statistics" : group->path->name; }
+  /// Names of the tensor file's texts: `a, b, c and 5 more`; empty where it has none.
+  std::string texts() const;
   /// For tensors: the root mean square of sigma_i; else the law's value.
   double sigma() const;
 };

@@ -22,7 +22,7 @@ StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
   double seconds = 0.0;
   for (auto const d : config.d) {
     for (auto const n : config.n) {
-      auto group = plan_axes(config, {}, n, d, -1);
+      auto group = plan_axes(config, {}, {}, n, d, -1);
       group.simulated = true;
       group.held = group.k.back();
       for (auto const& item : group.cases)

@@ -1,0 +1,81 @@
+#include "plan/contexts.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace asymptop {
+namespace {
+
+constexpr std::int64_t most_of_any = 1 << 20;
+
+/// The i-th of 0 .. count - 1 in the order of their reversed bits: 0, about count / 2, count / 4, ...; i < count.
+std::int64_t spread(std::int64_t i, std::int64_t count) {
+  int const bits = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(count - 1)));
+  for (std::uint64_t candidate = 0;; ++candidate) {
+    std::uint64_t reversed = 0;
+    for (int bit = 0; bit < bits; ++bit) reversed |= (candidate >> bit & 1) << (bits - 1 - bit);
+    if (reversed < static_cast<std::uint64_t>(count) && i-- == 0) return static_cast<std::int64_t>(reversed);
+  }
+}
+
+}  // namespace
+
+ContextPlan plan_contexts(RunConfig const& config, InputShape const& input, LayerShape const& tensors, std::int64_t n) {
+  ContextPlan plan;
+  plan.n = n;
+  plan.places = config.contexts.value_or(input.has_layers() ? Contexts::places : Contexts::prefix) == Contexts::places;
+  plan.texts = std::max<std::int64_t>(1, std::ssize(input.texts));
+  auto const first_query = tensors.n - tensors.m;
+  if (plan.places) {
+    plan.tail = std::min(std::max<std::int64_t>(1, n / 8), tensors.m);
+    plan.first_end = std::max(n, first_query + plan.tail);
+    plan.last_end = tensors.n;
+    plan.ends = std::max<std::int64_t>(0, plan.last_end - plan.first_end) / plan.tail + 1;
+  } else {
+    plan.tail = std::max<std::int64_t>(0, std::min(n - n / 2, n - first_query));
+    plan.first_end = plan.last_end = n;
+  }
+  return plan;
+}
+
+DrawCounts count_draws(RunConfig const& config, ContextPlan const& contexts) {
+  DrawCounts counts;
+  auto const tail = contexts.tail;
+  if (contexts.places) {
+    counts.rows = std::min(config.rows, tail);
+    counts.most_draws = contexts.texts * contexts.ends;
+  } else {
+    auto const of_text = (config.draws + contexts.texts - 1) / contexts.texts;
+    counts.rows = std::min({config.rows, tail, std::max<std::int64_t>(1, tail / of_text)});
+    counts.most_draws = counts.rows > 0 ? contexts.texts * (tail / counts.rows) : 0;
+  }
+  counts.most_draws = std::min(counts.most_draws, most_of_any);
+  counts.draws = std::min(config.draws, counts.most_draws);
+  return counts;
+}
+
+std::string lowered_line(RunConfig const& config, ContextPlan const& contexts, DrawCounts const& counts) {
+  if (counts.rows == config.rows && counts.draws == config.draws) return "";
+  auto const of = [](std::int64_t draws, std::int64_t rows) {
+    return std::to_string(draws) + " draws x " + std::to_string(rows) + " rows";
+  };
+  auto line = "n = " + std::to_string(contexts.n) + ": " + of(counts.draws, counts.rows) + " instead of " + of(config.draws, config.rows) +
+              ": " + std::to_string(contexts.texts) + " text(s) with ";
+  if (contexts.places)
+    return line + std::to_string(contexts.ends) + " context(s) of that length whose rows are apart, " + std::to_string(contexts.tail) +
+           " places for rows in each";
+  return line + std::to_string(contexts.tail) + " places for rows in the second half of the prefix";
+}
+
+Context context_of(ContextPlan const& contexts, std::int64_t draw) {
+  Context context;
+  context.text = draw % contexts.texts;
+  context.turn = draw / contexts.texts;
+  if (!contexts.places) return context;
+  auto const span = contexts.last_end - contexts.first_end;
+  auto const place = spread((context.turn + context.text) % contexts.ends, contexts.ends);
+  context.begin = contexts.last_end - (contexts.ends > 1 ? place * span / (contexts.ends - 1) : 0) - contexts.n;
+  return context;
+}
+
+}  // namespace asymptop

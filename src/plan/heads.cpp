@@ -1,0 +1,65 @@
+#include "plan/heads.hpp"
+
+#include <algorithm>
+
+#include "config/errors.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Throws UsageError for attention that is not measured as the model computes it.
+void check_form(LayerShape const& layer, InputShape const& input) {
+  auto const& form = layer.form;
+  auto const refuse = [&](std::string const& what) {
+    throw UsageError(
+        "--input", input.name,
+        "has " + what + " in layer " + std::to_string(layer.layer) + ", which study does not apply; --layers names the layers to study");
+  };
+  if (form.softcap > 0.0) refuse("a softcap of the logits");
+  if (form.window > 0) refuse("a window of " + std::to_string(form.window) + " keys");
+  if (form.sinks) refuse("sinks");
+  if (form.alibi) refuse("alibi slopes");
+}
+
+}  // namespace
+
+std::string text_of(HeadPlace const& place) {
+  if (place.head < 0) return "";
+  return (place.layer->layer < 0 ? "" : ", layer " + std::to_string(place.layer->layer)) + ", head " + std::to_string(place.head);
+}
+
+std::vector<LayerShape> layers_of(RunConfig const& config, InputShape const& input) {
+  if (input.n == 0) return {LayerShape{}};
+  std::vector<LayerShape> layers;
+  if (config.layers.empty()) layers = input.layers;
+  std::string there;
+  for (auto const& layer : input.layers) there += (there.empty() ? "" : ", ") + std::to_string(layer.layer);
+  for (auto const number : config.layers) {
+    auto const found = std::find_if(input.layers.begin(), input.layers.end(), [&](auto const& layer) { return layer.layer == number; });
+    if (found == input.layers.end())
+      throw UsageError("--layers", std::to_string(number),
+                       "is no layer of " + input.name + ", which has " + (input.has_layers() ? there : std::string("none by number")));
+    layers.push_back(*found);
+  }
+  for (auto const& layer : layers) check_form(layer, input);
+  return layers;
+}
+
+std::vector<HeadPlace> heads_of(RunConfig const& config, InputShape const& input, std::vector<LayerShape> const& layers) {
+  if (input.n == 0) return {{layers.data(), -1}};
+  std::vector<HeadPlace> places;
+  for (auto const& layer : layers) {
+    auto heads = config.heads;
+    for (std::int64_t head = 0; config.heads.empty() && head < layer.heads; ++head) heads.push_back(head);
+    for (auto const head : heads) {
+      if (head >= layer.heads)
+        throw UsageError("--heads", std::to_string(head),
+                         "is not a head of " + (layer.layer < 0 ? "" : "layer " + std::to_string(layer.layer) + " of ") + input.name +
+                             ", which has " + std::to_string(layer.heads));
+      places.push_back({&layer, head});
+    }
+  }
+  return places;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,191 @@
+#include "shard/tensor_layer.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "config/errors.hpp"
+#include "shard/stored_values.hpp"
+
+namespace asymptop {
+namespace {
+
+constexpr GlobalIndex scan_rows = 4096;
+constexpr hsize_t largest_heads = 1 << 16, largest_keys = hsize_t{1} << 48;
+
+}  // namespace
+
+TensorLayer::TensorLayer(hid_t file, std::string const& path, std::string const& folder, std::int64_t layer)
+    : file_(file), path_(path), folder_(folder) {
+  shape_.layer = layer;
+  query_ = open("Q");
+  key_ = open("K");
+  value_ = open("V");
+  check_shapes();
+  read_form();
+}
+
+void TensorLayer::fail(std::string const& why) const { throw UsageError("--input", path_, why); }
+
+void TensorLayer::check_shapes() {
+  std::string const q = folder_ + "Q", k = folder_ + "K", v = folder_ + "V";
+  if (key_.n != value_.n || key_.heads != value_.heads) fail("has " + k + " and " + v + " of different n or heads");
+  bool const of_layer = shape_.layer >= 0;
+  if (of_layer ? query_.n > key_.n : query_.n != key_.n)
+    fail("has " + q + " of n = " + std::to_string(query_.n) + " and " + k + " of n = " + std::to_string(key_.n) +
+         (of_layer ? "; queries are those of the last keys, so there are as many at most" : "; both must be the same sequence"));
+  if (query_.d != key_.d) fail("has " + q + " of d = " + std::to_string(query_.d) + " and " + k + " of d = " + std::to_string(key_.d));
+  if (value_.d != key_.d)
+    fail("has " + v + " of d = " + std::to_string(value_.d) + " and " + k + " of d = " + std::to_string(key_.d) + "; they must be equal");
+  if (query_.heads % key_.heads != 0)
+    fail("has " + std::to_string(query_.heads) + " heads of " + q + ", not a multiple of its " + std::to_string(key_.heads) + " heads of " +
+         k);
+  shape_.n = key_.n;
+  shape_.m = query_.n;
+  shape_.d = key_.d;
+  shape_.heads = query_.heads;
+  shape_.key_heads = key_.heads;
+}
+
+void TensorLayer::read_form() {
+  bool const of_layer = shape_.layer >= 0;
+  auto const group = h5::open_group(file_, of_layer ? folder_ : "/");
+  std::string const where = of_layer ? "an attribute of " + folder_.substr(0, folder_.size() - 1) + ", " : "a root attribute ";
+  /// The attribute's value: 0 where there is none and there need not be.
+  auto const number = [&](char const* name, bool needed, double least) {
+    if (!h5::has_attribute(group, name)) {
+      if (needed) fail("lacks " + where + name + ", which every layer has");
+      return 0.0;
+    }
+    double value = 0.0;
+    try {
+      value = h5::read_double_attribute(group, name);
+    } catch (RunError const&) {
+      fail("has " + where + name + " that is not one number");
+    }
+    if (!std::isfinite(value) || value < least || (needed && value == 0.0))
+      fail("has " + where + name + " that is not a positive number" + (needed ? "" : " or 0"));
+    return value;
+  };
+  auto const text = [&](char const* name) {
+    try {
+      return h5::has_attribute(group, name) ? h5::read_text_attribute(group, name) : std::string();
+    } catch (RunError const&) {
+      fail("has " + where + name + " that is not a text");
+    }
+  };
+  auto& form = shape_.form;
+  if (!of_layer) {
+    if (h5::has_attribute(group, "scale")) form.scale = number("scale", true, 0.0);
+    return;
+  }
+  form.scale = number("scale", true, 0.0);
+  form.softcap = number("softcap", false, 0.0);
+  double const window = number("window", false, 0.0);
+  if (window != std::floor(window) || window > static_cast<double>(largest_keys)) fail("has " + where + "window that is no number of keys");
+  form.window = static_cast<std::int64_t>(window);
+  auto const mask = text("mask");
+  if (mask != name_of(Mask::causal) && mask != name_of(Mask::none))
+    fail("has " + where + "mask '" + mask + "', which is neither causal nor none");
+  form.mask = mask == name_of(Mask::causal) ? Mask::causal : Mask::none;
+  form.kind = text("attention");
+  form.sinks = h5::has_link(group, "sinks");
+  form.alibi = h5::has_link(group, "alibi");
+}
+
+TensorLayer::Dataset TensorLayer::open(std::string const& name) const {
+  Dataset result;
+  static_cast<FloatDataset&>(result) = open_floats(file_, path_, folder_ + name, "it needs Q, K and V");
+  auto const& shape = result.shape;
+  auto const rank = shape.size();
+  bool const of_layer = shape_.layer >= 0;
+  if (of_layer && rank != 3) fail("has a dataset " + result.name + " of shape " + shape_text(shape) + "; it must be (heads, n, d)");
+  if ((rank != 2 && rank != 3) || std::find(shape.begin(), shape.end(), hsize_t{0}) != shape.end() || shape.back() > 4096) {
+    fail("has a dataset " + result.name + " of shape " + shape_text(shape) +
+         "; it must be (n, d) or (heads, n, d), none zero, d at most 4096");
+  }
+  if (shape[0] > (rank == 3 ? largest_heads : largest_keys) || shape[rank - 2] > largest_keys) {
+    fail("has a dataset " + result.name + " of shape " + shape_text(shape) + "; there may be 65536 heads of 2^48 rows");
+  }
+  if (rank == 3 && shape[0] > shape[1] && !of_layer) {
+    fail("has a dataset " + result.name + " of shape " + shape_text(shape) +
+         ", which as (heads, n, d) would be more heads than rows; "
+         "python3 -m asymptop convert --layout tokens-first turns (n, heads, d)");
+  }
+  if (auto const why = missing_values(result.handle, path_); !why.empty()) fail("has a dataset " + result.name + " " + why);
+  result.has_heads = rank == 3;
+  if (rank == 3) result.heads = shape[0];
+  result.n = shape[shape.size() - 2];
+  result.d = shape.back();
+  return result;
+}
+
+void TensorLayer::read(Dataset const& dataset, std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const {
+  if (rows <= 0) return;
+  hsize_t const first = begin, length = rows, width = dataset.d;
+  std::vector<hsize_t> start{first, 0}, count{length, width};
+  if (dataset.has_heads) {
+    start.insert(start.begin(), head);
+    count.insert(count.begin(), 1);
+  }
+  dataset.read(start, count, out);
+}
+
+IndexTensors const& TensorLayer::index(std::string const& name) const {
+  auto& open = indexes_[name];
+  if (open == nullptr) open = std::make_unique<IndexTensors>(file_, path_, folder_ + name, IndexedSequence{n(), heads(), key_heads()});
+  return *open;
+}
+
+TensorScan scan_head(TensorLayer const& layer, std::int64_t head, GlobalIndex begin, GlobalIndex end) {
+  std::size_t const d = layer.d();
+  TensorScan scan;
+  std::vector<float> rows(scan_rows * d);
+  auto const head_rows = std::min(scan_rows, layer.n());
+  layer.read_keys(head, 0, head_rows, rows.data());
+  std::vector<double> mean(d, 0.0);
+  for (std::size_t i = 0; i < head_rows * d; ++i) mean[i % d] += rows[i] / static_cast<double>(head_rows);
+  scan.centre.assign(mean.begin(), mean.end());  // rounded to fp32
+  auto const check = [&](char const* name, GlobalIndex first, std::size_t count) {
+    auto const bad = first_bad(rows.data(), count);
+    if (bad < 0) return;
+    std::ptrdiff_t const width = d;
+    auto const row = first + bad / width, column = bad % width;
+    throw UsageError("--input", layer.path(),
+                     "has a NaN or infinity in " + layer.in_file(name) + " at head " + std::to_string(head) + ", row " +
+                         std::to_string(row) + ", column " + std::to_string(column) + "; all values must be finite in fp32");
+  };
+  for (GlobalIndex first = begin; first < end; first += scan_rows) {
+    auto const count = std::min(scan_rows, end - first);
+    auto const values = count * d;
+    auto const queries = std::max(first, layer.first_query());
+    auto const query_values = std::max<GlobalIndex>(0, first + count - queries) * d;
+    layer.read_queries(head, queries, first + count - queries, rows.data());
+    check("Q", queries - layer.first_query(), query_values);
+    for (std::size_t i = 0; i < query_values; i += d) {
+      double square = 0.0;
+      for (std::size_t c = 0; c < d; ++c) {
+        double const x = rows[i + c];
+        square += x * x;
+      }
+      scan.query_norm = std::max(scan.query_norm, std::sqrt(square));
+    }
+    layer.read_values(head, first, count, rows.data());
+    check("V", first, values);
+    for (std::size_t i = 0; i < values; ++i) scan.largest_value = std::max<double>(scan.largest_value, std::fabs(rows[i]));
+    layer.read_keys(head, first, count, rows.data());
+    check("K", first, values);
+    for (std::size_t i = 0; i < values; i += d) {
+      double square = 0.0, norm = 0.0;
+      for (std::size_t c = 0; c < d; ++c) {
+        double const x = rows[i + c], offset = x - scan.centre[c];
+        norm += x * x;
+        square += offset * offset;
+      }
+      scan.key_radius = std::max(scan.key_radius, std::sqrt(square));
+      scan.key_norm = std::max(scan.key_norm, std::sqrt(norm));
+    }
+  }
+  return scan;
+}
+
+}  // namespace asymptop

@@ -1,0 +1,83 @@
+// Q, K and V of one layer over one text: datasets of a group of a tensor file, each (n, d) or (heads, n, d), float32 or float64; MATLAB's
+// files have these axes in reverse and are turned.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "h5/h5.hpp"
+#include "kernels/core/types.hpp"
+#include "plan/input_shape.hpp"
+#include "shard/float_dataset.hpp"
+#include "shard/index_tensors.hpp"
+
+namespace asymptop {
+
+/// Open for reading on every rank; each rank reads only the rows that it asks for.
+class TensorLayer {
+ public:
+  /// Of the datasets `folder`Q, `folder`K and `folder`V. layer: its number; -1 where they are those of the whole file, which says nothing
+  /// of its attention but the scale. Throws UsageError naming the dataset that is missing, misshapen or of another type.
+  TensorLayer(hid_t file, std::string const& path, std::string const& folder, std::int64_t layer);
+
+  std::string const& path() const { return path_; }
+  std::string in_file(std::string const& dataset) const { return folder_ + dataset; }  ///< in the file
+  LayerShape const& shape() const { return shape_; }
+  std::int64_t heads() const { return shape_.heads; }
+  std::int64_t n() const { return shape_.n; }
+  std::int64_t d() const { return shape_.d; }
+  std::int64_t key_heads() const { return shape_.key_heads; }
+  /// The first place that has a query: n less the rows of Q.
+  GlobalIndex first_query() const { return shape_.n - shape_.m; }
+  bool reversed() const { return query_.reversed; }  ///< Q was turned from MATLAB's order of axes
+
+  /// Rows [begin, begin + rows) of one query head's Q, K or V as fp32 into out (rows x d), by their places in the text, those of Q from
+  /// first_query() on. Query heads share key heads in equal groups (grouped-query attention).
+  void read_queries(std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const {
+    read(query_, head, begin - first_query(), rows, out);
+  }
+  void read_keys(std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const {
+    read(key_, key_head(head), begin, rows, out);
+  }
+  void read_values(std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const {
+    read(value_, key_head(head), begin, rows, out);
+  }
+
+  /// A trained indexer's tensors of that name, beside Q; not from several threads at once. Throws UsageError (index_tensors.hpp).
+  IndexTensors const& index(std::string const& name) const;
+
+ private:
+  struct Dataset : FloatDataset {
+    std::int64_t heads = 1, n = 0, d = 0;
+    bool has_heads = false;
+  };
+  Dataset open(std::string const& name) const;
+  void check_shapes();
+  void read_form();
+  void read(Dataset const& dataset, std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const;
+  std::int64_t key_head(std::int64_t head) const { return head / (shape_.heads / shape_.key_heads); }
+  [[noreturn]] void fail(std::string const& why) const;
+
+  hid_t file_;
+  std::string path_, folder_;
+  Dataset query_, key_, value_;
+  LayerShape shape_;
+  mutable std::map<std::string, std::unique_ptr<IndexTensors>> indexes_;  ///< opened where they are first asked for
+};
+
+/// What a look at every value of a head finds out.
+struct TensorScan {
+  std::vector<float> centre;   ///< (d): mean of the first keys, a point near the keys' middle
+  double key_radius = 0.0;     ///< largest ‖k - centre‖
+  double query_norm = 0.0;     ///< largest ‖q‖
+  double key_norm = 0.0;       ///< largest ‖k‖
+  double largest_value = 0.0;  ///< largest |v|
+};
+
+/// Reads rows [begin, end) of K and V (and Q) of a head. Throws UsageError naming the first NaN or infinity.
+TensorScan scan_head(TensorLayer const& layer, std::int64_t head, GlobalIndex begin, GlobalIndex end);
+
+}  // namespace asymptop
