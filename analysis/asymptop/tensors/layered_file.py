@@ -1,0 +1,132 @@
+"""Version 2 of the tensor file: several texts and layers, and beside Q and K all that a layer's logits consist of.
+
+/ has `tensor_format` = 2. text<T>/layer<L> holds Q (heads, m, d), K (key heads, n, d) and V (key heads, n, d_v); query
+row i stands at position n - m + i, and query head h reads key head h // (heads / key heads). With s = scale q.k of a
+query at position p and a key at position j, the logit is
+
+    softcap tanh(s / softcap) + a (j - p)        softcap 0: s + a (j - p)
+
+over the keys j that the row sees: all for mask "none"; j <= p for "causal"; of these the last `window` where that is
+not 0. exp(sink) of a head's learned sink takes part in the denominator of the softmax, with no value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .mapped import TensorError
+from .study_input import chunk_rows
+
+FORMAT = 2
+MASKS = ("causal", "none")
+DATASETS = {"Q": "queries", "K": "keys", "V": "values"}
+# One number a head, each: what it is.
+PER_HEAD = {
+    "sinks": "learned logit of each head that takes part in the denominator, with no value",
+    "alibi": "slope a of each head: a logit gets a * (key position - query position)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class LogitTerms:
+    """What a layer's logits consist of beside queries and keys."""
+
+    scale: float
+    mask: str  # one of MASKS
+    softcap: float = 0.0  # 0: none
+    window: int = 0  # keys that a row sees, its own among them; 0: all
+    attention: str = ""  # "global", "sliding", or not known
+    per_head: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # of PER_HEAD, (heads) each
+
+    def __post_init__(self) -> None:
+        if self.mask not in MASKS:
+            raise TensorError(f"the mask is '{self.mask}', allowed are {' and '.join(MASKS)}")
+        if self.window and self.mask != "causal":
+            raise TensorError(f"a window of {self.window} keys needs the mask 'causal'")
+        numbers = [self.scale, self.softcap, *(x for values in self.per_head.values() for x in values.tolist())]
+        if not np.all(np.isfinite(numbers)) or self.scale <= 0 or self.softcap < 0:
+            raise TensorError(f"scale {self.scale:g}, softcap {self.softcap:g}, sinks and slopes must be finite")
+
+
+def write_root(file: h5py.File, model: str, source_dtype: str, more: dict[str, str]) -> None:
+    """Attributes of the whole file; `source_dtype` is the type that the numbers were computed in."""
+    file.attrs["tensor_format"] = np.int64(FORMAT)
+    file.attrs["model"] = model
+    file.attrs["source_dtype"] = source_dtype
+    file.attrs.update(more)
+
+
+def write_text(group: h5py.Group, name: str, tokens: int, start: int) -> None:
+    """`tokens` of the context, which begins at token `start` of the text called `name`."""
+    group.attrs["name"] = name
+    group.attrs["tokens"] = np.int64(tokens)
+    group.attrs["start"] = np.int64(start)
+
+
+def write_layer(
+    group: h5py.Group, layer: int, tensors: dict[str, NDArray], terms: LogitTerms, first_position: int = 0
+) -> None:
+    """Q, K and V, (heads, rows, columns) each, a head at a time; other number types become float32."""
+    for name, words in DATASETS.items():
+        tensor = tensors[name]
+        heads, rows, columns = tensor.shape
+        kind: np.dtype = np.dtype(np.float32)
+        chunks = (1, chunk_rows(rows, columns, kind.itemsize), columns)
+        dataset = group.create_dataset(name, tensor.shape, kind, chunks=chunks)
+        dataset.attrs["long_name"] = words
+        for head in range(heads):
+            head_values: NDArray = np.ascontiguousarray(tensor[head], dtype=kind)
+            if not np.isfinite(head_values).all():
+                raise TensorError(f"layer {layer}: {name} has a number that is not finite, in head {head}")
+            dataset[head] = head_values
+    group.attrs["layer"] = np.int64(layer)
+    group.attrs["first_position"] = np.int64(first_position)
+    group.attrs["scale"] = np.float64(terms.scale)
+    group.attrs["softcap"] = np.float64(terms.softcap)
+    group.attrs["window"] = np.int64(terms.window)
+    group.attrs["mask"] = terms.mask
+    if terms.attention:
+        group.attrs["attention"] = terms.attention
+    for name, values in terms.per_head.items():
+        group.create_dataset(name, data=np.asarray(values, dtype=np.float64)).attrs["long_name"] = PER_HEAD[name]
+
+
+def read_terms(group: h5py.Group) -> LogitTerms:
+    """Of a layer's group. Raises KeyError where a part is missing, TensorError where one cannot be."""
+    attributes = group.attrs
+    return LogitTerms(
+        scale=float(attributes["scale"]),
+        mask=_text(attributes["mask"]),
+        softcap=float(attributes.get("softcap", 0.0)),
+        window=int(attributes.get("window", 0)),
+        attention=_text(attributes.get("attention", "")),
+        per_head={name: group[name][()].astype(np.float64) for name in PER_HEAD if name in group},
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def is_layered(path: Path) -> bool:
+    """A tensor file of version 2."""
+    try:
+        with h5py.File(path, "r") as file:
+            return np.array_equal(file.attrs.get("tensor_format", 0), FORMAT)
+    except OSError:
+        return False
+
+
+def layer_names(file: h5py.File) -> list[str]:
+    """Every text<T>/layer<L>, in the order of texts and layers."""
+
+    def numbered(group: h5py.Group, prefix: str) -> list[str]:
+        found = [name for name in group if name.removeprefix(prefix).isdecimal() and name.startswith(prefix)]
+        return sorted(found, key=lambda name: int(name.removeprefix(prefix)))
+
+    return [f"{text}/{layer}" for text in numbered(file, "text") for layer in numbered(file[text], "layer")]
