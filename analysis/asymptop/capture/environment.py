@@ -30,6 +30,7 @@ def require_for(model: Path) -> None:
 def require(names: Sequence[str]) -> None:
     """Imports them. Raises TensorError, in one line, where one cannot be."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: a model is a folder or a file
+    os.environ["TQDM_DISABLE"] = "1"  # bars of a reader of GGUF
     for name in names:
         try:
             importlib.import_module(name)

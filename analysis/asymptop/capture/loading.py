@@ -59,7 +59,12 @@ def load(path: Path, dtype: str, device: str) -> Model:
             raise TensorError(
                 f"{path}: {network_class.__name__} keeps its attention to itself: it calls no function for it"
             )
-        chosen = {"dtype": getattr(torch, dtype), "attn_implementation": "eager" if through_interface else "sdpa"}
+        # The configuration, given, is not read again: a GGUF's takes a quarter of a minute.
+        chosen = {
+            "config": config,
+            "dtype": getattr(torch, dtype),
+            "attn_implementation": "eager" if through_interface else "sdpa",
+        }
         network = transformers.AutoModel.from_pretrained(folder, local_files_only=True, **chosen, **source)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, **source)
     except TensorError:
