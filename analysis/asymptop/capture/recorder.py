@@ -57,7 +57,7 @@ class Recorder:
     stop_after: int | None = None
     seen: list[int] = field(default_factory=list)  # layers of this pass
     _book: MaskBook = field(default_factory=MaskBook)
-    _bands: dict[tuple[int, int], Band] = field(default_factory=dict)
+    _bands: dict[tuple[int | None, bool, int], Band] = field(default_factory=dict)
     _modules: list[Any] = field(default_factory=list)
 
     @contextmanager
@@ -129,11 +129,7 @@ class Recorder:
                 raise TensorError("attends more than once")
             self.seen.append(layer)
             call.check_shapes()
-            address = 0 if call.mask is None else call.mask.data_ptr()
-            key = (address, call.declared_window)
-            if key not in self._bands:
-                self._bands[key] = band_of_call(call)
-            band = self._bands[key]
+            band = self._band(call)
             terms = terms_of_call(call, band)
             output = attend(call.query, call.key, call.value, terms, band)
             if self.wanted is None or layer in self.wanted:
@@ -147,6 +143,15 @@ class Recorder:
         if layer == self.stop_after:
             raise Finished
         return output
+
+    def _band(self, call: Call) -> Band:
+        """Once for all layers of one mask function; a tensor may lie where another lay before."""
+        if call.mask is not None and self._book.find(call.mask) is None:
+            return band_of_call(call)
+        key = (None if call.mask is None else call.mask.data_ptr(), call.causal, call.declared_window)
+        if key not in self._bands:
+            self._bands[key] = band_of_call(call)
+        return self._bands[key]
 
 
 def _spread(n: int) -> list[int]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..io.number_formats import WIDENED
 from ..io.output_target import output_target
 from ..tensors.hdf5_tensors import stored_scale
+from ..tensors.layered_file import check_not_whole, terms_beside, told_beside_scale
 from ..tensors.mapped import SourceTensor, TensorError
 from ..tensors.roles import ROLES, USUAL_NAMES, Catalogues, choose_tensors, named, read_catalogue
 from ..tensors.scales import positive_number, scaled
@@ -98,7 +99,10 @@ def _convert(arguments: argparse.Namespace) -> int:
     reading = parse_reading(arguments.layout, arguments.batch, arguments.head_dim, arguments.tokens)
     output = _output_path(arguments)
     catalogues = {Path(name): read_catalogue(Path(name)) for name in arguments.inputs}
-    chosen = choose_tensors(catalogues, {role: getattr(arguments, role.lower()) for role in ROLES})
+    wanted = {role: getattr(arguments, role.lower()) for role in ROLES}
+    if not all(wanted.values()):
+        check_not_whole(catalogues)
+    chosen = choose_tensors(catalogues, wanted)
     _check_not_an_input(output, chosen)
     sources = {
         role: source.with_reversed_axes() if arguments.reverse_axes else source
@@ -110,7 +114,13 @@ def _convert(arguments: argparse.Namespace) -> int:
     seen, notes, used = scaled(seen, scales, everywhere, output.parent)
     check_agreement(seen)
     tensors = select_heads(seen, arguments.head, arguments.repeat_kv)
-    if scale is None and len({source.path for source in sources.values()}) == 1:
+    if terms := terms_beside(chosen):
+        if scale is None:
+            scale = terms.scale
+            notes.append(f"the logit scale {scale:g} is that of {chosen['Q'].label}")
+        if lost := told_beside_scale(terms):
+            notes.append(f"left out, as a file of one layer has no place for it: {', '.join(lost)}")
+    elif scale is None and len({source.path for source in sources.values()}) == 1:
         scale = stored_scale(tensors[0].source.path)
         notes += [] if scale is None else [f"the logit scale {scale:g} is that of {tensors[0].source.path}"]
     notes += write_tensors(output, tensors, scale)

@@ -12,6 +12,7 @@ not 0. exp(sink) of a head's learned sink takes part in the denominator of the s
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .mapped import TensorError
+from .hdf5_tensors import SUFFIXES
+from .mapped import SourceTensor, TensorError
 from .study_input import chunk_rows
 
 FORMAT = 2
@@ -130,3 +132,42 @@ def layer_names(file: h5py.File) -> list[str]:
         return sorted(found, key=lambda name: int(name.removeprefix(prefix)))
 
     return [f"{text}/{layer}" for text in numbered(file, "text") for layer in numbered(file[text], "layer")]
+
+
+# ---- one layer of it, for those who read Q, K and V alone ---------------------------------------------------------
+
+
+def check_not_whole(paths: Iterable[Path]) -> None:
+    """Raises TensorError for a file of version 2: nothing has to be made of it."""
+    for path in paths:
+        if path.suffix not in SUFFIXES or not is_layered(path):
+            continue
+        with h5py.File(path, "r") as file:
+            names = layer_names(file)
+            texts = len({name.split("/")[0] for name in names})
+        one = f"; one layer of it: {' '.join(f'--{role.lower()} {names[0]}/{role}' for role in 'QKV')}" if names else ""
+        held = f"{len(names)} layers of {texts} texts in all"
+        raise TensorError(f"{path}: is a tensor file of version 2 ({held}), which study reads as it is{one}")
+
+
+def terms_beside(sources: Mapping[str, SourceTensor]) -> LogitTerms | None:
+    """What a file of version 2 says of the layer that Q and K are of; None where they are of no such file."""
+    places = {(source.path, source.name.rpartition("/")[0]) for role, source in sources.items() if role in "QK"}
+    if not any(path.suffix in SUFFIXES and is_layered(path) for path, _ in places):
+        return None
+    if len(places) > 1:
+        labels = " and ".join(sources[role].label for role in "QK")
+        raise TensorError(f"{labels} are not of one layer: a scale is that of both")
+    ((path, name),) = places
+    with h5py.File(path, "r") as file:
+        return read_terms(file[name])
+
+
+def told_beside_scale(terms: LogitTerms) -> list[str]:
+    """What a file of Q, K, V and a scale does not say of these logits."""
+    return [
+        *([f"mask {terms.mask}"] if terms.mask != "none" else []),
+        *([f"window {terms.window}"] if terms.window else []),
+        *([f"softcap {terms.softcap:g}"] if terms.softcap else []),
+        *terms.per_head,
+    ]
