@@ -65,7 +65,12 @@ def load(path: Path, dtype: str, device: str) -> Model:
             "dtype": getattr(torch, dtype),
             "attn_implementation": "eager" if through_interface else "sdpa",
         }
-        network = transformers.AutoModel.from_pretrained(folder, local_files_only=True, **chosen, **source)
+        network, info = transformers.AutoModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, **chosen, **source
+        )
+        # A pooler stands behind all layers, and many encoders are stored without.
+        if lost := sorted(name for name in info["missing_keys"] if "pooler" not in name):
+            raise TensorError(f"{path}: lacks {len(lost)} weights of {network_class.__name__}, {lost[0]} the first")
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, **source)
     except TensorError:
         raise

@@ -13,7 +13,7 @@ not 0. exp(sink) of a head's learned sink takes part in the denominator of the s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from .hdf5_tensors import SUFFIXES
 from .mapped import SourceTensor, TensorError
 from .study_input import chunk_rows
+from .views import Reading
 
 FORMAT = 2
 MASKS = ("causal", "none")
@@ -86,6 +87,11 @@ def write_layer(
             if not np.isfinite(head_values).all():
                 raise TensorError(f"layer {layer}: {name} has a number that is not finite, in head {head}")
             dataset[head] = head_values
+    write_terms(group, layer, terms, first_position)
+
+
+def write_terms(group: h5py.Group, layer: int, terms: LogitTerms, first_position: int = 0) -> None:
+    """All of a layer's group but Q, K and V."""
     group.attrs["layer"] = np.int64(layer)
     group.attrs["first_position"] = np.int64(first_position)
     group.attrs["scale"] = np.float64(terms.scale)
@@ -132,6 +138,31 @@ def layer_names(file: h5py.File) -> list[str]:
         return sorted(found, key=lambda name: int(name.removeprefix(prefix)))
 
     return [f"{text}/{layer}" for text in numbered(file, "text") for layer in numbered(file[text], "layer")]
+
+
+# ---- from arrays of many layers or texts -----------------------------------------------------------------------------
+
+
+def layers_of(
+    axis: str | None, mask: str | None, sources: Mapping[str, SourceTensor], reading: Reading
+) -> list[tuple[str, Reading]]:
+    """Each layer's place in the file, and how it is read of (layers or texts, heads, n, d); '' is the root."""
+    if axis is None:
+        if mask is not None:
+            raise TensorError(f"--mask is '{mask}', and goes with --first-axis; study has a --mask of its own")
+        return [("", reading)]
+    if axis not in ("layers", "texts"):
+        raise TensorError(f"--first-axis is '{axis}', allowed are layers and texts")
+    if mask not in MASKS:
+        raise TensorError(f"--mask is '{mask or ''}', --first-axis needs causal or none")
+    shapes = {source.shape for source in sources.values()}
+    axes = {len(shape) + (reading.head_dim is not None) for shape in shapes}
+    if reading.batch is not None or axes != {4} or len({shape[0] for shape in shapes}) > 1:
+        told = ", ".join(f"{role} {source.shape}" for role, source in sources.items())
+        raise TensorError(f"--first-axis {axis} needs four axes, the first alike, and no --batch: {told}")
+    count = next(iter(shapes))[0]
+    names = (f"text0/layer{i}" if axis == "layers" else f"text{i}/layer0" for i in range(count))
+    return [(name, replace(reading, batch=i)) for i, name in enumerate(names)]
 
 
 # ---- one layer of it, for those who read Q, K and V alone ---------------------------------------------------------
