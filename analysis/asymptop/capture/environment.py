@@ -36,5 +36,5 @@ def require(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except (ImportError, OSError) as error:
             why = " ".join(str(error).split())
-            advice = f"pip install 'asymptop[models]', or pip install {' '.join(names)}"
+            advice = f"pip install {' '.join(names)}"
             raise TensorError(f"running this model needs {name}, which cannot be imported ({why}): {advice}") from None

@@ -34,7 +34,7 @@ what the model's own code makes of the same rows (within 1e-4 of sum_j p_j |v_j|
 (1e-3 in float32, 3e-2 in bfloat16). A layer whose logits the file cannot say is refused by name: biases by tables of
 distance (T5), attention in chunks or to selected keys, windows that look ahead.
 
-Needs torch and transformers, for .gguf accelerate too: pip install 'asymptop[models]'.
+Needs torch and transformers, for .gguf accelerate too: pip install './analysis[models]'.
 """
 EPILOG = """\
 examples:
