@@ -32,6 +32,15 @@ SOUND = {
     **{"decoder_attention_heads": 4, "encoder_ffn_dim": 80, "num_mel_bins": 8, "max_source_positions": 40},
     **{"vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1},
 }
+CHUNKED = {
+    **DECODER,
+    **{"attention_chunk_size": 16, "num_local_experts": 2, "intermediate_size_mlp": 80},
+    **{"layer_types": ["chunked_attention", "chunked_attention", "full_attention"]},
+}
+LOOKING_AHEAD = {
+    **ENCODER,
+    **{"num_hidden_layers": 4, "local_attention": 12, "pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2},
+}
 YARN = {
     **{"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 1.0},
     **{"original_max_position_embeddings": 64, "beta_fast": 32, "beta_slow": 1},
@@ -146,16 +155,13 @@ REFUSED = {
     ),
     "whisper": ("WhisperConfig", SOUND, "reads input_features"),
     "bloom": ("BloomConfig", {"vocab_size": VOCABULARY, "hidden_size": 64, "n_layer": 2, "n_head": 4}, "to itself"),
-    "llama4": (
-        "Llama4TextConfig",
-        DECODER | {"attention_chunk_size": 16, "num_local_experts": 2, "intermediate_size_mlp": 80},
-        "neither causal",
-    ),
-    "modernbert": (
-        "ModernBertConfig",
-        ENCODER | {"local_attention": 12, "pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2},
-        "sees keys",
-    ),
+    "llama4": ("Llama4TextConfig", CHUNKED, "neither causal"),
+    "modernbert": ("ModernBertConfig", LOOKING_AHEAD, "sees keys"),
+}
+# Of these, a layer that can be said behind others that cannot.
+PASSED = {
+    "llama4": (Architecture("Llama4TextConfig", CHUNKED, "self_attn.o_proj", 2, 16, (0.25,)), 2),
+    "modernbert": (Architecture("ModernBertConfig", LOOKING_AHEAD, "attn.Wo", 4, 16, (0.25,), mask="none"), 3),
 }
 
 

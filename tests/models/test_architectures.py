@@ -17,6 +17,7 @@ from asymptop.capture.recorder import LayerCapture, Recorder
 from small_models import (
     ARCHITECTURES,
     LAYERS,
+    PASSED,
     REFUSED,
     SOUND,
     Architecture,
@@ -130,6 +131,17 @@ def test_what_the_file_cannot_say_is_refused_by_name(
     assert reason in last
     assert config.removesuffix("Config").removesuffix("Text") in last
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text.txt"]
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_layers_of_other_masks_are_passed_when_not_asked_for(tmp_path: Path, name: str) -> None:
+    architecture, layer = PASSED[name]
+    save_model(tmp_path / "model", architecture.config, architecture.options, SEED)
+    own = own_outputs(architecture, tmp_path)
+    with h5py.File(captured(tmp_path, "--layers", str(layer))) as file:
+        assert list(file["text0"]) == [f"layer{layer}"]
+        found = plain_attention(file[f"text0/layer{layer}"])
+    assert np.abs(found - own[layer].numpy()).max() < 2e-5 * np.abs(own[layer].numpy()).max()
 
 
 def test_sound_encoder_by_its_own_inputs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -42,6 +43,20 @@ def attend(query: Tensor, key: Tensor, value: Tensor, terms: LogitTerms, band: B
         else:
             keys, values = (_repeated(x, repeat) for x in (keys, values))
             found[:, :, first:last] = _in_full(rows, keys, values, terms, mask, first, begin)
+    return found[..., :d_v]
+
+
+def attend_under(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, seen: Callable[[int, int, int], Tensor]
+) -> Tensor:
+    """The same of scale q.k under any mask: `seen(first, last, keys)` gives its rows, True where a key is seen."""
+    n, d_v = query.shape[2], value.shape[3]
+    key, value = (_repeated(x, query.shape[1] // key.shape[1]) for x in (key, value))
+    query, key, value = _of_one_width(query, key, value)
+    found = torch.empty_like(query)
+    for first, last in row_blocks(query.shape[1], n, Band(causal=False)):
+        rows, mask = query[:, :, first:last], seen(first, last, n)
+        found[:, :, first:last] = scaled_dot_product_attention(rows, key, value, attn_mask=mask, scale=scale)
     return found[..., :d_v]
 
 

@@ -46,6 +46,12 @@ class Call:
     def declared_window(self) -> int:
         return _whole(self.rest.get("sliding_window"))
 
+    @property
+    def is_plain(self) -> bool:
+        """Logits are scale q.k under a mask, and nothing else."""
+        others = ("softcap", "position_bias", *_SINKS, *_SELECTION)
+        return all(self.rest.get(name) is None for name in others)
+
     def read_mask(self) -> Mask:
         if self.mask is None:
             return NoMask(self.causal)
@@ -94,7 +100,9 @@ def band_of_call(call: Call) -> Band:
         found = band_of(visible, positions)
         if found is None:
             words = shown(visible, positions)
-            raise TensorError(f"{words}: its mask is neither causal, with or without a window, nor none")
+            raise TensorError(
+                f"{words}: its mask is neither causal, with or without a window, nor none; --layers leaves it out"
+            )
         return found
     raise AssertionError
 

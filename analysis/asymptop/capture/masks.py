@@ -47,21 +47,25 @@ class FunctionMask:
     def rows(self, positions: list[int], keys: int) -> Bools:
         found = np.empty((len(positions), keys), dtype=bool)
         for row, position in enumerate(positions):
-            made = sdpa_mask(
-                batch_size=1,
-                q_length=1,
-                kv_length=keys,
-                q_offset=position,
-                kv_offset=0,
-                mask_function=self.function,
-                attention_mask=None,
-                allow_is_causal_skip=False,
-                allow_is_bidirectional_skip=False,
-                use_vmap=self.through_vmap,
-                device=self.device,
-            )
-            found[row] = made.reshape(keys).cpu().numpy()
+            found[row] = self.block(position, position + 1, keys)[0].cpu().numpy()
         return found
+
+    def block(self, first: int, last: int, keys: int) -> Tensor:
+        """(last - first, keys) of queries at positions first to last - 1."""
+        made = sdpa_mask(
+            batch_size=1,
+            q_length=last - first,
+            kv_length=keys,
+            q_offset=first,
+            kv_offset=0,
+            mask_function=self.function,
+            attention_mask=None,
+            allow_is_causal_skip=False,
+            allow_is_bidirectional_skip=False,
+            use_vmap=self.through_vmap,
+            device=self.device,
+        )
+        return made.reshape(last - first, keys)
 
     def bias(self, positions: list[int], keys: int) -> None:
         del positions, keys

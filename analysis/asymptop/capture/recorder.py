@@ -23,9 +23,9 @@ from transformers.modeling_utils import AttentionInterface
 from ..tensors.layered_file import LogitTerms
 from ..tensors.mapped import TensorError
 from .bands import Band
-from .blocks import attend
+from .blocks import attend, attend_under
 from .logit_terms import Call, band_of_call, terms_of_call
-from .masks import MaskBook
+from .masks import FunctionMask, MaskBook
 from .own_rows import by_eager, by_sdpa
 
 NAME = "asymptop_capture"
@@ -50,11 +50,11 @@ class LayerCapture:
 
 @dataclass
 class Recorder:
-    """`wanted` layers are handed to `deliver`; None: all. `stop_after` ends the pass there."""
+    """`wanted` layers are handed to `deliver`; None: all. The pass ends with the last of them, or `to_the_end`."""
 
     deliver: Callable[[LayerCapture], None]
     wanted: frozenset[int] | None = None
-    stop_after: int | None = None
+    to_the_end: bool = False
     seen: list[int] = field(default_factory=list)  # layers of this pass
     _book: MaskBook = field(default_factory=MaskBook)
     _bands: dict[tuple[int | None, bool, int], Band] = field(default_factory=dict)
@@ -129,20 +129,36 @@ class Recorder:
                 raise TensorError("attends more than once")
             self.seen.append(layer)
             call.check_shapes()
-            band = self._band(call)
-            terms = terms_of_call(call, band)
-            output = attend(call.query, call.key, call.value, terms, band)
             if self.wanted is None or layer in self.wanted:
-                rows = _spread(call.n)
-                own = own_rows(call, rows)
-                used = output[0, :, rows].double().cpu().numpy()
-                tensors = {"Q": call.query[0], "K": call.key[0], "V": call.value[0]}
-                self.deliver(LayerCapture(layer, tensors, terms, rows, used, own))
+                output = self._recorded(layer, call, own_rows)
+            else:
+                output = self._passed(call)
         except TensorError as error:
             raise TensorError(f"layer {layer} ({type(call.module).__name__}): {error}") from error
-        if layer == self.stop_after:
+        if self.wanted is not None and self.wanted <= set(self.seen) and not self.to_the_end:
             raise Finished
         return output
+
+    def _recorded(self, layer: int, call: Call, own_rows: Callable[[Call, list[int]], NDArray[np.float64]]) -> Tensor:
+        band = self._band(call)
+        terms = terms_of_call(call, band)
+        output = attend(call.query, call.key, call.value, terms, band)
+        rows = _spread(call.n)
+        used = output[0, :, rows].double().cpu().numpy()
+        tensors = {"Q": call.query[0], "K": call.key[0], "V": call.value[0]}
+        self.deliver(LayerCapture(layer, tensors, terms, rows, used, own_rows(call, rows)))
+        return output
+
+    def _passed(self, call: Call) -> Tensor:
+        """A layer that is not written may have a mask that the file could not say."""
+        try:
+            band = self._band(call)
+        except TensorError:
+            mask = call.read_mask()
+            if not isinstance(mask, FunctionMask) or not call.is_plain:
+                raise
+            return attend_under(call.query, call.key, call.value, call.scale, mask.block)
+        return attend(call.query, call.key, call.value, terms_of_call(call, band), band)
 
     def _band(self, call: Call) -> Band:
         """Once for all layers of one mask function; a tensor may lie where another lay before."""

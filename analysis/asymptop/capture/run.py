@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -72,7 +72,7 @@ def capture(asked: Asked, say: Say) -> list[LayerSummary]:
     found, notes = contexts(asked.texts, model.tokenise, length, asked.places)
     for note in notes:
         say(f"note: {note}")
-    layers = chosen_layers(asked.layers, trial(model, found[0].tokens[:TRIAL_TOKENS], asked.dtype, device))
+    layers = trial(model, asked.layers, found[0].tokens[:TRIAL_TOKENS], asked.dtype, device)
     facts = {"model": model.kind, "dtype": asked.dtype, "files": model.fingerprint}
     parts = Parts(output_target(asked.output), identity(facts, found))
     if asked.resume and parts.output.exists() and not asked.force:
@@ -81,13 +81,13 @@ def capture(asked: Asked, say: Say) -> list[LayerSummary]:
             return summaries(parts.output, layers, {})
         raise TensorError(f"{asked.output}: exists and is of another capture; --force replaces it")
     parts.begin(asked.resume, asked.force)
-    errors: dict[int, float] = {}
+    passes = Passes(model, layers, parts, asked.dtype, device, say)
     for text in range(len(found)):
-        one_text(model, found, text, layers, parts, asked.dtype, device, errors, say)
+        passes.over(found, text)
     more = {"lengths": ",".join(map(str, asked.lengths)), "architecture": model.kind}
     parts.assemble(layers, found, asked.model.name, asked.dtype, more)
     say(f"{time.monotonic() - started:.1f} s in all")
-    return summaries(parts.output, layers, errors)
+    return summaries(parts.output, layers, passes.errors)
 
 
 def chosen_device(asked: str) -> str:
@@ -97,20 +97,23 @@ def chosen_device(asked: str) -> str:
     return ("cuda" if there else "cpu") if asked == "auto" else asked
 
 
-def trial(model: Model, tokens: list[int], dtype: str, device: str) -> list[int]:
-    """Layers with attention, by a pass over a few tokens whose check is the same as for all. Raises as `capture`."""
-    seen: list[int] = []
+def trial(model: Model, asked: list[int] | None, tokens: list[int], dtype: str, device: str) -> list[int]:
+    """The layers to write, by a pass over a few tokens whose check is the same as for all. Raises as `capture`."""
 
     def deliver(one: LayerCapture) -> None:
-        seen.append(one.layer)
         with h5py.File(f"trial-layer{one.layer}", "w", driver="core", backing_store=False) as file:
             write(file, one)
             check(file, one, dtype)
 
-    run(model, Recorder(deliver), tokens, device)
-    if not seen:
+    recorder = Recorder(deliver, None if asked is None else frozenset(asked), to_the_end=True)
+    run(model, recorder, tokens, device)
+    there = sorted(recorder.seen)
+    if not there:
         raise TensorError(f"{model.kind} calls no attention function that is known")
-    return sorted(seen)
+    if lost := sorted(set(asked or []) - set(there)):
+        shown = ",".join(map(str, there))
+        raise TensorError(f"--layers has {lost[0]}, allowed are layers with attention: {shown}")
+    return there if asked is None else sorted(asked)
 
 
 def run(model: Model, recorder: Recorder, tokens: list[int], device: str) -> None:
@@ -127,45 +130,35 @@ def run(model: Model, recorder: Recorder, tokens: list[int], device: str) -> Non
         raise CheckError(f"{model.kind} fails on {len(tokens)} tokens: {type(error).__name__}: {why}") from error
 
 
-def chosen_layers(asked: list[int] | None, there: list[int]) -> list[int]:
-    if asked is None:
-        return there
-    if lost := [layer for layer in asked if layer not in there]:
-        shown = ",".join(map(str, there))
-        raise TensorError(f"--layers has {lost[0]}, allowed are layers with attention: {shown}")
-    return sorted(set(asked))
+@dataclass
+class Passes:
+    """Passes over contexts, each of which adds the layers that are not there yet."""
 
+    model: Model
+    layers: list[int]
+    parts: Parts
+    dtype: str
+    device: str
+    say: Say
+    errors: dict[int, float] = field(default_factory=dict)  # the largest of each layer
 
-def one_text(
-    model: Model,
-    found: list[Context],
-    text: int,
-    layers: list[int],
-    parts: Parts,
-    dtype: str,
-    device: str,
-    errors: dict[int, float],
-    say: Say,
-) -> None:
-    """Layers of one context that are not there yet."""
-    missing = [layer for layer in layers if not parts.whole(text, layer)]
-    context = found[text]
-    told = f"text {text} ({context.name} from token {context.start}), {text + 1} of {len(found)}"
-    if kept := len(layers) - len(missing):
-        say(f"{told}: {kept} of {len(layers)} layers are there already")
-    if not missing:
-        return
-    started = time.monotonic()
+    def over(self, found: list[Context], text: int) -> None:
+        context, started = found[text], time.monotonic()
+        missing = [layer for layer in self.layers if not self.parts.whole(text, layer)]
+        told = f"text {text} ({context.name} from token {context.start}), {text + 1} of {len(found)}"
+        if kept := len(self.layers) - len(missing):
+            self.say(f"{told}: {kept} of {len(self.layers)} layers are there already")
 
-    def deliver(one: LayerCapture) -> None:
-        def checked(group: h5py.Group) -> None:
-            errors[one.layer] = max(errors.get(one.layer, 0.0), check(group, one, dtype))
+        def deliver(one: LayerCapture) -> None:
+            def checked(group: h5py.Group) -> None:
+                self.errors[one.layer] = max(self.errors.get(one.layer, 0.0), check(group, one, self.dtype))
 
-        parts.add(text, one.layer, lambda group: write(group, one), checked)
-        done = f"layer {one.layer}, {missing.index(one.layer) + 1} of {len(missing)}"
-        say(f"{told}: {done}, error {errors[one.layer]:.1e}, {time.monotonic() - started:.1f} s")
+            self.parts.add(text, one.layer, lambda group: write(group, one), checked)
+            done = f"layer {one.layer}, {missing.index(one.layer) + 1} of {len(missing)}"
+            self.say(f"{told}: {done}, error {self.errors[one.layer]:.1e}, {time.monotonic() - started:.1f} s")
 
-    run(model, Recorder(deliver, frozenset(missing), missing[-1]), context.tokens, device)
+        if missing:
+            run(self.model, Recorder(deliver, frozenset(missing)), context.tokens, self.device)
 
 
 def write(group: h5py.Group, one: LayerCapture) -> None:
