@@ -16,6 +16,7 @@ from .io.streams import OutputError, run_command
 # scipy and matplotlib take a second.
 COMMANDS = {
     "convert": "make a tensor file for `asymptop study --input` from .npy, .npz, .safetensors or HDF5",
+    "capture": "queries, keys and values of a model's layers over texts, for `asymptop study --input`",
     "report": "judge the claims and write report.html",
     "scaling": "figures, model and projection of asymptop bench --scaling",
     "advise": "the best law of k for your lengths at the cost of a fixed k",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from asymptop.io.number_formats import storage
 from asymptop.tensors import hdf5_tensors
+from asymptop.tensors.layered_file import LogitTerms, write_layer, write_root
 from h5py import h5d, h5s, h5t
 from test_convert import assert_refused, call, converted, tensors
 
@@ -300,3 +301,29 @@ def test_a_file_that_is_open_elsewhere(tmp_path: Path, capsys: pytest.CaptureFix
         assert "unable to lock file" in assert_refused(tmp_path, capsys, path)
         writer.communicate("")
     assert call(path, "-o", tmp_path / "out.h5") == 0
+
+
+# ---- files of version 2 ------------------------------------------------------------------------------------------
+
+
+def test_one_layer_of_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {layer: tensors((2, 40, 5), seed=layer) for layer in (0, 3)}
+    terms = LogitTerms(0.3, "causal", softcap=20.0, window=8, per_head={"sinks": np.array([0.1, 0.2])})
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        write_root(file, "model", "float32", {})
+        for layer, arrays in given.items():
+            write_layer(file.create_group(f"text0/layer{layer}"), layer, arrays, terms)
+    said = assert_refused(tmp_path, capsys, tmp_path / "many.h5")
+    assert "is a tensor file of version 2 (2 layers of 1 texts in all), which study reads as it is" in said
+    assert "--q text0/layer0/Q --k text0/layer0/K --v text0/layer0/V" in said
+    names = [word for role in "QKV" for word in (f"--{role.lower()}", f"text0/layer3/{role}")]
+    found = converted(tmp_path, tmp_path / "many.h5", *names)
+    for role in "QKV":
+        np.testing.assert_array_equal(found[role], given[3][role])
+    told = capsys.readouterr().out
+    assert "the logit scale 0.3 is that of" in told
+    assert "left out, as a file of one layer has no place for it: mask causal, window 8, softcap 20, sinks" in told
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file.attrs["scale"] == 0.3
+    names[1] = "text0/layer0/Q"
+    assert "are not of one layer" in assert_refused(tmp_path, capsys, tmp_path / "many.h5", *names, "--force")

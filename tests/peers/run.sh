@@ -7,6 +7,7 @@ repository=$PWD
 requirements=tests/peers/requirements.txt
 environment=build/venv-peers
 work=build/peers
+. tests/support/torch_venv.sh
 
 usage() {
   cat <<'END'
@@ -107,37 +108,13 @@ get_faiss() {
   touch "$work/debian/.complete"
 }
 
-# PyTorch's CPU code sits in one package with its CUDA code, whose libraries the loader wants to see although nothing calls them
-# here. $1: site-packages. Libraries of those names are made, which hold no more than the few symbols that a lazy loader
-# resolves at once, and stop the process if they are ever called.
-make_named_libraries() {
-  local libraries=$1/torch/lib source=$work/named.c name
-  {
-    echo '#include <stdlib.h>'
-    for name in "$libraries"/*.so; do readelf -rW "$name"; done |
-      awk '$3 ~ /(GLOB_DAT|_64|ABS64)$/ && $4 ~ /^0+$/ { sub("@.*", "", $5); print $5 }' |
-      grep -E '^(cu[A-Z]|cupti|cudnn|cublas|cusparse|cufft|cusolver|nccl|nvrtc|nvshmem)' | sort -u |
-      sed 's/.*/void &(void) { abort(); }/'
-  } >"$source"
-  for name in "$libraries"/*.so; do readelf -dW "$name"; done | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u |
-    grep -E '^lib(cu|nccl|nv)' | while read -r name; do
-      [ -n "$(find "$1/nvidia" -name "$name")" ] || gcc -shared -fPIC -Wl,-soname,"$name" -o "$libraries/$name" "$source" || return 1
-    done
-}
-
 get_torch() {
-  local log=$work/pip.log packages
   [ -e "$environment/.stamp" ] && cmp -s "$requirements" "$environment/.stamp" && return 0
   say "fetching PyTorch into $environment (540 MB)"
-  rm -rf "$environment"
   {
-    build/venv/bin/python -m venv "$environment" &&
-      "$environment/bin/python" -m pip install --disable-pip-version-check --no-cache-dir -q --no-deps -r "$requirements" &&
-      packages=$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') &&
-      build/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$packages/numpy_of_venv.pth" &&
-      make_named_libraries "$packages" &&
+    make_torch_venv "$environment" "$work" "$requirements" &&
       "$environment/bin/python" tests/peers/peer_worker.py torch --version
-  } >"$log" 2>&1 || return 1
+  } >"$work/pip.log" 2>&1 || return 1
   cp "$requirements" "$environment/.stamp"
 }
 

@@ -8,12 +8,23 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ..io.number_formats import WIDENED
 from ..io.output_target import output_target
 from ..tensors.hdf5_tensors import stored_scale
+from ..tensors.layered_file import (
+    LogitTerms,
+    check_not_whole,
+    layers_of,
+    terms_beside,
+    told_beside_scale,
+    write_root,
+    write_terms,
+    write_text,
+)
 from ..tensors.mapped import SourceTensor, TensorError
 from ..tensors.roles import ROLES, USUAL_NAMES, Catalogues, choose_tensors, named, read_catalogue
 from ..tensors.scales import positive_number, scaled
@@ -47,6 +58,7 @@ examples:
   python3 -m asymptop convert --q a.npz:query --k a.npz:key --v b.npy -o tensors.h5 --scale 0.125
   python3 -m asymptop convert hooks.npz -o tensors.h5 --head-dim 128 --tokens 5:
   python3 -m asymptop convert bits.npz -o tensors.h5 --read-as bfloat16
+  python3 -m asymptop convert all.npz -o tensors.h5 --first-axis layers --mask causal
 """
 
 
@@ -74,6 +86,8 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     for role in ROLES:
         what = f"multiply {role} by this number or tensor (default: the one beside a float8 {role})"
         add(f"--{role.lower()}-scale", metavar="S", help=what)
+    add("--first-axis", metavar="WHAT", help="layers or texts: what the first of four axes is; a file of version 2")
+    add("--mask", metavar="MASK", help="causal or none: of every layer of --first-axis, which needs it")
     add("--repeat-kv", action="store_true", help="write keys and values once per query head")
     add("--scale", metavar="S", help="logit scale to store (the study's default: 1/sqrt(d))")
     add("--force", action="store_true", help="replace an existing output file")
@@ -98,38 +112,62 @@ def _convert(arguments: argparse.Namespace) -> int:
     reading = parse_reading(arguments.layout, arguments.batch, arguments.head_dim, arguments.tokens)
     output = _output_path(arguments)
     catalogues = {Path(name): read_catalogue(Path(name)) for name in arguments.inputs}
-    chosen = choose_tensors(catalogues, {role: getattr(arguments, role.lower()) for role in ROLES})
+    wanted = {role: getattr(arguments, role.lower()) for role in ROLES}
+    if not all(wanted.values()):
+        check_not_whole(catalogues)
+    chosen = choose_tensors(catalogues, wanted)
     _check_not_an_input(output, chosen)
     sources = {
         role: source.with_reversed_axes() if arguments.reverse_axes else source
         for role, source in read_bits(chosen, arguments.read_as).items()
     }
-    seen, layout = views(sources, reading, output.parent)
     everywhere = catalogues | {s.path: read_catalogue(s.path) for s in chosen.values() if s.path not in catalogues}
     scales = {role: getattr(arguments, f"{role.lower()}_scale") for role in ROLES}
-    seen, notes, used = scaled(seen, scales, everywhere, output.parent)
-    check_agreement(seen)
-    tensors = select_heads(seen, arguments.head, arguments.repeat_kv)
-    if scale is None and len({source.path for source in sources.values()}) == 1:
-        scale = stored_scale(tensors[0].source.path)
-        notes += [] if scale is None else [f"the logit scale {scale:g} is that of {tensors[0].source.path}"]
-    notes += write_tensors(output, tensors, scale)
+    scale, notes = _scale(scale, chosen)
+    layers = layers_of(arguments.first_axis, arguments.mask, sources, reading)
+    taken = {source.label for source in chosen.values()}
+    with TensorFile(output) as target:
+        for place, entry in layers:
+            seen, layout = views(sources, entry, output.parent)
+            seen, said, used = scaled(seen, scales, everywhere, output.parent)
+            check_agreement(seen, place)
+            tensors = select_heads(seen, arguments.head, arguments.repeat_kv)
+            said += write_tensors(target, tensors, place)
+            notes += [f"{place}: {note}" if place else note for note in said]
+            taken.update(used)
+            if place:
+                write_layer_facts(target.file, place, tensors, scale, arguments.mask)
+        if scale is not None and not arguments.first_axis:
+            target.file.attrs["scale"] = scale
     for tensor in tensors:
-        print(_description(tensor, layout if tensor.has_heads else ""))
-    for note in (*notes, *_left_out(catalogues, {*(s.label for s in chosen.values()), *used})):
+        print(_description(tensor, layout if tensor.has_heads else "", len(layers) if arguments.first_axis else 0))
+    for note in (*notes, *_left_out(catalogues, taken)):
         print(f"note: {note}")
     print(f"wrote {output}")
     return 0
 
 
-def _description(tensor: HeadedTensor, layout: str) -> str:
+def _scale(given: float | None, chosen: Mapping[str, SourceTensor]) -> tuple[float | None, list[str]]:
+    """The logit scale to store, and what is to be said of it."""
+    if terms := terms_beside(chosen):
+        lost = told_beside_scale(terms)
+        notes = [f"left out, as a file of one layer has no place for it: {', '.join(lost)}"] if lost else []
+        said = f"the logit scale {terms.scale:g} is that of {chosen['Q'].label}"
+        return (terms.scale, [said, *notes]) if given is None else (given, notes)
+    paths = {source.path for source in chosen.values()}
+    scale = stored_scale(next(iter(paths))) if given is None and len(paths) == 1 else given
+    return scale, [f"the logit scale {scale:g} is that of {next(iter(paths))}"] if scale != given else []
+
+
+def _description(tensor: HeadedTensor, layout: str, times: int) -> str:
     source = tensor.source
     words = [f"of shape {source.shape}"]
     words += [layout] if layout else []
     words += [f"axes turned from {source.turned}'s order"] if source.turned else []
     words += [f"tokens from {tensor.first_row} on"] if tensor.first_row else []
-    kinds = f"{source.kind} -> {WIDENED[source.kind].name}"
-    return f"{tensor.role} {tensor.shape} {kinds} from {source.label} {', '.join(words)}"
+    kinds = f"{source.kind} -> {np.dtype(np.float32) if times else WIDENED[source.kind]}"
+    many = f"{times} of " if times else ""
+    return f"{tensor.role} {many}{tensor.shape} {kinds} from {source.label} {', '.join(words)}"
 
 
 def _left_out(catalogues: Catalogues, taken: set[str]) -> list[str]:
@@ -165,28 +203,39 @@ def _check_not_an_input(output: Path, sources: Mapping[str, SourceTensor]) -> No
 # ---- writing -----------------------------------------------------------------------------------------------------
 
 
-def write_tensors(output: Path, tensors: list[HeadedTensor], scale: float | None) -> list[str]:
-    """Writes the file; what of the values is legal but odd, in words."""
+def write_tensors(target: TensorFile, tensors: list[HeadedTensor], place: str) -> list[str]:
+    """Writes Q, K and V, at the root or in a layer's group; what of the values is legal but odd, in words."""
     notes: list[str] = []
-    with TensorFile(output) as target:
-        if scale is not None:
-            target.file.attrs["scale"] = scale
-        for tensor in tensors:
-            dataset = target.create(tensor.role, tensor.shape, WIDENED[tensor.source.kind])
-            dataset.attrs["source"] = tensor.source.label
-            dataset.attrs["source_type"] = tensor.source.kind
-            zero_heads = np.ones(len(tensor.heads), dtype=bool)
-            constant_rows = np.ones(tensor.view.shape[1], dtype=bool)
-            for places, rows in slabs(tensor):
-                slab = read_slab(tensor, places, rows)
-                zero_heads[places] &= ~slab.any(axis=(1, 2))
-                constant_rows[rows] &= (slab == slab[:, :, :1]).all(axis=(0, 2))
-                if tensor.has_heads:
-                    dataset[places, rows] = slab
-                else:
-                    dataset[rows] = slab[0]
-            notes += _oddities(tensor, zero_heads, constant_rows)
+    for tensor in tensors:
+        stored = np.dtype(np.float32) if place else WIDENED[tensor.source.kind]
+        dataset = target.create(f"{place}/{tensor.role}" if place else tensor.role, tensor.shape, stored)
+        dataset.attrs["source"] = tensor.source.label
+        dataset.attrs["source_type"] = tensor.source.kind
+        zero_heads = np.ones(len(tensor.heads), dtype=bool)
+        constant_rows = np.ones(tensor.view.shape[1], dtype=bool)
+        for places, rows in slabs(tensor):
+            slab = read_slab(tensor, places, rows)
+            zero_heads[places] &= ~slab.any(axis=(1, 2))
+            constant_rows[rows] &= (slab == slab[:, :, :1]).all(axis=(0, 2))
+            if tensor.has_heads:
+                dataset[places, rows] = slab
+            else:
+                dataset[rows] = slab[0]
+        notes += _oddities(tensor, zero_heads, constant_rows)
+        if stored != WIDENED[tensor.source.kind]:
+            notes.append(f"{tensor.role} ({tensor.source.label}) is rounded from float64 to float32")
     return notes
+
+
+def write_layer_facts(file: h5py.File, place: str, tensors: list[HeadedTensor], scale: float | None, mask: str) -> None:
+    """What stands beside Q, K and V in a file of version 2."""
+    text, layer = place.split("/")
+    _, n, d = tensors[1].shape
+    source = tensors[0].source
+    write_root(file, str(source.path), source.kind, {})
+    write_text(file[text], source.label, n, 0)
+    terms = LogitTerms(d**-0.5 if scale is None else scale, mask)
+    write_terms(file[place], int(layer.removeprefix("layer")), terms, tensors[1].first_row)
 
 
 def _oddities(tensor: HeadedTensor, zero_heads: NDArray, constant_rows: NDArray) -> list[str]:

@@ -47,7 +47,7 @@ class TensorFile:
         chunks = (1,) * (len(shape) - 2) + (chunk_rows(n, d, dtype.itemsize), d)
         dataset = self.file.create_dataset(name, shape, dtype, chunks=chunks)
         self.datasets.append(dataset)
-        dataset.attrs["long_name"] = {"Q": "queries", "K": "keys", "V": "values"}.get(name, name)
+        dataset.attrs["long_name"] = {"Q": "queries", "K": "keys", "V": "values"}.get(name.split("/")[-1], name)
         return dataset
 
     def __exit__(

@@ -233,17 +233,18 @@ def select_heads(tensors: Mapping[str, HeadedTensor], text: str | None, repeat: 
     ]
 
 
-def check_agreement(tensors: Mapping[str, HeadedTensor]) -> None:
+def check_agreement(tensors: Mapping[str, HeadedTensor], place: str = "") -> None:
+    """Raises TensorError. A layer of many, at `place`, may have fewer queries than keys, and V of another width."""
     (_, rows, width), (_, n, d), (_, values, out) = (tensors[role].view.shape for role in ROLES)
     shapes = ", ".join(
         f"{t.role} ({t.source.label}) n = {t.view.shape[1]} d = {t.view.shape[2]}" for t in tensors.values()
     )
     if width != d or n != values:
         raise TensorError(f"shapes differ: {shapes}; allowed is the same n and d (see also --layout and --head-dim)")
-    if rows != n:
+    if rows != n and not (place and rows < n):
         why = "Q of some of the tokens alone (a decode step, the end of a prompt) is not taken: one query per key"
         raise TensorError(f"shapes differ: {shapes}; {why}")
-    if out != d:
+    if out != d and not place:
         raise TensorError(f"shapes differ: {shapes}; V of another width than K (as of MLA) is not taken")
     if d > LARGEST_D:
         raise TensorError(

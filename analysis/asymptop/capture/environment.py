@@ -1,0 +1,40 @@
+"""What running a model needs beside this package: PyTorch and transformers, for GGUF more."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..tensors.mapped import TensorError
+
+GGUF_SUFFIX = ".gguf"
+MODELS = ("torch", "transformers")
+GGUF = (*MODELS, "gguf", "accelerate")
+
+
+def require_for(model: Path) -> None:
+    """What this model needs is there, and so is the model. Raises TensorError, in one line."""
+    gguf = model.suffix == GGUF_SUFFIX
+    if not (model.is_file() if gguf else model.is_dir()):
+        words = "no such file" if gguf else "no such folder"
+        raise TensorError(f"{model}: {words}; allowed are a folder with config.json, weights and tokeniser, and a GGUF")
+    if not gguf and not (model / "config.json").is_file():
+        held = sorted(entry.name for entry in model.glob(f"*{GGUF_SUFFIX}"))
+        advice = f"; name the file itself: {model / held[0]}" if held else ""
+        raise TensorError(f"{model}: has no config.json{advice}")
+    require(GGUF if gguf else MODELS)
+
+
+def require(names: Sequence[str]) -> None:
+    """Imports them. Raises TensorError, in one line, where one cannot be."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched: a model is a folder or a file
+    os.environ["TQDM_DISABLE"] = "1"  # bars of a reader of GGUF
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (ImportError, OSError) as error:
+            why = " ".join(str(error).split())
+            advice = f"pip install {' '.join(names)}"
+            raise TensorError(f"running this model needs {name}, which cannot be imported ({why}): {advice}") from None

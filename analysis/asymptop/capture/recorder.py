@@ -1,0 +1,186 @@
+"""Stands in for the attention of a running model: computes it, and hands on what each layer's logits consist of.
+
+Models of transformers call an attention function by name, after norms and rotary positions and before keys are
+repeated; those that do not are seen where they call PyTorch's scaled_dot_product_attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+from transformers.masking_utils import AttentionMaskInterface
+from transformers.modeling_utils import AttentionInterface
+
+from ..tensors.layered_file import LogitTerms
+from ..tensors.mapped import TensorError
+from .bands import Band
+from .blocks import attend, attend_under
+from .logit_terms import Call, band_of_call, terms_of_call
+from .masks import FunctionMask, MaskBook
+from .own_rows import by_eager, by_sdpa
+
+NAME = "asymptop_capture"
+ROWS = 16  # of each layer that are computed in other ways too
+
+
+class Finished(Exception):  # noqa: N818  (no error: the layers asked for are all there)
+    """Ends a forward pass after the last layer that is asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCapture:
+    """One layer over one context. `used` and `own` are attention outputs of `rows`, (heads, rows, d_v)."""
+
+    layer: int
+    tensors: dict[str, Tensor]  # Q, K and V, (heads, n, columns), in the model's type
+    terms: LogitTerms
+    rows: list[int]
+    used: NDArray[np.float64]  # what the model went on with
+    own: NDArray[np.float64]  # what the model's own code makes of the same queries, keys and values
+
+
+@dataclass
+class Recorder:
+    """`wanted` layers are handed to `deliver`; None: all. The pass ends with the last of them, or `to_the_end`."""
+
+    deliver: Callable[[LayerCapture], None]
+    wanted: frozenset[int] | None = None
+    to_the_end: bool = False
+    seen: list[int] = field(default_factory=list)  # layers of this pass
+    _book: MaskBook = field(default_factory=MaskBook)
+    _bands: dict[tuple[int | None, bool, int], Band] = field(default_factory=dict)
+    _modules: list[Any] = field(default_factory=list)
+
+    @contextmanager
+    def listening(self, network: Any, through_interface: bool) -> Iterator[None]:
+        """While the model runs once. It is left to call the function of this name, where it calls one by name."""
+        self.seen.clear()
+        try:
+            if through_interface:
+                AttentionInterface.register(NAME, self._from_interface)
+                AttentionMaskInterface.register(NAME, self._book.make)
+                if network.config._attn_implementation != NAME:
+                    network.set_attn_implementation(NAME)
+                yield
+            else:
+                with self._module_stack(), _sdpa_calls(self._from_sdpa):
+                    yield
+        finally:
+            self._book.clear()
+            self._bands.clear()
+            self._modules.clear()
+
+    @contextmanager
+    def _module_stack(self) -> Iterator[None]:
+        enter = register_module_forward_pre_hook(lambda module, _: self._modules.append(module))
+        leave = register_module_forward_hook(lambda *_: self._modules.pop() and None, always_call=True)
+        try:
+            yield
+        finally:
+            enter.remove()
+            leave.remove()
+
+    def _from_interface(
+        self,
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        scaling: float | None = None,
+        is_causal: bool | None = None,
+        **rest: Any,
+    ) -> tuple[Tensor, None]:
+        causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+        call = Call(module, query, key, value, attention_mask, scaling, causal, rest, self._book)
+        output = self._layer(call, by_eager)
+        return output.transpose(1, 2).contiguous(), None
+
+    def _from_sdpa(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        del dropout_p, enable_gqa
+        module = next((m for m in reversed(self._modules) if hasattr(m, "layer_idx")), None)
+        call = Call(module or self._modules[-1], query, key, value, attn_mask, scale, is_causal, {}, self._book)
+        return self._layer(call.with_shared_heads(), by_sdpa)
+
+    def _layer(self, call: Call, own_rows: Callable[[Call, list[int]], NDArray[np.float64]]) -> Tensor:
+        numbered = getattr(call.module, "layer_idx", None)
+        layer = len(self.seen) if numbered is None else int(numbered)
+        try:
+            if layer in self.seen:
+                raise TensorError("attends more than once")
+            self.seen.append(layer)
+            call.check_shapes()
+            if self.wanted is None or layer in self.wanted:
+                output = self._recorded(layer, call, own_rows)
+            else:
+                output = self._passed(call)
+        except TensorError as error:
+            raise TensorError(f"layer {layer} ({type(call.module).__name__}): {error}") from error
+        if self.wanted is not None and self.wanted <= set(self.seen) and not self.to_the_end:
+            raise Finished
+        return output
+
+    def _recorded(self, layer: int, call: Call, own_rows: Callable[[Call, list[int]], NDArray[np.float64]]) -> Tensor:
+        band = self._band(call)
+        terms = terms_of_call(call, band)
+        output = attend(call.query, call.key, call.value, terms, band)
+        rows = _spread(call.n)
+        used = output[0, :, rows].double().cpu().numpy()
+        tensors = {"Q": call.query[0], "K": call.key[0], "V": call.value[0]}
+        self.deliver(LayerCapture(layer, tensors, terms, rows, used, own_rows(call, rows)))
+        return output
+
+    def _passed(self, call: Call) -> Tensor:
+        """A layer that is not written may have a mask that the file could not say."""
+        try:
+            band = self._band(call)
+        except TensorError:
+            mask = call.read_mask()
+            if not isinstance(mask, FunctionMask) or not call.is_plain:
+                raise
+            return attend_under(call.query, call.key, call.value, call.scale, mask.block)
+        return attend(call.query, call.key, call.value, terms_of_call(call, band), band)
+
+    def _band(self, call: Call) -> Band:
+        """Once for all layers of one mask function; a tensor may lie where another lay before."""
+        if call.mask is not None and self._book.find(call.mask) is None:
+            return band_of_call(call)
+        key = (None if call.mask is None else call.mask.data_ptr(), call.causal, call.declared_window)
+        if key not in self._bands:
+            self._bands[key] = band_of_call(call)
+        return self._bands[key]
+
+
+def _spread(n: int) -> list[int]:
+    return sorted({int(row) for row in np.linspace(0, n - 1, min(n, ROWS)).round()})
+
+
+@contextmanager
+def _sdpa_calls(take: Callable[..., Tensor]) -> Iterator[None]:
+    taken = torch.nn.functional.scaled_dot_product_attention
+
+    class Calls(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+            return (take if function is taken else function)(*args, **(kwargs or {}))
+
+    with Calls():
+        yield

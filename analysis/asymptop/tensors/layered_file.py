@@ -1,0 +1,204 @@
+"""Version 2 of the tensor file: several texts and layers, and beside Q and K all that a layer's logits consist of.
+
+/ has `tensor_format` = 2. text<T>/layer<L> holds Q (heads, m, d), K (key heads, n, d) and V (key heads, n, d_v); query
+row i stands at position n - m + i, and query head h reads key head h // (heads / key heads). With s = scale q.k of a
+query at position p and a key at position j, the logit is
+
+    softcap tanh(s / softcap) + a (j - p)        softcap 0: s + a (j - p)
+
+over the keys j that the row sees: all for mask "none"; j <= p for "causal"; of these the last `window` where that is
+not 0. exp(sink) of a head's learned sink takes part in the denominator of the softmax, with no value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .hdf5_tensors import SUFFIXES
+from .mapped import SourceTensor, TensorError
+from .study_input import chunk_rows
+from .views import Reading
+
+FORMAT = 2
+MASKS = ("causal", "none")
+DATASETS = {"Q": "queries", "K": "keys", "V": "values"}
+# One number a head, each: what it is.
+PER_HEAD = {
+    "sinks": "learned logit of each head that takes part in the denominator, with no value",
+    "alibi": "slope a of each head: a logit gets a * (key position - query position)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class LogitTerms:
+    """What a layer's logits consist of beside queries and keys."""
+
+    scale: float
+    mask: str  # one of MASKS
+    softcap: float = 0.0  # 0: none
+    window: int = 0  # keys that a row sees, its own among them; 0: all
+    attention: str = ""  # "global", "sliding", or not known
+    per_head: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # of PER_HEAD, (heads) each
+
+    def __post_init__(self) -> None:
+        if self.mask not in MASKS:
+            raise TensorError(f"the mask is '{self.mask}', allowed are {' and '.join(MASKS)}")
+        if self.window and self.mask != "causal":
+            raise TensorError(f"a window of {self.window} keys needs the mask 'causal'")
+        numbers = [self.scale, self.softcap, *(x for values in self.per_head.values() for x in values.tolist())]
+        if not np.all(np.isfinite(numbers)) or self.scale <= 0 or self.softcap < 0:
+            raise TensorError(f"scale {self.scale:g}, softcap {self.softcap:g}, sinks and slopes must be finite")
+
+
+def write_root(file: h5py.File, model: str, source_dtype: str, more: dict[str, str]) -> None:
+    """Attributes of the whole file; `source_dtype` is the type that the numbers were computed in."""
+    file.attrs["tensor_format"] = np.int64(FORMAT)
+    file.attrs["model"] = model
+    file.attrs["source_dtype"] = source_dtype
+    file.attrs.update(more)
+
+
+def write_text(group: h5py.Group, name: str, tokens: int, start: int) -> None:
+    """`tokens` of the context, which begins at token `start` of the text called `name`."""
+    group.attrs["name"] = name
+    group.attrs["tokens"] = np.int64(tokens)
+    group.attrs["start"] = np.int64(start)
+
+
+def write_layer(
+    group: h5py.Group, layer: int, tensors: dict[str, NDArray], terms: LogitTerms, first_position: int = 0
+) -> None:
+    """Q, K and V, (heads, rows, columns) each, a head at a time; other number types become float32."""
+    for name, words in DATASETS.items():
+        tensor = tensors[name]
+        heads, rows, columns = tensor.shape
+        kind: np.dtype = np.dtype(np.float32)
+        chunks = (1, chunk_rows(rows, columns, kind.itemsize), columns)
+        dataset = group.create_dataset(name, tensor.shape, kind, chunks=chunks)
+        dataset.attrs["long_name"] = words
+        for head in range(heads):
+            head_values: NDArray = np.ascontiguousarray(tensor[head], dtype=kind)
+            if not np.isfinite(head_values).all():
+                raise TensorError(f"layer {layer}: {name} has a number that is not finite, in head {head}")
+            dataset[head] = head_values
+    write_terms(group, layer, terms, first_position)
+
+
+def write_terms(group: h5py.Group, layer: int, terms: LogitTerms, first_position: int = 0) -> None:
+    """All of a layer's group but Q, K and V."""
+    group.attrs["layer"] = np.int64(layer)
+    group.attrs["first_position"] = np.int64(first_position)
+    group.attrs["scale"] = np.float64(terms.scale)
+    group.attrs["softcap"] = np.float64(terms.softcap)
+    group.attrs["window"] = np.int64(terms.window)
+    group.attrs["mask"] = terms.mask
+    if terms.attention:
+        group.attrs["attention"] = terms.attention
+    for name, values in terms.per_head.items():
+        group.create_dataset(name, data=np.asarray(values, dtype=np.float64)).attrs["long_name"] = PER_HEAD[name]
+
+
+def read_terms(group: h5py.Group) -> LogitTerms:
+    """Of a layer's group. Raises KeyError where a part is missing, TensorError where one cannot be."""
+    attributes = group.attrs
+    return LogitTerms(
+        scale=float(attributes["scale"]),
+        mask=_text(attributes["mask"]),
+        softcap=float(attributes.get("softcap", 0.0)),
+        window=int(attributes.get("window", 0)),
+        attention=_text(attributes.get("attention", "")),
+        per_head={name: group[name][()].astype(np.float64) for name in PER_HEAD if name in group},
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def is_layered(path: Path) -> bool:
+    """A tensor file of version 2."""
+    try:
+        with h5py.File(path, "r") as file:
+            return np.array_equal(file.attrs.get("tensor_format", 0), FORMAT)
+    except OSError:
+        return False
+
+
+def layer_names(file: h5py.File) -> list[str]:
+    """Every text<T>/layer<L>, in the order of texts and layers."""
+
+    def numbered(group: h5py.Group, prefix: str) -> list[str]:
+        found = [name for name in group if name.removeprefix(prefix).isdecimal() and name.startswith(prefix)]
+        return sorted(found, key=lambda name: int(name.removeprefix(prefix)))
+
+    return [f"{text}/{layer}" for text in numbered(file, "text") for layer in numbered(file[text], "layer")]
+
+
+# ---- from arrays of many layers or texts -----------------------------------------------------------------------------
+
+
+def layers_of(
+    axis: str | None, mask: str | None, sources: Mapping[str, SourceTensor], reading: Reading
+) -> list[tuple[str, Reading]]:
+    """Each layer's place in the file, and how it is read of (layers or texts, heads, n, d); '' is the root."""
+    if axis is None:
+        if mask is not None:
+            raise TensorError(f"--mask is '{mask}', and goes with --first-axis; study has a --mask of its own")
+        return [("", reading)]
+    if axis not in ("layers", "texts"):
+        raise TensorError(f"--first-axis is '{axis}', allowed are layers and texts")
+    if mask not in MASKS:
+        raise TensorError(f"--mask is '{mask or ''}', --first-axis needs causal or none")
+    shapes = {source.shape for source in sources.values()}
+    axes = {len(shape) + (reading.head_dim is not None) for shape in shapes}
+    if reading.batch is not None or axes != {4} or len({shape[0] for shape in shapes}) > 1:
+        told = ", ".join(f"{role} {source.shape}" for role, source in sources.items())
+        raise TensorError(f"--first-axis {axis} needs four axes, the first alike, and no --batch: {told}")
+    count = next(iter(shapes))[0]
+    names = (f"text0/layer{i}" if axis == "layers" else f"text{i}/layer0" for i in range(count))
+    return [(name, replace(reading, batch=i)) for i, name in enumerate(names)]
+
+
+# ---- one layer of it, for those who read Q, K and V alone ---------------------------------------------------------
+
+
+def check_not_whole(paths: Iterable[Path]) -> None:
+    """Raises TensorError for a file of version 2: nothing has to be made of it."""
+    for path in paths:
+        if path.suffix not in SUFFIXES or not is_layered(path):
+            continue
+        with h5py.File(path, "r") as file:
+            names = layer_names(file)
+            texts = len({name.split("/")[0] for name in names})
+        one = f"; one layer of it: {' '.join(f'--{role.lower()} {names[0]}/{role}' for role in 'QKV')}" if names else ""
+        held = f"{len(names)} layers of {texts} texts in all"
+        raise TensorError(f"{path}: is a tensor file of version 2 ({held}), which study reads as it is{one}")
+
+
+def terms_beside(sources: Mapping[str, SourceTensor]) -> LogitTerms | None:
+    """What a file of version 2 says of the layer that Q and K are of; None where they are of no such file."""
+    places = {(source.path, source.name.rpartition("/")[0]) for role, source in sources.items() if role in "QK"}
+    if not any(path.suffix in SUFFIXES and is_layered(path) for path, _ in places):
+        return None
+    if len(places) > 1:
+        labels = " and ".join(sources[role].label for role in "QK")
+        raise TensorError(f"{labels} are not of one layer: a scale is that of both")
+    ((path, name),) = places
+    with h5py.File(path, "r") as file:
+        return read_terms(file[name])
+
+
+def told_beside_scale(terms: LogitTerms) -> list[str]:
+    """What a file of Q, K, V and a scale does not say of these logits."""
+    return [
+        *([f"mask {terms.mask}"] if terms.mask != "none" else []),
+        *([f"window {terms.window}"] if terms.window else []),
+        *([f"softcap {terms.softcap:g}"] if terms.softcap else []),
+        *terms.per_head,
+    ]

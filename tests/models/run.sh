@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Tests of `capture` over random small models of many architectures. Not part of tests/run.sh, which needs no PyTorch.
+# tests/models/run.sh --help tells more.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+requirements=(tests/peers/requirements.txt tests/models/requirements.txt)
+environment=build/venv-models
+work=build/models
+. tests/support/torch_venv.sh
+
+case ${1:-} in
+  --help | -h)
+    cat <<'END'
+usage: tests/models/run.sh [options of pytest]
+
+Makes build/venv-models on top of build/venv, with PyTorch and transformers of PyPI (600 MB, once), and runs tests/models in it.
+ASYMPTOP_TEST_SEED=N changes the seed of the models.
+END
+    exit 0
+    ;;
+esac
+say() { printf 'models: %s\n' "$*" >&2; }
+
+get_models_venv() {
+  [ -e "$environment/.stamp" ] && cat "${requirements[@]}" | cmp -s - "$environment/.stamp" && return 0
+  say "fetching PyTorch and transformers into $environment"
+  {
+    make_torch_venv "$environment" "$work" "${requirements[@]}" &&
+      "$environment/bin/python" -c 'import torch, transformers, accelerate'
+  } >"$work/pip.log" 2>&1 || return 1
+  cat "${requirements[@]}" >"$environment/.stamp"
+}
+
+mkdir -p "$work"
+[ -e build/venv/.stamp ] || jobs/setup/debian.sh --tests
+get_models_venv || { say "PyTorch and transformers cannot be had here (see $work/pip.log), so nothing is tested"; exit 1; }
+exec "$environment/bin/python" -m pytest -q -p no:cacheprovider "$@" tests/models
