@@ -12,7 +12,8 @@ from asymptop import __main__ as command_line
 from asymptop.claims.registry import SELECTOR_CLAIMS, judge
 from asymptop.criteria.estimators import misses, promise_of
 from asymptop.criteria.verdicts import Judgement
-from asymptop.io.reader import OF_ORDERS, ResultsError, open_results
+from asymptop.io.reader import ResultsError, open_results
+from asymptop.io.schema import OF_ORDERS
 from asymptop.io.series import group_series
 from asymptop.theory.costs import costs_of, parameters_of
 from asymptop.theory.statistics import binomial_interval

@@ -13,7 +13,8 @@ import pytest
 from asymptop import __main__ as command_line
 from asymptop.fits.precision_errors import EFFECTIVE_ENTRIES, SUM_P, TAIL_MASS, off, off_from
 from asymptop.io.precision_file import read_precision
-from asymptop.io.reader import ROOT_TEXT, ResultsError, open_results
+from asymptop.io.reader import ResultsError, open_results
+from asymptop.io.schema import ROOT_TEXT
 from asymptop.io.series import group_series
 from asymptop.report.page import Section, build_report
 from asymptop.report.precision import findings

@@ -39,6 +39,8 @@ class Study:
     mask: str = "none"
     input: str = "gaussian"
     heads: int = 0
+    layers: Sequence[int] = ()  # of a model, each with these heads
+    first_keys_mass: float | None = None  # of the first keys, in every row
     invalid_n: Sequence[int] = ()
     output_errors: bool = False
     identity_residual: float = 2e-7
@@ -97,6 +99,7 @@ def row_metrics(logits: np.ndarray, k: np.ndarray, epsilon: Sequence[float], thr
 
 
 def sigma_of(law: str, n: int, head: int) -> float:
+    """head: of all heads of all layers."""
     return 2.0 + 0.15 * head if law == "measured" else law_value(law, n)
 
 
@@ -131,6 +134,8 @@ def case_data(study: Study, n: int, law: str, head: int) -> dict[str, np.ndarray
         for name in PLANTED:
             columns = [study.planted(name, n, int(one), generator, (study.draws, study.rows)) for one in k]
             data[name] = np.stack(columns, axis=-1)
+    if study.first_keys_mass is not None:
+        data["first_keys_mass"] = np.full((study.draws, study.rows), study.first_keys_mass)
     if study.output_errors:
         data["output_error_relative"] = data["tail_mass"] * 1.2
         data["output_error"] = data["tail_mass"] * 0.3
@@ -190,6 +195,10 @@ def write_case(group: h5py.Group, study: Study, n: int, law: str, head: int) -> 
             dataset.dims[axis].attach_scale(group[scale])
         dataset.attrs["long_name"], dataset.attrs["units"] = name.replace("_", " "), "1"
     scale = 1.0 / math.sqrt(study.d)
+    if study.layers:
+        group.attrs["layer"] = study.layers[head // study.heads]
+        group.attrs["attention"], group.attrs["contexts"] = "global", "places"
+        head %= study.heads
     group.attrs.update(
         id=Path(group.name).name,
         n=n,
@@ -252,7 +261,7 @@ def write_results(path: str | Path, study: Study | None = None) -> Path:
             sgemm_gflops=231.5,
         )
         file.attrs.update(root | study.root)
-        laws = ["measured"] * study.heads if study.heads else list(study.sigma)
+        laws = ["measured"] * study.heads * max(len(study.layers), 1) if study.heads else list(study.sigma)
         for index, law in enumerate(laws):
             for n in study.n:
                 head = index if study.heads else -1

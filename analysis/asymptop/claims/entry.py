@@ -72,9 +72,7 @@ KEYS = (*_WORDS, *_CHOICES, *_FORMULAS, *_LISTS, *_FLAGS, "margin")
 _SCALARS: dict[str, Callable] = {"sqrt": np.sqrt, "log": np.log, "abs": np.abs, "min": np.minimum, "max": np.maximum}
 _OF_C = ("participation_exponent", "count_exponent", "largest_entry_exponent", "tail_exponent")
 _EXPONENTS = _SCALARS | {name: getattr(predictions, name) for name in _OF_C}
-_ARRAYS = (
-    _SCALARS | {"exp": np.exp, "Phi": ndtr, "Phi_inv": ndtri} | {f.__name__: f for f in predictions.CLOSED_FORMS}
-)
+_ARRAYS = _SCALARS | {"exp": np.exp, "Phi": ndtr, "Phi_inv": ndtri} | {f.__name__: f for f in predictions.CLOSED_FORMS}
 
 
 class ClaimsError(Exception):

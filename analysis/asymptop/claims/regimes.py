@@ -37,6 +37,8 @@ def phase(*wanted: str, fixed: bool = True) -> Applies:
     def applies(series: Series) -> str:
         if series.regime.phase not in wanted:
             return f"{series.regime.words}, not {' or '.join(PHASES[p] for p in wanted)}"
+        if series.regime.phase == "measured":  # rows see a fixed share of the keys: exponents of n are theirs
+            return ""
         return unmasked(series) or (one_sigma(series) if fixed else "")
 
     return applies

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..criteria.verdicts import ALL_BUT_EXACT, Claim, Judgement
-from ..io.reader import EXACT
+from ..io.schema import EXACT
 from ..io.series import Series
 from .regimes import constant_sigma
-from .toml_file import CLAIMS, SELECTOR_CLAIMS
+from .toml_file import CLAIMS, MEASURED_CLAIMS, SELECTOR_CLAIMS
 
-__all__ = ["CLAIMS", "SELECTOR_CLAIMS", "constant_sigma", "judge"]
+__all__ = ["CLAIMS", "MEASURED_CLAIMS", "SELECTOR_CLAIMS", "constant_sigma", "judge"]
 
 
 def _why_untested(claim: Claim, series: Sequence[Series]) -> str:

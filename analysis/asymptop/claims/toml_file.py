@@ -27,6 +27,7 @@ __all__ = ["BUILTIN", "CLAIMS", "SELECTOR_CLAIMS", "ClaimsError", "claims_in", "
 
 BUILTIN = Path(__file__).with_name("builtin.toml")
 OF_SELECTORS = Path(__file__).with_name("selectors.toml")
+OF_MEASURED = Path(__file__).with_name("measured.toml")
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -72,8 +73,9 @@ def claims_in(path: Path, taken: Collection[str] = ()) -> tuple[Claim, ...]:
 CLAIMS = claims_in(BUILTIN)
 # Judged where a file has such cases.
 SELECTOR_CLAIMS = claims_in(OF_SELECTORS, {claim.id for claim in CLAIMS})
+MEASURED_CLAIMS = claims_in(OF_MEASURED, {claim.id for claim in (*CLAIMS, *SELECTOR_CLAIMS)})
 
 
 def read_claims(path: Path) -> tuple[Claim, ...]:
     """A user's claims, in the order of the file. Raises ClaimsError."""
-    return claims_in(path, {claim.id for claim in (*CLAIMS, *SELECTOR_CLAIMS)})
+    return claims_in(path, {claim.id for claim in (*CLAIMS, *SELECTOR_CLAIMS, *MEASURED_CLAIMS)})

@@ -8,7 +8,7 @@ from typing import TextIO
 import numpy as np
 
 from ..criteria.exponents import power_of_two
-from ..criteria.verdicts import Finding, Judgement, Verdict
+from ..criteria.verdicts import Finding, Judgement, Verdict, clarity
 
 HEADINGS = (
     "claim",
@@ -26,6 +26,8 @@ HEADINGS = (
     "rows",
     "verdict",
 )
+
+_MOST_TESTS = 24
 
 
 def short(value: float | None) -> str:
@@ -77,19 +79,34 @@ def cells(claim_id: str, finding: Finding) -> tuple[str, ...]:
     )
 
 
+def _rows(judgement: Judgement) -> list[tuple[str, ...]]:
+    """One per test; of very many, such as those of all heads of a model, one for each verdict: the clearest."""
+    if len(judgement.findings) <= _MOST_TESTS:
+        return [cells(judgement.claim.id, finding) for finding in judgement.findings]
+    rows = []
+    for verdict in Verdict:
+        found = [finding for finding in judgement.findings if finding.verdict is verdict]
+        if found:
+            row = list(cells(judgement.claim.id, max(found, key=clarity)))
+            row[1] = f"{row[1]} ({len(found)} of {len(judgement.findings)} tests)"
+            rows.append(tuple(row))
+    return rows
+
+
 def print_verdicts(judgements: Sequence[Judgement], stream: TextIO) -> None:
-    rows = [cells(j.claim.id, f) for j in judgements for f in j.findings]
-    rows += [
-        (j.claim.id, j.claim.regime, "–", j.claim.norm, *["–"] * (len(HEADINGS) - 5), Verdict.NOT_TESTED.value)
-        for j in judgements
-        if not j.findings
-    ]
-    order = {j.claim.id: i for i, j in enumerate(judgements)}
-    rows.sort(key=lambda row: order[row[0]])
-    widths = [max(len(row[i]) for row in [HEADINGS, *rows]) for i in range(len(HEADINGS))]
-    for row in [HEADINGS, *rows]:
+    """Tests, then a sentence a claim; claims that the file cannot test stand together by the reason."""
+    rows = [HEADINGS, *(row for judgement in judgements for row in _rows(judgement))]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
+    for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip(), file=stream)
     print(file=stream)
-    width = max(len(j.claim.id) for j in judgements) + 2
-    for judgement in judgements:
+    tested = [judgement for judgement in judgements if judgement.verdict is not Verdict.NOT_TESTED]
+    width = max((len(judgement.claim.id) for judgement in tested), default=0) + 2
+    for judgement in tested:
         print(f"{judgement.claim.id:<{width}}{judgement.verdict.value:<14}{judgement.sentence}", file=stream)
+    untested: dict[str, list[str]] = {}
+    for judgement in judgements:
+        if judgement.verdict is Verdict.NOT_TESTED:
+            untested.setdefault(judgement.sentence, []).append(judgement.claim.id)
+    for reason, names in untested.items():
+        print(f"{Verdict.NOT_TESTED.value}: {', '.join(names)}. {reason}", file=stream)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..claims.registry import CLAIMS, judge
+from ..claims.registry import CLAIMS, MEASURED_CLAIMS, judge
 from ..claims.toml_file import ClaimsError, read_claims
 from ..claims.verdict_table import print_verdicts
 from ..figures.builders import draw
@@ -18,6 +18,7 @@ from ..io.precision_file import KIND, PrecisionResults, read_precision
 from ..io.reader import ResultsError, open_results
 from ..io.series import exact_series, group_series, marked_simulated
 from ..report.extra_p import write_extra_p
+from ..report.heads import draw_heads, heads_section
 from ..report.inputs import judge_inputs, primary
 from ..report.page import Section, build_report, check_place, write_page
 from ..report.precision import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
@@ -44,9 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
         metavar="FILE",
         help="file of asymptop simulate: its rows as a band beside measured keys, and claims tested on them too",
     )
-    parser.add_argument(
-        "--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims/entry.py)"
-    )
+    parser.add_argument("--claims", type=Path, metavar="FILE", help="your own claims too, as TOML (claims/entry.py)")
     parser.add_argument("--attend", type=Path, metavar="FILE", help="file of asymptop attend --spectral, for A-spec")
     parser.add_argument(
         "--precision", type=Path, metavar="FILE", help="file of asymptop precision: a section on arithmetic"
@@ -85,15 +84,20 @@ def run(arguments: argparse.Namespace) -> int:
             norms = read_attend(arguments.attend) if arguments.attend is not None else ()
             # Other processors go on with the figures meanwhile.
             drawing = draw(series, arguments.figures, simulated)
+            of_heads = draw_heads(series, arguments.figures)
             of_selectors = draw_selectors(lines, arguments.figures)
             judgements = judge((*primary(lines), *marked_simulated(simulated), *norms), claims)
+            if any(one.cases and not one.synthetic for one in series):
+                judgements = (*judge(series, MEASURED_CLAIMS), *judgements)
             inputs = judge_inputs(lines, claims)
             beside = judge_selectors(primary(lines))
-            figures, drawn = drawing.figures(), of_selectors.figures()
-            more = selectors_section(lines, beside, drawn, len(figures) + 1)
-            more += _precision(arithmetic, arguments.figures, len(figures) + len(drawn) + 1)
+            maps, figures, drawn = of_heads.figures(), drawing.figures(), of_selectors.figures()
+            first = len(maps) + 1
+            more = selectors_section(lines, beside, drawn, first + len(figures))
+            more += _precision(arithmetic, arguments.figures, first + len(figures) + len(drawn))
             more += cost_section(arguments.jobs, results.cases, judgements)
-            write_page(arguments.output, build_report(results, series, judgements, figures, more, inputs))
+            lead = heads_section(series, maps)
+            write_page(arguments.output, build_report(results, series, judgements, figures, more, inputs, lead, first))
             if arguments.extra_p is not None:
                 write_extra_p(arguments.extra_p, series)
     except (ResultsError, ClaimsError) as error:

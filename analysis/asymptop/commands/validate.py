@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from math import hypot, isfinite
 from pathlib import Path
 
-from ..io import reader
+from ..io import schema
 from ..io.bench_reader import kind_of
-from ..io.reader import EXACT, Case, ResultsError, open_results
+from ..io.reader import Case, ResultsError, open_results
 from ..io.row_checks import CHECKS, faults_of
+from ..io.schema import EXACT
 from ..io.series import SIMULATED
 from ..theory import laws
 from ..theory.statistics import standard_error
 
 REFERENCE = Path(__file__).with_name("iid_gaussian_rows_4096.csv")
 COLUMNS = ("log2_n", "sigma_law", "metric", "parameter", "mean", "standard_error")
-AT_K = (*reader.AT_K, "output_error", "output_error_relative")
+AT_K = (*schema.AT_K, "output_error", "output_error_relative")
 PLAIN = ("entropy_nats", "sum_p_squared", "p_max", "participation_ratio")
 METRICS = (*AT_K, *PLAIN, "k_epsilon", "count_p_above")
 # Of all cells 99 in 100 within NEAR combined standard errors, and every one within FAR.

@@ -10,7 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from ..fits.exponents import FitError, Point, PowerFit, fit_power
-from ..io.reader import EXACT, Case, has_order
+from ..io.reader import Case, has_order
+from ..io.schema import EXACT
 from ..io.series import Series
 from ..theory.costs import Costs, costs_of, page_of
 from ..theory.statistics import Array

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..io.reader import AT_K, Case
+from ..io.reader import Case
+from ..io.schema import AT_K
 from ..io.series import Series
 from ..theory.statistics import Array, Interval, mean_over_rows, standard_error
 from .decisions import power_of_two

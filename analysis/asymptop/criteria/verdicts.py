@@ -12,7 +12,7 @@ from ..fits.exponents import PowerFit, Slope
 from ..fits.lines import Line, power_laws
 from ..fits.models import Comparison
 from ..fits.quantities import Parameter, Quantity
-from ..io.reader import EXACT
+from ..io.schema import EXACT
 from ..io.series import SIMULATED_MARK, Series
 from ..theory.laws import PHASES, Regime
 from ..theory.statistics import Array, Interval
@@ -196,7 +196,7 @@ class Judgement:
     def _example(self, tested: Sequence[Finding]) -> Finding:
         """The finding that says the verdict most clearly."""
         agreeing = [f for f in tested if f.verdict is self.verdict]
-        return max(agreeing, key=_clarity)
+        return max(agreeing, key=clarity)
 
     @property
     def sentence(self) -> str:
@@ -215,7 +215,7 @@ class Judgement:
         return f"{counts.capitalize()} of {len(tested)} tests{beyond}. {example.sentence}"
 
 
-def _clarity(finding: Finding) -> float:
+def clarity(finding: Finding) -> float:
     """How far the fitted number lies from the claimed one, for picking the example that a reader sees first."""
     distance = abs(finding.fitted - finding.claimed)
     return float(distance) if np.isfinite(distance) else 0.0

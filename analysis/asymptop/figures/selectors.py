@@ -12,7 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..criteria.cheapest import keys_for
 from ..fits.quantities import K_EPSILON
-from ..io.reader import EXACT, Case
+from ..io.reader import Case
+from ..io.schema import EXACT
 from ..io.selectors import SelectorGroup
 from ..theory.costs import bytes_words, costs_of, order_of
 from ..theory.statistics import Array

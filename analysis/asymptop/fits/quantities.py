@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from ..io.reader import LARGEST_ERROR, ROW_ERROR, Case
+from ..io.reader import Case
+from ..io.schema import LARGEST_ERROR, ROW_ERROR
 from ..io.series import Series
 from ..theory import finite_size, laws
 from ..theory.finite_size import Profile

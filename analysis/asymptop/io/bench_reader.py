@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..theory.statistics import Array
-from .reader import ROOT_TEXT, SCHEMA_VERSION, ResultsError, open_file, read_attribute
+from .reader import ResultsError, open_file, read_attribute
+from .schema import ROOT_TEXT, SCHEMA_VERSION
 
 TEXT = ("scaling", "kernel", "path", "keys", "k_law", "merge")
 INTEGERS = ("d", "m", "threads", "interleaved")

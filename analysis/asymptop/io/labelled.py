@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray
 
-from .reader import NUMBER_SCALES, TEXT_SCALES, Case
+from .reader import Case
+from .schema import NUMBER_SCALES, TEXT_SCALES
 
 
 def to_xarray(case: Case) -> xarray.Dataset:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..theory.statistics import Array
-from .reader import ROOT_TEXT, SCHEMA_VERSION, ResultsError, open_file, read_attribute
+from .reader import ResultsError, open_file, read_attribute
+from .schema import ROOT_TEXT, SCHEMA_VERSION
 
 KIND = "precision"
 _PER_ROW = ("sum_p", "sum_p_in_format", "entropy_nats", "participation_ratio", "zeros")

@@ -18,79 +18,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..theory.statistics import Array, mean_over_rows
+from .schema import (
+    CASE_INTEGERS,
+    CASE_NUMBERS,
+    CASE_TEXT,
+    DATA,
+    EXACT,
+    NUMBER_SCALES,
+    OF_ORDERS,
+    OF_SELECTORS,
+    OPTIONAL,
+    OPTIONAL_DATA,
+    ROOT_INTEGERS,
+    ROOT_NUMBERS,
+    ROOT_TEXT,
+    SCHEMA_VERSION,
+    TEXT_SCALES,
+)
 from .seal import SealError, check_seal
 from .trial import refusal
-
-SCHEMA_VERSION = 1
-
-ROOT_TEXT = [
-    "kind",
-    "version",
-    "git_hash",
-    "date_utc",
-    "command_line",
-    "config_text",
-    "compiler",
-    "build_type",
-    "compile_options",
-    "kokkos_version",
-    "execution_space",
-    "blas",
-    "blas_kernel",
-    "mpi_version",
-    "hdf5_version",
-    "host_names",
-    "rank_layout",
-    "slurm",
-]
-ROOT_INTEGERS = ("ranks", "threads_per_rank", "seed", "block")
-ROOT_NUMBERS = ("sgemm_gflops",)
-
-CASE_TEXT = [
-    *("id", "sigma_law", "input", "row_sigma", "weights", "self", "mask", "verdict", "verdict_reason"),
-    *("keys", "merge", "path"),
-]
-CASE_INTEGERS = ("n", "d", "draws", "rows", "seed", "block", "head", "k_clipped")
-# Attributes that a Case has under their own names.
-_SAME = ("n", "d", "sigma_law", "sigma", "draws", "rows", "input", "head", "row_sigma", "weights", "mask", "seed")
-CASE_NUMBERS = ("sigma", "R", "scale", "seconds_total", "seconds_pass", "gflop")
-
-NUMBER_SCALES = ("draw", "row", "k", "epsilon")
-# What keeping the k best keys leaves out, as total variation, 2-norm and largest entry of p - p_hat.
-AT_K = TAIL_MASS, ROW_ERROR, LARGEST_ERROR = ("tail_mass", "row_l2_error", "row_linf_error")
-TEXT_SCALES = ("threshold", "k_law", "check", "phase")
-
-DATA = {
-    "k_of_law": ("k_law",),
-    "threshold_value": ("threshold",),
-    "check_residual": ("check",),
-    "check_tolerance": ("check",),
-    "phase_seconds": ("draw", "phase"),
-    **{
-        name: ("draw", "row")
-        for name in [
-            *("row_n", "row_position", "sigma_i", "logit_mean", "logit_std", "logit_max", "log_sum_exp"),
-            *("entropy_nats", "sum_p_squared", "p_max", "participation_ratio"),
-        ]
-    },
-    **{name: ("draw", "row", "k") for name in AT_K},
-    "k_epsilon": ("draw", "row", "epsilon"),
-    "count_p_above": ("draw", "row", "threshold"),
-}
-OPTIONAL_DATA = {
-    name: ("draw", "row", "k")
-    for name in ("output_error", "output_error_relative", "k_counted", "k_counted_bound", "denominator_error")
-}
-OF_SELECTORS = {name: ("draw", "row", "k") for name in ("kept", "regret", "recall")}
-# What needs kept sets that are the first keys of an order: selectors without one have none of it.
-OF_ORDERS = ("row_l2_error", "row_linf_error", "k_epsilon", "regret", "recall")
-# Exact top-k, whose cases say nothing of a selector.
-EXACT = "score"
 
 
 def has_order(selector: str) -> bool:
     """False for those that keep another set at every k, and under every law of sigma."""
     return selector.split(":")[0] not in ("vattention", "magicpig", "twilight")
+
+
+# Attributes that a Case has under their own names.
+_SAME = ("n", "d", "sigma_law", "sigma", "draws", "rows", "input", "head", "row_sigma", "weights", "mask", "seed")
 
 
 class ResultsError(Exception):
@@ -130,6 +85,11 @@ class Case:
     _group: h5py.Group = field(repr=False)
     _kept: dict[Hashable, Array] = field(default_factory=dict, repr=False)
     selector: str = EXACT  # which keys are kept, as `study --selectors` has it
+    layer: int = -1  # of a model; -1 where the file has none
+    window: int = 0  # keys that a row sees up to its own; 0 for all
+    drop_first: int = 0  # first keys of the context that no row sees
+    contexts: str = "prefix"  # "places" where the contexts of draws end at places of their own
+    attention: str = ""  # what a model calls it, such as global or sliding
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -306,8 +266,9 @@ def _check_consistency(case: Case, where: str) -> None:
 
 
 def _read_case(group: h5py.Group, where: str) -> Case:
-    texts = CASE_TEXT + ["selector"] * ("selector" in group.attrs)
-    attributes = _attributes(group, {str: texts, int: CASE_INTEGERS, float: CASE_NUMBERS}, where)
+    attributes = _attributes(group, {str: CASE_TEXT, int: CASE_INTEGERS, float: CASE_NUMBERS}, where)
+    there = {name: type(default) for name, default in OPTIONAL.items() if name in group.attrs}
+    attributes |= {name: read_attribute(group, name, kind, where) for name, kind in there.items()}
     if attributes["verdict"] not in ("VALID", "INVALID"):
         raise ResultsError(f"{where}: verdict is '{attributes['verdict']}', expected VALID or INVALID")
     if attributes["n"] < 1 or attributes["draws"] < 1 or attributes["rows"] < 1:
@@ -338,7 +299,7 @@ def _read_case(group: h5py.Group, where: str) -> Case:
         **{name: scales[name] for name in ("k", "epsilon", "threshold", "k_law", "check")},
         **{name: group[name][()] for name in ("k_of_law", "threshold_value", "check_residual", "check_tolerance")},
         _group=group,
-        selector=selector,
+        **{name: attributes[name] for name in there},
     )
     _check_consistency(case, where)
     return case

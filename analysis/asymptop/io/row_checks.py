@@ -12,7 +12,8 @@ import numpy as np
 
 from ..theory import laws
 from ..theory.statistics import Array
-from .reader import EXACT, LARGEST_ERROR, ROW_ERROR, Case
+from .reader import Case
+from .schema import EXACT, LARGEST_ERROR, ROW_ERROR
 
 TOLERANCE = 5e-5
 # A tail below this is the difference that rounding leaves.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..theory.costs import order_of
-from .reader import EXACT, Case
+from .reader import Case
+from .schema import EXACT
 from .series import Panel, Series, group_panels, rows_of
 
 
@@ -58,7 +59,7 @@ def side_by_side(series: Sequence[Series]) -> list[list[Series]]:
 
 
 def _key(panel: Panel) -> tuple:
-    return tuple(value for name, value in panel.first.identity.items() if name not in ("head", "selector"))
+    return tuple(value for name, value in panel.first.identity.items() if name not in ("layer", "head", "selector"))
 
 
 def selector_groups(series: Sequence[Series]) -> tuple[SelectorGroup, ...]:

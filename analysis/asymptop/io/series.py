@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..theory import laws
-from .reader import EXACT, Case, ResultsError
+from .reader import Case, ResultsError
+from .schema import EXACT
 
 # What two cases must share to be points of one line, with the word used for it in titles.
 _IDENTITY = {
     "input": "input",
+    "layer": "layer",
     "head": "head",
     "sigma_law": "σ",
     "d": "d",
@@ -19,6 +21,9 @@ _IDENTITY = {
     "weights": "W",
     "self_key": "self",
     "mask": "mask",
+    "window": "window",
+    "drop_first": "without its first keys,",
+    "contexts": "contexts",
     "seed": "seed",
     "selector": "selector",
 }
@@ -106,9 +111,8 @@ def _title(identity: dict[str, str | int], varying: set[str], plain: bool) -> st
             parts.append(str(identity["input"]))
     else:
         parts.append(str(identity["input"]))
-        if int(identity["head"]) >= 0:
-            parts.append(f"head {identity['head']}")
-    for name in ("d", "row_sigma", "weights", "self_key", "mask", "seed"):
+        parts += [f"{name} {identity[name]}" for name in ("layer", "head") if int(identity[name]) >= 0]
+    for name in ("d", "row_sigma", "weights", "self_key", "mask", "window", "drop_first", "contexts", "seed"):
         if name in varying:
             parts.append(f"{_IDENTITY[name]} = {identity[name]}")
     if identity["selector"] != EXACT:
@@ -156,6 +160,7 @@ def group_series(cases: Sequence[Case]) -> tuple[Series, ...]:
             not s.synthetic,
             s.first.input != "gaussian",
             s.first.input,
+            s.first.layer,
             s.first.head,
             s.first.d,
             (s.cases or s.invalid)[-1].sigma,
@@ -191,13 +196,13 @@ def group_panels(series: Sequence[Series]) -> tuple[Panel, ...]:
     groups: dict[tuple, list[Series]] = defaultdict(list)
     shown = [s for s in series if s.cases]
     for one in shown:
-        groups[tuple(value for name, value in one.identity.items() if name != "head")].append(one)
+        groups[tuple(value for name, value in one.identity.items() if name not in ("layer", "head"))].append(one)
     varying = {name for name in _IDENTITY if len({s.identity[name] for s in shown}) > 1}
     panels = []
     for members in groups.values():
         identity = dict(members[0].identity)
         if len(members) > 1:
-            identity["head"] = -1
+            identity["layer"] = identity["head"] = -1
         title = _title(identity, varying, plain=False)
         panels.append(Panel(f"{title}, {len(members)} heads" if len(members) > 1 else title, tuple(members)))
     return tuple(panels)

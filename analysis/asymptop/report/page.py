@@ -59,10 +59,10 @@ def _front_figures(figures: Sequence[tuple[int, RenderedFigure]]) -> Markup:
     return render("figures", anchor="keys", title="How many keys are needed", blocks=figure_blocks(front))
 
 
-def figures_section(figures: Sequence[RenderedFigure]) -> Markup:
+def figures_section(numbered: Sequence[tuple[int, RenderedFigure]]) -> Markup:
     """All figures but those of the first page, numbered with them."""
-    rest = [(number, figure) for number, figure in enumerate(figures, start=1) if figure.name not in FRONT]
-    return render("figures", anchor="figures", title="Figures", blocks=figure_blocks(rest) if figures else None)
+    rest = [(number, figure) for number, figure in numbered if figure.name not in FRONT]
+    return render("figures", anchor="figures", title="Figures", blocks=figure_blocks(rest) if numbered else None)
 
 
 def build_report(
@@ -72,10 +72,14 @@ def build_report(
     figures: Sequence[RenderedFigure],
     more: Sequence[Section] = (),
     inputs: Sequence[InputVerdicts] = (),
+    lead: Section | None = None,
+    first_number: int = 1,
 ) -> str:
-    """The page as text. Everything that comes from the file is escaped."""
-    numbered = list(enumerate(figures, start=1))
+    """The page as text. Everything that comes from the file is escaped. lead: what comes before the verdicts;
+    first_number: of the first figure."""
+    numbered = list(enumerate(figures, start=first_number))
     contents = (
+        *(((lead.anchor, lead.title),) if lead is not None else ()),
         ("verdicts", "Verdicts"),
         *((("keys", "Keys needed"),) if any(f.name in FRONT for f in figures) else ()),
         *((("inputs", "Inputs"),) if inputs else ()),
@@ -90,12 +94,13 @@ def build_report(
     sections = (
         summary_section(results, series, judgements),
         render("contents", contents=contents),
+        Markup(lead.body if lead is not None else ""),
         verdict_table(judgements),
         _front_figures(numbered),
         inputs_section(inputs),
         practice_section(series),
         claims_section(judgements),
-        figures_section(figures),
+        figures_section(numbered),
         *(Markup(section.body) for section in more),
         fits_section(series),
         checks_section(results.exact or results.cases),

@@ -204,7 +204,7 @@ def build_scaling_report(results: Sequence[BenchResults], target: Target, figure
         "scaling",
         in_order=[s.id for s in studies if not s.interleaved],
         efficiency=_html(efficiency_table(studies)),
-        figures=figures_section(figures),
+        figures=figures_section(list(enumerate(figures, start=1))),
         model=_html(model_table(families)),
         held_out=_html(held_out_table(families)),
         projection=_html(projection_table(families, target)),

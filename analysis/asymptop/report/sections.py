@@ -191,10 +191,7 @@ def provenance_section(results: Results) -> Markup:
     cases = results.exact or results.cases
     seconds = sum(float(c.attributes["seconds_total"]) for c in cases)
     how = sorted(
-        {
-            f"{c.attributes['keys']} keys, {c.attributes['merge']} merge, {c.attributes['path']} path"
-            for c in cases
-        }
+        {f"{c.attributes['keys']} keys, {c.attributes['merge']} merge, {c.attributes['path']} path" for c in cases}
     )
     entries += [("Computed by", "; ".join(how)), ("Time", f"{seconds:.3g} s over all cases, slowest rank")]
     return render("measured", words=REPLICATES_EXPLAINED, entries=entries, provenance=facts)

@@ -18,7 +18,8 @@ from ..figures.drawing import Drawing, RenderedFigure, draw_plots
 from ..figures.selectors import BUILDERS
 from ..fits.exponents import FitError, Point, fit_power
 from ..fits.quantities import K_EPSILON, RECALL, REGRET, TAIL_MASS, Quantity, k_of_law, points, points_of_law
-from ..io.reader import EXACT, Case
+from ..io.reader import Case
+from ..io.schema import EXACT
 from ..io.selectors import SelectorGroup, selector_groups
 from ..io.series import Series
 from ..theory.costs import bytes_words, costs_of, dense_bytes, share_words

@@ -1,0 +1,245 @@
+"""What `advise` prints, and its records: laws of k at equal cost, selectors by bytes read, keys for a tail mass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TextIO
+
+from ..criteria.budgets import COSTS, BudgetError, Comparison
+from ..criteria.cheapest import Choice, Need
+from ..criteria.decisions import power_of_two
+from ..io.schema import EXACT
+from ..theory.costs import bytes_words, share_words
+
+HEADINGS = (
+    "σ",
+    "norm",
+    "equal",
+    "fixed k",
+    "its error",
+    "best law",
+    "C (95%)",
+    "its error",
+    "change (95%)",
+    "k at the lengths",
+)
+SELECTOR_HEADINGS = (
+    "σ",
+    "tail mass",
+    "selector",
+    "law of k",
+    "C (95%)",
+    "keys at the lengths",
+    "bytes read per query",
+    "of exact top-k",
+    "index, bytes per key",
+)
+NEED_HEADINGS = ("", "tail mass", "law of k", "C (95%)", "keys at the lengths", "share of n")
+_SHOWN = 3
+
+
+def _reach(need: Need) -> str:
+    if need.fit is None:
+        return "–"
+    low, high = need.fit.interval.low, need.fit.interval.high
+    return (
+        f"{need.fit.exponent:.3f} [{low:.3f}, {high:.3f}]" if math.isfinite(high - low) else f"{need.fit.exponent:.3f}"
+    )
+
+
+def _law(need: Need, lengths: Sequence[int]) -> str:
+    """As `asymptop study --k` takes it."""
+    alpha, exponent = need.law(lengths)
+    return f"{alpha:g}*n^{exponent:g}" if exponent else f"{math.ceil(alpha)}"
+
+
+def _selector_row(choice: Choice, need: Need) -> tuple[str, ...]:
+    spent = need.bytes_read(choice.lengths)
+    exact = None if choice.exact is None else sum(choice.exact.bytes_read(choice.lengths))
+    index = 0.0 if need.costs is None else need.costs.index_bytes_per_key(need.series.first.d)
+    return (
+        choice.title.removeprefix("σ = "),
+        f"{choice.epsilon:g}",
+        "score (exact top-k)" if need.selector == EXACT else need.selector,
+        _law(need, choice.lengths),
+        _reach(need),
+        ",".join(str(k) for k in need.budgets(choice.lengths)),
+        ", ".join(bytes_words(value) for value in spent),
+        "–" if not exact else share_words(sum(spent) / exact),
+        f"{index:g}",
+    )
+
+
+def print_choices(choices: Sequence[Choice], stream: TextIO) -> None:
+    """The three that read least, and exact top-k."""
+    lengths = ", ".join(power_of_two(n) for n in choices[0].lengths)
+    print(f"mean tail mass at n = {lengths}; the selector that reads least first\n", file=stream)
+    rows: list[tuple[str, ...]] = [SELECTOR_HEADINGS]
+    for choice in choices:
+        shown = [need for i, need in enumerate(choice.ranked) if i < _SHOWN or need.selector == EXACT]
+        rows += [_selector_row(choice, need) for need in shown]
+    _print_rows(rows, stream)
+    for choice in choices:
+        where = f"{choice.title}, tail mass {choice.epsilon:g}"
+        if choice.best is None:
+            print(f"{where}: no selector gets there at all lengths within the stored k.", file=stream)
+        elif choice.left_out:
+            print(
+                f"{where}: left out, not there within the stored k or without a formula or an order: "
+                f"{', '.join(choice.left_out)}.",
+                file=stream,
+            )
+
+
+def selector_records(choices: Sequence[Choice]) -> list[dict]:
+    """One record per selector of every choice."""
+    return [
+        {
+            "sigma_law": need.series.first.sigma_law,
+            "head": need.series.first.head,
+            "epsilon": choice.epsilon,
+            "lengths": list(choice.lengths),
+            "selector": need.selector,
+            "alpha": need.law(choice.lengths)[0],
+            "C": need.law(choice.lengths)[1],
+            "C_low": None if need.fit is None or not math.isfinite(need.fit.interval.low) else need.fit.interval.low,
+            "C_high": None if need.fit is None or not math.isfinite(need.fit.interval.high) else need.fit.interval.high,
+            "k": need.budgets(choice.lengths),
+            "bytes_read": need.bytes_read(choice.lengths),
+            "index_bytes_per_key": None if need.costs is None else need.costs.index_bytes_per_key(need.series.first.d),
+            "best": need is choice.best,
+            "draws": need.series.draws,
+            "rows": need.series.rows,
+        }
+        for choice in choices
+        for need in choice.ranked
+    ]
+
+
+def _row(found: Comparison) -> tuple[str, ...]:
+    best, reach = found.best, found.best_exponents
+    fixed = int((found.exponents == 0).argmax())
+    gain = found.interval
+    change = "–"
+    if found.best_exponent != 0:
+        change = f"{found.ratio[best] - 1.0:+.1%} [{gain.low - 1.0:+.1%}, {gain.high - 1.0:+.1%}]"
+    return (
+        found.series.title.removeprefix("σ = "),
+        found.norm.name,
+        COSTS[found.cost],
+        f"{found.fixed_k:g}",
+        f"{found.error[fixed]:.4g}",
+        found.law,
+        f"{found.best_exponent:g}{'*' if found.at_the_edge else ''} [{reach.low:g}, {reach.high:g}]",
+        f"{found.error[best]:.4g}",
+        change,
+        ",".join(str(k) for k in found.keys(best)),
+    )
+
+
+def _print_rows(rows: Sequence[tuple[str, ...]], stream: TextIO) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip(), file=stream)
+    print(file=stream)
+
+
+def print_advice(comparisons: Sequence[Comparison], stream: TextIO) -> None:
+    lengths = ", ".join(power_of_two(n) for n in comparisons[0].lengths)
+    print(f"mean error over n = {lengths}; every law costs what the fixed k costs\n", file=stream)
+    _print_rows([HEADINGS, *(_row(one) for one in comparisons)], stream)
+    if any(one.at_the_edge for one in comparisons):
+        print("*: the last C that could be tried; a better one may lie beyond.", file=stream)
+    left = sorted({c for one in comparisons for c in one.left_out})
+    if left:
+        shown = ", ".join(f"{c:g}" for c in left)
+        print(
+            f"Left out somewhere: C = {shown}, whose k is below 1 or beyond the k that the study stored.", file=stream
+        )
+
+
+def records(comparisons: Sequence[Comparison]) -> list[dict]:
+    """One record per C of every comparison."""
+    return [
+        {
+            "sigma_law": one.series.first.sigma_law,
+            "norm": one.norm.name,
+            "cost": one.cost,
+            "fixed_k": one.fixed_k,
+            "lengths": list(one.lengths),
+            "C": float(one.exponents[i]),
+            "alpha": float(one.prefactor[i]),
+            "k": one.keys(i),
+            "mean_error": float(one.error[i]),
+            "error_over_fixed": float(one.ratio[i]),
+            "low": float(one.low[i]),
+            "high": float(one.high[i]) if math.isfinite(one.high[i]) else None,
+            "best": i == one.best,
+            "draws": one.series.draws,
+            "rows": one.series.rows,
+        }
+        for one in comparisons
+        for i in range(len(one.exponents))
+    ]
+
+
+def _need_row(need: Need, lengths: Sequence[int]) -> tuple[str, ...] | None:
+    """None where a length is beyond the n at which it gets there."""
+    try:
+        keys, law = need.budgets(lengths), _law(need, lengths)
+    except BudgetError:
+        return None
+    return (
+        need.series.title,
+        f"{need.epsilon:g}",
+        law,
+        _reach(need),
+        ",".join(str(k) for k in keys),
+        ", ".join(f"{k / n:.2%}" for k, n in zip(keys, lengths, strict=True)),
+    )
+
+
+def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence[int], stream: TextIO) -> None:
+    """One line for each head, or law of sigma, and epsilon; then what is enough for all of them."""
+    where = ", ".join(power_of_two(n) for n in lengths)
+    print(f"keys that keep the mean tail mass at epsilon, at n = {where}\n", file=stream)
+    rows = [(need, row) for need in needs if (row := _need_row(need, lengths)) is not None]
+    if rows:
+        _print_rows([NEED_HEADINGS, *(row for _, row in rows)], stream)
+    for epsilon in dict.fromkeys(need.epsilon for need, _ in rows):
+        of_all = [need.budgets(lengths) for need, _ in rows if need.epsilon == epsilon]
+        if len(of_all) > 1:
+            most = ",".join(str(max(keys)) for keys in zip(*of_all, strict=True))
+            print(f"tail mass {epsilon:g} in all {len(of_all)} of them: {most} keys", file=stream)
+    there = {(need.series.title, need.epsilon) for need, _ in rows}
+    missing = [
+        *missing,
+        *(f"{n.series.title} ({n.epsilon:g})" for n in needs if (n.series.title, n.epsilon) not in there),
+    ]
+    if missing:
+        print(f"not there at all lengths within the stored k: {', '.join(missing)}", file=stream)
+
+
+def need_records(needs: Sequence[Need], lengths: Sequence[int]) -> list[dict]:
+    """One record per line of the table."""
+    found = []
+    for need in needs:
+        if _need_row(need, lengths) is None:
+            continue
+        case, (alpha, exponent) = need.series.first, need.law(lengths)
+        found.append(
+            {
+                "sigma_law": case.sigma_law,
+                "layer": case.layer if case.layer >= 0 else None,
+                "head": case.head,
+                "epsilon": need.epsilon,
+                "lengths": list(lengths),
+                "alpha": alpha,
+                "C": exponent,
+                "k": need.budgets(lengths),
+                "draws": need.series.draws,
+                "rows": need.series.rows,
+            }
+        )
+    return found

@@ -1,0 +1,196 @@
+"""Heads of a model: what each needs, the maps of them, the claims of measured rows, and advice for them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asymptop import __main__ as command_line
+from asymptop.claims.registry import MEASURED_CLAIMS, judge
+from asymptop.criteria.heads import epsilons_of, heads_of
+from asymptop.criteria.verdicts import Verdict
+from asymptop.io.reader import open_results
+from asymptop.io.series import exact_series, group_panels, group_series
+from asymptop.report.heads import heads_section
+from case_files import changing
+from make_results import Study, row_metrics, write_results
+
+STUDY = Study(
+    n=(64, 256, 1024),
+    k=("16", "n^0.75"),
+    draws=6,
+    rows=4,
+    epsilon=(0.3, 0.1),
+    input="model.h5",
+    mask="causal",
+    heads=3,
+    layers=(2, 7),
+    first_keys_mass=0.25,
+    output_errors=True,
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_results(tmp_path_factory.mktemp("model") / "model-results.h5", STUDY)
+
+
+def test_layers_are_lines_of_their_own(model: Path) -> None:
+    with open_results(model) as results:
+        lines = group_series(results.cases)
+        assert [(s.first.layer, s.first.head) for s in lines] == [(x, h) for x in (2, 7) for h in range(3)]
+        assert [s.title for s in lines][3:4] == ["model.h5, layer 7, head 0"]
+        assert [len(s.cases) for s in lines] == [3] * 6
+        panels = group_panels(lines)
+        assert [len(panel.members) for panel in panels] == [6]
+        assert panels[0].title == "model.h5, 6 heads"
+
+
+def test_needs_are_those_of_the_rows(model: Path) -> None:
+    """Keys for epsilon against the rows themselves: a budget of that many keys leaves the mean tail mass at epsilon."""
+    with open_results(model) as results:
+        lines = group_series(results.cases)
+        assert epsilons_of(lines) == (0.3, 0.1)
+        heads = heads_of(lines, 0.3)
+        assert [(one.layer, one.head) for one in heads] == [(x, h) for x in (2, 7) for h in range(3)]
+        for one in heads:
+            case = one.last
+            assert np.array_equal(np.sort(one.row_keys), np.sort(case.values("k_epsilon")[:, :, 0].ravel()))
+            assert one.sink == 0.25
+            tails = case.values("tail_mass").mean(axis=(0, 1))
+            below, above = (float(np.interp(np.log(one.keys * x), np.log(case.k), tails)) for x in (1.1, 0.9))
+            assert below < 0.3 < above
+            assert one.output_error is not None
+            k, error = one.output_error
+            assert k >= one.keys
+            assert k == case.k[np.searchsorted(case.k, one.keys)]
+            at = list(case.k).index(k)
+            assert error == np.median(case.values("output_error_relative")[:, :, at])
+
+
+def test_a_larger_sigma_needs_fewer_keys(model: Path) -> None:
+    with open_results(model) as results:
+        heads = heads_of(group_series(results.cases), 0.1)
+        keys = [one.keys for one in heads]  # sigma grows along them
+        assert keys == sorted(keys, reverse=True)
+        assert all(0.5 < one.exponent < 1.1 for one in heads)
+
+
+def test_page_opens_with_heads(
+    model: Path, tmp_path: Path, draw_only: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_only("k_epsilon_against_n")
+    arguments = ["report", str(model), "-o", str(tmp_path / "report.html"), "--figures", str(tmp_path / "figures")]
+    assert command_line.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "NOT TESTED: A-tv" in printed
+    assert re.search(r"^M-suffices +CONTRADICTED", printed, re.MULTILINE)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.index("How many keys each head needs</h2>") < text.index("Verdicts</h2>")
+    assert "claims that this file cannot test" in text
+    assert "Figure 1. Layers x heads" in text
+    assert "Figure 2." in text
+    assert text.index("Figure 1.") < text.index("Figure 2.")
+    with open(tmp_path / "figures" / "heads.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["layer"]), int(row["head"])) for row in rows] == [(x, h) for x in (2, 7) for h in range(3)]
+    with open_results(model) as results:
+        for row, one in zip(rows, heads_of(group_series(results.cases), 0.3), strict=True):
+            assert float(row["keys"]) == one.keys
+            assert float(row["share"]) == one.keys / 1024
+            assert float(row["sigma"]) == one.last.sigma
+            assert float(row["sink"]) == 0.25
+
+
+def test_rows_without_their_first_keys_stand_aside(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "dropped.h5"
+    path.write_bytes(model.read_bytes())
+    with changing(path) as file:
+        for group in list(file["cases"].values()):
+            if group.attrs["layer"] == 7:
+                group.attrs["layer"], group.attrs["drop_first"] = 2, 4
+    with open_results(path) as results:
+        lines = group_series(results.cases)
+        assert len(lines) == 6
+        assert "without its first keys, = 4" in lines[-1].title
+        assert [one.head for one in heads_of(lines, 0.3)] == [0, 1, 2]
+
+
+def test_no_section_without_tensors(tmp_path: Path) -> None:
+    path = write_results(tmp_path / "made.h5", Study(n=(64, 256), draws=3))
+    with open_results(path) as results:
+        assert heads_section(exact_series(group_series(results.cases)), ()) is None
+
+
+def test_claims_of_measured_rows(tmp_path: Path) -> None:
+    """Rows at constant sigma need a share of the keys; the claims say that they need fewer as n grows."""
+    path = write_results(tmp_path / "constant.h5", STUDY)
+    with open_results(path) as results:
+        found = {j.claim.id: j for j in judge(group_series(results.cases), MEASURED_CLAIMS)}
+    assert found["M-root"].verdict is Verdict.CONTRADICTED
+    assert found["M-collapse"].verdict is Verdict.CONTRADICTED
+    assert len(found["M-collapse"].findings) == 6
+    assert all(f.phase == "measured" for j in found.values() for f in j.findings)
+
+
+def test_claims_hold_where_few_keys_carry_rows(tmp_path: Path) -> None:
+    """Logits of which sixteen are far above all others, whatever n is: no law of k leaves much."""
+
+    def planted(name: str, n: int, k: int, generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+        return 0.5 * n**-0.6 * np.exp(0.02 * generator.standard_normal(shape)) * (k < n)
+
+    study = Study(n=(64, 256, 1024, 4096), input="m.h5", heads=1, layers=(0,), mask="causal", planted=planted)
+    path = write_results(tmp_path / "few.h5", study)
+    with open_results(path) as results:
+        found = {j.claim.id: j for j in judge(group_series(results.cases), MEASURED_CLAIMS)}
+    assert found["M-suffices"].verdict is Verdict.SUPPORTED
+
+
+def test_advice_is_a_budget_per_head(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "advice.json"
+    assert (
+        command_line.main(["advise", str(model), "--epsilon", "0.1", "--lengths", "256,1024", "--json", str(out)]) == 0
+    )
+    printed = capsys.readouterr().out
+    records = json.loads(out.read_text(encoding="utf-8"))
+    assert [(r["layer"], r["head"]) for r in records] == [(x, h) for x in (2, 7) for h in range(3)]
+    for record in records:
+        assert record["k"] == [int(np.ceil(record["alpha"] * n ** record["C"] - 1e-9)) for n in (256, 1024)]
+    assert (
+        f"tail mass 0.1 in all 6 of them: {max(r['k'][0] for r in records)},{max(r['k'][1] for r in records)} keys"
+        in printed
+    )
+    with open_results(model) as results:
+        for record, one in zip(records, heads_of(group_series(results.cases), 0.1), strict=True):
+            assert record["k"][-1] >= one.keys - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--lengths", "2048"], r"length 2048 is outside the measured n, 2\^6 to 2\^10"),
+        (["--norm", "tail_mass"], "--norm goes with --budget"),
+        (["--epsilon", "2"], "--epsilon is '2', allowed is a list of numbers between 0 and 1"),
+        (["--budget", "4", "--epsilon", "0.1"], "--epsilon does not go with --budget"),
+    ],
+)
+def test_bad_advice_is_one_line(
+    model: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.main(["advise", str(model), *options]) == 2
+    error = capsys.readouterr().err
+    assert re.search(words, error)
+    assert error.count("\n") == 1
+
+
+def test_reference_rows_are_rows() -> None:
+    """The maker's own numbers: what is left behind the k best keys of a row."""
+    logits = np.log(np.array([[4.0, 3.0, 2.0, 1.0]]))
+    found = row_metrics(logits, np.array([1, 2]), (0.35, 0.1), np.array([0.2]))
+    assert np.allclose(found["tail_mass"], [[0.6, 0.3]])
+    assert found["k_epsilon"].tolist() == [[2, 3]]
