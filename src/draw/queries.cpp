@@ -127,6 +127,7 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
     auto const [low, high] = score_bounds(law.kind(), law.tables(), scaled, identity.group->n);
     rows.position.push_back(position);
     rows.visible.push_back(identity.group->n);
+    rows.from.push_back(0);
     rows.sigma_unit.push_back(static_cast<float>(unit));
     rows.add_bounds(low, high);
   }
@@ -172,7 +173,10 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
     // Cauchy-Schwarz about a point near the keys' middle.
     double const bound = std::sqrt(length) * scan.key_radius * (1.0 + 1e-5) + 1e-5 * std::fabs(middle);
     rows.add_bounds(middle - bound, middle + bound);
-    rows.visible.push_back(group.mask == Mask::causal ? position - first + 1 : group.n);
+    std::int64_t const end = group.mask == Mask::causal ? position - first + 1 : group.n,
+                       windowed = group.window > 0 ? std::max<std::int64_t>(0, end - group.window) : 0;
+    rows.from.push_back(std::max(windowed, group.drop_first));
+    rows.visible.push_back(end - rows.from.back());
     rows.sigma_unit.push_back(0.0f);
   }
   return rows;
@@ -272,13 +276,24 @@ std::vector<GlobalIndex> evenly_spaced(GlobalIndex n, GlobalIndex most) {
   return places;
 }
 
+KeyRanges QueryRows::ranges_in(Range const& shard) const {
+  auto const within = [&](std::int64_t place) { return std::clamp<std::int64_t>(place - shard.begin, 0, shard.size()); };
+  KeyRanges ranges;
+  bool const all_from_0 = std::all_of(from.begin(), from.end(), [](auto first) { return first == 0; });
+  for (std::size_t i = 0; i < rows(); ++i) {
+    ranges.limit.push_back(within(from[i] + visible[i]));
+    if (!all_from_0) ranges.from.push_back(within(from[i]));
+  }
+  return ranges;
+}
+
 QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end) {
   auto const part = [&](auto const& values, std::size_t width) {
     return std::decay_t<decltype(values)>(values.begin() + (begin * width), values.begin() + (end * width));
   };
   auto const of_group = all.rows() == 0 ? 0 : all.of_group.size() / all.rows();
-  return {part(all.q, d),   part(all.position, 1), part(all.visible, 1),        part(all.sigma_unit, 1),
-          part(all.low, 1), part(all.high, 1),     part(all.of_group, of_group)};
+  return {part(all.q, d),          part(all.position, 1), part(all.visible, 1), part(all.from, 1),
+          part(all.sigma_unit, 1), part(all.low, 1),      part(all.high, 1),    part(all.of_group, of_group)};
 }
 
 }  // namespace asymptop

@@ -40,7 +40,7 @@ inline constexpr auto row_fields = [] {
   using enum Presence;
   using enum Records;
   return std::to_array<RowField>({
-    {"row_n", row, count, query, always, unrecorded, "keys", "keys that the row sees", "differs from n under a causal mask"},
+    {"row_n", row, count, query, always, unrecorded, "keys", "keys that the row sees", "differs from n under a causal mask, a window, without the first keys"},
     {"row_position", row, count, query, always, unrecorded, "1", "position of the query in the sequence, -1 when not in it"},
     {"sigma_i", row, real, query, always, unrecorded, "1", "standard deviation of the row's logits over keys",
      "exact for synthetic input (over random keys; per input in [src/draw/README.md](../draw/README.md)), sampled over the row's own keys for tensors"},

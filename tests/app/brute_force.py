@@ -219,8 +219,15 @@ def check_positions(case: h5py.Group) -> None:
     assert in_context.min() >= n - tail
     assert in_context.max() < n
     assert len(np.unique(positions + (texts[:, None] << 32))) == positions.size
-    expected = in_context + 1 if case.attrs["mask"] == "causal" else np.full_like(positions, n)
-    np.testing.assert_array_equal(row_n, expected)
+    end = ends_of(case, in_context)
+    window = int(case.attrs.get("window", n))
+    first = np.maximum(int(case.attrs.get("drop_first", 0)), end - window)
+    np.testing.assert_array_equal(row_n, end - first)
+
+
+def ends_of(case: h5py.Group, in_context: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where in their contexts the keys end that rows at these places see."""
+    return in_context + 1 if case.attrs["mask"] == "causal" else np.full_like(in_context, int(case.attrs["n"]))
 
 
 def check_case(
@@ -247,12 +254,13 @@ def check_case(
     keys, values = [in_fp32(t.k[key_head]) for t in of_text], [in_fp32(t.v[key_head]) for t in of_text]
     positions = data["row_position"]
     texts, begins = contexts_of(case)
+    ends = begins[:, None] + ends_of(case, positions - begins[:, None])
     unchecked, compared = 0, 0
     for at in np.ndindex(positions.shape) if cells is None else cells:
         seen = int(data["row_n"][at])
-        text, begin = int(texts[at[0]]), int(begins[at[0]])
+        text, end = int(texts[at[0]]), int(ends[at])
         query = in_fp32(of_text[text].q[head, positions[at] - of_text[text].first_query()])
-        row = softmax_row(query, keys[text][begin : begin + seen], values[text][begin : begin + seen], scale)
+        row = softmax_row(query, keys[text][end - seen : end], values[text][end - seen : end], scale)
         where = f"{case.name} draw {at[0]} row {at[1]}:"
         check_scalars(where, data, at, row, spread_floor)
         unchecked += check_errors(where, data, at, row)
