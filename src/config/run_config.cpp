@@ -85,7 +85,7 @@ void check_together(RunConfig const& config, OptionValues const& values) {
         throw UsageError("--inputs", name_of(input), "has no variance, so no natural spread of sigma; it needs --row-sigma fixed");
     }
     if (config.mask == Mask::causal) throw UsageError("--mask", "causal", "needs --input: synthetic queries have no position");
-    for (auto const* name : {"heads", "layers", "contexts", "window", "drop-first"}) {
+    for (auto const* name : {"heads", "layers", "contexts", "window", "drop-first", "first-keys", "recent-keys"}) {
       if (values.given(name)) throw UsageError("--" + std::string(name) + " needs --input");
     }
   }
@@ -122,6 +122,8 @@ RunConfig config_of(OptionValues const& values) {
   config.mask_given = values.given("mask");
   config.window = values.get<std::optional<std::int64_t>>("window");
   config.drop_first = values.get<std::int64_t>("drop-first");
+  config.first_keys = values.get<std::int64_t>("first-keys");
+  config.recent_keys = values.get<std::int64_t>("recent-keys");
   config.contexts = values.get<std::optional<Contexts>>("contexts");
   config.epsilon = values.get<std::vector<double>>("epsilon");
   config.count_above = values.get<Laws>("count-above");

@@ -147,9 +147,15 @@ std::vector<std::int64_t> tensor_positions(DrawIdentity const& identity) {
   return distinct_positions(shuffle, begin, end, group.contexts.places ? 0 : context.turn * rows, rows);
 }
 
+/// Selectors see the keys as they are.
+std::vector<float> offset_of(GroupPlan const& group, TensorScan const& scan) {
+  return case_axes(group).selectors.empty() ? scan.offset() : std::vector<float>();
+}
+
 QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, TensorScan const& scan) {
   auto const& group = *identity.group;
   auto const first = identity.context().begin;
+  auto const offset = offset_of(group, scan);
   std::size_t const d = group.d;
   QueryRows rows;
   rows.position = tensor_positions(identity);
@@ -168,7 +174,7 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
       rows.q.push_back(value);
       double const x = value;
       length += x * x;
-      middle += x * scan.centre[c];
+      if (offset.empty()) middle += x * scan.centre[c];
     }
     // Cauchy-Schwarz about a point near the keys' middle.
     double const bound = std::sqrt(length) * scan.key_radius * (1.0 + 1e-5) + 1e-5 * std::fabs(middle);
@@ -184,15 +190,25 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
 
 }  // namespace
 
-TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file) {
+TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file, TensorScan const* scan) {
   auto const& group = *identity.group;
   return {stream_of(identity, Tensor::keys),
           stream_of(identity, Tensor::values),
           file,
           group.head,
           file == nullptr ? 0 : identity.context().begin,
+          scan == nullptr ? std::vector<float>() : offset_of(group, *scan),
           group.input,
           draw_tables(group.input, stream_of(identity, Tensor::centres), identity.d())};
+}
+
+std::vector<double> logit_offsets(QueryRows const& queries, TensorOrigin const& origin) {
+  std::vector<double> offsets(queries.rows(), 0.0);
+  auto const d = origin.offset.size();
+  for (std::size_t i = 0; i < queries.rows(); ++i) {
+    for (std::size_t c = 0; c < d; ++c) offsets[i] += double{queries.q[i * d + c]} * double{origin.offset[c]};
+  }
+  return offsets;
 }
 
 void plant_needles(Communicator const& comm, DrawIdentity const& identity, QueryRows const& queries, TensorOrigin& origin) {

@@ -42,8 +42,12 @@ struct DrawIdentity {
   int d() const { return static_cast<int>(group->d); }
 };
 
-/// The tensors that this draw's keys and values come from.
-TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file);
+/// The tensors that this draw's keys and values come from. A common offset of a file's keys is taken from them (TensorScan::offset) unless
+/// the group has selectors, which choose by the keys as they are.
+TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file, TensorScan const* scan);
+
+/// Of each row, what its logits over the keys of the file are above those over the keys as they are multiplied: q . offset, 0 without one.
+std::vector<double> logit_offsets(QueryRows const& queries, TensorOrigin const& origin);
 
 /// All query rows of the draw; made on one rank and broadcast.
 ///   synthetic: q = W^T x / ‖W‖_F, so that the root mean square of ‖q‖ is 1 (or ‖q‖ = 1 with --row-sigma fixed)

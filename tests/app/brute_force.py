@@ -70,6 +70,8 @@ class Row:
     """Relative difference allowed to a p and to a sum of them."""
     near_tie: float
     """Two logits closer than this may swap places in fp32."""
+    order: NDArray[np.int64]
+    """Of each of them, which of the keys that the row sees it is of."""
 
     @property
     def n(self) -> int:
@@ -98,6 +100,7 @@ def softmax_row(q: Array, keys: Array, values: Array, scale: float) -> Row:
         log_sum_exp=float(logits[0] + np.log(z)),
         allowance=PRECISION + 8.0 * rounding,
         near_tie=8.0 * rounding,
+        order=order,
     )
 
 
@@ -180,6 +183,25 @@ def check_errors(where: str, data: Data, at: tuple[int, int], row: Row) -> int:
             relative_allowed,
         )
     return unchecked
+
+
+def check_near(
+    where: str, case: h5py.Group, data: Data, at: tuple[int, int], row: Row, from_key: int, own: int
+) -> None:
+    """Weights of the first keys and of those up to the query's own, and which is the largest.
+
+    `from_key`: the first key that the row sees, and `own`: the query's own, counted from the context's beginning.
+    """
+    keys = from_key + row.order
+    for name, chosen in (
+        ("first_keys_mass", keys < int(case.attrs["first_keys"])),
+        ("recent_keys_mass", (keys > own - int(case.attrs["recent_keys"])) & (keys <= own)),
+    ):
+        expected = float(np.sum(row.p[chosen][::-1]))
+        assert_close(f"{where} {name}", float(data[name][at]), expected, row.allowance, 1e-300)
+    largest = int(data["largest_place"][at])
+    near = keys[row.logits >= row.logits[0] - row.near_tie]
+    assert largest in near.tolist(), f"{where} largest_place: {largest}, brute force {near.tolist()}"
 
 
 def check_counts(where: str, data: Data, at: tuple[int, int], row: Row) -> None:
@@ -266,6 +288,9 @@ def check_case(
         unchecked += check_errors(where, data, at, row)
         compared += data["k"].size
         check_counts(where, data, at, row)
+        if "first_keys_mass" in data:
+            begin = int(begins[at[0]])
+            check_near(where, case, data, at, row, end - seen - begin, int(positions[at]) - begin)
     if cells is None:
         assert unchecked <= 0.02 * compared, f"{unchecked} of {compared} output errors had a near tie at the k-th place"
     sigma = float(np.sqrt(np.mean(data["sigma_i"] ** 2)))
