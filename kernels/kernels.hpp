@@ -13,6 +13,7 @@
 #include "core/candidate.hpp"
 #include "core/enum_array.hpp"
 #include "core/fixed_point.hpp"
+#include "core/key_ranges.hpp"
 #include "core/math.hpp"
 #include "core/pack_keys.hpp"
 #include "core/rounded_sum.hpp"

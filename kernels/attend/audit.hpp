@@ -3,6 +3,7 @@
 
 #include <Kokkos_Core.hpp>
 
+#include "../core/key_ranges.hpp"
 #include "../score/key_tile.hpp"
 #include "segments.hpp"
 
@@ -16,7 +17,7 @@ namespace asymptop {
 template <class Space>
 void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Space, double> const& queries,
                    Segments<Space> const& segments, Vector<Space, int> const& score_rows, Matrix<Space, float> const& scores,
-                   KeyTile const& keys, Vector<Space, std::int64_t> const& limit, TileRange const& tile, GlobalIndex shard_begin,
+                   KeyTile const& keys, KeyRangesOf<Space> const& ranges, TileRange const& tile, GlobalIndex shard_begin,
                    Vector<Space, double> const& sigmas, double factor,
                    Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
                    Vector<Space, double> const& worst) {
@@ -30,7 +31,7 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
         int const a = e / parts, part = e % parts;
         int const row = rows(a), panel_row = score_rows(a) - tile.first_row;
         if (panel_row < 0 || panel_row >= tile.rows) return;
-        int const visible = visible_keys(tile, limit(row)), boundaries = seg.used(row);
+        int const hidden = ranges.begin(tile, row), visible = ranges.end(tile, row), boundaries = seg.used(row);
         float const last = seg.boundary_score(row, boundaries - 1);
         double const tail_reference = seg.reference(row, boundaries);
         double const* q = &queries(a, 0);
@@ -42,7 +43,8 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
           std::int64_t tails[most_laws][4] = {};
           double difference2 = 0.0;  // largest (fp64 score - fp32 score)^2 / (‖q‖ ‖k‖)^2
           for (int j0 = part * chunk; j0 < visible; j0 += parts * chunk) {
-            int const count = visible - j0 < chunk ? visible - j0 : chunk;
+            int const count = visible - j0 < chunk ? visible - j0 : chunk, unseen = hidden - j0;
+            if (unseen >= count) continue;
             double s[chunk];
             int segment[chunk];
             double squares[chunk];
@@ -55,9 +57,10 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
             }
             for (int l = 0; l < count; ++l) {
               float const s32 = row_scores[j0 + l];
-              segment[l] = s32 < last ? boundaries
-                                      : segment_of(s32, shard_begin + tile.first_key + j0 + l, &seg.boundary_score(row, 0),
-                                                   &seg.boundary_index(row, 0), boundaries);
+              segment[l] = l < unseen   ? -1
+                           : s32 < last ? boundaries
+                                        : segment_of(s32, shard_begin + tile.first_key + j0 + l, &seg.boundary_score(row, 0),
+                                                     &seg.boundary_index(row, 0), boundaries);
             }
             for (int g = 0; g < group; ++g) {
               int const law = first_law + g;
@@ -79,7 +82,7 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
               tails[g][3] += tail;
               if (tail == count) continue;
               for (int l = 0; l < count; ++l) {
-                if (segment[l] == boundaries) continue;
+                if (segment[l] == boundaries || segment[l] < 0) continue;
                 double const y = sigma * (s[l] - seg.reference(row, segment[l]));
                 double const weight = exp_fp64(y);
                 std::int64_t* const head = &sums(a, law, segment[l], 0);

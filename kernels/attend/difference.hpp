@@ -48,7 +48,7 @@ class DifferenceMatrix {
   /// strip: keys whose products are added up in floating point before they become integers; a function of the block length. Panels of
   /// `queries` must lie as the sequence has them (PackedQueries with a tile) where products with the transpose are asked for.
   DifferenceMatrix(PackedQueries const& queries, DifferenceRows const& rows, int strip, int threads)
-      : queries_(queries), rows_(rows), strip_(strip), threads_(threads) {}
+      : queries_(queries), rows_(rows), ranges_(rows.limit), strip_(strip), threads_(threads) {}
 
   /// Adds keys [first, first + count), packed, to the tail sums (rows, heads). The parts of D's entries may be unknown still.
   template <class Between = NothingBetween>
@@ -97,7 +97,7 @@ class DifferenceMatrix {
                          Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, threads), [=](int const worker) {
                            for (int s = worker; s < strips; s += threads) {
                              Part const keys{s * self->strip_, std::min(count, (s + 1) * self->strip_)};
-                             walk_panels(self->queries_, self->rows_.limit, packed, first, keys, self->strip_, 0, 1,
+                             walk_panels(self->queries_, self->ranges_, packed, first, keys, self->strip_, 0, 1,
                                          [&](PanelStrip const& place, float const* scores) {
                                            self->add_columns(place, scores, *in, *factor, sums, stride);
                                            if (worker == 0) (*poll)();
@@ -117,7 +117,7 @@ class DifferenceMatrix {
     int const threads = threads_;
     Kokkos::parallel_for("Asymptop::attend::difference_rows",
                          Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, threads), [=](int const worker) {
-                           walk_panels(self->queries_, self->rows_.limit, packed, first, Part{0, count}, self->strip_, worker, threads,
+                           walk_panels(self->queries_, self->ranges_, packed, first, Part{0, count}, self->strip_, worker, threads,
                                        [&](PanelStrip const& place, float const* scores) {
                                          (*take)(place, scores);
                                          if (worker == 0) (*poll)();
@@ -220,6 +220,7 @@ class DifferenceMatrix {
   static constexpr int lanes_ = 64;
   PackedQueries const& queries_;
   DifferenceRows const& rows_;
+  KeyRanges ranges_;
   int strip_, threads_;
 };
 

@@ -26,16 +26,15 @@ inline constexpr int largest_leaf = score_strip;
 template <class Space>
 class FusedAttention {
  public:
-  /// Keys are counted from the first one of leaf `first_leaf`. limit[i]: keys from there on that row i sees.
-  FusedAttention(PackedQueries const& queries, int threads, int leaf_keys, std::int64_t first_leaf, std::vector<std::int64_t> limit,
-                 float sigma = 1.0f)
+  /// Keys are counted from the first one of leaf `first_leaf`. ranges: keys from there on that rows see.
+  FusedAttention(PackedQueries const& queries, int threads, int leaf_keys, std::int64_t first_leaf, KeyRanges ranges, float sigma = 1.0f)
       : queries_(queries),
         split_(split_work(threads, queries.panel_count())),
         leaf_(leaf_keys),
         columns_(simd::padded_columns(queries.d)),
         first_leaf_(first_leaf),
         sigma_(sigma),
-        limit_(std::move(limit)),
+        ranges_(std::move(ranges)),
         runs_(split_.key_parts, std::vector<SoftmaxRun>(queries.rows)),
         seen_(split_.key_parts, std::vector<std::int64_t>(queries.rows)),
         done_(queries.rows) {}
@@ -76,7 +75,7 @@ class FusedAttention {
     auto const part = worker / split_.row_parts;
     auto const keys = part_of(count, part, split_.key_parts, leaf_);
     std::vector<float> out(std::int64_t{panel_rows} * columns_);
-    walk_panels(queries_, limit_, packed, first, keys, leaf_, worker % split_.row_parts, split_.row_parts,
+    walk_panels(queries_, ranges_, packed, first, keys, leaf_, worker % split_.row_parts, split_.row_parts,
                 [&](PanelStrip const& place, float* scores) {
                   leaf(part, place, scores, values + std::ptrdiff_t{place.begin} * queries_.d, out.data());
                   if (worker == 0) between();
@@ -89,7 +88,7 @@ class FusedAttention {
     auto const& panel = place.panel;
     SoftmaxNode node[panel_rows];
     for (int r = 0; r < panel.rows; ++r) {
-      node[r] = weigh(scores + r * score_strip, place.seen[r], place.most);
+      node[r] = weigh(scores + r * score_strip, {place.from[r], place.seen[r]}, place.most);
       node[r].first = first_leaf_ + place.first / leaf_;
     }
     std::fill(out, out + panel.rows * columns_, 0.0f);
@@ -98,15 +97,16 @@ class FusedAttention {
       if (place.seen[r] == 0) continue;
       std::size_t const row = panel.first_row + r;
       runs_[part][row].push(node[r], out + r * columns_, columns_);
-      seen_[part][row] += place.seen[r];
+      seen_[part][row] += place.seen[r] - place.from[r];
     }
   }
 
   /// Scores become weights e^{sigma (s - max)} in place, 0 for keys that the row does not see. Lanes are summed in a fixed pattern of 64.
-  SoftmaxNode weigh(float* scores, int seen, int count) const {
+  SoftmaxNode weigh(float* scores, Part seen, int count) const {
     SoftmaxNode node;
-    std::fill(scores + seen, scores + (count + 63) / 64 * 64, -std::numeric_limits<float>::infinity());
-    if (seen == 0) {
+    std::fill(scores, scores + seen.begin, -std::numeric_limits<float>::infinity());
+    std::fill(scores + seen.end, scores + (count + 63) / 64 * 64, -std::numeric_limits<float>::infinity());
+    if (seen.end == 0) {
       std::fill(scores, scores + count, 0.0f);
       return node;
     }
@@ -148,7 +148,7 @@ class FusedAttention {
   int leaf_, columns_;
   std::int64_t first_leaf_;
   float sigma_;
-  std::vector<std::int64_t> limit_;
+  KeyRanges ranges_;
   std::vector<std::vector<SoftmaxRun>> runs_;    ///< (key parts, rows)
   std::vector<std::vector<std::int64_t>> seen_;  ///< (key parts, rows)
   std::vector<SoftmaxRun> done_;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../core/key_ranges.hpp"
 #include "../core/work_split.hpp"
 #include "../score/panel.hpp"
 #include "second_pass.hpp"
@@ -38,10 +39,9 @@ class FusedSecondPass {
   bool attends() const { return !options_.probes_only && !work_.sums.empty(); }
 
   /// Keys [first, first + count) of the shard, packed, and their values (count, d) where the pass attends. Pieces start at strips.
-  void add(Space const& space, std::vector<std::int64_t> const& limit, float const* packed, float const* values, LocalIndex first,
-           int count) const {
+  void add(Space const& space, KeyRanges const& ranges, float const* packed, float const* values, LocalIndex first, int count) const {
     auto const* self = this;
-    auto const* limits = &limit;
+    auto const* limits = &ranges;
     Kokkos::parallel_for("Asymptop::attend::fused_second_pass",
                          Kokkos::RangePolicy<Space, Kokkos::Schedule<Kokkos::Static>>(space, 0, split_.workers()),
                          [=](int const worker) { self->run(worker, *limits, packed, values, first, count); });
@@ -59,11 +59,10 @@ class FusedSecondPass {
     float const* values;  ///< of the strip
     LocalIndex first;     ///< key of the shard
     int keys;
-    int seen[panel_rows];  ///< keys of the strip that each row sees
+    Part seen[panel_rows];  ///< keys of the strip that each row sees
   };
 
-  void run(int worker, std::vector<std::int64_t> const& limit, float const* packed, float const* values, LocalIndex first,
-           int count) const {
+  void run(int worker, KeyRanges const& ranges, float const* packed, float const* values, LocalIndex first, int count) const {
     auto const panels = part_of(queries_.panel_count(), worker % split_.row_parts, split_.row_parts);
     auto const keys = part_of(count, worker / split_.row_parts, split_.key_parts, options_.strip);
     Scratch scratch;
@@ -73,7 +72,12 @@ class FusedSecondPass {
       for (int p = panels.begin; p < panels.end; ++p) {
         auto const& panel = queries_.panels[p];
         Place place{panel, values == nullptr ? nullptr : values + std::ptrdiff_t{begin} * queries_.d, first + begin, here, {}};
-        for (int r = 0; r < panel.rows; ++r) place.seen[r] = count_within(limit[panel.first_row + r] - place.first, here);
+        int most = 0;
+        for (int r = 0; r < panel.rows; ++r) {
+          place.seen[r] = ranges.within(static_cast<std::size_t>(panel.first_row + r), place.first, here);
+          most = std::max(most, place.seen[r].end);
+        }
+        if (most == 0) continue;
         simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + std::ptrdiff_t{begin} * queries_.d,
                                          (here + key_group - 1) / key_group, queries_.d, scratch.scores, largest_strip);
         for (int r = 0; r < panel.rows; ++r) probe(panel.first_row + r, scratch.scores + r * largest_strip, place.seen[r]);
@@ -92,7 +96,7 @@ class FusedSecondPass {
   }
 
   /// Counts a row's scores of the strip for its probes and its edge: what add_tile(Probes) does, a vector at a time.
-  void probe(int row, float const* scores, int seen) const {
+  void probe(int row, float const* scores, Part seen) const {
     using namespace simd;
     auto const& p = work_.probes;
     constexpr float magic = 12582912.0f;  // as in bin_strip
@@ -101,8 +105,9 @@ class FusedSecondPass {
     Floats const lowest = broadcast(static_cast<float>(first_bin)), highest = broadcast(static_cast<float>(first_bin + p.grid.count - 1));
     std::int32_t const bin_bits = bit_cast<std::int32_t>(magic) + first_bin;
     std::int64_t above_edge = 0, equal_edge = 0;
-    for (int j = 0; j < seen; j += width) {
-      LaneMask const lanes = first_lanes(seen - j);
+    for (int j = seen.begin / width * width; j < seen.end; j += width) {
+      LaneMask const hidden = j < seen.begin ? first_lanes(seen.begin - j) : LaneMask{0};
+      LaneMask const lanes = first_lanes(seen.end - j) & ~hidden;
       Floats const s = load(scores + j);
       LaneMask const over = above(s, edge) & lanes;
       above_edge += std::popcount(over);
@@ -167,14 +172,14 @@ class FusedSecondPass {
   }
 
   /// Weights e^{sigma (s - reference)} of the tail's keys, 0 for others. Returns how many keys may be of the head.
-  int weigh_tail(int row, float const* scores, int seen, int count, float sigma, float* weights) const {
+  int weigh_tail(int row, float const* scores, Part seen, int count, float sigma, float* weights) const {
     int const boundaries = work_.segments.used(row);
     float const last = work_.segments.boundary_score(row, boundaries - 1), reference = work_.segments.reference(row, boundaries);
     int head = 0;
     int const whole = (count + 63) / 64 * 64;
 #pragma omp simd reduction(+ : head)
     for (int l = 0; l < whole; ++l) {
-      bool const visible = l < seen;
+      bool const visible = (l >= seen.begin) & (l < seen.end);
       float const y = sigma * (scores[l] - reference);
       weights[l] = visible && scores[l] < last ? exp_fp32(y) : 0.0f;
       head += visible && scores[l] >= last ? 1 : 0;
@@ -182,13 +187,13 @@ class FusedSecondPass {
     return head;
   }
 
-  void add_head(Place const& place, int row, float const* scores, int seen, float* weights, std::size_t law) const {
+  void add_head(Place const& place, int row, float const* scores, Part seen, float* weights, std::size_t law) const {
     auto const& segments = work_.segments;
     auto const& sums = work_.sums[law];
     float const sigma = static_cast<float>(work_.sigmas[law]), value_factor = work_.factor.fp32_value();
     int const boundaries = segments.used(row), d = queries_.d;
     float const last = segments.boundary_score(row, boundaries - 1);
-    for (int l = 0; l < seen; ++l) {
+    for (int l = seen.begin; l < seen.end; ++l) {
       if (!(scores[l] >= last)) continue;
       GlobalIndex const index = options_.shard_begin + place.first + l;
       int const g = segment_of(scores[l], index, &segments.boundary_score(row, 0), &segments.boundary_index(row, 0), boundaries);

@@ -12,6 +12,7 @@
 
 #include "../core/candidate.hpp"
 #include "../core/fixed_point.hpp"
+#include "../core/key_ranges.hpp"
 #include "../core/math.hpp"
 #include "../core/types.hpp"
 #include "../profile/profile_top_k.hpp"
@@ -62,7 +63,7 @@ struct FixedPoint {
 /// head keys, which are few, are added to `sums` (rows, boundaries + 1, d + 1) one by one: d entries of weight * v, then weight.
 template <class Space>
 void add_head_and_weigh_tail(Space const& space, Segments<Space> const& segments, Matrix<Space, float> const& scores,
-                             Matrix<Space, float> const& values, Vector<Space, std::int64_t> const& limit, TileRange const& tile,
+                             Matrix<Space, float> const& values, KeyRangesOf<Space> const& ranges, TileRange const& tile,
                              GlobalIndex shard_begin, float sigma, FixedPoint const& factor, Matrix<Space, float> const& weights,
                              Tensor3<Space, std::int64_t> const& sums) {
   using Policy = Kokkos::TeamPolicy<Space>;
@@ -77,7 +78,7 @@ void add_head_and_weigh_tail(Space const& space, Segments<Space> const& segments
   Kokkos::parallel_for(
       "Asymptop::attend::weigh", policy, KOKKOS_LAMBDA(Team const& team) {
         int const row = tile.first_row + team.league_rank();
-        int const keys = visible_keys(tile, limit(row));
+        int const hidden = ranges.begin(tile, row), keys = ranges.end(tile, row);
         int const boundaries = boundaries_used(row);
         float const last = boundary_scores(row, boundaries - 1);
         float const tail_reference = references(row, boundaries);
@@ -86,17 +87,17 @@ void add_head_and_weigh_tail(Space const& space, Segments<Space> const& segments
         Kokkos::parallel_for(Kokkos::TeamThreadRange(team, (tile.keys + batch - 1) / batch), [&](int const b) {
           float const* s = row_scores + b * batch;
           float* w = row_weights + b * batch;
-          int const seen = keys - b * batch;
+          int const seen = keys - b * batch, unseen = hidden - b * batch;
           int head = 0;
 #pragma omp simd reduction(+ : head)
           for (int l = 0; l < batch; ++l) {
-            bool const below = s[l] < last && l < seen;
+            bool const visible = (l >= unseen) & (l < seen), below = s[l] < last && visible;
             float const y = sigma * (s[l] - tail_reference);
             w[l] = below ? exp_fp32(y) : 0.0f;
-            head += (s[l] >= last && l < seen) ? 1 : 0;
+            head += (s[l] >= last && visible) ? 1 : 0;
           }
           if (head == 0) return;
-          for (int l = 0; l < batch && l < seen; ++l) {
+          for (int l = unseen > 0 ? unseen : 0; l < batch && l < seen; ++l) {
             if (!(s[l] >= last)) continue;
             int const key = b * batch + l;
             GlobalIndex const index = shard_begin + tile.first_key + key;

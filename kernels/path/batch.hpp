@@ -11,6 +11,7 @@
 #include "../attend/second_pass.hpp"
 #include "../attend/softmax_tree.hpp"
 #include "../core/candidate.hpp"
+#include "../core/key_ranges.hpp"
 #include "../profile/score_bins.hpp"
 #include "../score/key_tile.hpp"
 #include "../score/quantised.hpp"
@@ -35,8 +36,8 @@ TileSizes tile_sizes(Space const& space, GlobalIndex block) {
 /// A batch of query rows.
 struct PathRows {
   int rows = 0, d = 0;
-  float const* queries = nullptr;   ///< (rows, d), on the host; read while a path is made
-  std::vector<std::int64_t> limit;  ///< (rows): keys of the shard that each row sees
+  float const* queries = nullptr;  ///< (rows, d), on the host; read while a path is made
+  KeyRanges ranges{};              ///< (rows): keys of the shard that each row sees
   BinGrid grid{};
   std::vector<int> first_bin;  ///< (rows), as RowProfile's; none where no profile is asked for
   int tile = 0;                ///< rows that are cut into panels together; 0: all

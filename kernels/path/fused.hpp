@@ -23,13 +23,15 @@ template <class Space>
 struct FusedRows {
   FusedRows(PathRows const& rows, TileSizes const& tile_sizes, int thread_count)
       : queries(rows.queries, rows.rows, rows.d, rows.tile > 0 ? rows.tile : std::max(1, rows.rows)),
-        limit(rows.limit),
-        limit_view("Asymptop::path::limit", limit.size()),
+        ranges(rows.ranges),
+        ranges_view{Vector<Space, std::int64_t>("Asymptop::path::limit", ranges.limit.size()),
+                    Vector<Space, std::int64_t>("Asymptop::path::from", ranges.from.size())},
         grid(rows.grid),
         first_bin("Asymptop::path::first_bin", rows.first_bin.size()),
         tiles(tile_sizes),
         threads(thread_count) {
-    std::copy(limit.begin(), limit.end(), limit_view.data());
+    std::copy(ranges.limit.begin(), ranges.limit.end(), ranges_view.limit.data());
+    std::copy(ranges.from.begin(), ranges.from.end(), ranges_view.from.data());
     std::copy(rows.first_bin.begin(), rows.first_bin.end(), first_bin.data());
   }
   /// Queries of some rows by themselves.
@@ -46,8 +48,8 @@ struct FusedRows {
   }
 
   PackedQueries queries;
-  std::vector<std::int64_t> limit;
-  Vector<Space, std::int64_t> limit_view;
+  KeyRanges ranges;
+  KeyRangesView<Space> ranges_view;
   BinGrid grid;
   Vector<Space, int> first_bin;
   TileSizes tiles;
@@ -72,7 +74,7 @@ template <class Space>
 class FusedScores final : public ScorePass<Space> {
  public:
   FusedScores(FusedRows<Space> const& rows, bool keep) : rows_(rows) {
-    if (keep) scores_ = Matrix<Space, float>("Asymptop::path::kept_scores", rows.limit.size(), static_cast<std::size_t>(rows.tiles.pass));
+    if (keep) scores_ = Matrix<Space, float>("Asymptop::path::kept_scores", rows.ranges.size(), static_cast<std::size_t>(rows.tiles.pass));
   }
   GlobalIndex step(bool resident) const override {
     return scores_.extent(1) > 0 ? rows_.tiles.pass : packed_step_of(rows_.queries.rows, resident);
@@ -98,10 +100,8 @@ template <class Space>
 class FusedAgain final : public KeyPass<Space> {
  public:
   FusedAgain(FusedRows<Space> const& all, std::vector<int> rows, int keep) : rows_(std::move(rows)), queries_(all.packed(rows_)) {
-    std::vector<std::int64_t> limits;
-    for (int const row : rows_) limits.push_back(all.limit[row]);
     pass_ = std::make_unique<FusedFirstPass<Space>>(queries_, typename FusedFirstPass<Space>::Options{keep, false, all.grid, all.threads},
-                                                    all.first_bin, std::move(limits));
+                                                    all.first_bin, all.ranges.of(rows_));
   }
   GlobalIndex step(bool resident) const override { return packed_step_of(queries_.rows, resident); }
   void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
@@ -129,7 +129,7 @@ class HeadsPass : public FirstPass<Space>, public std::enable_shared_from_this<H
  public:
   template <class... More>
   HeadsPass(FusedRows<Space> const& rows, int keep, More const&... more)
-      : rows_(rows), keep_(keep), pass_(rows.queries, more..., rows.limit) {}
+      : rows_(rows), keep_(keep), pass_(rows.queries, more..., rows.ranges) {}
   GlobalIndex step(bool resident) const override { return packed_step_of(rows_.queries.rows, resident); }
   bool wants_sample(int sample, std::int64_t population) const override { return pass_.guess_would_help(sample, population); }
   void take_sample(Space const& space, float const* keys, int sample, std::int64_t shard, std::int64_t population) override {
@@ -206,12 +206,12 @@ class FusedSecond final : public KeyPass<Space> {
   GlobalIndex step(bool) const override { return packed_step; }
   bool wants_values() const override { return pass_.attends(); }
   void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
-    pass_.add(space, rows_.limit, keys.keys.data, pass_.attends() ? keys.values.data() : nullptr, keys.first, keys.count);
+    pass_.add(space, rows_.ranges, keys.keys.data, pass_.attends() ? keys.values.data() : nullptr, keys.first, keys.count);
     watch.done(pass_.attends() ? PathPart::attend : PathPart::refine);
     if (probes_only_) return;
     score_packed(space, audit_queries_, keys.keys.data, keys.count, audit_scores_);
     space.fence();
-    add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, audit_order_, audit_scores_, keys.keys, rows_.limit_view,
+    add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, audit_order_, audit_scores_, keys.keys, rows_.ranges_view,
                   {0, rows_.queries.rows, keys.first, keys.count}, shard_begin_, work_.audit_sigmas, work_.factor.weight, work_.audit_sums,
                   work_.audit_worst);
     space.fence();
@@ -233,7 +233,7 @@ template <class Space>
 class FusedExact final : public AttentionPass<Space> {
  public:
   FusedExact(FusedRows<Space> const& rows, typename AttentionPass<Space>::Options const& options)
-      : rows_(rows), pass_(rows.queries, rows.threads, options.leaf, options.first_leaf, rows.limit, options.sigma) {}
+      : rows_(rows), pass_(rows.queries, rows.threads, options.leaf, options.first_leaf, rows.ranges, options.sigma) {}
   GlobalIndex step(bool resident) const override { return packed_step_of(rows_.queries.rows, resident); }
   /// In any order.
   void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {

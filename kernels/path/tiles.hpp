@@ -32,7 +32,8 @@ struct TiledRows {
         queries(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::path::queries"), static_cast<std::size_t>(rows.rows),
                 static_cast<std::size_t>(rows.d)),
         scores("Asymptop::path::scores", static_cast<std::size_t>(rows.rows), static_cast<std::size_t>(tile_sizes.pass)),
-        limit(path_vector(space, "Asymptop::path::limit", rows.limit)),
+        ranges{path_vector(space, "Asymptop::path::limit", rows.ranges.limit),
+               path_vector(space, "Asymptop::path::from", rows.ranges.from)},
         grid(rows.grid),
         first_bin(path_vector(space, "Asymptop::path::first_bin", rows.first_bin)),
         tiles(tile_sizes) {
@@ -44,7 +45,7 @@ struct TiledRows {
 
   int count;
   Matrix<Space, float> queries, scores;
-  Vector<Space, std::int64_t> limit;
+  KeyRangesView<Space> ranges;
   BinGrid grid;
   Vector<Space, int> first_bin;
   TileSizes tiles;
@@ -134,10 +135,10 @@ class TiledFirst final : public TiledPass<Space, FirstPass<Space>> {
     if (profile_ && profile_->since_flush + tile.keys > packed_limit) flush(space, *profile_);
     if (step_++ % prune_every == 0) prune(space, candidates_, headroom_);
     if (profile_) {
-      add_tile(space, *profile_, rows.scores, rows.limit, tile);
+      add_tile(space, *profile_, rows.scores, rows.ranges, tile);
       profile_->since_flush += tile.keys;
     } else {
-      add_candidates(space, candidates_, rows.scores, rows.limit, tile);
+      add_candidates(space, candidates_, rows.scores, rows.ranges, tile);
     }
     space.fence();
     watch.done(PathPart::select);
@@ -160,7 +161,7 @@ struct TiledWeights {
   void add(Space const& space, TiledRows<Space> const& rows, KeyStep<Space> const& keys, Segments<Space> const& segments,
            GlobalIndex shard_begin, float sigma, FixedPoint const& factor, Tensor3<Space, std::int64_t> const& sums) const {
     TileRange const all{0, rows.count, keys.first, keys.padded};
-    add_head_and_weigh_tail(space, segments, rows.scores, keys.values, rows.limit, all, shard_begin, sigma, factor, weights, sums);
+    add_head_and_weigh_tail(space, segments, rows.scores, keys.values, rows.ranges, all, shard_begin, sigma, factor, weights, sums);
     weigh_values(space, weights, keys.values, products, keys.padded, rows.tiles.blas);
     add_tail(space, weights, products, rows.count, keys.padded, rows.tiles.blas, segments.used, factor, sums);
   }
@@ -181,11 +182,11 @@ class TiledSecond final : public TiledPass<Space, KeyPass<Space>> {
  private:
   void add_scored(Space const& space, KeyStep<Space> const& keys, TileRange const& tile, StepWatch const& watch) override {
     auto const& rows = this->rows_;
-    add_tile(space, work_.probes, rows.scores, rows.limit, tile);
+    add_tile(space, work_.probes, rows.scores, rows.ranges, tile);
     space.fence();
     watch.done(PathPart::refine);
     if (probes_only_) return;
-    add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, work_.audit_rows, rows.scores, keys.keys, rows.limit, tile,
+    add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, work_.audit_rows, rows.scores, keys.keys, rows.ranges, tile,
                   shard_begin_, work_.audit_sigmas, work_.factor.weight, work_.audit_sums, work_.audit_worst);
     space.fence();
     watch.done(PathPart::audit);

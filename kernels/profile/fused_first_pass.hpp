@@ -83,9 +83,9 @@ class FusedFirstPass : public StreamedHeads {
     int slack = 2048;  ///< as RowHeads's, for small `keep`
   };
 
-  /// limit[i]: keys of the shard that row i sees. first_bin: as RowProfile's.
-  FusedFirstPass(PackedQueries const& queries, Options const& options, Vector<Space, int> const& first_bin, std::vector<std::int64_t> limit)
-      : StreamedHeads(queries, options.keep, std::max(options.keep / 2, options.slack), options.threads, std::move(limit), options.order),
+  /// ranges: keys of the shard that rows see. first_bin: as RowProfile's.
+  FusedFirstPass(PackedQueries const& queries, Options const& options, Vector<Space, int> const& first_bin, KeyRanges ranges)
+      : StreamedHeads(queries, options.keep, std::max(options.keep / 2, options.slack), options.threads, std::move(ranges), options.order),
         options_(options) {
     for (int p = 0; p < split_.key_parts; ++p) {
       if (options.profile) profiles_.emplace_back(options.grid, first_bin);
@@ -120,20 +120,21 @@ class FusedFirstPass : public StreamedHeads {
   void work(int worker, float const* packed, LocalIndex first, int count, Between const& between) {
     auto const part = worker / split_.row_parts;
     auto const keys = part_of(count, part, split_.key_parts, key_group);
-    walk_panels(queries_, limit_, packed, first, keys, score_strip, worker % split_.row_parts, split_.row_parts,
-                [&](PanelStrip const& place, float const* scores) {
+    walk_panels(queries_, ranges_, packed, first, keys, score_strip, worker % split_.row_parts, split_.row_parts,
+                [&](PanelStrip const& place, float* scores) {
                   for (int r = 0; r < place.panel.rows; ++r)
-                    take(part, place.panel.first_row + r, scores + r * score_strip, first + place.begin, place.seen[r]);
+                    take(part, place.panel.first_row + r, scores + r * score_strip, first + place.begin, {place.from[r], place.seen[r]});
                   if (worker == 0) between();
                 });
   }
 
-  void take(std::size_t part, int row, float const* scores, LocalIndex first, int seen) {
+  void take(std::size_t part, int row, float* scores, LocalIndex first, Part seen) {
     if (options_.profile) {
-      make_room(part, row, seen);
-      simd::bin_strip(scores, seen, options_.grid, profiles_[part].first_bin(row), &profiles_[part].packed(row, 0));
+      int const count = seen.end - seen.begin;
+      make_room(part, row, count);
+      simd::bin_strip(scores + seen.begin, count, options_.grid, profiles_[part].first_bin(row), &profiles_[part].packed(row, 0));
     }
-    heads_[part].add(row, scores, seen, first);
+    offer(heads_[part], row, scores, seen, first);
   }
 
   /// No bin of the row will count more than packed_limit scores after `count` more. Bins fill slowly: a look at them often spares a flush.

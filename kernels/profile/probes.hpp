@@ -28,9 +28,9 @@ struct Probes {
   Vector<Space, float> edge_score;    ///< (rows)
 };
 
-/// Bin numbers of `batch` scores, and how many of the first `count` are above and equal to the edge.
+/// Bin numbers of `batch` scores, and how many of [from, count) are above and equal to the edge.
 template <int batch>
-KOKKOS_FORCEINLINE_FUNCTION void probe_batch(float const* scores, BinGrid const grid, int const first_bin, float const edge,
+KOKKOS_FORCEINLINE_FUNCTION void probe_batch(float const* scores, BinGrid const grid, int const first_bin, float const edge, int const from,
                                              int const count, int* __restrict__ where, int& above_edge, int& equal_edge) {
   float const bins_per_unit = grid.bins_per_unit;
   int const last_bin = grid.count - 1;
@@ -42,8 +42,8 @@ KOKKOS_FORCEINLINE_FUNCTION void probe_batch(float const* scores, BinGrid const 
     int bin;
     bin_score(score, bins_per_unit, first_bin, last_bin, bin, r, r2);
     where[l] = bin;
-    above += ((l < count) & (score > edge)) ? 1 : 0;
-    equal += ((l < count) & (score == edge)) ? 1 : 0;
+    above += ((l >= from) & (l < count) & (score > edge)) ? 1 : 0;
+    equal += ((l >= from) & (l < count) & (score == edge)) ? 1 : 0;
   }
   above_edge = above;
   equal_edge = equal;
@@ -51,7 +51,7 @@ KOKKOS_FORCEINLINE_FUNCTION void probe_batch(float const* scores, BinGrid const 
 
 /// Counts a tile for all probes of its rows, and the scores above and equal to each row's edge.
 template <class Space>
-void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, float> const& scores, Vector<Space, std::int64_t> const& limit,
+void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, float> const& scores, KeyRangesOf<Space> const& ranges,
               TileRange const& tile) {
   using Policy = Kokkos::TeamPolicy<Space>;
   using Team = typename Policy::member_type;
@@ -62,7 +62,7 @@ void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, flo
   Kokkos::parallel_for(
       "Asymptop::profile::probe", policy, KOKKOS_LAMBDA(Team const& team) {
         int const row = tile.first_row + team.league_rank();
-        int const keys = visible_keys(tile, limit(row));
+        int const hidden = ranges.begin(tile, row), keys = ranges.end(tile, row);
         int const first = p.first_bin(row);
         float const edge = p.edge_score(row);
         float const* row_scores = &scores(team.league_rank(), 0);
@@ -70,15 +70,17 @@ void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, flo
         std::uint16_t const* of_bin = &p.of_bin(row, 0);
         Kokkos::parallel_for(Kokkos::TeamThreadRange(team, (keys + batch - 1) / batch), [&](int const b) {
           float const* s = row_scores + b * batch;
-          int const count = keys - b * batch < batch ? keys - b * batch : batch;
+          int const count = keys - b * batch < batch ? keys - b * batch : batch, unseen = hidden - b * batch;
+          int const from = unseen > 0 ? unseen : 0;
+          if (from >= count) return;
           int where[batch];
           int above = 0, equal = 0;
-          probe_batch<batch>(s, p_grid, first, edge, count, where, above, equal);
+          probe_batch<batch>(s, p_grid, first, edge, from, count, where, above, equal);
           if (above + equal > 0) {
             add_shared<Space>(p.edge(row, 0, 0), std::int64_t{above});
             add_shared<Space>(p.edge(row, 0, 1), std::int64_t{equal});
           }
-          for (int l = 0; l < count; ++l) {
+          for (int l = from; l < count; ++l) {
             int const slot = of_bin[where[l]];
             if (slot == 0) continue;
             for (int q = slot - 1; q < probe_count && p.bin(row, q) == where[l]; ++q) {

@@ -4,6 +4,7 @@
 
 #include <Kokkos_Core.hpp>
 
+#include "../core/key_ranges.hpp"
 #include "../core/tile_range.hpp"
 #include "../topk/add_candidates.hpp"
 #include "../topk/candidate_buffer.hpp"
@@ -72,10 +73,10 @@ KOKKOS_FORCEINLINE_FUNCTION int bin_batch(float const* scores, BinGrid const gri
   return survivors;
 }
 
-/// Adds a tile. `scores` is (panel rows, keys); `limit` (rows of the batch) counts the shard's keys each row may see.
+/// Adds a tile. `scores` is (panel rows, keys); ranges: keys of the shard that the rows of the batch see.
 /// Room for tile.keys candidates per row must be free (see prune()).
 template <class Space>
-void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float> const& scores, Vector<Space, std::int64_t> const& limit,
+void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float> const& scores, KeyRangesOf<Space> const& ranges,
               TileRange const& tile) {
   using Policy = Kokkos::TeamPolicy<Space>;
   using Team = typename Policy::member_type;
@@ -88,7 +89,7 @@ void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float
   Kokkos::parallel_for(
       "Asymptop::profile::add_tile", policy, KOKKOS_LAMBDA(Team const& team) {
         int const row = tile.first_row + team.league_rank();
-        int const keys = visible_keys(tile, limit(row));
+        int const hidden = ranges.begin(tile, row), keys = ranges.end(tile, row);
         int const first = first_bin(row);
         float const threshold = candidates.threshold(row);
         float const* row_scores = &scores(team.league_rank(), 0);
@@ -97,15 +98,17 @@ void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float
         int* fill = &candidates.fill(row);
         Kokkos::parallel_for(Kokkos::TeamThreadRange(team, (keys + batch - 1) / batch), [&](int const b) {
           float const* s = row_scores + b * batch;
-          int const count = keys - b * batch < batch ? keys - b * batch : batch;
+          int const count = keys - b * batch < batch ? keys - b * batch : batch, unseen = hidden - b * batch;
+          int const from = unseen > 0 ? unseen : 0;
+          if (from >= count) return;
           int where[batch];
           PackedMoments what[batch];
           int const survivors = bin_batch<batch>(s, grid, first, threshold, where, what);
-          for (int l = 0; l < count; ++l) {
+          for (int l = from; l < count; ++l) {
             add_shared<Space>(bins[where[l]], what[l]);
           }
           if (survivors == 0) return;
-          push_survivors<Space>(s, count, threshold, tile.first_key + b * batch, entries, fill);
+          push_survivors<Space>(s + from, count - from, threshold, tile.first_key + b * batch + from, entries, fill);
         });
       });
 }

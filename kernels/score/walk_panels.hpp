@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../core/key_ranges.hpp"
 #include "../core/types.hpp"
 #include "../core/work_split.hpp"
 #include "panel.hpp"
@@ -15,26 +16,29 @@ namespace asymptop {
 struct PanelStrip {
   PackedQueries::Panel const& panel;
   int begin;             ///< the strip's first key among those of the piece
-  GlobalIndex first;     ///< the same, counted as the rows' limits are
-  int most;              ///< keys of the strip that some row sees; scores of more are not made
-  int seen[panel_rows];  ///< keys of the strip that each row sees
+  GlobalIndex first;     ///< the same, counted as the rows' keys are
+  int most;              ///< end of the keys of the strip that some row sees; scores of more are not made
+  int seen[panel_rows];  ///< end of the keys of the strip that each row sees, 0 where it sees none
+  int from[panel_rows];  ///< the first of them
 };
 
 inline namespace ASYMPTOP_SIMD_NAME {
 
 /// Calls visit(place, scores) for each strip of the keys in `part` of a piece and each panel that sees some of it; scores(r, j) at
-/// scores[r * score_strip + j]. The piece's first key has number `first`; limit[i] keys from number 0 on are seen by row i. Panels
+/// scores[r * score_strip + j]. The piece's first key has number `first`, by which rows' keys are counted. Panels
 /// worker, worker + workers, ... are taken: under a causal mask rows near one another have about as much to do.
 template <class Visit>
-void walk_panels(PackedQueries const& queries, std::vector<std::int64_t> const& limit, float const* packed, GlobalIndex first, Part part,
-                 int strip, int worker, int workers, Visit const& visit) {
+void walk_panels(PackedQueries const& queries, KeyRanges const& ranges, float const* packed, GlobalIndex first, Part part, int strip,
+                 int worker, int workers, Visit const& visit) {
   ScoreStrip scores;
   for (int begin = part.begin; begin < part.end; begin += strip) {
     int const here = std::min(strip, part.end - begin);
     for (std::size_t p = worker; p < queries.panels.size(); p += workers) {
-      PanelStrip place{queries.panels[p], begin, first + begin, 0, {}};
+      PanelStrip place{queries.panels[p], begin, first + begin, 0, {}, {}};
       for (int r = 0; r < place.panel.rows; ++r) {
-        place.seen[r] = count_within(limit[place.panel.first_row + r] - place.first, here);
+        auto const seen = ranges.within(static_cast<std::size_t>(place.panel.first_row + r), place.first, here);
+        place.from[r] = seen.begin;
+        place.seen[r] = seen.end;
         place.most = std::max(place.most, place.seen[r]);
       }
       if (place.most == 0) continue;

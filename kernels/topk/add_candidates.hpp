@@ -3,6 +3,7 @@
 
 #include <Kokkos_Core.hpp>
 
+#include "../core/key_ranges.hpp"
 #include "../core/tile_range.hpp"
 #include "candidate_buffer.hpp"
 
@@ -28,11 +29,11 @@ KOKKOS_FORCEINLINE_FUNCTION int count_above(float const* scores, float threshold
   return survivors;
 }
 
-/// Adds a tile. `scores` is (panel rows, keys); `limit` (rows of the batch) counts the shard's keys each row may see.
+/// Adds a tile. `scores` is (panel rows, keys); ranges: keys of the shard that the rows of the batch see.
 /// Room for tile.keys candidates per row must be free (see prune()).
 template <class Space>
 void add_candidates(Space const& space, CandidateBuffer<Space> const& candidates, Matrix<Space, float> const& scores,
-                    Vector<Space, std::int64_t> const& limit, TileRange const& tile) {
+                    KeyRangesOf<Space> const& ranges, TileRange const& tile) {
   using Policy = Kokkos::TeamPolicy<Space>;
   using Team = typename Policy::member_type;
   constexpr int batch = batch_size<Space>;
@@ -41,15 +42,17 @@ void add_candidates(Space const& space, CandidateBuffer<Space> const& candidates
   Kokkos::parallel_for(
       "Asymptop::topk::add_candidates", policy, KOKKOS_LAMBDA(Team const& team) {
         int const row = tile.first_row + team.league_rank();
-        int const keys = visible_keys(tile, limit(row));
+        int const hidden = ranges.begin(tile, row), keys = ranges.end(tile, row);
         float const threshold = buffer.threshold(row);
         float const* row_scores = &scores(team.league_rank(), 0);
         PackedCandidate* entries = &buffer.entries(row, 0);
         int* fill = &buffer.fill(row);
         Kokkos::parallel_for(Kokkos::TeamThreadRange(team, (keys + batch - 1) / batch), [&](int const b) {
           if (count_above<batch>(row_scores + b * batch, threshold) == 0) return;
-          int const count = keys - b * batch < batch ? keys - b * batch : batch;
-          push_survivors<Space>(row_scores + b * batch, count, threshold, tile.first_key + b * batch, entries, fill);
+          int const count = keys - b * batch < batch ? keys - b * batch : batch, unseen = hidden - b * batch;
+          int const from = unseen > 0 ? unseen : 0;
+          if (from >= count) return;
+          push_survivors<Space>(row_scores + b * batch + from, count - from, threshold, tile.first_key + b * batch + from, entries, fill);
         });
       });
 }

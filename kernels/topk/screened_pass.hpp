@@ -38,9 +38,9 @@ struct ScreenedPairs {
 template <class Space>
 class ScreenedPass : public StreamedHeads {
  public:
-  /// limit[i]: keys of the shard that row i sees.
-  ScreenedPass(PackedQueries const& queries, int keep, int threads, std::vector<std::int64_t> limit)
-      : StreamedHeads(queries, keep, std::max(keep / 2, 16), threads, std::move(limit)),
+  /// ranges: keys of the shard that rows see.
+  ScreenedPass(PackedQueries const& queries, int keep, int threads, KeyRanges ranges)
+      : StreamedHeads(queries, keep, std::max(keep / 2, 16), threads, std::move(ranges)),
         quantised_(queries),
         lines_(queries),
         workers_(split_.workers()) {
@@ -115,7 +115,7 @@ class ScreenedPass : public StreamedHeads {
       auto& bounds = worker.bounds[p - worker.panels.begin];
       for (int r = 0; r < panel.rows; ++r) {
         int const row = panel.first_row + r;
-        bool const sees = seen(row, strip.first, strip.count) > 0;
+        bool const sees = seen(row, strip.first, strip.count).end > 0;
         float const threshold = sees ? heads_[worker.part].threshold(row) : std::numeric_limits<float>::infinity();
         seeing += sees ? 1 : 0;
         open += threshold == -std::numeric_limits<float>::infinity() ? 1 : 0;
@@ -185,7 +185,8 @@ class ScreenedPass : public StreamedHeads {
         for (std::size_t l = 0; l < count; ++l) {
           int const row = row_of(passed.pairs[i + l]);
           LocalIndex const key = first + key_of(passed.pairs[i + l]);
-          if (std::int64_t{key} < std::min(limit_[row], end)) heads.add(row, scores[l], key);
+          bool const sees = std::int64_t{key} >= ranges_.first(row) && std::int64_t{key} < std::min(ranges_.limit[row], end);
+          if (sees) heads.add(row, scores[l], key);
         }
       }
     }
@@ -202,7 +203,7 @@ class ScreenedPass : public StreamedHeads {
                                        (count + key_group - 1) / key_group, queries_.d, scores.at, score_strip);
       for (int r = 0; r < panel.rows; ++r) {
         int const row = panel.first_row + r;
-        heads_[worker.part].add(row, scores.at + r * score_strip, seen(row, first, count), first);
+        offer(heads_[worker.part], row, scores.at + r * score_strip, seen(row, first, count), first);
         heads_[worker.part].settle(row);
       }
     }

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
+#include "../core/key_ranges.hpp"
 #include "../core/types.hpp"
 #include "../core/work_split.hpp"
 #include "../score/panel.hpp"
@@ -20,14 +22,13 @@ inline namespace ASYMPTOP_SIMD_NAME {
 /// Heads of a batch of rows, one set for each part that the keys are split into.
 class StreamedHeads {
  public:
-  /// limit[i]: keys of the shard that row i sees. `slack`, `order`: as RowHeads's.
-  StreamedHeads(PackedQueries const& queries, int keep, int slack, int threads, std::vector<std::int64_t> limit,
-                KeyOrder order = KeyOrder::ascending)
+  /// ranges: keys of the shard that rows see. `slack`, `order`: as RowHeads's.
+  StreamedHeads(PackedQueries const& queries, int keep, int slack, int threads, KeyRanges ranges, KeyOrder order = KeyOrder::ascending)
       : queries_(queries),
         keep_(keep),
         split_(split_work(threads, queries.panel_count())),
-        limit_(std::move(limit)),
-        guessed_(limit_.size(), false) {
+        ranges_(std::move(ranges)),
+        guessed_(ranges_.size(), false) {
     for (int p = 0; p < split_.key_parts; ++p) heads_.emplace_back(queries.rows, keep, score_strip, slack, order);
   }
 
@@ -68,12 +69,12 @@ class StreamedHeads {
       std::size_t const r = row;
       std::int64_t held = 0;
       for (auto const& heads : heads_) held += heads.size(row);
-      if (guessed_[r] != 0 && held < std::min({std::int64_t{keep_}, limit_[r], seen})) rows.push_back(row);
+      if (guessed_[r] != 0 && held < std::min({std::int64_t{keep_}, ranges_.limit[r], seen})) rows.push_back(row);
     }
     return rows;
   }
 
-  /// The best min(keep, limit) candidates of a row, best first.
+  /// The best candidates of a row, best first: min(keep, keys that it sees).
   std::vector<PackedCandidate> head(int row, std::vector<PackedCandidate>& spare) const {
     std::vector<PackedCandidate> candidates;
     for (auto const& heads : heads_) {
@@ -88,12 +89,20 @@ class StreamedHeads {
 
  protected:
   /// Keys of [first, first + count) that a row sees.
-  int seen(int row, LocalIndex first, int count) const { return count_within(limit_[row] - first, count); }
+  Part seen(int row, LocalIndex first, int count) const { return ranges_.within(static_cast<std::size_t>(row), first, count); }
+
+  /// Offers the scores [seen.begin, seen.end) of those of keys first, first + 1, ... to a row. Up to a vector of scores before them is
+  /// lost.
+  static void offer(RowHeads& heads, int row, float* scores, Part seen, LocalIndex first) {
+    int const begin = seen.begin / simd::width * simd::width;  // whole vectors: what is read past the end is still the strip's
+    std::fill(scores + begin, scores + seen.begin, -std::numeric_limits<float>::infinity());
+    heads.add(row, scores + begin, seen.end - begin, first + static_cast<LocalIndex>(begin));
+  }
 
   PackedQueries const& queries_;
   int keep_;
   WorkSplit split_;
-  std::vector<std::int64_t> limit_;
+  KeyRanges ranges_;
   std::vector<char> guessed_;
   std::vector<RowHeads> heads_;
 
@@ -110,7 +119,7 @@ class StreamedHeads {
     }
     for (int r = 0; r < panel.rows; ++r) {
       int const row = panel.first_row + r;
-      if (limit_[row] < shard) continue;
+      if (ranges_.limit[row] < shard || ranges_.first(row) > 0) continue;
       sampled.prune(r);
       for (auto& heads : heads_) heads.guess_threshold(row, sampled.threshold(r));
       guessed_[row] = 1;

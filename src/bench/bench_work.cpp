@@ -15,7 +15,7 @@ QueryRows bench_queries(BenchCase const& item, BenchConfig const& bench, TensorO
   group.n = item.n;
   group.d = item.d;
   DrawIdentity const identity{&config, &group, 0};
-  origin = tensor_origin(identity, nullptr);
+  origin = tensor_origin(identity, nullptr, nullptr);
   return item.m > 0 ? make_queries(identity, nullptr, nullptr) : QueryRows{};
 }
 

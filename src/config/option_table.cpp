@@ -231,6 +231,19 @@ std::vector<Option> rows() {
       Option{"heads", for_study | for_attend, case_id, text, "", numbers, "heads of the file to study, e.g. 0,3 [all]"}.but(
           for_attend, nullptr, {}, "heads of the file, e.g. 0,3 [all]"),
       Option{"layers", for_study, case_id, text, "", numbers, "layers of a file of tensor_format 2 to study, e.g. 5,11 [all]"},
+      Option{"window", for_study, case_id, text, "",
+             [](Text option, Text keys) {
+               return std::any(keys.empty() || keys == "model" ? std::optional<std::int64_t>()
+                                                               : std::optional(parse_integer(option, keys, 0, largest_n)));
+             },
+             "keys that a query of tensor input sees, up to its own: a number, 0 for all | model (what a file of tensor_format 2 says) "
+             "[model]"},
+      Option{"drop-first", for_study, case_id, text, "", or_none(std::int64_t{0}, integer(0, most_entries)),
+             "of tensor input, cases beside the others in which rows do not see the first S keys of their context, where sinks are [0]"},
+      Option{"first-keys", for_study, result, text, "", or_none(std::int64_t{4}, integer(1, 1 << 20)),
+             "of tensor input, the first keys of a context whose weight is measured, where sinks are [4]"},
+      Option{"recent-keys", for_study, result, text, "", or_none(std::int64_t{64}, integer(1, 1 << 20)),
+             "of tensor input, the keys up to a query's own whose weight is measured [64]"},
       Option{
           "contexts", for_study, result, text, "", maybe_one_of({Contexts::places, Contexts::prefix}),
           "which n keys of a text a draw of tensor input sees: places (each draw's end elsewhere, its rows in their last eighth) | prefix "

@@ -1,5 +1,7 @@
 #include "config/run_config.hpp"
 
+#include <algorithm>
+
 #include "config/errors.hpp"
 #include "config/option_values.hpp"
 #include "config/options.hpp"
@@ -58,6 +60,9 @@ void check_target(RunConfig const& config) {
 void check_together(RunConfig const& config, OptionValues const& values) {
   if (config.hold > 0 && config.output_error)
     throw UsageError("--hold", std::to_string(config.hold), "needs --output-error off: the output at a larger k is not measured");
+  if (config.drop_first > 0 &&
+      std::any_of(config.selectors.begin(), config.selectors.end(), [](auto const& one) { return !one.is_oracle(); }))
+    throw UsageError("--drop-first", std::to_string(config.drop_first), "goes with --selectors score alone");
   for (auto const& selector : config.selectors) {
     if (config.hold > 0 && !selector.is_oracle())
       throw UsageError("--hold", std::to_string(config.hold),
@@ -80,7 +85,7 @@ void check_together(RunConfig const& config, OptionValues const& values) {
         throw UsageError("--inputs", name_of(input), "has no variance, so no natural spread of sigma; it needs --row-sigma fixed");
     }
     if (config.mask == Mask::causal) throw UsageError("--mask", "causal", "needs --input: synthetic queries have no position");
-    for (auto const* name : {"heads", "layers", "contexts"}) {
+    for (auto const* name : {"heads", "layers", "contexts", "window", "drop-first", "first-keys", "recent-keys"}) {
       if (values.given(name)) throw UsageError("--" + std::string(name) + " needs --input");
     }
   }
@@ -115,6 +120,10 @@ RunConfig config_of(OptionValues const& values) {
   config.layers = values.get<Sizes>("layers");
   config.mask = values.get<Mask>("mask");
   config.mask_given = values.given("mask");
+  config.window = values.get<std::optional<std::int64_t>>("window");
+  config.drop_first = values.get<std::int64_t>("drop-first");
+  config.first_keys = values.get<std::int64_t>("first-keys");
+  config.recent_keys = values.get<std::int64_t>("recent-keys");
   config.contexts = values.get<std::optional<Contexts>>("contexts");
   config.epsilon = values.get<std::vector<double>>("epsilon");
   config.count_above = values.get<Laws>("count-above");

@@ -71,8 +71,11 @@ struct RunConfig : MeasureOptions {
   std::vector<std::int64_t> heads;   ///< heads of the tensor file to study, empty for all
   std::vector<std::int64_t> layers;  ///< its layers, empty for all
   Mask mask = Mask::none;
-  bool mask_given = false;           ///< else a file that says how the model attends has its own
-  std::optional<Contexts> contexts;  ///< unless given: places of files with layers, prefixes of others
+  bool mask_given = false;                        ///< else a file that says how the model attends has its own
+  std::optional<std::int64_t> window;             ///< keys that a query sees, 0 for all; unless given, what the file's layer says
+  std::int64_t drop_first = 0;                    ///< first keys that rows of cases of their own do not see
+  std::int64_t first_keys = 4, recent_keys = 64;  ///< whose weight is measured
+  std::optional<Contexts> contexts;               ///< unless given: places of files with layers, prefixes of others
   std::vector<double> epsilon;
   std::vector<Law> count_above;
   std::int64_t batch_rows = 0;  ///< query rows that pass over the keys together; 0: by the plan

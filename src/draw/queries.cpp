@@ -127,6 +127,7 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
     auto const [low, high] = score_bounds(law.kind(), law.tables(), scaled, identity.group->n);
     rows.position.push_back(position);
     rows.visible.push_back(identity.group->n);
+    rows.from.push_back(0);
     rows.sigma_unit.push_back(static_cast<float>(unit));
     rows.add_bounds(low, high);
   }
@@ -146,9 +147,15 @@ std::vector<std::int64_t> tensor_positions(DrawIdentity const& identity) {
   return distinct_positions(shuffle, begin, end, group.contexts.places ? 0 : context.turn * rows, rows);
 }
 
+/// Selectors see the keys as they are.
+std::vector<float> offset_of(GroupPlan const& group, TensorScan const& scan) {
+  return case_axes(group).selectors.empty() ? scan.offset() : std::vector<float>();
+}
+
 QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, TensorScan const& scan) {
   auto const& group = *identity.group;
   auto const first = identity.context().begin;
+  auto const offset = offset_of(group, scan);
   std::size_t const d = group.d;
   QueryRows rows;
   rows.position = tensor_positions(identity);
@@ -167,12 +174,15 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
       rows.q.push_back(value);
       double const x = value;
       length += x * x;
-      middle += x * scan.centre[c];
+      if (offset.empty()) middle += x * scan.centre[c];
     }
     // Cauchy-Schwarz about a point near the keys' middle.
     double const bound = std::sqrt(length) * scan.key_radius * (1.0 + 1e-5) + 1e-5 * std::fabs(middle);
     rows.add_bounds(middle - bound, middle + bound);
-    rows.visible.push_back(group.mask == Mask::causal ? position - first + 1 : group.n);
+    std::int64_t const end = group.mask == Mask::causal ? position - first + 1 : group.n,
+                       windowed = group.window > 0 ? std::max<std::int64_t>(0, end - group.window) : 0;
+    rows.from.push_back(std::max(windowed, group.drop_first));
+    rows.visible.push_back(end - rows.from.back());
     rows.sigma_unit.push_back(0.0f);
   }
   return rows;
@@ -180,15 +190,25 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
 
 }  // namespace
 
-TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file) {
+TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file, TensorScan const* scan) {
   auto const& group = *identity.group;
   return {stream_of(identity, Tensor::keys),
           stream_of(identity, Tensor::values),
           file,
           group.head,
           file == nullptr ? 0 : identity.context().begin,
+          scan == nullptr ? std::vector<float>() : offset_of(group, *scan),
           group.input,
           draw_tables(group.input, stream_of(identity, Tensor::centres), identity.d())};
+}
+
+std::vector<double> logit_offsets(QueryRows const& queries, TensorOrigin const& origin) {
+  std::vector<double> offsets(queries.rows(), 0.0);
+  auto const d = origin.offset.size();
+  for (std::size_t i = 0; i < queries.rows(); ++i) {
+    for (std::size_t c = 0; c < d; ++c) offsets[i] += double{queries.q[i * d + c]} * double{origin.offset[c]};
+  }
+  return offsets;
 }
 
 void plant_needles(Communicator const& comm, DrawIdentity const& identity, QueryRows const& queries, TensorOrigin& origin) {
@@ -272,13 +292,24 @@ std::vector<GlobalIndex> evenly_spaced(GlobalIndex n, GlobalIndex most) {
   return places;
 }
 
+KeyRanges QueryRows::ranges_in(Range const& shard) const {
+  auto const within = [&](std::int64_t place) { return std::clamp<std::int64_t>(place - shard.begin, 0, shard.size()); };
+  KeyRanges ranges;
+  bool const all_from_0 = std::all_of(from.begin(), from.end(), [](auto first) { return first == 0; });
+  for (std::size_t i = 0; i < rows(); ++i) {
+    ranges.limit.push_back(within(from[i] + visible[i]));
+    if (!all_from_0) ranges.from.push_back(within(from[i]));
+  }
+  return ranges;
+}
+
 QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end) {
   auto const part = [&](auto const& values, std::size_t width) {
     return std::decay_t<decltype(values)>(values.begin() + (begin * width), values.begin() + (end * width));
   };
   auto const of_group = all.rows() == 0 ? 0 : all.of_group.size() / all.rows();
-  return {part(all.q, d),   part(all.position, 1), part(all.visible, 1),        part(all.sigma_unit, 1),
-          part(all.low, 1), part(all.high, 1),     part(all.of_group, of_group)};
+  return {part(all.q, d),          part(all.position, 1), part(all.visible, 1), part(all.from, 1),
+          part(all.sigma_unit, 1), part(all.low, 1),      part(all.high, 1),    part(all.of_group, of_group)};
 }
 
 }  // namespace asymptop

@@ -6,6 +6,7 @@
 
 #include "comm/communicator.hpp"
 #include "config/run_config.hpp"
+#include "kernels/core/key_ranges.hpp"
 #include "plan/plan.hpp"
 #include "shard/shard_tensors.hpp"
 
@@ -15,12 +16,15 @@ namespace asymptop {
 struct QueryRows {
   std::vector<float> q;                ///< (rows, d)
   std::vector<std::int64_t> position;  ///< in the sequence (of a text: from its first token), -1 when not in it
-  std::vector<std::int64_t> visible;   ///< keys that the row sees: the first `visible` of the context
+  std::vector<std::int64_t> visible;   ///< how many keys the row sees
+  std::vector<std::int64_t> from;      ///< the first of them in the context
   std::vector<float> sigma_unit;       ///< standard deviation of the row's scores over random keys; 0 when unknown (tensors)
   std::vector<float> low, high;        ///< bounds of the row's scores
   /// Where queries that share a key head choose keys together, (rows, heads, d): all of them at the row's place; else empty.
   std::vector<float> of_group{};
   std::size_t rows() const { return position.size(); }
+  /// The keys of a shard of the context that each row sees.
+  KeyRanges ranges_in(Range const& shard) const;
   /// Rounded to fp32.
   void add_bounds(double lowest, double highest) {
     low.push_back(static_cast<float>(lowest));
@@ -38,8 +42,12 @@ struct DrawIdentity {
   int d() const { return static_cast<int>(group->d); }
 };
 
-/// The tensors that this draw's keys and values come from.
-TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file);
+/// The tensors that this draw's keys and values come from. A common offset of a file's keys is taken from them (TensorScan::offset) unless
+/// the group has selectors, which choose by the keys as they are.
+TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file, TensorScan const* scan);
+
+/// Of each row, what its logits over the keys of the file are above those over the keys as they are multiplied: q . offset, 0 without one.
+std::vector<double> logit_offsets(QueryRows const& queries, TensorOrigin const& origin);
 
 /// All query rows of the draw; made on one rank and broadcast.
 ///   synthetic: q = W^T x / ‖W‖_F, so that the root mean square of ‖q‖ is 1 (or ‖q‖ = 1 with --row-sigma fixed)

@@ -33,7 +33,7 @@ RowBatch::RowBatch(RunSpace const& space, QueryRows const& queries, GroupPlan co
   rows_.d = static_cast<int>(group.d);
   rows_.queries = queries.q.data();
   make_grid(queries, static_cast<float>(group.bins_per_unit), rows_);
-  for (auto const visible : queries.visible) rows_.limit.push_back(std::clamp<std::int64_t>(visible - shard.begin, 0, shard.size()));
+  rows_.ranges = queries.ranges_in(shard);
   path_ = make_path_batch(*group.path, space, rows_, tile_sizes(space, block));
 }
 

@@ -29,8 +29,7 @@ Range context_shard(GlobalIndex n, int shards, int p) { return {shard_of_context
 StretchHeads::StretchHeads(EntryRows const& rows, ShardTensors<RunSpace>& tensors, PhaseTimes& phases)
     : rows_(rows), tensors_(tensors), phases_(phases) {
   PathRows queries{static_cast<int>(rows.queries.rows()), rows.d, rows.queries.q.data(), {}, {}, {}};
-  for (auto const visible : rows.queries.visible)
-    queries.limit.push_back(std::clamp<std::int64_t>(visible - rows.shard.begin, 0, rows.shard.size()));
+  queries.ranges = rows.queries.ranges_in(rows.shard);
   batch_ = make_path_batch(rows.path, space_, queries, tile_sizes(space_, rows.block));
 }
 

@@ -16,7 +16,6 @@ void check_form(LayerShape const& layer, InputShape const& input) {
         "has " + what + " in layer " + std::to_string(layer.layer) + ", which study does not apply; --layers names the layers to study");
   };
   if (form.softcap > 0.0) refuse("a softcap of the logits");
-  if (form.window > 0) refuse("a window of " + std::to_string(form.window) + " keys");
   if (form.sinks) refuse("sinks");
   if (form.alibi) refuse("alibi slopes");
 }

@@ -130,10 +130,12 @@ std::string with_selector(std::string const& id, SelectorChoice const& selector)
   return selector.is_oracle() ? id : id + "-" + selector.word();
 }
 
-std::string tensor_case_id(GroupPlan const& group, SelectorChoice const& selector) {
-  auto const layer = group.layer < 0 ? "" : "layer" + std::to_string(group.layer) + "-";
-  return with_selector(case_id(group, layer + "head" + std::to_string(group.head) + (group.mask == Mask::causal ? "-causal" : "")),
-                       selector);
+std::string tensor_case_id(GroupPlan const& group, RunConfig const& config, SelectorChoice const& selector) {
+  auto of = group.layer < 0 ? "" : "layer" + std::to_string(group.layer) + "-";
+  of += "head" + std::to_string(group.head) + (group.mask == Mask::causal ? "-causal" : "");
+  if (config.window) of += "-window" + std::to_string(*config.window);
+  if (group.drop_first > 0) of += "-drop" + std::to_string(group.drop_first);
+  return with_selector(case_id(group, of), selector);
 }
 
 /// Bins of the rows' profiles.
@@ -151,6 +153,15 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Laye
     if (group.counts.rows == 0)
       return "the tensors have queries for the last " + std::to_string(tensors.m) + " of " + std::to_string(tensors.n) +
              " keys, and none for the second half of the prefix; use --contexts places";
+    auto const fewest = group.mask == Mask::causal ? group.n - group.contexts.tail + 1 : group.n;
+    if (group.drop_first >= fewest)
+      return "some rows see " + std::to_string(fewest) + " keys, and none without the first " + std::to_string(group.drop_first);
+    if (group.window > 0 && group.mask != Mask::causal)
+      throw UsageError("--window", std::to_string(group.window), "needs --mask causal: a query sees the keys up to its own");
+    if (group.window > 0 && !case_axes(group).selectors.empty())
+      throw UsageError("--selectors", case_axes(group).selectors.front().text,
+                       "is not measured under a window, such as " + std::to_string(group.window) + " keys of " +
+                           (group.layer < 0 ? "--window" : "layer " + std::to_string(group.layer)) + "; score is");
   }
   auto const of_input = reason_to_skip_input(group);
   if (!of_input.empty()) return of_input;
@@ -230,7 +241,7 @@ StudyPlan plan_teams(RunConfig const& config, Machine const& machine, std::vecto
       }
       auto& group = plan.groups.emplace_back(shape);
       group.head = place.head;
-      for (auto& item : group.cases) item.id = place.head < 0 ? item.id : tensor_case_id(group, item.selector);
+      for (auto& item : group.cases) item.id = place.head < 0 ? item.id : tensor_case_id(group, config, item.selector);
       group.merge = choose_merge(config.merge, merge_shape(group, plan.teams[team].ranks), machine.network);
       group.seconds = seconds[team][i];
       choose_breaks(group, config, machine, plan.teams[team].ranks);
@@ -243,7 +254,8 @@ StudyPlan plan_teams(RunConfig const& config, Machine const& machine, std::vecto
 /// Whether two plans of the same study measure the same cases and hold the same k, so that their results are the same bytes.
 bool holds_the_same(StudyPlan const& a, StudyPlan const& b) {
   return std::equal(a.groups.begin(), a.groups.end(), b.groups.begin(), b.groups.end(), [](GroupPlan const& x, GroupPlan const& y) {
-    return x.n == y.n && x.d == y.d && x.input == y.input && x.layer == y.layer && x.head == y.head && x.held == y.held;
+    return x.n == y.n && x.d == y.d && x.input == y.input && x.layer == y.layer && x.head == y.head && x.drop_first == y.drop_first &&
+           x.held == y.held;
   });
 }
 
@@ -260,7 +272,7 @@ double StudyPlan::seconds() const {
 }
 
 GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape const& layer, std::int64_t n, std::int64_t d,
-                    std::int64_t head, InputKind const& kind) {
+                    std::int64_t head, InputKind const& kind, std::int64_t drop_first) {
   GroupPlan group;
   group.input = kind;
   group.n = n;
@@ -270,6 +282,8 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape
   group.form = layer.form;
   group.scale = config.scale.value_or(layer.form.scale > 0.0 ? layer.form.scale : 1.0 / std::sqrt(static_cast<double>(d)));
   group.mask = config.mask_given ? config.mask : layer.form.mask.value_or(config.mask);
+  group.window = config.window.value_or(layer.form.window);
+  group.drop_first = drop_first;
   bool const tensors = layer.n > 0;
   group.counts = {config.rows, config.draws, std::int64_t{1} << 20};
   if (tensors) {
@@ -278,7 +292,8 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape
     group.counts = count_draws(config, group.contexts);
   }
   if (tensors) {
-    for (auto const& selector : config.selectors) group.cases.push_back({tensor_case_id(group, selector), "measured", 1.0, 0.0, selector});
+    for (auto const& selector : config.selectors)
+      group.cases.push_back({tensor_case_id(group, config, selector), "measured", 1.0, 0.0, selector});
   } else {
     for (std::size_t law = 0; law < config.sigma.size(); ++law) {
       // R = B^2 ‖W‖_F, and sigma = scale ‖W‖_F.
@@ -315,12 +330,16 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
   auto const layers = layers_of(config, input);
   auto const heads = heads_of(config, input, layers);
   std::vector<Shape> shapes;
+  std::vector<std::int64_t> dropped{0};
+  if (config.drop_first > 0) dropped.push_back(config.drop_first);
   for (auto const& layer : layers) {
     for (auto const& kind : config.inputs) {
       for (auto const d : layer.n > 0 ? std::vector<std::int64_t>{layer.d} : config.d) {
         for (auto const n : config.n) {
-          shapes.push_back({&layer, plan_axes(config, input, layer, n, d, heads.front().head, kind)});
-          choose_bins(shapes.back().group, config);
+          for (auto const drop_first : dropped) {
+            shapes.push_back({&layer, plan_axes(config, input, layer, n, d, heads.front().head, kind, drop_first)});
+            choose_bins(shapes.back().group, config);
+          }
         }
       }
     }

@@ -46,6 +46,8 @@ struct GroupPlan {
   double scale = 0.0;
   Mask mask = Mask::none;
   AttentionForm form;              ///< of the layer
+  std::int64_t window = 0;         ///< keys that a row sees, up to its own; 0: all that the mask leaves
+  std::int64_t drop_first = 0;     ///< first keys of the context that no row sees
   ContextPlan contexts;            ///< of tensors
   DrawCounts counts;               ///< rows and draws
   std::vector<std::string> texts;  ///< names of the texts, where the file has them
@@ -109,7 +111,7 @@ struct StudyPlan {
 
 /// The axes of one group, its laws evaluated at n; nothing of how it is measured. Throws UsageError for a law that fails at n.
 GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape const& layer, std::int64_t n, std::int64_t d,
-                    std::int64_t head, InputKind const& kind = {});
+                    std::int64_t head, InputKind const& kind = {}, std::int64_t drop_first = 0);
 
 /// Throws UsageError for a law that fails at some n, and for a group that does not fit into this machine's memory. --groups auto: as many
 /// teams as take the least time by the estimates, of those that leave what is held as it is.

@@ -50,6 +50,7 @@ std::string fields_table(std::span<RowField const> fields) {
     if (field.presence == Presence::by_order || field.presence == Presence::by_selector_order)
       table += ". Not of one without an order (`vattention`, `magicpig`, `twilight`)";
     if (field.presence == Presence::by_estimator) table += ". Only of estimators (`random`, `vattention`, `magicpig`)";
+    if (field.presence == Presence::of_tensors) table += ". Only of tensor files, with the selector `score`";
     if (field.presence == Presence::output_error) table += ". Only with output errors on";
     table += " |\n";
   }

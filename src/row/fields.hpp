@@ -16,7 +16,7 @@ enum class Axis { row, k, epsilon, threshold };
 enum class Number { real, count };
 /// From the query and its place in the sequence alone, or from the row's logits.
 enum class Source { query, logits };
-enum class Presence { always, by_thresholds, output_error, by_selector, by_order, by_selector_order, by_estimator };
+enum class Presence { always, by_thresholds, output_error, by_selector, by_order, by_selector_order, by_estimator, of_tensors };
 /// Whether tidy records hold its mean over draws.
 enum class Records { unrecorded, recorded };
 
@@ -40,7 +40,7 @@ inline constexpr auto row_fields = [] {
   using enum Presence;
   using enum Records;
   return std::to_array<RowField>({
-    {"row_n", row, count, query, always, unrecorded, "keys", "keys that the row sees", "differs from n under a causal mask"},
+    {"row_n", row, count, query, always, unrecorded, "keys", "keys that the row sees", "differs from n under a causal mask, a window, without the first keys"},
     {"row_position", row, count, query, always, unrecorded, "1", "position of the query in the sequence, -1 when not in it"},
     {"sigma_i", row, real, query, always, unrecorded, "1", "standard deviation of the row's logits over keys",
      "exact for synthetic input (over random keys; per input in [src/draw/README.md](../draw/README.md)), sampled over the row's own keys for tensors"},
@@ -53,6 +53,9 @@ inline constexpr auto row_fields = [] {
     {"sum_p_squared", row, real, logits, always, recorded, "1", "sum of p^2"},
     {"p_max", row, real, logits, always, recorded, "1", "largest p"},
     {"participation_ratio", row, real, logits, always, recorded, "keys", "1 / sum of p^2"},
+    {"first_keys_mass", row, real, query, of_tensors, recorded, "1", "sum of p over the first keys of the context", "`first_keys` of them, those that the row sees"},
+    {"recent_keys_mass", row, real, query, of_tensors, recorded, "1", "sum of p over the keys up to the query's own", "`recent_keys` of them, those that the row sees"},
+    {"largest_place", row, count, logits, of_tensors, unrecorded, "1", "place in the context of the largest entry, from 0", "the query's own is `row_position` less the context's beginning; of equal entries the first"},
     {"k_counted", k, count, logits, by_thresholds, unrecorded, "keys", "keys that the errors at k are those of: k itself up to k_held"},
     {"k_counted_bound", k, real, logits, by_thresholds, unrecorded, "1", "bound on |tail_mass at k - tail_mass at k_counted|"},
     {"tail_mass", k, real, logits, always, recorded, "1", "1 - sum of the k largest p", "tau, summed itself over the keys beyond"},
@@ -92,7 +95,8 @@ struct CountField {
 struct FieldAxes {
   std::size_t k = 0, epsilon = 0, thresholds = 0;
   bool by_thresholds = false, output_error = false, by_selector = false, estimator = false;
-  bool ordered = true;  ///< what is kept are the first keys of an order, at every k
+  bool ordered = true;   ///< what is kept are the first keys of an order, at every k
+  bool tensors = false;  ///< of a tensor file, and of no selector but score
 
   bool has(RowField const& field) const {
     switch (field.presence) {
@@ -110,6 +114,8 @@ struct FieldAxes {
         return by_selector && ordered;
       case Presence::by_estimator:
         return estimator;
+      case Presence::of_tensors:
+        return tensors;
     }
     return false;
   }

@@ -15,7 +15,8 @@ FieldAxes field_axes(GroupPlan const& group, RunConfig const& config, CasePlan c
           .output_error = config.output_error,
           .by_selector = !of.selector.is_oracle(),
           .estimator = have_weights(of.selector.sets()),
-          .ordered = have_order(of.selector.sets())};
+          .ordered = have_order(of.selector.sets()),
+          .tensors = group.head >= 0 && of.selector.is_oracle()};
 }
 
 std::size_t numbers_per_row(FieldAxes const& axes, std::span<RowField const> fields) {

@@ -253,6 +253,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     for (std::size_t i = 0; i < head.size(); ++i) h += y(i) * sums.e[i];
     auto& metrics = result.laws.emplace_back();
     metrics.z = sums.dropped1[0];
+    metrics.count("largest_place").push_back(head.front().index);
     score_moments(metrics, bins, head, sigma, visible);
     sums_of_row(metrics, sums.dropped2[0], h + beyond.h);
     auto const square_of_tail = [&](std::size_t k) {

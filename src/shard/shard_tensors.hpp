@@ -25,8 +25,9 @@ struct TensorOrigin {
   Stream values{};
   TensorLayer const* file = nullptr;
   std::int64_t head = 0;
-  GlobalIndex first = 0;  ///< place in the text of the first key
-  InputKind input;        ///< of the keys; values are normal
+  GlobalIndex first = 0;      ///< place in the text of the first key
+  std::vector<float> offset;  ///< (d): what is taken from every key of the file; empty: nothing
+  InputKind input;            ///< of the keys; values are normal
   InputTables tables;
 };
 
@@ -152,6 +153,13 @@ class ShardTensors {
     return store;
   }
 
+  /// Keys [first, first + count) of the file, counted from the shard's first one, less their common offset.
+  void read_keys(GlobalIndex first, GlobalIndex count, float* out) const {
+    origin_.file->read_keys(origin_.head, origin_.first + shard_.begin + first, count, out);
+    for (std::size_t i = 0; i < origin_.offset.size() * static_cast<std::size_t>(count); ++i)
+      out[i] -= origin_.offset[i % origin_.offset.size()];
+  }
+
   /// Keys [first, first + count) of the shard into whole groups at `out`.
   void fill_packed(GlobalIndex first, GlobalIndex count, float* out);
 
@@ -184,7 +192,7 @@ template <class Space>
 void ShardTensors<Space>::key_of_row(GlobalIndex row, float* out) const {
   static_assert(is_host_space<Space>);
   if (origin_.file != nullptr) {
-    origin_.file->read_keys(origin_.head, origin_.first + row, 1, out);
+    read_keys(row - shard_.begin, 1, out);
   } else {
     input_row(source_, row, d_, out);
     for (std::size_t i = 0; i < source_.planted.extent(0); ++i) {
@@ -210,7 +218,7 @@ void ShardTensors<Space>::fill_packed(GlobalIndex first, GlobalIndex count, floa
     std::vector<float> rows(std::min(piece, count) * d_);
     for (GlobalIndex done = 0; done < count; done += piece) {
       auto const here = std::min(piece, count - done);
-      origin_.file->read_keys(origin_.head, origin_.first + shard_.begin + first + done, here, rows.data());
+      read_keys(first + done, here, rows.data());
       pack_keys(rows.data(), here, d_, out + done * d_);
     }
   }
@@ -237,7 +245,7 @@ void ShardTensors<Space>::fill(Tensor tensor, GlobalIndex first, GlobalIndex cou
   auto const host = Kokkos::create_mirror_view(out);
   auto const begin = origin_.first + shard_.begin + first;
   if (tensor == Tensor::keys) {
-    origin_.file->read_keys(origin_.head, begin, count, host.data());
+    read_keys(first, count, host.data());
   } else {
     origin_.file->read_values(origin_.head, begin, count, host.data());
   }

@@ -136,6 +136,13 @@ IndexTensors const& TensorLayer::index(std::string const& name) const {
   return *open;
 }
 
+std::vector<float> TensorScan::offset() const {
+  constexpr double far = 32.0;
+  double square = 0.0;
+  for (double const x : centre) square += x * x;
+  return std::sqrt(square) > far * key_radius ? centre : std::vector<float>();
+}
+
 TensorScan scan_head(TensorLayer const& layer, std::int64_t head, GlobalIndex begin, GlobalIndex end) {
   std::size_t const d = layer.d();
   TensorScan scan;

@@ -75,6 +75,11 @@ struct TensorScan {
   double query_norm = 0.0;     ///< largest ‖q‖
   double key_norm = 0.0;       ///< largest ‖k‖
   double largest_value = 0.0;  ///< largest |v|
+
+  /// What is taken from all keys before they are multiplied, once radius and centre are those of the whole head: the centre, where it is so
+  /// far out that fp32 products would spend their digits on it; else nothing, and scores are those of the keys as they are. A row's logits
+  /// all change by the same number, which changes no weight.
+  std::vector<float> offset() const;
 };
 
 /// Reads rows [begin, end) of K and V (and Q) of a head. Throws UsageError naming the first NaN or infinity.

@@ -17,10 +17,10 @@ Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std:
   if (comm.is_root()) {
     for (auto const* values : {&part.q, &part.sigma_unit, &part.low, &part.high, &part.of_group})
       floats.insert(floats.end(), values->begin(), values->end());
-    for (auto const* values : {&part.position, &part.visible}) integers.insert(integers.end(), values->begin(), values->end());
+    for (auto const* values : {&part.position, &part.visible, &part.from}) integers.insert(integers.end(), values->begin(), values->end());
   }
   floats.resize(rows * (d + 3 + others));
-  integers.resize(rows * 2);
+  integers.resize(rows * 3);
   auto sending_floats = broadcast(comm, std::move(floats), 0);
   floats = co_await sending_floats;
   auto sending_integers = broadcast(comm, std::move(integers), 0);
@@ -36,7 +36,7 @@ Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std:
   all.q = take(next_float, rows * d);
   for (auto* values : {&all.sigma_unit, &all.low, &all.high}) *values = take(next_float, rows);
   all.of_group = take(next_float, rows * others);
-  for (auto* values : {&all.position, &all.visible}) *values = take(next_integer, rows);
+  for (auto* values : {&all.position, &all.visible, &all.from}) *values = take(next_integer, rows);
   co_return std::move(all);
 }
 

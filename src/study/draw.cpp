@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "draw/near_weights.hpp"
 #include "row/packed_rows.hpp"
 #include "study/batch_pipeline.hpp"
 #include "study/selection.hpp"
@@ -13,15 +14,30 @@ namespace {
 using Space = RunSpace;
 
 /// Adds a batch's rows to the case of one law, on rank 0.
-void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup, GroupPlan const& group, DrawResult& result) {
+void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup, DrawIdentity const& identity, DrawResult& result) {
+  auto const& group = *identity.group;
   auto& data = result.cases[law];
   auto const& queries = batch.queries;
   auto const bad = unpack_rows(batch.packed[law], queries.rows(), field_axes(group, *setup.config, group.cases[law]), group.n, data);
   result.checks[law].note(Check::finite, static_cast<double>(bad));
   for (std::size_t i = 0; i < queries.rows(); ++i) {
-    bool const known = setup.file == nullptr;
+    bool const known = setup.scan == nullptr;
     auto const row = data.real("sigma_i").size();
     data.real("sigma_i").push_back(known ? group.cases[law].sigma * queries.sigma_unit[i] : data.real("logit_std")[row]);
+  }
+  auto const& origin = setup.tensors->origin();
+  auto const offsets = logit_offsets(queries, origin);
+  for (std::size_t i = 0; i < queries.rows() && !origin.offset.empty(); ++i) {
+    for (auto* values : {&data.real("logit_mean"), &data.real("logit_max"), &data.real("log_sum_exp")})
+      (*values)[values->size() - queries.rows() + i] += offsets[i];
+  }
+  if (setup.scan != nullptr && group.cases[law].selector.is_oracle()) {
+    auto const& all = data.real("log_sum_exp");
+    auto const near =
+        near_weights(identity, *setup.layer(group, identity.draw), queries, {all.end() - std::ssize(queries.position), all.end()});
+    auto &first = data.real("first_keys_mass"), &recent = data.real("recent_keys_mass");
+    first.insert(first.end(), near.first.begin(), near.first.end());
+    recent.insert(recent.end(), near.recent.begin(), near.recent.end());
   }
   auto &seen = data.count("row_n"), &positions = data.count("row_position");
   seen.insert(seen.end(), queries.visible.begin(), queries.visible.end());
@@ -46,7 +62,7 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
   if (comm.is_root()) queries = make_queries(identity, layer, scan);
   auto& tensors = *setup.tensors;
   phases.start();
-  auto origin = tensor_origin(identity, layer);
+  auto origin = tensor_origin(identity, layer, scan);
   plant_needles(comm, identity, queries, origin);
   tensors.load(origin);
   bool const unbounded = origin.input.is(Distribution::student);
@@ -70,7 +86,7 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
   result.checks = progress.checks();
   if (comm.is_root()) {
     for (std::size_t law = 0; law < group.cases.size(); ++law) {
-      for (auto const& batch : batches) append(batch, law, setup, group, result);
+      for (auto const& batch : batches) append(batch, law, with_selectors, identity, result);
     }
   }
   for (auto& check : result.checks) check = worst_over_ranks(comm, check);

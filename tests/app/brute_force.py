@@ -70,6 +70,8 @@ class Row:
     """Relative difference allowed to a p and to a sum of them."""
     near_tie: float
     """Two logits closer than this may swap places in fp32."""
+    order: NDArray[np.int64]
+    """Of each of them, which of the keys that the row sees it is of."""
 
     @property
     def n(self) -> int:
@@ -98,6 +100,7 @@ def softmax_row(q: Array, keys: Array, values: Array, scale: float) -> Row:
         log_sum_exp=float(logits[0] + np.log(z)),
         allowance=PRECISION + 8.0 * rounding,
         near_tie=8.0 * rounding,
+        order=order,
     )
 
 
@@ -182,6 +185,25 @@ def check_errors(where: str, data: Data, at: tuple[int, int], row: Row) -> int:
     return unchecked
 
 
+def check_near(
+    where: str, case: h5py.Group, data: Data, at: tuple[int, int], row: Row, from_key: int, own: int
+) -> None:
+    """Weights of the first keys and of those up to the query's own, and which is the largest.
+
+    `from_key`: the first key that the row sees, and `own`: the query's own, counted from the context's beginning.
+    """
+    keys = from_key + row.order
+    for name, chosen in (
+        ("first_keys_mass", keys < int(case.attrs["first_keys"])),
+        ("recent_keys_mass", (keys > own - int(case.attrs["recent_keys"])) & (keys <= own)),
+    ):
+        expected = float(np.sum(row.p[chosen][::-1]))
+        assert_close(f"{where} {name}", float(data[name][at]), expected, row.allowance, 1e-300)
+    largest = int(data["largest_place"][at])
+    near = keys[row.logits >= row.logits[0] - row.near_tie]
+    assert largest in near.tolist(), f"{where} largest_place: {largest}, brute force {near.tolist()}"
+
+
 def check_counts(where: str, data: Data, at: tuple[int, int], row: Row) -> None:
     for column, epsilon in enumerate(data["epsilon"].tolist()):
         measured = int(data["k_epsilon"][(*at, column)])
@@ -219,8 +241,15 @@ def check_positions(case: h5py.Group) -> None:
     assert in_context.min() >= n - tail
     assert in_context.max() < n
     assert len(np.unique(positions + (texts[:, None] << 32))) == positions.size
-    expected = in_context + 1 if case.attrs["mask"] == "causal" else np.full_like(positions, n)
-    np.testing.assert_array_equal(row_n, expected)
+    end = ends_of(case, in_context)
+    window = int(case.attrs.get("window", n))
+    first = np.maximum(int(case.attrs.get("drop_first", 0)), end - window)
+    np.testing.assert_array_equal(row_n, end - first)
+
+
+def ends_of(case: h5py.Group, in_context: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where in their contexts the keys end that rows at these places see."""
+    return in_context + 1 if case.attrs["mask"] == "causal" else np.full_like(in_context, int(case.attrs["n"]))
 
 
 def check_case(
@@ -247,17 +276,21 @@ def check_case(
     keys, values = [in_fp32(t.k[key_head]) for t in of_text], [in_fp32(t.v[key_head]) for t in of_text]
     positions = data["row_position"]
     texts, begins = contexts_of(case)
+    ends = begins[:, None] + ends_of(case, positions - begins[:, None])
     unchecked, compared = 0, 0
     for at in np.ndindex(positions.shape) if cells is None else cells:
         seen = int(data["row_n"][at])
-        text, begin = int(texts[at[0]]), int(begins[at[0]])
+        text, end = int(texts[at[0]]), int(ends[at])
         query = in_fp32(of_text[text].q[head, positions[at] - of_text[text].first_query()])
-        row = softmax_row(query, keys[text][begin : begin + seen], values[text][begin : begin + seen], scale)
+        row = softmax_row(query, keys[text][end - seen : end], values[text][end - seen : end], scale)
         where = f"{case.name} draw {at[0]} row {at[1]}:"
         check_scalars(where, data, at, row, spread_floor)
         unchecked += check_errors(where, data, at, row)
         compared += data["k"].size
         check_counts(where, data, at, row)
+        if "first_keys_mass" in data:
+            begin = int(begins[at[0]])
+            check_near(where, case, data, at, row, end - seen - begin, int(positions[at]) - begin)
     if cells is None:
         assert unchecked <= 0.02 * compared, f"{unchecked} of {compared} output errors had a near tie at the k-th place"
     sigma = float(np.sqrt(np.mean(data["sigma_i"] ** 2)))

@@ -144,7 +144,6 @@ def test_draws_are_added_and_resumed(tmp_path: Path) -> None:
 
 REFUSED = {
     "softcap": ({"softcap": 30.0}, "has a softcap of the logits in layer 4, which study does not apply"),
-    "window": ({"window": 16}, "has a window of 16 keys in layer 4, which study does not apply"),
     "mask": ({"mask": "sideways"}, "mask 'sideways', which is neither causal nor none"),
     "scale": ({"scale": -1.0}, "has an attribute of text0/layer4, scale that is not a positive number"),
     "window-of-half-a-key": ({"window": 0.5}, "text0/layer4, window that is no number of keys"),
@@ -161,7 +160,7 @@ def test_what_is_not_measured_is_refused(name: str, tmp_path: Path) -> None:
     (line,) = outcome.stderr.splitlines()
     assert wanted in line
     assert not (tmp_path / "r.h5.cases").exists()
-    if name in ("softcap", "window"):
+    if name == "softcap":
         assert asymptop("study", "--input", file, "--n", "64", "--layers", "3", "--dry-run", cwd=tmp_path).code == 0
 
 

@@ -93,7 +93,7 @@ TEST(Passes, LookAfterMessagesBetweenSteps) {
     BatchChannels const channels(alone);
     StudySetup const setup{&alone, &channels, &config, nullptr, nullptr, &tensors};
     DrawIdentity const identity{&config, &group, 0};
-    tensors.load(tensor_origin(identity, nullptr));
+    tensors.load(tensor_origin(identity, nullptr, nullptr));
     DrawProgress progress(alone, nullptr, 0, group.cases.size(), {});
     int looks = 0;
     progress.phases().set_between_steps([&] { ++looks; });

@@ -108,14 +108,13 @@ TEST(WorkSplit, CoversAllWork) {
 }
 
 /// Runs the pass in pieces and compares heads with a sort of all scores, and bins with one bin_score at a time.
-void expect_exact(Problem const& p, std::vector<std::int64_t> const& limits, int keep, int threads, int piece, bool guess,
-                  std::string const& what) {
+void expect_exact(Problem const& p, KeyRanges const& ranges, int keep, int threads, int piece, bool guess, std::string const& what) {
   Space const space;
   BinGrid const grid{32.0f, 20 * 32};
   int const first_bin = -10 * 32;
   auto const first_bins = test::vector_of<Space>(std::vector<int>(static_cast<std::size_t>(p.rows), first_bin));
   PackedQueries const queries(p.q.data(), p.rows, p.d);
-  FusedFirstPass<Space> pass(queries, {keep, true, grid, threads}, first_bins, limits);
+  FusedFirstPass<Space> pass(queries, {keep, true, grid, threads}, first_bins, ranges);
   int const sample = p.n / key_group * key_group;
   if (guess) pass.guess_thresholds(space, p.packed.data(), sample, p.n, p.n);
   for (int first = 0; first < p.n; first += piece)
@@ -125,10 +124,10 @@ void expect_exact(Problem const& p, std::vector<std::int64_t> const& limits, int
   auto const short_rows = pass.short_rows(p.n);
   for (int i = 0; i < p.rows; ++i) {
     auto const scores = p.row_scores(i);
-    auto const limit = limits[static_cast<std::size_t>(i)];
+    auto const seen = static_cast<std::size_t>(i);
     std::vector<PackedCandidate> expected, spare;
     std::vector<BinMoments> bins(static_cast<std::size_t>(grid.count));
-    for (std::int64_t j = 0; j < limit; ++j) {
+    for (std::int64_t j = ranges.first(seen); j < ranges.limit[seen]; ++j) {
       auto const s = scores[static_cast<std::size_t>(j)];
       expected.push_back(pack(s, static_cast<LocalIndex>(j)));
       auto const binned = bin_score(s, grid, first_bin);
@@ -173,7 +172,7 @@ TEST(FusedFirstPass, FlushesBeforeABinIsFull) {
   std::fill(p.k.begin(), p.k.end(), 1.0f);
   pack_keys(p.k.data(), p.n, p.d, p.packed.data());
   p.q[0] = 0.5f / 32.0f;
-  for (int const piece : {8192, 1 << 20}) expect_exact(p, {p.n}, 5, 1, piece, false, "one bin");
+  for (int const piece : {8192, 1 << 20}) expect_exact(p, KeyRanges({p.n}), 5, 1, piece, false, "one bin");
 }
 
 TEST(FusedFirstPass, CausalLimits) {
@@ -182,6 +181,22 @@ TEST(FusedFirstPass, CausalLimits) {
   std::vector<std::int64_t> const limits{0, 1, 15, 16, 17, 31, 32, 33, 511, 512, 513, 1099, 1100, 600};
   for (int const keep : {1, 40, 2000}) {
     for (int const threads : {1, 4}) expect_exact(p, limits, keep, threads, 256, false, "causal");
+  }
+}
+
+TEST(FusedFirstPass, Windows) {
+  Random random(66);
+  Problem const p(random, 14, 1100, 4, true);
+  std::vector<std::int64_t> const limits{0, 1, 15, 16, 17, 33, 512, 513, 1099, 1100, 1100, 600, 600, 1100},
+      from{0, 0, 14, 3, 17, 31, 500, 511, 0, 1, 1099, 590, 700, 512};  // windows of no key, of one, over the edges of strips
+  for (int const keep : {1, 40, 2000}) {
+    for (int const threads : {1, 4}) {
+      for (int const piece : {32, 256, 1120}) {
+        expect_exact(p, {limits, from}, keep, threads, piece, false, "windows");
+        // Rows that see all keys are guessed for beside others that do not.
+        expect_exact(p, {std::vector<std::int64_t>(14, 1100), from}, keep, threads, piece, true, "windows, guessed");
+      }
+    }
   }
 }
 

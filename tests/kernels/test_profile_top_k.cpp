@@ -24,11 +24,11 @@ struct PassResult {
 
 /// The pass as a study makes it. What lies past a tile's keys would be the best of all scores, were it used.
 template <class Space>
-PassResult run_pass(Rows const& rows, std::vector<std::int64_t> const& limits, BinGrid grid, int first_bin, int keep, int tile) {
+PassResult run_pass(Rows const& rows, KeyRanges const& ranges, BinGrid grid, int first_bin, int keep, int tile) {
   Space const space;
   int const n = static_cast<int>(rows[0].size()), count = static_cast<int>(rows.size());
   ProfileTopK<Space> state(space, grid, test::vector_of<Space>(std::vector<int>(rows.size(), first_bin)), keep, tile);
-  auto const limit = test::vector_of<Space>(limits);
+  KeyRangesView<Space> const seen{test::vector_of<Space>(ranges.limit), test::vector_of<Space>(ranges.from)};
   for (int first = 0; first < n; first += tile) {
     int const keys = std::min(tile, n - first), padded = (keys + 63) / 64 * 64;
     std::vector<float> scores;
@@ -39,7 +39,7 @@ PassResult run_pass(Rows const& rows, std::vector<std::int64_t> const& limits, B
     prune(space, state.candidates, tile);
     if (state.since_flush + keys > packed_limit) flush(space, state);
     state.since_flush += keys;
-    add_tile(space, state, test::matrix_of<Space>(scores, rows.size()), limit, {0, count, static_cast<LocalIndex>(first), keys});
+    add_tile(space, state, test::matrix_of<Space>(scores, rows.size()), seen, {0, count, static_cast<LocalIndex>(first), keys});
     space.fence();
   }
   flush(space, state);
@@ -58,21 +58,21 @@ PassResult run_pass(Rows const& rows, std::vector<std::int64_t> const& limits, B
   return result;
 }
 
-std::vector<Candidate> brute_force(std::vector<float> const& scores, std::int64_t limit, int keep) {
+std::vector<Candidate> brute_force(std::vector<float> const& scores, std::int64_t from, std::int64_t limit, int keep) {
   std::vector<Candidate> all;
-  for (std::int64_t j = 0; j < limit; ++j) all.push_back({scores[static_cast<std::size_t>(j)], j});
+  for (std::int64_t j = from; j < limit; ++j) all.push_back({scores[static_cast<std::size_t>(j)], j});
   std::sort(all.begin(), all.end(), before);
   all.resize(std::min(all.size(), static_cast<std::size_t>(keep)));
   return all;
 }
 
 template <class Space>
-void expect_exact(Rows const& rows, std::vector<std::int64_t> const& limits, int keep, int tile, std::string const& what) {
+void expect_exact(Rows const& rows, KeyRanges const& ranges, int keep, int tile, std::string const& what) {
   constexpr int first_bin = -320;
   BinGrid const grid{32.0f, 641};
-  auto const result = run_pass<Space>(rows, limits, grid, first_bin, keep, tile);
+  auto const result = run_pass<Space>(rows, ranges, grid, first_bin, keep, tile);
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    auto const expected = brute_force(rows[i], limits[i], keep);
+    auto const expected = brute_force(rows[i], ranges.first(i), ranges.limit[i], keep);
     auto const& kept = result.kept[i];
     auto const where = what + ", row " + std::to_string(i) + ", keep " + std::to_string(keep) + ", tile " + std::to_string(tile);
     ASSERT_EQ(kept.size(), expected.size()) << where;
@@ -81,7 +81,7 @@ void expect_exact(Rows const& rows, std::vector<std::int64_t> const& limits, int
       ASSERT_EQ(static_cast<GlobalIndex>(index_of(kept[j])), expected[j].index) << where << ", candidate " << j;
     }
     std::vector<std::int64_t> counts(static_cast<std::size_t>(grid.count), 0);
-    for (std::int64_t j = 0; j < limits[i]; ++j) {
+    for (std::int64_t j = ranges.first(i); j < ranges.limit[i]; ++j) {
       double const number = std::nearbyint(static_cast<double>(rows[i][static_cast<std::size_t>(j)]) * 32.0) - first_bin;
       ++counts[static_cast<std::size_t>(std::clamp(number, 0.0, 640.0))];
     }
@@ -154,11 +154,25 @@ TYPED_TEST(ProfileTopKPass, CausalLimits) {
   }
 }
 
+TYPED_TEST(ProfileTopKPass, Windows) {
+  Random random(46);
+  std::vector<std::int64_t> const limits{0, 1, 63, 64, 65, 127, 128, 500, 999, 1000, 1001},
+      from{0, 0, 62, 64, 1, 100, 64, 600, 998, 17, 511};
+  auto const rows = adversarial_rows(1001, random);
+  ASSERT_EQ(rows.size(), limits.size());
+  for (int const keep : {1, 70, 2000}) {
+    for (int const tile : {64, 512}) {
+      expect_exact<TypeParam>(rows, {limits, from}, keep, tile, "windows");
+      expect_exact<TypeParam>(rows, {std::vector<std::int64_t>(11, 1001), from}, keep, tile, "without the first keys");
+    }
+  }
+}
+
 TYPED_TEST(ProfileTopKPass, HugeScoresAreKeptThoughOutsideTheBins) {
   Random random(43);
   Rows rows(1);
   for (int j = 0; j < 3000; ++j) rows[0].push_back(static_cast<float>(random.normal() * 1e5));
-  expect_exact<TypeParam>(rows, {3000}, 77, 128, "huge");
+  expect_exact<TypeParam>(rows, KeyRanges({3000}), 77, 128, "huge");
 }
 
 TYPED_TEST(ProfileTopKPass, RandomShapes) {

@@ -52,6 +52,12 @@ void write_attributes(hid_t group, StudyCase const& c) {
     to.text("text", c.texts());
     if (!c.group->form.kind.empty()) to.text("attention", c.group->form.kind);
   }
+  if (c.axes().tensors) {
+    to.integer("first_keys", config.first_keys);
+    to.integer("recent_keys", config.recent_keys);
+  }
+  if (c.group->window > 0) to.integer("window", c.group->window);
+  if (c.group->drop_first > 0) to.integer("drop_first", c.group->drop_first);
   if (c.group->contexts.places) to.text("contexts", name_of(Contexts::places));
   to.text("row_sigma", name_of(config.row_sigma));
   to.text("weights", name_of(config.weights));

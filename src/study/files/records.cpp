@@ -55,6 +55,8 @@ std::vector<std::string> record_lines(StudyCase const& c) {
     if (c.group->layer >= 0) json["layer"] = c.group->layer;
     if (c.group->head >= 0) json["head"] = c.group->head;
     if (!c.group->texts.empty()) json["text"] = c.texts();
+    if (c.group->window > 0) json["window"] = c.group->window;
+    if (c.group->drop_first > 0) json["drop_first"] = c.group->drop_first;
     json["selector"] = c.plan().selector.text;
     json["metric"] = record.metric;
     json["parameter"] = record.parameter;
@@ -109,6 +111,7 @@ std::string table_rows(StudyCase const& c, double sgemm) {
     double const l2 = mean("row_l2_error"), linf = mean("row_linf_error"), out = mean("output_error_relative");
     auto sigma_law = c.group->head < 0 ? c.plan().sigma_law : "head " + std::to_string(c.group->head);
     if (c.group->layer >= 0) sigma_law = "layer " + std::to_string(c.group->layer) + " " + sigma_law;
+    if (c.group->drop_first > 0) sigma_law += " drop " + std::to_string(c.group->drop_first);
     if (!c.group->input.is(Distribution::gaussian)) sigma_law = c.input + " " + sigma_law;
     if (!c.plan().selector.is_oracle()) sigma_law = c.plan().selector.text + " " + sigma_law;
     auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / c.pass_seconds() / 1e9, 3),

@@ -1,0 +1,68 @@
+// Which keys of a shard each row of a batch sees: a run of them, from a first one (a sliding window, a context without its first keys) up
+// to a limit (a causal mask).
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "tile_range.hpp"
+#include "types.hpp"
+#include "work_split.hpp"
+
+namespace asymptop {
+
+/// Keys [from, limit) of every row, on the host. Made of limits alone, rows see their keys from number 0 on.
+struct KeyRanges {
+  std::vector<std::int64_t> limit;
+  std::vector<std::int64_t> from;  ///< none: all are 0
+
+  KeyRanges() = default;
+  KeyRanges(std::vector<std::int64_t> limits, std::vector<std::int64_t> firsts = {}) : limit(std::move(limits)), from(std::move(firsts)) {}
+
+  std::size_t size() const { return limit.size(); }
+  std::int64_t first(std::size_t row) const { return from.empty() ? 0 : from[row]; }
+  /// Those of keys [begin, begin + count) that a row sees, counted from `begin`; {0, 0} where it sees none.
+  Part within(std::size_t row, std::int64_t begin, int count) const {
+    int const end = count_within(limit[row] - begin, count);
+    if (from.empty()) return {0, end};
+    int const hidden = count_within(from[row] - begin, count);
+    return hidden < end ? Part{hidden, end} : Part{0, 0};
+  }
+  /// The same rows in another order, or some of them.
+  KeyRanges of(std::vector<int> const& rows) const {
+    KeyRanges some;
+    for (auto const row : rows) {
+      some.limit.push_back(limit[static_cast<std::size_t>(row)]);
+      if (!from.empty()) some.from.push_back(from[static_cast<std::size_t>(row)]);
+    }
+    return some;
+  }
+};
+
+/// The same in a space's memory.
+template <class Space>
+struct KeyRangesView {
+  Vector<Space, std::int64_t> limit;
+  Vector<Space, std::int64_t> from;  ///< empty: all are 0
+
+  KeyRangesView() = default;
+  KeyRangesView(Vector<Space, std::int64_t> limits, Vector<Space, std::int64_t> firsts = {})
+      : limit(std::move(limits)), from(std::move(firsts)) {}
+
+  /// Keys at the start of a tile that a row does not see, and the end of those that it sees; equal where it sees none.
+  KOKKOS_FORCEINLINE_FUNCTION int end(TileRange const& tile, int row) const { return visible_keys(tile, limit(row)); }
+  KOKKOS_FORCEINLINE_FUNCTION int begin(TileRange const& tile, int row) const {
+    if (from.extent(0) == 0) return 0;
+    int const hidden = visible_keys(tile, from(row)), last = end(tile, row);
+    return hidden < last ? hidden : last;
+  }
+};
+
+/// A parameter that takes limits alone, too.
+template <class Space>
+using KeyRangesOf = std::type_identity_t<KeyRangesView<Space>>;
+
+}  // namespace asymptop
