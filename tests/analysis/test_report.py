@@ -200,7 +200,7 @@ def test_table_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str], dra
     assert command_line.main(["report", str(path), "-o", str(tmp_path / "report.html")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["claim", "regime"]
-    assert any(line.startswith("A-tv") and line.endswith("NOT TESTED") for line in lines)
+    assert any(line.startswith("NOT TESTED: A-tv, ") and line.endswith("not constant.") for line in lines)
     assert any("q.h5, head 2" in line for line in lines)
     assert "Relative output error against n" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -225,7 +225,8 @@ def test_the_first_page_comes_first(made: tuple[str, Path]) -> None:
     places = [text.index(f'id="{name}"') for name in ("verdicts", "keys", "practice", "claims", "figures", "fits")]
     assert places == sorted(places)
     front = text[places[0] : places[1]]
-    assert front.count("<tr>") == len(CLAIMS) + 1
+    assert front.count("<tr>") == len(CLAIMS) + 2  # and two headings: what cannot be tested is folded away
+    assert front.index("claims that this file cannot test") < front.index('href="#claim-E-table"')
     for claim in CLAIMS:
         assert f'href="#claim-{claim.id}"' in front
         assert prose(claim.sentence) in front
