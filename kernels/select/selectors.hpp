@@ -2,27 +2,24 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <cstdint>
-#include <cstdlib>
-#include <map>
 #include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "approximate_scores.hpp"
 #include "blind.hpp"
+#include "calibrated.hpp"
 #include "index.hpp"
 #include "magicpig.hpp"
 #include "order_keys.hpp"
 #include "pages.hpp"
 #include "random_order.hpp"
 #include "selector.hpp"
+#include "selector_values.hpp"
 #include "shards.hpp"
 #include "twilight.hpp"
 #include "vattention.hpp"
@@ -36,70 +33,6 @@ struct SelectorParameter {
   char const* what;
   bool alone = false;  ///< in names of files and cases it is its value by itself, the fallback too
 };
-
-/// Texts by key.
-using SelectorValues = std::map<std::string, std::string, std::less<>>;
-
-/// d / divisor, or a number by itself. Throws std::invalid_argument unless it is from 1 to d.
-inline int channels_of(std::string const& text, int d) {
-  bool const share = text.rfind("d/", 0) == 0;
-  char* end = nullptr;
-  std::string const number = share ? text.substr(2) : text;
-  long const value = text == "d" ? d : std::strtol(number.c_str(), &end, 10);
-  bool const whole = text == "d" || (!number.empty() && *end == '\0' && number[0] >= '0' && number[0] <= '9');
-  if (!whole || value < 1 || (!share && value > 4096)) throw std::invalid_argument("is no number of channels: 1 to d, d/8, d");
-  if (!share && value > d) throw std::invalid_argument("is over d = " + std::to_string(d));
-  return std::max(1, share ? static_cast<int>(d / value) : static_cast<int>(value));
-}
-
-/// Throws std::invalid_argument unless it is a whole number from `low` to `high`.
-inline std::int64_t count_of(std::string const& text, std::int64_t low, std::int64_t high) {
-  char* end = nullptr;
-  long long const value = std::strtoll(text.c_str(), &end, 10);
-  bool const whole = !text.empty() && *end == '\0' && text[0] >= '0' && text[0] <= '9';
-  if (!whole || value < low || value > high)
-    throw std::invalid_argument("is no whole number from " + std::to_string(low) + " to " + std::to_string(high));
-  return value;
-}
-
-/// Throws std::invalid_argument unless it is a number over 0 and at most `high`.
-inline double share_of(std::string const& text, double high) {
-  char* end = nullptr;
-  double const value = std::strtod(text.c_str(), &end);
-  if (text.empty() || *end != '\0' || !(value > 0.0 && value <= high)) {
-    std::string bound = std::to_string(high);
-    throw std::invalid_argument("is no number over 0, at most " + bound.substr(0, bound.find('.') + 2));
-  }
-  return value;
-}
-
-/// Keys of a page, a power of two: pages never cross a block of keys, so no rank holds a part of one.
-inline int page_of(std::string const& text) {
-  auto const page = count_of(text, 1, 512);
-  if ((page & (page - 1)) != 0) throw std::invalid_argument("is no power of two");
-  return static_cast<int>(page);
-}
-
-/// Throws std::invalid_argument.
-inline KeyFormat key_format_of(std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, KeyFormat>, 5> formats{{{"fp32", KeyFormat::fp32},
-                                                                           {"bf16", KeyFormat::bf16},
-                                                                           {"fp8", KeyFormat::fp8},
-                                                                           {"int8", KeyFormat::int8},
-                                                                           {"int4", KeyFormat::int4}}};
-  for (auto const& [name, format] : formats) {
-    if (name == text) return format;
-  }
-  throw std::invalid_argument("is no format: bf16, fp8, int8, int4, fp32");
-}
-
-/// Throws std::invalid_argument unless it is of letters, digits, `_` and `-`, which go into names of files as they are.
-inline std::string dataset_name(std::string const& text) {
-  auto const plain = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-'; };
-  if (text.empty() || text.size() > 64 || !std::all_of(text.begin(), text.end(), plain))
-    throw std::invalid_argument("is no name of datasets: up to 64 letters, digits, _ and -");
-  return text;
-}
 
 /// A selector whose priorities are a projection's.
 class ProjectedSelector final : public Selector {
@@ -176,6 +109,9 @@ inline SampleBound bound_of(SelectorValues const& values) {
   return {share("base", 1.0), share("epsilon", 1.0), share("delta", 0.5)};
 }
 
+inline int int_value(SelectorValues const& values, char const* key, int low, int high) {
+  return static_cast<int>(value_of(values, key, [=](auto const& text) { return count_of(text, low, high); }));
+}
 inline int page_value(SelectorValues const& values, char const* key) {
   return value_of(values, key, [](auto const& text) { return page_of(text); });
 }
@@ -271,6 +207,51 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "same sequence. r=d is the oracle, up to rounding.",
        {{"r", "d/4", "components: a number, d/4, d"}, sinks, recent, share},
        [](Values values, int d) -> Made { return detail::projected<LokiProjection>(values, detail::channels_value(values, d)); }},
+      {"double-sparsity",
+       "scores over a few channels that a sample says weigh most, keys in 4 bits",
+       "Double Sparsity (arXiv 2408.07092): the products over the r channels of largest mean |q_c| mean |k_c|, the same for all rows; "
+       "the key's channels are rounded to int4 with one scale. The means are over 4096 evenly spaced keys and over up to 4096 queries "
+       "that are not measured (those of `expected`).",
+       {{"r", "d/16", "channels: a number, d/16, d"}, sinks, recent, share},
+       [](Values values, int d) -> Made { return detail::projected<DoubleSparsityProjection>(values, detail::channels_value(values, d)); }},
+      {"pq",
+       "scores of keys that are replaced by centroids, part by part",
+       "Product quantisation (PQCache, arXiv 2407.12820): the channels in `parts` stretches, each key's stretch replaced by the nearest "
+       "of 2^bits centroids. Centroids come from `iterations` of Lloyd's over 4096 evenly spaced keys, starting at evenly spaced ones of "
+       "them; they are never more than these keys.",
+       {{"parts", "2", "stretches of channels, 1 to 64"},
+        {"bits", "6", "of a code, 1 to 10"},
+        {"iterations", "10", "0 to 100"},
+        sinks,
+        recent,
+        share},
+       [](Values values, int) -> Made {
+         return detail::projected<CentroidProjection>(values, detail::int_value(values, "parts", 1, 64),
+                                                      1 << detail::int_value(values, "bits", 1, 10),
+                                                      detail::int_value(values, "iterations", 0, 100));
+       }},
+      {"clusters",
+       "clusters of keys by the query's product with their centroid",
+       "Keys in the order of their clusters (ClusterKV, arXiv 2412.03213): every key goes to the nearest of c centroids, which are found "
+       "as those of `pq` in one part; clusters by q . centroid, and within one by index.",
+       {{"c", "256", "clusters, 1 to 1024"}, {"iterations", "10", "0 to 100"}, sinks, recent, share},
+       [](Values values, int) -> Made {
+         return detail::projected<CentroidProjection>(values, 1, detail::int_value(values, "c", 1, 1024),
+                                                      detail::int_value(values, "iterations", 0, 100));
+       }},
+      {"infllm",
+       "blocks by the query's products with a few representatives",
+       "InfLLM (arXiv 2402.04617): blocks by the sum of q . k over `keys` representatives, those keys of the block with the largest "
+       "products with the mean of up to 4096 queries that are not measured (those of `expected`; InfLLM takes the mean over the queries "
+       "of a local window). Whole blocks, k/block of them rounded down, one at least.",
+       {{"block", "128", "keys of a block, a power of two that divides --block"},
+        {"keys", "4", "representatives, 1 to 512"},
+        sinks,
+        recent,
+        share},
+       [](Values values, int) -> Made {
+         return detail::projected<InfllmProjection>(values, detail::page_value(values, "block"), detail::int_value(values, "keys", 1, 512));
+       }},
       {"key-norm",
        "keys of small norm, whatever the query",
        "Query-blind compression by small ‖k‖ (arXiv 2406.11430).",
@@ -316,10 +297,8 @@ inline std::vector<SelectorKind> const& selector_kinds() {
         {"sinks", "4", "first keys of the sequence that are always kept"},
         {"recent", "64", "most recent keys that are always kept"}},
        [](Values values, int) -> Made {
-         auto const count = [&](char const* key, std::int64_t low, std::int64_t high) {
-           return static_cast<int>(detail::value_of(values, key, [=](auto const& text) { return count_of(text, low, high); }));
-         };
-         return std::make_unique<MagicpigSelector>(SignTables(count("K", 1, 16), count("L", 2, 1024)), detail::forced_of(values));
+         return std::make_unique<MagicpigSelector>(
+             SignTables(detail::int_value(values, "K", 1, 16), detail::int_value(values, "L", 2, 1024)), detail::forced_of(values));
        },
        KeptSets::weighted},
       {"twilight",

@@ -14,7 +14,8 @@ from functools import lru_cache
 from . import laws
 
 EXACT = "score"
-_NAMES = ("n", "d", "k", "page", "block", "r", "width", "K", "L", "budget")
+_PARAMETERS = ("page", "block", "K", "L", "parts", "bits", "c", "keys")
+_NAMES = ("n", "d", "k", *_PARAMETERS, "r", "width", "budget")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,19 @@ FORMULAS: dict[str, Formulas] = {
     "quantised": Formulas("width", "n*width + 4*k*d", "2*n*d + 4*k*d", "index: a narrow copy of the keys"),
     "sparq": Formulas("2*d", "2*n*r + 4*k*d", "2*n*r + 4*k*d", "index: the keys again, channel by channel"),
     "loki": Formulas("0", "2*n*r + 4*k*d", "2*n*r + 2*d^2 + 4*k*d", "keys are stored rotated to their principal axes"),
+    "double-sparsity": Formulas(
+        "r/2 + 4", "n*(r/2 + 4) + 4*k*d", "2*n*r + 4*k*d", "index: the chosen channels in four bits, with a scale"
+    ),
+    "pq": Formulas(
+        "parts*bits/8",
+        "n*parts*bits/8 + 2^(bits + 1)*d + 4*k*d",
+        "2^(bits + 1)*d + n*parts + 4*k*d",
+        "index: a code per part; a query reads the centroids once, then adds up one product for each code",
+    ),
+    "clusters": Formulas("4", "2*c*d + 4*k*d", "2*c*d + 4*k*d", "index: lists of the clusters' keys"),
+    "infllm": Formulas(
+        "2*d*keys/block", "2*n*d*keys/block + 4*k*d", "2*n*d*keys/block + 4*k*d", "index: representatives of each block"
+    ),
     "key-norm": _BLIND,
     "key-diff": _BLIND,
     "expected": _BLIND,
@@ -79,6 +93,10 @@ _DEFAULTS = {
     "quantised": {"format": "int8"},
     "sparq": {"r": "d/8"},
     "loki": {"r": "d/4"},
+    "double-sparsity": {"r": "d/16"},
+    "pq": {"parts": "2", "bits": "6"},
+    "clusters": {"c": "256"},
+    "infllm": {"block": "128", "keys": "4"},
     "vattention": {"epsilon": "0.1", "delta": "0.1"},
     "magicpig": {"K": "10", "L": "150"},
     "twilight": {"budget": "0", "p": "0.85", "page": "16"},
@@ -144,14 +162,13 @@ class Costs:
     formulas: Formulas
 
     def _value(self, text: str, n: float, d: int, k: float) -> float:
-        numbers = {name: float(self.parameters.get(name, "1")) for name in ("page", "block", "K", "L")}
+        numbers = [float(self.parameters.get(name, "1")) for name in _PARAMETERS]
         channels = _channels(self.parameters.get("r", "d"), d)
         width = 0.0
         if "format" in self.parameters:
-            width = float(_formula(WIDTHS[self.parameters["format"]])(n, d, k, 1.0, 1.0, channels, *[0.0] * 4))
+            width = float(_formula(WIDTHS[self.parameters["format"]])(n, d, k, *numbers, channels, 0.0, 0.0))
         budget = min(float(self.parameters.get("budget", "0")) or k, n)
-        sizes = (numbers["page"], numbers["block"], channels, width, numbers["K"], numbers["L"], budget)
-        return float(_formula(text)(n, float(d), k, *sizes))
+        return float(_formula(text)(n, float(d), k, *numbers, channels, width, budget))
 
     def index_bytes_per_key(self, d: int) -> float:
         return self._value(self.formulas.index, 1.0, d, 1.0)
