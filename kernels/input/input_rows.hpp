@@ -57,7 +57,7 @@ ASYMPTOP_LANES_INLINE void word_lanes(RoundKeys const& keys, std::uint64_t row, 
 #endif
 
 template <bool uniform>
-void word_rows(RoundKeys const& keys, Stream stream, std::uint64_t first, int count, int d, float* out) {
+void word_rows([[maybe_unused]] RoundKeys const& keys, Stream stream, std::uint64_t first, int count, int d, float* out) {
   int const stride = normal_stride(d);
   // Whole quads, whose last columns may be past the row's.
   std::vector<float> quads(4 * stride);

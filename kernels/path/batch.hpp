@@ -12,6 +12,7 @@
 #include "../attend/softmax_tree.hpp"
 #include "../core/candidate.hpp"
 #include "../core/key_ranges.hpp"
+#include "../device/top_k.hpp"
 #include "../profile/score_bins.hpp"
 #include "../score/key_tile.hpp"
 #include "../score/quantised.hpp"
@@ -48,10 +49,11 @@ template <class Space>
 struct KeyStep {
   LocalIndex first;
   int count;
-  int padded;                    ///< keys with the zeros after them
-  KeyTile keys;                  ///< in the path's layout
-  Matrix<Space, float> values;   ///< (padded, d)
-  QuantisedKeys quantised = {};  ///< of packed keys
+  int padded;                                     ///< keys with the zeros after them
+  KeyTile keys;                                   ///< in the path's layout
+  Matrix<Space, float> values;                    ///< (padded, d)
+  QuantisedKeys quantised = {};                   ///< of packed keys
+  device::ScreenKeys const* on_device = nullptr;  ///< the step's keys in the memory of a GPU
 };
 
 /// Parts of the work on a step that times are told apart by.
@@ -74,6 +76,7 @@ class KeyPass {
   virtual int padded(int count) const { return count; }
   virtual bool wants_values() const { return false; }
   virtual bool wants_quantised() const { return false; }
+  virtual bool wants_on_device() const { return false; }
   virtual void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) = 0;
   /// After the last step.
   virtual void finish(Space const&, StepWatch const&) {}

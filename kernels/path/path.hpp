@@ -50,6 +50,8 @@ struct Path {
   double quantised_bytes;     ///< a key's column once more
   char const* unavailable{};  ///< why a build or a processor has it not, and what to do
   PassMemory (*memory)(PassSize const&);
+  double (*device_memory)(PassSize const&, double d){};  ///< bytes of the memory of a GPU of its own; null where it has none
+  int largest_d{};                                       ///< columns that it takes, at most; 0: any
 
   /// All that a study asks for.
   bool whole() const { return verbs.profile && verbs.second_pass; }
@@ -58,6 +60,8 @@ struct Path {
 /// Keys that passes over packed keys take at a time when they are made or read anew: whole strips and leaves, few enough to stay in the
 /// cache.
 inline constexpr int packed_step = 31 * 512;
+/// Keys that go to a GPU at a time when they are made or read anew.
+inline constexpr int device_step = 1 << 16;
 
 inline PassMemory fused_memory(PassSize const& size) {
   // Few rows share the keys of a step out among threads. Memory is touched as rows fill.
@@ -102,8 +106,36 @@ inline constexpr Path screened_path{"screened",
 inline constexpr Path tiles_path{"blas-tile", "portable", KeyLayout::rows, {true, true, true, true, true, false}, true, 24, 0,
                                  0.0,         "",         tiled_memory};
 
+/// Heads alone are held on the host.
+inline PassMemory device_pass_memory(PassSize const& size) {
+  double const local = std::min(size.keep, size.shard), step = std::min<double>(size.shard, device_step);
+  return {step, step, 1.0, local, local, local, 0.0};
+}
+
+/// Keys in fp32, in bf16 and a sample of them; a gigabyte of scores; survivors of every row, five for a candidate wanted and some.
+inline double device_bytes(PassSize const& size, double d) {
+  double const columns = std::ceil(d / 64.0) * 64.0, keep = std::min(size.keep, size.shard);
+  return size.shard * (4.0 * d + 2.2 * columns) + std::max(1.1e9, 4.0 * size.shard) + size.rows * (40.0 * keep + 1e5) + 12.0 * 1.4e8;
+}
+
+/// Products of bf16 numbers on the tensor cores of a GPU, with proven bounds, decide which keys are scored in fp32 for top-k; profiles
+/// score all.
+inline constexpr Path device_path{
+    "device",
+    "bf16 products on a GPU first",
+    KeyLayout::rows,
+    {false, true, true, false, false, false},
+    false,
+    1,
+    device_step,
+    0.0,
+    "needs a build with -DASYMPTOP_DEVICE=ON and a GPU of compute capability 9.0; use auto, fused or blas-tile",
+    device_pass_memory,
+    device_bytes,
+    1024};
+
 /// All paths, in the order in which options name them.
-inline constexpr std::array<Path const*, 3> all_paths{&fused_path, &screened_path, &tiles_path};
+inline constexpr std::array<Path const*, 4> all_paths{&fused_path, &screened_path, &tiles_path, &device_path};
 
 /// Null for a name that none has.
 inline Path const* find_path(std::string_view name) {

@@ -8,6 +8,7 @@
 
 #include "../core/simd.hpp"
 #include "batch.hpp"
+#include "device.hpp"
 #include "fused.hpp"
 #include "tiles.hpp"
 
@@ -29,8 +30,6 @@ std::unique_ptr<PathBatch<Space>> make_batch(Space const& space, PathRows const&
 template <class Space>
 std::vector<PathMaker<Space>> path_makers() {
   std::vector<PathMaker<Space>> all;
-  // nvcc cannot take the host kernels' loops into device code.
-#ifndef KOKKOS_ENABLE_CUDA
   if constexpr (is_host_space<Space>) {
     // A processor without fused multiply-adds in vectors runs the fused kernels, but slowly: BLAS is better.
     constexpr bool fast = simd::width > 4;
@@ -38,8 +37,12 @@ std::vector<PathMaker<Space>> path_makers() {
     // Screening wins where 8-bit products are an instruction.
     all.insert(simd::has_dot4 ? all.begin() : all.end(), {&screened_path, make_batch<Space, ScreenedBatch<Space>>, fast});
   }
-#endif
   all.push_back({&tiles_path, make_batch<Space, TiledBatch<Space>>, true});
+#ifdef ASYMPTOP_DEVICE
+  if constexpr (is_host_space<Space>) {
+    if (device::gpu().usable) all.push_back({&device_path, make_batch<Space, DeviceBatch<Space>>, true});
+  }
+#endif
   return all;
 }
 

@@ -18,7 +18,7 @@
 
 namespace asymptop {
 
-#ifndef KOKKOS_ENABLE_CUDA
+#ifndef ASYMPTOP_PORTABLE_DEVICE
 namespace {
 
 class Attend final : public Measurement {

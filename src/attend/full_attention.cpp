@@ -5,8 +5,8 @@
 
 #include "comm/exact_sum.hpp"
 
-// nvcc cannot take the host kernels' loops into device code.
-#ifndef KOKKOS_ENABLE_CUDA
+// Packed keys are for hosts.
+#ifndef ASYMPTOP_PORTABLE_DEVICE
 
 namespace asymptop {
 namespace {

@@ -7,8 +7,8 @@
 #include "attend/full_attention.hpp"
 #include "kernels/attend/weigh_panel.hpp"
 
-// nvcc cannot take the host kernels' loops into device code.
-#ifndef KOKKOS_ENABLE_CUDA
+// Packed keys are for hosts.
+#ifndef ASYMPTOP_PORTABLE_DEVICE
 
 namespace asymptop {
 namespace {

@@ -8,7 +8,7 @@
 #include "kernels/attend/difference.hpp"
 #include "kernels/input/normal_rows.hpp"
 
-#ifndef KOKKOS_ENABLE_CUDA
+#ifndef ASYMPTOP_PORTABLE_DEVICE
 
 namespace asymptop {
 namespace {

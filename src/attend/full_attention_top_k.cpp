@@ -8,7 +8,7 @@
 #include "kernels/attend/winners.hpp"
 #include "kernels/topk/radix_sort.hpp"
 
-#ifndef KOKKOS_ENABLE_CUDA
+#ifndef ASYMPTOP_PORTABLE_DEVICE
 
 namespace asymptop {
 namespace {

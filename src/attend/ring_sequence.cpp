@@ -6,7 +6,7 @@
 #include "kernels/input/normal_tile.hpp"
 
 // Packed keys are for hosts.
-#ifndef KOKKOS_ENABLE_CUDA
+#ifndef ASYMPTOP_PORTABLE_DEVICE
 
 namespace asymptop {
 namespace {

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "comm/timing.hpp"
+#include "kernels/device/memory.hpp"
 #include "launch/peak_memory.hpp"
 
 namespace asymptop {
@@ -46,8 +47,10 @@ MergeResult merge_result(Communicator const& comm, std::vector<double> const& se
 class Measurement {
  public:
   /// Sets up and warms up.
-  Measurement(BenchTurn const& turn, BenchConfig const& config, BenchPath const& path) : resident_before_(resident_memory()) {
+  Measurement(BenchTurn const& turn, BenchConfig const& config, BenchPath const& path)
+      : resident_before_(resident_memory()), device_before_(device::memory_held()) {
     reset_peak_memory();
+    device::reset_most_memory();
     problem_ = std::make_unique<BenchProblem>(*turn.comm, *turn.item, config);
     work_ = path.make(*problem_);
     phases_ = phases_of(turn.item->kernel, work_->scores_apart());
@@ -58,7 +61,10 @@ class Measurement {
   }
 
   /// What this measurement has added to the process, at its highest so far. Others must not have been set up since.
-  void note_peak_memory() { added_bytes_ = peak_memory() - resident_before_; }
+  void note_peak_memory() {
+    added_bytes_ = peak_memory() - resident_before_;
+    device_bytes_ = device::most_memory() - device_before_;
+  }
 
   void take_sample() {
     auto const before = work_->phases().seconds();
@@ -86,6 +92,7 @@ class Measurement {
     auto const& comm = problem_->comm;
     result_.peak_bytes = comm.sum(resident + added_bytes_);
     result_.peak_bytes_per_rank = comm.max(resident + added_bytes_);
+    result_.device_peak_bytes = comm.max(static_cast<double>(device_bytes_));
     result_.merge = merge_result(comm, merge_seconds_, combine_seconds_, exposed_seconds_, work_->merge_cost().sent);
     result_.checked_rows = rows_to_check(problem_->item.m, problem_->item.n);
     result_.residuals = check_answer(*problem_, result_.checked_rows, work_->answer(result_.checked_rows));
@@ -104,6 +111,7 @@ class Measurement {
   }
 
   double resident_before_, added_bytes_ = 0.0;
+  std::size_t device_before_, device_bytes_ = 0;
   std::unique_ptr<BenchProblem> problem_;
   std::unique_ptr<BenchWork> work_;
   std::vector<NamedPhase> phases_;

@@ -26,6 +26,7 @@ struct BenchResult {
   std::vector<double> imbalance;                      ///< per sample: max / mean - 1 over ranks of the time outside `merge`
   double peak_bytes = 0.0;                            ///< resident memory at its highest from set-up on, summed over ranks
   double peak_bytes_per_rank = 0.0;                   ///< the largest rank's
+  double device_peak_bytes = 0.0;                     ///< of the memory of a rank's GPU at its highest from set-up on, the largest rank's
   MergeResult merge;
   std::vector<int> checked_rows;
   std::vector<Residual> residuals;

@@ -159,6 +159,25 @@ class Bench final : public Measurement {
       int const m = item.m, d = item.d;
       if (item.ranks == count && m > 0 && !yardsticks.knows_sgemm(m, d)) text += sgemm_line(m, d, yardsticks.sgemm(m, d));
     }
+    return comm_.is_root() ? text + gpu_lines(yardsticks, count) : text;
+  }
+
+  /// On rank 0, where cases of so many ranks run on GPUs.
+  std::string gpu_lines(Yardsticks& yardsticks, int count) const {
+    std::string text;
+    for (auto const& item : plan_.cases) {
+      if (item.ranks != count || !(item.device_bytes > 0.0)) continue;
+      char line[256];
+      if (text.empty()) {
+        std::snprintf(line, sizeof line, "gpu       %s, copy within its memory: %.4g GB/s\n", device::gpu().name.c_str(),
+                      yardsticks.gpu_copy());
+        text = line;
+      }
+      auto const& rates = yardsticks.gpu(item.m, item.n, item.d);
+      std::snprintf(line, sizeof line, "cublas    m = %d, d = %d: fp32 %.4g, tf32 %.4g, bf16 %.4g GFLOP/s\n", item.m, item.d,
+                    rates.fp32_gflops, rates.tf32_gflops, rates.bf16_gflops);
+      if (text.find(line) == std::string::npos) text += line;
+    }
     return text;
   }
 
@@ -197,6 +216,10 @@ class Bench final : public Measurement {
       if (item.m > 0) c.sgemm = yardsticks.sgemm(item.m, item.d);
       c.fma_gflops = yardsticks.fma_gflops();
       c.read_bandwidth = std::max(before.at(item.ranks), after.at(item.ranks));
+      if (item.device_bytes > 0.0) {
+        c.gpu = yardsticks.gpu(item.m, item.n, item.d);
+        c.gpu_copy = yardsticks.gpu_copy();
+      }
       c.threads = machine_.threads;
       if (config_.scaling != Scaling::none) {
         c.scaling = config_.scaling;

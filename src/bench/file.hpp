@@ -18,6 +18,8 @@ struct MeasuredCase {
   SgemmRates sgemm;         ///< at the case's m and d
   double fma_gflops = 0.0;  ///< of the cores used
   double read_bandwidth = 0.0;
+  device::GpuRates gpu;        ///< cuBLAS at the case's m and d, where the path is that of a GPU
+  double gpu_copy = 0.0;       ///< GB/s read and written within the GPU's memory
   int threads = 1;             ///< per rank
   double write_seconds = NAN;  ///< rank 0's for the results file that first held the case: written, closed, synced; not in the samples
 

@@ -71,7 +71,7 @@ class Normals final : public BenchWork {
 std::vector<NormalLayout> normal_layouts() {
   std::vector<NormalLayout> all;
   // Host kernels: not in a build whose studies run on a device.
-#ifndef KOKKOS_ENABLE_CUDA
+#ifndef ASYMPTOP_PORTABLE_DEVICE
   all.push_back({"packed", [](BenchProblem const& problem) -> std::unique_ptr<BenchWork> {
                    return std::make_unique<Normals<KeyLayout::packed>>(problem);
                  }});

@@ -33,6 +33,15 @@ double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine con
   return bytes;
 }
 
+/// Bytes of a rank's GPU.
+double estimate_device_bytes(BenchCase const& c, BenchConfig const& config) {
+  auto const* path = find_path(c.path);
+  if (path == nullptr || path->device_memory == nullptr) return 0.0;
+  double const n = c.keys(), block = static_cast<double>(config.block);
+  double const shard = std::min(n, std::ceil(n / block / c.ranks) * block);
+  return path->device_memory({double(c.m), c.kept(), c.resident ? shard : std::min<double>(shard, path->step_keys), 1.0, 0.0}, c.d);
+}
+
 /// Ranks of the case that share a node, at most.
 int ranks_on_node(BenchCase const& c, Machine const& machine) { return std::max(1, std::min(c.ranks, machine.ranks_on_node)); }
 
@@ -41,6 +50,13 @@ std::string reason_to_skip(BenchCase const& c, Machine const& machine) {
   if (c.n > largest_n) return "n = " + std::to_string(c.n) + " is over 2^48";
   if (c.n / c.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
   if (c.k >= (std::int64_t{1} << 30)) return "k = " + std::to_string(c.k) + " is over 2^30, the most candidates a row may hold";
+  auto const* path = find_path(c.path);
+  if (path != nullptr && path->largest_d > 0 && c.d > path->largest_d)
+    return std::string("path ") + path->name + " takes at most " + std::to_string(path->largest_d) + " columns";
+  double const on_device = machine.device_bytes / ranks_on_node(c, machine);
+  if (machine.device_bytes > 0.0 && c.device_bytes > on_device)
+    return "it needs " + bytes_text(c.device_bytes) + " of the GPU's memory on each rank and " + bytes_text(on_device) +
+           " are free; lower --n, --m or --k, or use --keys streamed";
   double const share = memory_of_rank(machine, ranks_on_node(c, machine));
   if (fits_into(c.bytes_per_rank, share)) return "";
   return "it needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + available_text(machine, share) +
@@ -206,6 +222,7 @@ class Planner {
       if (config_.scaling == Scaling::weak) c.n = c.n > largest_n / ranks ? largest_n + 1 : c.n * ranks;
       if (law != nullptr) set_selection(c, *law);
       c.bytes_per_rank = estimate_bytes(c, config_, machine_);
+      c.device_bytes = estimate_device_bytes(c, config_);
       auto const why = reason_to_skip(c, machine_);
       if (reason.empty() && !why.empty()) reason = (scales ? "on " + std::to_string(ranks) + " rank(s): " : std::string()) + why;
     }
@@ -269,6 +286,7 @@ std::string describe(BenchPlan const& plan, BenchConfig const& config, Machine c
                     std::to_string(c.n).c_str(), c.d, c.m, k.c_str(), c.resident ? "resident" : "streamed", c.ranks,
                     bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9);
       out << line;
+      if (c.device_bytes > 0.0) out << "  GPU " << bytes_text(c.device_bytes);
       if (c.selects_over_ranks()) {
         std::snprintf(line, sizeof line, "  %-9s %9.2g %9.3g%s", name_of(c.merge), c.merge_estimate.seconds, c.merge_estimate.bytes / 1e6,
                       c.k_clipped ? "  (k clipped to n)" : "");

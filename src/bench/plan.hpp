@@ -26,6 +26,7 @@ struct BenchCase {
   MergeEstimate merge_estimate;
   int ranks = 1;                ///< ranks 0 to ranks - 1 of the run take part
   double bytes_per_rank = 0.0;  ///< estimated peak
+  double device_bytes = 0.0;    ///< of the memory of a rank's GPU, at most; 0 where the path has none
 
   /// n and k, as numbers to compute with.
   double keys() const { return static_cast<double>(n); }

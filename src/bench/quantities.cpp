@@ -82,6 +82,13 @@ std::vector<Quantity<MeasuredCase>> bench_quantities(MeasuredCase const& measure
           "efficiency", [](C c) { return c.efficiency(); }, in_file),
       number(
           "efficiency_iqr", [](C c) { return c.efficiency_iqr(); }, in_file)};
+  if (measured.item.device_bytes > 0.0) {
+    all.insert(all.end(), {integer("device_peak_bytes", [](C c) { return static_cast<std::int64_t>(c.result.device_peak_bytes); }),
+                           number("cublas_fp32_gflops", [](C c) { return c.gpu.fp32_gflops; }),
+                           number("cublas_tf32_gflops", [](C c) { return c.gpu.tf32_gflops; }),
+                           number("cublas_bf16_gflops", [](C c) { return c.gpu.bf16_gflops; }),
+                           number("device_copy_bandwidth", [](C c) { return c.gpu_copy; })});
+  }
   return all;
 }
 

@@ -170,6 +170,17 @@ double Yardsticks::fma_gflops() {
   return fma_;
 }
 
+device::GpuRates const& Yardsticks::gpu(int m, std::int64_t n, int d) {
+  auto const [place, is_new] = gpu_.try_emplace({m, d});
+  if (is_new && device::gpu().usable) place->second = device::product_rates(m, std::min(n, (std::int64_t{1} << 28) / m), d);
+  return place->second;
+}
+
+double Yardsticks::gpu_copy() {
+  if (gpu_copy_ < 0.0) gpu_copy_ = device::gpu().usable ? device::copy_bandwidth() : 0.0;
+  return gpu_copy_;
+}
+
 double Yardsticks::read_bandwidth() const {
   // Each thread reads memory that it touched first: four times the last cache, in all, at least.
   std::size_t const cache = std::max(0L, sysconf(_SC_LEVEL3_CACHE_SIZE));

@@ -9,6 +9,7 @@
 
 #include "comm/communicator.hpp"
 #include "comm/over_ranks.hpp"
+#include "kernels/device/memory.hpp"
 
 namespace asymptop {
 
@@ -47,6 +48,10 @@ class Yardsticks {
   }
   /// Reading memory well beyond the caches: the best of a few samples, in GB/s. Measured at every call: on shared machines it moves.
   double read_bandwidth() const;
+  /// cuBLAS on the GPU, m rows x n keys (as many as a GiB of fp32 scores has room for) x d, and copies within its memory, GB/s. On rank 0
+  /// alone and not collective; each is measured once a run. Zeros without a GPU.
+  device::GpuRates const& gpu(int m, std::int64_t n, int d);
+  double gpu_copy();
 
  private:
   /// Rate with one kernel set; empty name: as the BLAS picks. 0 where it does not run.
@@ -58,6 +63,8 @@ class Yardsticks {
   int threads_;
   std::function<bool(Communicator const&)> stop_;
   std::map<std::pair<int, int>, SgemmRates> sgemm_;
+  std::map<std::pair<int, int>, device::GpuRates> gpu_;
+  double gpu_copy_ = -1.0;
   double fma_ = 0.0;
   OverRanks fma_of_ranks_{};
 };

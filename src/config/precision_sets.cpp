@@ -34,9 +34,10 @@ FormatAndOrder parse_format_and_order(std::string const& text) {
   return found;
 }
 
+using StageFormat = NumberFormat PrecisionSet::*;
 struct Stage {
   char const* name;
-  NumberFormat PrecisionSet::*format;
+  StageFormat format;
 };
 constexpr std::array<Stage, 5> stages = {{{"logits", &PrecisionSet::logits},
                                           {"difference", &PrecisionSet::difference},

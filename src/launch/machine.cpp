@@ -11,6 +11,7 @@
 #include "comm/cores.hpp"
 #include "comm/measure_network.hpp"
 #include "draw/run_paths.hpp"
+#include "kernels/device/memory.hpp"
 #include "kernels/score/score_tile.hpp"
 #include "launch/available_memory.hpp"
 #include "results/provenance.hpp"
@@ -80,6 +81,7 @@ Machine describe_machine(Communicator const& comm) {
   auto const memory = available_memory([](char const* name) { return std::getenv(name); });
   machine.memory_bytes = -comm.max(-memory.bytes);
   machine.memory_limit = memory.limit;
+  machine.device_bytes = -comm.max(-device::gpu().memory_bytes);
   comm.broadcast(machine.memory_limit, comm.min(memory.bytes > machine.memory_bytes ? comm.size() : comm.rank()));
   return machine;
 }

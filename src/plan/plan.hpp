@@ -24,6 +24,7 @@ struct Machine {
   Network network;                              ///< among the ranks
   double memory_bytes = 0.0;                    ///< available on this node, for all its ranks; 0 when unknown
   std::string memory_limit;                     ///< what says so
+  double device_bytes = 0.0;                    ///< free on the GPU of a rank; 0 when unknown
   bool assumed = false;                         ///< not the one that the plan is made on: a group that does not fit is part of the plan
 };
 

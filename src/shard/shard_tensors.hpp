@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/core/types.hpp"
+#include "kernels/device/memory.hpp"
 #include "kernels/input/input_tile.hpp"
 #include "kernels/input/normal_rows.hpp"
 #include "kernels/path/path.hpp"
@@ -77,6 +78,17 @@ class ShardTensors {
       quantised_loaded_ = true;
     }
     return resident_ ? all.from(first / key_group, d_) : all;
+  }
+
+  /// Keys that the last keys() call gave, in the memory of a GPU. Resident keys are copied once a draw. Valid until the next call.
+  device::ScreenKeys const* keys_on_device(LocalIndex first, int count) {
+    static_assert(is_host_space<Space>);
+    std::pair const range{first, count};
+    if (!resident_ || !device_loaded_ || device_range_ != range)
+      device_keys_.load(keys_.data() + (resident_ ? std::size_t{first} * d_ : 0), count, d_);
+    device_loaded_ = true;
+    device_range_ = range;
+    return &device_keys_.keys();
   }
 
   /// `groups` packed groups of keys from evenly spaced places of a shard that holds at least as many whole ones.
@@ -172,18 +184,20 @@ class ShardTensors {
   Range shard_;
   int d_;
   bool resident_, packed_;
-  bool values_loaded_ = false, quantised_loaded_ = false;
+  bool values_loaded_ = false, quantised_loaded_ = false, device_loaded_ = false;
   std::size_t rows_ = 0;
   Matrix<Space, float> keys_, values_, gathered_;
   Vector<Space, std::uint8_t> quantised_;
   Vector<Space, KeyGroupBound> bounds_;
+  device::KeyCopy device_keys_;
+  std::pair<LocalIndex, int> device_range_;  ///< of the shard's keys, that are there
 };
 
 template <class Space>
 void ShardTensors<Space>::load(TensorOrigin const& origin) {
   origin_ = origin;
   source_ = InputSource<Space>(origin.input, origin.keys, origin.tables, d_);
-  values_loaded_ = quantised_loaded_ = false;
+  values_loaded_ = quantised_loaded_ = device_loaded_ = false;
   if (resident_ && packed_) fill_packed(0, shard_.size(), keys_.data());
   if (resident_ && !packed_) fill(Tensor::keys, 0, shard_.size(), rows_, keys_);
 }

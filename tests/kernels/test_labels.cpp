@@ -148,7 +148,7 @@ TEST_F(Labels, OfAStudyOnEveryPath) {
   }
 }
 
-#ifndef KOKKOS_ENABLE_CUDA
+#ifndef ASYMPTOP_PORTABLE_DEVICE
 TEST_F(Labels, OfFullAttentionToo) {
   std::vector<char const*> const argv{"attend", "--n", "300", "--d", "8", "--k", "3,20", "--block", "64", "--spectral"};
   auto const config = parse_attend_options(static_cast<int>(argv.size()), argv.data(), false).value();

@@ -164,6 +164,30 @@ TEST(BenchPlan, ImpossibleCasesAreSkippedWithTheirReason) {
   EXPECT_NE(describe(clipped, parse({}), {}).find("clipped"), std::string::npos);
 }
 
+TEST(BenchPlan, WhatAGpuCannotTakeIsSkipped) {
+  auto const on_gpu = [](std::vector<std::string> const& arguments, double bytes) {
+    auto all = arguments;
+    all.insert(all.end(), {"--kernel", "top-k", "--path", "device"});
+    Machine machine;
+    machine.device_bytes = bytes;
+    return plan_bench(
+        parse(all),
+        [](BenchKernel) {
+          return std::vector<std::string>{"device", "blas-tile"};
+        },
+        machine);
+  };
+  auto const fits = on_gpu({"--n", "2^20,2^30"}, 1e10);
+  ASSERT_EQ(fits.cases.size(), 1u);
+  EXPECT_GT(fits.cases[0].device_bytes, 4.0 * 64 * (1 << 20));
+  ASSERT_EQ(fits.skips.size(), 1u);
+  EXPECT_NE(fits.skips[0].reason.find("GPU"), std::string::npos) << fits.skips[0].reason;
+  EXPECT_EQ(on_gpu({"--n", "2^20,2^22"}, 0.0).cases.size(), 2u);  // unknown
+  auto const wide = on_gpu({"--d", "64,1025"}, 0.0);
+  ASSERT_EQ(wide.skips.size(), 1u);
+  EXPECT_NE(wide.skips[0].reason.find("1024 columns"), std::string::npos) << wide.skips[0].reason;
+}
+
 TEST(BenchPlan, MoreMemoryThanTheMachineHasIsSkipped) {
   Machine machine;
   machine.memory_bytes = 1e9;

@@ -13,11 +13,11 @@ namespace {
 /// Lists with their source, cut to what a merge may keep.
 std::vector<SortedRow> rows_of(std::vector<std::vector<PackedCandidate>> lists, std::size_t keep, int rank) {
   std::vector<SortedRow> rows(lists.size());
-  for (std::size_t i = 0; i < lists.size(); ++i) {
+  for_each_row(lists.size(), [&](std::size_t i) {
     rows[i].entries = std::move(lists[i]);
     rows[i].entries.resize(std::min(rows[i].entries.size(), keep));
     rows[i].set_source(rank);
-  }
+  });
   return rows;
 }
 
@@ -100,8 +100,11 @@ Task<std::vector<CandidateList>> merge_top_k(Communicator const& comm, MergeStra
                                              std::vector<std::vector<PackedCandidate>> lists, std::vector<int> owners,
                                              std::vector<GlobalIndex> shard_begin, std::size_t keep) {
   if (comm.size() > most_merging_ranks) throw RunError("lists of over 65536 ranks cannot be merged");
-  auto merging = merge_rows(comm, strategy, rows_of(std::move(lists), keep, comm.rank()), RowRuns(owners, comm.size()), keep);
-  auto const rows = co_await merging;
+  auto rows = rows_of(std::move(lists), keep, comm.rank());
+  if (comm.size() > 1) {  // else the lists are those of all keys already
+    auto merging = merge_rows(comm, strategy, std::move(rows), RowRuns(owners, comm.size()), keep);
+    rows = co_await merging;
+  }
   std::vector<CandidateList> merged(rows.size());
   for_each_row(rows.size(), [&](std::size_t row) { merged[row] = global_candidates(rows[row], shard_begin); });
   co_return std::move(merged);

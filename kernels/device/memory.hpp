@@ -1,0 +1,118 @@
+// The GPU that device kernels run on, and memory of it and for it. Nothing here needs CUDA's headers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "top_k.hpp"
+
+namespace asymptop::device {
+
+/// What is known of the GPU that this process uses: the first that it sees.
+struct Gpu {
+  bool usable = false;  ///< there is one, of compute capability 9.0
+  std::string name;
+  int multiprocessors = 0;
+  double memory_bytes = 0.0;  ///< free when first asked for
+};
+
+/// Rates of cuBLAS on this device at one shape.
+struct GpuRates {
+  double fp32_gflops = 0.0, tf32_gflops = 0.0, bf16_gflops = 0.0;
+};
+
+#ifdef ASYMPTOP_DEVICE
+Gpu const& gpu();
+/// Bytes that Memory holds now, and the most since reset_most_memory().
+std::size_t memory_held();
+std::size_t most_memory();
+void reset_most_memory();
+/// (m, d) x (keys, d)^T, medians of ten.
+GpuRates product_rates(int m, std::int64_t keys, int d);
+/// GB/s read and written within the device's memory; the best of ten.
+double copy_bandwidth();
+#else
+// A build without device kernels has no GPU.
+inline Gpu const& gpu() {
+  static Gpu const none;
+  return none;
+}
+inline std::size_t memory_held() { return 0; }
+inline std::size_t most_memory() { return 0; }
+inline void reset_most_memory() {}
+inline GpuRates product_rates(int, std::int64_t, int) { return {}; }
+inline double copy_bandwidth() { return 0.0; }
+#endif
+
+#ifdef ASYMPTOP_DEVICE
+/// Memory of the device. Throws std::runtime_error where there is not enough.
+class Memory {
+ public:
+  Memory() = default;
+  explicit Memory(std::size_t bytes);
+  Memory(Memory&& other) noexcept { swap(other); }
+  Memory& operator=(Memory&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Memory();
+  std::size_t bytes() const { return bytes_; }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+
+ private:
+  void swap(Memory& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+  }
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// Memory of the host that the device reaches fast.
+class HostMemory {
+ public:
+  explicit HostMemory(std::size_t bytes);
+  HostMemory(HostMemory const&) = delete;
+  HostMemory& operator=(HostMemory const&) = delete;
+  ~HostMemory();
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+
+ private:
+  void* data_ = nullptr;
+};
+
+/// Copies to the device; `from` may change once it returns.
+void upload(Stream stream, void* to, void const* from, std::size_t bytes);
+/// Copies from the device and waits.
+void download(Stream stream, void* to, void const* from, std::size_t bytes);
+void set_zero(Stream stream, void* memory, std::size_t bytes);
+void wait(Stream stream);
+#endif
+
+/// Keys in device memory as the screen wants them.
+class KeyCopy {
+ public:
+#ifdef ASYMPTOP_DEVICE
+  /// Copies `count` rows of d fp32 numbers and rounds them; memory of an earlier load is kept where it is enough.
+  void load(float const* rows, std::int64_t count, int d);
+#else
+  void load(float const*, std::int64_t, int) {}
+#endif
+  ScreenKeys const& keys() const { return keys_; }
+
+ private:
+  ScreenKeys keys_{};
+#ifdef ASYMPTOP_DEVICE
+  Memory rows_, tiles_, bounds_, sample_tiles_, sample_bounds_;
+#endif
+};
+
+}  // namespace asymptop::device
