@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, terms: LogitTerms, band: B
         begin = max(0, first - band.window + 1) if band.window else 0
         end = last if band.causal else n
         rows, keys, values = query[:, :, first:last], key[:, :, begin:end], value[:, :, begin:end]
-        mask = _mask(band, first, last, begin, end, query.device)
+        mask = _mask(band, first - begin, last - first, end - begin, query.device)
         if plain:
             found[:, :, first:last] = scaled_dot_product_attention(
                 rows, keys, values, attn_mask=mask, scale=terms.scale
@@ -95,11 +96,15 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool
         return None
 
 
-def _mask(band: Band, first: int, last: int, begin: int, end: int, device: torch.device) -> Tensor | None:
-    """(rows, keys), True where a row sees a key; None where all see all."""
+@lru_cache(maxsize=8)
+def _mask(band: Band, lead: int, rows: int, keys: int, device: torch.device) -> Tensor | None:
+    """(rows, keys), True where a row sees a key; None where all see all. The first row is `lead` after the first key.
+
+    Blocks within the context have one and the same.
+    """
     if not band.causal:
         return None
-    distance = torch.arange(begin, end, device=device)[None, :] - torch.arange(first, last, device=device)[:, None]
+    distance = torch.arange(keys, device=device)[None, :] - torch.arange(lead, lead + rows, device=device)[:, None]
     seen = distance <= 0
     return seen & (distance > -band.window) if band.window else seen
 

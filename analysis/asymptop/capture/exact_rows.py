@@ -43,7 +43,7 @@ def exact_rows(group: h5py.Group, rows: Sequence[int]) -> ExactRows:
         norms = np.linalg.norm(v, axis=-1)
         group_size = heads // key_heads
         for head in range(key_head * group_size, (key_head + 1) * group_size):
-            p = weights_of(head, queries[head][np.asarray(rows)].astype(np.float64), k)
+            p = weights_of(head, queries[head, list(rows)].astype(np.float64), k)
             output[head], magnitude[head] = p @ v, p @ norms
     return ExactRows(output, magnitude)
 
