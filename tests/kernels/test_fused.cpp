@@ -217,7 +217,7 @@ TEST(FusedFirstPass, AGuessThatIsTooHighIsSeen) {
   Space const space;
   PackedQueries const queries(p.q.data(), 3, 1);
   auto const first_bins = test::vector_of<Space>(std::vector<int>(3, 0));
-  FusedFirstPass<Space> pass(queries, {4000, false, {}, 1}, first_bins, {p.n, p.n, 20});
+  FusedFirstPass<Space> pass(queries, {4000, false, {}, 1}, first_bins, std::vector<std::int64_t>{p.n, p.n, 20});
   pass.guess_thresholds(space, p.packed.data(), 512, p.n, p.n);
   pass.add(space, p.packed.data(), 0, p.n);
   EXPECT_EQ(pass.short_rows(p.n), (std::vector<int>{0, 1}));  // row 2 sees 20 keys and has no guess
