@@ -240,15 +240,18 @@ TEST_F(DeviceTopK, OfWrongGuesses) {
 }
 
 TEST_F(DeviceTopK, ProfilesAreTheHostsIntegers) {
-  for (int const d : {3, 64, 100}) {
+  struct Shape {
+    int d, bins;
+  };
+  for (auto const [d, count] : {Shape{3, 150}, Shape{64, 150}, Shape{100, 1000}, Shape{64, 3000}}) {
     auto p = normal(19, 40000, d);
     p.limits[0] = 0;
     p.limits[1] = 16385;
     for (std::size_t j = 1; j < 20000; ++j)  // one bin gets more than a word counts
       std::copy_n(p.keys.begin(), d, p.keys.begin() + static_cast<std::ptrdiff_t>(j * static_cast<std::size_t>(d)));
-    BinGrid const grid{32.0f, 150};  // some scores lie outside
+    BinGrid const grid{32.0f, count};  // some scores lie outside of 150
     std::vector<int> first_bin(static_cast<std::size_t>(p.m));
-    for (auto& bin : first_bin) bin = std::uniform_int_distribution<int>(-90, -60)(random_);
+    for (auto& bin : first_bin) bin = std::uniform_int_distribution<int>(-90, -60)(random_) - (count - 150) / 2;
     std::size_t const bins = static_cast<std::size_t>(p.m * grid.count);
     std::vector<std::int64_t> expected(3 * bins);
     for (int i = 0; i < p.m; ++i) {

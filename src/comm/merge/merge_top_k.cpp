@@ -101,7 +101,7 @@ Task<std::vector<CandidateList>> merge_top_k(Communicator const& comm, MergeStra
                                              std::vector<GlobalIndex> shard_begin, std::size_t keep) {
   if (comm.size() > most_merging_ranks) throw RunError("lists of over 65536 ranks cannot be merged");
   auto rows = rows_of(std::move(lists), keep, comm.rank());
-  if (comm.size() > 1) {  // else the lists are those of all keys already
+  if (comm.size() > 1 || strategy == MergeStrategy::automatic) {  // else the lists are those of all keys already
     auto merging = merge_rows(comm, strategy, std::move(rows), RowRuns(owners, comm.size()), keep);
     rows = co_await merging;
   }
