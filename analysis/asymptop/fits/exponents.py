@@ -122,11 +122,15 @@ def abscissa(sizes: Sequence[float], scale: str) -> Array:
 
 
 def usable_points(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
-    """Points that may enter a logarithm, and those that may not, with the reason."""
+    """Points that may enter a logarithm, and those that may not, with the reason. A single draw beside points of more,
+    as at the full length of a text, has no error of its own and would leave the fit without an interval."""
     used, excluded = [], []
+    most = max((len(p.draw_values) for p in points), default=0)
     for point in sorted(points, key=lambda p: p.n):
         if point.excluded:
             excluded.append(point)
+        elif len(point.draw_values) < 2 <= most:
+            excluded.append(replace(point, excluded="a single draw"))
         elif not np.all(np.isfinite(point.draw_values)) or point.draw_mean <= 0:
             excluded.append(Point(point.n, point.draw_values, point.power, "the mean is zero"))
         else:

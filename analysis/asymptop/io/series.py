@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..theory import laws
 from .reader import Case, ResultsError
-from .schema import EXACT
+from .schema import EXACT, OPTIONAL
 
 # What two cases must share to be points of one line, with the word used for it in titles.
 _IDENTITY = {
@@ -22,7 +22,7 @@ _IDENTITY = {
     "self_key": "self",
     "mask": "mask",
     "window": "window",
-    "drop_first": "without its first keys,",
+    "drop_first": "first keys left out",
     "contexts": "contexts",
     "seed": "seed",
     "selector": "selector",
@@ -113,7 +113,7 @@ def _title(identity: dict[str, str | int], varying: set[str], plain: bool) -> st
         parts.append(str(identity["input"]))
         parts += [f"{name} {identity[name]}" for name in ("layer", "head") if int(identity[name]) >= 0]
     for name in ("d", "row_sigma", "weights", "self_key", "mask", "window", "drop_first", "contexts", "seed"):
-        if name in varying:
+        if name in varying and identity[name] != OPTIONAL.get(name):
             parts.append(f"{_IDENTITY[name]} = {identity[name]}")
     if identity["selector"] != EXACT:
         parts.append(str(identity["selector"]))
