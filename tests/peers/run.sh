@@ -4,10 +4,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 repository=$PWD
-requirements=tests/peers/requirements.txt
+requirements=jobs/setup/torch-requirements.txt
 environment=build/venv-peers
 work=build/peers
-. tests/support/torch_venv.sh
+. jobs/setup/torch_venv.sh
 
 usage() {
   cat <<'END'

@@ -2,6 +2,8 @@
 
 bible.data is a header, a table of offsets and windows of 64 KiB of text, each an LZW stream of compress(1) without its
 own magic number. gzip(1) reads such streams.
+
+    PYTHONPATH=analysis python3 jobs/cases/bible_text.py bible.data verses.txt
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import re
 import struct
 import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -46,3 +49,19 @@ def unpack_bible(content: bytes) -> bytes:
             raise ValueError(f"a window of {len(part)} bytes, expected {window}")
         text += part
     return text
+
+
+def main(arguments: list[str]) -> int:
+    """Verses of FILE, one a line, into OUTPUT."""
+    source, target = arguments
+    try:
+        lines = read_lines(Path(source))
+    except TensorError as error:
+        print(f"bible text: {error}", file=sys.stderr)
+        return 2
+    Path(target).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
