@@ -13,9 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tensors.mapped import TensorError
-from .heads import mean_logit_variance
 
 Array = NDArray[np.float64]
+
+
+def mean_logit_variance(
+    queries: NDArray[np.float64], keys: NDArray[np.float64], key_sum: NDArray[np.float64], rows: int
+) -> NDArray[np.float64]:
+    """mean_i q_i^T Cov(k) q_i = trace(Cov(k) mean(q q^T)), from the sums of q q^T, k k^T and k over `rows`."""
+    mean = key_sum / rows
+    covariance = keys / rows - mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
+    return np.einsum("hij,hij->h", covariance, queries / rows)
 
 
 @dataclass(frozen=True, eq=False)
