@@ -57,6 +57,7 @@
 #include "score/score_pairs.hpp"
 #include "score/score_tile.hpp"
 #include "score/screen_panel.hpp"
+#include "score/softcap.hpp"
 #include "score/walk_panels.hpp"
 #include "select/approximate_scores.hpp"
 #include "select/blind.hpp"

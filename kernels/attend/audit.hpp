@@ -5,6 +5,7 @@
 
 #include "../core/key_ranges.hpp"
 #include "../score/key_tile.hpp"
+#include "../score/softcap.hpp"
 #include "segments.hpp"
 
 namespace asymptop {
@@ -20,7 +21,7 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
                    KeyTile const& keys, KeyRangesOf<Space> const& ranges, TileRange const& tile, GlobalIndex shard_begin,
                    Vector<Space, double> const& sigmas, double factor,
                    Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
-                   Vector<Space, double> const& worst) {
+                   Vector<Space, double> const& worst, double softcap = 0.0) {
   // Few rows are audited: their keys are shared out in parts. Every chunk is summed by itself, so parts do not change a bit.
   constexpr int chunk = is_host_space<Space> ? 64 : 8, most_laws = 16;
   int const parts = is_host_space<Space> ? space.concurrency() : 2048;
@@ -49,6 +50,7 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
             int segment[chunk];
             double squares[chunk];
             keys.dots(q, j0, count, s, squares);
+            for (int l = 0; l < count && softcap > 0.0; ++l) s[l] = softcapped(s[l], softcap);
 #pragma omp simd reduction(max : difference2)
             for (int l = 0; l < count; ++l) {
               double const difference = s[l] - row_scores[j0 + l], norms = q2 * squares[l];

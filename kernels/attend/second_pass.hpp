@@ -17,6 +17,7 @@ struct SecondPass {
   std::vector<double> sigmas;
   std::vector<Tensor3<Space, std::int64_t>> sums;
   FixedPoint factor{};
+  double softcap = 0.0;  ///< of the scores, as PackedQueries's: the audit caps its own
   // Audit.
   Vector<Space, int> audit_rows;
   Matrix<Space, double> audit_queries;

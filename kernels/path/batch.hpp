@@ -42,6 +42,7 @@ struct PathRows {
   BinGrid grid{};
   std::vector<int> first_bin;  ///< (rows), as RowProfile's; none where no profile is asked for
   int tile = 0;                ///< rows that are cut into panels together; 0: all
+  double softcap = 0.0;        ///< as PackedQueries's
 };
 
 /// Keys [first, first + count) of a shard, and what else the pass wants of them.

@@ -29,6 +29,7 @@ struct DeviceRows {
         first_bin(rows.first_bin),
         queries(rows.ranges.limit.size() * static_cast<std::size_t>(rows.d) * sizeof(float)) {
     if (!rows.ranges.from.empty()) throw std::invalid_argument("the device path has no windows and leaves out no first keys");
+    if (rows.softcap > 0.0) throw std::invalid_argument("the device path has no softcap");
     device::upload(nullptr, queries.as<float>(), rows.queries, queries.bytes());
   }
   int count, d;

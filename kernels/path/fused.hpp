@@ -33,6 +33,7 @@ struct FusedRows {
     std::copy(ranges.limit.begin(), ranges.limit.end(), ranges_view.limit.data());
     std::copy(ranges.from.begin(), ranges.from.end(), ranges_view.from.data());
     std::copy(rows.first_bin.begin(), rows.first_bin.end(), first_bin.data());
+    queries.softcap = rows.softcap;
   }
   /// Queries of some rows by themselves.
   PackedQueries packed(std::vector<int> const& rows) const {
@@ -44,7 +45,9 @@ struct FusedRows {
       float const* element = &queries.data[panel.offset] + (row - panel.first_row);
       for (int c = 0; c < queries.d; ++c) q.push_back(element[c * panel.rows]);
     }
-    return {q.data(), static_cast<int>(rows.size()), queries.d};
+    PackedQueries some(q.data(), static_cast<int>(rows.size()), queries.d);
+    some.softcap = queries.softcap;
+    return some;
   }
 
   PackedQueries queries;
@@ -213,7 +216,7 @@ class FusedSecond final : public KeyPass<Space> {
     space.fence();
     add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, audit_order_, audit_scores_, keys.keys, rows_.ranges_view,
                   {0, rows_.queries.rows, keys.first, keys.count}, shard_begin_, work_.audit_sigmas, work_.factor.weight, work_.audit_sums,
-                  work_.audit_worst);
+                  work_.audit_worst, work_.softcap);
     space.fence();
     watch.done(PathPart::audit);
   }

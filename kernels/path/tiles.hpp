@@ -9,6 +9,7 @@
 
 #include "../attend/audit.hpp"
 #include "../profile/profile_top_k.hpp"
+#include "../score/softcap.hpp"
 #include "../topk/radix_sort.hpp"
 #include "batch.hpp"
 
@@ -36,7 +37,8 @@ struct TiledRows {
                path_vector(space, "Asymptop::path::from", rows.ranges.from)},
         grid(rows.grid),
         first_bin(path_vector(space, "Asymptop::path::first_bin", rows.first_bin)),
-        tiles(tile_sizes) {
+        tiles(tile_sizes),
+        softcap(rows.softcap) {
     Kokkos::View<float const**, Kokkos::LayoutRight, Kokkos::HostSpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>> const host(
         rows.queries, queries.extent(0), queries.extent(1));
     Kokkos::deep_copy(space, queries, host);
@@ -49,6 +51,7 @@ struct TiledRows {
   BinGrid grid;
   Vector<Space, int> first_bin;
   TileSizes tiles;
+  double softcap;
 };
 
 /// A pass that begins each step with a tile of scores.
@@ -61,6 +64,7 @@ class TiledPass : public Base {
   void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) final {
     Matrix<Space, float> const tile(const_cast<float*>(keys.keys.data), static_cast<std::size_t>(keys.padded), rows_.queries.extent(1));
     score_tiles(space, rows_.queries, tile, rows_.scores, keys.padded, rows_.tiles.blas);
+    cap_tiles(space, rows_.scores, rows_.count, keys.padded, rows_.softcap);
     space.fence();
     watch.done(PathPart::score);
     add_scored(space, keys, {0, rows_.count, keys.first, keys.count}, watch);
@@ -187,7 +191,7 @@ class TiledSecond final : public TiledPass<Space, KeyPass<Space>> {
     watch.done(PathPart::refine);
     if (probes_only_) return;
     add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, work_.audit_rows, rows.scores, keys.keys, rows.ranges, tile,
-                  shard_begin_, work_.audit_sigmas, work_.factor.weight, work_.audit_sums, work_.audit_worst);
+                  shard_begin_, work_.audit_sigmas, work_.factor.weight, work_.audit_sums, work_.audit_worst, work_.softcap);
     space.fence();
     watch.done(PathPart::audit);
     if (!wants_values()) return;

@@ -41,6 +41,7 @@ struct PackedQueries {
   int rows = 0;
   std::vector<Panel> panels;
   std::vector<float> data;
+  double softcap = 0.0;  ///< scores are softcap tanh(q . k / softcap); 0: q . k
   int panel_count() const { return static_cast<int>(panels.size()); }
 
   PackedQueries() = default;

@@ -6,6 +6,7 @@
 
 #include "../core/types.hpp"
 #include "panel.hpp"
+#include "softcap.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
@@ -20,8 +21,10 @@ void score_packed(Space const& space, PackedQueries const& queries, float const*
   Kokkos::parallel_for("Asymptop::score::packed", Kokkos::RangePolicy<Space>(space, 0, (key_count + strip - 1) / strip), [=](int const s) {
     int const first = s * strip, keys = std::min(strip, key_count - first);
     for (auto const& panel : q->panels) {
-      simd::score_panel_of(panel.rows)(&q->data[panel.offset], packed + std::ptrdiff_t{first} * q->d, (keys + key_group - 1) / key_group,
-                                       q->d, &scores(panel.first_row, first), scores.stride(0));
+      int const groups = (keys + key_group - 1) / key_group;
+      simd::score_panel_of(panel.rows)(&q->data[panel.offset], packed + std::ptrdiff_t{first} * q->d, groups, q->d,
+                                       &scores(panel.first_row, first), scores.stride(0));
+      cap_scores(q->softcap, &scores(panel.first_row, first), panel.rows, groups, static_cast<std::ptrdiff_t>(scores.stride(0)));
     }
   });
 }

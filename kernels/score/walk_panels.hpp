@@ -9,6 +9,7 @@
 #include "../core/types.hpp"
 #include "../core/work_split.hpp"
 #include "panel.hpp"
+#include "softcap.hpp"
 
 namespace asymptop {
 
@@ -42,8 +43,10 @@ void walk_panels(PackedQueries const& queries, KeyRanges const& ranges, float co
         place.most = std::max(place.most, place.seen[r]);
       }
       if (place.most == 0) continue;
-      simd::score_panel_of(place.panel.rows)(&queries.data[place.panel.offset], packed + std::ptrdiff_t{begin} * queries.d,
-                                             (place.most + key_group - 1) / key_group, queries.d, scores.at, score_strip);
+      int const groups = (place.most + key_group - 1) / key_group;
+      simd::score_panel_of(place.panel.rows)(&queries.data[place.panel.offset], packed + std::ptrdiff_t{begin} * queries.d, groups,
+                                             queries.d, scores.at, score_strip);
+      cap_scores(queries.softcap, scores.at, place.panel.rows, groups, score_strip);
       visit(place, scores.at);
     }
   }

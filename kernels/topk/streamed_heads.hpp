@@ -13,6 +13,7 @@
 #include "../core/types.hpp"
 #include "../core/work_split.hpp"
 #include "../score/panel.hpp"
+#include "../score/softcap.hpp"
 #include "radix_sort.hpp"
 #include "row_heads.hpp"
 
@@ -115,6 +116,7 @@ class StreamedHeads {
       int const count = std::min(score_strip, sample - first);
       simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + std::ptrdiff_t{first} * queries_.d, count / key_group,
                                        queries_.d, strip.at, score_strip);
+      cap_scores(queries_.softcap, strip.at, panel.rows, count / key_group, score_strip);
       for (int r = 0; r < panel.rows; ++r) sampled.add(r, strip.at + r * score_strip, count, first);
     }
     for (int r = 0; r < panel.rows; ++r) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/score/softcap.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -42,6 +44,7 @@ NearWeights near_weights(DrawIdentity const& identity, TensorLayer const& layer,
           double logit = 0.0;
           for (std::size_t c = 0; c < d; ++c)
             logit += double{rows.q[i * d + c]} * double{keys[static_cast<std::size_t>(key - here.begin) * d + c]};
+          if (identity.group->form.softcap > 0.0) logit = softcapped(logit, identity.group->form.softcap);
           sum[i] += std::exp(logit - log_sum_exp[i]);
         }
       }

@@ -13,7 +13,7 @@ struct NearWeights {
   std::vector<double> first, recent;
 };
 
-/// In fp64, from fp32 keys of the file: e^{q . k - log_sum_exp}. rows: of a draw of that layer; log_sum_exp (rows); --first-keys and
+/// In fp64, from fp32 keys of the file: e^{logit - log_sum_exp}. rows: of a draw of that layer; log_sum_exp (rows); --first-keys and
 /// --recent-keys say how many keys. On one rank.
 NearWeights near_weights(DrawIdentity const& identity, TensorLayer const& layer, QueryRows const& rows,
                          std::vector<double> const& log_sum_exp);

@@ -10,6 +10,7 @@
 #include "draw/draw_input.hpp"
 #include "kernels/input/input_row.hpp"
 #include "kernels/input/normal_rows.hpp"
+#include "kernels/score/softcap.hpp"
 
 namespace asymptop {
 namespace {
@@ -147,9 +148,9 @@ std::vector<std::int64_t> tensor_positions(DrawIdentity const& identity) {
   return distinct_positions(shuffle, begin, end, group.contexts.places ? 0 : context.turn * rows, rows);
 }
 
-/// Selectors see the keys as they are.
+/// Selectors see the keys as they are, and a softcap the logits.
 std::vector<float> offset_of(GroupPlan const& group, TensorScan const& scan) {
-  return case_axes(group).selectors.empty() ? scan.offset() : std::vector<float>();
+  return case_axes(group).selectors.empty() && group.form.softcap == 0.0 ? scan.offset() : std::vector<float>();
 }
 
 QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, TensorScan const& scan) {
@@ -178,7 +179,12 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
     }
     // Cauchy-Schwarz about a point near the keys' middle.
     double const bound = std::sqrt(length) * scan.key_radius * (1.0 + 1e-5) + 1e-5 * std::fabs(middle);
-    rows.add_bounds(middle - bound, middle + bound);
+    double low = middle - bound, high = middle + bound;
+    if (double const cap = group.form.softcap; cap > 0.0) {
+      low = softcapped(low, cap) - 1e-6 * cap;
+      high = softcapped(high, cap) + 1e-6 * cap;
+    }
+    rows.add_bounds(low, high);
     std::int64_t const end = group.mask == Mask::causal ? position - first + 1 : group.n,
                        windowed = group.window > 0 ? std::max<std::int64_t>(0, end - group.window) : 0;
     rows.from.push_back(std::max(windowed, group.drop_first));

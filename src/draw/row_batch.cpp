@@ -34,6 +34,7 @@ RowBatch::RowBatch(RunSpace const& space, QueryRows const& queries, GroupPlan co
   rows_.queries = queries.q.data();
   make_grid(queries, static_cast<float>(group.bins_per_unit), rows_);
   rows_.ranges = queries.ranges_in(shard);
+  rows_.softcap = group.form.softcap;
   path_ = make_path_batch(*group.path, space, rows_, tile_sizes(space, block));
 }
 

@@ -46,6 +46,11 @@ std::string laws_text(GroupPlan const& group) {
   laws += "; sigma = " + joined(sigmas);
   if (selectors.size() > 1 || selectors.front() != "score") laws += "; selectors = " + joined(selectors);
   if (!group.input.is(Distribution::gaussian)) laws += "; " + name_of(group.input);
+  if (group.form.softcap > 0.0) {
+    std::ostringstream softcap;
+    softcap << "; softcap " << group.form.softcap;
+    laws += softcap.str();
+  }
   if (group.window > 0) laws += "; window of " + std::to_string(group.window) + " keys";
   if (group.drop_first > 0) laws += "; without the first " + std::to_string(group.drop_first) + " keys";
   return laws;

@@ -76,6 +76,7 @@ Task<void> BatchRun::prepare_second_pass() {
   double const largest = setup_.scan != nullptr ? setup_.scan->largest_value : largest_normal;
   work_.factor = FixedPoint::make(group_.n, largest);
   work_.sigmas = axes_.sigma;
+  work_.softcap = group_.form.softcap;
   std::size_t const d = group_.d;
   if (setup_.config->output_error) {
     for (std::size_t law = 0; law < axes_.sigma.size(); ++law)

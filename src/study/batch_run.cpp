@@ -8,6 +8,7 @@
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_profile.hpp"
 #include "comm/merge/merge_top_k.hpp"
+#include "kernels/score/softcap.hpp"
 #include "row/row_lists.hpp"
 #include "study/selection.hpp"
 
@@ -166,6 +167,7 @@ void BatchRun::check_winners(OwnedRow const& row) {
         q_square += a * a;
         key_square += b * b;
       }
+      if (group_.form.softcap > 0.0) score = softcapped(score, group_.form.softcap);
       double const scale = std::sqrt(q_square * key_square), error = std::fabs(score - row.boundaries[at].score);
       for (auto& check : checks_) check.note(Check::audit_scores, error == 0.0 ? 0.0 : error / scale);
     }

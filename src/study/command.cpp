@@ -1,6 +1,7 @@
 // asymptop study: rows of queries over keys.
 #include "study/command.hpp"
 
+#include <algorithm>
 #include <array>
 #include <iostream>
 #include <map>
@@ -51,7 +52,8 @@ Scans scan_heads(Communicator const& comm, Input const& input, StudyPlan const& 
         for (auto const& name : indexes) scan_index_together(comm, layer.index(name), group.head, n, config.block);
       }
       auto const& scan = scans[i].emplace_back(found->second);
-      double const span = 2.0 * group.scale * scan.query_norm * scan.key_radius;
+      double const most = group.scale * scan.query_norm * scan.key_radius, cap = group.form.softcap,
+                   span = 2.0 * (cap > 0.0 ? std::min(cap, most) : most);
       if (span * group.bins_per_unit > 9e5) {
         throw UsageError("--input", config.input,
                          "has queries and keys of head " + std::to_string(group.head) + " whose logits may span " + std::to_string(span) +

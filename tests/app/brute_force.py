@@ -86,13 +86,16 @@ class Row:
         return int(np.argmax(tails <= epsilon))
 
 
-def softmax_row(q: Array, keys: Array, values: Array, scale: float) -> Row:
+def softmax_row(q: Array, keys: Array, values: Array, scale: float, softcap: float = 0.0) -> Row:
+    """softcap: logits are softcap tanh(scale q.k / softcap); 0: they are scale q.k."""
     logits = scale * np.sum(keys * q, axis=1)  # not a BLAS product: equal keys must give equal logits
+    if softcap > 0.0:
+        logits = softcap * np.tanh(logits / softcap)
     order = np.lexsort((np.arange(len(logits)), -logits))
     logits = logits[order]
     e = np.exp(logits - logits[0])
     z = float(np.sum(e[::-1]))
-    rounding = ULP * float(np.max(scale * (np.abs(keys) @ np.abs(q))))
+    rounding = ULP * (float(np.max(scale * (np.abs(keys) @ np.abs(q)))) + softcap)
     return Row(
         logits=logits,
         values=values[order],
@@ -277,12 +280,13 @@ def check_case(
     positions = data["row_position"]
     texts, begins = contexts_of(case)
     ends = begins[:, None] + ends_of(case, positions - begins[:, None])
+    softcap = float(case.attrs.get("softcap", 0.0))
     unchecked, compared = 0, 0
     for at in np.ndindex(positions.shape) if cells is None else cells:
         seen = int(data["row_n"][at])
         text, end = int(texts[at[0]]), int(ends[at])
         query = in_fp32(of_text[text].q[head, positions[at] - of_text[text].first_query()])
-        row = softmax_row(query, keys[text][end - seen : end], values[text][end - seen : end], scale)
+        row = softmax_row(query, keys[text][end - seen : end], values[text][end - seen : end], scale, softcap)
         where = f"{case.name} draw {at[0]} row {at[1]}:"
         check_scalars(where, data, at, row, spread_floor)
         unchecked += check_errors(where, data, at, row)

@@ -97,13 +97,12 @@ def test_dry_run(tmp_path: Path) -> None:
     plan = ran(
         tmp_path, "--dry-run", "--input", "tensors.h5", "--n", "20,100,200", "--rows", "8", "--draws", "4"
     ).stdout
-    skipped = [line for line in plan.splitlines() if line.startswith("skipped")]
-    assert len(skipped) == 2
-    assert "n = 20" in skipped[0]
-    assert "32" in skipped[0]
-    assert "10" in skipped[0]
-    assert "n = 200" in skipped[1]
-    assert "100 keys" in skipped[1]
+    (skipped,) = [line for line in plan.splitlines() if line.startswith("skipped")]
+    assert "n = 200" in skipped
+    assert "100 keys" in skipped
+    (lowered,) = [line for line in plan.splitlines() if line.startswith("lowered")]
+    assert "n = 20: 4 draws x 2 rows instead of 4 draws x 8 rows" in lowered
+    assert "10 places" in lowered
     assert sorted(tmp_path.rglob("*")) == before
 
 

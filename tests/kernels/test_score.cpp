@@ -1,12 +1,14 @@
 // Score tiles against fp64 dot products, and the promise that a key's score does not depend on which tile of a pass it is in.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <vector>
 
 #include "kernels/core/math.hpp"
 #include "kernels/score/score_tile.hpp"
+#include "kernels/score/softcap.hpp"
 #include "support/attention_problem.hpp"
 
 namespace asymptop {
@@ -104,6 +106,47 @@ TEST(ScoreTiles, LengthIsAFunctionOfTheBlock) {
   EXPECT_EQ(tile_keys(64), 64);
   EXPECT_EQ(tile_keys(1024), 512);
   EXPECT_EQ(tile_keys(GlobalIndex{1} << 20), 512);
+}
+
+/// Scores of all sizes, infinities of the cap's own among them.
+std::vector<float> scores_of_all_sizes(Random& random) {
+  std::vector<float> scores;
+  for (int exponent = -40; exponent < 30; ++exponent) {
+    for (int i = 0; i < 16; ++i) scores.push_back(static_cast<float>(std::ldexp(random.normal(), exponent)));
+  }
+  return scores;
+}
+
+TYPED_TEST(ScoreTiles, ASoftcapIsATanh) {
+  using Space = TypeParam;
+  Space const space;
+  Random random(53);
+  auto const raw = scores_of_all_sizes(random);
+  for (double const cap : {0.5, 30.0, 1000.0}) {
+    auto const capped = test::matrix_of<Space>(raw, 2);
+    cap_tiles(space, capped, 2, static_cast<int>(raw.size() / 2), cap);
+    space.fence();
+    auto const values = test::values_of(capped);
+    for (std::size_t i = 0; i < raw.size(); ++i) {
+      double const expected = cap * std::tanh(static_cast<double>(raw[i]) / cap);
+      EXPECT_NEAR(static_cast<double>(values[i]), expected, std::ldexp(std::fabs(expected), -23) + 1e-14 * cap) << raw[i] << " cap " << cap;
+      EXPECT_LE(std::fabs(values[i]), static_cast<float>(cap));
+    }
+  }
+  auto const as_they_are = test::matrix_of<Space>(raw, 2);
+  cap_tiles(space, as_they_are, 2, static_cast<int>(raw.size() / 2), 0.0);
+  space.fence();
+  EXPECT_EQ(test::values_of(as_they_are), raw);
+}
+
+/// The order of scores stays, up to ties where the cap has no more digits.
+TEST(Softcap, NeverTurnsTwoScoresAround) {
+  Random random(54);
+  auto scores = scores_of_all_sizes(random);
+  std::sort(scores.begin(), scores.end());
+  auto capped = scores;
+  cap_scores(30.0, capped.data(), 1, static_cast<int>(capped.size()) / key_group, 0);
+  EXPECT_TRUE(std::is_sorted(capped.begin(), capped.end()));
 }
 
 }  // namespace

@@ -56,6 +56,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
     to.integer("first_keys", config.first_keys);
     to.integer("recent_keys", config.recent_keys);
   }
+  if (c.group->form.softcap > 0.0) to.number("softcap", c.group->form.softcap);
   if (c.group->window > 0) to.integer("window", c.group->window);
   if (c.group->drop_first > 0) to.integer("drop_first", c.group->drop_first);
   if (c.group->contexts.places) to.text("contexts", name_of(Contexts::places));
