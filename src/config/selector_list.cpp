@@ -132,7 +132,7 @@ std::string selector_help(std::string const& option, std::string const& name) {
   std::string text;
   if (name == "all") {
     for (auto const& kind : selector_kinds())
-      text += std::string(kind.name) + std::string(14 - std::string(kind.name).size(), ' ') + kind.summary + "\n";
+      text += std::string(kind.name) + std::string(17 - std::string(kind.name).size(), ' ') + kind.summary + "\n";
     return text;
   }
   auto const& kind = kind_of(option, name, name);

@@ -34,7 +34,9 @@ double merge_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   double const others = (ranks - 1.0) / ranks;
   double const out = 8.0 * together * local * others;
   double const in = 8.0 * (root ? together : owned * others) * local * (ranks > 1.0 ? ranks : 0.0);
-  return std::max(lists + out + in, lists + global) + profiles + keep * 80.0;
+  // One rank's own lists are those of all keys: a row at a time becomes what the row is evaluated from.
+  double const both = ranks > 1.0 ? lists + global : std::max(lists, global);
+  return std::max(lists + out + in, both) + profiles + keep * 80.0;
 }
 
 /// What selectors take beside the oracle, whatever n is but for the keys that are held: of each row its head, its bins and each selector's

@@ -51,8 +51,8 @@ MUTATIONS = (
     Mutation(
         "dropped block, tiled", "a tile never reaches the profile",
         "kernels/path/tiles.hpp",
-        "      add_tile(space, *profile_, rows.scores, rows.limit, tile);\n",
-        "      if (step_ != 1 + {seed} % 9) add_tile(space, *profile_, rows.scores, rows.limit, tile);\n",
+        "      add_tile(space, *profile_, rows.scores, rows.ranges, tile);\n",
+        "      if (step_ != 1 + {seed} % 9) add_tile(space, *profile_, rows.scores, rows.ranges, tile);\n",
         (STUDY_TILED,),
     ),
     Mutation(
