@@ -193,9 +193,8 @@ std::vector<Option> rows() {
       Option{"k", for_all, contents, text, "64,n^0.5,n^0.75", laws, "keys kept by top-k attention, laws in n; rounded, clipped to n"}.but(
           for_bench, "1024", {}, "keys kept by kernels that select, laws in n; rounded, clipped to n"),
       Option{"selectors", for_study, case_id, text, "score", [](Text option, Text list) { return std::any(parse_selectors(option, list)); },
-             "which keys are kept, NAME[:KEY=VALUE]..., LIST: score (exact top-k) | window | random | quest | block-mean | block-max | "
-             "quantised | sparq | loki | key-norm | key-diff, e.g. score,window:sinks=4,quest:page=16,quantised:fp8; each is a case beside "
-             "the others"},
+             "which keys are kept, NAME[:KEY=VALUE]..., LIST: score is exact top-k, --help-selector all lists the others, e.g. "
+             "score,window:sinks=4,quest:page=16,quantised:fp8; each is a case beside the others"},
       Option{"share-selection", for_study, case_id, text, "head", one_of({ShareSelection::head, ShareSelection::group}),
              "with grouped queries: head (every query head chooses its keys) | group (heads that share a key head choose together)"},
       Option{"help-selector", for_study, unrecorded, text, "", {}, "say what a selector does and takes, or list all, and exit"},

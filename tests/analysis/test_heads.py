@@ -102,7 +102,7 @@ def test_page_opens_with_heads(
     with open_results(model) as results:
         for row, one in zip(rows, heads_of(group_series(results.cases), 0.3), strict=True):
             assert float(row["keys"]) == one.keys
-            assert float(row["share"]) == one.keys / 1024
+            assert float(row["share"]) == one.keys / 1024  # rows see all keys
             assert float(row["sigma"]) == one.last.sigma
             assert float(row["sink"]) == 0.25
 

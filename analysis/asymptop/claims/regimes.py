@@ -38,6 +38,8 @@ def phase(*wanted: str, fixed: bool = True) -> Applies:
         if series.regime.phase not in wanted:
             return f"{series.regime.words}, not {' or '.join(PHASES[p] for p in wanted)}"
         if series.regime.phase == "measured":  # rows see a fixed share of the keys: exponents of n are theirs
+            if series.first.drop_first:
+                return "first keys left out"
             return f"rows see a window of {series.first.window} keys" if series.first.window else ""
         return unmasked(series) or (one_sigma(series) if fixed else "")
 

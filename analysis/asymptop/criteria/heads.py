@@ -56,6 +56,25 @@ class HeadNeed:
         """Of that budget at the largest n; NaN where neither stored k nor epsilons reach it."""
         return math.nan if self.need is None else self.need.points[-1].mean
 
+    @property
+    def seen(self) -> int:
+        """Keys that a row sees at the largest n, at most."""
+        return min(self.last.n, self.last.window or self.last.n)
+
+    @property
+    def rough(self) -> bool:
+        """Whether the budget lies between stored k that are over a factor of two apart, or beyond the last: on a chord
+        through the rows' k_epsilon, which is low by up to a sixth."""
+        if not math.isfinite(self.keys):
+            return False
+        above = int(np.searchsorted(self.last.k, self.keys))
+        return above in (0, len(self.last.k)) or self.last.k[above] > 2 * self.last.k[above - 1]
+
+    @property
+    def straight(self) -> bool | None:
+        """Whether one exponent describes all n of the fit; None where fewer than three allow no bend."""
+        return None if self.fit is None or len(self.fit.used) < 3 else not self.fit.bends
+
     @cached_property
     def fit(self) -> PowerFit | None:
         """alpha n^C of the mean k_epsilon; None where fewer than two n allow one."""

@@ -48,7 +48,7 @@ class _Map:
 
 
 _MAPS = (
-    _Map("share of the keys needed", lambda one: one.keys / one.last.n, lambda x: f"{100.0 * x:.2g}%", True),
+    _Map("share of the keys needed", lambda one: one.keys / one.seen, lambda x: f"{100.0 * x:.2g}%", True),
     _Map(r"exponent $C$ of $k_\varepsilon \propto n^C$", lambda one: one.exponent, lambda x: f"{x:.2f}"),
     _Map(r"$\sigma$ of the logits", lambda one: one.last.sigma, lambda x: f"{x:.2g}"),
     _Map("weight of the first keys", lambda one: one.sink, lambda x: f"{x:.2f}"),
@@ -106,7 +106,7 @@ def head_maps(heads: Sequence[HeadNeed]) -> Plot | None:
         low, high = (np.nan, np.nan) if one.fit is None else (one.fit.interval.low, one.fit.interval.high)
         plot.records.append(
             (
-                *(one.layer, one.head, one.epsilon, one.last.n, one.keys, one.keys / one.last.n, one.exponent),
+                *(one.layer, one.head, one.epsilon, one.last.n, one.keys, one.keys / one.seen, one.exponent),
                 *(low, high, one.last.sigma, one.sink, one.series.draws, one.series.rows),
             )
         )

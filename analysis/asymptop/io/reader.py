@@ -90,6 +90,7 @@ class Case:
     drop_first: int = 0  # first keys of the context that no row sees
     contexts: str = "prefix"  # "places" where the contexts of draws end at places of their own
     attention: str = ""  # what a model calls it, such as global or sliding
+    softcap: float = 0.0  # logits are softcap tanh(. / softcap); 0 for none
 
     @cached_property
     def _names(self) -> frozenset[str]:

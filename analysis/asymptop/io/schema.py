@@ -66,4 +66,7 @@ OF_ORDERS = ("row_l2_error", "row_linf_error", "k_epsilon", "regret", "recall")
 # Exact top-k, whose cases say nothing of a selector.
 EXACT = "score"
 # Attributes that a case has where they say something, and what their absence says.
-OPTIONAL = {"selector": EXACT, "layer": -1, "window": 0, "drop_first": 0, "contexts": "prefix", "attention": ""}
+OPTIONAL = {
+    **{"selector": EXACT, "layer": -1, "window": 0, "drop_first": 0},
+    **{"contexts": "prefix", "attention": "", "softcap": 0.0},
+}

@@ -19,7 +19,7 @@ from .templates import render
 
 ANCHOR, TITLE = "heads", "How many keys each head needs"
 _HEADINGS = (
-    *("layer", "head", "sees", "σ at the smallest n", "σ at the largest n", "keys for ε", "share of n"),
+    *("layer", "head", "sees", "σ at the smallest n", "σ at the largest n", "keys for ε", "share of keys seen"),
     *("C (95%)", "one exponent?", "rows: half need", "95% need", "first keys weigh", "output error"),
 )
 _MOST = 5
@@ -43,7 +43,10 @@ def _reach(one: HeadNeed) -> str:
 def _sees(one: HeadNeed) -> str:
     case = one.last
     what = f"{case.window:,} keys" if case.window else "all keys" if case.mask == "none" else "keys up to its own"
-    return f"{case.attention}, {what}" if case.attention else what
+    if case.window and case.attention == "global":
+        what = f"a window of {what} that was asked for"
+    softcap = f", softcap {case.softcap:g}" if case.softcap else ""
+    return (f"{case.attention}, {what}" if case.attention else what) + softcap
 
 
 def _row(one: HeadNeed) -> tuple[str, ...]:
@@ -55,10 +58,10 @@ def _row(one: HeadNeed) -> tuple[str, ...]:
         _sees(one),
         f"{one.series.cases[0].sigma:.3g}",
         f"{one.last.sigma:.3g}",
-        _count(one.keys),
-        _share(one.keys / one.last.n),
+        ("≈ " if one.rough else "") + _count(one.keys),
+        _share(one.keys / one.seen),
         _reach(one),
-        "–" if one.fit is None else "no" if one.fit.bends else "yes",
+        "–" if one.straight is None else "yes" if one.straight else "no",
         _count(half),
         _count(most),
         f"{one.sink:.3g}" if np.isfinite(one.sink) else "–",
@@ -82,19 +85,21 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
     most = max(there, key=lambda one: one.keys)
     sentences = [
         f"{where} takes {np.median(keys):,.0f} keys in the median of {len(there)} head{'s' * (len(there) > 1)} "
-        f"({np.median(keys) / n:.2%} of the keys)"
+        f"({np.median([one.keys / one.seen for one in there]):.2%} of those that a row sees)"
         + (f", from {keys.min():,.0f} to {keys.max():,.0f} ({_name(most)})." if len(there) > 1 else ".")
     ]
     if len(there) >= 10:
         sentences[0] += f" {np.percentile(keys, 90.0):,.0f} are enough for nine heads in ten."
+    if any(one.rough for one in there):
+        sentences[0] += " Marked ≈: stored k are far apart there, so these keys may be a sixth too few."
     if most.last.window == 0 and most.need is not None and most.need.fit is not None:
         alpha, exponent = most.need.law([n])
         sentences.append(f"k = {alpha:g}·n^{exponent:g} is what the head that needs most asks for at these n.")
-    fitted = [one for one in there if one.fit is not None]
+    fitted = [one for one in there if one.fit is not None and one.last.window == 0]
     if fitted:
         exponents = np.array([one.exponent for one in fitted])
         below = sum(one.fit is not None and one.fit.interval.high < 1.0 for one in fitted)
-        bent = sum(one.fit is not None and one.fit.bends for one in fitted)
+        bent = sum(one.straight is False for one in fitted)
         sentences.append(
             f"What a row needs grows like n^C with C = {np.median(exponents):.2f} in the median head "
             f"({exponents.min():.2f} to {exponents.max():.2f}); C is below 1, with its 95% interval, in {below} of "
