@@ -77,7 +77,8 @@ def test_all_is_ended(name: str, ranks: int, counting: Path, tmp_path: Path) -> 
         if ranks == 1 and command[0] in ("compare", "info", "merge"):
             assert counts == []  # alone, they do without MPI
             continue
-        assert len(counts) % ranks == 0
+        # A launcher ends the other ranks of a run that one has left with an error, maybe before they have counted.
+        assert command == REFUSED or len(counts) % ranks == 0
         assert len(counts) > 0, str(outcome)
         assert all(ended == made for ended, made in counts), counts
         assert sum(made for _, made in counts) > 0
