@@ -15,7 +15,7 @@ import h5py
 
 from ..tensors.layered_file import layer_names, write_root, write_text
 from ..tensors.mapped import TensorError
-from ..tensors.study_input import TensorFile
+from ..tensors.study_input import TensorFile, sync
 from .texts import Context
 
 _NAME = re.compile(r"text(\d+)-layer(\d+)\.h5")
@@ -90,9 +90,9 @@ class Parts:
                 file.flush()  # closing does not say when it fails
             with h5py.File(half, "r") as file:
                 check(file[_LAYER])
-            _sync(half)
+            sync(half)
             os.replace(half, path)
-            _sync(self.folder)
+            sync(self.folder)
         finally:
             half.unlink(missing_ok=True)
 
@@ -118,11 +118,3 @@ class Parts:
 
 def _is_half(name: str) -> bool:
     return name.startswith(".text") and name.endswith(".half")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -65,16 +65,17 @@ class TensorFile:
             self._discard()
 
     def _publish(self) -> None:
-        _sync(self.temporary)
+        sync(self.temporary)
         os.replace(self.temporary, self.path)
-        _sync(self.path.parent)
+        sync(self.path.parent)
 
     def _discard(self) -> None:
         with suppress(FileNotFoundError):
             self.temporary.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """To the disk: a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
