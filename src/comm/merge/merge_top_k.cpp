@@ -106,7 +106,10 @@ Task<std::vector<CandidateList>> merge_top_k(Communicator const& comm, MergeStra
     rows = co_await merging;
   }
   std::vector<CandidateList> merged(rows.size());
-  for_each_row(rows.size(), [&](std::size_t row) { merged[row] = global_candidates(rows[row], shard_begin); });
+  for_each_row(rows.size(), [&](std::size_t row) {
+    merged[row] = global_candidates(rows[row], shard_begin);
+    rows[row] = {};  // plans count one form of a row at a time
+  });
   co_return std::move(merged);
 }
 
