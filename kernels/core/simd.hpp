@@ -111,6 +111,20 @@ ASYMPTOP_SIMD_INLINE LaneMask above(Floats a, Floats b) {
 #endif
 }
 
+/// Lanes where a < b.
+ASYMPTOP_SIMD_INLINE LaneMask below(Ints a, Ints b) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+  return _mm512_cmplt_epi32_mask(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b));
+#elif defined(ASYMPTOP_SIMD_AVX2)
+  auto const c = _mm256_cmpgt_epi32(reinterpret_cast<__m256i>(b), reinterpret_cast<__m256i>(a));
+  return _mm256_movemask_ps(_mm256_castsi256_ps(c));
+#else
+  LaneMask m = 0;
+  for (int l = 0; l < width; ++l) m |= a[l] < b[l] ? LaneMask{1} << l : 0u;
+  return m;
+#endif
+}
+
 /// Lanes where a == b.
 ASYMPTOP_SIMD_INLINE LaneMask equal(Ints a, Ints b) {
 #if defined(ASYMPTOP_SIMD_AVX512)

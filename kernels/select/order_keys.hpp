@@ -143,44 +143,52 @@ inline void keys_of_largest(float const* score, std::int64_t keys, std::int64_t 
   }
 }
 
-/// Of two stretches at once, low[i] <= key <= high[i].
-inline std::array<StretchSums, 2> sums_around(OrderKey const* key, std::int64_t const* mass, std::int64_t count,
-                                              std::array<OrderKey, 2> low, std::array<OrderKey, 2> high) {
-  std::array<StretchSums, 2> sums;
-  Longs before0{}, before1{}, behind0{}, behind1{}, all{};
-  std::int64_t at = 0;
-  for (; at + half_width <= count; at += half_width) {
-    auto const keys = __builtin_convertvector(load_as<HalfInts>(key + at), Longs);
-    auto const masses = load_as<Longs>(mass + at);
-    before0 -= keys < low[0];  // true is -1
-    before1 -= keys < low[1];
-    behind0 += keys > high[0] ? masses : Longs{};
-    behind1 += keys > high[1] ? masses : Longs{};
-    all += masses;
-  }
-  sums[0] = {sum_of(before0), sum_of(behind0), sum_of(all)};
-  sums[1] = {sum_of(before1), sum_of(behind1), sum_of(all)};
-  for (; at < count; ++at) {
-    for (std::size_t i = 0; i < 2; ++i) {
-      sums[i].before += key[at] < low[i] ? 1 : 0;
-      sums[i].behind += key[at] > high[i] ? mass[at] : 0;
-      sums[i].all += mass[at];
-    }
-  }
-  return sums;
+/// sum + x in some lanes.
+ASYMPTOP_SIMD_INLINE Longs add_where(Longs sum, LaneMask lanes, Longs x) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+  return reinterpret_cast<Longs>(_mm512_mask_add_epi64(reinterpret_cast<__m512i>(sum), static_cast<__mmask8>(lanes),
+                                                       reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(x)));
+#else
+  Longs bit;
+  for (int l = 0; l < half_width; ++l) bit[l] = std::int64_t{1} << l;
+  return sum + (x & ((bit & std::int64_t{lanes}) != 0));
+#endif
 }
 
-/// Calls visit(at) for the entries of a stretch, in order.
+/// Of two stretches at once, low[i] <= key <= high[i]; visit(i, at) is called for the entries inside of each, in order.
 template <class Visit>
-void for_each_between(OrderKey const* key, std::int64_t count, OrderKey low, OrderKey high, Visit const& visit) {
+std::array<StretchSums, 2> sums_around(OrderKey const* key, std::int64_t const* mass, std::int64_t count, std::array<OrderKey, 2> low,
+                                       std::array<OrderKey, 2> high, Visit const& visit) {
+  std::array<StretchSums, 2> sums;
+  // By name rather than as arrays, which would lie in memory.
+  std::int64_t before0 = 0, before1 = 0;
+  Longs behind0{}, behind1{}, all{};
+  Ints const low0 = broadcast(low[0]), low1 = broadcast(low[1]), high0 = broadcast(high[0]), high1 = broadcast(high[1]);
   std::int64_t at = 0;
   for (; at + width <= count; at += width) {
     auto const keys = load(key + at);
-    for (auto inside = negative(~((keys < low) | (keys > high))); inside != 0; inside &= inside - 1) visit(at + std::countr_zero(inside));
+    auto const first = load_as<Longs>(mass + at), second = load_as<Longs>(mass + at + half_width);
+    auto const ahead0 = below(keys, low0), ahead1 = below(keys, low1), after0 = below(high0, keys), after1 = below(high1, keys);
+    before0 += std::popcount(ahead0);
+    before1 += std::popcount(ahead1);
+    behind0 = add_where(add_where(behind0, after0, first), after0 >> half_width, second);
+    behind1 = add_where(add_where(behind1, after1, first), after1 >> half_width, second);
+    all += first + second;
+    for (auto inside = all_lanes & ~(ahead0 | after0); inside != 0; inside &= inside - 1) visit(0, at + std::countr_zero(inside));
+    for (auto inside = all_lanes & ~(ahead1 | after1); inside != 0; inside &= inside - 1) visit(1, at + std::countr_zero(inside));
   }
+  sums[0] = {before0, sum_of(behind0), sum_of(all)};
+  sums[1] = {before1, sum_of(behind1), sum_of(all)};
   for (; at < count; ++at) {
-    if (key[at] >= low && key[at] <= high) visit(at);
+    for (std::size_t i = 0; i < 2; ++i) {
+      bool const ahead = key[at]<low[i], after = key[at]> high[i];
+      sums[i].before += ahead ? 1 : 0;
+      sums[i].behind += after ? mass[at] : 0;
+      sums[i].all += mass[at];
+      if (!ahead && !after) visit(static_cast<int>(i), at);
+    }
   }
+  return sums;
 }
 
 }  // namespace ASYMPTOP_SIMD_NAME

@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 
+#include "../core/simd.hpp"
 #include "selector.hpp"
 
 namespace asymptop {
@@ -40,12 +41,14 @@ class Permutation {
     return at;
   }
 
-  /// Of elements first, first + 1, ... of at most 2^32, which vectors take at twice the pace.
+  /// Of elements first, first + 1, ... of at most 2^32.
   void places(std::int64_t first, int count, std::uint32_t* out) const {
     auto const self = *this;  // in registers
     auto const begin = static_cast<std::uint32_t>(first);
-#pragma omp simd
-    for (int i = 0; i < count; ++i) out[i] = self.back(begin + static_cast<std::uint32_t>(i));
+    constexpr int together = chains * simd::width;
+    int at = 0;
+    for (; at + together <= count; at += together) self.back_together(begin + static_cast<std::uint32_t>(at), out + at);
+    for (; at < count; ++at) out[at] = self.back(begin + static_cast<std::uint32_t>(at));
     for (int i = 0; i < count; ++i) {
       if (out[i] >= size_) out[i] = static_cast<std::uint32_t>(place_of(first + i));
     }
@@ -59,9 +62,14 @@ class Permutation {
     return x ^ (x >> 31);
   }
 
+  using Words [[gnu::vector_size(4 * simd::width), gnu::may_alias]] = std::uint32_t;
+  /// Vectors that take turns: multiplications of one wait for one another.
+  static constexpr int chains = 4;
+
   /// The 32-bit finaliser of MurmurHash3 (Appleby).
-  KOKKOS_FORCEINLINE_FUNCTION static std::uint32_t of_round(std::uint32_t half, std::uint32_t key) {
-    std::uint32_t x = half * 0x9e3779b9u + key;
+  template <class Word>
+  ASYMPTOP_SIMD_INLINE static Word of_round(Word half, std::uint32_t key) {
+    Word x = half * 0x9e3779b9u + key;
     x = (x ^ (x >> 16)) * 0x85ebca6bu;
     x = (x ^ (x >> 13)) * 0xc2b2ae35u;
     return x ^ (x >> 16);
@@ -88,6 +96,25 @@ class Permutation {
     low ^= of_round(high, keys_[1]) & low_mask();
     high ^= of_round(low, keys_[0]) & high_mask();
     return joined<Place>(high, low);
+  }
+
+  /// Of chains * simd::width elements from `first` on.
+  void back_together(std::uint32_t first, std::uint32_t* out) const {
+    Words lane, high[chains], low[chains];
+    for (int l = 0; l < simd::width; ++l) lane[l] = static_cast<std::uint32_t>(l);
+    for (int c = 0; c < chains; ++c) {
+      Words const at = lane + (first + static_cast<std::uint32_t>(c * simd::width));
+      high[c] = at >> low_bits();
+      low[c] = at & low_mask();
+    }
+    for (std::size_t round = keys_.size(); round > 0; round -= 2) {
+      for (int c = 0; c < chains; ++c) low[c] ^= of_round(high[c], keys_[round - 1]) & low_mask();
+      for (int c = 0; c < chains; ++c) high[c] ^= of_round(low[c], keys_[round - 2]) & high_mask();
+    }
+    for (int c = 0; c < chains; ++c) {
+      Words const at = high[c] << low_bits() | low[c];
+      std::memcpy(out + c * simd::width, &at, sizeof at);
+    }
   }
 
   std::uint64_t size_;

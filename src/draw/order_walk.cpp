@@ -179,11 +179,8 @@ class OrderWalk {
       // Most rows ask for two windows of an order: 0.1 and 0.01 of the mass.
       bool const two = q + 1 < asked.end && questions_[q + 1].ask == Ask::window && questions_[q + 1].selector == selector &&
                        questions_[q + 1].law == question.law;
-      auto const* const next = two ? &questions_[q + 1] : &question;
-      auto const around =
-          simd::sums_around(room.keys.data(), mass, std::ssize(room.keys), {question.low, next->low}, {question.high, next->high});
-      add_to_window(q, first_entry, page, lacks, mass, room.keys, around[0]);
-      if (two) add_to_window(++q, first_entry, page, lacks, mass, room.keys, around[1]);
+      add_to_windows(q, two ? 2 : 1, first_entry, page, lacks, mass, room.keys);
+      if (two) ++q;
     }
   }
 
@@ -241,23 +238,34 @@ class OrderWalk {
     sums[2 * bin[entries - 1]] -= lacks;
   }
 
-  void add_to_window(std::size_t q, std::int64_t first_entry, std::int64_t page, std::int64_t lacks, std::int64_t const* mass,
-                     std::vector<OrderKey> const& keys, StretchSums const& around) {
-    auto const& question = questions_[q];
-    auto* const sums = findings_.answers.of(q);
-    sums[keys_before] += around.before * page - (keys.back() < question.low ? lacks : 0);
-    sums[mass_behind] += around.behind;
-    sums[mass_of_all] += around.all;
-    if (sums[too_many] != 0) return;
-    auto& window = findings_.windows[q];
-    simd::for_each_between(keys.data(), std::ssize(keys), question.low, question.high, [&](std::int64_t e) {
-      ++sums[entries_inside];
-      sums[mass_inside] += mass[e];
-      window.entries.push_back({keys[e], static_cast<std::uint32_t>(first_entry + e - window.first_entry), mass[e]});
-    });
-    if (window.entries.size() <= most_stored) return;
-    sums[too_many] = 1;
-    window.entries = {};
+  /// Of one question, or of that and the next one.
+  void add_to_windows(std::size_t q, std::size_t questions, std::int64_t first_entry, std::int64_t page, std::int64_t lacks,
+                      std::int64_t const* mass, std::vector<OrderKey> const& keys) {
+    auto const &first = questions_[q], &last = questions_[q + questions - 1];
+    std::array<std::int64_t, 2> inside{}, mass_in{};
+    std::array<std::vector<StoredEntry>*, 2> entries{};
+    for (std::size_t i = 0; i < questions; ++i) {
+      if (findings_.answers.of(q + i)[too_many] == 0) entries[i] = &findings_.windows[q + i].entries;
+    }
+    auto const offset = first_entry - findings_.windows[q].first_entry;
+    auto const around = simd::sums_around(keys.data(), mass, std::ssize(keys), {first.low, last.low}, {first.high, last.high},
+                                          [&](int const i, std::int64_t const e) {
+                                            if (entries[i] == nullptr) return;
+                                            ++inside[i];
+                                            mass_in[i] += mass[e];
+                                            entries[i]->push_back({keys[e], static_cast<std::uint32_t>(offset + e), mass[e]});
+                                          });
+    for (std::size_t i = 0; i < questions; ++i) {
+      auto* const sums = findings_.answers.of(q + i);
+      sums[keys_before] += around[i].before * page - (keys.back() < questions_[q + i].low ? lacks : 0);
+      sums[mass_behind] += around[i].behind;
+      sums[mass_of_all] += around[i].all;
+      sums[entries_inside] += inside[i];
+      sums[mass_inside] += mass_in[i];
+      if (entries[i] == nullptr || entries[i]->size() <= most_stored) continue;
+      sums[too_many] = 1;
+      *entries[i] = {};
+    }
   }
 
   /// Two entries: the first and the last one so far that is not forced.
