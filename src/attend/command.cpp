@@ -64,13 +64,15 @@ class Attend final : public Measurement {
       return exit_stopped;
     }
     if (outputs_) outputs_->close();
-    std::vector<std::string> records;
+    Ending ending;
     bool valid = true;
     for (auto const& c : cases_) {
-      for (auto& record : attend_records(c)) records.push_back(std::move(record));
+      for (auto& record : attend_records(c)) ending.records.push_back(std::move(record));
+      ending.figures.push_back({c.item.id + "/exact-rate", c.exact_gflops(), "GFLOP/s"});
+      ending.figures.push_back({c.item.id + "/top-k-rate", c.top_k_gflops(), "GFLOP/s"});
       valid = valid && c.verdict_reason().empty();
     }
-    return finish(records, valid);
+    return finish(ending, valid);
   }
 
  private:

@@ -63,13 +63,21 @@ class Bench final : public Measurement {
       if (in_file_ < cases_.size()) write();
       write_bench_file(config_.output, provenance_, cases_);  // now with the time that writing took
     }
-    std::vector<std::string> records;
+    Ending ending;
     bool valid = true;  // rank 0 took part in all and knows
     for (auto const& c : cases_) {
-      records.push_back(bench_record(c));
+      ending.records.push_back(bench_record(c));
+      auto const name = c.item.id + "/";
+      if (c.item.flops() > 0.0) {
+        ending.figures.push_back({name + "rate", c.gflops(), "GFLOP/s"});
+      } else {
+        ending.figures.push_back({name + "median-time", c.result.statistics().median, "s", false});
+      }
+      ending.figures.push_back({name + "rate-of-sgemm", 100.0 * c.share_of_sgemm(), "%"});
+      ending.figures.push_back({name + "bandwidth-of-read", 100.0 * c.share_of_bandwidth(), "%"});
       valid = valid && c.result.reason().empty();
     }
-    return finish(records, valid);
+    return finish(ending, valid);
   }
 
  private:

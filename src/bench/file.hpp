@@ -36,6 +36,7 @@ struct MeasuredCase {
   double share_of_sgemm() const { return gflops() / sgemm.best; }
   /// GB/s of keys and values read; NaN where they are streamed.
   double gigabytes_per_second() const;
+  double share_of_bandwidth() const { return gigabytes_per_second() / read_bandwidth; }
   /// T1 / (p Tp) for a fixed problem, T1 / Tp for one that grows with p, where T1 is the time of one rank in the same run: the median
   /// over rounds where samples took turns, else the ratio of medians. NaN without scaling.
   double efficiency() const;

@@ -56,7 +56,7 @@ std::vector<Quantity<MeasuredCase>> bench_quantities(MeasuredCase const& measure
       number("gigabytes_per_second", [](C c) { return c.gigabytes_per_second(); }),
       number("read_bandwidth", [](C c) { return c.read_bandwidth; }),
       number(
-          "share_of_bandwidth", [](C c) { return c.gigabytes_per_second() / c.read_bandwidth; }, Stored::in_records),
+          "share_of_bandwidth", [](C c) { return c.share_of_bandwidth(); }, Stored::in_records),
       text(
           "merge", [](C c) { return c.item.selects_over_ranks() ? name_of(c.item.merge) : ""; }, everywhere, null),
       number("merge_seconds", [](C c) { return c.result.merge.seconds; }),

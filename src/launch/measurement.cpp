@@ -4,6 +4,7 @@
 
 #include "launch/launch.hpp"
 #include "launch/left_behind.hpp"
+#include "launch/peak_memory.hpp"
 #include "results/records.hpp"
 
 namespace asymptop {
@@ -24,10 +25,15 @@ Provenance Measurement::provenance(std::string const& kind, int threads, std::ve
                             std::move(numbers));
 }
 
-int Measurement::finish(std::vector<std::string> const& records, bool valid, std::string const& remarks, std::string const& suffix) const {
-  if (comm_.is_root() && !options_.json.empty()) write_record_list(options_.json, records);
-  print(remarks + "results: " + options_.output + suffix + "\n");
-  return comm_.max(valid ? 0 : 1);
+int Measurement::finish(Ending const& ending, bool valid) const {
+  if (comm_.is_root() && !options_.json.empty()) write_record_list(options_.json, ending.records);
+  int const code = comm_.max(valid ? 0 : 1);
+  std::chrono::duration<double> const elapsed = std::chrono::steady_clock::now() - made_;
+  auto figures = ending.figures;
+  figures.push_back({"elapsed", elapsed.count(), "s", false});
+  figures.push_back({"peak-memory-per-rank", comm_.max(peak_memory()) / 1e6, "MB", false});
+  print(ending.remarks + "results: " + options_.output + ending.output_suffix + "\n\n" + figures_text(figures, code == 0));
+  return code;
 }
 
 int carry_out(Measurement& measurement) {

@@ -1,6 +1,7 @@
 // The driver that commands which measure run under: options -> plan -> launch checks -> run -> records and verdict.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "config/measure_options.hpp"
 #include "launch/machine.hpp"
 #include "launch/together.hpp"
+#include "results/figures_of_merit.hpp"
 #include "results/provenance.hpp"
 #include "results/whole_file.hpp"
 
@@ -46,13 +48,20 @@ class Measurement {
  protected:
   /// Collective. kind: of the results file.
   Provenance provenance(std::string const& kind, int threads, std::vector<std::pair<std::string, double>> numbers = {}) const;
-  /// The end of a run that was not stopped, with the records of all cases on rank 0: exit code 0 where they are valid on every rank.
-  int finish(std::vector<std::string> const& records, bool valid, std::string const& remarks = "", std::string const& suffix = "") const;
+  /// What finish() writes and says; on rank 0.
+  struct Ending {
+    std::vector<std::string> records;      ///< of all cases
+    std::vector<FigureOfMerit> figures{};  ///< beside those of every run: time and memory
+    std::string remarks{}, output_suffix{};
+  };
+  /// The end of a run that was not stopped: exit code 0 where `valid` on every rank. Collective.
+  int finish(Ending const& ending, bool valid) const;
 
   Communicator const& comm_;
 
  private:
   MeasureOptions const& options_;
+  std::chrono::steady_clock::time_point const made_ = std::chrono::steady_clock::now();
 };
 
 /// Plan, checks and run of a measurement, or its plan alone with --dry-run. Returns the exit code.

@@ -36,13 +36,16 @@ class PrecisionStudy final : public Measurement {
       }
       done += item.seconds;
     }
-    std::vector<std::string> records;
+    Ending ending;
     bool valid = true;
+    double seconds = 0.0;
     for (auto const& c : cases_) {
-      for (auto& record : precision_records(c)) records.push_back(std::move(record));
+      for (auto& record : precision_records(c)) ending.records.push_back(std::move(record));
       valid = valid && c.verdict_reason().empty();
+      seconds += c.seconds_total;
     }
-    return finish(records, valid);
+    ending.figures = {{"rows-per-second", static_cast<double>(config_.draws) * static_cast<double>(cases_.size()) / seconds, "1/s"}};
+    return finish(ending, valid);
   }
 
  private:

@@ -198,7 +198,8 @@ void Study::start_target(std::size_t index) {
 
 /// A finished case: rank 0 shows its own at once; those of other teams follow in the end.
 void Study::report(CasePlace const& place, StudyCase const& item, double sgemm) {
-  auto const& made = reports_[place] = {table_rows(item, sgemm), record_lines(item), missed_line(item)};
+  auto const& made =
+      reports_[place] = {table_rows(item, sgemm), record_lines(item), missed_line(item), item.score_flops(), item.pass_seconds(), sgemm};
   print(made.table);
 }
 
@@ -206,12 +207,15 @@ void Study::report(CasePlace const& place, StudyCase const& item, double sgemm) 
 void Study::collect_reports() {
   nlohmann::json mine = nlohmann::json::array();
   if (!comm_.is_root()) {
-    for (auto const& [place, made] : reports_) mine.push_back({place, made.table, made.records, made.missed});
+    for (auto const& [place, made] : reports_)
+      mine.push_back({place, made.table, made.records, made.missed, made.pass_flops, made.pass_seconds, made.sgemm});
   }
   std::map<CasePlace, CaseReport> others;
   for (auto const& text : comm_.gather(json_text(mine))) {
     for (auto const& made : nlohmann::json::parse(text))
-      others[made[0].get<CasePlace>()] = {made[1].get<std::string>(), made[2].get<std::vector<std::string>>(), made[3].get<std::string>()};
+      others[made[0].get<CasePlace>()] = {made[1].get<std::string>(), made[2].get<std::vector<std::string>>(),
+                                          made[3].get<std::string>(), made[4].get<double>(),
+                                          made[5].get<double>(),      made[6].get<double>()};
   }
   for (auto const& [place, made] : others) print(made.table);
   reports_.merge(others);
@@ -226,26 +230,43 @@ int Study::finish_stopped() const {
   return exit_stopped;
 }
 
+/// Of all groups: the cases of one share its passes.
+std::vector<FigureOfMerit> Study::figures() const {
+  double flops = 0.0, best = 0.0, seconds = 0.0;
+  for (auto next = reports_.begin(); next != reports_.end(); next = reports_.upper_bound({next->first.first, SIZE_MAX})) {
+    auto const& made = next->second;
+    if (!(made.pass_seconds > 0.0)) continue;
+    flops += made.pass_flops;
+    best += made.sgemm * 1e9 * made.pass_seconds;
+    seconds += made.pass_seconds;
+  }
+  std::vector<FigureOfMerit> figures{{"cases", static_cast<double>(reports_.size()), "1"}};
+  if (flops > 0.0)
+    figures.insert(figures.end(), {{"pass-rate", flops / seconds / 1e9, "GFLOP/s"}, {"pass-rate-of-sgemm", 100.0 * flops / best, "%"}});
+  return figures;
+}
+
 int Study::finish_all(int exit_code) {
-  std::vector<std::string> paths, records;
+  std::vector<std::string> paths;
   for (auto const& group : plan_.groups) {
     for (auto const& item : group.cases) paths.push_back(case_path(config_.output, item.id));
   }
-  std::string missed;
+  Ending ending{{}, figures()};
+  if (config_.case_files_only) ending.output_suffix = ".cases";
   if (comm_.is_root() && !config_.case_files_only) {
     auto const others = config_.resume ? other_cases(config_, paths) : OtherCases{};
     paths.insert(paths.end(), others.kept.begin(), others.kept.end());
     join_cases(config_.output, provenance_, paths);
     for (auto const& line : others.left_out) std::cerr << "asymptop: " + line + "\n" << std::flush;
     if (!others.kept.empty())
-      missed +=
+      ending.remarks +=
           "kept: " + std::to_string(others.kept.size()) + " finished case(s) beside those of this run: " + names_of(others.kept) + "\n";
   }
   for (auto const& [place, made] : reports_) {
-    records.insert(records.end(), made.records.begin(), made.records.end());
-    missed += made.missed;
+    ending.records.insert(ending.records.end(), made.records.begin(), made.records.end());
+    ending.remarks += made.missed;
   }
-  return finish(records, exit_code == 0, missed, config_.case_files_only ? ".cases" : "");
+  return finish(ending, exit_code == 0);
 }
 
 }  // namespace asymptop

@@ -45,7 +45,8 @@ class Study : public Measurement {
   struct CaseReport {
     std::string table;
     std::vector<std::string> records;
-    std::string missed;  ///< a target
+    std::string missed;                                        ///< a target
+    double pass_flops = 0.0, pass_seconds = 0.0, sgemm = 0.0;  ///< of passes over all keys, and GFLOP/s of sgemm at their shape
   };
 
   /// The cases of a group that are to be measured.
@@ -66,6 +67,7 @@ class Study : public Measurement {
   void collect_reports();
   int finish_stopped() const;
   int finish_all(int exit_code);
+  std::vector<FigureOfMerit> figures() const;
 
   RunConfig const& config_;
   Machine machine_;

@@ -28,7 +28,7 @@ def run(file: Path, output: Path, ranks: int, *more: str) -> Outcome:
 
 def table(outcome: Outcome) -> list[str]:
     """Rows of the results table without rates, sorted: the order of groups is their own."""
-    lines = outcome.stdout.split("verdict\n", 1)[1].splitlines()
+    lines = outcome.stdout.split("verdict\n", 1)[1].split("results: ")[0].splitlines()
     return sorted(" ".join([*line.split()[:-3], line.split()[-1]]) for line in lines if line.endswith("VALID"))
 
 

@@ -1,0 +1,27 @@
+#include "results/figures_of_merit.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "results/text_table.hpp"
+
+namespace asymptop {
+
+std::string figures_text(std::vector<FigureOfMerit> const& figures, bool valid) {
+  int name = 0, unit = 0;
+  for (auto const& figure : figures) {
+    name = std::max(name, static_cast<int>(figure.name.size()));
+    unit = std::max(unit, static_cast<int>(figure.unit.size()));
+  }
+  TextTable const table({{"", 3}, {"", -name}, {"", 10}, {"", -unit}, {"", -6}});
+  std::string text = "FOM v1\n";
+  for (auto const& figure : figures) {
+    if (!std::isfinite(figure.value)) continue;
+    auto const row =
+        table.row({"FOM", figure.name, digits(figure.value, "%.6g"), figure.unit, figure.higher_is_better ? "higher" : "lower"});
+    text += row.substr(0, row.find_last_not_of(" \n") + 1) + "\n";
+  }
+  return text + "FOM v1 " + (valid ? "VALID" : "INVALID") + "\n";
+}
+
+}  // namespace asymptop
