@@ -96,6 +96,10 @@ std::vector<Source> sources_of(AttendConfig const& config, InputShape const& inp
   if (input.has_layers())
     throw UsageError("--input", input.name,
                      "has layers and texts of a model (tensor_format 2), which study reads; attend reads Q, K and V");
+  if (input.d_v != input.d)
+    throw UsageError("--input", input.name,
+                     "has V of d = " + std::to_string(input.d_v) + " and K of d = " + std::to_string(input.d) +
+                         ", which study reads; attend wants them equal");
   for (auto const n : config.n) {
     if (n > input.n) throw UsageError("--n", std::to_string(n), "is more than the " + std::to_string(input.n) + " rows of " + input.name);
   }

@@ -224,12 +224,14 @@ std::vector<Option> rows() {
              "W: identity | gaussian (d x d) | product (W_Q W_K^T of Gaussian factors)"},
       Option{"self", for_study, result, text, "exclude", one_of({SelfKey::exclude, SelfKey::include}),
              "whether a query's own key is among the keys: exclude | include"},
-      Option{"input", for_study | for_attend, result, text, "", file,
+      Option{"input", for_study | for_attend | for_precision, result, text, "", file,
              "HDF5 file with Q, K and V, (n,d) or (heads,n,d), instead of synthetic input"}
-          .but(for_attend, nullptr, {}, "HDF5 file with Q, K and V, (n,d) or (heads,n,d), instead of synthetic input; --n are prefixes"),
-      Option{"heads", for_study | for_attend, case_id, text, "", numbers, "heads of the file to study, e.g. 0,3 [all]"}.but(
-          for_attend, nullptr, {}, "heads of the file, e.g. 0,3 [all]"),
-      Option{"layers", for_study, case_id, text, "", numbers, "layers of a file of tensor_format 2 to study, e.g. 5,11 [all]"},
+          .but(for_attend, nullptr, {}, "HDF5 file with Q, K and V, (n,d) or (heads,n,d), instead of synthetic input; --n are prefixes")
+          .but(for_precision, "", {}, "HDF5 file with Q and K, as study reads it, whose rows are taken instead of drawn ones"),
+      Option{"heads", for_study | for_attend | for_precision, case_id, text, "", numbers, "heads of the file to study, e.g. 0,3 [all]"}.but(
+          for_attend | for_precision, nullptr, {}, "heads of the file, e.g. 0,3 [all]"),
+      Option{"layers", for_study | for_precision, case_id, text, "", numbers,
+             "layers of a file of tensor_format 2 to study, e.g. 5,11 [all]"},
       Option{"window", for_study, case_id, text, "",
              [](Text option, Text keys) {
                return std::any(keys.empty() || keys == "model" ? std::optional<std::int64_t>()
@@ -247,7 +249,7 @@ std::vector<Option> rows() {
           "contexts", for_study, result, text, "", maybe_one_of({Contexts::places, Contexts::prefix}),
           "which n keys of a text a draw of tensor input sees: places (each draw's end elsewhere, its rows in their last eighth) | prefix "
           "(the first ones, rows in their second half) [places with tensor_format 2, else prefix]"},
-      Option{"mask", for_study | for_attend, case_id, text, "none", one_of({Mask::none, Mask::causal}),
+      Option{"mask", for_study | for_attend | for_precision, case_id, text, "none", one_of({Mask::none, Mask::causal}),
              "none | causal (tensor input: a query sees the keys up to its own); unless given, what a file of tensor_format 2 says"}
           .but(for_attend, nullptr, some_of({Mask::none, Mask::causal}), "none | causal (row i sees keys 0 to i), LIST"),
       Option{"spectral", for_attend, contents, on, nullptr, {}, "measure the norms of the difference matrix; needs top-k-attention"},

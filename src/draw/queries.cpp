@@ -144,7 +144,7 @@ std::vector<std::int64_t> tensor_positions(DrawIdentity const& identity) {
   // One shuffle for all draws of these places; each draw takes its own piece. Heads of a file with layers share theirs, so that they are
   // compared on the same rows.
   std::int64_t const of = group.layer < 0 ? group.head : context.text;
-  auto const shuffle = tensor_stream(identity.config->seed, of, end, group.d, Tensor::positions);
+  auto const shuffle = tensor_stream(identity.config->seed, of, end, group.key_d(), Tensor::positions);
   return distinct_positions(shuffle, begin, end, group.contexts.places ? 0 : context.turn * rows, rows);
 }
 

@@ -61,13 +61,13 @@ std::string cause() {
 }
 
 /// Reading an array into one number would run over its end.
-void check_scalar_number(hid_t object, std::string const& name) {
+void check_scalar_number(hid_t object, std::string const& name, bool whole) {
   auto const attribute = open_attribute(object, name);
   Handle const space(H5Aget_space(attribute), H5Sclose, "read the shape of attribute " + name);
   Handle const type(H5Aget_type(attribute), H5Tclose, "read the type of attribute " + name);
   auto const kind = H5Tget_class(type);
-  if (H5Sget_simple_extent_npoints(space) != 1 || (kind != H5T_FLOAT && kind != H5T_INTEGER))
-    throw RunError("HDF5: attribute " + name + " is not one number");
+  if (H5Sget_simple_extent_npoints(space) != 1 || ((kind != H5T_FLOAT || whole) && kind != H5T_INTEGER))
+    throw RunError("HDF5: attribute " + name + " is not one " + (whole ? "integer" : "number"));
 }
 
 Handle creation_properties(std::vector<hsize_t> const& shape) {
@@ -200,10 +200,16 @@ void write_attribute(hid_t object, std::string const& name, double value) { writ
 std::string read_text_attribute(hid_t object, std::string const& name) {
   auto const attribute = open_attribute(object, name);
   Handle const type(H5Aget_type(attribute), H5Tclose, "read the type of attribute " + name);
-  if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) <= 0)
-    throw RunError("HDF5: attribute " + name + " is not variable-length text");
+  if (H5Tget_class(type) != H5T_STRING) throw RunError("HDF5: attribute " + name + " is not text");
   Handle const space(H5Aget_space(attribute), H5Sclose, "read the shape of attribute " + name);
   if (H5Sget_simple_extent_npoints(space) != 1) throw RunError("HDF5: attribute " + name + " is not one text");
+  if (H5Tis_variable_str(type) <= 0) {  // of a fixed length, which a shorter text fills up with zeros or spaces
+    std::string fixed(H5Tget_size(type), '\0');
+    check(H5Aread(attribute, type, fixed.data()), "read attribute " + name);
+    fixed.resize(std::min(fixed.find('\0'), fixed.size()));
+    fixed.resize(fixed.find_last_not_of(' ') + 1);
+    return fixed;
+  }
   char* text = nullptr;
   check(H5Aread(attribute, text_type(), &text), "read attribute " + name);
   std::string value(text == nullptr ? "" : text);
@@ -213,14 +219,14 @@ std::string read_text_attribute(hid_t object, std::string const& name) {
 
 std::int64_t read_int_attribute(hid_t object, std::string const& name) {
   std::int64_t value = 0;
-  check_scalar_number(object, name);
+  check_scalar_number(object, name, true);
   check(H5Aread(open_attribute(object, name), H5T_NATIVE_INT64, &value), "read attribute " + name);
   return value;
 }
 
 double read_double_attribute(hid_t object, std::string const& name) {
   double value = 0.0;
-  check_scalar_number(object, name);
+  check_scalar_number(object, name, false);
   check(H5Aread(open_attribute(object, name), H5T_NATIVE_DOUBLE, &value), "read attribute " + name);
   return value;
 }

@@ -60,8 +60,8 @@ bool has_link(hid_t parent, std::string const& name);
 void write_attribute(hid_t object, std::string const& name, std::string const& value);
 void write_attribute(hid_t object, std::string const& name, std::int64_t value);
 void write_attribute(hid_t object, std::string const& name, double value);
-std::string read_text_attribute(hid_t object, std::string const& name);
-std::int64_t read_int_attribute(hid_t object, std::string const& name);
+std::string read_text_attribute(hid_t object, std::string const& name);  ///< of any length, or of a fixed one
+std::int64_t read_int_attribute(hid_t object, std::string const& name);  ///< of an integer type
 double read_double_attribute(hid_t object, std::string const& name);
 bool has_attribute(hid_t object, std::string const& name);
 std::vector<std::string> attribute_names(hid_t object);

@@ -22,6 +22,7 @@ std::string input_line(InputShape const& input) {
   if (input.has_layers())
     line << (input.model.empty() ? "" : input.model + ", ") << input.texts.size() << " text(s), " << input.layers.size() << " layer(s), ";
   line << input.heads << " head(s) of Q on " << input.key_heads << " of K and V, n = " << input.n << ", d = " << input.d
+       << (input.d_v != input.d ? ", V of " + std::to_string(input.d_v) : "")
        << (input.reversed ? ", turned from MATLAB's order of axes" : "");
   if (input.form.scale > 0.0) {
     line << ", logit scale " << input.form.scale << " (the file's)\n";
@@ -51,6 +52,7 @@ std::string laws_text(GroupPlan const& group) {
     softcap << "; softcap " << group.form.softcap;
     laws += softcap.str();
   }
+  if (!group.form.sinks.empty()) laws += "; learned sinks";
   if (group.window > 0) laws += "; window of " + std::to_string(group.window) + " keys";
   if (group.drop_first > 0) laws += "; without the first " + std::to_string(group.drop_first) + " keys";
   return laws;
@@ -80,7 +82,7 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
     auto ranks = std::to_string(team.first_rank);
     if (team.ranks > 1) ranks += "-" + std::to_string(team.first_rank + team.ranks - 1);
     std::snprintf(line, sizeof line, "%14lld %5lld %5s %9s  %-9s %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n),
-                  static_cast<long long>(group.d), head.c_str(), ranks.c_str(), group.resident ? "resident" : "streamed",
+                  static_cast<long long>(group.key_d()), head.c_str(), ranks.c_str(), group.resident ? "resident" : "streamed",
                   name_of(group.merge), bytes_text(group.bytes_per_rank).c_str(), group.flops / 1e9, group.seconds);
     out << line << laws_text(group) << "\n";
     cases += group.cases.size();

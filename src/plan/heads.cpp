@@ -15,7 +15,6 @@ void check_form(LayerShape const& layer, InputShape const& input) {
         "--input", input.name,
         "has " + what + " in layer " + std::to_string(layer.layer) + ", which study does not apply; --layers names the layers to study");
   };
-  if (form.sinks) refuse("sinks");
   if (form.alibi) refuse("alibi slopes");
 }
 

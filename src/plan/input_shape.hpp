@@ -1,6 +1,7 @@
 // What a tensor file brings to a plan: its layers, and how the model attends in each.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -14,12 +15,12 @@ namespace asymptop {
 /// and scale.
 struct AttentionForm {
   std::optional<Mask> mask;
-  double scale = 0.0;       ///< of the logits; 0: not given
-  double softcap = 0.0;     ///< logits are softcap tanh(scale q.k / softcap); 0: they are scale q.k
-  std::int64_t window = 0;  ///< a query sees so many keys, the last one its own; 0: all that the mask leaves
-  bool sinks = false;       ///< learned logits without a key that take part in the denominator
-  bool alibi = false;       ///< logits fall with the distance, by a slope per head
-  std::string kind;         ///< `global`, `sliding` or empty
+  double scale = 0.0;           ///< of the logits; 0: not given
+  double softcap = 0.0;         ///< logits are softcap tanh(scale q.k / softcap); 0: they are scale q.k
+  std::int64_t window = 0;      ///< a query sees so many keys, the last one its own; 0: all that the mask leaves
+  std::vector<double> sinks{};  ///< of each head: a learned logit without a key or value, in the denominator; empty: none
+  bool alibi = false;           ///< logits fall with the distance, by a slope per head
+  std::string kind;             ///< `global`, `sliding` or empty
   bool operator==(AttentionForm const&) const = default;
 };
 
@@ -27,7 +28,10 @@ struct AttentionForm {
 struct LayerShape {
   std::int64_t layer = -1;  ///< its number in the model; -1: the file has no layers
   std::int64_t n = 0, d = 0, heads = 0, key_heads = 0, m = 0;
+  std::int64_t d_v = 0;  ///< of the values
   AttentionForm form{};
+  /// Columns that rows are read with: the fewer of keys' and values' are filled up with zeros, which change no product and no norm.
+  std::int64_t width() const { return std::max(d, d_v); }
   bool operator==(LayerShape const&) const = default;
 };
 

@@ -115,7 +115,7 @@ void choose_breaks(GroupPlan& group, RunConfig const& config, Machine const& mac
 /// `n1024-d64-sigma2`: what a case is of, in the words of the options, wherever it stands in a list.
 std::string case_id(GroupPlan const& group, std::string const& of) {
   std::ostringstream id;
-  id << "n" << group.n << "-d" << group.d;
+  id << "n" << group.n << "-d" << group.key_d();
   if (!group.input.is(Distribution::gaussian)) {
     auto name = name_of(group.input);
     std::replace(name.begin(), name.end(), ':', '-');
@@ -155,16 +155,29 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Laye
              " keys, and none for the second half of the prefix; use --contexts places";
     auto const fewest = group.mask == Mask::causal ? group.n - group.contexts.tail + 1 : group.n;
     if (group.drop_first >= fewest)
-      return "some rows see " + std::to_string(fewest) + " keys, and none without the first " + std::to_string(group.drop_first);
-    if (group.window > 0 && group.mask != Mask::causal)
-      throw UsageError("--window", std::to_string(group.window), "needs --mask causal: a query sees the keys up to its own");
+      return "without the first " + std::to_string(group.drop_first) + " keys (--drop-first) some rows see none: the earliest has " +
+             std::to_string(fewest) + " keys up to its own";
+    if (group.window > 0 && group.mask != Mask::causal) {
+      std::string const why = "a query sees the last keys up to its own";
+      if (config.window) throw UsageError("--window", std::to_string(group.window), "needs --mask causal: " + why);
+      throw UsageError("--mask", name_of(group.mask),
+                       "does not go with the window of " + std::to_string(group.window) + " keys that layer " +
+                           std::to_string(group.layer) + " has: " + why + "; --window 0 takes it away");
+    }
     if (group.form.softcap > 0.0 && !case_axes(group).selectors.empty())
       throw UsageError("--selectors", case_axes(group).selectors.front().text,
                        "is not measured under a softcap, which layer " + std::to_string(group.layer) + " has; score is");
-    if (group.window > 0 && !case_axes(group).selectors.empty())
+    if (group.zero_columns > 0 && !case_axes(group).selectors.empty())
+      throw UsageError(
+          "--selectors", case_axes(group).selectors.front().text,
+          "is not measured where V is wider than K, " + std::to_string(group.d_v) + " to " + std::to_string(group.key_d()) + "; score is");
+    if (!group.form.sinks.empty() && !case_axes(group).selectors.empty())
+      throw UsageError("--selectors", case_axes(group).selectors.front().text,
+                       "is not measured beside learned sinks, which layer " + std::to_string(group.layer) + " has; score is");
+    if (group.window > 0 && group.window < group.n && !case_axes(group).selectors.empty())
       throw UsageError("--selectors", case_axes(group).selectors.front().text,
                        "is not measured under a window, such as " + std::to_string(group.window) + " keys of " +
-                           (group.layer < 0 ? "--window" : "layer " + std::to_string(group.layer)) + "; score is");
+                           (config.window ? "--window" : "layer " + std::to_string(group.layer)) + "; score is");
   }
   auto const of_input = reason_to_skip_input(group);
   if (!of_input.empty()) return of_input;
@@ -237,7 +250,7 @@ StudyPlan plan_teams(RunConfig const& config, Machine const& machine, std::vecto
       auto const& [layer, shape, reason] = shapes[i];
       if (layer != place.layer) continue;
       if (!reason.empty()) {
-        plan.skips.push_back({"n = " + std::to_string(shape.n) + ", d = " + std::to_string(shape.d) + text_of(place) +
+        plan.skips.push_back({"n = " + std::to_string(shape.n) + ", d = " + std::to_string(shape.key_d()) + text_of(place) +
                                   (shape.input.is(Distribution::gaussian) ? "" : ", " + name_of(shape.input)),
                               reason});
         continue;
@@ -279,7 +292,9 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape
   GroupPlan group;
   group.input = kind;
   group.n = n;
-  group.d = d;
+  group.d = std::max(d, layer.d_v);
+  group.zero_columns = group.d - d;
+  group.d_v = layer.d_v;
   group.head = head;
   group.layer = layer.layer;
   group.form = layer.form;

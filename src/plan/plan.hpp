@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -44,6 +45,8 @@ struct CasePlan {
 struct GroupPlan {
   InputKind input;  ///< of synthetic keys and queries
   std::int64_t n = 0, d = 0, layer = -1, head = -1;
+  std::int64_t zero_columns = 0;  ///< of the d columns of queries and keys, those that wider values ask for
+  std::int64_t d_v = 0;           ///< of a tensor file: columns of its values
   double scale = 0.0;
   Mask mask = Mask::none;
   AttentionForm form;              ///< of the layer
@@ -70,7 +73,11 @@ struct GroupPlan {
   std::size_t batches_per_break = 0;  ///< a draw may be left after so many; 0: it is not
   int parts_per_pass = 1;             ///< and between the parts of a pass
   double bins_per_unit = 0.0;
+  /// Head dimension of queries and keys.
+  std::int64_t key_d() const { return d - zero_columns; }
   bool by_thresholds() const { return held < k.back(); }
+  /// The logit that the head has learned for the denominator of every row; -infinity: none.
+  double sink() const { return form.sinks.empty() || head < 0 ? -INFINITY : form.sinks[static_cast<std::size_t>(head)]; }
   double bytes_per_rank = 0.0;  ///< estimated peak
   bool fits = true;             ///< false only on an assumed machine
   double flops = 0.0;           ///< of all draws, scores and outputs

@@ -2,8 +2,11 @@
 #include "precision/command.hpp"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "comm/timing.hpp"
+#include "launch/input.hpp"
 #include "launch/measurement.hpp"
 #include "launch/progress.hpp"
 #include "launch/stop.hpp"
@@ -12,17 +15,25 @@
 namespace asymptop {
 namespace {
 
-/// Rows between two gathers: enough to share out, few enough to show progress by.
-constexpr std::int64_t rows_per_gather = 64, entries_per_gather = std::int64_t{1} << 22;
-
 class PrecisionStudy final : public Measurement {
  public:
   PrecisionStudy(Communicator const& comm, PrecisionConfig const& config)
-      : Measurement(comm, config), config_(config), machine_(describe_machine(comm)), plan_(plan_precision(config, machine_)) {}
+      : Measurement(comm, config),
+        config_(config),
+        machine_(describe_machine(comm)),
+        input_(open_input(comm, config.input)),
+        plan_(plan_precision(config, input_.shape, machine_)) {}
 
-  std::string describe() const override { return asymptop::describe(plan_, config_, machine_); }
+  std::string describe() const override { return input_line(input_.shape) + asymptop::describe(plan_, config_, machine_); }
+
+  std::vector<NamedFile> read() const override {
+    auto files = Measurement::read();
+    files.push_back({"--input", config_.input});
+    return files;
+  }
 
   int run() override {
+    scan_heads();
     provenance_ = provenance("precision", machine_.threads);
     double total = 0.0, done = 0.0;
     for (auto const& item : plan_.cases) total += item.seconds;
@@ -51,22 +62,31 @@ class PrecisionStudy final : public Measurement {
  private:
   using Clock = PhaseTimes::Clock;
 
+  /// Values that are no numbers are found before anything is written.
+  void scan_heads() {
+    std::set<std::pair<std::int64_t, std::int64_t>> seen;
+    for (auto const& item : plan_.cases) {
+      if (!item.captured || !seen.emplace(item.captured->layer.layer, item.captured->head).second) continue;
+      for (std::int64_t text = 0; text < input_.file->texts(); ++text)
+        scan_together(comm_, input_.file->layer(text, item.captured->layer.layer), item.captured->head, item.captured->layer.n,
+                      config_.block);
+    }
+  }
+
   /// False when asked to stop before the case was complete.
   bool measure(PrecisionCase const& item, Progress& progress, double done) {
     auto const start = Clock::now();
-    MeasuredPrecision measured{&config_, item, {}, {}, 0.0};
-    // Few rows where they are long, so that a request to stop is heard soon; but one for every thread.
-    std::int64_t const workers = std::int64_t{comm_.size()} * machine_.threads,
-                       together = std::clamp(entries_per_gather / item.n, std::min(workers, rows_per_gather), rows_per_gather);
-    auto const step = std::max<std::int64_t>(1, together / config_.rows);
-    for (std::int64_t first = 0; first < config_.draws; first += step) {
+    MeasuredPrecision measured{&config_, item, {}, {}, 0.0, input_.shape.name};
+    auto const step = std::max<std::int64_t>(1, rows_together(item, std::int64_t{comm_.size()} * machine_.threads) / item.rows);
+    for (std::int64_t first = 0; first < item.draws; first += step) {
       if (stop_wanted(comm_)) return false;
-      progress.update(done + item.seconds * static_cast<double>(first) / static_cast<double>(config_.draws),
-                      "n = " + std::to_string(item.n) + ", draw " + std::to_string(first + 1) + " of " + std::to_string(config_.draws));
-      measure_precision(comm_, config_, item, first, std::min(config_.draws, first + step), measured.data, measured.checks);
+      progress.update(done + item.seconds * static_cast<double>(first) / static_cast<double>(item.draws),
+                      "n = " + std::to_string(item.n) + ", draw " + std::to_string(first + 1) + " of " + std::to_string(item.draws));
+      measure_precision(comm_, config_, item, input_.file.get(), first, std::min(item.draws, first + step), measured.data, measured.checks);
     }
     measured.seconds_total = comm_.max(std::chrono::duration<double>(Clock::now() - start).count());
     if (!comm_.is_root()) return true;
+    measured.settle_sigma();
     progress.clear();
     print(precision_table_rows(measured));
     cases_.push_back(std::move(measured));
@@ -77,6 +97,7 @@ class PrecisionStudy final : public Measurement {
 
   PrecisionConfig const& config_;
   Machine machine_;
+  Input input_;
   PrecisionPlan plan_;
   Provenance provenance_;
   std::vector<MeasuredPrecision> cases_;  ///< on rank 0

@@ -1,9 +1,11 @@
 #include "precision/file.hpp"
 
+#include <cmath>
 #include <functional>
 #include <numeric>
 
 #include "h5/h5.hpp"
+#include "results/attributes.hpp"
 #include "results/quantities.hpp"
 
 namespace asymptop {
@@ -16,8 +18,8 @@ std::vector<Quantity<MeasuredPrecision>> const& quantities() {
                                                             {"n", [](C c) -> Any { return c.item.n; }},
                                                             {"sigma_law", [](C c) -> Any { return c.item.sigma_law; }},
                                                             {"sigma", [](C c) -> Any { return c.item.sigma; }},
-                                                            {"draws", [](C c) -> Any { return c.config->draws; }},
-                                                            {"rows", [](C c) -> Any { return c.config->rows; }},
+                                                            {"draws", [](C c) -> Any { return c.item.draws; }},
+                                                            {"rows", [](C c) -> Any { return c.item.rows; }},
                                                             {"seed", [](C c) -> Any { return static_cast<std::int64_t>(c.config->seed); }},
                                                             {"block", [](C c) -> Any { return c.config->block; }},
                                                             {"k_clipped", [](C c) -> Any { return std::int64_t{c.item.k_clipped}; }},
@@ -34,8 +36,8 @@ std::vector<std::int64_t> numbered(std::int64_t count) {
 }
 
 void write_scales(hid_t group, MeasuredPrecision const& c) {
-  h5::write_scale(group, "draw", numbered(c.config->draws), "1", "independent draw of rows");
-  h5::write_scale(group, "row", numbered(c.config->rows), "1", "row of a draw");
+  h5::write_scale(group, "draw", numbered(c.item.draws), "1", "independent draw of rows");
+  h5::write_scale(group, "row", numbered(c.item.rows), "1", "row of a draw");
   auto const of_sets = [&](char const* name, char const* long_name, std::function<std::string(PrecisionSet const&)> const& get) {
     std::vector<std::string> values;
     for (auto const& set : c.config->precision) values.push_back(get(set));
@@ -59,7 +61,7 @@ void write_scales(hid_t group, MeasuredPrecision const& c) {
 void write_data(hid_t group, MeasuredPrecision const& c) {
   auto const& data = c.data;
   auto const length = [](auto const& values) { return values.size(); };
-  std::size_t const draws = c.config->draws, rows = c.config->rows;
+  std::size_t const draws = c.item.draws, rows = c.item.rows;
   h5::Dimension const draw{"draw", draws}, row{"row", rows}, set{"precision", length(c.config->precision)}, k{"k", length(c.item.k)},
       threshold{"threshold", length(c.item.threshold)};
   auto const per_row = [&](char const* name, auto const& values, char const* units, char const* long_name) {
@@ -80,10 +82,33 @@ void write_data(hid_t group, MeasuredPrecision const& c) {
   h5::write_dataset(group, "k_of_law", {{"k_law", c.item.k_law.size()}}, c.item.k_of_law, "keys",
                     "k of each law at n, rounded and clipped to n");
   h5::write_dataset(group, "threshold_value", {threshold}, c.item.threshold, "1", "value of each threshold at n");
+  if (c.item.captured)
+    h5::write_dataset(group, "sigma_i", {draw, row}, data.sigma_i, "1", "standard deviation of the row's logits over its keys");
   write_checks(group, c.residuals(), "check_", "draws");
 }
 
+/// What else is known of rows of a tensor file.
+void write_head(hid_t group, MeasuredPrecision const& c) {
+  if (!c.item.captured) return;
+  auto const& of = *c.item.captured;
+  Attributes const to(group);
+  to.text("input", c.input);
+  to.integer("head", of.head);
+  if (of.layer.layer >= 0) to.integer("layer", of.layer.layer);
+  to.integer("d", of.layer.d);
+  to.number("scale", of.scale);
+  to.text("mask", name_of(of.mask));
+  if (of.layer.form.softcap > 0.0) to.number("softcap", of.layer.form.softcap);
+}
+
 }  // namespace
+
+void MeasuredPrecision::settle_sigma() {
+  if (!item.captured) return;
+  double square = 0.0;
+  for (double const sigma : data.sigma_i) square += sigma * sigma / static_cast<double>(data.sigma_i.size());
+  item.sigma = std::sqrt(square);
+}
 
 std::vector<Residual> MeasuredPrecision::residuals() const {
   std::vector<Residual> all;
@@ -95,6 +120,7 @@ std::vector<Residual> MeasuredPrecision::residuals() const {
 void write_precision_file(std::string const& output, Provenance const& provenance, std::vector<MeasuredPrecision> const& cases) {
   write_cases(output, provenance, cases, [](hid_t group, MeasuredPrecision const& c) {
     write_attributes(group, quantities(), c);
+    write_head(group, c);
     write_scales(group, c);
     write_data(group, c);
   });

@@ -19,6 +19,10 @@ struct MeasuredPrecision {
   PrecisionData data;
   PrecisionResiduals checks;
   double seconds_total = 0.0;
+  std::string input{};  ///< name of the tensor file; empty: rows are drawn
+
+  /// Sigma of a head: the root mean square over its rows.
+  void settle_sigma();
 
   std::vector<Residual> residuals() const;
   std::string verdict_reason() const { return asymptop::verdict_reason(residuals()); }

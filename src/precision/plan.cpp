@@ -1,11 +1,13 @@
 #include "precision/plan.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <sstream>
 
 #include "config/errors.hpp"
 #include "config/options.hpp"
+#include "plan/heads.hpp"
 #include "plan/k_axis.hpp"
 #include "plan/memory.hpp"
 
@@ -18,39 +20,110 @@ constexpr double bytes_per_entry = 27.0;
 
 /// Seconds of an entry on one core, to draw it and for each set: measured once on a 2023 server core, good to a factor of two.
 constexpr double seconds_to_draw = 3e-8, seconds_per_set = 3e-8;
+/// Of one product of a query's and a key's component.
+constexpr double seconds_of_product = 5e-10;
 
-PrecisionCase make_case(PrecisionConfig const& config, std::int64_t n, std::size_t law) {
+/// Laws at n; what the rows are of is left open.
+PrecisionCase case_at(PrecisionConfig const& config, std::int64_t n) {
   PrecisionCase c;
   c.n = n;
-  c.id = "n" + std::to_string(n) + "-sigma" + config.sigma[law].word();
-  c.sigma_law = config.sigma[law].text();
-  c.sigma = config.sigma[law](n);
-  option_table().check_at(for_precision, "sigma", "--sigma", c.sigma_law, c.sigma, n);
+  c.rows = config.rows;
+  c.draws = config.draws;
   set_k(c, config.k, n);
   for (auto const& threshold : config.count_above) c.threshold.push_back(threshold(n));
   return c;
 }
 
+PrecisionCase drawn_case(PrecisionConfig const& config, std::int64_t n, std::size_t law) {
+  auto c = case_at(config, n);
+  c.id = "n" + std::to_string(n) + "-sigma" + config.sigma[law].word();
+  c.sigma_law = config.sigma[law].text();
+  c.sigma = config.sigma[law](n);
+  option_table().check_at(for_precision, "sigma", "--sigma", c.sigma_law, c.sigma, n);
+  return c;
+}
+
+/// Why there are no rows of n keys; empty where there are.
+std::string reason_to_skip(CapturedHead const& captured, std::int64_t window, std::int64_t n) {
+  if (n > captured.layer.n) return "the tensors hold " + std::to_string(captured.layer.n) + " keys";
+  if (window > 0 && window < n) return "a row sees " + std::to_string(window) + " keys, the layer's window";
+  return captured.contexts.tail > 0 ? "" : "no query sees so many keys";
+}
+
+void add_captured_cases(PrecisionConfig const& config, InputShape const& input, std::int64_t n, PrecisionPlan& plan) {
+  RunConfig wanted;
+  wanted.layers = config.layers;
+  wanted.heads = config.heads;
+  auto const layers = layers_of(wanted, input);
+  for (auto const& [layer, head] : heads_of(wanted, input, layers)) {
+    auto const& form = layer->form;
+    if (!form.sinks.empty())
+      throw UsageError("--input", input.name,
+                       "has learned sinks in layer " + std::to_string(layer->layer) +
+                           ", which precision does not apply; --layers names the layers to take");
+    auto c = case_at(config, n);
+    CapturedHead captured{*layer,
+                          head,
+                          form.scale > 0.0 ? form.scale : 1.0 / std::sqrt(static_cast<double>(layer->d)),
+                          config.mask.value_or(form.mask.value_or(Mask::none)),
+                          {}};
+    captured.contexts = plan_captured_rows(*layer, std::ssize(input.texts), captured.mask, n);
+    c.sigma_law = "measured";
+    c.captured = captured;
+    c.id = "n" + std::to_string(n) + (layer->layer < 0 ? "" : "-layer" + std::to_string(layer->layer)) + "-head" + std::to_string(head) +
+           (captured.mask == Mask::causal ? "-causal" : "");
+    auto const where = "n = " + std::to_string(n) + ", " + source_of(c) + ": ";
+    if (auto const why = reason_to_skip(captured, form.window, n); !why.empty()) {
+      plan.remarks.push_back("skipped: " + where + why);
+      continue;
+    }
+    c.rows = std::min(config.rows, captured.contexts.tail);
+    c.draws = std::min(config.draws, captured.contexts.texts * captured.contexts.ends);
+    if (c.rows < config.rows || c.draws < config.draws)
+      plan.remarks.push_back("lowered: " + where + std::to_string(c.draws) + " draws x " + std::to_string(c.rows) + " rows instead of " +
+                             std::to_string(config.draws) + " draws x " + std::to_string(config.rows) + " rows");
+    plan.cases.push_back(std::move(c));
+  }
+}
+
 }  // namespace
 
-PrecisionPlan plan_precision(PrecisionConfig const& config, Machine const& machine) {
+std::string source_of(PrecisionCase const& item) {
+  if (!item.captured) return item.sigma_law;
+  return text_of({&item.captured->layer, item.captured->head}).substr(2);  // behind its comma
+}
+
+PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& input, Machine const& machine) {
   PrecisionPlan plan;
-  double const share = memory_of_rank(machine);
-  double const sets = static_cast<double>(config.precision.size()), rows = static_cast<double>(config.rows * config.draws);
+  double const share = memory_of_rank(machine), sets = static_cast<double>(config.precision.size());
   for (auto const n : config.n) {
-    for (std::size_t law = 0; law < config.sigma.size(); ++law) {
-      auto c = make_case(config, n, law);
-      double const size = static_cast<double>(n);
-      c.bytes_per_rank = program_bytes + machine.threads * size * bytes_per_entry;
-      c.seconds = rows * size * (seconds_to_draw + sets * seconds_per_set);
-      if (!fits_into(c.bytes_per_rank, share))
-        throw UsageError("--n", std::to_string(n),
-                         "needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + available_text(machine, share) +
-                             "; lower --n or --threads, or use fewer ranks on a node");
-      plan.cases.push_back(std::move(c));
+    if (input.n > 0) add_captured_cases(config, input, n, plan);
+    for (std::size_t law = 0; law < config.sigma.size() && input.n == 0; ++law) plan.cases.push_back(drawn_case(config, n, law));
+  }
+  if (plan.cases.empty())
+    throw UsageError("--n", std::to_string(config.n.front()), "leaves no rows of " + input.name + " (" + plan.remarks.front() + ")");
+  for (auto& c : plan.cases) {
+    double const size = static_cast<double>(c.n), rows = static_cast<double>(c.rows * c.draws);
+    c.bytes_per_rank = program_bytes + machine.threads * size * bytes_per_entry;
+    double to_make = seconds_to_draw;
+    if (c.captured) {
+      double const d = static_cast<double>(c.captured->layer.width()),
+                   most = static_cast<double>(rows_together(c, machine.ranks * machine.threads));
+      c.bytes_per_rank += 4.0 * d * (size + static_cast<double>(c.captured->contexts.tail)) + 8.0 * size * most;
+      to_make = seconds_of_product * d;
     }
+    c.seconds = rows * size * (to_make + sets * seconds_per_set);
+    if (!fits_into(c.bytes_per_rank, share))
+      throw UsageError("--n", std::to_string(c.n),
+                       "needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + available_text(machine, share) +
+                           "; lower --n or --threads, or use fewer ranks on a node");
   }
   return plan;
+}
+
+std::int64_t rows_together(PrecisionCase const& item, std::int64_t workers) {
+  constexpr std::int64_t most_rows = 64, most_entries = std::int64_t{1} << 22;
+  return std::clamp(most_entries / item.n, std::min(workers, most_rows), most_rows);
 }
 
 std::string describe(PrecisionPlan const& plan, PrecisionConfig const& config, Machine const& machine) {
@@ -70,7 +143,7 @@ std::string describe(PrecisionPlan const& plan, PrecisionConfig const& config, M
   double seconds = 0.0;
   for (auto const& c : plan.cases) {
     double const ranks = machine.ranks, here = c.seconds / (ranks * machine.threads);
-    std::snprintf(line, sizeof line, "%12s %-18.18s %12s %9.2g  ", std::to_string(c.n).c_str(), c.sigma_law.c_str(),
+    std::snprintf(line, sizeof line, "%12s %-18.18s %12s %9.2g  ", std::to_string(c.n).c_str(), source_of(c).c_str(),
                   bytes_text(c.bytes_per_rank).c_str(), here);
     out << line;
     for (std::size_t i = 0; i < c.k_of_law.size(); ++i) out << (i == 0 ? "" : ", ") << c.k_of_law[i];
@@ -79,6 +152,7 @@ std::string describe(PrecisionPlan const& plan, PrecisionConfig const& config, M
   }
   std::snprintf(line, sizeof line, "%zu case(s), about %.3g s\n", plan.cases.size(), seconds);
   out << line;
+  for (auto const& remark : plan.remarks) out << remark << "\n";
   return out.str();
 }
 

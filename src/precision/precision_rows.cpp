@@ -30,11 +30,8 @@ struct MeasuredRow {
   PrecisionResiduals checks;
 };
 
-MeasuredRow measure_row(PrecisionConfig const& config, PrecisionCase const& item, std::int64_t draw, std::int64_t row) {
-  // Rows of `simulate` have a d from 1.
-  RowStream stream({config.seed, item.n, 0, draw, row});
-  std::vector<double> z(item.n);
-  draw_normals(stream, z);
+/// z: logits over item.sigma.
+MeasuredRow measure_row(PrecisionConfig const& config, PrecisionCase const& item, std::vector<double> const& z, std::int64_t row) {
   PrecisionAxes const axes{item.k, item.threshold};
   RoundedRow rounded(z, item.sigma, axes, config.block);
   MeasuredRow measured;
@@ -43,6 +40,22 @@ MeasuredRow measure_row(PrecisionConfig const& config, PrecisionCase const& item
     measured.sets.push_back(i == 0 && checks == nullptr ? rounded.reference() : rounded.evaluate(config.precision[i], checks));
   }
   return measured;
+}
+
+std::vector<double> drawn_row(PrecisionConfig const& config, PrecisionCase const& item, std::int64_t draw, std::int64_t row) {
+  // Rows of `simulate` have a d from 1.
+  RowStream stream({config.seed, item.n, 0, draw, row});
+  std::vector<double> z(item.n);
+  draw_normals(stream, z);
+  return z;
+}
+
+double deviation(std::vector<double> const& values) {
+  double const n = static_cast<double>(values.size());
+  double mean = 0.0, square = 0.0;
+  for (double const x : values) mean += x / n;
+  for (double const x : values) square += (x - mean) * (x - mean) / n;
+  return std::sqrt(square);
 }
 
 }  // namespace
@@ -55,16 +68,23 @@ void draw_normals(RowStream& stream, std::vector<double>& z) {
   }
 }
 
-void measure_precision(Communicator const& comm, PrecisionConfig const& config, PrecisionCase const& item, std::int64_t first,
-                       std::int64_t end, PrecisionData& data, PrecisionResiduals& checks) {
+void measure_precision(Communicator const& comm, PrecisionConfig const& config, PrecisionCase const& item, TensorFile const* file,
+                       std::int64_t first, std::int64_t end, PrecisionData& data, PrecisionResiduals& checks) {
   // Rows in the order of (draw, row), cut into one run of neighbours per rank.
-  std::int64_t const all = (end - first) * config.rows, begin = all * comm.rank() / comm.size(),
+  std::int64_t const all = (end - first) * item.rows, begin = all * comm.rank() / comm.size(),
                      mine = all * (comm.rank() + 1) / comm.size() - begin;
   std::vector<MeasuredRow> rows(mine);
+  std::vector<std::vector<double>> logits;
+  if (item.captured)
+    logits = captured_logits(*file, *item.captured, item.rows, first * item.rows + begin, first * item.rows + begin + mine);
+  std::vector<double> sigma_i;
+  for (auto const& row : logits) sigma_i.push_back(deviation(row));
+  sigma_i = comm.gather(sigma_i);
+  data.sigma_i.insert(data.sigma_i.end(), sigma_i.begin(), sigma_i.end());
   using Policy = Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace, Kokkos::Schedule<Kokkos::Dynamic>, Kokkos::IndexType<std::int64_t>>;
   Kokkos::parallel_for("Asymptop::measure::precision", Policy(0, mine, Kokkos::ChunkSize(1)), [&](std::int64_t i) {
-    auto const at = begin + i;
-    rows[i] = measure_row(config, item, first + at / config.rows, at % config.rows);
+    auto const draw = first + (begin + i) / item.rows, row = (begin + i) % item.rows;
+    rows[i] = measure_row(config, item, item.captured ? logits[i] : drawn_row(config, item, draw, row), row);
   });
   Kokkos::DefaultHostExecutionSpace().fence();
 

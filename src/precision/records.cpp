@@ -41,7 +41,7 @@ Estimate paired_difference(Column const& column, std::size_t draws) {
 
 class Records {
  public:
-  explicit Records(MeasuredPrecision const& c) : c_(c), draws_(c.config->draws) {}
+  explicit Records(MeasuredPrecision const& c) : c_(c), draws_(c.item.draws) {}
 
   template <class T>
   void per_row(char const* metric, std::vector<T> const& values) {
@@ -78,13 +78,18 @@ class Records {
     Json json;
     json["n"] = c_.item.n;
     json["d"] = nullptr;
+    if (auto const& of = c_.item.captured) {
+      json["d"] = of->layer.d;
+      if (of->layer.layer >= 0) json["layer"] = of->layer.layer;
+      json["head"] = of->head;
+    }
     json["sigma_law"] = c_.item.sigma_law;
     json["sigma"] = c_.item.sigma;
     json["precision"] = arithmetic.text;
     json["order"] = name_of(arithmetic.order);
     add_estimate(json, metric, parameter, k_law, value);
-    json["rows"] = c_.config->rows * c_.config->draws;
-    json["draws"] = c_.config->draws;
+    json["rows"] = c_.item.rows * c_.item.draws;
+    json["draws"] = c_.item.draws;
     json["verdict"] = c_.verdict();
     lines_.push_back(json_text(json));
   }
@@ -96,7 +101,7 @@ class Records {
 
 TextTable const& table() {
   static TextTable const columns({{"n", 12},
-                                  {"sigma law", -18, true},
+                                  {"sigma law or head", -18, true},
                                   {"precision", -24, true},
                                   {"order", -10},
                                   {"sum p", 11},
@@ -130,7 +135,7 @@ std::string precision_table_heading() { return table().heading(); }
 
 std::string precision_table_rows(MeasuredPrecision const& c) {
   std::string rows;
-  std::size_t const sets = c.config->precision.size(), draws = c.config->draws, width = c.item.k.size();
+  std::size_t const sets = c.config->precision.size(), draws = c.item.draws, width = c.item.k.size();
   for (std::size_t set = 0; set < sets; ++set) {
     auto const mean = [&](auto const& values, std::size_t columns, std::size_t at) {
       return estimate(column_of(values, sets, set, columns, at).values, draws, 1, 0).mean;
@@ -145,7 +150,7 @@ std::string precision_table_rows(MeasuredPrecision const& c) {
       return std::string(text);
     };
     rows +=
-        table().row({std::to_string(c.item.n), c.item.sigma_law, arithmetic.text, name_of(arithmetic.order), shown(c.data.sum_p, 1, 0),
+        table().row({std::to_string(c.item.n), source_of(c.item), arithmetic.text, name_of(arithmetic.order), shown(c.data.sum_p, 1, 0),
                      shown(c.data.sum_p_in_format, 1, 0), shown(c.data.participation_ratio, 1, 0), shown(c.data.tail_mass, width, at),
                      shown(c.data.missed_mass, width, at), digits(mean(c.data.zeros, 1, 0) / static_cast<double>(c.item.n)), c.verdict()});
   }

@@ -51,6 +51,7 @@ std::string fields_table(std::span<RowField const> fields) {
       table += ". Not of one without an order (`vattention`, `magicpig`, `twilight`)";
     if (field.presence == Presence::by_estimator) table += ". Only of estimators (`random`, `vattention`, `magicpig`)";
     if (field.presence == Presence::of_tensors) table += ". Only of tensor files, with the selector `score`";
+    if (field.presence == Presence::of_sinks) table += ". Only of heads that have one";
     if (field.presence == Presence::output_error) table += ". Only with output errors on";
     table += " |\n";
   }

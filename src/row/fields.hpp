@@ -16,7 +16,7 @@ enum class Axis { row, k, epsilon, threshold };
 enum class Number { real, count };
 /// From the query and its place in the sequence alone, or from the row's logits.
 enum class Source { query, logits };
-enum class Presence { always, by_thresholds, output_error, by_selector, by_order, by_selector_order, by_estimator, of_tensors };
+enum class Presence { always, by_thresholds, output_error, by_selector, by_order, by_selector_order, by_estimator, of_tensors, of_sinks };
 /// Whether tidy records hold its mean over draws.
 enum class Records { unrecorded, recorded };
 
@@ -48,18 +48,19 @@ inline constexpr auto row_fields = [] {
      "from moments in bins of width w <= sigma / 32 (tensors: <= 1/32; up to 4 times wider where logits of `student` input go beyond 15,000): known to w 2^-15"},
     {"logit_std", row, real, logits, always, unrecorded, "1", "standard deviation of the row's logits over its keys", "from the same bins: the variance is known to w^2 2^-10"},
     {"logit_max", row, real, logits, always, unrecorded, "1", "largest logit of the row"},
-    {"log_sum_exp", row, real, logits, always, unrecorded, "1", "log of the sum of exp(logit)"},
-    {"entropy_nats", row, real, logits, always, recorded, "nat", "entropy of p"},
+    {"log_sum_exp", row, real, logits, always, unrecorded, "1", "log of the sum of exp(logit)", "the denominator, with a learned sink in it"},
+    {"entropy_nats", row, real, logits, always, recorded, "nat", "entropy of p", "of the keys among themselves: p / (1 - sink_mass) under a learned sink"},
     {"sum_p_squared", row, real, logits, always, recorded, "1", "sum of p^2"},
     {"p_max", row, real, logits, always, recorded, "1", "largest p"},
-    {"participation_ratio", row, real, logits, always, recorded, "keys", "1 / sum of p^2"},
+    {"participation_ratio", row, real, logits, always, recorded, "keys", "1 / sum of p^2", "of the keys among themselves: (1 - sink_mass)^2 over it under a learned sink"},
     {"first_keys_mass", row, real, query, of_tensors, recorded, "1", "sum of p over the first keys of the context", "`first_keys` of them, those that the row sees"},
     {"recent_keys_mass", row, real, query, of_tensors, recorded, "1", "sum of p over the keys up to the query's own", "`recent_keys` of them, those that the row sees"},
     {"largest_place", row, count, logits, of_tensors, unrecorded, "1", "place in the context of the largest entry, from 0", "the query's own is `row_position` less the context's beginning; of equal entries the first"},
+    {"sink_mass", row, real, logits, of_sinks, recorded, "1", "weight of the learned sink", "e^sink_logit over the denominator; of no key, and always kept: p add up to 1 less this"},
     {"k_counted", k, count, logits, by_thresholds, unrecorded, "keys", "keys that the errors at k are those of: k itself up to k_held"},
     {"k_counted_bound", k, real, logits, by_thresholds, unrecorded, "1", "bound on |tail_mass at k - tail_mass at k_counted|"},
-    {"tail_mass", k, real, logits, always, recorded, "1", "1 - sum of the k largest p", "tau, summed itself over the keys beyond"},
-    {"row_l2_error", k, real, logits, by_order, recorded, "1", "2-norm of p - p_hat", "its square is (tau / (1 - tau))^2 (sum of p^2 kept) + (sum of p^2 dropped)"},
+    {"tail_mass", k, real, logits, always, recorded, "1", "1 - sum of the k largest p", "tau, summed itself over the keys beyond; 1 - sink_mass less that sum under a learned sink"},
+    {"row_l2_error", k, real, logits, by_order, recorded, "1", "2-norm of p - p_hat", "over the keys; its square is (tau / (1 - tau))^2 (sum of p^2 kept) + (sum of p^2 dropped)"},
     {"row_linf_error", k, real, logits, by_order, recorded, "1", "maximum norm of p - p_hat", "max(p_max tau / (1 - tau), largest p dropped)"},
     {"output_error_relative", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V over that of p V"},
     {"output_error", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V", "of an estimator p_hat has the weights of its keys"},
@@ -67,8 +68,8 @@ inline constexpr auto row_fields = [] {
     {"regret", k, real, logits, by_selector_order, recorded, "1", "tail_mass minus that of the best set of as many keys", "summed itself over the keys that the two sets do not share"},
     {"recall", k, real, logits, by_selector_order, recorded, "1", "share of the best set of as many keys that is kept"},
     {"denominator_error", k, real, logits, by_estimator, recorded, "1", "|D^/D - 1|, D^ = sum of w e^logit over the kept keys", "w: one over the chance of a key to be kept, 1 for forced keys; D^ - D is (w - 1) times the sampled sum minus what is dropped"},
-    {"k_epsilon", epsilon, count, logits, by_order, recorded, "keys", "smallest k with tail_mass <= epsilon"},
-    {"count_p_above", threshold, count, logits, always, recorded, "keys", "entries with p > threshold"},
+    {"k_epsilon", epsilon, count, logits, by_order, recorded, "keys", "smallest k with tail_mass <= epsilon", "0 where a learned sink leaves no more to all keys"},
+    {"count_p_above", threshold, count, logits, always, recorded, "keys", "entries with p > threshold", "of a law in n, such as 1/n, at the row's own row_n"},
   });
 }();
 // clang-format on
@@ -97,6 +98,7 @@ struct FieldAxes {
   bool by_thresholds = false, output_error = false, by_selector = false, estimator = false;
   bool ordered = true;   ///< what is kept are the first keys of an order, at every k
   bool tensors = false;  ///< of a tensor file, and of no selector but score
+  bool sinks = false;    ///< of a head that has learned one
 
   bool has(RowField const& field) const {
     switch (field.presence) {
@@ -116,6 +118,8 @@ struct FieldAxes {
         return estimator;
       case Presence::of_tensors:
         return tensors;
+      case Presence::of_sinks:
+        return sinks;
     }
     return false;
   }

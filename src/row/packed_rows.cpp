@@ -16,7 +16,8 @@ FieldAxes field_axes(GroupPlan const& group, RunConfig const& config, CasePlan c
           .by_selector = !of.selector.is_oracle(),
           .estimator = have_weights(of.selector.sets()),
           .ordered = have_order(of.selector.sets()),
-          .tensors = group.head >= 0 && of.selector.is_oracle()};
+          .tensors = group.head >= 0 && of.selector.is_oracle(),
+          .sinks = std::isfinite(group.sink())};
 }
 
 std::size_t numbers_per_row(FieldAxes const& axes, std::span<RowField const> fields) {

@@ -41,7 +41,7 @@ void errors_of_k(RowMetrics& metrics, SumsAlong const& sums, MetricAxes const& a
       add_errors(metrics, {NAN, NAN, NAN}, k);
     } else {
       std::size_t const i = k;
-      CutSums const cut{metrics.z, sums.kept1[i], sums.kept2[i], sums.dropped1[i], sums.dropped2[i], sums.e[i]};
+      CutSums const cut{metrics.z, sums.kept1[i] + metrics.sink, sums.kept2[i], sums.dropped1[i], sums.dropped2[i], sums.e[i]};
       add_errors(metrics, errors_of_cut(cut, [&] { return square_of_tail(i); }), k);
     }
   }
@@ -50,10 +50,12 @@ void errors_of_k(RowMetrics& metrics, SumsAlong const& sums, MetricAxes const& a
 /// tau = 1 - exp(-KL(p_hat || p)) at k, with every logarithm taken.
 double identity_kl_residual(RowMetrics const& metrics, SumsAlong const& sums, std::size_t k) {
   double kl = 0.0;
-  for (std::size_t i = 0; i < k; ++i) {
-    double const p = sums.e[i] / metrics.z, p_hat = sums.e[i] / sums.kept1[k];
+  auto const add = [&, kept = sums.kept1[k] + metrics.sink](double e) {
+    double const p = e / metrics.z, p_hat = e / kept;
     if (p > 0.0) kl += p_hat * std::log(p_hat / p);
-  }
+  };
+  for (std::size_t i = 0; i < k; ++i) add(sums.e[i]);
+  add(metrics.sink);
   double const tau = sums.dropped1[k] / metrics.z;
   // Rounding of k logarithms, each of a number near 1 when tau is small.
   double const floor = 1e-13 * std::max(1.0, std::sqrt(static_cast<double>(k)));
@@ -235,7 +237,7 @@ BeyondHead beyond_head(std::vector<Candidate> const& head, RowBins const& bins, 
 }
 
 RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bins, MetricAxes const& axes,
-                           std::vector<double> const& thresholds, std::int64_t visible) {
+                           std::vector<double> const& thresholds, std::int64_t visible, double sink) {
   RowEvaluation result;
   for (auto const& bin : bins.bins) result.keys_seen += bin.count;
   result.in_range = bins.bins.front().count == 0 && bins.bins.back().count == 0;
@@ -252,10 +254,12 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     double h = 0.0;
     for (std::size_t i = 0; i < head.size(); ++i) h += y(i) * sums.e[i];
     auto& metrics = result.laws.emplace_back();
-    metrics.z = sums.dropped1[0];
+    double const of_keys = sums.dropped1[0];
+    metrics.sink = std::exp(sink - sigma * top);
+    metrics.z = of_keys + metrics.sink;
     metrics.count("largest_place").push_back(head.front().index);
     score_moments(metrics, bins, head, sigma, visible);
-    sums_of_row(metrics, sums.dropped2[0], h + beyond.h);
+    sums_of_row(metrics, of_keys, sums.dropped2[0], h + beyond.h);
     auto const square_of_tail = [&](std::size_t k) {
       double const score = head[k].score;
       double sum = std::ssize(head) == visible ? 0.0 : sum_bins(tail, bins, sigma, score).z2;
@@ -265,7 +269,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     errors_of_k(metrics, sums, axes, visible, square_of_tail);
     find_k_epsilon(result, bins, sums, axes, static_cast<int>(law), top);
     count_above_thresholds(result, bins, head, axes, thresholds, static_cast<int>(law), visible);
-    result.sum_p.push_back(std::fabs(metrics.z / all.z1 - 1.0));
+    result.sum_p.push_back(std::fabs(of_keys / all.z1 - 1.0));
     std::size_t const k = std::min({axes.k.back(), axes.held, std::ssize(head)});
     result.identity_kl.push_back(static_cast<std::int64_t>(k) < visible ? identity_kl_residual(metrics, sums, k) : 0.0);
   }

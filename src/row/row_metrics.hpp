@@ -1,6 +1,7 @@
 // The metrics of one row (the table is row/fields.hpp), from its sorted head and its binned profile.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -22,14 +23,15 @@ struct MetricAxes {
 /// The fields of one row under one law that come from its logits.
 struct RowMetrics : FieldValues {
   RowMetrics() {
-    each({.by_thresholds = true, .output_error = true}, [](RowField const& field, auto& values) {
+    each({.by_thresholds = true, .output_error = true, .sinks = true}, [](RowField const& field, auto& values) {
       if (field.axis == Axis::row && field.source == Source::logits) values.resize(1);
     });
   }
   double& one(RealField field) { return real(field).front(); }
   double one(RealField field) const { return real(field).front(); }
 
-  double z = 0.0;  ///< sum of e^{sigma (s - s_max)}
+  double z = 0.0;     ///< sum of e^{sigma (s - s_max)}, the sink's in it
+  double sink = 0.0;  ///< the part of z that is no key's
 };
 
 /// A row's merged profile: bins of all its keys.
@@ -88,9 +90,9 @@ struct BeyondHead {
 BeyondHead beyond_head(std::vector<Candidate> const& head, RowBins const& bins, MetricAxes const& axes, std::int64_t visible);
 
 /// head: the row's best candidates, at least min(visible, k_max + 1) of them, best first.
-/// thresholds: on p, at this row's n.
+/// thresholds: on p, at this row's n. sink: a logit (of the unit of sigma s) that is in the denominator and no key's; -infinity: none.
 RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bins, MetricAxes const& axes,
-                           std::vector<double> const& thresholds, std::int64_t visible);
+                           std::vector<double> const& thresholds, std::int64_t visible, double sink = -INFINITY);
 
 /// Settles a probe: stores its value in the metrics and returns true, or narrows its window and returns false.
 bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid_only, RowMetrics& metrics, double sigma, double score_max);

@@ -29,7 +29,7 @@ double norm(double const* a, std::size_t d) { return distance(a, 1.0, a, 0.0, d)
 }  // namespace
 
 OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
-                 std::int64_t visible, bool keep) {
+                 std::int64_t visible, bool keep, double sink) {
   OwnedRow owned;
   if (keep) {
     owned.head = all;
@@ -40,7 +40,7 @@ OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, Metri
   auto const& head = shorter.empty() ? all : shorter;
   owned.row = row;
   owned.visible = visible;
-  owned.evaluation = evaluate_row(head, bins, axes, thresholds, visible);
+  owned.evaluation = evaluate_row(head, bins, axes, thresholds, visible, sink);
   owned.score_max = head.front().score;
   owned.head_lacks = std::max<std::int64_t>(0, std::min(axes.held, visible - 1) + 1 - std::ssize(head));
   for (auto const& segment : segments_of(axes.k, axes.held, visible)) {
@@ -78,7 +78,7 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
   double const* all = &tail[0];
   double const exact = norm(all, d) / z;
   if (!row.head.empty()) row.outputs.emplace_back(all, all + d);
-  checks.note(Check::sum_p_direct, std::fabs(all[d] / z - 1.0));
+  checks.note(Check::sum_p_direct, std::fabs((all[d] + metrics.sink) / z - 1.0));
   for (std::size_t i = 0; i < ks.size(); ++i) {
     if (ks[i] >= row.visible) {
       metrics.real("output_error").push_back(0.0);
@@ -92,10 +92,11 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
     metrics.real("output_error").push_back(error);
     metrics.real("output_error_relative").push_back(error == 0.0 ? 0.0 : error / exact);  // values may all be zero
     // The identity, with means taken over the directly summed weights.
-    double const means = tau * distance(t, 1.0 / t[d], h, 1.0 / h[d], d);
+    double const of_head = h[d] + metrics.sink;  // the sink is kept, with a value of zero
+    double const means = tau * distance(t, 1.0 / t[d], h, 1.0 / of_head, d);
     double const direct = distance(all, 1.0 / z, h, 1.0 / head_mass, d);
     // Both sides are differences of vectors: rounding is relative to the vectors, not to their difference.
-    double const scale = tau * (norm(t, d) / t[d] + norm(h, d) / h[d]);
+    double const scale = tau * (norm(t, d) / t[d] + norm(h, d) / of_head);
     if (scale > 1e-9 * exact) checks.note(Check::identity_output, std::max(0.0, std::fabs(direct - means) - 1e-13 * exact) / scale);
   }
 }
@@ -108,6 +109,7 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
   std::vector<double> head1(segments + 1, 0.0), head2(segments + 1, 0.0), tail1(segments + 1, 0.0), tail2(segments + 1, 0.0);
   std::vector<double> z1(segments), z2(segments);
   double h = 0.0, keys = 0.0;
+  head1[0] = metrics.sink;
   std::int64_t previous = 0;
   for (std::size_t g = 0; g < segments; ++g) {
     double const y = sigma * (row.references[g] - top), weight = std::exp(y);
@@ -126,10 +128,10 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
     tail2[g] = tail2[g + 1] + z2[g];
   }
   checks.note(Check::keys_seen, std::fabs(keys - static_cast<double>(row.visible)));
-  double const z = tail1[0];
+  double const of_keys = tail1[0], z = of_keys + metrics.sink;
   auto const compare = [&](double measured, double reference) { checks.note(Check::audit_metrics, difference(measured, reference)); };
   // Entropy is near zero for a collapsed row: its error is relative to max(entropy, 1).
-  double const entropy = std::log(z) - h / z;
+  double const entropy = std::log(of_keys) - h / of_keys;
   checks.note(Check::audit_metrics, std::fabs(metrics.one("entropy_nats") - entropy) / std::max(entropy, 1.0));
   compare(metrics.one("sum_p_squared"), tail2[0] / (z * z));
   compare(metrics.one("p_max"), z1[0] / z);

@@ -29,9 +29,9 @@ struct OwnedRow {
 };
 
 /// Evaluates a row and cuts its head into segments at the ranks of `axes.k`. all: its best keys, of which min(visible, axes.held + 1) are
-/// its head. keep: all of them, for selected_metrics().
+/// its head. keep: all of them, for selected_metrics(). sink: as evaluate_row()'s.
 OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
-                 std::int64_t visible, bool keep = false);
+                 std::int64_t visible, bool keep = false, double sink = -INFINITY);
 
 /// Fills output errors from segment sums (boundaries + 1, d + 1) as doubles: d entries of sum e^{sigma (s - reference)} v, then
 /// the sum of weights. Uses (p - p_hat) V = T / Z - tau H / Z_head, which does not cancel.

@@ -12,8 +12,8 @@ namespace asymptop {
 
 /// A row cut in two by a kept set. All relative to the row's largest score: e^y, y = sigma (s - s_max).
 struct CutSums {
-  double z = 0.0;                         ///< of all keys
-  double kept1 = 0.0, kept2 = 0.0;        ///< sums of e^y and e^2y over the keys that are kept
+  double z = 0.0;                         ///< of all keys, and of a sink
+  double kept1 = 0.0, kept2 = 0.0;        ///< sums of e^y and e^2y over the keys that are kept; kept1 with the sink, which always is
   double dropped1 = 0.0, dropped2 = 0.0;  ///< and over those that are not, summed themselves
   double largest_dropped = 0.0;           ///< e^y of the largest
   double largest_kept = 1.0;
@@ -66,14 +66,17 @@ inline void settle_errors(RowMetrics& metrics, std::size_t item, KeptErrors cons
   metrics.real("k_counted_bound")[item] = bound;
 }
 
-/// What depends on no kept set. h: sum of y e^y; z2: sum of e^2y. metrics.z and logit_max are there.
-inline void sums_of_row(RowMetrics& metrics, double z2, double h) {
+/// What depends on no kept set. Over the keys, without a sink: z1: sum of e^y; h: sum of y e^y; z2: sum of e^2y. metrics.z, its sink and
+/// logit_max are there. p are shares of the denominator z; entropy and participation ratio say how evenly the keys share what they have, so
+/// they are those of p / (1 - sink_mass) and reach log n and n.
+inline void sums_of_row(RowMetrics& metrics, double z1, double z2, double h) {
   double const z = metrics.z;
   metrics.one("log_sum_exp") = metrics.one("logit_max") + std::log(z);
-  metrics.one("entropy_nats") = std::log(z) - h / z;
+  metrics.one("entropy_nats") = std::log(z1) - h / z1;
   metrics.one("sum_p_squared") = z2 / (z * z);
   metrics.one("p_max") = 1.0 / z;
-  metrics.one("participation_ratio") = 1.0 / metrics.one("sum_p_squared");
+  metrics.one("participation_ratio") = metrics.sink > 0.0 ? z1 / z2 * z1 : 1.0 / metrics.one("sum_p_squared");
+  metrics.one("sink_mass") = metrics.sink / z;
 }
 
 }  // namespace asymptop

@@ -29,15 +29,6 @@ std::vector<std::int64_t> numbers_after(std::string const& prefix, hid_t group) 
   return numbers;
 }
 
-/// Root or group attributes that only say what something is called; empty where there is none.
-std::string name_in(hid_t object, std::string const& attribute) {
-  try {
-    return h5::has_attribute(object, attribute) ? h5::read_text_attribute(object, attribute) : "";
-  } catch (RunError const&) {
-    return "";
-  }
-}
-
 }  // namespace
 
 TensorFile::TensorFile(std::string const& path) : path_(path) {
@@ -58,7 +49,7 @@ TensorFile::TensorFile(std::string const& path) : path_(path) {
   try {
     format = h5::read_int_attribute(file_, "tensor_format");
   } catch (RunError const&) {
-    fail("has a root attribute tensor_format that is not one number");
+    fail("has a root attribute tensor_format that is not one integer");
   }
   if (format != 2) fail("is of tensor_format " + std::to_string(format) + "; this version reads 2, and files without that attribute");
   open_texts();
@@ -66,8 +57,31 @@ TensorFile::TensorFile(std::string const& path) : path_(path) {
 
 void TensorFile::fail(std::string const& why) const { throw UsageError("--input", path_, why); }
 
+std::string TensorFile::name_in(hid_t object, std::string const& attribute, std::string const& where) const {
+  try {
+    return h5::has_attribute(object, attribute) ? h5::read_text_attribute(object, attribute) : "";
+  } catch (RunError const&) {
+    fail("has an attribute of " + where + ", " + attribute + ", that is not a text");
+  }
+}
+
+void TensorFile::check_counts(hid_t text, std::string const& name, std::int64_t n) const {
+  for (auto const* attribute : {"tokens", "start"}) {
+    if (!h5::has_attribute(text, attribute)) continue;
+    std::int64_t value = -1;
+    try {
+      value = h5::read_int_attribute(text, attribute);
+    } catch (RunError const&) {
+    }
+    auto const of = "has an attribute of " + name + ", " + attribute + ", that is ";
+    if (value < 0) fail(of + "not an integer from 0 on");
+    if (attribute == std::string("tokens") && value != n) fail(of + std::to_string(value) + "; its layers have n = " + std::to_string(n));
+  }
+}
+
 void TensorFile::open_texts() {
-  model_ = name_in(file_, "model");
+  model_ = name_in(file_, "model", "/");
+  name_in(file_, "source_dtype", "/");
   auto const texts = numbers_after("text", file_);
   if (texts.empty()) fail("has no group text0; a file of tensor_format 2 has text0, text1, ...");
   for (std::size_t t = 0; t < texts.size(); ++t) {
@@ -79,7 +93,7 @@ void TensorFile::open_texts() {
     } catch (RunError const&) {
       fail("has a " + name + " that is not a readable group");
     }
-    auto const title = name_in(text, "name");
+    auto const title = name_in(text, "name", name);
     names_.push_back(title.empty() ? name : title);
     auto& layers = layers_.emplace_back();
     for (auto const number : numbers_after("layer", text)) {
@@ -92,6 +106,7 @@ void TensorFile::open_texts() {
       layers.push_back(std::make_unique<TensorLayer>(file_, path_, folder + "/", number));
     }
     if (layers.empty()) fail("has no group " + name + "/layer<L> with Q, K and V");
+    check_counts(text, name, layers.front()->n());
     auto const& first = layers_.front();
     bool const same = std::equal(layers.begin(), layers.end(), first.begin(), first.end(),
                                  [](auto const& a, auto const& b) { return a->shape() == b->shape(); });
@@ -124,7 +139,7 @@ void try_tensor_file(std::string const& path) {
       for (auto const& shape : file.shape().layers) {
         auto const& layer = file.layer(text, shape.layer);
         auto const rows = std::min<std::int64_t>(shape.m, 64);
-        std::vector<float> out(static_cast<std::size_t>(rows * shape.d));
+        std::vector<float> out(static_cast<std::size_t>(rows * shape.width()));
         for (auto const head : {std::int64_t{0}, shape.heads - 1}) {
           for (auto const begin : {layer.first_query(), shape.n - rows}) {
             layer.read_queries(head, begin, rows, out.data());

@@ -30,6 +30,10 @@ class TensorFile {
 
  private:
   void open_texts();
+  /// An attribute that only says what something is called; empty where there is none. where: the object's name.
+  std::string name_in(hid_t object, std::string const& attribute, std::string const& where) const;
+  /// Those of a text that count tokens, against the keys of its layers.
+  void check_counts(hid_t text, std::string const& name, std::int64_t n) const;
   [[noreturn]] void fail(std::string const& why) const;
 
   std::string path_;

@@ -34,14 +34,13 @@ void TensorLayer::check_shapes() {
     fail("has " + q + " of n = " + std::to_string(query_.n) + " and " + k + " of n = " + std::to_string(key_.n) +
          (of_layer ? "; queries are those of the last keys, so there are as many at most" : "; both must be the same sequence"));
   if (query_.d != key_.d) fail("has " + q + " of d = " + std::to_string(query_.d) + " and " + k + " of d = " + std::to_string(key_.d));
-  if (value_.d != key_.d)
-    fail("has " + v + " of d = " + std::to_string(value_.d) + " and " + k + " of d = " + std::to_string(key_.d) + "; they must be equal");
   if (query_.heads % key_.heads != 0)
     fail("has " + std::to_string(query_.heads) + " heads of " + q + ", not a multiple of its " + std::to_string(key_.heads) + " heads of " +
          k);
   shape_.n = key_.n;
   shape_.m = query_.n;
   shape_.d = key_.d;
+  shape_.d_v = value_.d;
   shape_.heads = query_.heads;
   shape_.key_heads = key_.heads;
 }
@@ -73,6 +72,14 @@ void TensorLayer::read_form() {
       fail("has " + where + name + " that is not a text");
     }
   };
+  auto const integer = [&](char const* name) {
+    if (!h5::has_attribute(group, name)) return std::int64_t{0};
+    try {
+      if (auto const value = h5::read_int_attribute(group, name); value >= 0) return value;
+    } catch (RunError const&) {
+    }
+    fail("has " + where + name + " that is not an integer from 0 on");
+  };
   auto& form = shape_.form;
   if (!of_layer) {
     if (h5::has_attribute(group, "scale")) form.scale = number("scale", true, 0.0);
@@ -80,16 +87,36 @@ void TensorLayer::read_form() {
   }
   form.scale = number("scale", true, 0.0);
   form.softcap = number("softcap", false, 0.0);
-  double const window = number("window", false, 0.0);
-  if (window != std::floor(window) || window > static_cast<double>(largest_keys)) fail("has " + where + "window that is no number of keys");
-  form.window = static_cast<std::int64_t>(window);
+  form.window = integer("window");
+  integer("first_position");
+  if (h5::has_attribute(group, "layer") && integer("layer") != shape_.layer)
+    fail("has " + where + "layer, that is " + std::to_string(integer("layer")) + ", not the number in the group's name");
+  if (!h5::has_attribute(group, "mask")) fail("lacks " + where + "mask, which every layer has: causal or none");
   auto const mask = text("mask");
   if (mask != name_of(Mask::causal) && mask != name_of(Mask::none))
     fail("has " + where + "mask '" + mask + "', which is neither causal nor none");
   form.mask = mask == name_of(Mask::causal) ? Mask::causal : Mask::none;
+  if (form.window > 0 && form.mask == Mask::none)
+    fail("has " + where + "mask none beside a window of " + std::to_string(form.window) + " keys, which are those up to a query's own");
   form.kind = text("attention");
-  form.sinks = h5::has_link(group, "sinks");
+  if (form.kind != "" && form.kind != "global" && form.kind != "sliding")
+    fail("has " + where + "attention '" + form.kind + "', which is neither global nor sliding");
+  form.sinks = values_of_heads("sinks");
   form.alibi = h5::has_link(group, "alibi");
+}
+
+std::vector<double> TensorLayer::values_of_heads(std::string const& name) const {
+  if (!h5::has_link(file_, folder_ + name)) return {};
+  auto const dataset = open_floats(file_, path_, folder_ + name, "");
+  if (dataset.shape != std::vector<hsize_t>{static_cast<hsize_t>(shape_.heads)})
+    fail("has a dataset " + dataset.name + " of shape " + shape_text(dataset.shape) + "; it must be (" + std::to_string(shape_.heads) +
+         "), a number for each head of Q");
+  if (auto const why = missing_values(dataset.handle, path_); !why.empty()) fail("has a dataset " + dataset.name + " " + why);
+  std::vector<float> values(static_cast<std::size_t>(shape_.heads));
+  dataset.read({0}, {values.size()}, values.data());
+  if (auto const bad = first_bad(values.data(), values.size()); bad >= 0)
+    fail("has a NaN or infinity in " + dataset.name + " at head " + std::to_string(bad) + "; all values must be finite in fp32");
+  return {values.begin(), values.end()};
 }
 
 TensorLayer::Dataset TensorLayer::open(std::string const& name) const {
@@ -128,6 +155,12 @@ void TensorLayer::read(Dataset const& dataset, std::int64_t head, GlobalIndex be
     count.insert(count.begin(), 1);
   }
   dataset.read(start, count, out);
+  // Spread from the last row on, so that none is overwritten before it is moved.
+  auto const full = shape_.width();
+  for (auto row = rows; row-- > 0 && dataset.d < full;) {
+    std::copy_backward(out + row * dataset.d, out + (row + 1) * dataset.d, out + row * full + dataset.d);
+    std::fill(out + row * full + dataset.d, out + (row + 1) * full, 0.0f);
+  }
 }
 
 IndexTensors const& TensorLayer::index(std::string const& name) const {
@@ -144,7 +177,7 @@ std::vector<float> TensorScan::offset() const {
 }
 
 TensorScan scan_head(TensorLayer const& layer, std::int64_t head, GlobalIndex begin, GlobalIndex end) {
-  std::size_t const d = layer.d();
+  std::size_t const d = layer.width();
   TensorScan scan;
   std::vector<float> rows(scan_rows * d);
   auto const head_rows = std::min(scan_rows, layer.n());

@@ -1,5 +1,5 @@
-// Q, K and V of one layer over one text: datasets of a group of a tensor file, each (n, d) or (heads, n, d), float32 or float64; MATLAB's
-// files have these axes in reverse and are turned.
+// Q, K and V of one layer over one text: datasets of a group of a tensor file, each (n, d) or (heads, n, d), float32 or float64, V with a d
+// of its own; MATLAB's files have these axes in reverse and are turned.
 #pragma once
 
 #include <cstdint>
@@ -28,13 +28,14 @@ class TensorLayer {
   LayerShape const& shape() const { return shape_; }
   std::int64_t heads() const { return shape_.heads; }
   std::int64_t n() const { return shape_.n; }
-  std::int64_t d() const { return shape_.d; }
+  std::int64_t width() const { return shape_.width(); }
   std::int64_t key_heads() const { return shape_.key_heads; }
   /// The first place that has a query: n less the rows of Q.
   GlobalIndex first_query() const { return shape_.n - shape_.m; }
   bool reversed() const { return query_.reversed; }  ///< Q was turned from MATLAB's order of axes
 
-  /// Rows [begin, begin + rows) of one query head's Q, K or V as fp32 into out (rows x d), by their places in the text, those of Q from
+  /// Rows [begin, begin + rows) of one query head's Q, K or V as fp32 into out (rows, width()), zeros after their own
+  /// columns (LayerShape::width), by their places in the text, those of Q from
   /// first_query() on. Query heads share key heads in equal groups (grouped-query attention).
   void read_queries(std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const {
     read(query_, head, begin - first_query(), rows, out);
@@ -57,6 +58,8 @@ class TensorLayer {
   Dataset open(std::string const& name) const;
   void check_shapes();
   void read_form();
+  /// A dataset of a number for each query head; empty where there is none.
+  std::vector<double> values_of_heads(std::string const& name) const;
   void read(Dataset const& dataset, std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const;
   std::int64_t key_head(std::int64_t head) const { return head / (shape_.heads / shape_.key_heads); }
   [[noreturn]] void fail(std::string const& why) const;

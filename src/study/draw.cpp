@@ -1,6 +1,7 @@
 #include "study/draw.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "draw/near_weights.hpp"
@@ -18,7 +19,8 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
   auto const& group = *identity.group;
   auto& data = result.cases[law];
   auto const& queries = batch.queries;
-  auto const bad = unpack_rows(batch.packed[law], queries.rows(), field_axes(group, *setup.config, group.cases[law]), group.n, data);
+  auto const axes = field_axes(group, *setup.config, group.cases[law]);
+  auto const bad = unpack_rows(batch.packed[law], queries.rows(), axes, group.n, data);
   result.checks[law].note(Check::finite, static_cast<double>(bad));
   for (std::size_t i = 0; i < queries.rows(); ++i) {
     bool const known = setup.scan == nullptr;
@@ -36,8 +38,15 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
     auto const near =
         near_weights(identity, *setup.layer(group, identity.draw), queries, {all.end() - std::ssize(queries.position), all.end()});
     auto &first = data.real("first_keys_mass"), &recent = data.real("recent_keys_mass");
-    first.insert(first.end(), near.first.begin(), near.first.end());
-    recent.insert(recent.end(), near.recent.begin(), near.recent.end());
+    // Logits in fp64 over a sum of fp32 ones: what is all of the weight is not more than that.
+    for (std::size_t i = 0; i < queries.rows(); ++i) {
+      auto const row = first.size();
+      // (1 - sink_mass)^2, of which this product keeps the digits where little is left of it.
+      double const square = data.real("participation_ratio")[row] * data.real("sum_p_squared")[row];
+      double const whole = axes.sinks ? std::sqrt(square) : 1.0;
+      first.push_back(std::min(near.first[i], whole));
+      recent.push_back(std::min(near.recent[i], whole));
+    }
   }
   auto &seen = data.count("row_n"), &positions = data.count("row_position");
   seen.insert(seen.end(), queries.visible.begin(), queries.visible.end());

@@ -317,12 +317,19 @@ def test_one_layer_of_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "is a tensor file of version 2 (2 layers of 1 texts in all), which study reads as it is" in said
     assert "--q text0/layer0/Q --k text0/layer0/K --v text0/layer0/V" in said
     names = [word for role in "QKV" for word in (f"--{role.lower()}", f"text0/layer3/{role}")]
-    found = converted(tmp_path, tmp_path / "many.h5", *names)
+    lacking = assert_refused(tmp_path, capsys, tmp_path / "many.h5", *names, "--without", "sinks")
+    assert (
+        "text0/layer3/Q is of a layer whose logits have softcap; a file of one layer has no place for that" in lacking
+    )
+    assert "--without softcap,sinks leaves that out" in lacking
+    assert "not 'window'" in assert_refused(tmp_path, capsys, tmp_path / "many.h5", *names, "--without", "window")
+    found = converted(tmp_path, tmp_path / "many.h5", *names, "--without", "softcap,sinks")
     for role in "QKV":
         np.testing.assert_array_equal(found[role], given[3][role])
     told = capsys.readouterr().out
     assert "the logit scale 0.3 is that of" in told
-    assert "left out, as a file of one layer has no place for it: mask causal, window 8, softcap 20, sinks" in told
+    assert "left out, as asked for: softcap, sinks of the logits" in told
+    assert "a file of one layer does not say it: study takes --mask causal --window 8" in told
     with h5py.File(tmp_path / "out.h5") as file:
         assert file.attrs["scale"] == 0.3
     names[1] = "text0/layer0/Q"

@@ -77,7 +77,7 @@ def test_what_is_off_and_from_where(file: Path) -> None:
 
 def test_sentences(file: Path) -> None:
     ((law, sentences),) = findings(read_precision(file))
-    assert law == "1"
+    assert law == "σ = 1"
     text = "\n".join(sentences)
     assert "bf16 summed one after another: Σp = 20.48 at n = 2^12, over 5% off from n = 2^8 on" in text
     assert "it reads 1 (so the kernel's own check does not notice); in pairs it is 1." in text

@@ -72,6 +72,8 @@ class Row:
     """Two logits closer than this may swap places in fp32."""
     order: NDArray[np.int64]
     """Of each of them, which of the keys that the row sees it is of."""
+    sink_mass: float = 0.0
+    """Share of a learned sink, which no key has."""
 
     @property
     def n(self) -> int:
@@ -86,15 +88,18 @@ class Row:
         return int(np.argmax(tails <= epsilon))
 
 
-def softmax_row(q: Array, keys: Array, values: Array, scale: float, softcap: float = 0.0) -> Row:
-    """softcap: logits are softcap tanh(scale q.k / softcap); 0: they are scale q.k."""
+def softmax_row(
+    q: Array, keys: Array, values: Array, scale: float, softcap: float = 0.0, sink: float = -math.inf
+) -> Row:
+    """softcap: logits are softcap tanh(scale q.k / softcap); 0: they are scale q.k. sink: a logit of no key."""
     logits = scale * np.sum(keys * q, axis=1)  # not a BLAS product: equal keys must give equal logits
     if softcap > 0.0:
         logits = softcap * np.tanh(logits / softcap)
     order = np.lexsort((np.arange(len(logits)), -logits))
     logits = logits[order]
     e = np.exp(logits - logits[0])
-    z = float(np.sum(e[::-1]))
+    of_sink = math.exp(sink - logits[0])
+    z = float(np.sum(e[::-1])) + of_sink
     rounding = ULP * (float(np.max(scale * (np.abs(keys) @ np.abs(q)))) + softcap)
     return Row(
         logits=logits,
@@ -104,6 +109,7 @@ def softmax_row(q: Array, keys: Array, values: Array, scale: float, softcap: flo
         allowance=PRECISION + 8.0 * rounding,
         near_tie=8.0 * rounding,
         order=order,
+        sink_mass=of_sink / z,
     )
 
 
@@ -111,7 +117,7 @@ def difference(row: Row, k: int) -> Array:
     """p - p_hat, sorted as p is. Over the head it is -p tau / (1 - tau): no digit of a small tau is lost."""
     if k >= row.n:
         return np.zeros(row.n)
-    tau, head = row.tail_mass(k), float(np.sum(row.p[:k]))
+    tau, head = row.tail_mass(k), float(np.sum(row.p[:k])) + row.sink_mass
     return np.concatenate((-row.p[:k] * (tau / head), row.p[k:]))
 
 
@@ -128,11 +134,15 @@ def check_scalars(where: str, data: Data, at: tuple[int, int], row: Row, spread_
     def close(name: str, expected: float, relative: float = row.allowance, absolute: float = 0.0) -> None:
         assert_close(f"{where} {name}", float(data[name][at]), expected, relative, absolute)
 
-    entropy = float(np.sum(row.p * (row.log_sum_exp - row.logits)))
+    among = row.p / float(np.sum(row.p[::-1]))  # of the keys among themselves
+    entropy = float(-np.sum(among * np.log(np.maximum(among, 1e-300))))
     squares = float(np.sum((row.p**2)[::-1]))
-    close("entropy_nats", entropy, absolute=row.allowance * min(1.0, 1.0 - row.p[0] + 1e-9) * max(1.0, np.log(row.n)))
+    assert ("sink_mass" in data) == (row.sink_mass > 0.0)
+    if "sink_mass" in data:
+        close("sink_mass", row.sink_mass)
+    close("entropy_nats", entropy, absolute=row.allowance * min(1.0, 1.0 - among[0] + 1e-9) * max(1.0, np.log(row.n)))
     close("sum_p_squared", squares)
-    close("participation_ratio", 1.0 / squares)
+    close("participation_ratio", 1.0 / float(np.sum((among**2)[::-1])))
     close("p_max", float(row.p[0]))
     close("log_sum_exp", row.log_sum_exp, absolute=row.allowance)
     close("logit_max", float(row.logits[0]), relative=2 * ULP, absolute=row.near_tie)
@@ -170,7 +180,7 @@ def check_errors(where: str, data: Data, at: tuple[int, int], row: Row) -> int:
             continue
         error = float(np.linalg.norm(p_difference @ row.values))
         # Rounding is relative to the two means whose difference this is, not to the difference.
-        head_mean = row.p[:k] @ row.values[:k] / np.sum(row.p[:k])
+        head_mean = row.p[:k] @ row.values[:k] / (np.sum(row.p[:k]) + row.sink_mass)
         tail = np.linalg.norm(row.p[k:] @ row.values[k:])
         size = float(tail + tau * np.linalg.norm(head_mean))
         allowed = row.allowance * size
@@ -280,13 +290,13 @@ def check_case(
     positions = data["row_position"]
     texts, begins = contexts_of(case)
     ends = begins[:, None] + ends_of(case, positions - begins[:, None])
-    softcap = float(case.attrs.get("softcap", 0.0))
+    softcap, sink = float(case.attrs.get("softcap", 0.0)), float(case.attrs.get("sink_logit", -math.inf))
     unchecked, compared = 0, 0
     for at in np.ndindex(positions.shape) if cells is None else cells:
         seen = int(data["row_n"][at])
         text, end = int(texts[at[0]]), int(ends[at])
         query = in_fp32(of_text[text].q[head, positions[at] - of_text[text].first_query()])
-        row = softmax_row(query, keys[text][end - seen : end], values[text][end - seen : end], scale, softcap)
+        row = softmax_row(query, keys[text][end - seen : end], values[text][end - seen : end], scale, softcap, sink)
         where = f"{case.name} draw {at[0]} row {at[1]}:"
         check_scalars(where, data, at, row, spread_floor)
         unchecked += check_errors(where, data, at, row)

@@ -145,7 +145,16 @@ def test_draws_are_added_and_resumed(tmp_path: Path) -> None:
 REFUSED = {
     "mask": ({"mask": "sideways"}, "mask 'sideways', which is neither causal nor none"),
     "scale": ({"scale": -1.0}, "has an attribute of text0/layer4, scale that is not a positive number"),
-    "window-of-half-a-key": ({"window": 0.5}, "text0/layer4, window that is no number of keys"),
+    "window-of-half-a-key": ({"window": 0.5}, "text0/layer4, window that is not an integer from 0 on"),
+    "window-as-float": ({"window": 16.0}, "text0/layer4, window that is not an integer from 0 on"),
+    "window-below-0": ({"window": -1}, "text0/layer4, window that is not an integer from 0 on"),
+    "window-beside-no-mask": ({"window": 16, "mask": "none"}, "text0/layer4, mask none beside a window of 16 keys"),
+    "another-layer": ({"layer": 5}, "text0/layer4, layer, that is 5, not the number in the group's name"),
+    "layer-as-text": ({"layer": "4"}, "text0/layer4, layer that is not an integer from 0 on"),
+    "position": ({"first_position": 0.0}, "text0/layer4, first_position that is not an integer from 0 on"),
+    "attention": ({"attention": "flash"}, "text0/layer4, attention 'flash', which is neither global nor sliding"),
+    "mask-as-number": ({"mask": 1}, "text0/layer4, mask that is not a text"),
+    "softcap-as-text": ({"softcap": "30"}, "text0/layer4, softcap that is not one number"),
 }
 
 
@@ -161,13 +170,12 @@ def test_what_is_not_measured_is_refused(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "r.h5.cases").exists()
 
 
-@pytest.mark.parametrize(("name", "words"), [("sinks", "sinks"), ("alibi", "alibi slopes")])
-def test_learned_logits_are_refused(name: str, words: str, tmp_path: Path) -> None:
+def test_slopes_are_refused(tmp_path: Path) -> None:
     model = random_model(np.random.default_rng(RNG_SEED + 8), texts=1, layers=(0,), n=64, d=4)
-    file = replace(model, datasets={0: {name: np.zeros(4, np.float32)}}).write(tmp_path / "m.h5")
+    file = replace(model, datasets={0: {"alibi": np.zeros(4, np.float32)}}).write(tmp_path / "m.h5")
     outcome = asymptop("study", "--input", file, "--n", "64", "-o", "r.h5", cwd=tmp_path)
     assert outcome.code == 2, str(outcome)
-    assert f"has {words} in layer 0, which study does not apply" in outcome.stderr
+    assert "has alibi slopes in layer 0, which study does not apply" in outcome.stderr
 
 
 def broken(path: Path, name: str) -> str:
@@ -198,7 +206,19 @@ def broken(path: Path, name: str) -> str:
             return "has layers of text1 that differ from those of text0"
         if name == "no mask":
             del file["text0/layer0"].attrs["mask"]
-            return "text0/layer0, mask '', which is neither"
+            return "lacks an attribute of text0/layer0, mask, which every layer has: causal or none"
+        if name == "fewer tokens":
+            file["text1"].attrs["tokens"] = np.int64(63)
+            return "has an attribute of text1, tokens, that is 63; its layers have n = 64"
+        if name == "start":
+            file["text0"].attrs["start"] = 0.5
+            return "has an attribute of text0, start, that is not an integer from 0 on"
+        if name == "model":
+            file.attrs["model"] = np.int64(7)
+            return "has an attribute of /, model, that is not a text"
+        if name == "format":
+            file.attrs["tensor_format"] = 2.0
+            return "has a root attribute tensor_format that is not one integer"
         if name == "no scale":
             del file["text0/layer0"].attrs["scale"]
             return "lacks an attribute of text0/layer0, scale, which every layer has"
@@ -219,7 +239,7 @@ def broken(path: Path, name: str) -> str:
 
 
 BROKEN = ["version", "no text", "gap", "layers", "shapes", "attributes", "no mask", "no scale", "no values"]
-BROKEN += ["two axes", "more queries", "infinity"]
+BROKEN += ["two axes", "more queries", "infinity", "fewer tokens", "start", "model", "format"]
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -230,6 +250,21 @@ def test_broken_files_are_refused(name: str, tmp_path: Path) -> None:
     (line,) = outcome.stderr.splitlines()
     assert wanted in line
     assert not (tmp_path / "r.h5.cases").exists()
+
+
+def test_texts_of_a_fixed_length(tmp_path: Path) -> None:
+    """As HDF5's own tools and Fortran write them, filled up."""
+    model = random_model(np.random.default_rng(RNG_SEED + 11), texts=1, layers=(0,), n=64, d=4)
+    with h5py.File(model.write(tmp_path / "m.h5"), "a") as file:
+        file["text0"].attrs["name"] = np.bytes_("Genesis")
+        for name, value in (("mask", "causal"), ("attention", "global")):
+            file["text0/layer0"].attrs.create(name, np.bytes_(value), dtype="S16")
+    results = study(
+        tmp_path / "r.h5", ["--input", tmp_path / "m.h5", "--n", "64", "--heads", "0", "--draws", "1", *COMMON]
+    )
+    assert check_all(results, model) == ["n64-d4-layer0-head0-causal"]
+    with h5py.File(results) as file:
+        assert file["cases/n64-d4-layer0-head0-causal"].attrs["text"] == "Genesis"
 
 
 def test_options_of_layers(tmp_path: Path) -> None:

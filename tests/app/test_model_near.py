@@ -32,6 +32,8 @@ def test_first_and_recent_keys(contexts: str, mask: str, tmp_path: Path) -> None
             assert case.attrs["recent_keys"] == 33
             if "window" in case.attrs:
                 np.testing.assert_allclose(case["recent_keys_mass"][()], 1.0, rtol=1e-5, err_msg=name)
+            for share in ("first_keys_mass", "recent_keys_mass"):
+                assert case[share][()].max() <= 1.0, name
 
 
 def test_a_sink_shows(tmp_path: Path) -> None:

@@ -115,12 +115,17 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     model = random_model(np.random.default_rng(74), texts=1, layers=(0,), n=64, d=4)
     file = replace(model, attributes={0: {"window": 16}}).write(tmp_path / "m.h5")
     cases = [
-        (["--mask", "none"], "--window: '16' needs --mask causal"),
+        (["--mask", "none"], "--mask: 'none' does not go with the window of 16 keys that layer 0 has"),
+        (["--mask", "none", "--window", "9"], "--window: '9' needs --mask causal"),
+        (["--window", "9", "--selectors", "quest"], "under a window, such as 9 keys of --window; score is"),
         (["--selectors", "quest"], "is not measured under a window, such as 16 keys of layer 0; score is"),
         (["--drop-first", "4", "--selectors", "score,quest"], "--drop-first: '4' goes with --selectors score alone"),
         (["--window", "x"], "--window"),
         (["--drop-first", "-1"], "--drop-first"),
-        (["--drop-first", "60"], "some rows see 57 keys, and none without the first 60"),
+        (
+            ["--drop-first", "60"],
+            "without the first 60 keys (--drop-first) some rows see none: the earliest has 57 keys up to its own",
+        ),
     ]
     for more, wanted in cases:
         outcome = asymptop("study", "--input", file, "--n", "64", *more, "--dry-run", cwd=tmp_path)

@@ -27,7 +27,20 @@ DIMENSIONS = {
     "check_tolerance": ("check",),
     "phase_seconds": ("draw", "phase"),
 }
-OF_TENSORS = {"layer", "text", "attention", "contexts", "window", "drop_first", "softcap", "first_keys", "recent_keys"}
+OF_TENSORS = {
+    "layer",
+    "text",
+    "attention",
+    "contexts",
+    "window",
+    "drop_first",
+    "softcap",
+    "first_keys",
+    "recent_keys",
+} | {
+    "sink_logit",
+    "d_v",
+}
 SCALES = ("draw", "row", "k", "epsilon", "threshold", "k_law", "check", "phase")
 
 

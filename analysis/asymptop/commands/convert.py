@@ -19,6 +19,7 @@ from ..tensors.layered_file import (
     LogitTerms,
     check_not_whole,
     layers_of,
+    parse_without,
     terms_beside,
     told_beside_scale,
     write_root,
@@ -89,6 +90,7 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     add("--first-axis", metavar="WHAT", help="layers or texts: what the first of four axes is; a file of version 2")
     add("--mask", metavar="MASK", help="causal or none: of every layer of --first-axis, which needs it")
     add("--repeat-kv", action="store_true", help="write keys and values once per query head")
+    add("--without", metavar="LIST", help="softcap, sinks, alibi: what of a layer's logits may be left out")
     add("--scale", metavar="S", help="logit scale to store (the study's default: 1/sqrt(d))")
     add("--force", action="store_true", help="replace an existing output file")
     parser.set_defaults(run=run)
@@ -123,7 +125,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     }
     everywhere = catalogues | {s.path: read_catalogue(s.path) for s in chosen.values() if s.path not in catalogues}
     scales = {role: getattr(arguments, f"{role.lower()}_scale") for role in ROLES}
-    scale, notes = _scale(scale, chosen)
+    scale, notes = _scale(scale, chosen, parse_without(arguments.without))
     layers = layers_of(arguments.first_axis, arguments.mask, sources, reading)
     taken = {source.label for source in chosen.values()}
     with TensorFile(output) as target:
@@ -147,11 +149,12 @@ def _convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _scale(given: float | None, chosen: Mapping[str, SourceTensor]) -> tuple[float | None, list[str]]:
+def _scale(
+    given: float | None, chosen: Mapping[str, SourceTensor], without: set[str]
+) -> tuple[float | None, list[str]]:
     """The logit scale to store, and what is to be said of it."""
     if terms := terms_beside(chosen):
-        lost = told_beside_scale(terms)
-        notes = [f"left out, as a file of one layer has no place for it: {', '.join(lost)}"] if lost else []
+        notes = told_beside_scale(terms, chosen["Q"].label, without)
         said = f"the logit scale {terms.scale:g} is that of {chosen['Q'].label}"
         return (terms.scale, [said, *notes]) if given is None else (given, notes)
     paths = {source.path for source in chosen.values()}

@@ -28,8 +28,9 @@ coordinates of standard deviation std; with --inputs it is measured instead: the
 deviation of a row's logits over all keys. Biases count where it is measured. Where queries and keys pass a norm, sigma
 is that of the weights as they stand for no input: it is measured too, on drawn Gaussian inputs where none are given.
 
-Positions enter neither number: with rotary embeddings it is that of queries and keys at the same place. The scale and
-whatever else of the model's attention is left out are printed.
+With --captured sigma of every head stands beside that of its rows in a capture of the same model, and a line says how
+far off it is. Positions enter neither number of the weights: with rotary embeddings it is that of queries and keys at
+the same place. The scale and whatever else of the model's attention is left out are printed.
 """
 EPILOG = """\
 examples:
@@ -76,6 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     add("--bound", type=float, metavar="B", help="bound of an input's coordinates (default: measured, or 1)")
     add("--std", type=float, metavar="S", help="their standard deviation (default: measured, or B)")
     add("--inputs", type=Path, metavar="FILE", help="sample inputs, (tokens, d_model); one, or one a layer")
+    add("--captured", type=Path, metavar="FILE", help="tensor file of capture, whose sigma each head is held against")
     add("--scale", type=float, metavar="S", help="logit scale (default: the model's by config.json, or 1/sqrt(d_head))")
     add("--n", default="2^10,2^14,2^17,2^20", metavar="LIST", help="default: %(default)s")
     add("--epsilon", type=float, default=0.1, metavar="E", help="tail mass allowed (default: %(default)s)")
@@ -111,7 +113,9 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     _check(arguments)
     names = ("heads", "kv_heads", "head_dim", "layout", "fused", "qk_norm")
     given = Given(*(getattr(arguments, name) for name in names))
-    more = {name: getattr(arguments, name) for name in ("q", "k", "bound", "std", "inputs", "scale", "epsilon")}
+    more = {
+        name: getattr(arguments, name) for name in ("q", "k", "bound", "std", "inputs", "scale", "epsilon", "captured")
+    }
     return Asked(tuple(arguments.files), given, sizes=_sizes(arguments.n), **more)
 
 

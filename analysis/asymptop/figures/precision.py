@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..fits.precision_errors import MEASURES, SUM_P, TAIL_MASS, Measure, middle_k_law, off
-from ..io.precision_file import PrecisionCase, PrecisionResults
+from ..io.precision_file import PrecisionCase, PrecisionResults, source_tex
 from ..theory import laws
 from .captions import PRECISION_AGAINST_N
 from .marks import label_n
@@ -44,7 +44,7 @@ def _draw(place: Axes, cases: list[PrecisionCase], measure: Measure, k_law: str,
         law = k_law if measure.per_k else ""
         plot.records += [
             (
-                cases[0].sigma_law,
+                cases[0].source,
                 measure.name,
                 law,
                 arithmetic.label,
@@ -92,7 +92,7 @@ def precision_against_n(results: PrecisionResults) -> Plot | None:
             place.axhline(1.0, color=MUTED, linewidth=0.6, zorder=0)
             sizes.update(case.n for case in cases)
             if row == 0:
-                place.set_title(f"σ = {laws.to_tex(law)}")
+                place.set_title(source_tex(law))
     label_n(axes, sizes, "")
     words = {
         SUM_P: r"$\Sigma\,p$ off by",

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..theory import laws
 from ..theory.statistics import Array
 from .reader import ResultsError, open_file, read_attribute
 from .schema import ROOT_TEXT, SCHEMA_VERSION
@@ -37,7 +38,8 @@ class Arithmetic:
 
 @dataclass(frozen=True, eq=False)
 class PrecisionCase:
-    """Rows of one length under one sigma law. Arrays are (draw, row, set, ...); set 0 is fp64, in pairs."""
+    """Rows of one length under one sigma law, or of one head of a tensor file. Arrays are (draw, row, set, ...); set 0
+    is fp64, in pairs."""
 
     id: str
     n: int
@@ -49,6 +51,15 @@ class PrecisionCase:
     k_law: tuple[str, ...]
     k_of_law: NDArray[np.int64]
     data: dict[str, Array]
+    layer: int = -1
+    head: int = -1  # of drawn rows
+
+    @property
+    def source(self) -> str:
+        """What the rows are of: their law of sigma, or `layer 5, head 3`."""
+        if self.head < 0:
+            return self.sigma_law
+        return (f"layer {self.layer}, " if self.layer >= 0 else "") + f"head {self.head}"
 
     @property
     def rows(self) -> int:
@@ -74,11 +85,11 @@ class PrecisionResults:
 
     @property
     def by_law(self) -> dict[str, list[PrecisionCase]]:
-        """VALID cases of every sigma law in ascending n."""
+        """VALID cases of every sigma law, or head, in ascending n."""
         found: dict[str, list[PrecisionCase]] = {}
         for case in sorted(self.cases, key=lambda c: c.n):
             if case.valid:
-                found.setdefault(case.sigma_law, []).append(case)
+                found.setdefault(case.source, []).append(case)
         return found
 
 
@@ -117,7 +128,13 @@ def _read_case(group: h5py.Group, where: str) -> PrecisionCase:
         k_law=_texts(group, "k_law", where),
         k_of_law=group["k_of_law"][()],
         data=data,
+        **{name: read_attribute(group, name, int, where) for name in ("layer", "head") if name in group.attrs},
     )
+
+
+def source_tex(source: str) -> str:
+    """A name of PrecisionResults.by_law, for the title of a panel."""
+    return source if "head" in source else f"σ = {laws.to_tex(source)}"
 
 
 def read_precision(path: Path) -> PrecisionResults:

@@ -76,19 +76,29 @@ def keys_seen(case: Case) -> Faults:
             yield f"row_n: {int(seen.min())} to {int(seen.max())} keys seen, should be n = {case.n}"
 
 
+def _of_keys(case: Case) -> Array:
+    """What all keys of each row weigh together: what a learned sink leaves them."""
+    seen = case.values("row_n").shape
+    return 1.0 - case.values("sink_mass").astype(float) if case.has("sink_mass") else np.ones(seen)
+
+
 def entries(case: Case) -> Faults:
-    """1/PR = sum p^2; p_max = exp(max - log sum); p_max^2 <= sum p^2 <= p_max; -log sum p^2 <= H <= log n."""
-    square, largest = case.values("sum_p_squared"), case.values("p_max")
+    """With w = sum p, 1 unless a learned sink has its share: PR = w^2 / sum p^2; p_max = exp(max - log sum);
+    p_max^2 <= sum p^2 <= w p_max; log PR <= H <= log n."""
+    square, largest, whole = case.values("sum_p_squared"), case.values("p_max"), _of_keys(case)
     entropy, keys = case.values("entropy_nats"), np.maximum(case.values("row_n"), 1)
-    yield from _equal("participation_ratio * sum_p_squared = 1", case.values("participation_ratio") * square, 1.0)
+    ratio = case.values("participation_ratio").astype(float)
+    some = whole > _SMALLEST_TAIL / TOLERANCE  # below, 1 - sink_mass has no digits left
+    yield from _equal("participation_ratio * sum_p_squared = 1", (ratio * square)[some], np.square(whole)[some])
+    yield from _holds("0 <= sink_mass <= 1", np.maximum(-whole, whole - 1.0))
     # Logits of size L are known to about L 2^-24.
     highest = case.values("logit_max").astype(float)
     room = np.abs(highest) * 2.0**-22
     apart = np.abs(np.log(largest) - (highest - case.values("log_sum_exp")))
     yield from _holds("p_max = exp(logit_max - log_sum_exp)", apart - room)
     yield from _at_most("p_max^2 <= sum_p_squared", np.square(largest), square)
-    yield from _at_most("sum_p_squared <= p_max", square, largest)
-    yield from _holds("-log(sum_p_squared) <= entropy", -np.log(square) - entropy)
+    yield from _at_most("sum_p_squared <= p_max", square[some], (whole * largest)[some])
+    yield from _holds("log(participation_ratio) <= entropy", np.log(ratio) - entropy)
     yield from _holds("entropy <= log(n)", entropy - np.log(keys))
 
 
@@ -113,11 +123,20 @@ def errors(case: Case) -> Faults:
     if np.any(np.where(ended, np.maximum(tau, l2), 0.0) != 0.0):
         yield "errors at k = n: not exactly 0"
     if case.k[0] == 1 and case.selector == EXACT:
-        yield from _holds("tail_mass at k = 1 is 1 - p_max", np.abs(tau[:, :, 0] - (1.0 - case.values("p_max"))))
+        yield from _holds(
+            "tail_mass at k = 1 is 1 - p_max", np.abs(tau[:, :, 0] - (_of_keys(case) - case.values("p_max")))
+        )
+
+
+def _at_rows(law: str, keys: Array) -> Array:
+    """A law at each row's own number of keys."""
+    values, places = np.unique(keys, return_inverse=True)
+    return np.array([laws.evaluate(law, int(n)) for n in values.tolist()])[places].reshape(keys.shape)
 
 
 def quantiles(case: Case) -> Faults:
-    """k_epsilon is where tail_mass crosses epsilon; count_p_above is at most 1/t, and 0 exactly where p_max <= t."""
+    """k_epsilon is where tail_mass crosses epsilon; count_p_above is at most 1/t, and 0 exactly where p_max <= t, both
+    with thresholds at the row's own number of keys."""
     tau = case.values("tail_mass").astype(float)
     kept = case.k[None, None, :] if case.selector == EXACT else case.values("kept")
     for column, epsilon in enumerate(case.epsilon.tolist() if case.ordered else ()):
@@ -126,7 +145,9 @@ def quantiles(case: Case) -> Faults:
         wrong = np.where(enough, tau - epsilon, epsilon - tau) / epsilon
         yield from _holds(f"k_epsilon at {epsilon:g} against tail_mass", wrong)
     counts, largest = case.values("count_p_above"), case.values("p_max")
-    for column, (text, t) in enumerate(zip(case.threshold, case.threshold_value.tolist(), strict=True)):
+    seen = np.maximum(case.values("row_n"), 1)
+    for column, text in enumerate(case.threshold):
+        t = _at_rows(text, seen)
         yield from _holds(f"count_p_above({text}) <= 1/t", counts[:, :, column] * t - 1.0)
         near = np.abs(largest / t - 1.0) <= TOLERANCE
         if np.any(((counts[:, :, column] > 0) != (largest > t)) & ~near):

@@ -132,7 +132,7 @@ def _on_growth(cases: Sequence[PrecisionCase]) -> str:
 
 
 def findings(results: PrecisionResults) -> list[tuple[str, list[str]]]:
-    """Sentences per sigma law, every number computed from the file."""
+    """Sentences per sigma law or head, every number computed from the file."""
     found = []
     for law, cases in results.by_law.items():
         k_law = middle_k_law(cases)
@@ -147,7 +147,8 @@ def findings(results: PrecisionResults) -> list[tuple[str, list[str]]]:
             within = f"Within {OFF:.0%} of fp64 at every n, in Σp, exp(entropy) and tail mass (mean over rows)"
             sentences.append(f"{within}: {'; '.join(close)}.")
         growth = _on_growth(cases)
-        found.append((law, [*sentences, *([growth] if growth else [])]))
+        title = law if last.head >= 0 else f"σ = {law}"
+        found.append((title, [*sentences, *([growth] if growth else [])]))
     return found
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..capture.measured_sigma import captured_sigmas
 from ..layers.attention import AttentionLayer, LayerOutline
 from ..layers.attention_scale import Scale, left_out, logit_scale
 from ..layers.query_key_norms import strays
@@ -40,6 +41,7 @@ class Asked:
     std: float | None = None
     inputs: Path | None = None
     scale: float | None = None
+    captured: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ class HeadReport:
     sigma_measured: float | None
     law: str
     predictions: tuple[Prediction, ...]
+    sigma_captured: float | None = None  # in the capture that was given
+
+    @property
+    def sigma(self) -> float:
+        """What the predictions are made of."""
+        return self.sigma_isotropic if self.sigma_measured is None else self.sigma_measured
 
 
 @dataclass(frozen=True)
@@ -94,16 +102,22 @@ def weights_report(asked: Asked) -> WeightsReport:
         config = read_config(checkpoint.folder, vision=True)
     heads: list[HeadReport] = []
     outlines: list[LayerOutline] = []
+    captured = {} if asked.captured is None else captured_sigmas(asked.captured)
     inputs = None
     for module, layer in zip(modules, LayerReader(checkpoint, config, asked.given).layers(modules), strict=True):
         inputs = inputs or _inputs(asked, layer.query.width, {m.label for m in modules})
         scale = logit_scale(config, layer.head_dim, module.number, asked.scale, layer.rope_dim)
-        heads += _head_reports(layer, scale, inputs, asked)
+        number = int(module.number) if module.number else 0
+        heads += [
+            replace(head, sigma_captured=captured.get((number, head.head)))
+            for head in _head_reports(layer, scale, inputs, asked)
+        ]
         outlines.append(layer.outline())
     if inputs is None:
         raise TensorError(f"{asked.files[0]}: no attention layer")
     notes = [*checkpoint.notes, *_how_taken(outlines), *_on_norms(outlines, inputs)]
     notes += _on_layers(outlines, config, modules[0].number != "")
+    notes += _against(asked.captured, heads)
     return WeightsReport(inputs, asked.epsilon, heads, notes, _omitted(checkpoint, config, outlines, inputs))
 
 
@@ -182,6 +196,21 @@ def _on_norms(outlines: Sequence[LayerOutline], inputs: Inputs) -> list[str]:
     drawn = "" if inputs.samples else f", and sigma is measured on {DRAWN_ROWS:,} Gaussian inputs drawn for it"
     passed = f"queries and keys pass a norm ({len(norms)} such as {norms[0]})"
     return [f"{passed}: ‖W‖_F and R are without it, sigma is with it{drawn}"]
+
+
+def _against(captured: Path | None, heads: Sequence[HeadReport]) -> list[str]:
+    """How far off sigma of the weights is, as its share of the one that the capture shows."""
+    if captured is None:
+        return []
+    shares = [head.sigma / head.sigma_captured for head in heads if head.sigma_captured]
+    if not shares:
+        raise TensorError(f"{captured}: has none of the layers and heads of the weights")
+    within = sum(0.5 <= share <= 2.0 for share in shares)
+    return [
+        f"sigma is {np.median(shares):.3g} times that of {captured.name} in the median head, from {min(shares):.3g} "
+        f"to {max(shares):.3g} over {len(shares)} heads, within a factor of 2 in {within}; there rows have the model's "
+        "own inputs, positions, caps and windows"
+    ]
 
 
 def _on_layers(outlines: Sequence[LayerOutline], config: ModelConfig, numbered: bool) -> list[str]:

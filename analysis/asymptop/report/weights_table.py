@@ -11,12 +11,15 @@ from .weights import WeightsReport
 def print_heads(report: WeightsReport, stream: TextIO) -> None:
     inputs, measured = report.inputs, any(r.sigma_measured is not None for r in report.heads)
     sizes = [p.n for p in report.heads[0].predictions]
+    captured = any(r.sigma_captured is not None for r in report.heads)
     first = ["layer", "head", "‖W‖_F", "R", "sigma", *(["sigma measured"] if measured else [])]
+    first += ["captured"] if captured else []
     first += [f"n={power_of_two(n)}" for n in sizes]
     rows = [[*first, f"k for tail mass {report.epsilon:g}", "largest tail mass", "row l2 error"]]
     for r in report.heads:
         cells = [r.layer or "–", str(r.head), f"{r.norm:.4g}", f"{r.r:.4g}", f"{r.sigma_isotropic:.3f}"]
         cells += [f"{r.sigma_measured:.3f}"] if measured else []
+        cells += ["–" if r.sigma_captured is None else f"{r.sigma_captured:.3f}"] if captured else []
         cells += [f"{p.phase} {p.c:.2f}, {p.entries:.3g}" for p in r.predictions]
         errors = (max(p.tail_mass for p in r.predictions), max(p.row_error for p in r.predictions))
         rows.append([*cells, r.law, *(f"{e:.3g}" for e in errors)])
@@ -65,6 +68,7 @@ def records(report: WeightsReport) -> dict:
                 "R": r.r,
                 "sigma": r.sigma_isotropic,
                 "sigma_measured": r.sigma_measured,
+                "sigma_captured": r.sigma_captured,
                 "k_law": r.law,
                 "predictions": [vars(p) for p in r.predictions],
             }

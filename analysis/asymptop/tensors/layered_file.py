@@ -194,11 +194,30 @@ def terms_beside(sources: Mapping[str, SourceTensor]) -> LogitTerms | None:
         return read_terms(file[name])
 
 
-def told_beside_scale(terms: LogitTerms) -> list[str]:
-    """What a file of Q, K, V and a scale does not say of these logits."""
+# Parts of logits that a file of version 1 cannot say, nor an option of study in its place.
+ONLY_OF_LAYERS = ("softcap", *PER_HEAD)
+
+
+def parse_without(given: str | None) -> set[str]:
+    """Of ONLY_OF_LAYERS, those that are to be left out."""
+    names = set() if given is None else {name.strip() for name in given.split(",")}
+    if wrong := sorted(names - set(ONLY_OF_LAYERS)):
+        raise TensorError(f"--without is '{given}', allowed are {', '.join(ONLY_OF_LAYERS)}, not '{wrong[0]}'")
+    return names
+
+
+def told_beside_scale(terms: LogitTerms, label: str, without: set[str]) -> list[str]:
+    """Lines about what a file of Q, K, V and a scale does not say of the logits of the layer that `label` is of. Raises
+    TensorError where that is a part that study cannot be told either, unless `without` names it."""
+    found = [*(["softcap"] if terms.softcap else []), *terms.per_head]
+    if lost := [name for name in found if name not in without]:
+        raise TensorError(
+            f"{label} is of a layer whose logits have {' and '.join(lost)}; a file of one layer has no place for that: "
+            f"study reads the file as it is (--layers), --without {','.join(found)} leaves that out"
+        )
+    options = [f"--mask {terms.mask}"] if terms.mask != "none" else []
+    options += [f"--window {terms.window}"] if terms.window else []
     return [
-        *([f"mask {terms.mask}"] if terms.mask != "none" else []),
-        *([f"window {terms.window}"] if terms.window else []),
-        *([f"softcap {terms.softcap:g}"] if terms.softcap else []),
-        *terms.per_head,
+        *([f"left out, as asked for: {', '.join(found)} of the logits"] if found else []),
+        *([f"a file of one layer does not say it: study takes {' '.join(options)}"] if options else []),
     ]

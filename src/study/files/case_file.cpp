@@ -34,7 +34,8 @@ void write_attributes(hid_t group, StudyCase const& c) {
   Attributes const to(group);
   to.text("id", c.plan().id);
   to.integer("n", c.group->n);
-  to.integer("d", c.group->d);
+  to.integer("d", c.group->key_d());
+  if (c.group->d_v > 0 && c.group->d_v != c.group->key_d()) to.integer("d_v", c.group->d_v);
   to.text("sigma_law", c.plan().sigma_law);
   if (!c.plan().selector.is_oracle()) to.text("selector", c.plan().selector.text);
   to.number("sigma", c.sigma());
@@ -57,6 +58,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
     to.integer("recent_keys", config.recent_keys);
   }
   if (c.group->form.softcap > 0.0) to.number("softcap", c.group->form.softcap);
+  if (std::isfinite(c.group->sink())) to.number("sink_logit", c.group->sink());
   if (c.group->window > 0) to.integer("window", c.group->window);
   if (c.group->drop_first > 0) to.integer("drop_first", c.group->drop_first);
   if (c.group->contexts.places) to.text("contexts", name_of(Contexts::places));

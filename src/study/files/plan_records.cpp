@@ -11,7 +11,7 @@ namespace {
 nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& config, CaseStates const& states) {
   nlohmann::ordered_json json;
   json["n"] = group.n;
-  json["d"] = group.d;
+  json["d"] = group.key_d();
   if (group.layer >= 0) json["layer"] = group.layer;
   if (group.head >= 0) json["head"] = group.head;
   if (config.input.empty()) json["input"] = name_of(group.input);

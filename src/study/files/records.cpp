@@ -48,7 +48,7 @@ std::vector<std::string> record_lines(StudyCase const& c) {
   for (auto const& record : records_of(c)) {
     nlohmann::ordered_json json;
     json["n"] = c.group->n;
-    json["d"] = c.group->d;
+    json["d"] = c.group->key_d();
     json["input"] = c.input;
     json["sigma_law"] = c.plan().sigma_law;
     json["sigma"] = c.sigma();
@@ -118,7 +118,7 @@ std::string table_rows(StudyCase const& c, double sgemm) {
                yardstick = digits(c.group->simulated ? NAN : sgemm, 3);
     char line[256];
     std::snprintf(line, sizeof line, "%12lld %5lld %-18.44s %9.4g  %-12.12s %9lld %10s %10s %10s %10s %10s %7s %7s %s\n",
-                  static_cast<long long>(c.group->n), static_cast<long long>(c.group->d), sigma_law.c_str(), c.sigma(),
+                  static_cast<long long>(c.group->n), static_cast<long long>(c.group->key_d()), sigma_law.c_str(), c.sigma(),
                   c.config->k[law].text().c_str(), static_cast<long long>(ks[column]), digits(tail.mean).c_str(),
                   digits(tail.standard_error, 2).c_str(), digits(l2).c_str(), digits(linf).c_str(), digits(out).c_str(), rate.c_str(),
                   yardstick.c_str(), c.verdict());

@@ -173,7 +173,7 @@ RowMetrics evaluate_simulated_row(OrderStatistics const& row, DrawnRanks const& 
   logit_moments(metrics, row, sigma, ranks.n);
   double h = 0.0;  // sum of y e^y
   for (auto i = row.z.size(); i-- > 0;) h += sums.block[i].h + sigma * (row.z[i] - row.z.front()) * sums.e[i];
-  sums_of_row(metrics, sums.dropped2[0], h);
+  sums_of_row(metrics, sums.z, sums.dropped2[0], h);
   errors_of_k(metrics, sums, ranks, axes);
   for (auto const epsilon : axes.epsilon) metrics.count("k_epsilon").push_back(k_epsilon(row, ranks, sums, sigma, epsilon * sums.z));
   for (auto const threshold : thresholds) metrics.count("count_p_above").push_back(count_above(row, ranks, sums.z, sigma, threshold));
