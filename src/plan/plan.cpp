@@ -158,13 +158,6 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Laye
       return "some rows see " + std::to_string(fewest) + " keys, and none without the first " + std::to_string(group.drop_first);
     if (group.window > 0 && group.mask != Mask::causal)
       throw UsageError("--window", std::to_string(group.window), "needs --mask causal: a query sees the keys up to its own");
-    if (group.form.softcap > 0.0 && !case_axes(group).selectors.empty())
-      throw UsageError("--selectors", case_axes(group).selectors.front().text,
-                       "is not measured under a softcap, which layer " + std::to_string(group.layer) + " has; score is");
-    if (group.window > 0 && !case_axes(group).selectors.empty())
-      throw UsageError("--selectors", case_axes(group).selectors.front().text,
-                       "is not measured under a window, such as " + std::to_string(group.window) + " keys of " +
-                           (group.layer < 0 ? "--window" : "layer " + std::to_string(group.layer)) + "; score is");
   }
   auto const of_input = reason_to_skip_input(group);
   if (!of_input.empty()) return of_input;

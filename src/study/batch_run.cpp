@@ -137,7 +137,7 @@ Task<void> BatchRun::answer(std::size_t round) {
 OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const {
   RowBins bins{batch_.grid(), batch_.first_bins()[row], {}};
   for (int b = 0; b < batch_.grid().count; ++b) bins.bins.push_back({moments[3 * b], moments[3 * b + 1], moments[3 * b + 2]});
-  return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.visible[row], !cases_.selectors.empty());
+  return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.seen(row), !cases_.selectors.empty());
 }
 
 Task<bool> BatchRun::open_anywhere() {

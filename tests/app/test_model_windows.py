@@ -116,8 +116,6 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     file = replace(model, attributes={0: {"window": 16}}).write(tmp_path / "m.h5")
     cases = [
         (["--mask", "none"], "--window: '16' needs --mask causal"),
-        (["--selectors", "quest"], "is not measured under a window, such as 16 keys of layer 0; score is"),
-        (["--drop-first", "4", "--selectors", "score,quest"], "--drop-first: '4' goes with --selectors score alone"),
         (["--window", "x"], "--window"),
         (["--drop-first", "-1"], "--drop-first"),
         (["--drop-first", "60"], "some rows see 57 keys, and none without the first 60"),
