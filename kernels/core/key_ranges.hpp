@@ -14,6 +14,25 @@
 
 namespace asymptop {
 
+/// Keys of the context that one row sees: from `begin` to before `end`.
+struct KeyRun {
+  std::int64_t begin, end;
+
+  constexpr KeyRun(std::int64_t first, std::int64_t limit) : begin(first), end(limit) {}
+  std::int64_t size() const { return end - begin; }
+  bool holds(std::int64_t key) const { return key >= begin && key < end; }
+  /// Pages lie as those of the context do, page p at keys p * page and on, and may be seen in part at either end of the run.
+  std::int64_t first_page(std::int64_t page) const { return begin / page; }
+  std::int64_t end_page(std::int64_t page) const { return (end + page - 1) / page; }
+  std::int64_t pages(std::int64_t page) const { return end_page(page) - first_page(page); }
+  /// Those of its keys that it shares with others.
+  KeyRun within(std::int64_t first, std::int64_t limit) const {
+    auto const from = begin > first ? begin : first, to = end < limit ? end : limit;
+    return {from, from > to ? from : to};
+  }
+  KeyRun of_page(std::int64_t p, std::int64_t page) const { return within(p * page, (p + 1) * page); }
+};
+
 /// Keys [from, limit) of every row, on the host. Made of limits alone, rows see their keys from number 0 on.
 struct KeyRanges {
   std::vector<std::int64_t> limit;

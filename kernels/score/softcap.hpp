@@ -30,6 +30,15 @@ inline void cap_scores(double cap, float* scores, int rows, int groups, std::ptr
   for (int r = 0; r < rows && cap > 0.0; ++r) cap_strip(cap, scores + r * stride, groups * key_group);
 }
 
+/// One score, to the same bits; cap 0: as it is.
+inline float capped(float score, double cap) {
+  if (!(cap > 0.0)) return score;
+  float group[key_group];
+  for (auto& lane : group) lane = score;
+  cap_strip(cap, group, key_group);
+  return group[0];
+}
+
 }  // namespace ASYMPTOP_SIMD_NAME
 
 /// The same of a matrix (at least rows, at least keys) in any space.

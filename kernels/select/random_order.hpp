@@ -128,20 +128,20 @@ class RandomSelector final : public Selector {
   ForcedKeys forced() const override { return forced_; }
   /// Forced keys, the first ones forwards and the recent ones backwards, then the permutation without them.
   std::vector<GlobalIndex> order(RowOfKeys const& row, std::int64_t wanted) const override {
-    std::size_t const count = std::min(wanted, row.visible);
+    std::size_t const count = std::min(wanted, row.seen.size());
     std::vector<GlobalIndex> keys;
-    for (std::int64_t key = 0; key < std::min(forced_.first, row.visible) && keys.size() < count; ++key) keys.push_back(key);
-    for (auto key = row.visible; key-- > forced_.recent_begin(row.visible) && keys.size() < count;) keys.push_back(key);
-    Permutation const key_at(row.name, row.visible);
+    for (auto key = row.seen.begin; key < forced_.first_end(row.seen) && keys.size() < count; ++key) keys.push_back(key);
+    for (auto key = row.seen.end; key-- > forced_.recent_begin(row.seen) && keys.size() < count;) keys.push_back(key);
+    Permutation const key_at(row.name, row.seen.size());
     for (std::int64_t place = 0; keys.size() < count; ++place) {
-      auto const key = key_at(place);
-      if (!forced_.holds(key, row.visible)) keys.push_back(key);
+      auto const key = row.seen.begin + key_at(place);
+      if (!forced_.holds(key, row.seen)) keys.push_back(key);
     }
     return keys;
   }
   /// Of forced keys they say nothing.
   void places(RowOfKeys const& row, std::int64_t first, int count, std::uint32_t* out) const override {
-    Permutation(row.name, row.visible).places(first, count, out);
+    Permutation(row.name, row.seen.size()).places(first - row.seen.begin, count, out);
   }
 
  private:

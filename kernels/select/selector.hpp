@@ -19,13 +19,14 @@
 #include <vector>
 
 #include "../core/candidate.hpp"
+#include "../core/key_ranges.hpp"
 #include "../input/philox_normal.hpp"
 
 namespace asymptop {
 
 /// What an order may know of a row.
 struct RowOfKeys {
-  std::int64_t visible;             ///< it sees keys 0 to visible - 1; at least 1
+  KeyRun seen;                      ///< at least one key
   std::uint64_t name;               ///< another for every row of a study: for what is drawn at random
   std::span<Candidate const> best;  ///< its best keys by score, in order: all that it sees, or as many as budgets ask for
 };
@@ -62,12 +63,14 @@ class Projection {
 
 /// Keys that are taken before all others, whatever their priority; they count towards the budget.
 struct ForcedKeys {
-  std::int64_t first = 0;   ///< of the sequence: attention sinks
+  std::int64_t first = 0;   ///< of the context: attention sinks, where the row sees them
   std::int64_t recent = 0;  ///< before and at the query
-  /// Where the recent ones begin in a row of `visible` keys; those are not among the first.
-  std::int64_t recent_begin(std::int64_t visible) const { return std::max(std::min(first, visible), visible - std::min(visible, recent)); }
-  std::int64_t count(std::int64_t visible) const { return std::min(first, visible) + visible - recent_begin(visible); }
-  bool holds(std::int64_t key, std::int64_t visible) const { return key < first || key >= recent_begin(visible); }
+  /// Where the first ones end in a row, and where the recent ones begin; those are not among the first.
+  std::int64_t first_end(KeyRun const& seen) const { return std::clamp(first, seen.begin, seen.end); }
+  std::int64_t recent_begin(KeyRun const& seen) const { return std::max(first_end(seen), seen.end - std::min(seen.size(), recent)); }
+  std::int64_t count(KeyRun const& seen) const { return first_end(seen) - seen.begin + seen.end - recent_begin(seen); }
+  /// Of a key that the row sees.
+  bool holds(std::int64_t key, KeyRun const& seen) const { return key < first || key >= recent_begin(seen); }
 };
 
 /// What is kept at a budget: the first keys of an order; those with weights, one over the chance of a key to be kept; or another set at
@@ -126,24 +129,33 @@ class Selector {
   virtual void calibrate(Calibration const& calibration, Stream /*stream*/) { projection()->calibrate(calibration); }
 };
 
-/// Entries that a row of `visible` keys has.
-inline std::int64_t entries_of(std::int64_t visible, int page) { return (visible + page - 1) / page; }
+/// Entries of a row that hold keys which are forced: from `begin` to before `first_end`, in that order, then backwards from `end` to
+/// `recent_begin`.
+struct ForcedEntries {
+  std::int64_t begin, first_end, recent_begin, end;
+
+  ForcedEntries(ForcedKeys const& forced, KeyRun const& seen, std::int64_t page)
+      : begin(seen.first_page(page)), first_end(begin), recent_begin(seen.end_page(page)), end(recent_begin) {
+    if (auto const keys = forced.first_end(seen); keys > seen.begin) first_end = (keys + page - 1) / page;
+    if (forced.recent > 0) recent_begin = std::max(first_end, (seen.end - std::min(seen.size(), forced.recent)) / page);
+  }
+  bool holds(std::int64_t entry) const { return entry < first_end || entry >= recent_begin; }
+  std::int64_t count() const { return first_end - begin + end - recent_begin; }
+  /// Of one that it holds.
+  std::int64_t place(std::int64_t entry) const { return entry < first_end ? entry - begin : first_end - begin + end - 1 - entry; }
+};
 
 /// First key of the p-th of `shards` contiguous shards of n keys; of the last one's successor, n. More shards than keys leave empty ones.
 inline std::int64_t shard_of_context(std::int64_t n, int shards, int p) { return n / shards * p + n % shards * p / shards; }
 
-/// The forced entries of a row, the first ones forwards and the recent ones backwards, then the others as `by_priority` has them; at most
-/// `wanted`.
-inline std::vector<std::int64_t> with_forced(ForcedKeys const& forced, std::int64_t visible, int page,
-                                             std::vector<std::int64_t> const& by_priority, std::int64_t wanted) {
-  auto const all = entries_of(visible, page);
-  auto const first = std::min(all, (forced.first + page - 1) / page),
-             recent = forced.recent > 0 ? std::max(first, (visible - std::min(visible, forced.recent)) / page) : all;
+/// The forced entries of a row, in their order, then the others as `by_priority` has them; at most `wanted`.
+inline std::vector<std::int64_t> with_forced(ForcedEntries const& forced, std::vector<std::int64_t> const& by_priority,
+                                             std::int64_t wanted) {
   std::vector<std::int64_t> order;
-  for (std::int64_t entry = 0; entry < first; ++entry) order.push_back(entry);
-  for (std::int64_t entry = all; entry-- > recent;) order.push_back(entry);
+  for (auto entry = forced.begin; entry < forced.first_end; ++entry) order.push_back(entry);
+  for (auto entry = forced.end; entry-- > forced.recent_begin;) order.push_back(entry);
   for (auto const entry : by_priority) {
-    if (entry >= first && entry < recent) order.push_back(entry);
+    if (!forced.holds(entry)) order.push_back(entry);
   }
   order.resize(std::min<std::size_t>(order.size(), static_cast<std::size_t>(wanted)));
   return order;

@@ -31,12 +31,11 @@ class TwilightSelector final : public Selector {
 
   /// Places of the fewest of a row's candidates whose softmax over `scores` at `sigma` adds up to p: forced keys, then by score, the first
   /// of equal ones; all of them where p = 1.
-  std::vector<std::size_t> top_p(std::span<GlobalIndex const> keys, std::span<float const> scores, std::int64_t visible,
-                                 double sigma) const {
+  std::vector<std::size_t> top_p(std::span<GlobalIndex const> keys, std::span<float const> scores, KeyRun const& seen, double sigma) const {
     std::vector<std::size_t> order(scores.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     if (share_ >= 1.0 || order.empty()) return order;
-    auto const others = std::partition(order.begin(), order.end(), [&](auto place) { return forced_.holds(keys[place], visible); });
+    auto const others = std::partition(order.begin(), order.end(), [&](auto place) { return forced_.holds(keys[place], seen); });
     std::sort(others, order.end(), [&](auto a, auto b) { return scores[a] != scores[b] ? scores[a] > scores[b] : keys[a] < keys[b]; });
     double const top = *std::max_element(scores.begin(), scores.end());
     std::vector<double> weights;

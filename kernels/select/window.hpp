@@ -10,21 +10,23 @@ class WindowSelector final : public Selector {
   explicit WindowSelector(std::int64_t sinks) : sinks_(sinks) {}
   std::vector<GlobalIndex> order(RowOfKeys const& row, std::int64_t wanted) const override {
     std::vector<GlobalIndex> keys;
-    auto const count = std::min(wanted, row.visible), sinks = std::min(sinks_, count);
-    for (GlobalIndex key = 0; key < sinks; ++key) keys.push_back(key);
-    for (GlobalIndex key = row.visible - 1; std::ssize(keys) < count; --key) keys.push_back(key);
+    auto const count = std::min(wanted, row.seen.size());
+    for (auto key = row.seen.begin; key < sinks_end(row.seen) && std::ssize(keys) < count; ++key) keys.push_back(key);
+    for (auto key = row.seen.end; std::ssize(keys) < count;) keys.push_back(--key);
     return keys;
   }
   void places(RowOfKeys const& row, std::int64_t first, int count, std::uint32_t* out) const override {
-    auto const sinks = std::min(sinks_, row.visible), last = sinks + (row.visible - 1);
+    auto const begin = row.seen.begin, sinks = sinks_end(row.seen), last = sinks - begin + row.seen.end - 1;
 #pragma omp simd
     for (int i = 0; i < count; ++i) {
       auto const key = first + i;
-      out[i] = static_cast<std::uint32_t>(key < sinks ? key : last - key);
+      out[i] = static_cast<std::uint32_t>(key < sinks ? key - begin : last - key);
     }
   }
 
  private:
+  std::int64_t sinks_end(KeyRun const& seen) const { return std::clamp(sinks_, seen.begin, seen.end); }
+
   std::int64_t sinks_;
 };
 

@@ -60,9 +60,6 @@ void check_target(RunConfig const& config) {
 void check_together(RunConfig const& config, OptionValues const& values) {
   if (config.hold > 0 && config.output_error)
     throw UsageError("--hold", std::to_string(config.hold), "needs --output-error off: the output at a larger k is not measured");
-  if (config.drop_first > 0 &&
-      std::any_of(config.selectors.begin(), config.selectors.end(), [](auto const& one) { return !one.is_oracle(); }))
-    throw UsageError("--drop-first", std::to_string(config.drop_first), "goes with --selectors score alone");
   for (auto const& selector : config.selectors) {
     if (config.hold > 0 && !selector.is_oracle())
       throw UsageError("--hold", std::to_string(config.hold),

@@ -53,11 +53,11 @@ class CollisionPass {
     Kokkos::DefaultHostExecutionSpace().fence();
     Kokkos::parallel_for("Asymptop::select::collisions", Policy(0, static_cast<int>(rows_.queries.rows())), [&](int const row) {
       std::vector<float> key(d_);
-      auto const visible = rows_.queries.visible[row];
+      auto const seen = rows_.queries.seen(row);
       auto const forced = selector_.forced();
-      auto const seen = std::clamp<std::int64_t>(visible - first - from, 0, count);
-      for (std::int64_t i = 0; i < seen; ++i) {
-        bool const always = forced.holds(first + from + i, visible);
+      auto const here = seen.within(first + from, first + from + count);
+      for (auto i = here.begin - first - from; i < here.end - first - from; ++i) {
+        bool const always = forced.holds(first + from + i, seen);
         if (!always && selector_.tables().collisions(&queries_[row * words_], &keys_[i * words_]) < 2) continue;
         copy_key(tile, from + i, key.data());
         keep(row, key, always, [&](std::size_t c) { return static_cast<double>(values(from + i, c)); });
@@ -72,7 +72,7 @@ class CollisionPass {
   template <class Value>
   void keep(std::size_t row, std::vector<float>& key, bool always, Value const& value) {
     float const* const q = &rows_.queries.q[row * d_];
-    double const s = static_cast<double>(product(q, key.data(), rows_.d)) - sums_.score_max[row];
+    double const s = static_cast<double>(rows_.score(row, key.data())) - sums_.score_max[row];
     double weight = 1.0;
     if (!always) {
       selector_.centre(key.data());

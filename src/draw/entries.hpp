@@ -4,18 +4,19 @@
 #include <Kokkos_Core.hpp>
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <vector>
 
 #include "draw/entry_pass.hpp"
 
 namespace asymptop {
 
-/// One chain of fused multiply-adds over the columns, in ascending order.
-inline float product(float const* a, float const* b, int width) {
-  float sum = 0.0f;
-  for (int c = 0; c < width; ++c) sum = std::fma(a[c], b[c], sum);
-  return sum;
+/// Pages that a row sees a part of, at most two.
+inline std::vector<std::int64_t> ragged_pages(KeyRun const& seen, std::int64_t page) {
+  std::vector<std::int64_t> pages;
+  if (seen.begin % page != 0) pages.push_back(seen.first_page(page));
+  auto const last = seen.end_page(page) - 1;
+  if (seen.end % page != 0 && (pages.empty() || pages.front() != last)) pages.push_back(last);
+  return pages;
 }
 
 /// Key `at` of a tile, its numbers one after another.
@@ -83,30 +84,32 @@ inline std::vector<float> project(EntryRows const& rows, Projection const& proje
   return projected;
 }
 
-/// Per row, the page of the shard that it sees a part of, if it is whose end is in this shard.
-inline std::vector<std::optional<PackedCandidate>> ragged_entries(EntryRows const& rows, Projection const& projection,
-                                                                  std::vector<float> const& projected, ShardTensors<RunSpace>& tensors) {
+/// Per row, the pages of the shard that it sees a part of: those with its first key and with its last one.
+inline std::vector<std::vector<PackedCandidate>> ragged_entries(EntryRows const& rows, Projection const& projection,
+                                                                std::vector<float> const& projected, ShardTensors<RunSpace>& tensors) {
   auto const page = GlobalIndex{projection.page()};
   int const d = rows.d, width = projection.width(d);
-  std::vector<std::optional<PackedCandidate>> found(rows.queries.rows());
-  GlobalIndex made = -1;  // rows without a mask share theirs
+  std::vector<std::vector<PackedCandidate>> found(rows.queries.rows());
+  KeyRun made(0, 0);  // rows without a mask share theirs
   std::vector<float> keys(page * d), entry(width);
   for (std::size_t i = 0; i < found.size(); ++i) {
-    auto const visible = rows.queries.visible[i], begin = visible / page * page;
-    if (begin == visible || begin < rows.shard.begin || begin >= rows.shard.end) continue;
-    if (made != visible) {
-      for (auto key = begin; key < visible; ++key) {
-        auto* const to = &keys[(key - begin) * d];
-        if (tensors.resident()) {
-          copy_key(tensors.key_tile(0, static_cast<int>(rows.shard.size()), 0), key - rows.shard.begin, to);
-        } else {
-          tensors.key_of_row(key, to);
+    for (auto const p : ragged_pages(rows.queries.seen(i), page)) {
+      auto const part = rows.queries.seen(i).of_page(p, page);
+      if (part.begin < rows.shard.begin || part.begin >= rows.shard.end) continue;
+      if (made.begin != part.begin || made.end != part.end) {
+        for (auto key = part.begin; key < part.end; ++key) {
+          auto* const to = &keys[(key - part.begin) * d];
+          if (tensors.resident()) {
+            copy_key(tensors.key_tile(0, static_cast<int>(rows.shard.size()), 0), key - rows.shard.begin, to);
+          } else {
+            tensors.key_of_row(key, to);
+          }
         }
+        projection.entry(keys.data(), static_cast<int>(part.size()), d, entry.data());
+        made = part;
       }
-      projection.entry(keys.data(), static_cast<int>(visible - begin), d, entry.data());
-      made = visible;
+      found[i].push_back(pack(product(&projected[i * width], entry.data(), width), static_cast<LocalIndex>(p - rows.shard.begin / page)));
     }
-    found[i] = pack(product(&projected[i * width], entry.data(), width), static_cast<LocalIndex>((begin - rows.shard.begin) / page));
   }
   return found;
 }

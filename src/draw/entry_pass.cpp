@@ -51,7 +51,7 @@ std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> con
   int const width = estimate != nullptr ? estimate->width(rows.d) : rows.d;
   auto const queries = estimate != nullptr ? project(rows, *estimate, false) : std::vector<float>{};
   float const* const query = estimate != nullptr ? queries.data() : rows.queries.q.data();
-  KeyScores all(rows, packed_queries(asked, rows.queries.q, rows.d), step, tensors, phases);
+  KeyScores all(rows, asked, step, tensors, phases);
   phases.stop(Phase::score);
   for (std::size_t s = 0; s + 1 < by_step.begin.size(); ++s) {
     auto const begin = by_step.begin[s], end = by_step.begin[s + 1];
@@ -63,23 +63,24 @@ std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> con
     if (dense) all.score(keys, static_cast<int>(count));
     Host().fence();
     std::size_t const run = dense ? 4096 : 64;
-    Kokkos::parallel_for("Asymptop::select::scores", Kokkos::RangePolicy<Host>(0, static_cast<int>((end - begin + run - 1) / run)),
-                         [&](int const r) {
-                           std::vector<float> key(d), copy(narrow ? width : 0);
-                           auto const from = begin + r * run;
-                           for (auto at = from; at < std::min(end, from + run); ++at) {
-                             auto const& of = wanted[by_step.order[at]];
-                             auto const local = of.key - rows.shard.begin - first;
-                             auto& score = scores[by_step.order[at]];
-                             if (dense) {
-                               score = all.of_row(place_of_row[of.row])[local];
-                               continue;
-                             }
-                             copy_key(keys, local, key.data());
-                             if (narrow) estimate->entry(key.data(), 1, rows.d, copy.data());
-                             score = product(query + static_cast<std::size_t>(of.row) * width, narrow ? copy.data() : key.data(), width);
-                           }
-                         });
+    Kokkos::parallel_for(
+        "Asymptop::select::scores", Kokkos::RangePolicy<Host>(0, static_cast<int>((end - begin + run - 1) / run)), [&](int const r) {
+          std::vector<float> key(d), copy(narrow ? width : 0);
+          auto const from = begin + r * run;
+          for (auto at = from; at < std::min(end, from + run); ++at) {
+            auto const& of = wanted[by_step.order[at]];
+            auto const local = of.key - rows.shard.begin - first;
+            auto& score = scores[by_step.order[at]];
+            if (dense) {
+              score = all.of_row(place_of_row[of.row])[local];
+              continue;
+            }
+            copy_key(keys, local, key.data());
+            if (narrow) estimate->entry(key.data(), 1, rows.d, copy.data());
+            score =
+                capped(product(query + static_cast<std::size_t>(of.row) * width, narrow ? copy.data() : key.data(), width), rows.softcap);
+          }
+        });
     Host().fence();
     phases.stop(Phase::score);
   }
@@ -112,7 +113,7 @@ void add_outputs(EntryRows const& rows, std::vector<WantedOutput> wanted, std::v
                              std::size_t const row = of.row, local = of.key - rows.shard.begin - first;
                              copy_key(keys, local, key.data());
                              auto const budget = row * outputs.budgets + of.budget;
-                             float const score = product(&rows.queries.q[row * d], key.data(), rows.d);
+                             float const score = rows.score(row, key.data());
                              double const s = score - static_cast<double>(references[budget]);
                              for (std::size_t law = 0; law < outputs.laws; ++law) {
                                double const weight = std::exp(sigmas[law] * s);

@@ -1,14 +1,24 @@
 // A selector's priorities over a rank's shard: its best entries, keys or pages of keys, for each row of a batch.
 #pragma once
 
+#include <cmath>
+
 #include "comm/timing.hpp"
 #include "draw/first_pass.hpp"
 #include "draw/queries.hpp"
 #include "kernels/attend/segments.hpp"
+#include "kernels/score/softcap.hpp"
 #include "kernels/select/selector.hpp"
 #include "shard/partition.hpp"
 
 namespace asymptop {
+
+/// One chain of fused multiply-adds over the columns, in ascending order.
+inline float product(float const* a, float const* b, int width) {
+  float sum = 0.0f;
+  for (int c = 0; c < width; ++c) sum = std::fma(a[c], b[c], sum);
+  return sum;
+}
 
 /// What an entry pass works on.
 struct EntryRows {
@@ -17,6 +27,9 @@ struct EntryRows {
   Range shard;
   GlobalIndex block;
   int d;
+  double softcap;  ///< of the true scores; 0: none
+  /// The true score of a row and a key, as the fused path has it.
+  float score(std::size_t row, float const* key) const { return capped(product(&queries.q[row * d], key, d), softcap); }
 };
 
 /// A key of a row, which is asked for its score.
@@ -25,8 +38,8 @@ struct WantedScore {
   int row;
 };
 
-/// The scores q . k, each one chain of fused multiply-adds over the columns as on the fused path, in the order of `wanted`. estimate: not
-/// null for those of its copies of queries and keys in place of the true ones; its entries are keys.
+/// The scores q . k, each one chain of fused multiply-adds over the columns as on the fused path, softcapped where true ones are, in the
+/// order of `wanted`. estimate: not null for those of its copies of queries and keys in place of the true ones; its entries are keys.
 std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> const& wanted, ShardTensors<RunSpace>& tensors,
                              PhaseTimes& phases, Projection const* estimate = nullptr);
 

@@ -25,14 +25,16 @@ inline PackedQueries packed_queries(std::vector<int> const& rows, std::vector<fl
 
 class KeyScores {
  public:
-  /// For steps of at most `step` keys. `rows` and `tensors` outlive it.
-  KeyScores(EntryRows const& rows, PackedQueries queries, int step, ShardTensors<RunSpace>& tensors, PhaseTimes& phases)
-      : queries_(std::move(queries)),
+  /// Of the rows `asked`, for steps of at most `step` keys. `rows` and `tensors` outlive it.
+  KeyScores(EntryRows const& rows, std::vector<int> const& asked, int step, ShardTensors<RunSpace>& tensors, PhaseTimes& phases)
+      : queries_(packed_queries(asked, rows.queries.q, rows.d)),
         tensors_(tensors),
         phases_(phases),
         d_(rows.d),
         packed_(rows.path.keys == KeyLayout::packed ? 0 : packed_size(step, rows.d)),
-        scores_("Asymptop::select::scores", queries_.rows, step) {}
+        scores_("Asymptop::select::scores", queries_.rows, step) {
+    queries_.softcap = rows.softcap;
+  }
 
   /// The next step: keys [first, first + count) of the shard, packed. The time since then is that of what follows.
   KeyTile step(LocalIndex first, int count) {

@@ -4,6 +4,7 @@
 #include <Kokkos_Core.hpp>
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "draw/entries.hpp"
@@ -31,7 +32,7 @@ inline std::vector<int> rows_of(std::vector<AskedRow> const& asked) {
 class Standing {
  public:
   Standing(EntryRows const& rows, Selector& selector, std::vector<AskedRow> const& asked, int step, ShardTensors<RunSpace>& tensors)
-      : selector_(selector), projection_(selector.projection()), asked_(asked) {
+      : selector_(selector), projection_(selector.projection()), asked_(asked), first_entry_(rows.shard.begin / selector.page()) {
     if (auto const* index = selector.index()) {
       std::vector<std::int64_t> positions;
       for (auto const& of : asked) positions.push_back(rows.queries.position[of.row]);
@@ -74,33 +75,39 @@ class Standing {
   }
 
   bool has_priorities() const { return projection_ != nullptr || index_; }
-  /// Of the step's whole entries, for the i-th row; and of the page that the row sees a part of, if this rank has it.
+  /// Of the step's whole entries, for the i-th row; and of the pages that the row sees a part of, those of this rank.
   float const* priorities(std::size_t i) const { return &priorities_(i, 0); }
-  std::optional<PackedCandidate> ragged(std::size_t i) const { return ragged_.empty() ? std::nullopt : ragged_[asked_[i].row]; }
+  std::span<PackedCandidate const> ragged(std::size_t i) const {
+    return ragged_.empty() ? std::span<PackedCandidate const>() : ragged_[asked_[i].row];
+  }
 
-  /// Keys of entries `first`, ... of the i-th row, of which it sees `seen` keys. s: their scores, if wanted.
-  void find(std::size_t i, std::int64_t first, std::int64_t seen, float const* s, std::vector<OrderKey>& keys) const {
+  /// Keys of the i-th row's entries that `here` goes through, keys that the row sees of a step whose first key is `begin`. s: scores from
+  /// there on, if wanted.
+  void find(std::size_t i, GlobalIndex begin, KeyRun const& here, float const* s, std::vector<OrderKey>& keys) const {
     auto const& row = asked_[i];
-    std::int64_t const size = page(), count = (seen + size - 1) / size;
+    std::int64_t const size = page(), first = here.first_page(size), count = here.pages(size);
     keys.resize(count);
     OrderKey* const to = keys.data();
     if (has_priorities()) {
-      simd::keys_of_priorities(&priorities_(i, 0), count, to);
-      if (seen % size != 0) keys.back() = key_of_priority(score_of(*ragged_[row.row]));
+      simd::keys_of_priorities(&priorities_(i, first - begin / size), count, to);
+      for (auto const& part : ragged(i)) {
+        auto const e = first_entry_ + index_of(part) - first;
+        if (e >= 0 && e < count) to[e] = key_of_priority(score_of(part));
+      }
     } else if (selector_.by_largest_score()) {
-      simd::keys_of_largest(s, seen, size, to);
+      // A page that is seen from its middle on, then whole ones.
+      auto const rest = here.begin % size == 0 ? first : first + 1, ahead = here.of_page(first, size).size();
+      if (rest > first) simd::keys_of_largest(s + (here.begin - begin), ahead, size, to);
+      if (here.end > rest * size) simd::keys_of_largest(s + (rest * size - begin), here.end - rest * size, size, to + (rest - first));
     } else {
       static thread_local std::vector<std::uint32_t> places;
       places.resize(count);
       selector_.places(row.facts, first, static_cast<int>(count), places.data());
       simd::keys_of_places(places.data(), count, to);
     }
-    // In the order of with_forced().
-    auto const forced = selector_.forced();
-    auto const sinks = (forced.first + size - 1) / size, all = entries_of(row.facts.visible, page());
-    for (std::int64_t e = count; forced.recent > 0 && e-- > 0 && (first + e + 1) * size > row.facts.visible - forced.recent;)
-      to[e] = key_ahead(sinks + all - 1 - (first + e));
-    for (std::int64_t e = 0; e < count && (first + e) * size < forced.first; ++e) to[e] = key_ahead(first + e);
+    ForcedEntries const forced(selector_.forced(), row.facts.seen, size);
+    for (std::int64_t e = count; e-- > 0 && first + e >= forced.recent_begin;) to[e] = key_ahead(forced.place(first + e));
+    for (std::int64_t e = 0; e < count && first + e < forced.first_end; ++e) to[e] = key_ahead(forced.place(first + e));
   }
 
  private:
@@ -110,13 +117,14 @@ class Standing {
   Selector& selector_;
   Projection* projection_;
   std::vector<AskedRow> const& asked_;
+  std::int64_t first_entry_;  ///< of the shard
   std::optional<IndexScores> index_;
   PackedQueries queries_;
   bool in_bytes_ = false;
   ByteQueries byte_queries_;
   ByteKeys byte_keys_;
   HostScores priorities_;
-  std::vector<std::optional<PackedCandidate>> ragged_;
+  std::vector<std::vector<PackedCandidate>> ragged_;  ///< per row
   std::optional<EntryTile> entries_;
 };
 

@@ -13,7 +13,7 @@ void answer_from_windows(std::vector<StoredWindow> const& windows, std::vector<O
     auto const& window = windows[question.store];
     for (auto const& stored : window.entries) {
       auto const entry = window.first_entry + stored.entry;
-      auto const keys = std::min(window.page, window.visible - entry * window.page);
+      auto const keys = window.seen.of_page(entry, window.page).size();
       int const bin = question.grid.bin_of(standing_of(stored.key, window.places), entry);
       if (question.ask == Ask::entries) {
         if (bin == question.wanted) answers.entries[q].push_back({stored.key, entry, keys, stored.mass});

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "draw/order_questions.hpp"
+#include "kernels/core/key_ranges.hpp"
 
 namespace asymptop {
 
@@ -19,7 +20,8 @@ struct StoredEntry {
 struct StoredWindow {
   bool places = false;           ///< keys are places, not priorities
   std::int64_t first_entry = 0;  ///< of the shard
-  std::int64_t page = 1, visible = 0;
+  std::int64_t page = 1;
+  KeyRun seen{0, 0};  ///< by the row
   std::vector<StoredEntry> entries{};
 };
 

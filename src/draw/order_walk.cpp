@@ -16,6 +16,11 @@ namespace {
 
 using Host = Kokkos::DefaultHostExecutionSpace;
 
+/// Keys that a row does not see of its first and of its last page in a step.
+struct Lacks {
+  std::int64_t first, last;
+};
+
 /// A thread's room.
 struct Room {
   std::vector<std::int64_t> mass, entry_mass;
@@ -42,7 +47,7 @@ class OrderWalk {
     }
     step_ = largest_step(rows.path, rows.block) / unit_ * unit_;
     auto const ask = [&](int row, std::size_t begin, std::size_t end) {
-      asked_.push_back({row, begin, end, {rows.queries.visible[row], name_of(row), {}}});
+      asked_.push_back({row, begin, end, {rows.queries.seen(row), name_of(row), {}}});
     };
     std::size_t next = 0;
     for (int row = 0; row < static_cast<int>(rows.queries.rows()); ++row) {
@@ -66,9 +71,9 @@ class OrderWalk {
       scores_wanted_ = scores_wanted_ || (question.ask != Ask::entries && question.ask != Ask::range) || standing.wants_scores();
       if (question.ask != Ask::window) continue;
       auto& window = findings.windows[i];
-      window = {standing.places(), rows.shard.begin / standing.page(), standing.page(), rows.queries.visible[question.row]};
+      window = {standing.places(), rows.shard.begin / standing.page(), standing.page(), rows.queries.seen(question.row)};
       // A little more than this shard's share, so that few of them have to move.
-      double const share = std::min(1.0, static_cast<double>(rows.shard.size()) / static_cast<double>(window.visible));
+      double const share = std::min(1.0, static_cast<double>(rows.shard.size()) / static_cast<double>(window.seen.size()));
       window.entries.reserve(static_cast<std::size_t>(1.1 * share * question.expected));
     }
     for (std::size_t s = 0; s < keep_.size(); ++s) {
@@ -82,7 +87,7 @@ class OrderWalk {
 
   void run() {
     if (asked_.empty()) return;
-    scores_.emplace(rows_, packed_queries(rows_of(asked_), rows_.queries.q, rows_.d), step_, tensors_, phases_);
+    scores_.emplace(rows_, rows_of(asked_), step_, tensors_, phases_);
     auto const size = rows_.shard.size();
     if (reach_ == Reach::all) {
       KeyWalk(size).run(step_, [this](LocalIndex first, int count) { visit(first, count); });
@@ -119,13 +124,13 @@ class OrderWalk {
   void take(std::size_t i, KeyTile const& keys, LocalIndex first, int count) {
     static thread_local Room room;
     auto const& asked = asked_[i];
-    auto const begin = rows_.shard.begin + first, seen = std::clamp<std::int64_t>(asked.facts.visible - begin, 0, count);
-    if (seen == 0) return;
+    auto const begin = rows_.shard.begin + first;
+    auto const here = asked.facts.seen.within(begin, begin + count);
+    if (here.size() == 0) return;
     for (std::size_t s = 0; s < keep_.size(); ++s) {
       auto const* const standing = standings_[s].get();
       if (standing == nullptr || !standing->has_priorities()) continue;
-      int const page = standing->page();
-      heads_[s].add(static_cast<int>(i), standing->priorities(i), static_cast<int>(seen / page), first / page);
+      offer_whole(heads_[s], i, standing->priorities(i), here, begin / standing->page(), standing->page(), first);
     }
     int selector = -1, mass_law = -1, sums_law = -1;
     OrderGrid const* grid = nullptr;
@@ -134,9 +139,9 @@ class OrderWalk {
       if (question.store >= 0) continue;
       auto const& standing = *standings_[question.selector];
       std::int64_t const page = standing.page();
-      auto const first_entry = begin / page;
+      auto const first_entry = here.first_page(page), hidden = here.begin - first_entry * page;
       if (question.selector != selector) {
-        standing.find(i, first_entry, seen, scores_->of_row(i), room.keys);
+        standing.find(i, begin, here, scores_->of_row(i), room.keys);
         selector = question.selector;
         sums_law = -1;
         grid = nullptr;
@@ -151,27 +156,30 @@ class OrderWalk {
         grid = &question.grid;
       }
       if (question.ask == Ask::entries) {
-        collect(i, q, keys, begin, seen, room);
+        collect(i, q, keys, begin, here, room);
         continue;
       }
       if (question.law != mass_law) {
         double const sigma = laws_.sigma[question.law], top = question.top;
-        room.mass.resize(seen);
-        std::int64_t* const to = room.mass.data();
-        float const* const s = scores_->of_row(i);
+        // From the first key of the largest page on: keys that the row does not see weigh nothing.
+        auto const ahead = here.begin % unit_;
+        room.mass.assign(ahead, 0);
+        room.mass.resize(ahead + here.size());
+        std::int64_t* const to = room.mass.data() + ahead;
+        float const* const s = scores_->of_row(i) + (here.begin - begin);
 #pragma omp simd
-        for (std::int64_t j = 0; j < seen; ++j) to[j] = mass_of(sigma * (s[j] - top));
+        for (std::int64_t j = 0; j < here.size(); ++j) to[j] = mass_of(sigma * (s[j] - top));
         mass_law = question.law;
         sums_law = -1;
       }
       if (page > 1 && sums_law != question.law) {
         room.entry_mass.resize(room.keys.size());
-        simd::masses_of_pages(room.mass.data(), seen, page, room.entry_mass.data());
+        auto const from = here.begin % unit_ - hidden;
+        simd::masses_of_pages(room.mass.data() + from, hidden + here.size(), page, room.entry_mass.data());
         sums_law = question.law;
       }
-      std::int64_t const* const mass = page > 1 ? room.entry_mass.data() : room.mass.data();
-      // Keys that the last page lacks.
-      auto const lacks = std::ssize(room.keys) * page - seen;
+      std::int64_t const* const mass = page > 1 ? room.entry_mass.data() : room.mass.data() + here.begin % unit_;
+      Lacks const lacks{hidden, std::ssize(room.keys) * page - hidden - here.size()};
       if (question.ask != Ask::window) {
         add_to_bins(q, page, lacks, mass, room.bin);
         continue;
@@ -184,6 +192,15 @@ class OrderWalk {
     }
   }
 
+  /// The pages of a step that a row sees all of, one by one up to where vectors read whole ones.
+  static void offer_whole(RowHeads& head, std::size_t i, float const* priorities, KeyRun const& here, GlobalIndex step, int page,
+                          LocalIndex first) {
+    int const row = static_cast<int>(i);
+    auto at = static_cast<int>((here.begin + page - 1) / page - step), end = static_cast<int>(here.end / page - step);
+    for (; at < end && at % simd::width != 0; ++at) head.add(row, priorities[at], first / page + at);
+    if (at < end) head.add(row, priorities + at, end - at, first / page + at);
+  }
+
   void collect_heads() {
     findings_.heads.resize(keep_.size());
     for (std::size_t s = 0; s < keep_.size(); ++s) {
@@ -194,7 +211,7 @@ class OrderWalk {
         static thread_local std::vector<PackedCandidate> spare;
         auto& list = lists[asked_[i].row];
         for (int j = 0; j < heads_[s].size(i); ++j) list.push_back(pack(heads_[s].scores(i)[j], heads_[s].indices(i)[j]));
-        if (auto const more = standings_[s]->ragged(i)) list.push_back(*more);
+        for (auto const& part : standings_[s]->ragged(i)) list.push_back(part);
         sort_candidates(list, spare);
         if (std::ssize(list) > keep_[s]) list.resize(keep_[s]);
       });
@@ -215,7 +232,7 @@ class OrderWalk {
     }
   }
 
-  void add_to_bins(std::size_t q, std::int64_t page, std::int64_t lacks, std::int64_t const* mass, std::vector<int> const& bins) {
+  void add_to_bins(std::size_t q, std::int64_t page, Lacks const& lacks, std::int64_t const* mass, std::vector<int> const& bins) {
     std::int64_t* const sums = findings_.answers.of(q);
     int const* const bin = bins.data();
     auto const entries = std::ssize(bins);
@@ -228,18 +245,20 @@ class OrderWalk {
         to[bin_mass] += mass[e];
         to[bin_squares] += static_cast<std::int64_t>(static_cast<double>(mass[e]) * static_cast<double>(mass[e]) * scale);
       }
-      sums[3 * bin[entries - 1]] -= lacks;
+      sums[3 * bin[0]] -= lacks.first;
+      sums[3 * bin[entries - 1]] -= lacks.last;
       return;
     }
     for (std::int64_t e = 0; e < entries; ++e) {
       sums[2 * bin[e]] += page;
       sums[2 * bin[e] + 1] += mass[e];
     }
-    sums[2 * bin[entries - 1]] -= lacks;
+    sums[2 * bin[0]] -= lacks.first;
+    sums[2 * bin[entries - 1]] -= lacks.last;
   }
 
   /// Of one question, or of that and the next one.
-  void add_to_windows(std::size_t q, std::size_t questions, std::int64_t first_entry, std::int64_t page, std::int64_t lacks,
+  void add_to_windows(std::size_t q, std::size_t questions, std::int64_t first_entry, std::int64_t page, Lacks const& lacks,
                       std::int64_t const* mass, std::vector<OrderKey> const& keys) {
     auto const &first = questions_[q], &last = questions_[q + questions - 1];
     std::array<std::int64_t, 2> inside{}, mass_in{};
@@ -257,7 +276,8 @@ class OrderWalk {
                                           });
     for (std::size_t i = 0; i < questions; ++i) {
       auto* const sums = findings_.answers.of(q + i);
-      sums[keys_before] += around[i].before * page - (keys.back() < questions_[q + i].low ? lacks : 0);
+      auto const low = questions_[q + i].low;
+      sums[keys_before] += around[i].before * page - (keys.front() < low ? lacks.first : 0) - (keys.back() < low ? lacks.last : 0);
       sums[mass_behind] += around[i].behind;
       sums[mass_of_all] += around[i].all;
       sums[entries_inside] += inside[i];
@@ -280,7 +300,7 @@ class OrderWalk {
   }
 
   /// Few entries: their masses from the keys themselves.
-  void collect(std::size_t i, std::size_t q, KeyTile const& keys, GlobalIndex begin, std::int64_t seen, Room& room) {
+  void collect(std::size_t i, std::size_t q, KeyTile const& keys, GlobalIndex begin, KeyRun const& here, Room& room) {
     auto const& question = questions_[q];
     std::int64_t const page = standings_[question.selector]->page();
     double const sigma = laws_.sigma[question.law], top = question.top;
@@ -301,12 +321,12 @@ class OrderWalk {
         }
       }
       if (room.bin[e] != question.wanted) continue;
-      OrderEntry entry{room.keys[e], begin / page + e, 0, 0};
-      for (auto j = e * page; j < std::min(seen, (e + 1) * page); ++j) {
-        copy_key(keys, j, key.data());
-        float const score = product(&rows_.queries.q[asked_[i].row * std::int64_t{rows_.d}], key.data(), rows_.d);
+      OrderEntry entry{room.keys[e], here.first_page(page) + e, 0, 0};
+      auto const part = here.of_page(entry.entry, page);
+      for (auto j = part.begin; j < part.end; ++j) {
+        copy_key(keys, j - begin, key.data());
         ++entry.keys;
-        entry.mass += mass_of(sigma * (score - top));
+        entry.mass += mass_of(sigma * (rows_.score(asked_[i].row, key.data()) - top));
       }
       findings_.answers.entries[q].push_back(entry);
     }

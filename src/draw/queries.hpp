@@ -23,6 +23,8 @@ struct QueryRows {
   /// Where queries that share a key head choose keys together, (rows, heads, d): all of them at the row's place; else empty.
   std::vector<float> of_group{};
   std::size_t rows() const { return position.size(); }
+  /// The keys of the context that a row sees.
+  KeyRun seen(std::size_t row) const { return {from[row], from[row] + visible[row]}; }
   /// The keys of a shard of the context that each row sees.
   KeyRanges ranges_in(Range const& shard) const;
   /// Rounded to fp32.

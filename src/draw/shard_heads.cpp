@@ -30,6 +30,7 @@ StretchHeads::StretchHeads(EntryRows const& rows, ShardTensors<RunSpace>& tensor
     : rows_(rows), tensors_(tensors), phases_(phases) {
   PathRows queries{static_cast<int>(rows.queries.rows()), rows.d, rows.queries.q.data(), {}, {}, {}};
   queries.ranges = rows.queries.ranges_in(rows.shard);
+  queries.softcap = rows.softcap;
   batch_ = make_path_batch(rows.path, space_, queries, tile_sizes(space_, rows.block));
 }
 

@@ -57,22 +57,20 @@ class ShardWalk {
         bins_(bins_of_bracket(static_cast<int>(shards.size()))) {
     answers_.sums.resize(questions.size());
     answers_.entries.resize(questions.size());
-    std::vector<int> asked_rows;
     for (std::size_t i = 0; i < questions.size(); ++i) {
       if (asked_.empty() || questions[asked_.back().first].row != questions[i].row) {
         asked_.push_back({i, i});
-        asked_rows.push_back(questions[i].row);
+        rows_asked_.push_back(questions[i].row);
       }
       asked_.back().end = i + 1;
       if (!questions[i].listed) answers_.sums[i].assign(2 * bins_ * shards.size(), 0);
     }
-    queries_ = packed_queries(asked_rows, rows.queries.q, rows.d);
   }
 
   ShardAnswers run() {
     using Host = Kokkos::DefaultHostExecutionSpace;
     int const step = largest_step(rows_.path, rows_.block) / key_group * key_group;
-    KeyScores scores(rows_, std::move(queries_), step, tensors_, phases_);
+    KeyScores scores(rows_, rows_asked_, step, tensors_, phases_);
     KeyWalk(rows_.shard.size()).run(step, [&](LocalIndex const first, int const count) {
       scores.score(scores.step(first, count), count);
       Host().fence();
@@ -92,13 +90,12 @@ class ShardWalk {
 
   /// Keys [begin, begin + count) of the sequence, for the questions of one row. s: their scores.
   void take(AskedQuestions const& asked, GlobalIndex begin, int count, float const* s) {
-    auto const visible = rows_.queries.visible[questions_[asked.first].row];
-    auto const end = std::clamp<GlobalIndex>(visible, begin, begin + count);
+    auto const seen = rows_.queries.seen(questions_[asked.first].row).within(begin, begin + count);
     auto const first_shard =
-        std::upper_bound(shards_.begin(), shards_.end(), begin, [](GlobalIndex at, Range const& shard) { return at < shard.begin; }) -
+        std::upper_bound(shards_.begin(), shards_.end(), seen.begin, [](GlobalIndex at, Range const& shard) { return at < shard.begin; }) -
         shards_.begin() - 1;
-    for (auto p = first_shard; p < std::ssize(shards_) && shards_[p].begin < end; ++p) {
-      Range const part{std::max(begin, shards_[p].begin), std::min(end, shards_[p].end)};
+    for (auto p = first_shard; p < std::ssize(shards_) && shards_[p].begin < seen.end; ++p) {
+      auto const part = seen.within(shards_[p].begin, shards_[p].end);
       for (auto q = asked.first; q < asked.end && part.size() > 0; ++q) {
         if (!questions_[q].brackets[p].empty()) add(q, p, part, s + (part.begin - begin));
       }
@@ -106,7 +103,7 @@ class ShardWalk {
   }
 
   /// Keys of one shard, to one question. s: their scores.
-  void add(std::size_t q, std::int64_t p, Range const& part, float const* s) {
+  void add(std::size_t q, std::int64_t p, KeyRun const& part, float const* s) {
     auto const& question = questions_[q];
     auto const& bracket = question.brackets[p];
     double const sigma = sigmas_[question.law], top = question.top, factor = factor_;
@@ -172,7 +169,7 @@ class ShardWalk {
   PhaseTimes& phases_;
   int bins_;
   std::vector<AskedQuestions> asked_;  ///< per row that is asked about
-  PackedQueries queries_;
+  std::vector<int> rows_asked_;
   ShardAnswers answers_;
 };
 

@@ -164,9 +164,6 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Laye
                        "does not go with the window of " + std::to_string(group.window) + " keys that layer " +
                            std::to_string(group.layer) + " has: " + why + "; --window 0 takes it away");
     }
-    if (group.form.softcap > 0.0 && !case_axes(group).selectors.empty())
-      throw UsageError("--selectors", case_axes(group).selectors.front().text,
-                       "is not measured under a softcap, which layer " + std::to_string(group.layer) + " has; score is");
     if (group.zero_columns > 0 && !case_axes(group).selectors.empty())
       throw UsageError(
           "--selectors", case_axes(group).selectors.front().text,
@@ -174,10 +171,6 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Laye
     if (!group.form.sinks.empty() && !case_axes(group).selectors.empty())
       throw UsageError("--selectors", case_axes(group).selectors.front().text,
                        "is not measured beside learned sinks, which layer " + std::to_string(group.layer) + " has; score is");
-    if (group.window > 0 && group.window < group.n && !case_axes(group).selectors.empty())
-      throw UsageError("--selectors", case_axes(group).selectors.front().text,
-                       "is not measured under a window, such as " + std::to_string(group.window) + " keys of " +
-                           (config.window ? "--window" : "layer " + std::to_string(group.layer)) + "; score is");
   }
   auto const of_input = reason_to_skip_input(group);
   if (!of_input.empty()) return of_input;

@@ -29,7 +29,8 @@ double norm(double const* a, std::size_t d) { return distance(a, 1.0, a, 0.0, d)
 }  // namespace
 
 OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
-                 std::int64_t visible, bool keep, double sink) {
+                 KeyRun const& seen, bool keep, double sink) {
+  auto const visible = seen.size();
   OwnedRow owned;
   if (keep) {
     owned.head = all;
@@ -40,6 +41,7 @@ OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, Metri
   auto const& head = shorter.empty() ? all : shorter;
   owned.row = row;
   owned.visible = visible;
+  owned.from = seen.begin;
   owned.evaluation = evaluate_row(head, bins, axes, thresholds, visible, sink);
   owned.score_max = head.front().score;
   owned.head_lacks = std::max<std::int64_t>(0, std::min(axes.held, visible - 1) + 1 - std::ssize(head));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/core/candidate.hpp"
+#include "kernels/core/key_ranges.hpp"
 #include "row/case_data.hpp"
 #include "row/row_metrics.hpp"
 
@@ -12,8 +13,9 @@ namespace asymptop {
 
 /// A row after the first pass, on the rank that owns it.
 struct OwnedRow {
-  int row;  ///< in the batch
-  std::int64_t visible;
+  int row;               ///< in the batch
+  std::int64_t visible;  ///< keys that it sees
+  std::int64_t from;     ///< the first of them in the context
   RowEvaluation evaluation;
   std::vector<Candidate> boundaries;            ///< the last key of each segment
   std::vector<std::int64_t> ranks;              ///< its rank in the row: k of the boundary
@@ -26,12 +28,14 @@ struct OwnedRow {
   BeyondHead beyond;
   std::vector<std::vector<RowMetrics>> selected;  ///< (selectors, laws)
   std::vector<std::vector<double>> outputs;       ///< per law, where the head is kept: d entries of sum e^{sigma (s - score_max)} v
+
+  KeyRun seen() const { return {from, from + visible}; }
 };
 
-/// Evaluates a row and cuts its head into segments at the ranks of `axes.k`. all: its best keys, of which min(visible, axes.held + 1) are
-/// its head. keep: all of them, for selected_metrics(). sink: as evaluate_row()'s.
+/// Evaluates a row and cuts its head into segments at the ranks of `axes.k`. all: its best keys, of which min(seen.size(), axes.held + 1)
+/// are its head. keep: all of them, for selected_metrics(). sink: as evaluate_row()'s.
 OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
-                 std::int64_t visible, bool keep = false, double sink = -INFINITY);
+                 KeyRun const& seen, bool keep = false, double sink = -INFINITY);
 
 /// Fills output errors from segment sums (boundaries + 1, d + 1) as doubles: d entries of sum e^{sigma (s - reference)} v, then
 /// the sum of weights. Uses (p - p_hat) V = T / Z - tau H / Z_head, which does not cancel.

@@ -23,8 +23,8 @@ SampledRow::SampledRow(OwnedRow const& row, VattentionSelector const& selector, 
       rank_of_(row.head),
       place_of_head_(row.head.size(), not_drawn) {
   auto const forced = selector.forced();
-  for (std::int64_t key = 0; key < std::min(forced.first, row.visible); ++key) window_.push_back(key_of(key));
-  for (auto key = forced.recent_begin(row.visible); key < row.visible; ++key) window_.push_back(key_of(key));
+  for (auto key = row.from; key < forced.first_end(row.seen()); ++key) window_.push_back(key_of(key));
+  for (auto key = forced.recent_begin(row.seen()); key < row.seen().end; ++key) window_.push_back(key_of(key));
   for (auto const k : axes.k) {
     if (k >= row.visible) break;
     auto const best = std::min(k, axes.held);
@@ -53,8 +53,8 @@ void SampledRow::draw_until(std::vector<std::int64_t> const& wanted) {
     return most;
   };
   for (auto target = lacking(); drawn_beyond_ < target;) {
-    auto const index = key_at_(next_++);
-    if (forced.holds(index, row_.visible)) continue;
+    auto const index = row_.from + key_at_(next_++);
+    if (forced.holds(index, row_.seen())) continue;
     auto const key = key_of(index);
     if (key.rank != beyond) place_of_head_[key.rank] = sample_.size();
     sample_.push_back(key);
@@ -202,7 +202,7 @@ std::vector<SampledRow::Part> SampledRow::parts(std::size_t law) const {
   for (std::int64_t rank = 0; rank < budgets_.back().best; ++rank) {
     while (budgets_[item].best <= rank) ++item;
     auto const index = row_.head[rank].index;
-    if (!forced.holds(index, row_.visible)) parts.push_back({index, static_cast<int>(item)});
+    if (!forced.holds(index, row_.seen())) parts.push_back({index, static_cast<int>(item)});
   }
   auto ends = ends_[law];
   std::sort(ends.begin(), ends.end());

@@ -44,7 +44,7 @@ class SelectedRow {
   double wrong_keys() const {
     auto const& keys = selected_.keys;
     KeyPlaces const places(keys.size(), [&keys](std::size_t i) { return keys[i]; });
-    bool const outside = std::any_of(keys.begin(), keys.end(), [&](auto key) { return key < 0 || key >= row_.visible; });
+    bool const outside = std::any_of(keys.begin(), keys.end(), [&](auto key) { return !row_.seen().holds(key); });
     return static_cast<double>(places.repeated()) + (outside ? 1.0 : 0.0);
   }
 

@@ -133,7 +133,7 @@ Task<void> keep_collisions(SelectionBatch const& batch, MagicpigSelector const& 
   for (std::size_t i = 0; i < rows.size(); ++i) {
     auto const* from = &found[i * sums.width()];
     auto const kept = *from++;
-    bool const exact = selector.forced().count(rows[i].visible) == rows[i].visible;
+    bool const exact = selector.forced().count(rows[i].seen()) == rows[i].visible;
     auto& laws = rows[i].selected.emplace_back();
     for (std::size_t law = 0; law < sums.sigmas.size(); ++law, from += 2 * sums.numbers_of_law())
       laws.push_back(collision_metrics(rows[i], law, batch.axes.k.size(), kept, from, sums, fixed, exact));

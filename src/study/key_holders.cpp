@@ -99,7 +99,8 @@ Task<void> add_some_outputs(SelectionBatch const& batch, std::span<WantedOutput 
 }  // namespace
 
 EntryRows entry_rows_of(SelectionBatch const& batch) {
-  return {batch.queries, *batch.group.path, batch.shard, batch.setup.config->block, static_cast<int>(batch.group.d)};
+  return {batch.queries,           *batch.group.path, batch.shard, batch.setup.config->block, static_cast<int>(batch.group.d),
+          batch.group.form.softcap};
 }
 
 FixedPoint factor_of_values(SelectionBatch const& batch) {

@@ -216,7 +216,7 @@ Task<std::vector<std::int64_t>> OrderSearch::settle(std::vector<std::vector<Orde
     auto const& selector = *selectors_[question.selector];
     auto const& range = ranges[question.selector][search.row];
     auto& grid = search.whole = {range.first, OrderGrid::most_bins / range.width};
-    grid.per_entry = (grid.bins - 2) / static_cast<double>(entries_of(batch_.group.n, selector.page()));
+    grid.per_entry = (grid.bins - 2) / static_cast<double>(KeyRun(0, batch_.group.n).pages(selector.page()));
     look_into_window(search, batch_.axes.epsilon[search.item], by_place(*selectors_[question.selector]));
     open.push_back(std::move(search));
   }

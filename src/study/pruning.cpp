@@ -31,13 +31,13 @@ struct KeptAtK {
 };
 
 KeptAtK kept_at_k(SelectedKeys const& chosen, std::vector<std::int64_t> const& candidates, std::span<float const> estimates,
-                  std::int64_t visible, TwilightSelector const& selector, double sigma) {
+                  KeyRun const& seen, TwilightSelector const& selector, double sigma) {
   KeptAtK kept;
   std::span<GlobalIndex const> const keys(chosen.keys);
   for (std::size_t item = 0; item < candidates.size(); ++item) {
     if (item == 0 || candidates[item] != candidates[item - 1]) {
       auto& set = kept.sets.emplace_back();
-      for (auto const place : selector.top_p(keys.first(candidates[item]), estimates.first(candidates[item]), visible, sigma))
+      for (auto const place : selector.top_p(keys.first(candidates[item]), estimates.first(candidates[item]), seen, sigma))
         set.push_back({chosen.keys[place], chosen.scores[place]});
     }
     kept.set_of_k.push_back(kept.sets.size() - 1);
@@ -102,7 +102,7 @@ Task<void> prune_keys(SelectionBatch const& batch, TwilightSelector const& selec
     std::vector<KeptAtK> kept;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       std::span<float const> const of_row(estimates.data() + begins[i], candidates[i].back());
-      kept.push_back(kept_at_k(chosen[i], candidates[i], of_row, rows[i].visible, selector, axes.sigma[law]));
+      kept.push_back(kept_at_k(chosen[i], candidates[i], of_row, rows[i].seen(), selector, axes.sigma[law]));
       add_sets(kept.back(), axes.sigma[law], law, rows[i]);
     }
     batch.phases.stop(Phase::evaluate);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_top_k.hpp"
@@ -71,7 +72,8 @@ namespace {
 std::int64_t entries_held(Selector const& selector, SelectionBatch const& batch) {
   auto const forced = selector.forced();
   auto const most = selector.entries_of_budget(std::min(batch.axes.k.back(), batch.axes.held));
-  return std::min<std::int64_t>(most + (forced.first + forced.recent) / selector.page() + 4, entries_of(batch.group.n, selector.page()));
+  return std::min<std::int64_t>(most + (forced.first + forced.recent) / selector.page() + 4,
+                                KeyRun(0, batch.group.n).pages(selector.page()));
 }
 
 /// f(i) for every row that a rank owns, side by side.
@@ -154,7 +156,7 @@ class Selection {
   /// And of one row: the last page of a row may be short, and is there where all keys are paid for.
   std::int64_t wanted_of(OwnedRow const& row) const {
     bool const all = pruning_ != nullptr && pruning_->candidates(batch_.axes.k.back()) >= row.visible;
-    return all ? entries_of(row.visible, page_) : wanted();
+    return all ? row.seen().pages(page_) : wanted();
   }
 
   /// The keys of the i-th row's first entries.
@@ -162,12 +164,12 @@ class Selection {
     auto const& row = rows_[i];
     auto& selected = selected_[i];
     selected.entries = entries_of_k_;
-    if (sets_ == KeptSets::weighted_order) selected.forced = selector_.forced().count(row.visible);
+    if (sets_ == KeptSets::weighted_order) selected.forced = selector_.forced().count(row.seen());
     selected.keys.reserve(entries.size() * page_);
     selected.ends.reserve(entries.size());
     for (auto const entry : entries) {
-      auto const end = std::min((entry + 1) * page_, row.visible);
-      for (auto key = entry * page_; key < end; ++key) selected.keys.push_back(key);
+      auto const part = row.seen().of_page(entry, page_);
+      for (auto key = part.begin; key < part.end; ++key) selected.keys.push_back(key);
       selected.ends.push_back(std::ssize(selected.keys));
     }
   }
@@ -179,11 +181,11 @@ class Selection {
 
   void order_by_place(std::size_t i) {
     auto const& row = rows_[i];
-    auto order = selector_.order({row.visible, all_.name_of(batch_.first_row + row.row), row.head}, wanted());
+    auto order = selector_.order({row.seen(), all_.name_of(batch_.first_row + row.row), row.head}, wanted());
     for (auto& first : order) first /= page_;
     expand(i, order);
     ranges_[i] = selector_.by_largest_score() ? range_of(row.score_max, row.head.back().score)
-                                              : OrderRange{0.0, static_cast<double>(entries_of(row.visible, page_))};
+                                              : OrderRange{0.0, static_cast<double>(row.seen().pages(page_))};
   }
 
   Task<void> order_by_priority() {
@@ -205,7 +207,7 @@ class Selection {
     }
     batch_.phases.stop(Phase::merge);
     for (std::size_t i = 0; i < rows_.size(); ++i) {
-      if (std::ssize(lists[i]) < std::min<std::int64_t>(keep, entries_of(rows_[i].visible, page_)))
+      if (std::ssize(lists[i]) < std::min<std::int64_t>(keep, rows_[i].seen().pages(page_)))
         throw RunError("priorities of --selectors leave the range of fp32; check the tensors and --scale");
     }
     for_each_row(rows_, [&](int const i) {
@@ -214,20 +216,22 @@ class Selection {
       for (auto const& candidate : lists[i]) by_priority.push_back(candidate.index);
       ranges_[i] = range_of(lists[i].front().score, lists[i].back().score);
       lists[i] = {};
-      expand(i, with_forced(forced, rows_[i].visible, page_, by_priority, wanted_of(rows_[i])));
+      expand(i, with_forced({forced, rows_[i].seen(), page_}, by_priority, wanted_of(rows_[i])));
     });
   }
 
   /// Sums of e^s v over the kept keys, where they are held; the errors at the rows' owners.
   Task<void> measure_outputs() {
     auto const& axes = batch_.axes;
-    bool const weighs = have_weights(sets_) && selector_.forced().count(1) > 0;
+    bool const weighs = have_weights(sets_) && selector_.forced().count({0, 1}) > 0;
     std::size_t const budgets = axes.k.size() + (weighs ? 1 : 0), of_law = budgets * (batch_.group.d + 1);
     std::vector<WantedOutput> wanted;
     std::vector<float> references;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       auto const cuts = cuts_of(selected_[i], rows_[i].selected.back().front());
-      auto const own = references_of_cuts(selected_[i], cuts);
+      // A row whose forced keys lie outside of its window has a cut less.
+      auto own = references_of_cuts(selected_[i], cuts);
+      own.resize(budgets, -std::numeric_limits<float>::infinity());
       references.insert(references.end(), own.begin(), own.end());
       auto const& keys = selected_[i].keys;
       std::size_t cut = 0;

@@ -58,7 +58,7 @@ Task<std::vector<ShardOrder>> order_by_shards(SelectionBatch const& batch, Entry
       for (int const row : group) together.push_back(std::move(own[row]));
       auto merging = merge_top_k(comm, batch.group.merge, std::move(together), row_owners(group, all, comm.size()), begins, keep);
       for (auto& list : co_await merging) {
-        auto const seen = std::clamp<GlobalIndex>(rows[at].visible - shard.begin, 0, shard.size());
+        auto const seen = rows[at].seen().within(shard.begin, shard.end).size();
         if (std::ssize(list) < std::min(keep, seen)) throw RunError("scores leave the range of fp32; check the tensors and --scale");
         lists[at++][p] = std::move(list);
       }

@@ -145,9 +145,9 @@ std::int64_t entries_kept(ShardSearch const& search, double epsilon, std::vector
   return kept;
 }
 
-std::int64_t keys_of_entries(std::int64_t entries, std::int64_t visible, std::vector<Range> const& shards) {
+std::int64_t keys_of_entries(std::int64_t entries, KeyRun const& seen, std::vector<Range> const& shards) {
   std::int64_t keys = 0;
-  for (auto const& shard : shards) keys += std::min(entries, std::clamp<std::int64_t>(visible - shard.begin, 0, shard.size()));
+  for (auto const& shard : shards) keys += std::min(entries, seen.within(shard.begin, shard.end).size());
   return keys;
 }
 
@@ -296,7 +296,7 @@ Task<std::int64_t> settle_shards(SelectionBatch const& batch, EntryRows const& e
       }
       auto const kept = listed ? entries_kept(search, epsilon, answer) : search.most;
       rows[search.row].selected.back()[search.question.law].count("k_epsilon")[search.item] =
-          keys_of_entries(kept, rows[search.row].visible, shards);
+          keys_of_entries(kept, rows[search.row].seen(), shards);
     }
     open = std::move(still_open);
     batch.phases.stop(Phase::evaluate);

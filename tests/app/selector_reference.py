@@ -1,5 +1,8 @@
 """The orders of selectors in plain numpy: from q, the keys a row sees, and nothing else of the program's.
 
+`first` is the place in the context of the first key that the row sees: pages lie as those of the context do, and sinks
+are the context's.
+
 A priority is a fp64 number here and a fp32 one there, so keys whose priorities differ by no more than their rounding
 may stand either way round: `Order.slack` is how much that is. Orders by place have none.
 """
@@ -33,8 +36,9 @@ def single(n: int) -> list[Keys]:
     return [np.array([j]) for j in range(n)]
 
 
-def pages(n: int, size: int) -> list[Keys]:
-    return [np.arange(first, min(first + size, n)) for first in range(0, n, size)]
+def pages(n: int, size: int, first: int = 0) -> list[Keys]:
+    starts = range(first // size * size, first + n, size)
+    return [np.arange(max(start, first), min(start + size, first + n)) - first for start in starts]
 
 
 def rounding(q: Array, keys: Array) -> float:
@@ -63,24 +67,24 @@ def quantised(x: Array, name: str) -> Array:
     return (steps.astype(np.float32) * scale).astype(np.float64)
 
 
-def quest(q: Array, keys: Array, size: int) -> Order:
-    entries = pages(len(keys), size)
+def quest(q: Array, keys: Array, size: int, first: int = 0) -> Order:
+    entries = pages(len(keys), size, first)
     bound = np.array([np.sum(np.maximum(q * keys[e].min(0), q * keys[e].max(0))) for e in entries])
     return Order(bound, entries, rounding(q, keys) * 4, size)
 
 
-def block_mean(q: Array, keys: Array, size: int) -> Order:
-    entries = pages(len(keys), size)
+def block_mean(q: Array, keys: Array, size: int, first: int = 0) -> Order:
+    entries = pages(len(keys), size, first)
     return Order(np.array([q @ keys[e].mean(0) for e in entries]), entries, rounding(q, keys) * size, size)
 
 
-def block_max(q: Array, keys: Array, size: int) -> Order:
-    scores, entries = keys @ q, pages(len(keys), size)
+def block_max(q: Array, keys: Array, size: int, first: int = 0) -> Order:
+    scores, entries = keys @ q, pages(len(keys), size, first)
     return Order(np.array([scores[e].max() for e in entries]), entries, rounding(q, keys), size)
 
 
-def window(_q: Array, keys: Array, sinks: int) -> Order:
-    n = len(keys)
+def window(_q: Array, keys: Array, sinks: int, first: int = 0) -> Order:
+    n, sinks = len(keys), max(0, sinks - first)
     place = np.array([j if j < sinks else min(sinks, n) + n - 1 - j for j in range(n)])
     return Order(-place.astype(float), single(n), 0.0)
 
@@ -100,19 +104,19 @@ def key_norm(_q: Array, keys: Array) -> Order:
     return Order(-square, single(len(keys)), float(2.0**-21 * square.max()))
 
 
-SELECTORS: dict[str, Callable[[Array, Array], Order]] = {
-    "window": lambda q, k: window(q, k, 4),
-    "window:sinks=0": lambda q, k: window(q, k, 0),
-    "quest": lambda q, k: quest(q, k, 16),
-    "quest:page=4": lambda q, k: quest(q, k, 4),
-    "block-mean": lambda q, k: block_mean(q, k, 64),
-    "block-mean:block=8": lambda q, k: block_mean(q, k, 8),
-    "block-max:block=32": lambda q, k: block_max(q, k, 32),
-    "block-max:block=1": lambda q, k: block_max(q, k, 1),
-    "quantised": lambda q, k: narrow(q, k, "int8"),
-    "quantised:fp8": lambda q, k: narrow(q, k, "fp8"),
-    "quantised:bf16": lambda q, k: narrow(q, k, "bf16"),
-    "quantised:int4": lambda q, k: narrow(q, k, "int4"),
-    "sparq:r=3": lambda q, k: sparq(q, k, 3),
-    "key-norm": key_norm,
+SELECTORS: dict[str, Callable[[Array, Array, int], Order]] = {
+    "window": lambda q, k, first: window(q, k, 4, first),
+    "window:sinks=0": lambda q, k, first: window(q, k, 0, first),
+    "quest": lambda q, k, first: quest(q, k, 16, first),
+    "quest:page=4": lambda q, k, first: quest(q, k, 4, first),
+    "block-mean": lambda q, k, first: block_mean(q, k, 64, first),
+    "block-mean:block=8": lambda q, k, first: block_mean(q, k, 8, first),
+    "block-max:block=32": lambda q, k, first: block_max(q, k, 32, first),
+    "block-max:block=1": lambda q, k, first: block_max(q, k, 1, first),
+    "quantised": lambda q, k, _first: narrow(q, k, "int8"),
+    "quantised:fp8": lambda q, k, _first: narrow(q, k, "fp8"),
+    "quantised:bf16": lambda q, k, _first: narrow(q, k, "bf16"),
+    "quantised:int4": lambda q, k, _first: narrow(q, k, "int4"),
+    "sparq:r=3": lambda q, k, _first: sparq(q, k, 3),
+    "key-norm": lambda q, k, _first: key_norm(q, k),
 }

@@ -47,11 +47,3 @@ def test_the_same_bytes_on_any_number_of_ranks_and_threads(tmp_path: Path) -> No
     three = study(tmp_path / "three.h5", [*words, "--keys", "streamed"], ranks=3, threads=2)
     outcome = asymptop("compare", one, three)
     assert outcome.code == 0, str(outcome)
-
-
-def test_selectors_are_refused(tmp_path: Path) -> None:
-    model = random_model(np.random.default_rng(52), texts=1, layers=(3,), n=64, d=4)
-    file = replace(model, attributes={3: {"softcap": 2.0}}).write(tmp_path / "m.h5")
-    outcome = asymptop("study", "--input", file, "--n", "64", "--selectors", "quest", "--dry-run", cwd=tmp_path)
-    assert outcome.code == 2
-    assert "is not measured under a softcap, which layer 3 has; score is" in outcome.stderr

@@ -117,9 +117,6 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     cases = [
         (["--mask", "none"], "--mask: 'none' does not go with the window of 16 keys that layer 0 has"),
         (["--mask", "none", "--window", "9"], "--window: '9' needs --mask causal"),
-        (["--window", "9", "--selectors", "quest"], "under a window, such as 9 keys of --window; score is"),
-        (["--selectors", "quest"], "is not measured under a window, such as 16 keys of layer 0; score is"),
-        (["--drop-first", "4", "--selectors", "score,quest"], "--drop-first: '4' goes with --selectors score alone"),
         (["--window", "x"], "--window"),
         (["--drop-first", "-1"], "--drop-first"),
         (

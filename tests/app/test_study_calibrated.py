@@ -60,10 +60,10 @@ def product_quantised(parts: int, wanted: int, iterations: int) -> Callable[[Arr
     return order
 
 
-def infllm(block: int, representatives: int) -> Callable[[Array, Array, Array, Array], Order]:
+def infllm(block: int, representatives: int, first: int = 0) -> Callable[[Array, Array, Array, Array], Order]:
     def order(q: Array, visible: Array, _sample: Array, queries: Array) -> Order:
         along = visible @ queries.mean(axis=0)
-        entries = pages(len(visible), block)
+        entries = pages(len(visible), block, first)
         found = [e[np.argsort(-along[e], kind="stable")[:representatives]] for e in entries]
         priority = np.array([(visible[of] @ q).sum() for of in found])
         return Order(priority, entries, rounding(q, visible) * 4 * representatives, block)

@@ -123,7 +123,7 @@ def check_case(case: h5py.Group, tensors: Tensors, name: str, rough: float, whol
         visible, position = int(case["row_n"][at]), int(case["row_position"][at])
         logits = k[:visible] @ q[position]
         p = np.exp(logits - logits.max())
-        order = SELECTORS[name](q[position], k[:visible])
+        order = SELECTORS[name](q[position], k[:visible], 0)
         if whole and not name.startswith(INEXACT):
             order = replace(order, slack=0.0)
         row = Row(p / p.sum(), order, tensors.v[0, :visible].astype(float), 0 if whole else 2)
@@ -212,7 +212,7 @@ def test_queries_of_a_group_choose_together(tmp_path: Path) -> None:
                 keys = k[head // 2, :visible].astype(float)
                 logits = keys @ q[head, position].astype(float)
                 p = np.exp(logits - logits.max())
-                orders = [SELECTORS[name](q[h, position].astype(float), keys) for h in group]
+                orders = [SELECTORS[name](q[h, position].astype(float), keys, 0) for h in group]
                 order = replace(
                     orders[0],
                     priority=sum(each.priority for each in orders),

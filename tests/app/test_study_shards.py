@@ -17,13 +17,14 @@ SHARDS = (1, 2, 3, 7, 500)
 NAMES = tuple(f"shard-{budget}:P={shards}" for shards in SHARDS for budget in ("union", "share"))
 
 
-def order_of(scores: Array, n: int, name: str) -> Order:
-    """Entry t: the t-th best key of each shard of a context of n keys, of which the row sees those with a score."""
+def order_of(scores: Array, n: int, name: str, first: int = 0) -> Order:
+    """Entry t: the t-th best key of each shard of a context of n keys, of which the row sees those with a score, from
+    the `first` on."""
     shards = int(name.partition("=")[2])
     edges = [n * p // shards for p in range(shards + 1)]
     ranked = []
     for begin, end in pairwise(edges):
-        seen = np.arange(begin, max(begin, min(end, len(scores))))
+        seen = np.arange(max(begin, first), max(begin, first, min(end, first + len(scores)))) - first
         ranked.append(seen[np.lexsort((seen, -scores[seen]))])
     longest = max(len(keys) for keys in ranked)
     entries = [np.array([keys[t] for keys in ranked if t < len(keys)]) for t in range(longest)]

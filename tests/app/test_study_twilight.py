@@ -31,18 +31,20 @@ class Twilight:
     page: int = 16
     sinks: int = 0
     recent: int = 0
+    first: int = 0
+    """Place in the context of the first key that the row sees."""
+    softcap: float = 0.0
 
     def candidates(self, q: Array, keys: Array, k: int) -> Keys | None:
         """None where the rounding of Quest's bounds may decide which they are."""
         n, budget = len(keys), self.budget or k
         if budget >= n:
             return np.arange(n)
-        order = quest(q, keys, self.page)
+        order = quest(q, keys, self.page, self.first)
         count = max(1, budget // self.page)
-        pages = len(order.entries)
-        first = range(min(pages, -(-self.sinks // self.page)))
-        last = max(len(first), (n - min(n, self.recent)) // self.page) if self.recent else pages
-        forced = [*first, *range(pages - 1, last - 1, -1)]
+        sinks = [i for i, e in enumerate(order.entries) if e[0] + self.first < self.sinks]
+        recent = [i for i, e in enumerate(order.entries) if i not in sinks and e[-1] >= n - self.recent]
+        forced = [*sinks, *recent[::-1]]
         others = [e for e in order.ranked() if e not in forced]
         left = count - len(forced)
         if 0 < left < len(others):
@@ -58,7 +60,10 @@ class Twilight:
             return None
         n = len(keys)
         estimates = narrow_scores(q, keys[candidates])
-        forced = (candidates < self.sinks) | (candidates >= max(min(self.sinks, n), n - min(n, self.recent)))
+        if self.softcap > 0.0:
+            estimates = self.softcap * np.tanh(estimates / self.softcap)
+        sinks = max(0, self.sinks - self.first)
+        forced = (candidates < sinks) | (candidates >= max(min(sinks, n), n - min(n, self.recent)))
         order = np.lexsort((candidates, -estimates, ~forced))
         weights = np.exp(sigma * (estimates - estimates.max()))[order]
         sums = np.cumsum(weights) / weights.sum()

@@ -17,18 +17,21 @@ namespace {
 TEST(RandomSelector, ForcedKeysComeFirst) {
   RandomSelector const selector({2, 3});
   for (std::int64_t const visible : {1, 2, 4, 5, 6, 40}) {
-    auto const order = selector.order({visible, 9, {}}, visible);
+    KeyRun const seen(0, visible);
+    auto const order = selector.order({seen, 9, {}}, visible);
     EXPECT_EQ(std::set<GlobalIndex>(order.begin(), order.end()).size(), static_cast<std::size_t>(visible));
-    auto const forced = selector.forced().count(visible);
+    auto const forced = selector.forced().count(seen);
     EXPECT_EQ(forced, std::min<std::int64_t>(visible, 5));
-    for (std::int64_t i = 0; i < visible; ++i) EXPECT_EQ(selector.forced().holds(order[static_cast<std::size_t>(i)], visible), i < forced);
+    for (std::int64_t i = 0; i < visible; ++i) EXPECT_EQ(selector.forced().holds(order[static_cast<std::size_t>(i)], seen), i < forced);
   }
 }
 
 TEST(RandomSelector, WithoutForcedKeysIsThePermutation) {
   Permutation const key_at(7, 100);
-  auto const order = RandomSelector().order({100, 7, {}}, 30);
-  for (std::size_t i = 0; i < order.size(); ++i) EXPECT_EQ(order[i], key_at(static_cast<std::int64_t>(i)));
+  for (std::int64_t const begin : {0, 13}) {
+    auto const order = RandomSelector().order({{begin, begin + 100}, 7, {}}, 30);
+    for (std::size_t i = 0; i < order.size(); ++i) EXPECT_EQ(order[i], begin + key_at(static_cast<std::int64_t>(i)));
+  }
 }
 
 TEST(SampleBound, QuantilesOfTheNormal) {

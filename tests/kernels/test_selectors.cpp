@@ -75,31 +75,54 @@ TEST(Window, PlacesAreThoseOfTheOrder) {
   for (std::int64_t const sinks : {0, 1, 4, 50}) {
     WindowSelector const window(sinks);
     for (std::int64_t const visible : {1, 3, 4, 5, 40}) {
-      RowOfKeys const row{visible, 0, {}};
-      auto const order = window.order(row, visible + 3);
-      ASSERT_EQ(std::ssize(order), visible);
-      std::vector<std::uint32_t> places(static_cast<std::size_t>(visible));
-      window.places(row, 0, static_cast<int>(visible), places.data());
-      for (std::int64_t place = 0; place < visible; ++place)
-        EXPECT_EQ(places[static_cast<std::size_t>(order[static_cast<std::size_t>(place)])], static_cast<std::uint32_t>(place))
-            << sinks << " " << visible;
+      for (std::int64_t const begin : {0, 2, 7}) {
+        RowOfKeys const row{{begin, begin + visible}, 0, {}};
+        auto const order = window.order(row, visible + 3);
+        ASSERT_EQ(std::ssize(order), visible);
+        EXPECT_EQ(order.front(), begin < sinks ? begin : begin + visible - 1);
+        std::vector<std::uint32_t> places(static_cast<std::size_t>(visible));
+        window.places(row, begin, static_cast<int>(visible), places.data());
+        for (std::int64_t place = 0; place < visible; ++place)
+          EXPECT_EQ(places[static_cast<std::size_t>(order[static_cast<std::size_t>(place)] - begin)], static_cast<std::uint32_t>(place))
+              << sinks << " " << visible << " " << begin;
+      }
     }
   }
 }
 
 TEST(BlockMax, PagesComeAsTheirBestKeysDo) {
   std::vector<Candidate> const best{{9.0f, 17}, {8.0f, 3}, {7.0f, 16}, {6.0f, 30}, {5.0f, 2}};
-  EXPECT_EQ(BlockMaxSelector(8).order({40, 0, best}, 10), (Keys{16, 0, 24}));
-  EXPECT_EQ(BlockMaxSelector(8).order({40, 0, best}, 2), (Keys{16, 0}));
-  EXPECT_EQ(BlockMaxSelector(1).order({40, 0, best}, 10), (Keys{17, 3, 16, 30, 2}));
+  EXPECT_EQ(BlockMaxSelector(8).order({{0, 40}, 0, best}, 10), (Keys{16, 0, 24}));
+  EXPECT_EQ(BlockMaxSelector(8).order({{0, 40}, 0, best}, 2), (Keys{16, 0}));
+  EXPECT_EQ(BlockMaxSelector(1).order({{0, 40}, 0, best}, 10), (Keys{17, 3, 16, 30, 2}));
 }
 
 TEST(ForcedKeys, ComeFirstAndOnce) {
   using Entries = std::vector<std::int64_t>;
-  EXPECT_EQ(with_forced({0, 0}, 100, 16, {3, 1, 6}, 9), (Entries{3, 1, 6}));
-  EXPECT_EQ(with_forced({4, 9}, 100, 16, {3, 0, 6, 1}, 9), (Entries{0, 6, 5, 3, 1}));
-  EXPECT_EQ(with_forced({4, 9}, 100, 16, {3, 0, 6, 1}, 2), (Entries{0, 6}));
-  EXPECT_EQ(with_forced({500, 500}, 100, 16, {3}, 9), (Entries{0, 1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(with_forced({{0, 0}, {0, 100}, 16}, {3, 1, 6}, 9), (Entries{3, 1, 6}));
+  EXPECT_EQ(with_forced({{4, 9}, {0, 100}, 16}, {3, 0, 6, 1}, 9), (Entries{0, 6, 5, 3, 1}));
+  EXPECT_EQ(with_forced({{4, 9}, {0, 100}, 16}, {3, 0, 6, 1}, 2), (Entries{0, 6}));
+  EXPECT_EQ(with_forced({{500, 500}, {0, 100}, 16}, {3}, 9), (Entries{0, 1, 2, 3, 4, 5, 6}));
+  // Of a row that does not see the first keys: no sink of the page that it sees a part of, the recent keys of its own run.
+  EXPECT_EQ(with_forced({{4, 9}, {10, 100}, 16}, {3, 0, 6, 1}, 9), (Entries{6, 5, 3, 0, 1}));
+  EXPECT_EQ(with_forced({{20, 9}, {10, 100}, 16}, {3, 0, 6}, 9), (Entries{0, 1, 6, 5, 3}));
+  EXPECT_EQ(with_forced({{4, 500}, {40, 100}, 16}, {3}, 9), (Entries{6, 5, 4, 3, 2}));
+}
+
+TEST(ForcedKeys, OfARunAreThoseThatItSees) {
+  ForcedKeys const forced{4, 9};
+  for (std::int64_t const begin : {0, 2, 4, 30}) {
+    for (std::int64_t const size : {1, 3, 12, 40}) {
+      KeyRun const seen(begin, begin + size);
+      std::int64_t count = 0;
+      for (auto key = seen.begin; key < seen.end; ++key) {
+        bool const wanted = key < 4 || key >= seen.end - 9;
+        EXPECT_EQ(forced.holds(key, seen), wanted) << begin << " " << size << " " << key;
+        count += wanted ? 1 : 0;
+      }
+      EXPECT_EQ(forced.count(seen), count);
+    }
+  }
 }
 
 /// The products of a projected query and an entry.
@@ -281,7 +304,7 @@ TEST(Twilight, KeepsTheFewestThatHoldTheShare) {
   std::vector<float> const scores{0.0f, std::log(4.0f), std::log(2.0f), 0.0f, std::log(2.0f)};  // weights 1, 4, 2, 1, 2 of 10
   auto const kept = [&](double p, double sigma, ForcedKeys const& forced = {}) {
     std::vector<GlobalIndex> found;
-    for (auto const place : TwilightSelector(0, p, 1, forced).top_p(keys, scores, 10, sigma)) found.push_back(keys[place]);
+    for (auto const place : TwilightSelector(0, p, 1, forced).top_p(keys, scores, {0, 10}, sigma)) found.push_back(keys[place]);
     return found;
   };
   EXPECT_EQ(kept(0.39, 1.0), Keys{9});

@@ -25,7 +25,7 @@ struct OwnerCase {
             Random& random)
       : scores(std::move(row_scores)), values(random.normals(scores.size() * dimension)), d(dimension), axes{ks, sigmas, {0.1}} {
     auto const n = static_cast<std::int64_t>(scores.size());
-    row = own_row(3, test::head_of(scores, ks.back() + 1), test::bins_of(scores, 256.0), axes, {0.1}, n);
+    row = own_row(3, test::head_of(scores, ks.back() + 1), test::bins_of(scores, 256.0), axes, {0.1}, {0, n});
   }
 
   /// Segment of the key with this rank.
