@@ -80,15 +80,24 @@ class ShardTensors {
     return resident_ ? all.from(first / key_group, d_) : all;
   }
 
-  /// Keys that the last keys() call gave, in the memory of a GPU. Resident keys are copied once a draw. Valid until the next call.
-  device::ScreenKeys const* keys_on_device(LocalIndex first, int count) {
+  /// Keys that the last packed_keys() call gave, in the memory of a GPU, as a screen wants them where it is asked for. Resident keys are
+  /// copied once a draw. Valid until the next call.
+  device::KeysOnDevice const& keys_on_device(LocalIndex first, int count, bool screen) {
     static_assert(is_host_space<Space>);
     std::pair const range{first, count};
     if (!resident_ || !device_loaded_ || device_range_ != range)
       device_keys_.load(keys_.data() + (resident_ ? std::size_t{first} * d_ : 0), count, d_);
     device_loaded_ = true;
     device_range_ = range;
-    return &device_keys_.keys();
+    if (screen) device_keys_.make_screen();
+    return device_keys_.keys();
+  }
+
+  /// The same with the values that the last values() call gave.
+  device::KeysOnDevice const& values_on_device(LocalIndex first) {
+    if (!resident_ || device_keys_.keys().values == nullptr)
+      device_keys_.load_values(values_.data() + (resident_ ? std::size_t{first} * d_ : 0));
+    return device_keys_.keys();
   }
 
   /// `groups` packed groups of keys from evenly spaced places of a shard that holds at least as many whole ones.
