@@ -23,6 +23,7 @@
 #include "core/types.hpp"
 #include "core/work_split.hpp"
 #include "device/memory.hpp"
+#include "device/normals.hpp"
 #include "device/profile.hpp"
 #include "device/scores.hpp"
 #include "device/second_pass.hpp"

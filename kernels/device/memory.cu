@@ -85,14 +85,42 @@ void make_room(Memory& memory, std::size_t bytes) {
   memory = Memory(bytes);
 }
 
-void KeyCopy::load(float const* packed, std::int64_t count, int d) {
-  auto const whole = static_cast<std::size_t>((count + 31) / 32 * 32), bytes = whole * static_cast<std::size_t>(d) * sizeof(float);
-  make_room(packed_, bytes);
-  upload(nullptr, packed_.as<float>(), packed, bytes);
+KeyCopy::~KeyCopy() {
+  for (auto const* memory : held_) cudaHostUnregister(const_cast<void*>(memory));
+}
+
+void KeyCopy::hold(void const* memory, std::size_t bytes) {
+  if (bytes == 0 || std::find(held_.begin(), held_.end(), memory) != held_.end()) return;
+  if (cudaHostRegister(const_cast<void*>(memory), bytes, cudaHostRegisterDefault) == cudaSuccess) {
+    held_.push_back(memory);
+  } else {
+    cudaGetLastError();  // a refusal costs speed only
+  }
+}
+
+void KeyCopy::place(std::int64_t count, int d) {
+  auto const whole = static_cast<std::size_t>((count + 31) / 32 * 32);
+  make_room(packed_, whole * static_cast<std::size_t>(d) * sizeof(float));
   keys_ = {};
   keys_.packed = packed_.as<float>();
   keys_.screen.count = count;
   keys_.screen.d = d;
+}
+
+void KeyCopy::load(float const* packed, std::int64_t count, int d) {
+  place(count, d);
+  upload(nullptr, packed_.as<float>(), packed, static_cast<std::size_t>((count + 31) / 32 * 32 * d) * sizeof(float));
+}
+
+void KeyCopy::make(NormalArguments const& keys) {
+  place(keys.count, keys.d);
+  make_packed_normals(nullptr, keys, packed_.as<float>());
+}
+
+void KeyCopy::make_values(NormalArguments const& values) {
+  make_room(values_, static_cast<std::size_t>(values.count * values.d) * sizeof(float));
+  make_normal_rows(nullptr, values, values_.as<float>());
+  keys_.values = values_.as<float>();
 }
 
 void KeyCopy::make_screen() {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "normals.hpp"
 #include "top_k.hpp"
 
 namespace asymptop::device {
@@ -118,12 +119,23 @@ class KeyCopy {
 #ifdef ASYMPTOP_DEVICE
   /// Copies `count` packed keys of d columns, whole groups; memory of an earlier load is kept where it is enough.
   void load(float const* packed, std::int64_t count, int d);
+  /// Makes normal ones there.
+  void make(NormalArguments const& keys);
   /// Makes of them what a screen wants, unless it is there.
   void make_screen();
   /// The values of the same keys, (count, d).
   void load_values(float const* values);
+  void make_values(NormalArguments const& values);
+  /// Memory of the host that is loaded from again and again, and outlives this: it is held in place, so that copies are fast.
+  void hold(void const* memory, std::size_t bytes);
+  KeyCopy() = default;
+  KeyCopy(KeyCopy&&) noexcept = default;
+  ~KeyCopy();
 #else
   void load(float const*, std::int64_t, int) {}
+  void make(NormalArguments const&) {}
+  void make_values(NormalArguments const&) {}
+  void hold(void const*, std::size_t) {}
   void make_screen() {}
   void load_values(float const*) {}
 #endif
@@ -132,6 +144,8 @@ class KeyCopy {
  private:
   KeysOnDevice keys_{};
 #ifdef ASYMPTOP_DEVICE
+  void place(std::int64_t count, int d);
+  std::vector<void const*> held_;
   Memory packed_, values_, rows_, tiles_, bounds_, sample_tiles_, sample_bounds_;
 #endif
 };

@@ -19,7 +19,7 @@ __device__ Seen seen_of(ChunkScores const& s, int row) {
   return {begin < 0 ? 0 : begin, end < s.count ? end : s.count};
 }
 
-constexpr int probe_threads = 256, probe_keys = 1 << 13;
+constexpr int probe_threads = 256, probe_keys = 1 << 14, most_shared_bins = 1 << 14;
 
 /// Block (part of the chunk, row).
 __global__ void __launch_bounds__(probe_threads) probe_kernel(ChunkScores const s, ProbeArguments const p) {
@@ -30,17 +30,22 @@ __global__ void __launch_bounds__(probe_threads) probe_kernel(ChunkScores const 
   if (begin >= end) return;
   float const* const scores = s.scores + row * s.stride;
   float const edge = p.edge_score[row];
-  std::uint16_t const* const of_bin = p.of_bin + std::int64_t{row} * p.bins;
+  std::uint16_t const* of_bin = p.of_bin + std::int64_t{row} * p.bins;
+  extern __shared__ std::uint16_t shared_bins[];
+  if (p.bins <= most_shared_bins) {
+    for (int b = thread; b < p.bins; b += probe_threads) shared_bins[b] = of_bin[b];
+    of_bin = shared_bins;
+    __syncthreads();
+  }
   int const first_bin = p.first_bin[row];
   std::int64_t const probes = std::int64_t{row} * p.probes;
   int above = 0, equal = 0;
-  for (std::int64_t i = begin + thread; i < end; i += probe_threads) {
-    float const score = scores[i];
+  auto const take = [&](float score) {
     above += score > edge ? 1 : 0;
     equal += score == edge ? 1 : 0;
     auto const at = bin_of(score, p.bins_per_unit, first_bin, p.bins);
     int const slot = of_bin[at.bin];
-    if (slot == 0) continue;
+    if (slot == 0) return;
     for (int q = slot - 1; q < p.probes && p.bin[probes + q] == at.bin; ++q) {
       if (score > p.high[probes + q]) {
         std::int64_t* const to = p.above + (probes + q) * 3;
@@ -52,6 +57,13 @@ __global__ void __launch_bounds__(probe_threads) probe_kernel(ChunkScores const 
         if (place < p.capacity[probes + q]) p.collected[p.begin[probes + q] + place] = score;
       }
     }
+  };
+  for (std::int64_t i = begin / 4 * 4 + thread * 4; i < end; i += probe_threads * 4) {
+    float4 const four = *reinterpret_cast<float4 const*>(scores + i);
+    if (i >= begin) take(four.x);
+    if (i + 1 >= begin && i + 1 < end) take(four.y);
+    if (i + 2 >= begin && i + 2 < end) take(four.z);
+    if (i + 3 >= begin && i + 3 < end) take(four.w);
   }
   above = __reduce_add_sync(~0u, above);
   equal = __reduce_add_sync(~0u, equal);
@@ -146,12 +158,13 @@ __global__ void __launch_bounds__(32 * weigh_warps) weigh_kernel(ChunkScores con
   if (lane == 0) add_integer(sums + std::int64_t{used} * (a.d + 1) + a.d, fixed_of(total, a.weight_factor));
 }
 
-constexpr int tail_threads = 256, tail_rows = 64, tail_columns = 64, tail_piece = 32, chain_keys = 128;
+constexpr int tail_threads = 256, tail_rows = 64, tail_columns = 64, tail_piece = 64, chain_keys = 128;
 
 /// Block (strips, row tile, column tile): weights x values, each sum a chain over pieces of 128 keys that are chains of fused
 /// multiply-adds, as weigh_panel() of attend/weigh_panel.hpp; a strip's sums become integers.
 __global__ void __launch_bounds__(tail_threads, 2) tail_kernel(ChunkScores const s, SegmentArguments const a, int const strips_of_block) {
-  __shared__ __align__(16) float w[tail_piece][tail_rows + 4];
+  // Rows of weights lie in fours that change places with the key, so that neither side meets a bank twice.
+  __shared__ __align__(16) float w[tail_piece][tail_rows];
   __shared__ __align__(16) float v[tail_piece][tail_columns];
   __shared__ std::int64_t seen_begin[tail_rows], seen_end[tail_rows];
   int const thread = static_cast<int>(threadIdx.x), x = thread % 16 * 4, y = thread / 16 * 4;
@@ -176,10 +189,10 @@ __global__ void __launch_bounds__(tail_threads, 2) tail_kernel(ChunkScores const
         int const here = min(tail_piece, chain_end - done);
         __syncthreads();
         for (int i = thread; i < tail_rows * tail_piece; i += tail_threads) {
-          int const r = i / tail_piece, j = i % tail_piece;
+          int const j = i % 8 + i / 32 % (tail_piece / 8) * 8, r = i / 8 % 4 + i / (4 * tail_piece) * 4;
           // Rows that see nothing of the strip have no weights there.
           bool const there = j < here && first_row + r < s.rows && seen_begin[r] < strip.end && seen_end[r] > strip.begin;
-          w[j][r] = there ? a.weights[(first_row + r) * s.stride + done + j] : 0.0f;
+          w[j][(r / 4 ^ j % 8) * 4 + r % 4] = there ? a.weights[(first_row + r) * s.stride + done + j] : 0.0f;
         }
         for (int i = thread; i < tail_piece * tail_columns; i += tail_threads) {
           int const j = i / tail_columns, c = i % tail_columns;
@@ -188,7 +201,7 @@ __global__ void __launch_bounds__(tail_threads, 2) tail_kernel(ChunkScores const
         __syncthreads();
 #pragma unroll 8
         for (int j = 0; j < here; ++j) {
-          float4 const p = *reinterpret_cast<float4 const*>(&w[j][y]), u = *reinterpret_cast<float4 const*>(&v[j][x]);
+          float4 const p = *reinterpret_cast<float4 const*>(&w[j][y ^ j % 8 * 4]), u = *reinterpret_cast<float4 const*>(&v[j][x]);
           float const ps[4] = {p.x, p.y, p.z, p.w}, us[4] = {u.x, u.y, u.z, u.w};
 #pragma unroll
           for (int r = 0; r < 4; ++r) {
@@ -224,7 +237,8 @@ __global__ void __launch_bounds__(tail_threads, 2) tail_kernel(ChunkScores const
 void add_probes(Stream stream, ChunkScores const& scores, ProbeArguments const& arguments) {
   if (scores.count == 0 || scores.rows == 0) return;
   dim3 const grid(static_cast<unsigned>((scores.count + probe_keys - 1) / probe_keys), static_cast<unsigned>(scores.rows));
-  probe_kernel<<<grid, probe_threads, 0, stream>>>(scores, arguments);
+  int const shared = arguments.bins <= most_shared_bins ? arguments.bins : 0;
+  probe_kernel<<<grid, probe_threads, static_cast<std::size_t>(shared) * sizeof(std::uint16_t), stream>>>(scores, arguments);
   check_launch("probes");
 }
 

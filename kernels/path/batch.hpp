@@ -79,6 +79,8 @@ class KeyPass {
   virtual bool wants_quantised() const { return false; }
   virtual bool wants_on_device() const { return false; }
   virtual bool wants_screen() const { return false; }  ///< of keys on a device
+  /// Whether keys are wanted on the host too, where they can be had on a device without it.
+  virtual bool wants_on_host() const { return true; }
   virtual void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) = 0;
   /// After the last step.
   virtual void finish(Space const&, StepWatch const&) {}

@@ -45,6 +45,7 @@ class DeviceFirst final : public FirstPass<Space> {
   GlobalIndex step(bool resident) const override { return resident ? GlobalIndex{1} << 30 : device_step; }
   bool wants_on_device() const override { return true; }
   bool wants_screen() const override { return true; }
+  bool wants_on_host() const override { return false; }
   void add(Space const&, KeyStep<Space> const& keys, StepWatch const& watch) override {
     auto const rows = rows_.ranges.size();
     int const keep = std::min(keep_, keys.count);
@@ -75,10 +76,19 @@ class DeviceFirst final : public FirstPass<Space> {
     spare_ = found;
     return [found](int row) { return found->head(static_cast<std::size_t>(row)); };
   }
-  Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const&) override {
-    Tensor3<Kokkos::HostSpace, std::int64_t> const all("Asymptop::path::moments", profile_ ? rows_.ranges.size() : 0,
+  Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const& space) override {
+    auto const rows = profile_ ? rows_.ranges.size() : 0, width = 3 * static_cast<std::size_t>(rows_.grid.count);
+    Tensor3<Kokkos::HostSpace, std::int64_t> const all(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::path::moments"), rows,
                                                        static_cast<std::size_t>(rows_.grid.count), 3);
-    if (profile_) device::download(nullptr, all.data(), moments_.as<std::int64_t>(), moments_.bytes());
+    if (!profile_) return all;
+    // By way of memory that the device reaches fast; threads share the first touch of what is new.
+    if (landing_ == nullptr) landing_ = std::make_unique<device::HostMemory>(moments_.bytes());
+    auto const* const found = landing_->as<std::int64_t>();
+    device::download(nullptr, landing_->as<void>(), moments_.as<std::int64_t>(), moments_.bytes());
+    auto* const to = all.data();
+    Kokkos::parallel_for("Asymptop::path::moments", Kokkos::RangePolicy<Space>(space, 0, rows),
+                         [=](std::size_t const row) { std::copy_n(found + row * width, width, to + row * width); });
+    space.fence();
     return all;
   }
   bool clear(Space const&) override {
@@ -127,6 +137,7 @@ class DeviceFirst final : public FirstPass<Space> {
   device::TopKPlan plan_{};
   device::Memory workspace_, limits_, from_, step_heads_, heads_, joined_, thresholds_, first_bin_, moments_;
   std::shared_ptr<DeviceHeads> spare_;
+  std::unique_ptr<device::HostMemory> landing_;
 };
 
 template <class Space>

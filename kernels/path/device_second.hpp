@@ -78,7 +78,7 @@ class DeviceSecond final : public KeyPass<Space> {
         shard_begin_(shard_begin),
         strip_(host.tiles.blas),
         probes_only_(probes_only),
-        audit_(host, work, shard_begin),
+        audit_(host, work, shard_begin, device_step),
         first_bin_(copy(work.probes.first_bin)),
         of_bin_(copy(work.probes.of_bin)),
         bin_(copy(work.probes.bin)),
@@ -102,6 +102,8 @@ class DeviceSecond final : public KeyPass<Space> {
   GlobalIndex step(bool resident) const override { return resident ? GlobalIndex{packed_step} << 16 : device_step; }
   bool wants_values() const override { return attends(); }
   bool wants_on_device() const override { return true; }
+  bool wants_on_host() const override { return !probes_only_; }
+  /// Without waiting for the device: the next step's keys come after this one's work, and the host makes its own meanwhile.
   void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
     DeviceChunks const chunks(rows_, keys.count, packed_step);
     if (attends()) make_room(weights_, chunks.bytes());
@@ -111,15 +113,15 @@ class DeviceSecond final : public KeyPass<Space> {
       for (std::size_t law = 0; law < sums_.size(); ++law)
         device::add_attention(nullptr, scores, segments(law, scores.first, keys.on_device.values + values));
     });
-    for (int done = 0; done < keys.count && !probes_only_; done += packed_step)
+    for (int done = 0; done < keys.count && !probes_only_; done += device_step)
       audit_.add(space, keys.keys.data + std::ptrdiff_t{done} * rows_.d, keys.first + static_cast<LocalIndex>(done),
-                 std::min(packed_step, keys.count - done));
+                 std::min(device_step, keys.count - done));
     if (!probes_only_) watch.done(PathPart::audit);
-    device::wait(nullptr);
-    watch.done(attends() ? PathPart::attend : PathPart::refine);
   }
   /// What was found joins what the pass began with.
   void finish(Space const&, StepWatch const& watch) override {
+    device::wait(nullptr);
+    watch.done(attends() ? PathPart::attend : PathPart::refine);
     for (std::size_t law = 0; law < sums_.size(); ++law) add_sums(work_.sums[law], sums_[law]);
     add_sums(work_.probes.edge, edge_);
     add_sums(work_.probes.above, above_);

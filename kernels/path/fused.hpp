@@ -194,16 +194,17 @@ class ScreenedFirst final : public HeadsPass<Space, ScreenedPass<Space>> {
 template <class Space>
 class FusedAudit {
  public:
-  FusedAudit(FusedRows<Space> const& rows, SecondPass<Space> const& work, GlobalIndex shard_begin)
+  /// most: keys that come at a time. Pieces are cut at multiples of 64 keys: how long they are changes nothing.
+  FusedAudit(FusedRows<Space> const& rows, SecondPass<Space> const& work, GlobalIndex shard_begin, int most = packed_step)
       : rows_(rows),
         work_(work),
         shard_begin_(shard_begin),
         queries_(rows.packed({work.audit_rows.data(), work.audit_rows.data() + work.audit_rows.extent(0)})),
-        scores_("Asymptop::path::audit_scores", work.audit_rows.extent(0), static_cast<std::size_t>(packed_step)),
+        scores_("Asymptop::path::audit_scores", work.audit_rows.extent(0), static_cast<std::size_t>(most)),
         order_("Asymptop::path::audit_order", work.audit_rows.extent(0)) {
     for (int a = 0; a < queries_.rows; ++a) order_(a) = a;
   }
-  /// Keys [first, first + count) of the shard, at most packed_step.
+  /// Keys [first, first + count) of the shard.
   void add(Space const& space, float const* packed, LocalIndex first, int count) const {
     score_packed(space, queries_, packed, count, scores_);
     space.fence();

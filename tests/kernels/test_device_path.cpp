@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/core/pack_keys.hpp"
+#include "kernels/input/normal_packed.hpp"
 #include "kernels/path/device.hpp"
 #include "kernels/path/fused.hpp"
 
@@ -256,6 +257,28 @@ class DevicePath : public ::testing::Test {
   std::uint32_t seed_ = 0;
   std::mt19937 random_;
 };
+
+TEST_F(DevicePath, NormalsAreTheHosts) {
+  Space const space;
+  for (int const d : {1, 3, 64, 97, 576}) {
+    for (std::uint64_t const first : {std::uint64_t{0}, std::uint64_t{96} * 1000, (std::uint64_t{1} << 32) - 64}) {
+      Stream const stream{static_cast<std::uint32_t>(random_()), static_cast<std::uint32_t>(random_())};
+      std::int64_t const rows = 1003;
+      std::vector<float> packed(packed_size(rows, d)), found(packed.size()), found_rows(static_cast<std::size_t>(rows * d));
+      fill_normal_packed(space, stream, static_cast<GlobalIndex>(first), rows, d, packed.data());
+      device::NormalArguments const arguments{stream.key0, stream.key1, first, rows, d};
+      device::Memory const on_device(packed.size() * sizeof(float)), as_rows(found_rows.size() * sizeof(float));
+      device::make_packed_normals(nullptr, arguments, on_device.as<float>());
+      device::make_normal_rows(nullptr, arguments, as_rows.as<float>());
+      device::download(nullptr, found.data(), on_device.as<void>(), on_device.bytes());
+      device::download(nullptr, found_rows.data(), as_rows.as<void>(), as_rows.bytes());
+      EXPECT_TRUE(found == packed) << "d " << d << " first " << first << " seed " << seed_;
+      std::vector<float> packed_rows(packed.size());
+      pack_keys(found_rows.data(), rows, d, packed_rows.data());
+      EXPECT_TRUE(packed_rows == packed) << "d " << d << " first " << first << " seed " << seed_;
+    }
+  }
+}
 
 TEST_F(DevicePath, OfPlainRows) {
   for (int const d : {1, 20, 64, 100}) expect_all(normal(37, 100003, d), 200, "plain");
