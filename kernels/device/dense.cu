@@ -1,6 +1,7 @@
 // Rows that are scored in full: all fp32 scores, the k-th of them by digits, and the candidates in the order of keys. Right for any input.
 #include <cub/block/block_scan.cuh>
 
+#include "arithmetic.cuh"
 #include "common.cuh"
 #include "score_block.cuh"
 
@@ -9,15 +10,17 @@ namespace {
 
 /// Block (key tile, row tile): scores of rows list[0 .. rows) as (rows, n).
 __global__ void __launch_bounds__(score_threads)
-    dense_scores(float const* queries, int const* list, int rows, float const* keys, std::int64_t n, int d, float* scores) {
-  score_block(queries, list, rows, keys, n, d, [&](int r, std::int64_t key, float score) { scores[std::int64_t{r} * n + key] = score; });
+    dense_scores(float const* queries, int const* list, int rows, float const* keys, std::int64_t n, int d, double softcap, float* scores) {
+  score_block(queries, list, rows, keys, n, d,
+              [&](int r, std::int64_t key, float score) { scores[std::int64_t{r} * n + key] = softcapped(score, softcap); });
 }
 
 constexpr int select_threads = 1024, select_items = 8;
 
 /// Block r: the best min(keep, limit) of row r's scores, in the order of keys.
 __global__ void __launch_bounds__(select_threads)
-    select_in_full(float const* scores, std::int64_t n, int const* list, std::int64_t const* limits, int keep, RowCandidates out) {
+    select_in_full(float const* scores, std::int64_t n, int const* list, std::int64_t const* limits, std::int64_t const* from, int keep,
+                   RowCandidates out) {
   using Scan = cub::BlockScan<int, select_threads>;
   using Places = cub::BlockScan<unsigned long long, select_threads>;
   __shared__ union {
@@ -30,8 +33,8 @@ __global__ void __launch_bounds__(select_threads)
   std::int64_t const r = blockIdx.x;
   int const thread = static_cast<int>(threadIdx.x);
   float const* const row = scores + r * n;
-  std::int64_t const limit = limits[list[r]];
-  int const wanted = static_cast<int>(limit < keep ? limit : keep);
+  std::int64_t const limit = limits[list[r]], hidden = from == nullptr ? 0 : from[list[r]];
+  int const wanted = static_cast<int>(max(min(limit - hidden, std::int64_t{keep}), std::int64_t{0}));
   if (thread == 0) {
     out.count[r] = wanted;
     left = wanted;
@@ -43,7 +46,7 @@ __global__ void __launch_bounds__(select_threads)
     int const bins = shift == 0 ? 1024 : 2048;
     for (int b = thread; b < 2048; b += select_threads) histogram[b] = 0;
     __syncthreads();
-    for (std::int64_t i = thread; i < limit; i += select_threads) {
+    for (std::int64_t i = hidden + thread; i < limit; i += select_threads) {
       std::uint32_t const bits = ordered(row[i]);
       if ((bits & mask) == prefix) atomicAdd(&histogram[(bits >> shift) & static_cast<std::uint32_t>(bins - 1)], 1);
     }
@@ -66,7 +69,7 @@ __global__ void __launch_bounds__(select_threads)
   // All above the bound, and of its equals the `left` first.
   auto const ties = static_cast<unsigned long long>(left);
   unsigned long long before = 0;  // above in the upper half, equal in the lower
-  for (std::int64_t base = 0; base < limit; base += select_threads * select_items) {
+  for (std::int64_t base = hidden; base < limit; base += select_threads * select_items) {
     std::uint32_t bits[select_items];
     std::int64_t const first = base + std::int64_t{thread} * select_items;
     unsigned long long own = 0;
@@ -99,10 +102,10 @@ void score_in_full(Stream stream, TopKPlan const& plan, TopKArguments const& arg
   check(cudaFuncSetAttribute(dense_scores, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), "shared memory");
   dim3 const grid = score_grid(plan.keys, rows);
   dense_scores<<<grid, score_threads, shared, stream>>>(arguments.queries, list, rows, arguments.keys.rows, plan.keys, plan.d,
-                                                        work.dense_scores);
+                                                        arguments.softcap, work.dense_scores);
   check_launch("scores in full");
   select_in_full<<<static_cast<unsigned>(rows), select_threads, 0, stream>>>(work.dense_scores, plan.keys, list, arguments.limits,
-                                                                             plan.keep, work.dense_candidates);
+                                                                             arguments.from, plan.keep, work.dense_candidates);
   check_launch("selection in full");
 }
 

@@ -4,6 +4,7 @@
 
 #include "common.cuh"
 #include "memory.hpp"
+#include "scores.hpp"
 
 namespace asymptop::device {
 namespace {
@@ -39,14 +40,23 @@ void reset_most_memory() { most = held.load(); }
 
 Memory::Memory(std::size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
-  check(cudaMalloc(&data_, bytes), "memory");
+  // Of a pool that keeps what is freed: passes come and go, and all their work is on one stream.
+  static bool const kept = [] {
+    cudaMemPool_t pool = nullptr;
+    std::uint64_t all = ~std::uint64_t{0};
+    check(cudaDeviceGetDefaultMemPool(&pool, 0), "memory");
+    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all), "memory");
+    return true;
+  }();
+  static_cast<void>(kept);
+  check(cudaMallocAsync(&data_, bytes, nullptr), "memory");
   held += bytes;
   most = std::max(most.load(), held.load());
 }
 
 Memory::~Memory() {
   if (data_ == nullptr) return;
-  cudaFree(data_);
+  cudaFreeAsync(data_, nullptr);
   held -= bytes_;
 }
 
@@ -59,37 +69,83 @@ void upload(Stream stream, void* to, void const* from, std::size_t bytes) {
 }
 
 void download(Stream stream, void* to, void const* from, std::size_t bytes) {
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "copy from the device");
+  if (bytes > 0) check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "copy from the device");
   wait(stream);
 }
 
-void set_zero(Stream stream, void* memory, std::size_t bytes) { check(cudaMemsetAsync(memory, 0, bytes, stream), "zeros"); }
+void set_zero(Stream stream, void* memory, std::size_t bytes) {
+  if (bytes > 0) check(cudaMemsetAsync(memory, 0, bytes, stream), "zeros");
+}
 
 void wait(Stream stream) { check(cudaStreamSynchronize(stream), "work on the device"); }
 
-void KeyCopy::load(float const* rows, std::int64_t count, int d) {
-  auto const room = [](Memory& memory, std::size_t bytes) {
-    if (memory.bytes() >= bytes) return;
-    memory = Memory();
-    memory = Memory(bytes);
-  };
-  keys_.count = count;
-  keys_.d = d;
-  auto const sample = sample_of(count);
-  auto const bytes = static_cast<std::size_t>(count) * static_cast<std::size_t>(d) * sizeof(float);
-  room(rows_, bytes);
-  room(tiles_, keys_.tiles_bytes(count));
-  room(bounds_, static_cast<std::size_t>(tiles_of(count)) * sizeof(TileBound));
-  room(sample_tiles_, keys_.tiles_bytes(sample));
-  room(sample_bounds_, static_cast<std::size_t>(tiles_of(sample)) * sizeof(TileBound));
-  keys_.rows = rows_.as<float>();
-  keys_.tiles = tiles_.as<unsigned char>();
-  keys_.bounds = bounds_.as<TileBound>();
-  keys_.sample_tiles = sample_tiles_.as<unsigned char>();
-  keys_.sample_bounds = sample_bounds_.as<TileBound>();
-  upload(nullptr, rows_.as<float>(), rows, bytes);
-  make_screen_keys(nullptr, keys_);
-  wait(nullptr);
+void make_room(Memory& memory, std::size_t bytes) {
+  if (memory.bytes() >= bytes) return;
+  memory = Memory();
+  memory = Memory(bytes);
+}
+
+KeyCopy::~KeyCopy() {
+  for (auto const* memory : held_) cudaHostUnregister(const_cast<void*>(memory));
+}
+
+void KeyCopy::hold(void const* memory, std::size_t bytes) {
+  if (bytes == 0 || std::find(held_.begin(), held_.end(), memory) != held_.end()) return;
+  if (cudaHostRegister(const_cast<void*>(memory), bytes, cudaHostRegisterDefault) == cudaSuccess) {
+    held_.push_back(memory);
+  } else {
+    cudaGetLastError();  // a refusal costs speed only
+  }
+}
+
+void KeyCopy::place(std::int64_t count, int d) {
+  auto const whole = static_cast<std::size_t>((count + 31) / 32 * 32);
+  make_room(packed_, whole * static_cast<std::size_t>(d) * sizeof(float));
+  keys_ = {};
+  keys_.packed = packed_.as<float>();
+  keys_.screen.count = count;
+  keys_.screen.d = d;
+}
+
+void KeyCopy::load(float const* packed, std::int64_t count, int d) {
+  place(count, d);
+  upload(nullptr, packed_.as<float>(), packed, static_cast<std::size_t>((count + 31) / 32 * 32 * d) * sizeof(float));
+}
+
+void KeyCopy::make(NormalArguments const& keys) {
+  place(keys.count, keys.d);
+  make_packed_normals(nullptr, keys, packed_.as<float>());
+}
+
+void KeyCopy::make_values(NormalArguments const& values) {
+  make_room(values_, static_cast<std::size_t>(values.count * values.d) * sizeof(float));
+  make_normal_rows(nullptr, values, values_.as<float>());
+  keys_.values = values_.as<float>();
+}
+
+void KeyCopy::make_screen() {
+  auto& keys = keys_.screen;
+  if (keys.rows != nullptr) return;
+  auto const sample = sample_of(keys.count);
+  make_room(rows_, static_cast<std::size_t>(keys.count) * static_cast<std::size_t>(keys.d) * sizeof(float));
+  make_room(tiles_, keys.tiles_bytes(keys.count));
+  make_room(bounds_, static_cast<std::size_t>(tiles_of(keys.count)) * sizeof(TileBound));
+  make_room(sample_tiles_, keys.tiles_bytes(sample));
+  make_room(sample_bounds_, static_cast<std::size_t>(tiles_of(sample)) * sizeof(TileBound));
+  unpack_keys(nullptr, keys_.packed, keys.count, keys.d, rows_.as<float>());
+  keys.rows = rows_.as<float>();
+  keys.tiles = tiles_.as<unsigned char>();
+  keys.bounds = bounds_.as<TileBound>();
+  keys.sample_tiles = sample_tiles_.as<unsigned char>();
+  keys.sample_bounds = sample_bounds_.as<TileBound>();
+  make_screen_keys(nullptr, keys);
+}
+
+void KeyCopy::load_values(float const* values) {
+  auto const bytes = static_cast<std::size_t>(keys_.screen.count) * static_cast<std::size_t>(keys_.screen.d) * sizeof(float);
+  make_room(values_, bytes);
+  upload(nullptr, values_.as<float>(), values, bytes);
+  keys_.values = values_.as<float>();
 }
 
 }  // namespace asymptop::device

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "normals.hpp"
 #include "top_k.hpp"
 
 namespace asymptop::device {
@@ -94,24 +96,57 @@ void upload(Stream stream, void* to, void const* from, std::size_t bytes);
 /// Copies from the device and waits.
 void download(Stream stream, void* to, void const* from, std::size_t bytes);
 void set_zero(Stream stream, void* memory, std::size_t bytes);
+/// Room for so many bytes; what was there is lost where there was not enough.
+void make_room(Memory& memory, std::size_t bytes);
 void wait(Stream stream);
+
+/// Values of the host in device memory; null for none.
+template <class T>
+Memory copied(T const* values, std::size_t count) {
+  Memory memory(count * sizeof(T));
+  if (count > 0) upload(nullptr, memory.as<void>(), values, memory.bytes());
+  return memory;
+}
+template <class T>
+Memory copied(std::vector<T> const& values) {
+  return copied(values.data(), values.size());
+}
 #endif
 
-/// Keys in device memory as the screen wants them.
+/// Keys and values in device memory.
 class KeyCopy {
  public:
 #ifdef ASYMPTOP_DEVICE
-  /// Copies `count` rows of d fp32 numbers and rounds them; memory of an earlier load is kept where it is enough.
-  void load(float const* rows, std::int64_t count, int d);
+  /// Copies `count` packed keys of d columns, whole groups; memory of an earlier load is kept where it is enough.
+  void load(float const* packed, std::int64_t count, int d);
+  /// Makes normal ones there.
+  void make(NormalArguments const& keys);
+  /// Makes of them what a screen wants, unless it is there.
+  void make_screen();
+  /// The values of the same keys, (count, d).
+  void load_values(float const* values);
+  void make_values(NormalArguments const& values);
+  /// Memory of the host that is loaded from again and again, and outlives this: it is held in place, so that copies are fast.
+  void hold(void const* memory, std::size_t bytes);
+  KeyCopy() = default;
+  KeyCopy(KeyCopy&&) noexcept = default;
+  ~KeyCopy();
 #else
   void load(float const*, std::int64_t, int) {}
+  void make(NormalArguments const&) {}
+  void make_values(NormalArguments const&) {}
+  void hold(void const*, std::size_t) {}
+  void make_screen() {}
+  void load_values(float const*) {}
 #endif
-  ScreenKeys const& keys() const { return keys_; }
+  KeysOnDevice const& keys() const { return keys_; }
 
  private:
-  ScreenKeys keys_{};
+  KeysOnDevice keys_{};
 #ifdef ASYMPTOP_DEVICE
-  Memory rows_, tiles_, bounds_, sample_tiles_, sample_bounds_;
+  void place(std::int64_t count, int d);
+  std::vector<void const*> held_;
+  Memory packed_, values_, rows_, tiles_, bounds_, sample_tiles_, sample_bounds_;
 #endif
 };
 

@@ -1,65 +1,94 @@
-// Scores into bins: one 64-bit addition a score in the L2 cache, taken apart before a bin's count can overflow.
+// Scores into bins: two 32-bit additions a score in shared memory, taken apart before either can overflow.
 #include <algorithm>
 
+#include "arithmetic.cuh"
 #include "common.cuh"
 #include "profile.hpp"
-#include "score_block.cuh"
 
 namespace asymptop::device {
 namespace {
 
-// A bin's word as profile/score_bins.hpp packs it: count * 2^49 + sum of (r + 2^13) * 2^21 + sum of r^2, for up to 2^14 - 1 scores.
-constexpr int count_shift = 49, first_shift = 21, bias = 1 << 13;
-constexpr std::int64_t most_keys = ((1 << 14) - 1) / score_keys * score_keys;
+// Of a bin's scores: the sum of r + 2^13, at most 2^14 each, of at most 2^17 keys; and count * 2^20 + sum of r^2, at most 2^7 each, which
+// is taken away when its count reaches `fullest`. A barrier after every four scores a thread leaves it less than 2^12 by then.
+constexpr int threads = 256, at_once = 4, bias = 1 << 13, count_shift = 20, fullest = 2048;
+constexpr int keys_of_block = 1 << 15;
+static_assert(fullest + threads * at_once < 4096 && keys_of_block <= 1 << 17);
 
-/// The word of one score and its bin, by the operations of bin_score().
-__device__ unsigned long long word_of(float score, float bins_per_unit, int first_bin, int bins, int& bin) {
-  float const low = static_cast<float>(first_bin), high = static_cast<float>(first_bin + bins - 1);
-  float scaled = score * bins_per_unit;
-  scaled = scaled > low ? scaled : low;
-  scaled = scaled < high ? scaled : high;
-  float const nearest = rintf(scaled), residual = scaled - nearest;
-  bin = static_cast<int>(nearest) - first_bin;
-  int const r = __float2int_rn(residual * 16384.0f), r2 = __float2int_rn(residual * residual * 512.0f);
-  return (1ull << count_shift) + (static_cast<unsigned long long>(r + bias) << first_shift) + static_cast<unsigned long long>(r2);
+__device__ void add_moment(std::int64_t* moment, std::int64_t value) {
+  atomicAdd(reinterpret_cast<unsigned long long*>(moment), static_cast<unsigned long long>(value));
 }
 
-/// Block (key tile, row tile) of keys [first, first + count).
-__global__ void __launch_bounds__(score_threads) bin_scores(ProfileArguments const a, std::int64_t first, std::int64_t count) {
-  score_block(a.queries, nullptr, a.rows, a.keys + first * a.d, count, a.d, [&](int r, std::int64_t key, float score) {
-    if (first + key >= a.limits[r]) return;
-    int bin = 0;
-    unsigned long long const word = word_of(score, a.bins_per_unit, a.first_bin[r], a.bins, bin);
-    atomicAdd(reinterpret_cast<unsigned long long*>(a.words) + std::int64_t{r} * a.bins + bin, word);
-  });
+/// Block (part of the chunk, row).
+__global__ void __launch_bounds__(threads) bin_scores(ProfileArguments const a) {
+  extern __shared__ unsigned shared[];
+  unsigned *const firsts = shared, *const seconds = shared + a.bins;
+  int const row = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x);
+  std::int64_t const part = std::int64_t{blockIdx.x} * keys_of_block, last = min(part + keys_of_block, std::int64_t{a.count});
+  std::int64_t const begin = max(part, (a.from == nullptr ? 0 : a.from[row]) - a.first), end = min(last, a.limits[row] - a.first);
+  if (begin >= end) return;
+  for (int b = thread; b < 2 * a.bins; b += threads) shared[b] = 0;
+  __syncthreads();
+  float const* const scores = a.scores + row * a.stride;
+  int const first_bin = a.first_bin[row];
+  std::int64_t* const moments = a.moments + std::int64_t{row} * a.bins * 3;
+  auto const add = [&](float score) {
+    auto const at = bin_of(score, a.bins_per_unit, first_bin, a.bins);
+    atomicAdd(&firsts[at.bin], static_cast<unsigned>(at.r + bias));
+    unsigned const before = atomicAdd(&seconds[at.bin], (1u << count_shift) + static_cast<unsigned>(at.r2));
+    if (before >> count_shift != fullest - 1) return;
+    unsigned const taken = atomicExch(&seconds[at.bin], 0u);
+    std::int64_t const count = taken >> count_shift;
+    add_moment(moments + 3 * at.bin, count);
+    add_moment(moments + 3 * at.bin + 1, -count * bias);
+    add_moment(moments + 3 * at.bin + 2, taken & ((1u << count_shift) - 1u));
+  };
+  // In fours that lie together.
+  for (std::int64_t base = begin / at_once * at_once; base < end; base += threads * at_once) {
+    std::int64_t const i = base + thread * at_once;
+    if (i < end) {
+      float4 const four = *reinterpret_cast<float4 const*>(scores + i);
+      if (i >= begin) add(four.x);
+      if (i + 1 >= begin && i + 1 < end) add(four.y);
+      if (i + 2 >= begin && i + 2 < end) add(four.z);
+      if (i + 3 >= begin && i + 3 < end) add(four.w);
+    }
+    __syncthreads();
+  }
+  for (int b = thread; b < a.bins; b += threads) {
+    unsigned const second = seconds[b];
+    std::int64_t const count = second >> count_shift;
+    if (firsts[b] == 0 && second == 0) continue;
+    if (count != 0) add_moment(moments + 3 * b, count);
+    add_moment(moments + 3 * b + 1, std::int64_t{firsts[b]} - count * bias);
+    add_moment(moments + 3 * b + 2, second & ((1u << count_shift) - 1u));
+  }
 }
 
-__global__ void take_apart(std::uint64_t* words, std::int64_t count, std::int64_t* moments) {
-  std::int64_t const i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  std::uint64_t const word = words[i];
-  if (word == 0) return;
-  words[i] = 0;
-  auto const scores = static_cast<std::int64_t>(word >> count_shift);
-  moments[3 * i] += scores;
-  moments[3 * i + 1] +=
-      static_cast<std::int64_t>(word >> first_shift & ((std::uint64_t{1} << (count_shift - first_shift)) - 1)) - scores * bias;
-  moments[3 * i + 2] += static_cast<std::int64_t>(word & ((std::uint64_t{1} << first_shift) - 1));
+/// Where a row's bins are too many for shared memory.
+__global__ void __launch_bounds__(threads) bin_scores_apart(ProfileArguments const a) {
+  int const row = static_cast<int>(blockIdx.y);
+  std::int64_t const key = std::int64_t{blockIdx.x} * threads + threadIdx.x;
+  if (key >= a.count || a.first + key >= a.limits[row] || (a.from != nullptr && a.first + key < a.from[row])) return;
+  auto const at = bin_of(a.scores[row * a.stride + key], a.bins_per_unit, a.first_bin[row], a.bins);
+  std::int64_t* const moments = a.moments + (std::int64_t{row} * a.bins + at.bin) * 3;
+  add_moment(moments, 1);
+  add_moment(moments + 1, at.r);
+  add_moment(moments + 2, at.r2);
 }
 
 }  // namespace
 
-void add_profile(Stream stream, ProfileArguments const& arguments) {
-  auto const shared = score_block_bytes(arguments.d);
-  check(cudaFuncSetAttribute(bin_scores, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), "shared memory");
-  std::int64_t const words = std::int64_t{arguments.rows} * arguments.bins;
-  for (std::int64_t first = 0; first < arguments.count; first += most_keys) {
-    std::int64_t const count = std::min(most_keys, arguments.count - first);
-    bin_scores<<<score_grid(count, arguments.rows), score_threads, shared, stream>>>(arguments, first, count);
-    check_launch("profile");
-    take_apart<<<static_cast<unsigned>((words + 255) / 256), 256, 0, stream>>>(arguments.words, words, arguments.moments);
-    check_launch("profile");
+void add_profile(Stream stream, ProfileArguments const& a) {
+  if (a.count == 0 || a.rows == 0) return;
+  auto const grid = [&](int keys) { return dim3(static_cast<unsigned>((a.count + keys - 1) / keys), static_cast<unsigned>(a.rows)); };
+  std::size_t const shared = static_cast<std::size_t>(a.bins) * 2 * sizeof(unsigned);
+  if (shared <= 200 * 1024) {
+    check(cudaFuncSetAttribute(bin_scores, cudaFuncAttributeMaxDynamicSharedMemorySize, 200 * 1024), "shared memory");
+    bin_scores<<<grid(keys_of_block), threads, shared, stream>>>(a);
+  } else {
+    bin_scores_apart<<<grid(threads), threads, 0, stream>>>(a);
   }
+  check_launch("profile");
 }
 
 }  // namespace asymptop::device

@@ -10,15 +10,16 @@ namespace asymptop::device {
 
 /// Operands of a profile, in device memory.
 struct ProfileArguments {
-  int rows, d;
-  float const* queries;        ///< (rows, d)
-  std::int64_t const* limits;  ///< (rows): keys that a row sees, at most `count`
-  float const* keys;           ///< (count, d)
-  std::int64_t count;
+  int rows;
+  std::int64_t const* limits;  ///< (rows), as ScoreArguments's
+  std::int64_t const* from;    ///< (rows), or null
+  float const* scores;         ///< (rows, stride) of a chunk
+  std::int64_t stride;
+  std::int64_t first;     ///< number of its first key
+  int count;              ///< keys
   float bins_per_unit;    ///< a power of two
   int bins;               ///< of a row
   int const* first_bin;   ///< (rows)
-  std::uint64_t* words;   ///< (rows, bins): zeros before and after
   std::int64_t* moments;  ///< (rows, bins, 3): count, sum of r * 2^14, sum of r^2 * 2^9; added to
 };
 

@@ -1,4 +1,5 @@
 // First thresholds, and the fp32 scores of what passed the screen.
+#include "arithmetic.cuh"
 #include "common.cuh"
 
 namespace asymptop::device {
@@ -34,6 +35,7 @@ constexpr int most_lists = 128;                           // of a block
 struct ScoreOperands {
   float const *queries, *keys;
   int d, lists, list_capacity, lists_per_block;
+  double softcap;
   std::uint32_t const* survivors;
   int const* counts;
   RowCandidates out;
@@ -130,7 +132,7 @@ __global__ void __launch_bounds__(32 * warps) score_kernel(ScoreOperands const o
     }
     if (base + lane < count) {
       std::int64_t const to = row * o.out.capacity + before + base + lane;
-      o.out.bits[to] = ordered(score);
+      o.out.bits[to] = ordered(softcapped(score, o.softcap));
       o.out.index[to] = key;
     }
   }
@@ -149,8 +151,8 @@ void score_survivors(Stream stream, TopKPlan const& plan, TopKArguments const& a
   // Some ten warps' worth of survivors a block: enough to share out evenly, few enough for keys to stay in the L2 cache from row to row.
   int const parts = plan.row_capacity > 512 ? plan.row_capacity / 512 : 1;
   int const most = (plan.lists + parts - 1) / parts, per_block = most < most_lists ? most : most_lists;
-  ScoreOperands const o{arguments.queries, arguments.keys.rows, plan.d,      plan.lists,     plan.list_capacity,
-                        per_block,         work.survivors,      work.counts, work.candidates};
+  ScoreOperands const o{arguments.queries, arguments.keys.rows, plan.d,         plan.lists,  plan.list_capacity,
+                        per_block,         arguments.softcap,   work.survivors, work.counts, work.candidates};
   dim3 const grid(static_cast<unsigned>(plan.rows), static_cast<unsigned>((plan.lists + per_block - 1) / per_block));
   auto const shared = static_cast<std::size_t>((plan.d + 3) / 4 * 4 + warps * 32 * stride) * sizeof(float);
   if (plan.d % 4 == 0) {

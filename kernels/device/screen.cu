@@ -23,7 +23,7 @@ struct ScreenOperands {
   QueryBound const* query_bounds;
   TileBound const* key_bounds;
   float const* thresholds;
-  std::int64_t const* limits;
+  std::int64_t const *limits, *from;
   float* maxima;
   std::uint32_t* survivors;
   int* counts;
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
   int const row = (static_cast<int>(blockIdx.x) * o.row_groups + row_group) * query_tile + 16 * warp + lane / 4;
   int const list = first_list + key_group, begin = begin_of(o, list), count = begin_of(o, list + 1) - begin;
   // Two rows a thread. Rows past the last see no keys.
-  int limit[2];
+  int limit[2], hidden = 0;  // hidden: keys at the start that some row does not see
   QueryBound bound[2];
   float threshold[2];
   float* maxima[2];
@@ -124,6 +124,7 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
     std::int64_t const own = row + 8 * h;
     bool const here = own < o.rows;
     std::int64_t const seen = here ? o.limits[own] : 0;
+    if (here && o.from != nullptr) hidden = max(hidden, static_cast<int>(o.from[own]));
     if constexpr (use == Use::maxima) {
       limit[h] = static_cast<int>((seen * o.keys + o.population - 1) / o.population);  // of the sample
       maxima[h] = here ? o.maxima + own * (o.tiles * 4) : nullptr;
@@ -136,6 +137,13 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
     }
   }
   int const whole = min(limit[0], limit[1]) / tile_keys;  // tiles that both rows see all of
+  // The keys of 32 from `first_key` on that row h sees not yet.
+  auto const hidden_bits = [&](int h, int first_key) {
+    std::int64_t const own = row + 8 * h;
+    if (o.from == nullptr || own >= o.rows) return 0u;
+    std::int64_t const of_row = use == Use::maxima ? o.from[own] * o.keys / o.population : o.from[own];
+    return first_bits(static_cast<int>(of_row) - first_key);
+  };
   std::uint32_t const own_queries = queries + row_group * o.chunks * query_piece;
   auto const release = [&](std::uint32_t stage_empty) {
     if (lane == 0) barrier_arrive(stage_empty);
@@ -181,7 +189,8 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
     int const first_key = tile * tile_keys + 32 * q;
     if constexpr (use == Use::maxima) {
       if (i < count) {
-        std::uint32_t const seen[2] = {first_bits(limit[0] - first_key), first_bits(limit[1] - first_key)};
+        std::uint32_t const seen[2] = {first_bits(limit[0] - first_key) & ~hidden_bits(0, first_key),
+                                       first_bits(limit[1] - first_key) & ~hidden_bits(1, first_key)};
         float largest[2] = {-INFINITY, -INFINITY};
 #pragma unroll
         for (int e = 0; e < 32; ++e) {
@@ -208,8 +217,8 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
       }
       std::uint32_t passed[2];
       for (int h = 0; h < 2; ++h) passed[h] = ~(below[h][1] << 16 | below[h][0]);
-      if (tile >= whole || i >= count) {
-        for (int h = 0; h < 2; ++h) passed[h] &= i < count ? first_bits(limit[h] - first_key) : 0u;
+      if (tile >= whole || i >= count || tile * tile_keys < hidden) {
+        for (int h = 0; h < 2; ++h) passed[h] &= i < count ? first_bits(limit[h] - first_key) & ~hidden_bits(h, first_key) : 0u;
       }
       if (__any_sync(~0u, (passed[0] | passed[1]) != 0u) != 0) {
         // Places in the order of keys: counts of the four threads that hold a row, both rows in one word.
@@ -267,6 +276,7 @@ ScreenOperands operands_of(TopKPlan const& plan, TopKArguments const& arguments,
   o.query_tiles = work.query_tiles;
   o.query_bounds = work.query_bounds;
   o.limits = arguments.limits;
+  o.from = arguments.from;
   o.underflow = static_cast<float>(plan.d) * 0x1p-124f;
   return o;
 }
@@ -291,7 +301,7 @@ void screen(Stream stream, TopKPlan const& plan, TopKArguments const& arguments,
   o.tiles = static_cast<int>(tiles_of(o.keys));
   o.key_tiles = arguments.keys.tiles;
   o.key_bounds = arguments.keys.bounds;
-  o.thresholds = work.thresholds;
+  o.thresholds = plan.known ? arguments.known : work.thresholds;
   o.lists = plan.lists;
   o.survivors = work.survivors;
   o.counts = work.counts;

@@ -6,6 +6,7 @@
 #include <cub/block/block_reduce.cuh>
 #include <cub/device/device_segmented_radix_sort.cuh>
 
+#include "arithmetic.cuh"
 #include "common.cuh"
 
 namespace asymptop::device {
@@ -14,8 +15,10 @@ namespace {
 struct SortOperands {
   RowCandidates in;
   int const* list;  ///< rows of the heads; null: the same
-  std::int64_t const* limits;
+  std::int64_t const *limits, *from;
   float const* thresholds;  ///< null: nothing to reach
+  double softcap;
+  bool partial;  ///< there may be fewer
   int keep;
   std::uint64_t* heads;
 };
@@ -29,9 +32,17 @@ struct HeadShape {
 };
 __device__ HeadShape shape_of(SortOperands const& o, std::int64_t r) {
   std::int64_t const row = o.list == nullptr ? r : o.list[r];
-  std::int64_t const limit = o.limits[row];
-  int const wanted = static_cast<int>(limit < o.keep ? limit : o.keep);
-  return {row, o.in.count[r] < wanted ? -1 : wanted};
+  std::int64_t const limit = o.limits[row] - (o.from == nullptr ? 0 : o.from[row]);
+  int const wanted = static_cast<int>(max(min(limit, std::int64_t{o.keep}), std::int64_t{0})), count = o.in.count[r];
+  if (o.partial) return {row, min(count, wanted)};
+  return {row, count < wanted ? -1 : wanted};
+}
+
+/// What the last head of a row must reach, in ordered bits, so that none was left out; see top_k.hpp.
+__device__ std::uint32_t least_last(float threshold, double softcap) {
+  if (!(softcap > 0.0)) return ordered(threshold);
+  float const capped = softcapped(threshold, softcap);
+  return fabs(static_cast<double>(capped)) > 1e-5 * softcap ? ordered(capped) + 2u : ~0u;
 }
 
 /// Block r: a row with more than `over` candidates, at most threads * items. digit_bits of a score are sorted by at a time.
@@ -78,7 +89,7 @@ __global__ void __launch_bounds__(threads) sort_rows(SortOperands const o, int c
     if (at >= o.keep) continue;
     std::uint32_t const whole = bits[i] + (least - 1u);
     o.heads[shape.row * o.keep + at] = at < shape.wanted ? packed(whole, index[i]) : 0u;
-    if (at == shape.wanted - 1 && o.thresholds != nullptr && whole < ordered(o.thresholds[r])) o.in.count[r] = -1;
+    if (at == shape.wanted - 1 && o.thresholds != nullptr && whole < least_last(o.thresholds[r], o.softcap)) o.in.count[r] = -1;
   }
   for (int at = threads * items + thread; at < o.keep; at += threads) o.heads[shape.row * o.keep + at] = 0u;
 }
@@ -131,7 +142,9 @@ std::size_t sort_bytes_of(int rows, int keep) {
 
 void sort_heads(Stream stream, TopKPlan const& plan, TopKArguments const& arguments, Workspace const& work, RowCandidates const& candidates,
                 int const* list, int rows, float const* thresholds) {
-  SortOperands const o{candidates, list, arguments.limits, thresholds, plan.keep, arguments.heads};
+  bool const partial = plan.known && list == nullptr;
+  SortOperands const o{candidates,        list,    arguments.limits, arguments.from, thresholds,
+                       arguments.softcap, partial, plan.keep,        arguments.heads};
   if (candidates.capacity > block_sort_most) {
     std::size_t bytes = work.sort_bytes;
     check(sort_segments(work.sort_space, bytes, candidates, work.sorted, rows, stream), "sort of heads");

@@ -43,15 +43,25 @@ class Pieces {
 };
 
 /// Whether a screen pays, and its sizes.
-void plan_screen(TopKPlan& plan, int multiprocessors) {
+void plan_screen(TopKPlan& plan, int multiprocessors, std::int64_t seen) {
   auto const sample = static_cast<double>(sample_of(plan.keys)), groups = sample / 32.0, n = static_cast<double>(plan.keys);
   double const mean = plan.keep * sample / n;
-  if (sample < 2048.0 || mean > groups * 0.75) return;
-  int rank = static_cast<int>(mean) + 1;
-  while (poisson_tail(mean, rank) > chance_short) rank += 1 + static_cast<int>(std::sqrt(mean)) / 16;
-  // Of the groups of 32, so many hold one of the `rank` best.
-  plan.sample_rank = static_cast<int>(std::ceil(groups * (1.0 - std::exp(-rank / groups))));
-  double const survivors = rank * n / sample * wider, spread = survivors / std::sqrt(rank);
+  double survivors = 0.0, spread = 0.0;
+  if (seen > 0) {
+    // Of keys that come in no order, those that beat the k-th of all before them. More come where n grows, so that they are good for an
+    // overflow now and then.
+    survivors = plan.keep * n / static_cast<double>(seen) * wider;
+    spread = std::sqrt(survivors) + survivors / 8.0;
+    plan.known = true;
+  } else {
+    if (sample < 2048.0 || mean > groups * 0.75) return;
+    int rank = static_cast<int>(mean) + 1;
+    while (poisson_tail(mean, rank) > chance_short) rank += 1 + static_cast<int>(std::sqrt(mean)) / 16;
+    // Of the groups of 32, so many hold one of the `rank` best.
+    plan.sample_rank = static_cast<int>(std::ceil(groups * (1.0 - std::exp(-rank / groups))));
+    survivors = rank * n / sample * wider;
+    spread = survivors / std::sqrt(rank);
+  }
   double const most = std::ceil(survivors + 5.0 * spread + 64.0);
   if (most > 2.0 * block_sort_most || survivors > block_sort_most) return;
   plan.row_capacity = static_cast<int>(std::fmin(most, block_sort_most));
@@ -93,7 +103,7 @@ Workspace::Workspace(TopKPlan const& plan, unsigned char* base) {
   bytes = pieces.used();
 }
 
-TopKPlan plan_top_k(int rows, std::int64_t keys, int d, int keep, int multiprocessors) {
+TopKPlan plan_top_k(int rows, std::int64_t keys, int d, int keep, int multiprocessors, std::int64_t seen) {
   if (d < 1 || d > most_columns)
     throw std::invalid_argument("top-k on a device takes 1 to " + std::to_string(most_columns) + " columns, not " + std::to_string(d));
   if (keys < 1 || keys >= std::int64_t{1} << 31 || keep < 1 || keep > keys || rows < 1)
@@ -103,7 +113,8 @@ TopKPlan plan_top_k(int rows, std::int64_t keys, int d, int keep, int multiproce
   plan.d = d;
   plan.keep = keep;
   plan.keys = keys;
-  plan_screen(plan, multiprocessors);
+  plan_screen(plan, multiprocessors, seen);
+  plan.known = plan.known && plan.screened;
   // A gigabyte of scores at a time, and as much of candidates; sorts count in 32 bits.
   std::int64_t const most = std::min((std::int64_t{1} << 28) / keys, (std::int64_t{1} << 27) / keep);
   plan.dense_rows = static_cast<int>(std::clamp<std::int64_t>(most, 1, plan.screened ? std::min(rows, 64) : rows));
@@ -115,11 +126,13 @@ void screened_top_k(Stream stream, TopKPlan const& plan, TopKArguments const& ar
   if (!plan.screened) return;
   Workspace const work(plan, arguments.workspace);
   make_query_tiles(stream, plan, arguments.queries, work);
-  sample_maxima(stream, plan, arguments, work);
-  set_thresholds(stream, plan, work);
+  if (!plan.known) {
+    sample_maxima(stream, plan, arguments, work);
+    set_thresholds(stream, plan, work);
+  }
   screen(stream, plan, arguments, work);
   score_survivors(stream, plan, arguments, work);
-  sort_heads(stream, plan, arguments, work, work.candidates, nullptr, plan.rows, work.thresholds);
+  sort_heads(stream, plan, arguments, work, work.candidates, nullptr, plan.rows, plan.known ? nullptr : work.thresholds);
 }
 
 int complete_top_k(Stream stream, TopKPlan const& plan, TopKArguments const& arguments) {

@@ -24,8 +24,13 @@
 //
 // T is a guess from a sample of keys. Survivors are scored by the chain itself; if the k-th best of them reaches T, no key that was left
 // out can be among the k best, for its s < T. Rows for which it does not, or with more survivors than there is room for, are scored in
-// full (dense.cu). So the result never depends on the guess. Survivors lie in the order of keys, by counting, not by atomic appends: the
+// full (dense.cu). Where T is known, as the k-th score of keys that came before, all survivors are wanted, however few. So the result never
+// depends on the guess. Survivors lie in the order of keys, by counting, not by atomic appends: the
 // bytes of every run are the same.
+//
+// Under a softcap survivors are capped after they were screened by s. A capped score is that of a function that grows with s, to a relative
+// error of 1e-9 where |capped| > 1e-6 cap (score/softcap.hpp), rounded: a key with s < T has at most the fp32 number after that of T. So
+// the k-th best capped score has to reach the second after it; where T is smaller than that, nothing is claimed.
 #pragma once
 
 #include <cstddef>
@@ -70,6 +75,13 @@ struct ScreenKeys {
   }
 };
 
+/// The keys of a step in device memory.
+struct KeysOnDevice {
+  float const* packed;  ///< whole groups of 32: [group][column][key]
+  ScreenKeys screen;    ///< with tiles and rows where they are wanted
+  float const* values;  ///< (count, d), or null
+};
+
 /// Rounds keys into tiles, with their bounds, and a sample of evenly spaced ones.
 void make_screen_keys(Stream stream, ScreenKeys const& keys);
 
@@ -87,10 +99,12 @@ struct TopKPlan {
   int sample_rank;    ///< T is so great a maximum of groups of the sample
   int stages;         ///< tiles in flight
   int dense_rows;     ///< rows that are scored in full at once
+  bool known;         ///< T is given
   std::size_t bytes;  ///< of workspace
 };
-/// Throws std::invalid_argument for more than most_columns columns or 2^31 keys.
-TopKPlan plan_top_k(int rows, std::int64_t keys, int d, int keep, int multiprocessors);
+/// seen: keys that came before, whose k-th scores are T; 0: T is guessed. Throws std::invalid_argument for more than most_columns columns
+/// or 2^31 keys.
+TopKPlan plan_top_k(int rows, std::int64_t keys, int d, int keep, int multiprocessors, std::int64_t seen = 0);
 
 /// Operands of one top-k, in device memory.
 struct TopKArguments {
@@ -98,8 +112,27 @@ struct TopKArguments {
   std::int64_t const* limits;  ///< (rows): keys that a row sees, at most keys.count
   ScreenKeys keys;
   unsigned char* workspace;  ///< plan.bytes, aligned to 1024
-  std::uint64_t* heads;      ///< (rows, keep): PackedCandidate, best first; 0 past min(keep, limit)
+  std::uint64_t* heads;  ///< (rows, keep): PackedCandidate, best first; 0 past min(keep, limit - from), or past those that reach a known T
+  std::int64_t const* from = nullptr;  ///< (rows): keys at the start that a row does not see; null: none
+  double softcap = 0.0;                ///< of the scores; 0: none
+  float const* known = nullptr;        ///< (rows): T, where the plan has it known
 };
+
+/// Heads of keys and of those after them, each best first, into one: `later` counts its keys from `first` on. In device memory, and not in
+/// place. Where `thresholds` (rows) is not null it gets the score of each row's last head, -inf where the row has fewer than keep.
+struct HeadsMerge {
+  int rows;
+  std::uint64_t const* earlier;  ///< (rows, earlier_keep)
+  int earlier_keep;
+  std::uint64_t const* later;  ///< (rows, later_keep)
+  int later_keep;
+  std::uint32_t first;
+  std::uint64_t* heads;  ///< (rows, keep)
+  int keep;
+  float* thresholds;
+};
+/// Without waiting.
+void merge_heads(Stream stream, HeadsMerge const& merge);
 
 /// Puts the heads of all rows into `heads`. Returns how many rows had to be scored in full. Waits for the stream once or more.
 int top_k(Stream stream, TopKPlan const& plan, TopKArguments const& arguments);

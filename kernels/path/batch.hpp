@@ -50,11 +50,11 @@ template <class Space>
 struct KeyStep {
   LocalIndex first;
   int count;
-  int padded;                                     ///< keys with the zeros after them
-  KeyTile keys;                                   ///< in the path's layout
-  Matrix<Space, float> values;                    ///< (padded, d)
-  QuantisedKeys quantised = {};                   ///< of packed keys
-  device::ScreenKeys const* on_device = nullptr;  ///< the step's keys in the memory of a GPU
+  int padded;                           ///< keys with the zeros after them
+  KeyTile keys;                         ///< in the path's layout
+  Matrix<Space, float> values;          ///< (padded, d)
+  QuantisedKeys quantised = {};         ///< of packed keys
+  device::KeysOnDevice on_device = {};  ///< the step's keys in the memory of a GPU, and its values where they are wanted
 };
 
 /// Parts of the work on a step that times are told apart by.
@@ -78,6 +78,9 @@ class KeyPass {
   virtual bool wants_values() const { return false; }
   virtual bool wants_quantised() const { return false; }
   virtual bool wants_on_device() const { return false; }
+  virtual bool wants_screen() const { return false; }  ///< of keys on a device
+  /// Whether keys are wanted on the host too, where they can be had on a device without it.
+  virtual bool wants_on_host() const { return true; }
   virtual void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) = 0;
   /// After the last step.
   virtual void finish(Space const&, StepWatch const&) {}

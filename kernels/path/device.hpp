@@ -1,172 +1,164 @@
-// The verbs of the path of a GPU's tensor cores: exact top-k and profiles of keys that lie in its memory (device/). The rest of a program
-// stays on the host, with any Kokkos.
+// The verbs of a GPU's path: top-k by its tensor cores, profiles, probes and attention of keys that lie in its memory (device/), to the
+// fused path's bits. What is not here it has from the fused path. The rest of a program stays on the host, with any Kokkos.
 #pragma once
 
 #ifdef ASYMPTOP_DEVICE
 
 #include <algorithm>
 #include <functional>
-#include <iterator>
 #include <memory>
-#include <stdexcept>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "../device/memory.hpp"
 #include "../device/profile.hpp"
-#include "batch.hpp"
+#include "../device/scores.hpp"
+#include "device_second.hpp"
+#include "fused.hpp"
 
 namespace asymptop {
+inline namespace ASYMPTOP_SIMD_NAME {
 
-/// What all passes of a batch read. Throws std::invalid_argument where rows do not see their first keys: these kernels know ends alone.
-struct DeviceRows {
-  explicit DeviceRows(PathRows const& rows)
-      : count(rows.rows),
-        d(rows.d),
-        limit(rows.ranges.limit),
-        grid(rows.grid),
-        first_bin(rows.first_bin),
-        queries(rows.ranges.limit.size() * static_cast<std::size_t>(rows.d) * sizeof(float)) {
-    if (!rows.ranges.from.empty()) throw std::invalid_argument("the device path has no windows and leaves out no first keys");
-    if (rows.softcap > 0.0) throw std::invalid_argument("the device path has no softcap");
-    device::upload(nullptr, queries.as<float>(), rows.queries, queries.bytes());
-  }
-  int count, d;
-  std::vector<std::int64_t> limit;
-  BinGrid grid;
-  std::vector<int> first_bin;
-  device::Memory queries;
-};
-
-/// Heads of all rows on the host, best first.
+/// Heads of all rows on the host, best first, zeros after them.
 struct DeviceHeads {
-  DeviceHeads(std::size_t rows, int each)
-      : memory(rows * static_cast<std::size_t>(each) * sizeof(PackedCandidate)), stride(each), length(rows, 0) {}
+  DeviceHeads(std::size_t rows, int each) : memory(rows * static_cast<std::size_t>(each) * sizeof(PackedCandidate)), stride(each) {}
   PackedCandidate* row(std::size_t i) const { return memory.as<PackedCandidate>() + i * static_cast<std::size_t>(stride); }
+  std::vector<PackedCandidate> head(std::size_t i) const {
+    auto const* const begin = row(i);
+    return {begin, std::lower_bound(begin, begin + stride, PackedCandidate{0}, std::greater<>())};
+  }
   device::HostMemory memory;
   int stride;
-  std::vector<int> length;
 };
 
-/// Top-k of one step is found on the device; heads of later steps are merged into those of earlier ones.
+/// Heads stay on the device from step to step, and the worst of a row's head is the threshold of the next.
 template <class Space>
 class DeviceFirst final : public FirstPass<Space> {
  public:
   DeviceFirst(DeviceRows const& rows, int keep, bool profile) : rows_(rows), keep_(keep), profile_(profile) {
     if (!profile_) return;
-    auto const bins = rows_.limit.size() * static_cast<std::size_t>(rows_.grid.count);
-    first_bin_ = device::Memory(rows_.first_bin.size() * sizeof(int));
-    device::upload(nullptr, first_bin_.as<int>(), rows_.first_bin.data(), first_bin_.bytes());
-    words_ = device::Memory(bins * sizeof(std::uint64_t));
-    moments_ = device::Memory(3 * bins * sizeof(std::int64_t));
-    device::set_zero(nullptr, words_.as<void>(), words_.bytes());
+    first_bin_ = device::copied(rows_.first_bin);
+    moments_ = device::Memory(3 * rows_.ranges.size() * static_cast<std::size_t>(rows_.grid.count) * sizeof(std::int64_t));
     device::set_zero(nullptr, moments_.as<void>(), moments_.bytes());
   }
   /// All keys that lie in memory at once.
   GlobalIndex step(bool resident) const override { return resident ? GlobalIndex{1} << 30 : device_step; }
   bool wants_on_device() const override { return true; }
-  void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
-    auto const& on_device = *keys.on_device;
-    auto const rows = rows_.limit.size();
+  bool wants_screen() const override { return true; }
+  bool wants_on_host() const override { return false; }
+  void add(Space const&, KeyStep<Space> const& keys, StepWatch const& watch) override {
+    auto const rows = rows_.ranges.size();
     int const keep = std::min(keep_, keys.count);
-    if (plan_.keys != keys.count || plan_.keep != keep) {
-      plan_ = device::plan_top_k(rows_.count, keys.count, rows_.d, keep, device::gpu().multiprocessors);
-      grow(workspace_, plan_.bytes);
-      grow(limits_, rows * sizeof(std::int64_t));
-      grow(heads_, rows * static_cast<std::size_t>(keep) * sizeof(PackedCandidate));
-    }
-    std::vector<std::int64_t> limits;
-    for (auto const limit : rows_.limit) limits.push_back(std::clamp<std::int64_t>(limit - keys.first, 0, keys.count));
-    device::upload(nullptr, limits_.as<std::int64_t>(), limits.data(), rows * sizeof(std::int64_t));
-    device::top_k(
-        nullptr, plan_,
-        {rows_.queries.as<float>(), limits_.as<std::int64_t>(), on_device, workspace_.as<unsigned char>(), heads_.as<std::uint64_t>()});
-    if (profile_)
-      device::add_profile(nullptr, {rows_.count, rows_.d, rows_.queries.as<float>(), limits_.as<std::int64_t>(), on_device.rows,
-                                    on_device.count, rows_.grid.bins_per_unit, rows_.grid.count, first_bin_.as<int>(),
-                                    words_.as<std::uint64_t>(), moments_.as<std::int64_t>()});
-    auto found = spare_ != nullptr && spare_.use_count() == 1 && spare_->stride == keep ? std::move(spare_)
-                                                                                        : std::make_shared<DeviceHeads>(rows, keep);
-    device::download(nullptr, found->row(0), heads_.as<std::uint64_t>(), rows * static_cast<std::size_t>(keep) * sizeof(PackedCandidate));
-    for (std::size_t i = 0; i < rows; ++i) found->length[i] = static_cast<int>(std::min<std::int64_t>(keep, limits[i]));
-    // Indices are complemented in a candidate: a later key has a smaller number there.
-    if (keys.first != 0)
-      each_row(space, [&](std::size_t i) {
-        for (int j = 0; j < found->length[i]; ++j) found->row(i)[j] -= keys.first;
-      });
-    found_ = found_ == nullptr ? std::move(found) : merged(space, *found_, *found);
+    if (seen_ > 0 || plan_.keys != keys.count || plan_.keep != keep)
+      plan_ = device::plan_top_k(rows_.count, keys.count, rows_.d, keep, device::gpu().multiprocessors,
+                                 rows_.softcap > 0.0 || found_keep_ < keep_ ? 0 : seen_);
+    make_room(workspace_, plan_.bytes);
+    make_room(step_heads_, rows * static_cast<std::size_t>(keep) * sizeof(PackedCandidate));
+    load_ranges(keys.first, keys.count);
+    device::TopKArguments const arguments{
+        rows_.queries.as<float>(),       limits_.as<std::int64_t>(), keys.on_device.screen, workspace_.as<unsigned char>(),
+        step_heads_.as<std::uint64_t>(), from_.as<std::int64_t>(),   rows_.softcap,         thresholds_.as<float>()};
+    device::screened_top_k(nullptr, plan_, arguments);
+    if (profile_) add_profile(keys);
+    device::complete_top_k(nullptr, plan_, arguments);
+    join_heads(keys.first, keep);
+    seen_ += keys.count;
     watch.done(PathPart::select);
   }
   RowHead heads(Space const&) override {
-    if (found_ == nullptr) found_ = std::make_shared<DeviceHeads>(rows_.limit.size(), 1);
-    return [found = found_](int row) {
-      auto const i = static_cast<std::size_t>(row);
-      return std::vector<PackedCandidate>(found->row(i), found->row(i) + found->length[i]);
-    };
+    auto const rows = rows_.ranges.size();
+    auto const found = spare_ != nullptr && spare_.use_count() == 1 && spare_->stride == std::max(1, found_keep_)
+                           ? std::move(spare_)
+                           : std::make_shared<DeviceHeads>(rows, std::max(1, found_keep_));
+    if (found_keep_ == 0) std::fill_n(found->row(0), rows, PackedCandidate{0});
+    device::download(nullptr, found->row(0), heads_.as<std::uint64_t>(),
+                     rows * static_cast<std::size_t>(found_keep_) * sizeof(PackedCandidate));
+    spare_ = found;
+    return [found](int row) { return found->head(static_cast<std::size_t>(row)); };
   }
-  Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const&) override {
-    Tensor3<Kokkos::HostSpace, std::int64_t> const all("Asymptop::path::moments", profile_ ? rows_.limit.size() : 0,
+  Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const& space) override {
+    auto const rows = profile_ ? rows_.ranges.size() : 0, width = 3 * static_cast<std::size_t>(rows_.grid.count);
+    Tensor3<Kokkos::HostSpace, std::int64_t> const all(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::path::moments"), rows,
                                                        static_cast<std::size_t>(rows_.grid.count), 3);
-    if (profile_) device::download(nullptr, all.data(), moments_.as<std::int64_t>(), moments_.bytes());
+    if (!profile_) return all;
+    // By way of memory that the device reaches fast; threads share the first touch of what is new.
+    if (landing_ == nullptr) landing_ = std::make_unique<device::HostMemory>(moments_.bytes());
+    auto const* const found = landing_->as<std::int64_t>();
+    device::download(nullptr, landing_->as<void>(), moments_.as<std::int64_t>(), moments_.bytes());
+    auto* const to = all.data();
+    Kokkos::parallel_for("Asymptop::path::moments", Kokkos::RangePolicy<Space>(space, 0, rows),
+                         [=](std::size_t const row) { std::copy_n(found + row * width, width, to + row * width); });
+    space.fence();
     return all;
   }
   bool clear(Space const&) override {
-    spare_ = std::move(found_);
     if (profile_) device::set_zero(nullptr, moments_.as<void>(), moments_.bytes());
+    seen_ = 0;
+    found_keep_ = 0;
     return true;
   }
 
  private:
-  static void grow(device::Memory& memory, std::size_t bytes) {
-    if (memory.bytes() >= bytes) return;
-    memory = device::Memory();
-    memory = device::Memory(bytes);
+  /// Rows' ranges counted from the step's first key.
+  void load_ranges(LocalIndex first, int count) {
+    KeyRanges ranges;
+    for (auto const limit : rows_.ranges.limit) ranges.limit.push_back(std::clamp<std::int64_t>(limit - first, 0, count));
+    for (std::size_t i = 0; i < rows_.ranges.from.size(); ++i)
+      ranges.from.push_back(std::clamp<std::int64_t>(rows_.ranges.from[i] - first, 0, ranges.limit[i]));
+    if (ranges.limit == step_ranges_.limit && ranges.from == step_ranges_.from) return;
+    limits_ = device::copied(ranges.limit);
+    from_ = device::copied(ranges.from);
+    step_ranges_ = std::move(ranges);
   }
-  template <class Work>
-  void each_row(Space const& space, Work const& work) const {
-    Kokkos::parallel_for("Asymptop::path::device_heads", Kokkos::RangePolicy<Space>(space, 0, rows_.limit.size()), work);
-    space.fence();
-  }
-  std::shared_ptr<DeviceHeads> merged(Space const& space, DeviceHeads const& a, DeviceHeads const& b) const {
-    auto const both = std::make_shared<DeviceHeads>(rows_.limit.size(), std::min(keep_, a.stride + b.stride));
-    each_row(space, [&](std::size_t i) {
-      std::vector<PackedCandidate> all;
-      std::merge(a.row(i), a.row(i) + a.length[i], b.row(i), b.row(i) + b.length[i], std::back_inserter(all), std::greater<>());
-      both->length[i] = static_cast<int>(std::min(all.size(), static_cast<std::size_t>(both->stride)));
-      std::copy_n(all.begin(), both->length[i], both->row(i));
+  void add_profile(KeyStep<Space> const& keys) {
+    DeviceChunks chunks(rows_, keys.count, 1);
+    chunks.visit(keys.on_device.packed, keys.first, [&](device::ChunkScores const& s) {
+      device::add_profile(nullptr, {s.rows, s.limits, s.from, s.scores, s.stride, s.first, s.count, rows_.grid.bins_per_unit,
+                                    rows_.grid.count, first_bin_.template as<int>(), moments_.template as<std::int64_t>()});
     });
-    return both;
+  }
+  void join_heads(LocalIndex first, int keep) {
+    auto const rows = rows_.ranges.size();
+    int const joined = static_cast<int>(std::min<std::int64_t>(keep_, std::int64_t{found_keep_} + keep));
+    make_room(joined_, rows * static_cast<std::size_t>(joined) * sizeof(PackedCandidate));
+    make_room(thresholds_, rows * sizeof(float));
+    device::merge_heads(nullptr, {rows_.count, heads_.as<std::uint64_t>(), found_keep_, step_heads_.as<std::uint64_t>(), keep, first,
+                                  joined_.as<std::uint64_t>(), joined, thresholds_.as<float>()});
+    std::swap(heads_, joined_);
+    found_keep_ = joined;
   }
 
   DeviceRows const& rows_;
   int keep_;
   bool profile_;
+  std::int64_t seen_ = 0;
+  int found_keep_ = 0;  ///< places of a row in heads_
+  KeyRanges step_ranges_;
   device::TopKPlan plan_{};
-  device::Memory workspace_, limits_, heads_, first_bin_, words_, moments_;
-  std::shared_ptr<DeviceHeads> found_, spare_;
+  device::Memory workspace_, limits_, from_, step_heads_, heads_, joined_, thresholds_, first_bin_, moments_;
+  std::shared_ptr<DeviceHeads> spare_;
+  std::unique_ptr<device::HostMemory> landing_;
 };
 
 template <class Space>
-class DeviceBatch final : public PathBatch<Space> {
+class DeviceBatch final : public FusedBatch<Space> {
  public:
-  DeviceBatch(Space const&, PathRows const& rows, TileSizes const&) : rows_(rows) {}
-  std::unique_ptr<ScorePass<Space>> score(Space const&, bool) override { lacks("scores"); }
-  std::shared_ptr<FirstPass<Space>> first_pass(Space const&, typename FirstPass<Space>::Options const& options) override {
-    return std::make_shared<DeviceFirst<Space>>(rows_, options.keep, options.profile);
+  DeviceBatch(Space const& space, PathRows const& rows, TileSizes const& tiles) : FusedBatch<Space>(space, rows, tiles), device_(rows) {}
+  std::shared_ptr<FirstPass<Space>> first_pass(Space const& space, typename FirstPass<Space>::Options const& options) override {
+    // Keys that come in another order are few.
+    if (options.order != KeyOrder::ascending) return FusedBatch<Space>::first_pass(space, options);
+    return std::make_shared<DeviceFirst<Space>>(device_, options.keep, options.profile);
   }
-  std::unique_ptr<KeyPass<Space>> second_pass(Space const&, SecondPass<Space> const&, GlobalIndex, bool) override {
-    lacks("a second pass");
-  }
-  std::unique_ptr<AttentionPass<Space>> attention(Space const&, typename AttentionPass<Space>::Options const&) override {
-    lacks("exact attention");
+  std::unique_ptr<KeyPass<Space>> second_pass(Space const&, SecondPass<Space> const& work, GlobalIndex shard_begin,
+                                              bool probes_only) override {
+    return std::make_unique<DeviceSecond<Space>>(this->rows_, device_, work, shard_begin, probes_only);
   }
 
  private:
-  [[noreturn]] static void lacks(char const* what) { throw std::logic_error(std::string("the device path has no way to make ") + what); }
-  DeviceRows rows_;
+  DeviceRows device_;
 };
 
+}  // namespace ASYMPTOP_SIMD_NAME
 }  // namespace asymptop
 
 #endif

@@ -190,20 +190,47 @@ class ScreenedFirst final : public HeadsPass<Space, ScreenedPass<Space>> {
   }
 };
 
-/// The audit has scores of its own rows.
+/// The audit of a second pass, which has scores of its own rows.
+template <class Space>
+class FusedAudit {
+ public:
+  /// most: keys that come at a time. Pieces are cut at multiples of 64 keys: how long they are changes nothing.
+  FusedAudit(FusedRows<Space> const& rows, SecondPass<Space> const& work, GlobalIndex shard_begin, int most = packed_step)
+      : rows_(rows),
+        work_(work),
+        shard_begin_(shard_begin),
+        queries_(rows.packed({work.audit_rows.data(), work.audit_rows.data() + work.audit_rows.extent(0)})),
+        scores_("Asymptop::path::audit_scores", work.audit_rows.extent(0), static_cast<std::size_t>(most)),
+        order_("Asymptop::path::audit_order", work.audit_rows.extent(0)) {
+    for (int a = 0; a < queries_.rows; ++a) order_(a) = a;
+  }
+  /// Keys [first, first + count) of the shard.
+  void add(Space const& space, float const* packed, LocalIndex first, int count) const {
+    score_packed(space, queries_, packed, count, scores_);
+    space.fence();
+    add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, order_, scores_, {packed, queries_.d, true},
+                  rows_.ranges_view, {0, rows_.queries.rows, first, count}, shard_begin_, work_.audit_sigmas, work_.factor.weight,
+                  work_.audit_sums, work_.audit_worst, work_.softcap);
+    space.fence();
+  }
+
+ private:
+  FusedRows<Space> const& rows_;
+  SecondPass<Space> const& work_;
+  GlobalIndex shard_begin_;
+  PackedQueries queries_;
+  Matrix<Space, float> scores_;
+  Vector<Space, int> order_;
+};
+
 template <class Space>
 class FusedSecond final : public KeyPass<Space> {
  public:
   FusedSecond(Space const& space, FusedRows<Space> const& rows, SecondPass<Space> const& work, GlobalIndex shard_begin, bool probes_only)
       : rows_(rows),
-        work_(work),
-        shard_begin_(shard_begin),
         probes_only_(probes_only),
         pass_(rows.queries, work, {rows.tiles.blas, rows.threads, shard_begin, probes_only}),
-        audit_queries_(rows.packed({work.audit_rows.data(), work.audit_rows.data() + work.audit_rows.extent(0)})),
-        audit_scores_("Asymptop::path::audit_scores", work.audit_rows.extent(0), static_cast<std::size_t>(packed_step)),
-        audit_order_("Asymptop::path::audit_order", work.audit_rows.extent(0)) {
-    for (int a = 0; a < audit_queries_.rows; ++a) audit_order_(a) = a;
+        audit_(rows, work, shard_begin) {
     space.fence();
   }
   GlobalIndex step(bool) const override { return packed_step; }
@@ -212,24 +239,15 @@ class FusedSecond final : public KeyPass<Space> {
     pass_.add(space, rows_.ranges, keys.keys.data, pass_.attends() ? keys.values.data() : nullptr, keys.first, keys.count);
     watch.done(pass_.attends() ? PathPart::attend : PathPart::refine);
     if (probes_only_) return;
-    score_packed(space, audit_queries_, keys.keys.data, keys.count, audit_scores_);
-    space.fence();
-    add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, audit_order_, audit_scores_, keys.keys, rows_.ranges_view,
-                  {0, rows_.queries.rows, keys.first, keys.count}, shard_begin_, work_.audit_sigmas, work_.factor.weight, work_.audit_sums,
-                  work_.audit_worst, work_.softcap);
-    space.fence();
+    audit_.add(space, keys.keys.data, keys.first, keys.count);
     watch.done(PathPart::audit);
   }
 
  private:
   FusedRows<Space> const& rows_;
-  SecondPass<Space> const& work_;
-  GlobalIndex shard_begin_;
   bool probes_only_;
   FusedSecondPass<Space> pass_;
-  PackedQueries audit_queries_;
-  Matrix<Space, float> audit_scores_;
-  Vector<Space, int> audit_order_;
+  FusedAudit<Space> audit_;
 };
 
 template <class Space>

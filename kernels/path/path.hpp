@@ -52,16 +52,19 @@ struct Path {
   PassMemory (*memory)(PassSize const&);
   double (*device_memory)(PassSize const&, double d){};  ///< bytes of the memory of a GPU of its own; null where it has none
   int largest_d{};                                       ///< columns that it takes, at most; 0: any
+  char const* numbers{};                                 ///< the path whose numbers it makes, to the bit; null: its own
 
   /// All that a study asks for.
   bool whole() const { return verbs.profile && verbs.second_pass; }
+  /// What results record: paths that make the same numbers are one there.
+  char const* recorded() const { return numbers != nullptr ? numbers : name; }
 };
 
 /// Keys that passes over packed keys take at a time when they are made or read anew: whole strips and leaves, few enough to stay in the
 /// cache.
 inline constexpr int packed_step = 31 * 512;
-/// Keys that go to a GPU at a time when they are made or read anew.
-inline constexpr int device_step = 1 << 16;
+/// Keys that go to a GPU at a time when they are made or read anew: whole steps of the fused path, whose strips are its own.
+inline constexpr int device_step = 16 * packed_step;
 
 inline PassMemory fused_memory(PassSize const& size) {
   // Few rows share the keys of a step out among threads. Memory is touched as rows fill.
@@ -109,30 +112,39 @@ inline constexpr Path tiles_path{"blas-tile", "portable", KeyLayout::rows, {true
 /// Heads alone are held on the host.
 inline PassMemory device_pass_memory(PassSize const& size) {
   double const local = std::min(size.keep, size.shard), step = std::min<double>(size.shard, device_step);
-  return {step, step, 1.0, local, local, local, 0.0};
+  return {step, 0.0, 1.0, local, local, local, 0.0};
 }
 
-/// Keys in fp32, in bf16 and a sample of them; a gigabyte of scores; survivors of every row, five for a candidate wanted and some.
+/// Keys in fp32, packed and as rows, and values; keys in bf16 and a sample of them; a gigabyte of scores; survivors of every row, five for
+/// a candidate wanted and some; scores and weights of a chunk.
 inline double device_bytes(PassSize const& size, double d) {
   double const columns = std::ceil(d / 64.0) * 64.0, keep = std::min(size.keep, size.shard);
-  return size.shard * (4.0 * d + 2.2 * columns) + std::max(1.1e9, 4.0 * size.shard) + size.rows * (40.0 * keep + 1e5) + 12.0 * 1.4e8;
+  return size.shard * (12.0 * d + 2.2 * columns) + std::max(1.1e9, 4.0 * size.shard) + size.rows * (56.0 * keep + 1e5) + 12.0 * 1.4e8 +
+         2.0 * 2.7e8;
 }
 
-/// Products of bf16 numbers on the tensor cores of a GPU, with proven bounds, decide which keys are scored in fp32 for top-k; profiles
-/// score all.
-inline constexpr Path device_path{
-    "device",
-    "bf16 products on a GPU first",
-    KeyLayout::rows,
-    {false, true, true, false, false, false},
-    false,
-    1,
-    device_step,
-    0.0,
-    "needs a build with -DASYMPTOP_DEVICE=ON and a GPU of compute capability 9.0; use auto, fused or blas-tile",
-    device_pass_memory,
-    device_bytes,
-    1024};
+#ifdef ASYMPTOP_DEVICE
+inline constexpr char const* no_device = "finds no GPU of compute capability 9.0 here; use auto, fused or blas-tile";
+#else
+inline constexpr char const* no_device =
+    "is not part of this program, which was built without -DASYMPTOP_DEVICE=ON; use auto, fused or blas-tile";
+#endif
+
+/// The fused path's numbers on a GPU. Products of bf16 numbers on tensor cores, with proven bounds, decide which keys are scored in fp32
+/// for top-k; profiles and the second pass score all.
+inline constexpr Path device_path{"device",
+                                  "the numbers of fused, to the bit, on a GPU",
+                                  KeyLayout::packed,
+                                  {false, true, true, true, false, false},
+                                  false,
+                                  1,
+                                  device_step,
+                                  0.0,
+                                  no_device,
+                                  device_pass_memory,
+                                  device_bytes,
+                                  1024,
+                                  fused_path.name};
 
 /// All paths, in the order in which options name them.
 inline constexpr std::array<Path const*, 4> all_paths{&fused_path, &screened_path, &tiles_path, &device_path};

@@ -147,7 +147,10 @@ class Planner {
     std::string allowed;
     for (auto const& name : known) allowed += (allowed.empty() ? "" : ", ") + name;
     for (auto const& name : config_.path) {
-      if (std::find(known.begin(), known.end(), name) == known.end()) throw UsageError("--path", name, "is none of: " + allowed);
+      if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+      auto const* path = find_path(name);
+      throw UsageError("--path", name,
+                       path != nullptr && path->unavailable != nullptr ? std::string(path->unavailable) : "is none of: " + allowed);
     }
   }
 

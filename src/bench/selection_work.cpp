@@ -17,6 +17,14 @@ namespace {
 
 using Space = RunSpace;
 
+/// f(i) for i < count, shared out among threads: where a device selects, copies by one of them would take most of the time.
+template <class Function>
+void for_each(std::size_t count, Function const& f) {
+  using Host = Kokkos::DefaultHostExecutionSpace;
+  Kokkos::parallel_for("Asymptop::bench::rows", Kokkos::RangePolicy<Host>(0, count), f);
+  Host().fence();
+}
+
 /// The rank's candidates of all rows and the global selection out of them.
 class Selection : public KernelWork {
  public:
@@ -51,8 +59,8 @@ class Selection : public KernelWork {
     merge_cost_.exposed_seconds = std::chrono::duration<double>(PhaseTimes::Clock::now() - selected).count();
     for (auto const& together : merge_groups(rows(), comm.size(), bytes)) {
       auto const owner = row_owners(together, rows(), comm.size());
-      std::vector<std::vector<PackedCandidate>> lists;
-      for (int const row : together) lists.push_back(lists_[row]);
+      std::vector<std::vector<PackedCandidate>> lists(together.size());
+      for_each(together.size(), [&](std::size_t i) { lists[i] = lists_[together[i]]; });
       auto const before = comm.traffic();
       auto const begin = PhaseTimes::Clock::now();
       auto merged = finish(merge_top_k(comm, merge, std::move(lists), owner, problem_.shard_begin, keep_), merge_cost_.exposed_seconds);
@@ -94,6 +102,13 @@ class Profile final : public Selection {
     auto const bins = std::int64_t{batch_.grid().count} * 3;
     bins_.assign(problem_.owned().size(), {});
     select_and_merge(16 * bins, [&](ShardRows const& shard_rows, std::vector<int> const& group, std::vector<int> const& owner) {
+      if (problem_.comm.size() == 1) {  // its moments are those of all keys
+        for_each(group.size(), [&](std::size_t i) {
+          auto const* const moments = &shard_rows.moments(group[i], 0, 0);
+          bins_[own_index(group[i])].assign(moments, moments + bins);
+        });
+        return;
+      }
       std::vector<std::int64_t> profile;
       for (int const row : group) profile.insert(profile.end(), &shard_rows.moments(row, 0, 0), &shard_rows.moments(row, 0, 0) + bins);
       auto const merged = finish(merge_profile(problem_.comm, std::move(profile), owner, bins));

@@ -39,11 +39,18 @@ void walk_keys(Space const& space, KeyPass<Space>& pass, ShardTensors<Space>& te
     phases.between_steps();
     phases.start();
     int const padded = pass.padded(count);
-    KeyStep<Space> step{first, count, padded, tensors.key_tile(first, count, padded), {}};
-    if (pass.wants_quantised()) step.quantised = tensors.quantised_keys(first, count);
+    // A device that makes them itself may be all that wants them.
+    bool const made_there = pass.wants_on_device() && tensors.made_on_device();
+    KeyStep<Space> step{first, count, padded, {}, {}};
     if constexpr (is_host_space<Space>)
-      if (pass.wants_on_device()) step.on_device = tensors.keys_on_device(first, count);
-    if (pass.wants_values()) step.values = tensors.values(first, count, padded);
+      if (made_there) step.on_device = tensors.keys_on_device(first, count, pass.wants_screen());
+    if (!made_there || pass.wants_on_host()) step.keys = tensors.key_tile(first, count, padded);
+    if (pass.wants_quantised()) step.quantised = tensors.quantised_keys(first, count);
+    if (pass.wants_values() && !made_there) step.values = tensors.values(first, count, padded);
+    if constexpr (is_host_space<Space>) {
+      if (pass.wants_on_device() && !made_there) step.on_device = tensors.keys_on_device(first, count, pass.wants_screen());
+      if (pass.wants_on_device() && pass.wants_values()) step.on_device = tensors.values_on_device(first, count);
+    }
     phases.stop(Phase::generate);
     pass.add(space, step, watch);
   });

@@ -37,12 +37,26 @@ std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
 }
 
 /// The path that is asked for, or the best that does all that a study asks for.
-Path const* choose_path(RunConfig const& config, Machine const& machine) {
+Path const* choose_path(RunConfig const& config, Machine const& machine, std::int64_t d) {
   auto const& paths = machine.paths;
   auto const taken = std::find_if(paths.begin(), paths.end(),
                                   [&](Path const* path) { return config.path == nullptr ? path->whole() : path == config.path; });
   if (taken == paths.end()) throw UsageError("--path", config.path->name, config.path->unavailable);
-  return *taken;
+  auto const* path = *taken;
+  if (path->largest_d > 0 && d > path->largest_d)
+    throw UsageError(
+        "--path", path->name,
+        "takes up to " + std::to_string(path->largest_d) + " columns, not the " + std::to_string(d) + " of --d or the tensors");
+  return path;
+}
+
+/// Bytes of the memory of a rank's GPU that a group takes; 0 where its path has none.
+double bytes_on_device(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows) {
+  if (group.path->device_memory == nullptr) return 0.0;
+  double const block = static_cast<double>(config.block), n = static_cast<double>(group.n),
+               shard = std::min(n, std::ceil(std::ceil(n / block) / machine.ranks) * block),
+               keys = resident ? shard : std::min<double>(shard, group.path->step_keys);
+  return group.path->device_memory({rows, static_cast<double>(group.kept_best()) + 1.0, keys, 1.0, 0.0}, static_cast<double>(group.d));
 }
 
 /// Rows of a batch, at most so many where the path leaves the choice.
@@ -56,9 +70,12 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   double const share = memory_of_rank(machine);
   auto rows = batch_of(group, config.batch_rows > 0 ? config.batch_rows : largest_batch);
   auto const bytes = [&](bool resident) { return study_bytes(group, config, machine, resident, static_cast<double>(rows)); };
-  group.resident = config.keys == KeyStorage::resident ||
-                   (config.keys == KeyStorage::automatic && (share <= 0.0 || bytes(true) <= resident_share * share));
-  auto const fits = [&] { return fits_into(bytes(group.resident), share); };
+  double const of_device = machine.device_bytes > 0.0 ? machine.device_bytes / machine.ranks_on_node : 1e300;
+  auto const on_device = [&](bool resident) { return bytes_on_device(group, config, machine, resident, static_cast<double>(rows)); };
+  group.resident =
+      config.keys == KeyStorage::resident ||
+      (config.keys == KeyStorage::automatic && (share <= 0.0 || bytes(true) <= resident_share * share) && on_device(true) <= of_device);
+  auto const fits = [&] { return fits_into(bytes(group.resident), share) && on_device(group.resident) <= of_device; };
   // Without output errors large k need not be held (selectors' keys are), and a pass over the keys for every few rows would cost far more
   // than that is worth.
   bool const may_count = !config.output_error && case_axes(group).selectors.empty();
@@ -68,7 +85,11 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   group.rows_per_batch = static_cast<int>(rows);
   group.batches_in_flight = batches_in_flight(group, static_cast<double>(rows), machine);
   group.bytes_per_rank = bytes(group.resident);
-  group.fits = fits_into(group.bytes_per_rank, share);
+  group.fits = fits_into(group.bytes_per_rank, share) && on_device(group.resident) <= of_device;
+  if (!group.fits && !machine.assumed && fits_into(group.bytes_per_rank, share))
+    throw UsageError("n = " + std::to_string(group.n) + " needs " + bytes_text(on_device(group.resident)) +
+                     " of the GPU's memory on each rank and " + bytes_text(of_device) + " are free; lower --n, --batch-rows or k" +
+                     (group.resident ? ", or use --keys streamed" : ""));
   if (!group.fits && !machine.assumed) {
     std::ostringstream message;
     message.precision(3);
@@ -213,7 +234,7 @@ StudyPlan plan_teams(RunConfig const& config, Machine const& machine, std::vecto
   for (auto& [layer, group, reason] : shapes) {
     reason = reason_to_skip(group, config, *layer, smallest);
     if (!reason.empty()) continue;
-    group.path = choose_path(config, smallest);
+    group.path = choose_path(config, smallest, group.d);
     choose_storage(group, config, smallest);
     choose_batches(group, config, smallest);
     group.flops = estimate_flops(group, config);

@@ -80,15 +80,38 @@ class ShardTensors {
     return resident_ ? all.from(first / key_group, d_) : all;
   }
 
-  /// Keys that the last keys() call gave, in the memory of a GPU. Resident keys are copied once a draw. Valid until the next call.
-  device::ScreenKeys const* keys_on_device(LocalIndex first, int count) {
+  /// Whether a GPU can make keys and values itself.
+  bool made_on_device() const { return origin_.file == nullptr && source_.normal() && source_.planted.extent(0) == 0; }
+
+  /// Keys [first, first + count) in the memory of a GPU, as a screen wants them where it is asked for: made there, or those that the last
+  /// packed_keys() call gave. Resident keys come there once a draw. Valid until the next call.
+  device::KeysOnDevice const& keys_on_device(LocalIndex first, int count, bool screen) {
     static_assert(is_host_space<Space>);
     std::pair const range{first, count};
-    if (!resident_ || !device_loaded_ || device_range_ != range)
-      device_keys_.load(keys_.data() + (resident_ ? std::size_t{first} * d_ : 0), count, d_);
+    if (!resident_ || !device_loaded_ || device_range_ != range) {
+      if (made_on_device()) {
+        device_keys_.make(normals(origin_.keys, first, count));
+      } else {
+        device_keys_.hold(keys_.data(), keys_.span() * sizeof(float));
+        device_keys_.load(keys_.data() + (resident_ ? std::size_t{first} * d_ : 0), count, d_);
+      }
+    }
     device_loaded_ = true;
     device_range_ = range;
-    return &device_keys_.keys();
+    if (screen) device_keys_.make_screen();
+    return device_keys_.keys();
+  }
+
+  /// The same with their values, made there or those that the last values() call gave.
+  device::KeysOnDevice const& values_on_device(LocalIndex first, int count) {
+    if (resident_ && device_keys_.keys().values != nullptr) return device_keys_.keys();
+    if (made_on_device()) {
+      device_keys_.make_values(normals(origin_.values, first, count));
+    } else {
+      device_keys_.hold(values_.data(), values_.span() * sizeof(float));
+      device_keys_.load_values(values_.data() + (resident_ ? std::size_t{first} * d_ : 0));
+    }
+    return device_keys_.keys();
   }
 
   /// `groups` packed groups of keys from evenly spaced places of a shard that holds at least as many whole ones.
@@ -165,6 +188,10 @@ class ShardTensors {
     return store;
   }
 
+  device::NormalArguments normals(Stream stream, LocalIndex first, int count) const {
+    return {stream.key0, stream.key1, static_cast<std::uint64_t>(shard_.begin + first), count, d_};
+  }
+
   /// Keys [first, first + count) of the file, counted from the shard's first one, less their common offset.
   void read_keys(GlobalIndex first, GlobalIndex count, float* out) const {
     origin_.file->read_keys(origin_.head, origin_.first + shard_.begin + first, count, out);
@@ -189,8 +216,8 @@ class ShardTensors {
   Matrix<Space, float> keys_, values_, gathered_;
   Vector<Space, std::uint8_t> quantised_;
   Vector<Space, KeyGroupBound> bounds_;
-  device::KeyCopy device_keys_;
-  std::pair<LocalIndex, int> device_range_;  ///< of the shard's keys, that are there
+  std::pair<LocalIndex, int> device_range_;  ///< of the shard's keys, that are in a GPU's memory
+  device::KeyCopy device_keys_;              ///< after what it holds in place
 };
 
 template <class Space>

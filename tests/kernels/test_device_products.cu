@@ -47,14 +47,20 @@ TEST(DeviceProducts, KeepTheirBound) {
       for (std::int64_t j = 0; j < sample; ++j)
         for (int c = 0; c < d; ++c) keys[static_cast<std::size_t>(16 * j * d + c)] = draw();
       KeyCopy copy;
-      copy.load(keys.data(), n, d);
+      std::vector<float> packed(static_cast<std::size_t>((n + 31) / 32 * 32 * d), 0.0f);
+      for (std::int64_t j = 0; j < n; ++j)
+        for (int c = 0; c < d; ++c)
+          packed[static_cast<std::size_t>((j / 32 * d + c) * 32 + j % 32)] = keys[static_cast<std::size_t>(j * d + c)];
+      copy.load(packed.data(), n, d);
+      copy.make_screen();
       auto const plan = plan_top_k(m, n, d, 10, gpu().multiprocessors);
       ASSERT_TRUE(plan.screened);
       Memory const on_device(queries.size() * sizeof(float)), limits(m * sizeof(std::int64_t)), space(plan.bytes);
       std::vector<std::int64_t> const all(m, n);
       upload(nullptr, on_device.as<float>(), queries.data(), queries.size() * sizeof(float));
       upload(nullptr, limits.as<std::int64_t>(), all.data(), m * sizeof(std::int64_t));
-      TopKArguments const arguments{on_device.as<float>(), limits.as<std::int64_t>(), copy.keys(), space.as<unsigned char>(), nullptr};
+      TopKArguments const arguments{on_device.as<float>(), limits.as<std::int64_t>(), copy.keys().screen, space.as<unsigned char>(),
+                                    nullptr};
       Workspace const work(plan, arguments.workspace);
       make_query_tiles(nullptr, plan, arguments.queries, work);
       sample_maxima(nullptr, plan, arguments, work);

@@ -14,9 +14,12 @@
 #include <vector>
 
 #include "kernels/core/candidate.hpp"
+#include "kernels/core/pack_keys.hpp"
 #include "kernels/device/profile.hpp"
+#include "kernels/device/scores.hpp"
 #include "kernels/device/top_k.hpp"
 #include "kernels/profile/score_bins.hpp"
+#include "kernels/score/panel.hpp"
 
 namespace asymptop {
 namespace {
@@ -243,7 +246,7 @@ TEST_F(DeviceTopK, ProfilesAreTheHostsIntegers) {
   struct Shape {
     int d, bins;
   };
-  for (auto const [d, count] : {Shape{3, 150}, Shape{64, 150}, Shape{100, 1000}, Shape{64, 3000}}) {
+  for (auto const [d, count] : {Shape{3, 150}, Shape{64, 150}, Shape{100, 1000}, Shape{64, 3000}, Shape{5, 30000}}) {
     auto p = normal(19, 40000, d);
     p.limits[0] = 0;
     p.limits[1] = 16385;
@@ -263,14 +266,25 @@ TEST_F(DeviceTopK, ProfilesAreTheHostsIntegers) {
         moments[2] += binned.r2;
       }
     }
-    OnDevice<float> const queries(p.queries), keys(p.keys);
+    Numbers by_column(static_cast<std::size_t>(device::padded_to_tiles(p.m) * d), 0.0f), packed(packed_size(p.n, d));
+    for (int i = 0; i < p.m; ++i)
+      for (int c = 0; c < d; ++c)
+        by_column[static_cast<std::size_t>(c * device::padded_to_tiles(p.m) + i)] = p.queries[static_cast<std::size_t>(i * d + c)];
+    pack_keys(p.keys.data(), p.n, d, packed.data());
+    auto const stride = device::score_stride(static_cast<int>(p.n));
+    OnDevice<float> const queries(by_column), keys(packed), scores(static_cast<std::size_t>(p.m * stride));
     OnDevice<std::int64_t> const limits(p.limits), moments(std::vector<std::int64_t>(3 * bins, 0));
-    OnDevice<std::uint64_t> const words(std::vector<std::uint64_t>(bins, 0));
     OnDevice<int> const first(first_bin);
-    device::add_profile(nullptr, {p.m, p.d, queries.data(), limits.data(), keys.data(), p.n, grid.bins_per_unit, grid.count, first.data(),
-                                  words.data(), moments.data()});
+    int const n = static_cast<int>(p.n);
+    device::score_chunk(nullptr, {p.m, d, queries.data(), limits.data(), nullptr, 0.0, keys.data(), 0, n, scores.data(), stride});
+    device::add_profile(
+        nullptr, {p.m, limits.data(), nullptr, scores.data(), stride, 0, n, grid.bins_per_unit, grid.count, first.data(), moments.data()});
     EXPECT_TRUE(moments.values() == expected) << "d " << d << " seed " << seed_;
-    EXPECT_TRUE(moments.margin_untouched() && words.margin_untouched());
+    EXPECT_TRUE(moments.margin_untouched() && scores.margin_untouched());
+    auto const all = scores.values();
+    for (int i = 0; i < p.m; ++i)
+      for (std::int64_t j = 0; j < p.limits[static_cast<std::size_t>(i)]; ++j)
+        ASSERT_EQ(all[static_cast<std::size_t>(i * stride + j)], score(p, i, j)) << "row " << i << " key " << j << " seed " << seed_;
   }
 }
 

@@ -78,6 +78,8 @@ void write_attributes(hid_t group, StudyCase const& c) {
   to.text("keys", simulated ? "none" : c.group->resident ? "resident" : "streamed");
   to.text("merge", simulated ? "none" : name_of(c.group->merge));
   to.text("path", c.path());
+  // Where they were made is no part of what they are.
+  if (!simulated && c.group->path->numbers != nullptr) to.text((run_attribute + "path").c_str(), c.group->path->name);
   to.number("seconds_total", c.seconds_total);
   to.number("seconds_pass", c.pass_seconds());
   to.number("gflop", c.score_flops() / 1e9);

@@ -1,0 +1,168 @@
+// A product of fp32 matrices on the fp32 units whose sums are chains in the order of columns.
+#include "arithmetic.cuh"
+#include "common.cuh"
+#include "scores.hpp"
+
+namespace asymptop::device {
+namespace {
+
+constexpr int threads = 256, piece = 16, stages = 3;
+constexpr int key_group = 32;
+
+/// Copies 16 bytes to shared memory without waiting; zeros where they are not `there`.
+__device__ void copy_part(float* to, float const* from, bool there) {
+  auto const at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(there ? 16 : 0) : "memory");
+}
+
+/// Block (run of key tiles, row tile): 16 x `own` rows, `own` of them a thread's, against one tile of 128 keys after another, eight of them
+/// a thread's. Pieces of the next tile are on their way while a tile's scores go out.
+template <int own>
+__global__ void __launch_bounds__(threads, 2) score_chunk_kernel(ScoreArguments const a, int const tiles_of_block) {
+  constexpr int rows = 16 * own, run = own < 4 ? own : 4;
+  __shared__ __align__(16) float q[stages][piece * rows];
+  __shared__ __align__(16) float k[stages][piece * score_tile];
+  int const thread = static_cast<int>(threadIdx.x), first_row = static_cast<int>(blockIdx.y) * rows;
+  // Keys of the chunk that some row sees: begin, end.
+  int* const seen = reinterpret_cast<int*>(q[0]);
+  if (thread < 2) seen[thread] = thread == 0 ? a.count : 0;
+  __syncthreads();
+  if (thread < rows && first_row + thread < a.rows) {
+    int const row = first_row + thread;
+    std::int64_t const begin = (a.from == nullptr ? 0 : a.from[row]) - a.first, end = a.limits[row] - a.first;
+    if (begin < end) {
+      atomicMin(&seen[0], static_cast<int>(max(begin, std::int64_t{0})));
+      atomicMax(&seen[1], static_cast<int>(min(end, std::int64_t{a.count})));
+    }
+  }
+  __syncthreads();
+  int const first_tile = max(static_cast<int>(blockIdx.x) * tiles_of_block, seen[0] / score_tile);
+  int const end_tile = min((static_cast<int>(blockIdx.x) + 1) * tiles_of_block, (seen[1] + score_tile - 1) / score_tile);
+  __syncthreads();
+  int const padded = (a.rows + score_tile - 1) / score_tile * score_tile, groups = (a.count + key_group - 1) / key_group;
+  int const pieces = (a.d + piece - 1) / piece, all = max(end_tile - first_tile, 0) * pieces;
+  int next_tile = first_tile, next_done = 0, next_stage = 0;
+  auto const fetch = [&]() {
+    if (next_tile < end_tile) {
+      for (int i = thread; i < piece * (rows / 4); i += threads) {
+        int const c = i / (rows / 4), part = i % (rows / 4) * 4;
+        bool const there = next_done + c < a.d;
+        copy_part(&q[next_stage][c * rows + part], a.columns + (there ? std::int64_t{next_done + c} * padded + first_row + part : 0),
+                  there);
+      }
+      for (int i = thread; i < piece * (score_tile / 4); i += threads) {
+        int const c = i / (score_tile / 4), part = i % (score_tile / 4) * 4, group = (next_tile * score_tile + part) / key_group;
+        bool const there = next_done + c < a.d && group < groups;
+        copy_part(&k[next_stage][c * score_tile + part],
+                  a.packed + (there ? (std::int64_t{group} * a.d + next_done + c) * key_group + part % key_group : 0), there);
+      }
+      next_done += piece;
+      if (next_done >= a.d) {
+        next_done = 0;
+        ++next_tile;
+      }
+      next_stage = next_stage + 1 < stages ? next_stage + 1 : 0;
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  };
+  int const x = thread % 16 * 4, y = thread / 16 * run;
+  float sum[own][8] = {};
+  for (int p = 0; p < stages - 1; ++p) fetch();
+  int stage = 0, done = 0, tile = first_tile;
+  for (int p = 0; p < all; ++p) {
+    asm volatile("cp.async.wait_group %0;" ::"n"(stages - 2) : "memory");
+    __syncthreads();
+    fetch();
+    float const *qs = q[stage], *ks = k[stage];
+    auto const add = [&](int c) {
+      float qv[own], kv[8];
+      if constexpr (own == 2) {
+        *reinterpret_cast<float2*>(qv) = *reinterpret_cast<float2 const*>(qs + c * rows + y);
+      } else {
+#pragma unroll
+        for (int h = 0; h < own / 4; ++h)
+          *reinterpret_cast<float4*>(qv + 4 * h) = *reinterpret_cast<float4 const*>(qs + c * rows + y + 64 * h);
+      }
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        *reinterpret_cast<float4*>(kv + 4 * h) = *reinterpret_cast<float4 const*>(ks + c * score_tile + x + 64 * h);
+#pragma unroll
+      for (int r = 0; r < own; ++r) {
+#pragma unroll
+        for (int j = 0; j < 8; ++j) sum[r][j] = __fmaf_rn(qv[r], kv[j], sum[r][j]);
+      }
+    };
+    int const here = min(piece, a.d - done);
+    if (here == piece) {
+#pragma unroll
+      for (int c = 0; c < piece; ++c) add(c);
+    } else {
+#pragma unroll 1
+      for (int c = 0; c < here; ++c) add(c);
+    }
+    stage = stage + 1 < stages ? stage + 1 : 0;
+    done += piece;
+    if (done < a.d) continue;
+    done = 0;
+    if (a.softcap > 0.0) {
+#pragma unroll
+      for (int r = 0; r < own; ++r) {
+#pragma unroll
+        for (int j = 0; j < 8; ++j) sum[r][j] = softcapped(sum[r][j], a.softcap);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < own; ++r) {
+      int const row = first_row + y + r % run + r / run * 64;
+      if (row < a.rows) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h)
+          *reinterpret_cast<float4*>(a.scores + row * a.stride + std::int64_t{tile} * score_tile + x + 64 * h) =
+              make_float4(sum[r][4 * h], sum[r][4 * h + 1], sum[r][4 * h + 2], sum[r][4 * h + 3]);
+      }
+#pragma unroll
+      for (int j = 0; j < 8; ++j) sum[r][j] = 0.0f;
+    }
+    ++tile;
+  }
+}
+
+/// Block g: a group of keys, turned over in shared memory.
+__global__ void unpack_kernel(float const* packed, std::int64_t count, int d, float* rows) {
+  __shared__ float tile[key_group][key_group + 1];
+  std::int64_t const group = blockIdx.x;
+  int const lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y);
+  for (int done = 0; done < d; done += key_group) {
+    for (int c = warp; c < key_group; c += static_cast<int>(blockDim.y)) {
+      if (done + c < d) tile[c][lane] = packed[(group * d + done + c) * key_group + lane];
+    }
+    __syncthreads();
+    for (int l = warp; l < key_group; l += static_cast<int>(blockDim.y)) {
+      std::int64_t const key = group * key_group + l;
+      if (key < count && done + lane < d) rows[key * d + done + lane] = tile[lane][l];
+    }
+    __syncthreads();
+  }
+}
+
+}  // namespace
+
+void score_chunk(Stream stream, ScoreArguments const& a) {
+  if (a.count == 0 || a.rows == 0) return;
+  // Some four blocks after one another in each place that there is for them.
+  constexpr int blocks = 2 * 132 * 2;
+  int const tiles = (a.count + score_tile - 1) / score_tile, rows = a.rows > 64 ? 128 : a.rows > 32 ? 64 : 32;
+  int const row_tiles = (a.rows + rows - 1) / rows, tiles_of_block = max(1, (tiles * row_tiles + blocks - 1) / blocks);
+  dim3 const grid(static_cast<unsigned>((tiles + tiles_of_block - 1) / tiles_of_block), static_cast<unsigned>(row_tiles));
+  auto* const kernel = rows == 128 ? score_chunk_kernel<8> : rows == 64 ? score_chunk_kernel<4> : score_chunk_kernel<2>;
+  kernel<<<grid, threads, 0, stream>>>(a, tiles_of_block);
+  check_launch("scores of a chunk");
+}
+
+void unpack_keys(Stream stream, float const* packed, std::int64_t count, int d, float* rows) {
+  if (count == 0) return;
+  unpack_kernel<<<static_cast<unsigned>((count + key_group - 1) / key_group), dim3(key_group, 8), 0, stream>>>(packed, count, d, rows);
+  check_launch("keys as rows");
+}
+
+}  // namespace asymptop::device
