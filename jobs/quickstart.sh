@@ -21,7 +21,10 @@ say 'study'
 . jobs/setup/mpi.sh
 output=output/quickstart
 mkdir -p "$output"
-mpirun -n 2 build/release/asymptop study --config jobs/cases/quickstart.cfg --output "$output/results.h5" --force
+if ! mpirun -n 2 build/release/asymptop study --config jobs/cases/quickstart.cfg --output "$output/results.h5" --force >"$output/study.txt"; then
+  cat "$output/study.txt"
+  exit 1
+fi
 say 'report'
 build/venv/bin/python -m asymptop report "$output/results.h5" -o "$output/report.html"
 say "results: $output/results.h5"

@@ -85,7 +85,15 @@ def test_page_opens_with_heads(
     model: Path, tmp_path: Path, draw_only: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw_only("k_epsilon_against_n")
-    arguments = ["report", str(model), "-o", str(tmp_path / "report.html"), "--figures", str(tmp_path / "figures")]
+    arguments = [
+        "report",
+        "--table",
+        str(model),
+        "-o",
+        str(tmp_path / "report.html"),
+        "--figures",
+        str(tmp_path / "figures"),
+    ]
     assert command_line.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "NOT TESTED: A-tv" in printed

@@ -197,7 +197,7 @@ def test_a_formula_is_set_once_for_all_panels() -> None:
 def test_table_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str], draw_only: Callable[..., None]) -> None:
     draw_only("output_error_against_n")
     path = write_results(tmp_path / "heads.h5", Study(n=(256,), heads=3, input="q.h5", draws=1, output_errors=True))
-    assert command_line.main(["report", str(path), "-o", str(tmp_path / "report.html")]) == 0
+    assert command_line.main(["report", str(path), "-o", str(tmp_path / "report.html"), "--table"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["claim", "regime"]
     assert any(line.startswith("NOT TESTED: A-tv, ") and line.endswith("not constant.") for line in lines)

@@ -120,13 +120,13 @@ def test_report_is_the_same_but_for_its_section(
     texts, printed = [], []
     for path in files:
         page = tmp_path / f"{path.stem}.html"
-        assert command_line.main(["report", str(path), "-o", str(page)]) == 0
+        assert command_line.main(["report", "--table", str(path), "-o", str(page)]) == 0
         texts.append(page.read_text(encoding="utf-8"))
         printed.append(capsys.readouterr().out)
     assert _without_section(texts[0], "with.h5") == _without_section(texts[1], "without.h5")
     assert "selectors" not in texts[1]
     for line in printed[1].splitlines():
-        if not line.startswith(("report:", "claim ")):
+        if not line.startswith(("report:", "claim ")) and " cases, all VALID" not in line:
             assert " ".join(line.split()) in [" ".join(other.split()) for other in printed[0].splitlines()]
     assert all(re.search(rf"^(NOT TESTED: .*)?\b{c.id}\b", printed[0], re.MULTILINE) for c in SELECTOR_CLAIMS)
 

@@ -27,7 +27,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def report(folder: Path, *arguments: str | Path) -> int:
     return command_line.main(
-        ["report", *map(str, arguments), "-o", str(folder / "report.html"), "--figures", str(folder)]
+        ["report", "--table", *map(str, arguments), "-o", str(folder / "report.html"), "--figures", str(folder)]
     )
 
 

@@ -116,7 +116,7 @@ def test_every_reader_takes_the_file(results: Path, tmp_path: Path) -> None:
     outcome = asymptop("merge", "-o", tmp_path / "merged.h5", *parts)
     assert outcome.code == 0, str(outcome)
     assert_equal(results, tmp_path / "merged.h5")
-    report = python("report", results, "-o", tmp_path / "report.html")
+    report = python("report", results, "-o", tmp_path / "report.html", "--table")
     assert report.code == 0, str(report)
     assert "tail_mass_against_n" in (tmp_path / "report.html").read_text(encoding="utf-8")
     # The claim's law of k holds or fails by the same rules as for measured rows.

@@ -1,4 +1,4 @@
-"""`report`: the verdict table on stdout, report.html, the figures as files on request; of a benchmark, its scaling."""
+"""`report`: the findings on stdout, report.html, the figures as files on request; of a benchmark, its scaling."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ..report.page import Section, build_report, check_place, write_page
 from ..report.precision import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
 from ..report.scaling import Target
 from ..report.selectors import draw_selectors, judge_selectors, selectors_section
+from ..report.summary import summary
 from .jobs import cost_section
 from .scaling import write_scaling
 
@@ -52,6 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     )
     parser.add_argument("--extra-p", type=Path, metavar="FILE", help="also export the means in Extra-P's text format")
     parser.add_argument("--jobs", type=Path, metavar="RUN", help="folder of jobs/submit: adds what the run cost")
+    parser.add_argument("--table", action="store_true", help="also print every test of every claim (wide)")
     parser.set_defaults(run=run)
 
 
@@ -97,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             more += _precision(arithmetic, arguments.figures, first + len(figures) + len(drawn))
             more += cost_section(arguments.jobs, results.cases, judgements)
             lead = heads_section(series, maps)
+            words = summary(results, series, judgements)
             write_page(arguments.output, build_report(results, series, judgements, figures, more, inputs, lead, first))
             if arguments.extra_p is not None:
                 write_extra_p(arguments.extra_p, series)
@@ -106,8 +109,11 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         print(f"asymptop report: {error.filename or arguments.output}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
-    print_verdicts((*judgements, *beside), sys.stdout)
-    print(f"\nreport: {arguments.output}")
+    if arguments.table:
+        print_verdicts((*judgements, *beside), sys.stdout)
+        print()
+    print(words)
+    print(f"\nreport: {arguments.output} (--table prints every test of every claim here)")
     if arguments.figures is not None:
         print(f"figures: {arguments.figures}")
     return EXIT_OK

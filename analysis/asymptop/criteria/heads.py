@@ -15,6 +15,7 @@ from ..io.reader import Case
 from ..io.series import Series
 from ..theory.statistics import Array
 from .cheapest import Need, need_of
+from .decisions import power_of_two
 
 # Weight of the first keys of the context, where files have it.
 SINK = "first_keys_mass"
@@ -113,3 +114,56 @@ def heads_of(series: Sequence[Series], epsilon: float) -> tuple[HeadNeed, ...]:
 def epsilons_of(series: Sequence[Series]) -> tuple[float, ...]:
     """Tail masses that rows of tensor files were asked for, the largest first."""
     return tuple(sorted({e for one in series if one.cases and not one.synthetic for e in one.epsilons}, reverse=True))
+
+
+def _name(one: HeadNeed) -> str:
+    return f"layer {one.layer} head {one.head}" if one.layer >= 0 else f"head {one.head}"
+
+
+def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
+    """What to use, and what grows how, in a few sentences. who: begins them, of which heads they are."""
+    n, epsilon = max(one.last.n for one in heads), heads[0].epsilon
+    there = [one for one in heads if one.last.n == n and np.isfinite(one.keys)]
+    article = "a" if who else "A"
+    where = f"{who}{article} mean tail mass of {epsilon:g} at n = {power_of_two(n)}"
+    if not there:
+        return [f"{where} is not reached by any head within the stored k: give --k larger laws, or --epsilon."]
+    keys = np.array([one.keys for one in there])
+    most = max(there, key=lambda one: one.keys)
+    sentences = [
+        f"{where} takes {np.median(keys):,.0f} keys in the median of {len(there)} head{'s' * (len(there) > 1)} "
+        f"({np.median([one.keys / one.seen for one in there]):.2%} of those that a row sees)"
+        + (f", from {keys.min():,.0f} to {keys.max():,.0f} ({_name(most)})." if len(there) > 1 else ".")
+    ]
+    if len(there) >= 10:
+        sentences[0] += f" {np.percentile(keys, 90.0):,.0f} are enough for nine heads in ten."
+    if any(one.rough for one in there):
+        sentences[0] += " Marked ≈: stored k are far apart there, so these keys may be a sixth too few."
+    if most.last.window == 0 and most.need is not None and most.need.fit is not None:
+        alpha, exponent = most.need.law([n])
+        sentences.append(f"k = {alpha:g}·n^{exponent:g} is what the head that needs most asks for at these n.")
+    fitted = [one for one in there if one.fit is not None and one.last.window == 0]
+    if fitted:
+        exponents = np.array([one.exponent for one in fitted])
+        below = sum(one.fit is not None and one.fit.interval.high < 1.0 for one in fitted)
+        bent = sum(one.straight is False for one in fitted)
+        sentences.append(
+            f"What a row needs grows like n^C with C = {np.median(exponents):.2f} in the median head "
+            f"({exponents.min():.2f} to {exponents.max():.2f}); C is below 1, with its 95% interval, in {below} of "
+            f"{len(fitted)}, and in {bent} the line bends: there no single exponent describes these n."
+        )
+    return sentences
+
+
+def finding_words(heads: Sequence[HeadNeed]) -> list[str]:
+    """Heads that see all keys up to their own apart from those with a window, which no context makes longer."""
+    by_window: dict[int, list[HeadNeed]] = {}
+    for one in heads:
+        by_window.setdefault(one.last.window, []).append(one)
+    if set(by_window) == {0}:
+        return _findings_of(heads, "")
+    sentences = []
+    for window, some in sorted(by_window.items()):
+        who = f"Of the {len(some)} heads with a window of {window:,} keys, " if window else "Where heads see all keys, "
+        sentences += _findings_of(some, who)
+    return sentences

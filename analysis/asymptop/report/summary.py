@@ -1,0 +1,114 @@
+"""What a person sees first, in a terminal: what was measured, the findings that matter most, where the rest is."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from ..criteria.decisions import power_of_two
+from ..criteria.heads import epsilons_of, finding_words, heads_of
+from ..criteria.practice import measured_laws
+from ..criteria.verdicts import Judgement, Verdict, clarity
+from ..fits.exponents import FitError
+from ..fits.law_fit import fit_law
+from ..fits.quantities import QUANTITIES, points_of_law
+from ..io.reader import Results
+from ..io.series import Series
+
+COLUMNS, LINES = 100, 25
+_MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED = 4, 4, 3
+
+
+def _wrapped(text: str, most: int = _MOST_WRAPPED) -> list[str]:
+    """At most so many lines, with room for a number before the first; the page has what is cut off."""
+    return textwrap.wrap(text, COLUMNS - 3, subsequent_indent="   ", max_lines=most, placeholder=" ...")
+
+
+def _measured(results: Results) -> str:
+    cases = results.cases
+    valid = sum(case.valid for case in cases)
+    sizes = sorted({case.n for case in cases})
+    reach = power_of_two(sizes[0]) if len(sizes) == 1 else f"{power_of_two(sizes[0])} to {power_of_two(sizes[-1])}"
+    draws, rows = min(case.draws for case in cases), min(case.rows for case in cases)
+    dimensions = ", ".join(map(str, sorted({case.d for case in cases})))
+    states = "all VALID" if valid == len(cases) else f"{valid} VALID, {len(cases) - valid} INVALID and left out"
+    return f"{len(cases)} cases, {states}: n = {reach}, d = {dimensions}, {draws} draws of {rows} rows."
+
+
+def _error_cell(one: Series, law: str) -> str:
+    """The mean tail mass at the largest n that has it, and its exponent where there is one."""
+    found = points_of_law(one, QUANTITIES["tail_mass"], law)
+    if not found:
+        return "-"
+    try:
+        exponent = f"n^{fit_law(one, 'tail_mass', law).exponent:+.2f}"
+    except FitError:
+        exponent = ""
+    return f"{found[-1].mean:.3g} {exponent}".rstrip()
+
+
+def _errors(series: Sequence[Series]) -> list[str]:
+    """A table: lines of the study against laws of k."""
+    shown = [one for one in series if one.cases][:_MOST_SERIES]
+    laws = list(dict.fromkeys(law for one in shown for law in one.k_laws))[:_MOST_LAWS]
+    if not laws:
+        return []
+    rows = [["", *(f"k = {law}" for law in laws)]]
+    rows += [[one.title, *(_error_cell(one, law) if law in one.k_laws else "-" for law in laws)] for one in shown]
+    first = min(40, max(len(row[0]) for row in rows))
+    other = min((COLUMNS - 3 - first) // len(laws) - 2, max(len(cell) for row in rows for cell in row[1:]))
+    lines = [
+        f"   {row[0][:first]:<{first}}" + "".join(f"  {cell[:other]:<{other}}" for cell in row[1:]) for row in rows
+    ]
+    return [line.rstrip() for line in lines]
+
+
+def _needs(series: Sequence[Series]) -> list[str]:
+    laws = measured_laws(series)
+    if not laws:
+        return []
+    epsilon = max(law.epsilon for law in laws)
+    some = [law for law in laws if law.epsilon == epsilon][:_MOST_SERIES]
+    return [f"Keys that a mean tail mass of {epsilon:g} needs, with C of n^C and its 95% interval:"] + [
+        f"   {law.series.title}: k = {law.law}, C = {law.exponent}; {law.last_k:,.0f} of {power_of_two(law.last_n)}"[
+            :COLUMNS
+        ]
+        for law in some
+    ]
+
+
+def _claims(judgements: Sequence[Judgement]) -> list[str]:
+    """How many say what, and the clearest one that the data contradict, or support."""
+    counts = {verdict: [j for j in judgements if j.verdict is verdict] for verdict in Verdict}
+    words = ", ".join(f"{len(found)} {verdict.value.lower()}" for verdict, found in counts.items() if found)
+    lines = _wrapped(f"Claims: {words}.")
+    for verdict in (Verdict.CONTRADICTED, Verdict.SUPPORTED):
+        fitted = [j for j in counts[verdict] if any(finding.fit is not None for finding in j.findings)]
+        if fitted:
+            one = max(fitted, key=lambda j: max(clarity(finding) for finding in j.findings))
+            words = f"{one.claim.id}: {one.sentence}"
+            cut = textwrap.wrap(words, COLUMNS - 3, max_lines=2, placeholder=" ...")
+            lines += [f"   {line}" for line in cut]
+    return lines
+
+
+def summary(results: Results, series: Sequence[Series], judgements: Sequence[Judgement]) -> str:
+    """At most LINES - 2 lines of COLUMNS columns. series: of exact top-k, as judged."""
+    model = any(one.cases and not one.synthetic for one in series)
+    epsilons = epsilons_of(series) if model else ()
+    findings = []
+    if model and epsilons:
+        findings = [_wrapped(words) for words in finding_words(heads_of(series, epsilons[0]))][:_MOST_WRAPPED]
+    else:
+        last = power_of_two(max(case.n for case in results.cases))
+        if errors := _errors(series):
+            findings.append(
+                [f"Mean mass of the softmax that the k best keys miss at n = {last}, and how it goes with n:", *errors]
+            )
+        if needs := _needs(series):
+            findings.append(needs)
+    findings.append(_claims(judgements))
+    lines = _wrapped(_measured(results))
+    for number, block in enumerate(findings, 1):
+        lines += [f"{number}. {block[0]}", *block[1:]]
+    return "\n".join(lines[: LINES - 2])

@@ -1,0 +1,74 @@
+"""What `report` prints: at most 25 lines of 100 columns, with the numbers of the file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asymptop.claims.registry import CLAIMS, MEASURED_CLAIMS, judge
+from asymptop.io.reader import open_results
+from asymptop.io.series import exact_series, group_series
+from asymptop.report.inputs import primary
+from asymptop.report.summary import COLUMNS, LINES, summary
+from make_results import Study, write_results
+
+STUDIES = {
+    "synthetic": Study(n=(256, 1024, 4096), sigma=("1", "2*sqrt(log(n))"), k=("16", "n^0.5"), draws=4),
+    "many": Study(
+        n=(256, 1024), sigma=("1", "2", "3", "sqrt(log(n))", "1.5*sqrt(log(n))", "2*sqrt(log(n))"), draws=2,
+        k=("16", "32", "n^0.25", "n^0.5", "12.8*n^0.5", "n^0.75"),
+    ),
+    "one n": Study(n=(256,), draws=3),
+    "some invalid": Study(n=(256, 1024, 4096), invalid_n=(1024,)),
+    "all invalid": Study(n=(256, 512), invalid_n=(256, 512)),
+    "model": Study(n=(256, 1024), heads=3, layers=(0, 5), input="a-file-of-a-model.h5", draws=3, first_keys_mass=0.25),
+    "heads": Study(n=(256,), heads=3, input="q.h5", draws=1),
+}  # fmt: skip
+
+
+def summary_of(path: Path) -> list[str]:
+    with open_results(path) as results:
+        lines = group_series(results.cases)
+        series = exact_series(lines)
+        judgements = judge(primary(lines), CLAIMS)
+        if any(one.cases and not one.synthetic for one in series):
+            judgements = (*judge(series, MEASURED_CLAIMS), *judgements)
+        return summary(results, series, judgements).splitlines()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_it_fits_a_screen(tmp_path: Path, name: str) -> None:
+    lines = summary_of(write_results(tmp_path / "r.h5", STUDIES[name]))
+    assert len(lines) <= LINES - 2  # two more say where the page is
+    assert max(map(len, lines)) <= COLUMNS
+    numbers = [int(line.split(".")[0]) for line in lines if re.match(r"\d\. ", line)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers
+
+
+def test_its_numbers_are_those_of_the_file(tmp_path: Path) -> None:
+    path = write_results(tmp_path / "r.h5", STUDIES["synthetic"])
+    lines = summary_of(path)
+    assert lines[0] == "6 cases, all VALID: n = 2^8 to 2^12, d = 64, 4 draws of 4 rows."
+    with open_results(path) as results:
+        for law in ("1", "2*sqrt(log(n))"):
+            (case,) = (c for c in results.cases if (c.n, c.sigma_law) == (4096, law))
+            (row,) = (line for line in lines if line.startswith(f"   σ = {law} "))
+            cells = row.removeprefix(f"   σ = {law}").split()
+            for cell, k in zip(cells[::2], (16, 64), strict=True):
+                column = case.k.tolist().index(k)
+                assert float(cell) == pytest.approx(np.mean(case.values("tail_mass")[:, :, column]), rel=5e-3)
+    assert any(line.startswith("2. Keys that a mean tail mass of 0.1 needs") for line in lines)
+    assert any(re.match(r"3\. Claims: \d+ supported, ", line) for line in lines)
+
+
+def test_invalid_cases_are_counted(tmp_path: Path) -> None:
+    lines = summary_of(write_results(tmp_path / "r.h5", STUDIES["some invalid"]))
+    assert lines[0].startswith("3 cases, 2 VALID, 1 INVALID and left out: ")
+
+
+def test_a_model_opens_with_its_heads(tmp_path: Path) -> None:
+    lines = summary_of(write_results(tmp_path / "r.h5", STUDIES["model"]))
+    assert lines[1].startswith("1. A mean tail mass of 0.1 at n = 2^10 takes ")
