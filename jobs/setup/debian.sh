@@ -3,7 +3,8 @@
 #   - missing Debian packages (only with root or passwordless sudo; otherwise it names them and stops)
 #   - Kokkos with OpenMP into build/deps/kokkos, unless a Kokkos is already to be found
 #   - a Python environment for the analysis into build/venv
-#   - with --tests, Slurm and munge (3.5 MB), which the tests of jobs/ start for themselves; those are skipped where it cannot be had
+#   - with --tests, Slurm and munge (3.5 MB), which the tests of jobs/ start for themselves, and ReFrame into build/venv-reframe;
+#     tests of what cannot be had are skipped
 #   - with --full, also what the long tiers of tests/ need: analyzers, valgrind, clang, and a Kokkos of clang's under its thread sanitizer
 # Sourced or run; repeated runs are quick. Prints one line per step to stderr.
 set -euo pipefail
@@ -103,6 +104,17 @@ make_environment() {
   cp "$wanted" "$venv/.stamp"
 }
 
+make_reframe() {
+  local environment="$repository/build/venv-reframe"
+  [ -x "$environment/bin/reframe" ] && return 0
+  say "making the environment of ReFrame build/venv-reframe"
+  rm -rf "$environment"
+  { "$repository/build/venv/bin/python" -m venv "$environment" &&
+    "$environment/bin/python" -m pip install --disable-pip-version-check -q 'reframe-hpc>=4.7'; } >"$dependencies/reframe.log" 2>&1 && return 0
+  rm -rf "$environment"
+  say "no ReFrame, see $dependencies/reframe.log: what needs it is not tested"
+}
+
 install_packages g++ cmake ninja-build pkg-config git ca-certificates openmpi-bin libopenmpi-dev libopenblas-pthread-dev \
   libboost-program-options-dev libhdf5-openmpi-dev libssl-dev libmuparser-dev librandom123-dev libgtest-dev nlohmann-json3-dev xz-utils iproute2
 make_environment & # while Kokkos' sources arrive
@@ -111,6 +123,7 @@ if kokkos_is_present; then say "using the Kokkos already on this machine"; else 
 wait "$environment"
 if [ "${1:-}" = --tests ] || [ "${1:-}" = --full ]; then
   install_packages slurm-wlm munge || say "no Slurm: what needs one is not tested"
+  make_reframe
 fi
 if [ "${1:-}" = --full ]; then
   install_packages clang clang-tidy libomp-dev cppcheck valgrind || say "a tool is missing: its tier is skipped"

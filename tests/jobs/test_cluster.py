@@ -5,12 +5,15 @@ All runs share one cluster. Each must end with the bytes of an undisturbed study
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import pytest
+import reframe_runs
 import slurm_cluster
 from cluster_run import LAUNCHERS, Run, write_case, write_sites
 from command_line import ROOT, assert_equal, asymptop, binary, study
@@ -270,3 +273,17 @@ def test_other_commands_are_one_job(cluster: Cluster, place: Path) -> None:
     assert run.wait() == "COMPLETED", run.log()
     assert asymptop("info", run.folder.results).code == 0
     assert "1 done" in run.status()
+
+
+@pytest.mark.skipif(bool(reframe_runs.why_not()), reason=reframe_runs.why_not())
+def test_reframe_in_a_job(cluster: Cluster, tmp_path: Path) -> None:
+    """The study of jobs/reframe on two ranks that srun starts."""
+    words = ["-n", "Study", "-S", "num_tasks=2", "-S", "num_tasks_per_node=1"]
+    text = cluster.client(*reframe_runs.reframe(tmp_path, "asymptop:slurm", binary(), *words), cwd=tmp_path)
+    (case,) = json.loads((tmp_path / "report.json").read_text())["runs"][0]["testcases"]
+    assert case["result"] == "pass", text
+    (kept,) = (tmp_path / "reframe" / "output").rglob("study.h5")
+    with h5py.File(kept) as file:
+        assert file.attrs["ranks"] == 2
+        assert len(set(file.attrs["host_names"].split(","))) == 2
+    assert any(name.endswith(":pass_rate") for name in case["perfvalues"])
