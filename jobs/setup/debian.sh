@@ -3,8 +3,8 @@
 #   - missing Debian packages (only with root or passwordless sudo; otherwise it names them and stops)
 #   - Kokkos with OpenMP into build/deps/kokkos, unless a Kokkos is already to be found
 #   - a Python environment for the analysis into build/venv
-#   - with --tests, Slurm and munge (3.5 MB), which the tests of jobs/ start for themselves, and ReFrame into build/venv-reframe;
-#     tests of what cannot be had are skipped
+#   - with --tests, Slurm and munge (3.5 MB), which the tests of jobs/ start for themselves, and ReFrame and Extra-P
+#     into build/venv-tools; tests of what cannot be had are skipped
 #   - with --full, also what the long tiers of tests/ need: analyzers, valgrind, clang, and a Kokkos of clang's under its thread sanitizer
 # Sourced or run; repeated runs are quick. Prints one line per step to stderr.
 set -euo pipefail
@@ -104,15 +104,22 @@ make_environment() {
   cp "$wanted" "$venv/.stamp"
 }
 
-make_reframe() {
-  local environment="$repository/build/venv-reframe"
-  [ -x "$environment/bin/reframe" ] && return 0
-  say "making the environment of ReFrame build/venv-reframe"
+# Programs that read what Asymptop writes. Extra-P without its graphical parts.
+make_tools() {
+  local environment="$repository/build/venv-tools" wanted="$repository/tests/support/tools-requirements.txt"
+  if [ -e "$environment/.stamp" ] && cmp -s "$wanted" "$environment/.stamp"; then return 0; fi
+  say "making the environment of ReFrame and Extra-P build/venv-tools"
   rm -rf "$environment"
-  { "$repository/build/venv/bin/python" -m venv "$environment" &&
-    "$environment/bin/python" -m pip install --disable-pip-version-check -q 'reframe-hpc>=4.7'; } >"$dependencies/reframe.log" 2>&1 && return 0
-  rm -rf "$environment"
-  say "no ReFrame, see $dependencies/reframe.log: what needs it is not tested"
+  if { "$repository/build/venv/bin/python" -m venv "$environment" &&
+    "$repository/build/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+      >"$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/build_venv.pth" &&
+    "$environment/bin/python" -m pip install --disable-pip-version-check -q --no-compile -r "$wanted" &&
+    "$environment/bin/python" -m pip install --disable-pip-version-check -q --no-compile --no-deps 'extrap==4.2.5'; } >"$dependencies/tools.log" 2>&1; then
+    cp "$wanted" "$environment/.stamp"
+  else
+    rm -rf "$environment"
+    say "no ReFrame and Extra-P, see $dependencies/tools.log: what needs them is not tested"
+  fi
 }
 
 install_packages g++ cmake ninja-build pkg-config git ca-certificates openmpi-bin libopenmpi-dev libopenblas-pthread-dev \
@@ -123,7 +130,7 @@ if kokkos_is_present; then say "using the Kokkos already on this machine"; else 
 wait "$environment"
 if [ "${1:-}" = --tests ] || [ "${1:-}" = --full ]; then
   install_packages slurm-wlm munge || say "no Slurm: what needs one is not tested"
-  make_reframe
+  make_tools
 fi
 if [ "${1:-}" = --full ]; then
   install_packages clang clang-tidy libomp-dev cppcheck valgrind || say "a tool is missing: its tier is skipped"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-REFRAME = ROOT / "build" / "venv-reframe" / "bin" / "reframe"
+REFRAME = ROOT / "build" / "venv-tools" / "bin" / "reframe"
 CHECKS, SETTINGS = (ROOT / "jobs" / "reframe" / name for name in ("asymptop_checks.py", "settings.py"))
 
 

@@ -17,7 +17,7 @@ from ..io.output_target import check_no_input
 from ..io.precision_file import KIND, PrecisionResults, read_precision
 from ..io.reader import ResultsError, open_results
 from ..io.series import exact_series, group_series, marked_simulated
-from ..report.extra_p import write_extra_p
+from ..report.extra_p import COMMAND, write_extra_p
 from ..report.heads import draw_heads, heads_section
 from ..report.inputs import judge_inputs, primary
 from ..report.page import Section, build_report, check_place, write_page
@@ -51,7 +51,9 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     parser.add_argument(
         "--precision", type=Path, metavar="FILE", help="file of asymptop precision: a section on arithmetic"
     )
-    parser.add_argument("--extra-p", type=Path, metavar="FILE", help="also export the means in Extra-P's text format")
+    parser.add_argument(
+        "--extra-p", type=Path, metavar="FILE", help=f"also export the means in Extra-P's text format, for {COMMAND}"
+    )
     parser.add_argument("--jobs", type=Path, metavar="RUN", help="folder of jobs/submit: adds what the run cost")
     parser.add_argument("--table", action="store_true", help="also print every test of every claim (wide)")
     parser.set_defaults(run=run)

@@ -1,7 +1,8 @@
 """Extra-P's text format, for a second opinion on every exponent: the parameter n, a region per series.
 
 Extra-P numbers the data lines of a region by the points, so that all regions share the n that every series has. The
-repetitions are the draws' means. Zeros and clipped k are left out with the whole metric.
+repetitions are the draws' means. Zeros and clipped k are left out with the whole metric. Extra-P takes values to grow
+unless it is told otherwise (findings/extrap-falling-powers.sh), and most errors fall: the file names the options.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from ..fits.quantities import (
     points_of_law,
 )
 from ..io.series import Series
+
+COMMAND = "extrap --text FILE --modeler basic --options allow_negative_exponents=1"
 
 
 def _metrics(series: Series) -> dict[str, list[Point]]:
@@ -60,6 +63,7 @@ def extra_p_text(series: Sequence[Series]) -> str:
     ]
     lines = [
         "# Asymptop: means over rows, one repetition per draw",
+        f"# {COMMAND}",
         "PARAMETER n",
         f"POINTS {' '.join(map(str, sizes))}",
     ]
