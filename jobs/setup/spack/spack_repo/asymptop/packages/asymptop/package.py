@@ -1,0 +1,62 @@
+# A Spack repository beside the sources, for Spack 1.0 or later:
+#
+#     spack repo add jobs/setup/spack/spack_repo/asymptop
+#     spack install asymptop
+#
+# It builds the main branch of the clone that it lies in; `spack develop --path . asymptop@main` its files as they are.
+from pathlib import Path
+
+from spack_repo.builtin.build_systems.cmake import CMakePackage
+from spack_repo.builtin.build_systems.cuda import CudaPackage
+
+from spack.package import *
+
+
+class Asymptop(CMakePackage, CudaPackage):
+    """Benchmark suite for sparse attention at very long contexts: exact and top-k attention over sequence shards on MPI
+    ranks, and what it says of the asymptotic claims that are made for it."""
+
+    git = Path(__file__).resolve().parents[7].as_uri()
+
+    license("BSD-3-Clause")
+
+    version("main", branch="main")
+
+    variant("openmp", default=True, description="Threads of a rank, by the OpenMP backend of Kokkos")
+    variant("native", default=True, description="Compile for the instruction set of the machine that builds")
+    variant("tests", default=False, description="Build the tests of the C++ code")
+
+    depends_on("c", type="build")
+    depends_on("cxx", type="build")
+    depends_on("cmake@3.20:", type="build")
+    depends_on("ninja", type="build")
+    depends_on("pkgconfig", type="build")
+    generator("ninja")
+
+    depends_on("kokkos@3.4.00: +serial")
+    depends_on("kokkos +openmp", when="+openmp")
+    depends_on("mpi")
+    depends_on("hdf5@1.10: +mpi +hl")
+    depends_on("openblas threads=openmp", when="+openmp")
+    depends_on("openblas", when="~openmp")
+    depends_on("boost@1.74: +program_options")
+    depends_on("openssl")
+    depends_on("muparser")
+    depends_on("random123")
+    depends_on("nlohmann-json")
+    depends_on("googletest", when="+tests")
+    # Kernels of its own for compute capability 9.0, beside those of any Kokkos.
+    depends_on("cuda@12:", when="+cuda")
+    for arch in CudaPackage.cuda_arch_values:
+        if arch not in ("90", "90a"):
+            conflicts(f"cuda_arch={arch}", when="+cuda", msg="the device kernels are for compute capability 9.0")
+
+    requires("%gcc@12:", "%clang@14:", policy="one_of", msg="C++20")
+
+    def cmake_args(self):
+        return [
+            self.define_from_variant("ASYMPTOP_NATIVE", "native"),
+            self.define_from_variant("ASYMPTOP_TESTS", "tests"),
+            self.define_from_variant("ASYMPTOP_DEVICE", "cuda"),
+            self.define("Kokkos_ROOT", self.spec["kokkos"].prefix),
+        ]
