@@ -5,20 +5,12 @@
 #include "config/errors.hpp"
 
 namespace asymptop {
-namespace {
 
-/// Throws UsageError for attention that is not measured as the model computes it.
-void check_form(LayerShape const& layer, InputShape const& input) {
-  auto const& form = layer.form;
-  auto const refuse = [&](std::string const& what) {
-    throw UsageError(
-        "--input", input.name,
-        "has " + what + " in layer " + std::to_string(layer.layer) + ", which study does not apply; --layers names the layers to study");
-  };
-  if (form.alibi) refuse("alibi slopes");
+void refuse_form(std::string const& what, LayerShape const& layer, InputShape const& input, std::string const& command) {
+  throw UsageError("--input", input.name,
+                   "has " + what + " in layer " + std::to_string(layer.layer) + ", which " + command +
+                       " does not apply; --layers names the layers to take");
 }
-
-}  // namespace
 
 std::string text_of(HeadPlace const& place) {
   if (place.head < 0) return "";
@@ -38,7 +30,6 @@ std::vector<LayerShape> layers_of(RunConfig const& config, InputShape const& inp
                        "is no layer of " + input.name + ", which has " + (input.has_layers() ? there : std::string("none by number")));
     layers.push_back(*found);
   }
-  for (auto const& layer : layers) check_form(layer, input);
   return layers;
 }
 

@@ -19,9 +19,11 @@ struct HeadPlace {
 /// `, layer 5, head 3`; empty for synthetic input.
 std::string text_of(HeadPlace const& place);
 
-/// The layers that --layers asks for; of synthetic input one without keys. Throws UsageError for a number that the file does not have, and
-/// for a layer whose attention is not measured as the model computes it.
+/// The layers that --layers asks for; of synthetic input one without keys. Throws UsageError for a number that the file does not have.
 std::vector<LayerShape> layers_of(RunConfig const& config, InputShape const& input);
+
+/// Throws UsageError: the layer has `what`, and the command would not take its attention as the model computes it.
+[[noreturn]] void refuse_form(std::string const& what, LayerShape const& layer, InputShape const& input, std::string const& command);
 
 /// The heads that --heads asks for, of each layer. They point to `layers`. Throws UsageError for a number that a layer does not have.
 std::vector<HeadPlace> heads_of(RunConfig const& config, InputShape const& input, std::vector<LayerShape> const& layers);

@@ -19,7 +19,7 @@ struct AttentionForm {
   double softcap = 0.0;         ///< logits are softcap tanh(scale q.k / softcap); 0: they are scale q.k
   std::int64_t window = 0;      ///< a query sees so many keys, the last one its own; 0: all that the mask leaves
   std::vector<double> sinks{};  ///< of each head: a learned logit without a key or value, in the denominator; empty: none
-  bool alibi = false;           ///< logits fall with the distance, by a slope per head
+  std::vector<double> alibi{};  ///< of each head: a slope; logits get slope (key - query), of their places; empty: none
   std::string kind;             ///< `global`, `sliding` or empty
   bool operator==(AttentionForm const&) const = default;
 };

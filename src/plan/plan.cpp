@@ -13,6 +13,7 @@
 #include "plan/input_plan.hpp"
 #include "plan/memory.hpp"
 #include "plan/teams.hpp"
+#include "plan/tensor_plan.hpp"
 
 namespace asymptop {
 namespace {
@@ -169,30 +170,7 @@ void choose_bins(GroupPlan& group, RunConfig const& config) {
 
 /// Why a group cannot be measured; empty when it can.
 std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, LayerShape const& tensors, Machine const& machine) {
-  if (tensors.n > 0) {
-    if (group.n > tensors.n) return "the tensors hold " + std::to_string(tensors.n) + " keys";
-    if (group.counts.rows == 0)
-      return "the tensors have queries for the last " + std::to_string(tensors.m) + " of " + std::to_string(tensors.n) +
-             " keys, and none for the second half of the prefix; use --contexts places";
-    auto const fewest = group.mask == Mask::causal ? group.n - group.contexts.tail + 1 : group.n;
-    if (group.drop_first >= fewest)
-      return "without the first " + std::to_string(group.drop_first) + " keys (--drop-first) some rows see none: the earliest has " +
-             std::to_string(fewest) + " keys up to its own";
-    if (group.window > 0 && group.mask != Mask::causal) {
-      std::string const why = "a query sees the last keys up to its own";
-      if (config.window) throw UsageError("--window", std::to_string(group.window), "needs --mask causal: " + why);
-      throw UsageError("--mask", name_of(group.mask),
-                       "does not go with the window of " + std::to_string(group.window) + " keys that layer " +
-                           std::to_string(group.layer) + " has: " + why + "; --window 0 takes it away");
-    }
-    if (group.zero_columns > 0 && !case_axes(group).selectors.empty())
-      throw UsageError(
-          "--selectors", case_axes(group).selectors.front().text,
-          "is not measured where V is wider than K, " + std::to_string(group.d_v) + " to " + std::to_string(group.key_d()) + "; score is");
-    if (!group.form.sinks.empty() && !case_axes(group).selectors.empty())
-      throw UsageError("--selectors", case_axes(group).selectors.front().text,
-                       "is not measured beside learned sinks, which layer " + std::to_string(group.layer) + " has; score is");
-  }
+  if (auto const why = tensors.n > 0 ? reason_to_skip_tensors(group, config, tensors) : std::string(); !why.empty()) return why;
   auto const of_input = reason_to_skip_input(group);
   if (!of_input.empty()) return of_input;
   if (config.self == SelfKey::include && group.counts.rows > group.n)
@@ -360,6 +338,9 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape
 
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine) {
   auto const layers = layers_of(config, input);
+  for (auto const& layer : layers) {
+    if (!layer.form.alibi.empty()) refuse_form("alibi slopes", layer, input, "study");
+  }
   auto const heads = heads_of(config, input, layers);
   std::vector<Shape> shapes;
   std::vector<std::int64_t> dropped{0};

@@ -29,7 +29,8 @@ std::vector<std::vector<double>> captured_logits(TensorFile const& file, Capture
                                                  std::int64_t end) {
   std::vector<std::vector<double>> logits;
   auto const n = head.contexts.n;
-  double const scale = head.scale, cap = head.layer.form.softcap;
+  auto const& form = head.layer.form;
+  double const scale = head.scale, cap = form.softcap, slope = form.alibi.empty() ? 0.0 : form.alibi[static_cast<std::size_t>(head.head)];
   std::vector<float> keys;
   for (std::int64_t at = begin; at < end;) {
     // The rows of a draw see much the same keys, which are read once.
@@ -54,7 +55,8 @@ std::vector<std::vector<double>> captured_logits(TensorFile const& file, Capture
       Kokkos::parallel_for("Asymptop::precision::logits", Policy(0, n), [&](std::int64_t j) {
         double sum = 0.0;
         for (std::size_t c = 0; c < d; ++c) sum += double{query[c]} * double{first[static_cast<std::size_t>(j) * d + c]};
-        out[static_cast<std::size_t>(j)] = cap > 0.0 ? cap * std::tanh(scale * sum / cap) : scale * sum;
+        double const logit = cap > 0.0 ? cap * std::tanh(scale * sum / cap) : scale * sum;
+        out[static_cast<std::size_t>(j)] = logit + slope * static_cast<double>(row.first_key + j - row.position);
       });
       Kokkos::DefaultHostExecutionSpace().fence();
     }

@@ -30,8 +30,8 @@ struct CapturedRow {
 };
 CapturedRow captured_row(CapturedHead const& head, std::int64_t rows, std::int64_t draw, std::int64_t row);
 
-/// Logits in fp64, of rows [begin, end) in the order of (draw, row): scale q.k, or softcap tanh(scale q.k / softcap) where the layer has
-/// one. Each row from fp32 queries and keys of the file, whatever rank asks.
+/// Logits in fp64, of rows [begin, end) in the order of (draw, row): slope (key - query) of ALiBi, if any, and scale q.k, or softcap
+/// tanh(scale q.k / softcap) where the layer has one. Each row from fp32 queries and keys of the file, whatever rank asks.
 std::vector<std::vector<double>> captured_logits(TensorFile const& file, CapturedHead const& head, std::int64_t rows, std::int64_t begin,
                                                  std::int64_t end);
 

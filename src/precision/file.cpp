@@ -99,6 +99,7 @@ void write_head(hid_t group, MeasuredPrecision const& c) {
   to.number("scale", of.scale);
   to.text("mask", name_of(of.mask));
   if (of.layer.form.softcap > 0.0) to.number("softcap", of.layer.form.softcap);
+  if (!of.layer.form.alibi.empty()) to.number("alibi_slope", of.layer.form.alibi[static_cast<std::size_t>(of.head)]);
 }
 
 }  // namespace

@@ -57,10 +57,7 @@ void add_captured_cases(PrecisionConfig const& config, InputShape const& input, 
   auto const layers = layers_of(wanted, input);
   for (auto const& [layer, head] : heads_of(wanted, input, layers)) {
     auto const& form = layer->form;
-    if (!form.sinks.empty())
-      throw UsageError("--input", input.name,
-                       "has learned sinks in layer " + std::to_string(layer->layer) +
-                           ", which precision does not apply; --layers names the layers to take");
+    if (!form.sinks.empty()) refuse_form("learned sinks", *layer, input, "precision");
     auto c = case_at(config, n);
     CapturedHead captured{*layer,
                           head,

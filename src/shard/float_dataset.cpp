@@ -63,6 +63,12 @@ void FloatDataset::read(std::vector<hsize_t> start, std::vector<hsize_t> count, 
   }
 }
 
+std::vector<double> FloatDataset::numbers() const {
+  std::vector<double> values(shape.at(0));
+  h5::check(H5Dread(handle, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), "read " + name + " of " + path);
+  return values;
+}
+
 std::ptrdiff_t first_bad(float const* values, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     if (!std::isfinite(values[i])) return static_cast<std::ptrdiff_t>(i);

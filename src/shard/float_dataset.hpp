@@ -17,6 +17,8 @@ struct FloatDataset {
 
   /// A block as fp32, row-major: (count[0], count[1], ...).
   void read(std::vector<hsize_t> start, std::vector<hsize_t> count, float* out) const;
+  /// All of a dataset of one axis, as stored.
+  std::vector<double> numbers() const;
 };
 
 /// `(3, 4096, 64)`.

@@ -98,11 +98,12 @@ void TensorLayer::read_form() {
   form.mask = mask == name_of(Mask::causal) ? Mask::causal : Mask::none;
   if (form.window > 0 && form.mask == Mask::none)
     fail("has " + where + "mask none beside a window of " + std::to_string(form.window) + " keys, which are those up to a query's own");
+  if (form.window >= shape_.n) form.window = 0;  // it cuts nothing
   form.kind = text("attention");
   if (form.kind != "" && form.kind != "global" && form.kind != "sliding")
     fail("has " + where + "attention '" + form.kind + "', which is neither global nor sliding");
   form.sinks = values_of_heads("sinks");
-  form.alibi = h5::has_link(group, "alibi");
+  form.alibi = values_of_heads("alibi");
 }
 
 std::vector<double> TensorLayer::values_of_heads(std::string const& name) const {
@@ -112,11 +113,11 @@ std::vector<double> TensorLayer::values_of_heads(std::string const& name) const 
     fail("has a dataset " + dataset.name + " of shape " + shape_text(dataset.shape) + "; it must be (" + std::to_string(shape_.heads) +
          "), a number for each head of Q");
   if (auto const why = missing_values(dataset.handle, path_); !why.empty()) fail("has a dataset " + dataset.name + " " + why);
-  std::vector<float> values(static_cast<std::size_t>(shape_.heads));
-  dataset.read({0}, {values.size()}, values.data());
-  if (auto const bad = first_bad(values.data(), values.size()); bad >= 0)
-    fail("has a NaN or infinity in " + dataset.name + " at head " + std::to_string(bad) + "; all values must be finite in fp32");
-  return {values.begin(), values.end()};
+  auto values = dataset.numbers();
+  for (std::size_t head = 0; head < values.size(); ++head) {
+    if (!std::isfinite(values[head])) fail("has a NaN or infinity in " + dataset.name + " at head " + std::to_string(head));
+  }
+  return values;
 }
 
 TensorLayer::Dataset TensorLayer::open(std::string const& name) const {

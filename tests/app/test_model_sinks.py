@@ -16,7 +16,7 @@ from model_files import ModelFile, random_model
 
 COMMON = ["--k", "1,9,n^0.5,n", "--block", "64", "--epsilon", "0.5,0.1,1e-3", "--count-above", "1/n,1e-2"]
 # Of no weight, of about that of a key, of most of it, and of nearly all: no key is needed then.
-SINKS = np.array([-9.0, 1.0, 7.5, 30.0])
+SINKS = np.array([-9.1, 1.0, 7.3, 30.0])
 
 
 def with_sinks(model: ModelFile, *layers: int) -> ModelFile:

@@ -77,6 +77,9 @@ def test_window_of_ones_own(tmp_path: Path) -> None:
     model = random_model(np.random.default_rng(72), texts=1, layers=(0,), n=200, d=4)
     file = replace(model, attributes={0: {"window": 30}}).write(tmp_path / "m.h5")
     words = ["--n", "200", "--heads", "1", "--rows", "4", "--draws", "1", *COMMON]
+    whole = replace(model, attributes={0: {"window": 10**9}}).write(tmp_path / "whole.h5")
+    results = study(tmp_path / "all.h5", ["--input", whole, *words])
+    assert check_all(results, model) == {"n200-d4-layer0-head1-causal": {}}  # it cuts nothing
     for window, seen in (("7", {"window": 7}), ("0", {}), ("model", {"window": 30})):
         results = study(tmp_path / f"{window}.h5", ["--input", file, *words, "--window", window])
         end = "" if window == "model" else f"-window{window}"

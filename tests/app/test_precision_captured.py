@@ -17,17 +17,22 @@ from model_files import ModelFile, random_model
 from test_precision import check_row, precision
 
 SETS = "bf16; fp16:pairwise; fp8,sum=fp32; logits=bf16,sum=fp32; bf16:blocked"
+# Of the four heads, from far to near.
+SLOPES = np.array([2.0**-8, 2.0**-6, 2.0**-4, 0.037])
 COMMON = ["--k", "1,n^0.5", "--precision", SETS, "--block", "64"]
 
 
-def logits_of(tensors: Tensors, head: int, position: int, keys: slice, softcap: float = 0.0) -> np.ndarray:
+def logits_of(
+    tensors: Tensors, head: int, position: int, keys: slice, softcap: float = 0.0, slope: float = 0.0
+) -> np.ndarray:
     key_head = head // (tensors.q.shape[0] // tensors.k.shape[0])
     query = tensors.q[head, position - tensors.first_query()].astype(np.float64)
     logits = tensors.logit_scale() * (tensors.k[key_head, keys].astype(np.float64) @ query)
-    return softcap * np.tanh(logits / softcap) if softcap else logits
+    logits = softcap * np.tanh(logits / softcap) if softcap else logits
+    return logits + slope * (np.arange(keys.start, keys.stop) - position)
 
 
-def check_head(case: h5py.Group, texts: list[Tensors], softcap: float = 0.0) -> None:
+def check_head(case: h5py.Group, texts: list[Tensors], softcap: float = 0.0, slope: float = 0.0) -> None:
     """Every row is one that sees exactly n keys, none is there twice, and its weights are numpy's. Which of them it is
     follows from its spread."""
     n, head = int(case.attrs["n"]), int(case.attrs["head"])
@@ -39,7 +44,7 @@ def check_head(case: h5py.Group, texts: list[Tensors], softcap: float = 0.0) -> 
             begins = [position - n + 1] if causal else range(length - n + 1)
             for begin in begins:
                 if begin >= 0 and begin <= position < begin + n:
-                    logits = logits_of(tensors, head, position, slice(begin, begin + n), softcap)
+                    logits = logits_of(tensors, head, position, slice(begin, begin + n), softcap, slope)
                     rows[text, position, begin] = logits
     found = set()
     for at in np.ndindex(spread.shape):
@@ -55,11 +60,12 @@ def check_head(case: h5py.Group, texts: list[Tensors], softcap: float = 0.0) -> 
 
 @pytest.fixture
 def model() -> ModelFile:
-    """With a softcap in one layer, a window in the other, values of their own width, and fewer queries than keys."""
+    """A softcap and slopes in one layer, a window in the other, values of their own width, fewer queries than keys."""
     made = random_model(np.random.default_rng(130), texts=2, layers=(1, 6), n=300, d=12, m=150)
     attributes = {1: {"softcap": 4.0}, 6: {"window": 64, "attention": "sliding"}}
+    datasets = {1: {"alibi": SLOPES}}
     texts = [{layer: replace(t, v=t.v[..., :5]) for layer, t in layers.items()} for layers in made.texts]
-    return replace(made, texts=texts, attributes=attributes)
+    return replace(made, texts=texts, attributes=attributes, datasets=datasets)
 
 
 def test_is_what_numpy_makes_of_the_files_rows(model: ModelFile, tmp_path: Path) -> None:
@@ -74,16 +80,13 @@ def test_is_what_numpy_makes_of_the_files_rows(model: ModelFile, tmp_path: Path)
             layer = int(case.attrs["layer"])
             assert case.attrs["input"] == "m.h5"
             assert (case.attrs["d"], case.attrs["scale"]) == (12, model.texts[0][layer].logit_scale())
-            check_head(case, model.of_layer(layer), 4.0 if layer == 1 else 0.0)
+            softcap, slope = (4.0, float(SLOPES[3])) if layer == 1 else (0.0, 0.0)
+            check_head(case, model.of_layer(layer), softcap, slope)
+            assert (case.attrs.get("softcap", 0.0), case.attrs.get("alibi_slope", 0.0)) == (softcap, slope)
         assert cases["n300-layer1-head3-causal"]["sum_p"].shape[:2] == (2, 1)  # one row of each text sees 300 keys
     record = json.loads((tmp_path / "r.json").read_text())[0]
-    assert (record["n"], record["d"], record["layer"], record["head"], record["sigma_law"]) == (
-        64,
-        12,
-        1,
-        3,
-        "measured",
-    )
+    wanted = {"n": 64, "d": 12, "layer": 1, "head": 3, "sigma_law": "measured"}
+    assert {name: record[name] for name in wanted} == wanted
     results = read_precision(one)
     assert sorted(results.by_law) == ["layer 1, head 3", "layer 6, head 3"]
     assert [title for title, _ in findings(results)] == sorted(results.by_law)

@@ -157,8 +157,8 @@ MUTATIONS = (
     Mutation(
         "entropy without its weights", "the head's share of the entropy is dropped",
         "src/row/row_metrics.cpp",
-        "sums_of_row(metrics, sums.dropped2[0], h + beyond.h);",
-        "sums_of_row(metrics, sums.dropped2[0], beyond.h);",
+        "sums_of_row(metrics, of_keys, sums.dropped2[0], h + beyond.h);",
+        "sums_of_row(metrics, of_keys, sums.dropped2[0], beyond.h);",
         (STUDY_FUSED,),
     ),
     Mutation(

@@ -1,0 +1,39 @@
+#include "plan/tensor_plan.hpp"
+
+#include "config/errors.hpp"
+
+namespace asymptop {
+namespace {
+
+/// What in the layer selectors other than score are not measured with; empty where there is nothing of that.
+std::string against_selectors(GroupPlan const& group) {
+  if (group.zero_columns > 0) return "where V is wider than K, " + std::to_string(group.d_v) + " to " + std::to_string(group.key_d());
+  if (!group.form.sinks.empty()) return "beside learned sinks, which layer " + std::to_string(group.layer) + " has";
+  return "";
+}
+
+}  // namespace
+
+std::string reason_to_skip_tensors(GroupPlan const& group, RunConfig const& config, LayerShape const& layer) {
+  if (group.n > layer.n) return "the tensors hold " + std::to_string(layer.n) + " keys";
+  if (group.counts.rows == 0)
+    return "the tensors have queries for the last " + std::to_string(layer.m) + " of " + std::to_string(layer.n) +
+           " keys, and none for the second half of the prefix; use --contexts places";
+  auto const fewest = group.mask == Mask::causal ? group.n - group.contexts.tail + 1 : group.n;
+  if (group.drop_first >= fewest)
+    return "without the first " + std::to_string(group.drop_first) + " keys (--drop-first) some rows see none: the earliest has " +
+           std::to_string(fewest) + " keys up to its own";
+  if (group.window > 0 && group.mask != Mask::causal) {
+    std::string const why = "a query sees the last keys up to its own";
+    if (config.window) throw UsageError("--window", std::to_string(group.window), "needs --mask causal: " + why);
+    throw UsageError("--mask", name_of(group.mask),
+                     "does not go with the window of " + std::to_string(group.window) + " keys that layer " + std::to_string(group.layer) +
+                         " has: " + why + "; --window 0 takes it away");
+  }
+  auto const selectors = case_axes(group).selectors;
+  if (auto const why = against_selectors(group); !why.empty() && !selectors.empty())
+    throw UsageError("--selectors", selectors.front().text, "is not measured " + why + "; score is");
+  return "";
+}
+
+}  // namespace asymptop
