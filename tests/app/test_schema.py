@@ -28,6 +28,7 @@ DIMENSIONS = {
     "phase_seconds": ("draw", "phase"),
 }
 OF_TENSORS = {"layer", "text", "attention", "contexts", "window", "drop_first", "softcap", "first_keys", "recent_keys"}
+OF_TENSORS |= {"index_d", "index_heads"}
 SCALES = ("draw", "row", "k", "epsilon", "threshold", "k_law", "check", "phase")
 
 
