@@ -16,13 +16,29 @@ namespace asymptop {
 
 enum class KeyFormat { fp32, bf16, fp8, int8, int4 };
 
+/// round(x / scale) * scale, where the scale takes the largest |x| to `most`; zeros where all are. out may be x.
+template <class Round>
+void scaled_copy(float const* x, int count, float most, Round const& round, float* out) {
+  float largest = 0.0f;
+  for (int c = 0; c < count; ++c) largest = std::max(largest, std::fabs(x[c]));
+  float const scale = largest / most;
+  for (int c = 0; c < count; ++c) out[c] = scale > 0.0f ? round(x[c] / scale) * scale : 0.0f;
+}
+
+/// To whole numbers up to `levels` times a scale.
+inline void rounded_copy(float const* x, int count, int levels, float* out) {
+  scaled_copy(
+      x, count, static_cast<float>(levels), [](float scaled) { return std::nearbyint(scaled); }, out);
+}
+inline constexpr int int4_levels = 7;
+
 /// A vector as its format holds it: x / scale rounded, times scale. The scale takes the largest entry to the format's largest number
 /// (fp8: OCP E4M3, 448; int8: 127; int4: 7). bf16 and fp32 need none. Products are sums in fp32; of whole numbers they are exact.
 class QuantisedProjection final : public Projection {
  public:
   explicit QuantisedProjection(KeyFormat format) : format_(format) {}
   bool keys_as_they_are() const override { return format_ == KeyFormat::fp32; }
-  int levels() const override { return format_ == KeyFormat::int8 ? 127 : format_ == KeyFormat::int4 ? 7 : 0; }
+  int levels() const override { return format_ == KeyFormat::int8 ? 127 : format_ == KeyFormat::int4 ? int4_levels : 0; }
   void query(float const* q, int d, float* out) const override { round(q, d, out); }
   void entry(float const* keys, int /*count*/, int d, float* out) const override { round(keys, d, out); }
 
@@ -31,14 +47,11 @@ class QuantisedProjection final : public Projection {
     static constexpr Rounding bf16(NumberFormat::bf16), fp8(NumberFormat::fp8);
     if (format_ == KeyFormat::fp32 || format_ == KeyFormat::bf16) {
       for (int c = 0; c < d; ++c) out[c] = format_ == KeyFormat::fp32 ? x[c] : static_cast<float>(bf16(x[c]));
-      return;
-    }
-    float largest = 0.0f;
-    for (int c = 0; c < d; ++c) largest = std::max(largest, std::fabs(x[c]));
-    float const scale = largest / (format_ == KeyFormat::fp8 ? 448.0f : static_cast<float>(levels()));
-    for (int c = 0; c < d; ++c) {
-      double const scaled = scale > 0.0f ? x[c] / scale : 0.0f;
-      out[c] = static_cast<float>(format_ == KeyFormat::fp8 ? fp8(scaled) : std::nearbyint(scaled)) * scale;
+    } else if (format_ == KeyFormat::fp8) {
+      scaled_copy(
+          x, d, 448.0f, [](float scaled) { return static_cast<float>(fp8(scaled)); }, out);
+    } else {
+      rounded_copy(x, d, levels(), out);
     }
   }
 

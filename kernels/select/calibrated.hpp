@@ -10,6 +10,7 @@
 #include <limits>
 #include <numeric>
 
+#include "approximate_scores.hpp"
 #include "selector.hpp"
 
 namespace asymptop {
@@ -40,11 +41,8 @@ class DoubleSparsityProjection final : public Projection {
     for (auto const c : chosen_) *out++ = q[c];
   }
   void entry(float const* key, int /*count*/, int /*d*/, float* out) const override {
-    constexpr float levels = 7.0f;
-    float largest = 0.0f;
-    for (auto const c : chosen_) largest = std::max(largest, std::fabs(key[c]));
-    float const scale = largest / levels;
-    for (auto const c : chosen_) *out++ = scale > 0.0f ? std::nearbyint(key[c] / scale) * scale : 0.0f;
+    for (std::size_t i = 0; i < chosen_.size(); ++i) out[i] = key[chosen_[i]];
+    rounded_copy(out, static_cast<int>(chosen_.size()), int4_levels, out);
   }
 
  private:

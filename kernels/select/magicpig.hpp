@@ -37,16 +37,13 @@ class SignTables {
   /// x: (d); out: (width).
   void signature(float const* x, int d, std::uint16_t* out) const {
     std::fill_n(out, width(), std::uint16_t{0});
-    for (int first = 0; first < padded_; first += lanes) {
-      float const* const planes = &planes_[std::int64_t{first} * d];
-      float sums[lanes] = {};
-      for (int c = 0; c < d; ++c) {
-#pragma omp simd
-        for (int p = 0; p < lanes; ++p) sums[p] = std::fma(x[c], planes[c * lanes + p], sums[p]);
-      }
-      for (int p = first; p < std::min(first + lanes, bits_ * tables_); ++p)
-        out[p / bits_] = static_cast<std::uint16_t>(out[p / bits_] << 1 | (sums[p - first] > 0.0f ? 1 : 0));
-    }
+    for_each_product(x, d,
+                     [&](int p, float sum) { out[p / bits_] = static_cast<std::uint16_t>(out[p / bits_] << 1 | (sum > 0.0f ? 1 : 0)); });
+  }
+
+  /// With every hyperplane. x: (d); out: (tables, bits).
+  void products(float const* x, int d, float* out) const {
+    for_each_product(x, d, [&](int p, float sum) { out[p] = sum; });
   }
 
   /// Tables in which two signatures are the same.
@@ -67,6 +64,19 @@ class SignTables {
   }
 
  private:
+  template <class Visit>
+  void for_each_product(float const* x, int d, Visit const& visit) const {
+    for (int first = 0; first < padded_; first += lanes) {
+      float const* const planes = &planes_[std::int64_t{first} * d];
+      float sums[lanes] = {};
+      for (int c = 0; c < d; ++c) {
+#pragma omp simd
+        for (int p = 0; p < lanes; ++p) sums[p] = std::fma(x[c], planes[c * lanes + p], sums[p]);
+      }
+      for (int p = first; p < std::min(first + lanes, bits_ * tables_); ++p) visit(p, sums[p - first]);
+    }
+  }
+
   static constexpr int lanes = 64;
   int bits_, tables_, padded_ = 0;
   std::vector<float> planes_;  ///< (blocks of lanes, d, lanes)

@@ -4,6 +4,7 @@
 // To add one: a header beside this one with a class that says one of
 //
 //   projection()  priorities are dot products of a projected query with projected keys or pages of keys; the largest come first
+//   lookup()      priorities are looked up for keys: by their places in what other queries attended to, or by codes of them
 //   order()       the order follows from places of keys, or from the row's best keys
 //   index()       priorities are the scores of a trained indexer, which comes with the tensors
 //   shards()      entries are the best keys, the second best ones, ... of contiguous shards of the context
@@ -61,6 +62,51 @@ class Projection {
   virtual void entry(float const* /*keys*/, int /*count*/, int /*d*/, float* /*out*/) const {}
 };
 
+/// Queries whose attention a method looks at beforehand.
+struct Observers {
+  enum class Where { last, spaced };  ///< in the context; spaced: evenly
+  Where where;
+  std::int64_t count;        ///< at most 2^10
+  int run = 1;               ///< queries and keys are taken in runs of so many, of which the antidiagonal products count; a power of two
+  bool by_distance = false;  ///< whether sums over diagonals are wanted
+};
+
+/// Sums over observing queries i of their weights p_ij, the softmax of each over the keys that it sees.
+struct Observation {
+  std::vector<float> of_keys;       ///< per key j of the context, or run of keys
+  std::vector<float> of_distances;  ///< per distance t_i - j from the query's own place t_i, 0 and up
+};
+
+/// Roughly what a selector costs on one core (measured, AVX-512), for plans: seconds for a key, and for each row that sees it.
+struct SelectorSeconds {
+  double per_key, per_row;
+};
+
+/// Priorities that are looked up, by the place of an entry or by codes of keys; the largest come first.
+class Lookup {
+ public:
+  virtual ~Lookup() = default;
+  virtual int page() const { return 1; }
+  virtual SelectorSeconds seconds(int d) const = 0;
+  /// Held on every rank, beside keys and values, for a context of n keys.
+  virtual double index_bytes(double /*n*/) const { return 0.0; }
+  /// Null for methods that look at no other queries.
+  virtual Observers const* observers() const { return nullptr; }
+  /// Once for each draw of keys, where there are observers.
+  virtual void observe(Observation /*observation*/) {}
+  /// Once for each draw of keys. stream: for what is drawn at random.
+  virtual void draw(Stream /*stream*/, int /*d*/) {}
+  /// 16-bit words of a key's code; 0: places say all.
+  virtual int code_words() const { return 0; }
+  /// key: (d); out: (code_words()).
+  virtual void code(float const* /*key*/, int /*d*/, std::uint16_t* /*out*/) const {}
+  /// What the priorities of a query are looked up in. q: (d), scaled as logits want it.
+  virtual std::vector<float> table(float const* /*q*/, int /*d*/) const { return {}; }
+  /// Of entries `first`, `first` + 1, ... of the context, some of which the row may not see. codes: (count, code_words()).
+  virtual void priorities(RowOfKeys const& row, float const* table, std::uint16_t const* codes, std::int64_t first, int count,
+                          float* out) const = 0;
+};
+
 /// Keys that are taken before all others, whatever their priority; they count towards the budget.
 struct ForcedKeys {
   std::int64_t first = 0;   ///< of the context: attention sinks, where the row sees them
@@ -79,11 +125,6 @@ enum class KeptSets { ordered, weighted_order, weighted, unordered };
 
 inline bool have_order(KeptSets sets) { return sets == KeptSets::ordered || sets == KeptSets::weighted_order; }
 inline bool have_weights(KeptSets sets) { return sets == KeptSets::weighted_order || sets == KeptSets::weighted; }
-
-/// Roughly what a selector costs on one core (measured, AVX-512), for plans: seconds for a key, and for each row that sees it.
-struct SelectorSeconds {
-  double per_key, per_row;
-};
 
 /// A trained indexer: the priority of key j is I_j = sum_h w_h ReLU(q_h . k_j) over the indexer's heads h, its keys k_j, and the row's
 /// index queries q_h and weights w_h.
@@ -109,12 +150,14 @@ class Selector {
   virtual bool keeps_first() const { return true; }
   /// Whether the queries that share a key head choose together, by the sum of their priorities.
   virtual bool shared() const { return false; }
-  /// Null where order() or index() says all.
+  /// Null where order(), lookup() or index() says all.
   virtual Projection* projection() { return nullptr; }
+  /// Null for all selectors but those that go by one.
+  virtual Lookup* lookup() { return nullptr; }
   /// Null for all selectors but those that go by one.
   virtual TrainedIndex const* index() const { return nullptr; }
   /// Whether entries stand by numbers that are worked out from queries and keys; the largest come first.
-  bool has_priorities() { return projection() != nullptr || index() != nullptr; }
+  bool has_priorities() { return projection() != nullptr || lookup() != nullptr || index() != nullptr; }
   /// The first `wanted` entries of the order, fewer where the row has no more: first keys of pages, or keys.
   virtual std::vector<GlobalIndex> order(RowOfKeys const& /*row*/, std::int64_t /*wanted*/) const { return {}; }
   /// Without priorities, where entries `first`, `first` + 1, ... stand in the order of all entries, unless largest scores decide; forced

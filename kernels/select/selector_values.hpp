@@ -20,15 +20,15 @@ namespace asymptop {
 /// Texts by key.
 using SelectorValues = std::map<std::string, std::string, std::less<>>;
 
-/// d / divisor, or a number by itself. Throws std::invalid_argument unless it is from 1 to d.
+/// d / divisor, or a number by itself. d: 0 where it is not known yet. Throws std::invalid_argument unless it is from 1 to d.
 inline int channels_of(std::string const& text, int d) {
   bool const share = text.rfind("d/", 0) == 0;
   char* end = nullptr;
   std::string const number = share ? text.substr(2) : text;
-  long const value = text == "d" ? d : std::strtol(number.c_str(), &end, 10);
+  long const value = text == "d" ? std::max(d, 1) : std::strtol(number.c_str(), &end, 10);
   bool const whole = text == "d" || (!number.empty() && *end == '\0' && number[0] >= '0' && number[0] <= '9');
   if (!whole || value < 1 || (!share && value > 4096)) throw std::invalid_argument("is no number of channels: 1 to d, d/8, d");
-  if (!share && value > d) throw std::invalid_argument("is over d = " + std::to_string(d));
+  if (!share && d > 0 && value > d) throw std::invalid_argument("is over d = " + std::to_string(d));
   return std::max(1, share ? static_cast<int>(d / value) : static_cast<int>(value));
 }
 

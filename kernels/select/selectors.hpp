@@ -1,13 +1,10 @@
 // The table of selectors: names, parameters, and what makes them.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "approximate_scores.hpp"
@@ -15,12 +12,14 @@
 #include "calibrated.hpp"
 #include "index.hpp"
 #include "magicpig.hpp"
-#include "order_keys.hpp"
+#include "observed.hpp"
 #include "pages.hpp"
 #include "random_order.hpp"
 #include "selector.hpp"
+#include "selector_makers.hpp"
 #include "selector_values.hpp"
 #include "shards.hpp"
+#include "socket.hpp"
 #include "twilight.hpp"
 #include "vattention.hpp"
 #include "window.hpp"
@@ -34,97 +33,17 @@ struct SelectorParameter {
   bool alone = false;  ///< in names of files and cases it is its value by itself, the fallback too
 };
 
-/// A selector whose priorities are a projection's.
-class ProjectedSelector final : public Selector {
- public:
-  ProjectedSelector(std::unique_ptr<Projection> projection, ForcedKeys const& forced, bool shared)
-      : projection_(std::move(projection)), forced_(forced), shared_(shared) {}
-  int page() const override { return projection_->page(); }
-  ForcedKeys forced() const override { return forced_; }
-  Projection* projection() override { return projection_.get(); }
-  bool shared() const override { return shared_; }
-
- private:
-  std::unique_ptr<Projection> projection_;
-  ForcedKeys forced_;
-  bool shared_;
-};
-
 /// One line of the table.
 struct SelectorKind {
   char const* name;
   char const* summary;
   char const* help;  ///< a paragraph
   std::vector<SelectorParameter> parameters;
-  /// Throws std::invalid_argument with the key of a value that it cannot take, a blank, and what is wrong with it.
+  /// d: 0 where it is not known yet. Throws std::invalid_argument with the key of a value that it cannot take, a blank, and what is wrong
+  /// with it.
   std::unique_ptr<Selector> (*make)(SelectorValues const& values, int d);
   KeptSets sets = KeptSets::ordered;
 };
-
-namespace detail {
-
-/// A value read by `read`, whose complaints get the key in front.
-template <class Read>
-auto value_of(SelectorValues const& values, char const* key, Read const& read) {
-  auto const& text = values.find(key)->second;
-  try {
-    return read(text);
-  } catch (std::invalid_argument const& wrong) {
-    throw std::invalid_argument(std::string(key) + "=" + text + ", which " + wrong.what());
-  }
-}
-
-inline constexpr std::int64_t most_forced = std::int64_t{1} << 30;
-
-inline ForcedKeys forced_of(SelectorValues const& values) {
-  auto const count = [&](char const* key) {
-    return value_of(values, key, [](auto const& text) { return count_of(text, 0, most_ahead / 2); });
-  };
-  return {count("sinks"), count("recent")};
-}
-
-/// Throws std::invalid_argument.
-inline bool share_choice(std::string const& text) {
-  if (text != "head" && text != "group") throw std::invalid_argument("is neither head nor group");
-  return text == "group";
-}
-
-/// Throws std::invalid_argument.
-inline bool is_on(std::string const& text) {
-  if (text != "on" && text != "off") throw std::invalid_argument("is neither on nor off");
-  return text == "on";
-}
-
-template <class T, class... Values>
-std::unique_ptr<Selector> projected(SelectorValues const& values, Values... of) {
-  auto const share = values.find("share");
-  bool const shared = share != values.end() && value_of(values, "share", share_choice);
-  return std::make_unique<ProjectedSelector>(std::make_unique<T>(of...), forced_of(values), shared);
-}
-
-inline SampleBound bound_of(SelectorValues const& values) {
-  auto const share = [&](char const* key, double high) {
-    return value_of(values, key, [high](auto const& text) { return share_of(text, high); });
-  };
-  return {share("base", 1.0), share("epsilon", 1.0), share("delta", 0.5)};
-}
-
-inline int int_value(SelectorValues const& values, char const* key, int low, int high) {
-  return static_cast<int>(value_of(values, key, [=](auto const& text) { return count_of(text, low, high); }));
-}
-inline int page_value(SelectorValues const& values, char const* key) {
-  return value_of(values, key, [](auto const& text) { return page_of(text); });
-}
-template <ShardSelector::Budget budget>
-std::unique_ptr<Selector> sharded(SelectorValues const& values, int) {
-  auto const shards = value_of(values, "P", [](auto const& text) { return count_of(text, 1, 1024); });
-  return std::make_unique<ShardSelector>(static_cast<int>(shards), budget);
-}
-inline int channels_value(SelectorValues const& values, int d) {
-  return value_of(values, "r", [d](auto const& text) { return channels_of(text, d); });
-}
-
-}  // namespace detail
 
 /// All selectors, in the order in which options name them. `score`, the oracle, is the one that others are measured beside.
 inline std::vector<SelectorKind> const& selector_kinds() {
@@ -216,18 +135,18 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        [](Values values, int d) -> Made { return detail::projected<DoubleSparsityProjection>(values, detail::channels_value(values, d)); }},
       {"pq",
        "scores of keys that are replaced by centroids, part by part",
-       "Product quantisation (PQCache, arXiv 2407.12820): the channels in `parts` stretches, each key's stretch replaced by the nearest "
+       "Product quantisation (PQCache, arXiv 2407.12820): the channels in `parts` equal stretches, each key's stretch replaced by the "
+       "nearest "
        "of 2^bits centroids. Centroids come from `iterations` of Lloyd's over 4096 evenly spaced keys, starting at evenly spaced ones of "
        "them; they are never more than these keys.",
-       {{"parts", "2", "stretches of channels, 1 to 64"},
+       {{"parts", "2", "stretches of channels, 1 to 64, a divisor of d"},
         {"bits", "6", "of a code, 1 to 10"},
         {"iterations", "10", "0 to 100"},
         sinks,
         recent,
         share},
-       [](Values values, int) -> Made {
-         return detail::projected<CentroidProjection>(values, detail::int_value(values, "parts", 1, 64),
-                                                      1 << detail::int_value(values, "bits", 1, 10),
+       [](Values values, int d) -> Made {
+         return detail::projected<CentroidProjection>(values, detail::parts_value(values, d), 1 << detail::int_value(values, "bits", 1, 10),
                                                       detail::int_value(values, "iterations", 0, 100));
        }},
       {"clusters",
@@ -245,7 +164,7 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "products with the mean of up to 4096 queries that are not measured (those of `expected`; InfLLM takes the mean over the queries "
        "of a local window). Whole blocks, k/block of them rounded down, one at least.",
        {{"block", "128", "keys of a block, a power of two that divides --block"},
-        {"keys", "4", "representatives, 1 to 512"},
+        {"keys", "4", "representatives, 1 to 512; all of a block that has fewer"},
         sinks,
         recent,
         share},
@@ -271,6 +190,73 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "norm of v, by which kvpress multiplies, is left out.",
        {sinks, recent},
        [](Values values, int) -> Made { return detail::projected<ExpectedProjection>(values); }},
+      {"snapkv",
+       "keys by the mean attention of the context's last queries, pooled over neighbours",
+       "SnapKV (arXiv 2404.14469): keys by the attention of observing queries, summed over them and mean-pooled over `pool` keys (those "
+       "outside of the context count as 0), whatever the query. Observing are the last `queries` queries of the context, but for those of "
+       "the draw's rows; each has its softmax over the keys that it sees, under the rows' mask, window and softcap. A row before the "
+       "context's end is judged by queries behind it, as if it came again after the context. Of synthetic input they are queries of the "
+       "same law from a stream of their own, which see all keys, at sigma = 1. recent keeps SnapKV's window of the last keys.",
+       {{"queries", "64", "observing queries, 1 to 1024"},
+        {"pool", "5", "keys that are pooled, an odd number from 1 to 63"},
+        sinks,
+        recent},
+       [](Values values, int) -> Made {
+         return detail::looked_up<AttendedKeys>(values, detail::observers_of(values, Observers::Where::last), detail::pool_value(values));
+       }},
+      {"h2o",
+       "keys by the attention that they have received",
+       "H2O's heavy hitters (arXiv 2306.14048): keys by the sum of what observing queries attend to them, whatever the query. Observing "
+       "are "
+       "`queries` evenly spaced queries of the context, but for those of the draw's rows, also those behind a row; else as `snapkv`'s. "
+       "Early keys are seen by more of them, as in H2O. recent keeps the last keys, as H2O does with half of its budget.",
+       {{"queries", "256", "observing queries, 1 to 1024"}, sinks, recent},
+       [](Values values, int) -> Made {
+         return detail::looked_up<AttendedKeys>(values, detail::observers_of(values, Observers::Where::spaced), 1);
+       }},
+      {"vertical-slash",
+       "columns and diagonals that the context's last queries attend to",
+       "MInference (arXiv 2407.02490): columns (a key) and diagonals (all keys at one distance from their query) by the sums of what "
+       "observing queries attend to along them; a key's priority is the larger one of its two lines', a row's own place that of the last "
+       "key that it sees. Observing are the same queries as `snapkv`'s, and those of synthetic input stand at the last places. MInference "
+       "chooses a number of either for each head beforehand.",
+       {{"queries", "64", "observing queries, 1 to 1024"}, sinks, recent},
+       [](Values values, int) -> Made {
+         auto observers = detail::observers_of(values, Observers::Where::last);
+         observers.by_distance = true;
+         return detail::looked_up<AttendedLines>(values, observers);
+       }},
+      {"xattention",
+       "blocks by antidiagonal sums of the context's last queries' scores",
+       "XAttention (arXiv 2503.16428): the context's last `block` queries, measured ones among them, and all keys in runs of `stride`; the "
+       "score of two runs is the sum of q . k along their antidiagonal over stride; its softmax over the runs of keys that some query of "
+       "the run sees, summed over the runs of queries and over those of a block, is the block's priority, whatever the query. XAttention "
+       "does so for each block of queries; rows are taken to belong to the last one. Softcaps are left out. Queries of synthetic input "
+       "are as `snapkv`'s. Whole blocks, k/block of them rounded down, one at least.",
+       {{"block", "128", "keys of a block, a power of two that divides --block"},
+        {"stride", "16", "keys and queries of a run, a power of two up to block and 64"},
+        sinks,
+        recent},
+       [](Values values, int) -> Made {
+         auto const block = detail::page_value(values, "block");
+         return detail::looked_up<AttendedBlocks>(values, Observers{Observers::Where::last, block, detail::stride_value(values, block)},
+                                                  block);
+       }},
+      {"socket",
+       "keys by the query's probability of their buckets in hash tables",
+       "SOCKET (arXiv 2602.06283): L tables of K sign bits, of other hyperplanes w for every draw. A key is in one bucket c of each table, "
+       "a query in all of them with the probabilities softmax(x . c / tau), x = tanh(w . q)/sqrt(d), q scaled to the norm sqrt(d); a key's "
+       "priority is the sum over the tables of its bucket's. The norm of v, by which SOCKET multiplies, is left out.",
+       {{"K", "11", "sign bits of a table, 1 to 16"},
+        {"L", "55", "tables, 1 to 1024"},
+        {"tau", "0.5", "temperature, over 0, at most 100"},
+        sinks,
+        recent},
+       [](Values values, int) -> Made {
+         return detail::looked_up<SocketLookup>(values,
+                                                SignTables(detail::int_value(values, "K", 1, 16), detail::int_value(values, "L", 1, 1024)),
+                                                detail::value_of(values, "tau", [](auto const& text) { return share_of(text, 100.0); }));
+       }},
       {"vattention",
        "the best keys, and a sample of the others that an error bound asks for",
        "vAttention (arXiv 2510.05688), an estimator: the sinks, the recent keys and the k keys of largest true score are kept with "

@@ -64,9 +64,9 @@ SelectorChoice parse_selector(std::string const& option, std::string const& item
   if (choice.kind->make == nullptr) {
     choice.kind = nullptr;
   } else {
-    constexpr int largest_d = 4096;  // what depends on d is looked at again when a case is planned
+    constexpr int unknown_d = 0;  // what depends on d is looked at again when a case is planned
     try {
-      choice.kind->make(choice.values, largest_d);
+      choice.kind->make(choice.values, unknown_d);
     } catch (std::invalid_argument const& wrong) {
       throw UsageError(option, item, "has " + std::string(wrong.what()));
     }

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "draw/entries.hpp"
 #include "draw/index_scores.hpp"
 #include "draw/key_scores.hpp"
+#include "draw/lookup_scores.hpp"
 #include "draw/order_questions.hpp"
 #include "kernels/score/byte_products.hpp"
 
@@ -38,6 +40,12 @@ class Standing {
       for (auto const& of : asked) positions.push_back(rows.queries.position[of.row]);
       index_.emplace(*index, tensors.origin(), rows.shard, positions, step);
     }
+    if (auto const* lookup = selector.lookup()) {
+      std::vector<RowOfKeys> facts;
+      for (auto const& of : asked) facts.push_back(of.facts);
+      lookup_.emplace(*lookup, rows, rows_of(asked), std::move(facts));
+      ragged_ = lookup_->ragged(rows.queries.rows());
+    }
     if (has_priorities()) priorities_ = HostScores("Asymptop::select::priorities", asked.size(), room_for(step / selector.page()));
     if (projection_ == nullptr) return;
     in_bytes_ = projection_->levels() > 0 && !selector.shared();
@@ -60,6 +68,7 @@ class Standing {
   /// The priorities of a step's entries. keys: packed, `first` being the shard's key that they begin with.
   void prepare(KeyTile const& keys, LocalIndex first, int count) {
     if (index_) index_->find(first, count, priorities_);
+    if (lookup_) lookup_->find(keys, first, count, priorities_);
     if (projection_ == nullptr) return;
     if (in_bytes_) {
       byte_products(Kokkos::DefaultHostExecutionSpace(), byte_queries_, keys.data, count, projection_->levels(), byte_keys_, priorities_);
@@ -74,7 +83,7 @@ class Standing {
     score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, entries_->tile().data, count / page(), priorities_);
   }
 
-  bool has_priorities() const { return projection_ != nullptr || index_; }
+  bool has_priorities() const { return projection_ != nullptr || index_ || lookup_; }
   /// Of the step's whole entries, for the i-th row; and of the pages that the row sees a part of, those of this rank.
   float const* priorities(std::size_t i) const { return &priorities_(i, 0); }
   std::span<PackedCandidate const> ragged(std::size_t i) const {
@@ -119,6 +128,7 @@ class Standing {
   std::vector<AskedRow> const& asked_;
   std::int64_t first_entry_;  ///< of the shard
   std::optional<IndexScores> index_;
+  std::optional<LookupScores> lookup_;
   PackedQueries queries_;
   bool in_bytes_ = false;
   ByteQueries byte_queries_;

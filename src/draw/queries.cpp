@@ -153,6 +153,13 @@ std::vector<float> offset_of(GroupPlan const& group, TensorScan const& scan) {
   return case_axes(group).selectors.empty() && group.form.softcap == 0.0 ? scan.offset() : std::vector<float>();
 }
 
+/// What a query at a place of the context sees of it.
+KeyRun seen_from(GroupPlan const& group, std::int64_t place) {
+  std::int64_t const end = group.mask == Mask::causal ? place + 1 : group.n,
+                     windowed = group.window > 0 ? std::max<std::int64_t>(0, end - group.window) : 0;
+  return {std::min(end, std::max(windowed, group.drop_first)), end};
+}
+
 QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, TensorScan const& scan) {
   auto const& group = *identity.group;
   auto const first = identity.context().begin;
@@ -185,10 +192,9 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
       high = softcapped(high, cap) + 1e-6 * cap;
     }
     rows.add_bounds(low, high);
-    std::int64_t const end = group.mask == Mask::causal ? position - first + 1 : group.n,
-                       windowed = group.window > 0 ? std::max<std::int64_t>(0, end - group.window) : 0;
-    rows.from.push_back(std::max(windowed, group.drop_first));
-    rows.visible.push_back(end - rows.from.back());
+    auto const seen = seen_from(group, position - first);
+    rows.from.push_back(seen.begin);
+    rows.visible.push_back(seen.size());
     rows.sigma_unit.push_back(0.0f);
   }
   return rows;
@@ -289,6 +295,43 @@ std::vector<float> calibration_queries(DrawIdentity const& identity, TensorLayer
     for (auto const x : q) queries.push_back(static_cast<float>(group.scale * x));
   }
   return queries;
+}
+
+QueryRows observing_queries(DrawIdentity const& identity, TensorLayer const* file, Observers const& wanted) {
+  auto const& group = *identity.group;
+  QueryRows rows;
+  auto const add = [&](std::int64_t place, KeyRun const& seen) {
+    rows.position.push_back(place);
+    rows.from.push_back(seen.begin);
+    rows.visible.push_back(seen.size());
+  };
+  if (file == nullptr) {
+    auto const count = std::min(wanted.count, group.n);
+    rows.q = calibration_queries(identity, file, count);
+    for (auto place = group.n - count; place < group.n; ++place) add(place, {0, group.n});
+    return rows;
+  }
+  auto measured = tensor_positions(identity);
+  std::sort(measured.begin(), measured.end());
+  auto const begin = identity.context().begin, first = std::max<GlobalIndex>(0, file->first_query() - begin);
+  std::vector<std::int64_t> places;
+  if (wanted.where == Observers::Where::spaced) {
+    for (auto const place : evenly_spaced(group.n - first, wanted.count)) places.push_back(first + place);
+  } else {
+    for (auto place = group.n; place-- > first && std::ssize(places) < wanted.count + std::ssize(measured);) places.push_back(place);
+    std::reverse(places.begin(), places.end());
+  }
+  if (wanted.run == 1)
+    std::erase_if(places, [&](auto place) { return std::binary_search(measured.begin(), measured.end(), begin + place); });
+  // The last ones of them.
+  auto const left_out = std::max<std::ptrdiff_t>(0, std::ssize(places) - wanted.count);
+  std::vector<float> q(group.d);
+  for (auto place = places.begin() + left_out; place != places.end(); ++place) {
+    file->read_queries(group.head, begin + *place, 1, q.data());
+    for (auto const x : q) rows.q.push_back(static_cast<float>(group.scale * x));
+    add(*place, seen_from(group, *place));
+  }
+  return rows;
 }
 
 std::vector<GlobalIndex> evenly_spaced(GlobalIndex n, GlobalIndex most) {

@@ -7,6 +7,7 @@
 #include "comm/communicator.hpp"
 #include "config/run_config.hpp"
 #include "kernels/core/key_ranges.hpp"
+#include "kernels/select/selector.hpp"
 #include "plan/plan.hpp"
 #include "shard/shard_tensors.hpp"
 
@@ -61,6 +62,12 @@ QueryRows make_queries(DrawIdentity const& identity, TensorLayer const* file, Te
 ///   synthetic: rows of a stream of their own, `most` of them, independent of each other: what each query is by itself
 ///   tensors:   Q at evenly spaced places of the context that have one, but for the positions of the draw's rows
 std::vector<float> calibration_queries(DrawIdentity const& identity, TensorLayer const* file, GlobalIndex most);
+
+/// Queries whose attention is looked at before any is measured, with what they see and their places in the context; made on one rank.
+///   synthetic: rows of the same stream as calibration_queries(), at the context's last places; they see all keys
+///   tensors:   Q at those places of the context that have one, but for the positions of the draw's rows unless runs of queries are
+///              wanted, under the group's mask and window
+QueryRows observing_queries(DrawIdentity const& identity, TensorLayer const* file, Observers const& wanted);
 
 /// floor(n i / count) for i from 0 to count - 1, count = min(n, most).
 std::vector<GlobalIndex> evenly_spaced(GlobalIndex n, GlobalIndex most);

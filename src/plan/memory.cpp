@@ -39,6 +39,16 @@ double merge_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   return std::max(lists + out + in, both) + profiles + keep * 80.0;
 }
 
+/// What selectors hold of the whole context.
+double index_bytes(GroupPlan const& group) {
+  double bytes = 0.0;
+  for (auto const& choice : case_axes(group).selectors) {
+    auto const selector = make_selector(choice, static_cast<int>(group.d));
+    if (auto const* lookup = selector->lookup()) bytes += lookup->index_bytes(static_cast<double>(group.n));
+  }
+  return bytes;
+}
+
 /// What selectors take beside the oracle, whatever n is but for the keys that are held: of each row its head, its bins and each selector's
 /// keys, and messages that ask for their scores (src/study/selection.cpp); scores and heads of a step; bins of the orders, here and on
 /// their way; and the windows in which each k_epsilon lies (src/draw/order_walk.hpp).
@@ -97,7 +107,7 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   double const selection = selector_bytes(group, config, machine, rows, std::max<double>(group.path->step_keys, tile), bins);
   double const passes = std::max({candidates + merge, sums, selection});
   double const messages = ranks > 1 ? 3e6 : 0.0;  // what MPI holds to reach the others
-  return program_bytes + messages + 1.4 * results_bytes(group, config) + tensors + profiles + scores + passes;
+  return program_bytes + messages + 1.4 * results_bytes(group, config) + tensors + profiles + scores + passes + index_bytes(group);
 }
 
 double kept_bytes(GroupPlan const& group, RunConfig const& config) {

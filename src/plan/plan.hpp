@@ -39,6 +39,7 @@ struct CasePlan {
   double sigma = 0.0;     ///< value of the law at n; factor from scores to logits. 1 for tensors, whose scores are logits
   double R = 0.0;
   SelectorChoice selector{};
+  std::int64_t index_d = 0, index_heads = 0;  ///< of a trained indexer's queries; 0: the selector has none
 };
 
 /// Cases that share keys and scores: everything but the sigma law and what is kept.

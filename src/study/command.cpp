@@ -24,10 +24,26 @@ namespace {
 std::vector<std::string> indexes_of(RunConfig const& config) {
   std::vector<std::string> names;
   for (auto const& choice : config.selectors) {
-    auto const selector = choice.is_oracle() ? nullptr : make_selector(choice, 1 << 12);
+    auto const selector = choice.is_oracle() ? nullptr : make_selector(choice, 0);
     if (selector != nullptr && selector->index() != nullptr) names.push_back(selector->index()->name);
   }
   return names;
+}
+
+/// The plan with the shapes of the trained indexers that its cases go by. Throws UsageError for one that a text lacks.
+StudyPlan with_indexes(Communicator const& comm, Input const& input, StudyPlan plan) {
+  for (auto& group : plan.groups) {
+    for (auto& item : group.cases) {
+      auto const selector = item.selector.is_oracle() ? nullptr : make_selector(item.selector, static_cast<int>(group.d));
+      if (selector == nullptr || selector->index() == nullptr) continue;
+      for (std::int64_t text = 0; text < group.contexts.texts; ++text) {
+        auto const* index = together(comm, [&] { return &input.file->layer(text, group.layer).index(selector->index()->name); });
+        item.index_d = index->d();
+        item.index_heads = index->heads();
+      }
+    }
+  }
+  return plan;
 }
 
 /// Of every group, its head in every text.
@@ -141,14 +157,7 @@ class KeyStudy final : public Study {
 
  private:
   KeyStudy(Communicator const& comm, RunConfig const& config, Input input, Machine const& machine)
-      : Study(comm, config, machine, plan_study(config, input.shape, machine)), input_(std::move(input)) {
-    for (auto const& name : indexes_of(config)) {
-      for (auto const& group : plan().groups) {
-        for (std::int64_t text = 0; text < group.contexts.texts; ++text)
-          together(comm, [&] { return input_.file->layer(text, group.layer).index(name).d(); });
-      }
-    }
-  }
+      : Study(comm, config, machine, with_indexes(comm, input, plan_study(config, input.shape, machine))), input_(std::move(input)) {}
 
   Input input_;
 };

@@ -8,6 +8,7 @@
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_top_k.hpp"
 #include "config/errors.hpp"
+#include "draw/observer_pass.hpp"
 #include "row/row_lists.hpp"
 #include "study/estimation.hpp"
 #include "study/key_holders.hpp"
@@ -37,6 +38,18 @@ Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Ran
   return calibration;
 }
 
+/// What observing queries attend to, for all ranks; rank 0 makes the queries. Collective.
+Observation observation_of(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, Observers const& wanted) {
+  auto const& comm = *setup.comm;
+  QueryRows queries;
+  if (comm.is_root()) queries = observing_queries({setup.config, &group, draw}, setup.layer(group, draw), wanted);
+  queries.q = finish(all_gather(comm, std::move(queries.q)));
+  for (auto* numbers : {&queries.position, &queries.from, &queries.visible}) *numbers = finish(all_gather(comm, std::move(*numbers)));
+  auto const shard = key_shard(group.n, setup.config->block, comm.rank(), comm.size());
+  EntryRows const rows{queries, *group.path, shard, setup.config->block, static_cast<int>(group.d), group.form.softcap};
+  return observe(comm, wanted, rows, group.n, *setup.tensors);
+}
+
 }  // namespace
 
 DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, std::int64_t draw)
@@ -47,6 +60,10 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
     selectors_.push_back(make_selector(choice, static_cast<int>(group.d)));
     sets_.push_back(choice.sets());
     auto& selector = *selectors_.back();
+    if (auto* lookup = selector.lookup()) {
+      lookup->draw(stream_, static_cast<int>(group.d));
+      if (auto const* observers = lookup->observers()) lookup->observe(observation_of(setup, group, draw, *observers));
+    }
     if (!selector.wants_calibration()) continue;
     if (calibration.keys.empty()) {
       auto const shard = key_shard(group.n, setup.config->block, setup.comm->rank(), setup.comm->size());

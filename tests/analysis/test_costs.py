@@ -51,6 +51,11 @@ N, D, K = 65536, 64, 4096
         ("key-norm", 4, 4 * K * D, 4 * K * D),
         ("key-diff:recent=8", 4, 4 * K * D, 4 * K * D),
         ("expected:4", 4, 4 * K * D, 4 * K * D),
+        ("snapkv:32:pool=7", 4, 4 * K * D, 4 * K * D),
+        ("h2o", 4, 4 * K * D, 4 * K * D),
+        ("vertical-slash", 8, 4 * K * D, 4 * K * D),
+        ("xattention:block=64", 4 / 64, 4 * K * D, 4 * K * D),
+        ("socket:8:L=20", 40, 40 * N + 4 * K * D, 2 * 160 * D + 40 * N + 4 * K * D),
         (
             "twilight:8192:p=0.9",
             16 + D / 2 + 4,
@@ -75,7 +80,7 @@ def test_costs(selector: str, index: float, read: float, flops: float) -> None:
 
 def test_every_formula_is_printed() -> None:
     for name in FORMULAS:
-        costs = costs_of(name)
+        costs = costs_of(name, (2, 8))
         assert costs is not None
         assert not any(word in "".join(costs.words) for word in ("width", "*"))
     assert costs_of("sparq").with_words == "r = d/8"
@@ -84,10 +89,19 @@ def test_every_formula_is_printed() -> None:
 
 
 @pytest.mark.parametrize(
-    "selector", ["socket:K=10", "magicpig:K=x", "quantised:fp5", "sparq:r=x", "quest:page=0", "file:dsa"]
+    "selector", ["nosuch:K=10", "magicpig:K=x", "quantised:fp5", "sparq:r=x", "quest:page=0", "file:dsa"]
 )
 def test_no_formula(selector: str) -> None:
     assert costs_of(selector) is None
+
+
+def test_a_trained_indexer_is_as_wide_as_the_file_says() -> None:
+    costs = costs_of("file:dsa:relu=off", (4, 32))
+    assert costs is not None
+    assert costs.index_bytes_per_key(D) == 64
+    assert costs.bytes_read(N, D, K) == 64 * N + 256 + 4 * K * D
+    assert costs.flops(N, D, K) == 2 * N * 4 * 32 + 2 * N * 4 + 4 * K * D
+    assert costs.with_words == "H = 4, w = 32"
 
 
 def test_words() -> None:

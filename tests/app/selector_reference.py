@@ -25,7 +25,7 @@ class Order:
 
     priority: Array
     entries: list[Keys]
-    slack: float
+    slack: float | Array
     page: int = 1
 
     def ranked(self) -> NDArray[np.int64]:

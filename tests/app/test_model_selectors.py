@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from brute_force import PRECISION, Tensors, contexts_of, ends_of
 from command_line import assert_equal, study
-from estimator_reference import Bound, Tables, Weighted, permutation, random_keys, row_name
+from estimator_reference import SELECTION, Bound, Tables, Weighted, permutation, random_keys, row_name
 from model_files import ModelFile, random_model
-from selector_reference import SELECTORS, Array, Order, rounding, single
+from observed_reference import ABSOLUTE, RELATIVE, Context, h2o, snapkv, socket, vertical_slash, xattention
+from selector_reference import SELECTORS, Array, Order, pages, rounding, single
+from synthetic_input import Draw
 from test_study_calibrated import infllm
 from test_study_estimators import SEED, check_k_epsilon, check_numbers
 from test_study_expected import calibration_queries
@@ -29,7 +31,13 @@ TWILIGHT = {
 RANDOM = {"random": (0, 0), "random:sinks=40:recent=5": (40, 5)}
 BOUNDS = {"vattention:sinks=70:recent=9:epsilon=0.2": Bound(70, 9, 0.02, 0.2, 0.1)}
 TABLES = {"magicpig:K=4:L=12:sinks=70:recent=3": Tables(4, 12, 70, 3)}
-NAMES = ("score", *SELECTORS, "infllm:block=32", "file:idx", *SHARDS, *TWILIGHT, *RANDOM, *BOUNDS, *TABLES)
+ORDERS = (
+    *SELECTORS,
+    *SHARDS,
+    *("infllm:block=32", "file:idx", "socket:K=4:L=9:tau=0.3", "snapkv:queries=20", "snapkv:queries=3:pool=1"),
+    *("h2o:queries=30", "vertical-slash:queries=20", "xattention:block=32:stride=8", "xattention:block=8:stride=8"),
+)
+NAMES = ("score", *ORDERS, *TWILIGHT, *RANDOM, *BOUNDS, *TABLES)
 
 
 class Loaded(dict[str, Array]):
@@ -58,8 +66,17 @@ class Seen:
             part[HEAD // 2, begin + self.first : begin + end].astype(float) for part in (tensors.k, tensors.v)
         )
         self.row = self.q[self.position - begin]
+        self.of = Context(
+            self.q,
+            self.context,
+            positions[at[0]],
+            str(case.attrs["mask"]) == "causal",
+            int(case.attrs.get("window", 0)),
+            int(case.attrs.get("drop_first", 0)),
+            float(case.attrs.get("softcap", 0.0)),
+        )
         self.queries = calibration_queries(self.q, self.n, positions[at[0]])
-        self.softcap = float(case.attrs.get("softcap", 0.0))
+        self.softcap = self.of.softcap
         logits = self.keys @ self.row
         self.logits = self.softcap * np.tanh(logits / self.softcap) if self.softcap > 0.0 else logits
         self.e = np.exp(self.logits - self.logits.max())
@@ -75,7 +92,29 @@ class Seen:
         return max(0, count - self.first)
 
 
+def by_attention(seen: Seen, name: str) -> Array:
+    """Priorities over the context's keys, or blocks of them."""
+    kind, *values = name.split(":")
+    of = {key: int(value) for key, _, value in (part.partition("=") for part in values)}
+    if kind == "snapkv":
+        return snapkv(seen.of, of["queries"], of.get("pool", 5))
+    if kind == "h2o":
+        return h2o(seen.of, of["queries"])
+    if kind == "xattention":
+        return xattention(seen.of, of["block"], of["stride"])
+    return vertical_slash(seen.of, of["queries"], seen.first + len(seen.keys) - 1)
+
+
 def order_on(seen: Seen, name: str) -> Order:
+    if name.startswith("socket"):
+        planes = Draw(SEED, seen.draw, seen.n, len(seen.row)).normals(SELECTION, np.arange(36, dtype=np.uint64))
+        priority, slack = socket(seen.row, seen.keys, planes, 9, 0.3)
+        return Order(priority, single(len(seen.keys)), slack)
+    if name.startswith(("snapkv", "h2o", "vertical", "xattention")):
+        size = int(name.split("=")[1].split(":")[0]) if name.startswith("xattention") else 1
+        entries = pages(len(seen.keys), size, seen.first)
+        priority = by_attention(seen, name)[seen.first // size :][: len(entries)]
+        return Order(priority, entries, RELATIVE * priority + ABSOLUTE, size)
     if name in SHARDS:
         return order_of(seen.logits, seen.n, name, seen.first)
     if name == "infllm:block=32":
@@ -107,7 +146,7 @@ def check_case(case: Loaded, model: ModelFile, name: str) -> None:
     assert case.attrs["verdict"] == "VALID", case.attrs["verdict_reason"]
     for draw, row in np.ndindex(case["row_n"].shape):
         seen = Seen(case, model, (draw, row))
-        if name in SELECTORS or name in SHARDS or name in ("infllm:block=32", "file:idx"):
+        if name in ORDERS:
             order = order_on(seen, name)
             check_row(case, (draw, row), Row(seen.p, order, seen.values, 3), PRECISION + 2e-5)
             continue

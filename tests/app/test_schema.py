@@ -27,20 +27,8 @@ DIMENSIONS = {
     "check_tolerance": ("check",),
     "phase_seconds": ("draw", "phase"),
 }
-OF_TENSORS = {
-    "layer",
-    "text",
-    "attention",
-    "contexts",
-    "window",
-    "drop_first",
-    "softcap",
-    "first_keys",
-    "recent_keys",
-} | {
-    "sink_logit",
-    "d_v",
-}
+OF_TENSORS = {"layer", "text", "attention", "contexts", "window", "drop_first", "softcap", "first_keys", "recent_keys"}
+OF_TENSORS |= {"sink_logit", "d_v", "index_d", "index_heads"}
 SCALES = ("draw", "row", "k", "epsilon", "threshold", "k_law", "check", "phase")
 
 

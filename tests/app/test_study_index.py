@@ -95,6 +95,7 @@ def test_brute_force(n: int, d: int, width: int, heads: int, whole: bool, ks: st
         check_orders(cases["file:dsa"], tensors, index, whole)
         check_orders(cases["file:dsa:relu=off"], tensors, index, whole, relu=False)
         check_orders(cases["file:plain"], tensors, ones, whole)
+        assert [cases["file:dsa"].attrs[name] for name in ("index_d", "index_heads")] == [width, heads]
         if forced:
             check_orders(cases[with_forced], tensors, index, whole, **forced)
 

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "kernels/select/magicpig.hpp"
+#include "kernels/select/observed.hpp"
 #include "kernels/select/random_order.hpp"
+#include "kernels/select/socket.hpp"
 #include "kernels/select/vattention.hpp"
 #include "support/random.hpp"
 
@@ -91,6 +93,58 @@ TEST(SignTables, CollideAsOftenAsTheirAngleSays) {
     double const p = std::pow(1.0 - std::acos(xy / std::sqrt(xx * yy)) / 3.14159265358979, bits);
     EXPECT_NEAR(hash.collisions(a.data(), b.data()), tables * p, 5.0 * std::sqrt(tables * p * (1.0 - p)));
   }
+}
+
+std::vector<float> priorities(Lookup const& lookup, KeyRun const& seen, int count, float const* table = nullptr,
+                              std::uint16_t const* codes = nullptr) {
+  std::vector<float> found(static_cast<std::size_t>(count));
+  lookup.priorities({seen, 0, {}}, table, codes, 0, count, found.data());
+  return found;
+}
+
+TEST(AttendedKeys, PoolsOverNeighboursAndZerosOutside) {
+  Observers const observers{Observers::Where::last, 2};
+  AttendedKeys keys(observers, 3), alone(observers, 1);
+  std::vector<float> const sums{3.0f, 0.0f, 6.0f, 9.0f};
+  keys.observe({sums, {}});
+  alone.observe({sums, {}});
+  EXPECT_EQ(priorities(keys, {0, 4}, 4), (std::vector<float>{1.0f, 3.0f, 5.0f, 5.0f}));
+  EXPECT_EQ(priorities(alone, {0, 4}, 4), sums);
+}
+
+TEST(AttendedLines, TakeTheLargerLineFromTheRowsOwnPlace) {
+  AttendedLines lines({Observers::Where::last, 2, 1, true});
+  lines.observe({{0.0f, 5.0f, 0.0f, 1.0f}, {4.0f, 2.0f, 3.0f, 6.0f}});
+  EXPECT_EQ(priorities(lines, {0, 4}, 4), (std::vector<float>{6.0f, 5.0f, 2.0f, 4.0f}));
+  EXPECT_EQ(priorities(lines, {1, 3}, 3), (std::vector<float>{3.0f, 5.0f, 4.0f}));
+}
+
+TEST(AttendedBlocks, AddUpTheirRuns) {
+  AttendedBlocks blocks({Observers::Where::last, 8, 4}, 8);
+  blocks.observe({{1.0f, 2.0f, 3.0f, 4.0f, 5.0f}, {}});
+  EXPECT_EQ(priorities(blocks, {0, 20}, 3), (std::vector<float>{3.0f, 7.0f, 5.0f}));
+}
+
+/// Over all buckets of each table a query's probabilities add up to 1, and its own bucket has the largest.
+TEST(Socket, BucketsHoldTheQueryOnce) {
+  constexpr int bits = 5, tables = 3, d = 8;
+  SocketLookup socket(SignTables(bits, tables), 0.5);
+  socket.draw({1, 2}, d);
+  test::Random random(4);
+  std::vector<float> q(d);
+  for (auto& x : q) x = static_cast<float>(random.normal());
+  auto const table = socket.table(q.data(), d);
+  std::vector<std::uint16_t> own(static_cast<std::size_t>(socket.code_words()));
+  socket.code(q.data(), d, own.data());
+  float const best = priorities(socket, {0, 1}, 1, table.data(), own.data())[0];
+  double sum = 0.0;
+  for (std::uint16_t bucket = 0; bucket < 1 << bits; ++bucket) {
+    std::vector<std::uint16_t> const code(own.size(), bucket);
+    float const priority = priorities(socket, {0, 1}, 1, table.data(), code.data())[0];
+    EXPECT_LE(priority, best * (1.0f + 1e-6f));
+    sum += priority;
+  }
+  EXPECT_NEAR(sum, tables, 1e-5);
 }
 
 }  // namespace

@@ -148,7 +148,10 @@ def need_of(series: Series, epsilon: float) -> Need | None:
     """None where no n gets to epsilon within the stored k."""
     found = [(case.n, keys_for(case, epsilon)) for case in series.cases]
     points = tuple(Point(n, keys) for n, keys in found if keys is not None)
-    return Need(series, epsilon, points, costs_of(series.selector)) if points else None
+    if not points:
+        return None
+    first = series.first
+    return Need(series, epsilon, points, costs_of(series.selector, (first.index_heads, first.index_d)))
 
 
 @dataclass(frozen=True, eq=False)

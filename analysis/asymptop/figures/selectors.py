@@ -15,7 +15,7 @@ from ..fits.quantities import K_EPSILON
 from ..io.reader import Case
 from ..io.schema import EXACT
 from ..io.selectors import SelectorGroup
-from ..theory.costs import bytes_words, costs_of, order_of
+from ..theory.costs import bytes_words, order_of
 from ..theory.statistics import Array
 from . import captions
 from .marks import label_axes, label_n
@@ -134,7 +134,7 @@ def _records(group: SelectorGroup, selector: str, curve: KeptCurve, spent: Array
 
 
 def _bytes_at(group: SelectorGroup, selector: str, curve: KeptCurve) -> Array:
-    costs = costs_of(selector)
+    costs = group.costs(selector)
     if costs is None:
         return np.full(len(curve.kept), np.nan)
     return np.array([costs.bytes_read(curve.n, group.d, kept) for kept in curve.kept])

@@ -91,6 +91,8 @@ class Case:
     contexts: str = "prefix"  # "places" where the contexts of draws end at places of their own
     attention: str = ""  # what a model calls it, such as global or sliding
     softcap: float = 0.0  # logits are softcap tanh(. / softcap); 0 for none
+    index_d: int = 0  # of the trained indexer that `file` goes by, and its heads; 0 for other selectors
+    index_heads: int = 0
 
     @cached_property
     def _names(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..theory.costs import order_of
+from ..theory.costs import Costs, costs_of, order_of
 from .reader import Case
 from .schema import EXACT
 from .series import Panel, Series, group_panels, rows_of
@@ -44,6 +44,11 @@ class SelectorGroup:
 
     def panel(self, selector: str) -> Panel:
         return Panel(self.title, self.lines[selector])
+
+    def costs(self, selector: str) -> Costs | None:
+        """None without formulas, as of a trained indexer in files that do not say how wide it is."""
+        case = self.lines[selector][0].first if selector in self.lines else None
+        return costs_of(selector, (case.index_heads, case.index_d) if case else (0, 0))
 
     def cases_at(self, selector: str, n: int) -> list[Case]:
         """One for each head."""

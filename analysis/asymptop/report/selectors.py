@@ -22,7 +22,7 @@ from ..io.reader import Case
 from ..io.schema import EXACT
 from ..io.selectors import SelectorGroup, selector_groups
 from ..io.series import Series
-from ..theory.costs import bytes_words, costs_of, dense_bytes, share_words
+from ..theory.costs import bytes_words, dense_bytes, share_words
 from .estimators import HEADINGS, rows_of_estimators
 from .page import Section, figure_blocks
 from .templates import prose, render
@@ -64,7 +64,7 @@ def _number(cases: Sequence[Case], quantity: Quantity, k: int | float) -> tuple[
 
 
 def _bytes(group: SelectorGroup, selector: str, n: int, keys: float) -> str:
-    costs = costs_of(selector)
+    costs = group.costs(selector)
     return "–" if costs is None else bytes_words(costs.bytes_read(n, group.d, keys))
 
 
@@ -174,7 +174,7 @@ def _cost_tables(groups: Sequence[SelectorGroup]) -> list[tuple[str, tuple[str, 
             )
         ]
         for name in dict.fromkeys([EXACT, *(name for group in of_d for name in group.lines)]):
-            costs = costs_of(name)
+            costs = next((group.costs(name) for group in of_d if name in group.lines), of_d[0].costs(name))
             if costs is None:
                 rows.append((name, "", "–", "–", "–", "no formula"))
                 continue

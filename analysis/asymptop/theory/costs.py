@@ -14,7 +14,7 @@ from functools import lru_cache
 from . import laws
 
 EXACT = "score"
-_PARAMETERS = ("page", "block", "K", "L", "parts", "bits", "c", "keys")
+_PARAMETERS = ("page", "block", "K", "L", "parts", "bits", "c", "keys", "H", "w")
 _NAMES = ("n", "d", "k", *_PARAMETERS, "r", "width", "budget")
 
 
@@ -31,7 +31,7 @@ class Formulas:
 _KEPT = "4*k*d"
 _ALL_SCORES = Formulas("0", "2*n*d + 2*k*d", "2*n*d + 2*k*d", "reads every key")
 _BLIND = Formulas("4", _KEPT, _KEPT, "the order is known before the query")
-# `file` has none: how wide its index is, 4 d bytes a key in fp32 with a d of its own, is in the tensor file alone.
+_OBSERVED = replace(_BLIND, note="the order is known before the query: index: sums of earlier queries' attention")
 # In the order in which tables and figures name them, as `study --selectors` does.
 FORMULAS: dict[str, Formulas] = {
     EXACT: _ALL_SCORES,
@@ -68,6 +68,19 @@ FORMULAS: dict[str, Formulas] = {
     "key-norm": _BLIND,
     "key-diff": _BLIND,
     "expected": _BLIND,
+    "snapkv": _OBSERVED,
+    "h2o": _OBSERVED,
+    "vertical-slash": replace(
+        _OBSERVED, index="8", note="index: a sum per column and per diagonal, of earlier queries"
+    ),
+    "xattention": replace(
+        _OBSERVED,
+        index="4/block",
+        note="index: a sum per block, of queries of the same block; rows of it share its making",
+    ),
+    "socket": Formulas(
+        "2*L", "2*n*L + 4*k*d", "2*K*L*d + 2*n*L + 4*k*d", "index: a word of K bits per table, looked up in all of them"
+    ),
     "vattention": Formulas(
         "0",
         _ALL_SCORES.read,
@@ -83,6 +96,9 @@ FORMULAS: dict[str, Formulas] = {
         "4*n*d/page + 2*budget*d + 4*k*d",
         "index: Quest's, and a copy in four bits; k: kept keys; budget = 0 stands for the law's k, at least those",
     ),
+    "file": Formulas(
+        "2*w", "2*n*w + 2*H*w + 4*k*d", "2*n*H*w + 2*n*H + 4*k*d", "index: keys of width w; a query has H index queries"
+    ),
 }
 _DEFAULTS = {
     "quest": {"page": "16"},
@@ -97,9 +113,12 @@ _DEFAULTS = {
     "pq": {"parts": "2", "bits": "6"},
     "clusters": {"c": "256"},
     "infllm": {"block": "128", "keys": "4"},
+    "xattention": {"block": "128", "stride": "16"},
+    "socket": {"K": "11", "L": "55"},
     "vattention": {"epsilon": "0.1", "delta": "0.1"},
     "magicpig": {"K": "10", "L": "150"},
     "twilight": {"budget": "0", "p": "0.85", "page": "16"},
+    "file": {"H": "0", "w": "0"},
 }
 # What a value by itself is of, where it is not `format`.
 _FIRST = {
@@ -107,6 +126,10 @@ _FIRST = {
     "expected": "sinks",
     "vattention": "sinks",
     "magicpig": "K",
+    "snapkv": "queries",
+    "h2o": "queries",
+    "vertical-slash": "queries",
+    "socket": "K",
     "twilight": "budget",
     "file": "name",
 }
@@ -210,10 +233,15 @@ def dense_bytes(n: float, d: int) -> float:
     return 4.0 * n * d
 
 
-def costs_of(selector: str) -> Costs | None:
-    """None for a selector, or a value of its parameters, without formulas."""
+def costs_of(selector: str, index: tuple[int, int] = (0, 0)) -> Costs | None:
+    """None for a selector, or a value of its parameters, without formulas.
+
+    index: heads and width of the trained indexer that `file` goes by.
+    """
     name, parameters = parameters_of(selector)
-    if name not in FORMULAS:
+    if name == "file":
+        parameters |= {"H": str(index[0]), "w": str(index[1])}
+    if name not in FORMULAS or (name == "file" and index[1] < 1):
         return None
     costs = Costs(selector, parameters, FORMULAS[name])
     try:

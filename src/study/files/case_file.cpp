@@ -38,6 +38,10 @@ void write_attributes(hid_t group, StudyCase const& c) {
   if (c.group->d_v > 0 && c.group->d_v != c.group->key_d()) to.integer("d_v", c.group->d_v);
   to.text("sigma_law", c.plan().sigma_law);
   if (!c.plan().selector.is_oracle()) to.text("selector", c.plan().selector.text);
+  if (c.plan().index_d > 0) {
+    to.integer("index_d", c.plan().index_d);
+    to.integer("index_heads", c.plan().index_heads);
+  }
   to.number("sigma", c.sigma());
   double const bound = c.group->input.coordinate_bound(c.group->d);
   to.number("R", c.sigma() / c.group->scale * (bound * bound));

@@ -1,0 +1,204 @@
+#include "draw/observer_pass.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "comm/collectives.hpp"
+#include "config/errors.hpp"
+#include "draw/entries.hpp"
+#include "draw/key_scores.hpp"
+#include "draw/row_batch.hpp"
+#include "kernels/core/fixed_point.hpp"
+#include "kernels/core/math.hpp"
+
+namespace asymptop {
+namespace {
+
+/// Of weights: up to 2^10 queries add up in 64 bits.
+constexpr double unit = 0x1p52;
+
+/// Keys of a step, and numbers that ranks add up at once.
+constexpr int most_keys = 4096;
+constexpr std::int64_t most_summed = std::int64_t{1} << 20;
+
+using Host = Kokkos::DefaultHostExecutionSpace;
+using Policy = Kokkos::RangePolicy<Host>;
+
+/// What a run of queries sees of the runs of keys, and its own place.
+struct Observer {
+  KeyRun seen;
+  std::int64_t place;
+};
+
+class ObserverPass {
+ public:
+  ObserverPass(Communicator const& comm, Observers const& wanted, EntryRows const& rows, GlobalIndex n, ShardTensors<RunSpace>& tensors)
+      : comm_(comm),
+        rows_(rows),
+        run_(wanted.run),
+        by_distance_(wanted.by_distance),
+        n_(n),
+        step_(std::min(largest_step(rows.path, rows.block), most_keys) / std::max(run_, key_group) * std::max(run_, key_group)),
+        keys_(rows, {}, step_, tensors, phases_) {
+    std::int64_t const count = std::ssize(rows.queries.position), d = rows.d, width = run_ * d, all = (count + run_ - 1) / run_;
+    std::vector<float> queries(all * width, 0.0f);
+    for (std::int64_t g = 0; g < all; ++g) {
+      KeyRun seen(n, 0);
+      std::int64_t place = 0;
+      for (std::int64_t i = 0; i < run_; ++i) {
+        auto const query = count - run_ * (g + 1) + i;
+        if (query < 0) continue;
+        // Antidiagonals: the last query of the run meets the first key.
+        auto* const to = &queries[g * width + (run_ - 1 - i) * d];
+        for (std::int64_t c = 0; c < d; ++c) to[c] = rows.queries.q[query * d + c] / static_cast<float>(run_);
+        auto const own = rows.queries.seen(query);
+        if (own.size() > 0) seen = {std::min(seen.begin, own.begin), std::max(seen.end, own.end)};
+        place = std::max(place, rows.queries.position[query]);
+      }
+      observers_.push_back({seen.end > seen.begin ? KeyRun{seen.first_page(run_), seen.end_page(run_)} : KeyRun{0, 0}, place});
+    }
+    queries_ = {queries.data(), static_cast<int>(all), static_cast<int>(width)};
+    if (run_ == 1) queries_.softcap = rows.softcap;
+    scores_ = HostScores("Asymptop::select::observers", observers_.size(), step_);
+    weights_ = Kokkos::View<std::int64_t**, Kokkos::LayoutRight, Kokkos::HostSpace>("Asymptop::select::weights", observers_.size(), step_);
+  }
+
+  Observation run() {
+    find_largest();
+    find_sums();
+    std::vector<float> of_keys((rows_.shard.size() + run_ - 1) / run_);
+    std::vector<std::int64_t> of_distances(by_distance_ ? n_ : 0, 0);
+    walk([&](std::int64_t first, int count) {
+      find_weights(first, count);
+      Kokkos::parallel_for("Asymptop::select::columns", Policy(0, (count + strip - 1) / strip), [&](int const s) {
+        std::int64_t sums[strip] = {};
+        int const begin = s * strip, here = std::min(strip, count - begin);
+        for (std::size_t i = 0; i < observers_.size(); ++i) {
+          for (int l = 0; l < here; ++l) sums[l] += weights_(i, begin + l);
+        }
+        for (int l = 0; l < here; ++l) of_keys[first - rows_.shard.begin / run_ + begin + l] = number(sums[l]);
+      });
+      if (by_distance_) add_distances(first, count, of_distances);
+      Host().fence();
+    });
+    Observation found;
+    // Shards ascend with ranks.
+    found.of_keys = finish(all_gather(comm_, std::move(of_keys)));
+    for (std::int64_t at = 0; at < std::ssize(of_distances); at += most_summed) {
+      auto const end = std::min(std::ssize(of_distances), at + most_summed);
+      auto const sums = finish(all_reduce(comm_, std::vector<std::int64_t>(&of_distances[at], &of_distances[at] + (end - at)), MPI_SUM));
+      for (auto const sum : sums) found.of_distances.push_back(number(sum));
+    }
+    return found;
+  }
+
+ private:
+  static constexpr int strip = 64;
+  static float number(std::int64_t sum) { return static_cast<float>(static_cast<double>(sum) / unit); }
+
+  /// visit(first, count): scores_ is of runs [first, first + count) of the context's keys.
+  template <class Visit>
+  void walk(Visit const& visit) {
+    std::int64_t const d = rows_.d, width = run_ * d;
+    for (GlobalIndex first = 0; first < rows_.shard.size(); first += step_) {
+      int const keys = static_cast<int>(std::min<GlobalIndex>(step_, rows_.shard.size() - first)), count = (keys + run_ - 1) / run_;
+      auto const tile = keys_.step(static_cast<LocalIndex>(first), keys);
+      if (run_ > 1) {
+        runs_.assign(count * width, 0.0f);
+        for (int j = 0; j < keys; ++j) copy_key(tile, j, &runs_[j * d]);
+        packed_.resize(packed_size(count, static_cast<int>(width)));
+        pack_keys(runs_.data(), count, static_cast<int>(width), packed_.data());
+      }
+      score_packed(Host(), queries_, run_ > 1 ? packed_.data() : tile.data, count, scores_);
+      Host().fence();
+      visit((rows_.shard.begin + first) / run_, count);
+    }
+  }
+
+  /// f(i, begin, end): for each query, which of `count` runs from `first` on it sees.
+  template <class Function>
+  void each(std::int64_t first, int count, Function const& f) {
+    Kokkos::parallel_for("Asymptop::select::observe", Policy(0, static_cast<int>(observers_.size())), [&](int const i) {
+      auto const here = observers_[i].seen.within(first, first + count);
+      f(i, here.begin - first, here.end - first);
+    });
+    Host().fence();
+  }
+
+  void find_largest() {
+    std::vector<double> largest(observers_.size(), -std::numeric_limits<double>::infinity());
+    walk([&](std::int64_t first, int count) {
+      each(first, count, [&](int i, std::int64_t begin, std::int64_t end) {
+        for (auto j = begin; j < end; ++j) largest[i] = std::max(largest[i], double{scores_(i, j)});
+      });
+    });
+    largest_ = finish(all_reduce(comm_, std::move(largest), MPI_MAX));
+  }
+
+  void find_sums() {
+    double const factor = FixedPoint::make(n_, 1.0).weight;
+    std::vector<std::int64_t> sums(observers_.size(), 0);
+    walk([&](std::int64_t first, int count) {
+      each(first, count, [&](int i, std::int64_t begin, std::int64_t end) {
+        std::int64_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (auto j = begin; j < end; ++j) sum += to_fixed(exp_fp64(scores_(i, j) - largest_[i]), factor);
+        sums[i] += sum;
+      });
+    });
+    for (auto const sum : finish(all_reduce(comm_, std::move(sums), MPI_SUM)))
+      per_weight_.push_back(sum > 0 ? unit * factor / static_cast<double>(sum) : 0.0);
+  }
+
+  void find_weights(std::int64_t first, int count) {
+    each(first, count, [&](int i, std::int64_t begin, std::int64_t end) {
+      std::fill_n(&weights_(i, 0), count, 0);
+#pragma omp simd
+      for (auto j = begin; j < end; ++j) weights_(i, j) = to_fixed(exp_fp64(scores_(i, j) - largest_[i]), per_weight_[i]);
+    });
+  }
+
+  /// Distance by distance, so that no two threads add to one number.
+  void add_distances(std::int64_t first, int count, std::vector<std::int64_t>& sums) {
+    auto const [low, high] =
+        std::minmax_element(observers_.begin(), observers_.end(), [](auto const& a, auto const& b) { return a.place < b.place; });
+    if (low == observers_.end()) return;
+    auto const least = std::max<std::int64_t>(0, low->place - first - count + 1), end = std::min(n_, high->place - first + 1);
+    Kokkos::parallel_for("Asymptop::select::diagonals", Policy(0, static_cast<int>(std::max<std::int64_t>(0, end - least))),
+                         [&](int const o) {
+                           for (std::size_t i = 0; i < observers_.size(); ++i) {
+                             auto const key = observers_[i].place - (least + o) - first;
+                             if (key >= 0 && key < count) sums[least + o] += weights_(i, key);
+                           }
+                         });
+  }
+
+  Communicator const& comm_;
+  EntryRows const& rows_;
+  int run_;
+  bool by_distance_;
+  GlobalIndex n_;
+  int step_;
+  PhaseTimes phases_;
+  KeyScores keys_;
+  std::vector<Observer> observers_;
+  PackedQueries queries_;
+  HostScores scores_;
+  Kokkos::View<std::int64_t**, Kokkos::LayoutRight, Kokkos::HostSpace> weights_;  ///< (queries, runs of a step)
+  std::vector<double> largest_, per_weight_;
+  std::vector<float> runs_, packed_;
+};
+
+}  // namespace
+
+Observation observe(Communicator const& comm, Observers const& wanted, EntryRows const& rows, GlobalIndex n,
+                    ShardTensors<RunSpace>& tensors) {
+  if constexpr (!is_host_space<RunSpace>) {
+    throw RunError("selectors are measured on hosts");
+  } else {
+    return ObserverPass(comm, wanted, rows, n, tensors).run();
+  }
+}
+
+}  // namespace asymptop
