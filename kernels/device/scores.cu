@@ -65,7 +65,9 @@ __global__ void __launch_bounds__(threads, 2) score_chunk_kernel(ScoreArguments 
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
   };
-  int const x = thread % 16 * 4, y = thread / 16 * run;
+  // A warp's 32 places are 4 x 8, in an order in which 16-byte reads of shared memory do not meet.
+  int const lane = thread % 32, warp = thread / 32;
+  int const x = (warp / 4 * 8 + lane / 2 % 8) * 4, y = (warp % 4 * 4 + lane / 16 * 2 + lane % 2) * run;
   float sum[own][8] = {};
   for (int p = 0; p < stages - 1; ++p) fetch();
   int stage = 0, done = 0, tile = first_tile;
