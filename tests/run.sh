@@ -41,11 +41,11 @@ fi
 jobs/setup/build.sh release
 status=0
 say 'device kernels'
-# Compiled, not run: with the kernels for GPUs beside the host's, by the compiler of a Kokkos for CUDA.
-if command -v nvcc >/dev/null && [ -n "${Kokkos_ROOT:-}" ] && grep -qs 'Kokkos_DEVICES.*CUDA' "$Kokkos_ROOT"/lib*/cmake/Kokkos/KokkosConfigCommon.cmake; then
-  jobs/setup/build.sh device asymptop || status=1
+# Compiled, not run: the kernels for GPUs, and what calls them. Any Kokkos will do.
+if command -v nvcc >/dev/null; then
+  jobs/setup/build.sh device asymptop_device_code || status=1
 else
-  echo 'skipped: needs nvcc, and a Kokkos for CUDA named by Kokkos_ROOT'
+  echo 'skipped: needs nvcc'
 fi
 say 'ctest'
 ctest --test-dir build/release -j "$(nproc)" --output-on-failure --no-tests=error || status=1

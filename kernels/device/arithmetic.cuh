@@ -75,9 +75,12 @@ __device__ inline DeviceBin bin_of(float score, float bins_per_unit, int first_b
   float scaled = __fmul_rn(score, bins_per_unit);
   scaled = scaled > low ? scaled : low;
   scaled = scaled < high ? scaled : high;
-  float const nearest = rintf(scaled), residual = __fsub_rn(scaled, nearest);
-  return {static_cast<int>(nearest) - first_bin, __float2int_rn(__fmul_rn(residual, 16384.0f)),
-          __float2int_rn(__fmul_rn(__fmul_rn(residual, residual), 512.0f))};
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  constexpr float magic = 12582912.0f;
+  constexpr int magic_bits = 0x4b400000;
+  float const shifted = __fadd_rn(scaled, magic), residual = __fsub_rn(scaled, __fsub_rn(shifted, magic));
+  return {__float_as_int(shifted) - (magic_bits + first_bin), __float_as_int(__fmaf_rn(residual, 16384.0f, magic)) - magic_bits,
+          __float_as_int(__fmaf_rn(__fmul_rn(residual, residual), 512.0f, magic)) - magic_bits};
 }
 
 }  // namespace asymptop::device

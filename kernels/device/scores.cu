@@ -17,7 +17,7 @@ __device__ void copy_part(float* to, float const* from, bool there) {
 
 /// Block (run of key tiles, row tile): 16 x `own` rows, `own` of them a thread's, against one tile of 128 keys after another, eight of them
 /// a thread's. Pieces of the next tile are on their way while a tile's scores go out.
-template <int own>
+template <int own, bool capped>
 __global__ void __launch_bounds__(threads, 2) score_chunk_kernel(ScoreArguments const a, int const tiles_of_block) {
   constexpr int rows = 16 * own, run = own < 4 ? own : 4;
   __shared__ __align__(16) float q[stages][piece * rows];
@@ -44,17 +44,23 @@ __global__ void __launch_bounds__(threads, 2) score_chunk_kernel(ScoreArguments 
   int next_tile = first_tile, next_done = 0, next_stage = 0;
   auto const fetch = [&]() {
     if (next_tile < end_tile) {
-      for (int i = thread; i < piece * (rows / 4); i += threads) {
-        int const c = i / (rows / 4), part = i % (rows / 4) * 4;
-        bool const there = next_done + c < a.d;
-        copy_part(&q[next_stage][c * rows + part], a.columns + (there ? std::int64_t{next_done + c} * padded + first_row + part : 0),
-                  there);
+      // A thread copies the same four rows and four keys of several columns.
+      constexpr int q_columns = threads / (rows / 4), k_columns = threads / (score_tile / 4);
+      int const q_part = thread % (rows / 4) * 4, q_column = thread / (rows / 4);
+      int const k_part = thread % (score_tile / 4) * 4, k_column = thread / (score_tile / 4), group = next_tile * 4 + k_part / key_group;
+      auto const q_from = static_cast<std::uint32_t>((next_done + q_column) * padded + first_row + q_part);
+      auto const k_from = static_cast<std::uint32_t>(group * a.d + next_done + k_column) * key_group + k_part % key_group;
+      float *q_to = &q[next_stage][q_column * rows + q_part], *k_to = &k[next_stage][k_column * score_tile + k_part];
+      int const left = a.d - next_done;
+#pragma unroll
+      for (int c = 0; c < piece; c += q_columns) {
+        bool const there = q_column + c < left;
+        if (q_column + c < piece) copy_part(q_to + c * rows, a.columns + (there ? q_from + c * padded : 0u), there);
       }
-      for (int i = thread; i < piece * (score_tile / 4); i += threads) {
-        int const c = i / (score_tile / 4), part = i % (score_tile / 4) * 4, group = (next_tile * score_tile + part) / key_group;
-        bool const there = next_done + c < a.d && group < groups;
-        copy_part(&k[next_stage][c * score_tile + part],
-                  a.packed + (there ? (std::int64_t{group} * a.d + next_done + c) * key_group + part % key_group : 0), there);
+#pragma unroll
+      for (int c = 0; c < piece; c += k_columns) {
+        bool const there = k_column + c < left && group < groups;
+        copy_part(k_to + c * score_tile, a.packed + (there ? k_from + c * key_group : 0u), there);
       }
       next_done += piece;
       if (next_done >= a.d) {
@@ -65,7 +71,9 @@ __global__ void __launch_bounds__(threads, 2) score_chunk_kernel(ScoreArguments 
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
   };
-  int const x = thread % 16 * 4, y = thread / 16 * run;
+  // A warp's 32 places are 4 x 8, in an order in which 16-byte reads of shared memory do not meet.
+  int const lane = thread % 32, warp = thread / 32;
+  int const x = (warp / 4 * 8 + lane / 2 % 8) * 4, y = (warp % 4 * 4 + lane / 16 * 2 + lane % 2) * run;
   float sum[own][8] = {};
   for (int p = 0; p < stages - 1; ++p) fetch();
   int stage = 0, done = 0, tile = first_tile;
@@ -104,7 +112,7 @@ __global__ void __launch_bounds__(threads, 2) score_chunk_kernel(ScoreArguments 
     done += piece;
     if (done < a.d) continue;
     done = 0;
-    if (a.softcap > 0.0) {
+    if constexpr (capped) {
 #pragma unroll
       for (int r = 0; r < own; ++r) {
 #pragma unroll
@@ -154,8 +162,16 @@ void score_chunk(Stream stream, ScoreArguments const& a) {
   int const tiles = (a.count + score_tile - 1) / score_tile, rows = a.rows > 64 ? 128 : a.rows > 32 ? 64 : 32;
   int const row_tiles = (a.rows + rows - 1) / rows, tiles_of_block = max(1, (tiles * row_tiles + blocks - 1) / blocks);
   dim3 const grid(static_cast<unsigned>((tiles + tiles_of_block - 1) / tiles_of_block), static_cast<unsigned>(row_tiles));
-  auto* const kernel = rows == 128 ? score_chunk_kernel<8> : rows == 64 ? score_chunk_kernel<4> : score_chunk_kernel<2>;
-  kernel<<<grid, threads, 0, stream>>>(a, tiles_of_block);
+  auto const launch = [&](auto* const capped, auto* const plain) {
+    (a.softcap > 0.0 ? capped : plain)<<<grid, threads, 0, stream>>>(a, tiles_of_block);
+  };
+  if (rows == 128) {
+    launch(score_chunk_kernel<8, true>, score_chunk_kernel<8, false>);
+  } else if (rows == 64) {
+    launch(score_chunk_kernel<4, true>, score_chunk_kernel<4, false>);
+  } else {
+    launch(score_chunk_kernel<2, true>, score_chunk_kernel<2, false>);
+  }
   check_launch("scores of a chunk");
 }
 

@@ -35,7 +35,7 @@ inline int chunk_keys(int rows, std::int64_t keys, int unit) {
 }
 inline std::int64_t score_stride(int keys) { return (std::int64_t{keys} + score_tile - 1) / score_tile * score_tile; }
 
-/// Without waiting.
+/// Without waiting. Keys x columns of a chunk are fewer than 2^32.
 void score_chunk(Stream stream, ScoreArguments const& arguments);
 
 /// Packed keys, whole groups, as rows (count, d). Without waiting.

@@ -1,6 +1,9 @@
 // Probes, weights of the tail and the head's keys one by one, and the tail's product with the values.
+#include <algorithm>
+
 #include "arithmetic.cuh"
 #include "common.cuh"
+#include "scores.hpp"
 #include "second_pass.hpp"
 
 namespace asymptop::device {
@@ -100,31 +103,38 @@ __device__ int segment_of_key(SegmentArguments const& a, std::int64_t row, int u
   return low;
 }
 
-constexpr int weigh_warps = 8;
+constexpr int weigh_rows = 8, weigh_keys = 256, weigh_parts = weigh_keys / 32;
 
-/// A warp a strip and row: weights of the tail's keys, 0 for others; keys of the head join their segments.
-__global__ void __launch_bounds__(32 * weigh_warps) weigh_kernel(ChunkScores const s, SegmentArguments const a) {
-  int const row = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % 32;
-  int const number = static_cast<int>(blockIdx.x) * weigh_warps + static_cast<int>(threadIdx.x) / 32;
-  if (number >= strips_of(a, s.count)) return;
-  auto const strip = strip_of(a, number, s.count);
-  auto const seen = seen_of(s, row);
-  if (seen.begin >= strip.end || seen.end <= strip.begin) return;  // tail_kernel passes it by
-  int const used = a.used[row];
-  float const* const scores = s.scores + row * s.stride;
-  float* const weights = a.weights + row * s.stride;
-  float const* const references = a.reference + std::int64_t{row} * (a.boundaries + 1);
-  float const last = a.boundary_score[std::int64_t{row} * a.boundaries + used - 1], reference = references[used];
-  std::int64_t* const sums = a.sums + std::int64_t{row} * (a.boundaries + 1) * (a.d + 1);
+/// Block (strip, eight rows), a warp a row: weights of the tail's keys, 0 for others, by key; keys of the head join their segments.
+__global__ void __launch_bounds__(32 * weigh_rows) weigh_kernel(ChunkScores const s, SegmentArguments const a) {
+  __shared__ float turned[weigh_keys][weigh_rows + 1];
+  int const thread = static_cast<int>(threadIdx.x), lane = thread % 32, first_row = static_cast<int>(blockIdx.y) * weigh_rows;
+  int const row = first_row + thread / 32;
+  bool const here = row < s.rows;
+  auto const strip = strip_of(a, static_cast<int>(blockIdx.x), s.count);
+  auto const seen = here ? seen_of(s, row) : Seen{0, 0};
+  std::int64_t const padded = (s.rows + score_tile - 1) / score_tile * score_tile;
+  int const used = here ? a.used[row] : 1;
+  std::int64_t const own_row = here ? row : 0;
+  float const* const scores = s.scores + own_row * s.stride;
+  float const* const references = a.reference + own_row * (a.boundaries + 1);
+  float const last = a.boundary_score[own_row * a.boundaries + used - 1], reference = references[used];
+  std::int64_t* const sums = a.sums + own_row * (a.boundaries + 1) * (a.d + 1);
   float const value_factor = static_cast<float>(a.value_factor);
   // Sums of 64 interleaved parts in fp32, added up in fp64 in their order.
   float lanes[2] = {};
-  for (int j = strip.begin; j < strip.end; j += 64) {
+  for (int j = strip.begin; j < strip.end; j += weigh_keys) {
+    float part[weigh_parts];
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
+    for (int h = 0; h < weigh_parts; ++h) {
       int const key = j + 32 * h + lane;
-      bool const here = key < strip.end, visible = here && key >= seen.begin && key < seen.end;
-      float const score = here ? scores[key] : 0.0f;
+      part[h] = key < strip.end && key >= seen.begin && key < seen.end ? scores[key] : 0.0f;
+    }
+#pragma unroll
+    for (int h = 0; h < weigh_parts; ++h) {
+      int const key = j + 32 * h + lane;
+      bool const visible = key < strip.end && key >= seen.begin && key < seen.end;
+      float const score = part[h];
       float weight = visible && score < last ? exp_as_host(__fmul_rn(a.sigma, __fsub_rn(score, reference))) : 0.0f;
       int g = used;
       float own = 0.0f;
@@ -146,10 +156,17 @@ __global__ void __launch_bounds__(32 * weigh_warps) weigh_kernel(ChunkScores con
         float const* const v = a.values + std::int64_t{j + 32 * h + from} * a.d;
         for (int c = lane; c < a.d; c += 32) add_integer(sum + c, __float2ll_rz(__fmul_rn(scaled, v[c])));
       }
-      if (here) weights[key] = weight;
-      lanes[h] = __fadd_rn(lanes[h], weight);
+      turned[32 * h + lane][thread / 32] = weight;
+      lanes[h % 2] = __fadd_rn(lanes[h % 2], weight);
     }
+    __syncthreads();
+    for (int i = thread; i < weigh_keys * weigh_rows; i += 32 * weigh_rows) {
+      int const key = j + i / weigh_rows;
+      if (key < strip.end) a.weights[key * padded + first_row + i % weigh_rows] = turned[i / weigh_rows][i % weigh_rows];
+    }
+    __syncthreads();
   }
+  if (seen.begin >= strip.end || seen.end <= strip.begin) return;
   double total = 0.0;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -158,76 +175,110 @@ __global__ void __launch_bounds__(32 * weigh_warps) weigh_kernel(ChunkScores con
   if (lane == 0) add_integer(sums + std::int64_t{used} * (a.d + 1) + a.d, fixed_of(total, a.weight_factor));
 }
 
-constexpr int tail_threads = 256, tail_rows = 64, tail_columns = 64, tail_piece = 64, chain_keys = 128;
+constexpr int tail_threads = 256, tail_columns = 64, tail_piece = 16, tail_stages = 3, chain_keys = 128, own_rows = 8, own_columns = 4;
+constexpr std::size_t tail_shared =
+    tail_stages * tail_piece * (score_tile + tail_columns) * sizeof(float) + std::size_t{score_tile} * tail_columns * sizeof(std::int64_t);
+
+/// `bytes` to shared memory without waiting; zeros where they are not `there`.
+template <int bytes>
+__device__ void copy_part(float* to, float const* from, bool there) {
+  auto const at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
+  if constexpr (bytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(there ? 16 : 0) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(at), "l"(from), "r"(there ? 4 : 0) : "memory");
+  }
+}
 
 /// Block (strips, row tile, column tile): weights x values, each sum a chain over pieces of 128 keys that are chains of fused
-/// multiply-adds, as weigh_panel() of attend/weigh_panel.hpp; a strip's sums become integers.
+/// multiply-adds, as weigh_panel() of attend/weigh_panel.hpp; a strip's sums become integers, which a thread keeps in shared memory.
+template <int bytes>
 __global__ void __launch_bounds__(tail_threads, 2) tail_kernel(ChunkScores const s, SegmentArguments const a, int const strips_of_block) {
-  // Rows of weights lie in fours that change places with the key, so that neither side meets a bank twice.
-  __shared__ __align__(16) float w[tail_piece][tail_rows];
-  __shared__ __align__(16) float v[tail_piece][tail_columns];
-  __shared__ std::int64_t seen_begin[tail_rows], seen_end[tail_rows];
-  int const thread = static_cast<int>(threadIdx.x), x = thread % 16 * 4, y = thread / 16 * 4;
-  int const first_row = static_cast<int>(blockIdx.y) * tail_rows, first_column = static_cast<int>(blockIdx.z) * tail_columns;
-  if (thread < tail_rows) {
-    auto const seen = first_row + thread < s.rows ? seen_of(s, first_row + thread) : Seen{0, 0};
-    seen_begin[thread] = seen.begin;
-    seen_end[thread] = seen.end;
-  }
-  __syncthreads();
-  std::int64_t total[4][4] = {};
+  extern __shared__ __align__(16) unsigned char space[];
+  auto* const totals = reinterpret_cast<std::int64_t*>(space);
+  auto* const w = reinterpret_cast<float*>(totals + score_tile * tail_columns);
+  float* const v = w + tail_stages * tail_piece * score_tile;
+  int const thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  int const x = (warp / 4 * 8 + lane / 2 % 8) * 4, y = (warp % 4 * 4 + lane / 16 * 2 + lane % 2) * 4;
+  int const first_row = static_cast<int>(blockIdx.y) * score_tile, first_column = static_cast<int>(blockIdx.z) * tail_columns;
+  std::int64_t const padded = (s.rows + score_tile - 1) / score_tile * score_tile;
+  for (int i = 0; i < own_rows * own_columns; ++i) totals[i * tail_threads + thread] = 0;
   int const first = static_cast<int>(blockIdx.x) * strips_of_block, strips = min(first + strips_of_block, strips_of(a, s.count));
   for (int number = first; number < strips; ++number) {
     auto const strip = strip_of(a, number, s.count);
-    bool const some = thread < tail_rows && seen_begin[thread] < strip.end && seen_end[thread] > strip.begin;
+    bool some = false;
+    if (thread < score_tile && first_row + thread < s.rows) {
+      auto const seen = seen_of(s, first_row + thread);
+      some = seen.begin < strip.end && seen.end > strip.begin;
+    }
     if (__syncthreads_or(some ? 1 : 0) == 0) continue;
-    float out[4][4] = {};
-    for (int chain = strip.begin; chain < strip.end; chain += chain_keys) {
-      int const chain_end = min(chain + chain_keys, strip.end);
-      float sum[4][4] = {};
-      for (int done = chain; done < chain_end; done += tail_piece) {
-        int const here = min(tail_piece, chain_end - done);
-        __syncthreads();
-        for (int i = thread; i < tail_rows * tail_piece; i += tail_threads) {
-          int const j = i % 8 + i / 32 % (tail_piece / 8) * 8, r = i / 8 % 4 + i / (4 * tail_piece) * 4;
-          // Rows that see nothing of the strip have no weights there.
-          bool const there = j < here && first_row + r < s.rows && seen_begin[r] < strip.end && seen_end[r] > strip.begin;
-          w[j][(r / 4 ^ j % 8) * 4 + r % 4] = there ? a.weights[(first_row + r) * s.stride + done + j] : 0.0f;
+    int next = strip.begin, next_stage = 0;
+    auto const fetch = [&]() {
+      if (next < strip.end) {
+        for (int i = thread; i < tail_piece * (score_tile / 4); i += tail_threads) {
+          int const j = i / (score_tile / 4), part = i % (score_tile / 4) * 4;
+          bool const there = next + j < strip.end;
+          copy_part<16>(w + (next_stage * tail_piece + j) * score_tile + part,
+                        a.weights + (there ? next + j : 0) * padded + first_row + part, there);
         }
-        for (int i = thread; i < tail_piece * tail_columns; i += tail_threads) {
-          int const j = i / tail_columns, c = i % tail_columns;
-          v[j][c] = j < here && first_column + c < a.d ? a.values[std::int64_t{done + j} * a.d + first_column + c] : 0.0f;
+        constexpr int floats = bytes / 4;
+        for (int i = thread; i < tail_piece * (tail_columns / floats); i += tail_threads) {
+          int const j = i / (tail_columns / floats), part = i % (tail_columns / floats) * floats;
+          bool const there = next + j < strip.end && first_column + part < a.d;
+          copy_part<bytes>(v + (next_stage * tail_piece + j) * tail_columns + part,
+                           a.values + (there ? std::int64_t{next + j} * a.d + first_column + part : 0), there);
         }
-        __syncthreads();
-#pragma unroll 8
-        for (int j = 0; j < here; ++j) {
-          float4 const p = *reinterpret_cast<float4 const*>(&w[j][y ^ j % 8 * 4]), u = *reinterpret_cast<float4 const*>(&v[j][x]);
-          float const ps[4] = {p.x, p.y, p.z, p.w}, us[4] = {u.x, u.y, u.z, u.w};
+        next += tail_piece;
+        next_stage = next_stage + 1 < tail_stages ? next_stage + 1 : 0;
+      }
+      asm volatile("cp.async.commit_group;" ::: "memory");
+    };
+    for (int p = 0; p < tail_stages - 1; ++p) fetch();
+    float out[own_rows][own_columns] = {}, sum[own_rows][own_columns] = {};
+    int stage = 0;
+    for (int done = strip.begin; done < strip.end; done += tail_piece) {
+      asm volatile("cp.async.wait_group %0;" ::"n"(tail_stages - 2) : "memory");
+      __syncthreads();
+      fetch();
+      float const *ws = w + stage * tail_piece * score_tile, *vs = v + stage * tail_piece * tail_columns;
+      // Past the end of the strip there are zeros, which leave sums as they are.
 #pragma unroll
-          for (int r = 0; r < 4; ++r) {
+      for (int j = 0; j < tail_piece; ++j) {
+        float ps[own_rows], us[own_columns];
 #pragma unroll
-            for (int c = 0; c < 4; ++c) sum[r][c] = __fmaf_rn(ps[r], us[c], sum[r][c]);
-          }
+        for (int h = 0; h < 2; ++h)
+          *reinterpret_cast<float4*>(ps + 4 * h) = *reinterpret_cast<float4 const*>(ws + j * score_tile + y + 64 * h);
+        *reinterpret_cast<float4*>(us) = *reinterpret_cast<float4 const*>(vs + j * tail_columns + x);
+#pragma unroll
+        for (int r = 0; r < own_rows; ++r) {
+#pragma unroll
+          for (int c = 0; c < own_columns; ++c) sum[r][c] = __fmaf_rn(ps[r], us[c], sum[r][c]);
         }
       }
+      stage = stage + 1 < tail_stages ? stage + 1 : 0;
+      if ((done + tail_piece - strip.begin) % chain_keys != 0 && done + tail_piece < strip.end) continue;
 #pragma unroll
-      for (int r = 0; r < 4; ++r) {
+      for (int r = 0; r < own_rows; ++r) {
 #pragma unroll
-        for (int c = 0; c < 4; ++c) out[r][c] = __fadd_rn(out[r][c], sum[r][c]);
+        for (int c = 0; c < own_columns; ++c) {
+          out[r][c] = __fadd_rn(out[r][c], sum[r][c]);
+          sum[r][c] = 0.0f;
+        }
       }
     }
 #pragma unroll
-    for (int r = 0; r < 4; ++r) {
+    for (int r = 0; r < own_rows; ++r) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) total[r][c] += fixed_of(out[r][c], a.value_factor);
+      for (int c = 0; c < own_columns; ++c) totals[(r * own_columns + c) * tail_threads + thread] += fixed_of(out[r][c], a.value_factor);
     }
   }
-  for (int r = 0; r < 4; ++r) {
-    int const row = first_row + y + r;
-    if (row >= s.rows) return;
+  for (int r = 0; r < own_rows; ++r) {
+    int const row = first_row + y + r % 4 + r / 4 * 64;
+    if (row >= s.rows) continue;
     std::int64_t* const sum = a.sums + (std::int64_t{row} * (a.boundaries + 1) + a.used[row]) * (a.d + 1) + first_column + x;
-    for (int c = 0; c < 4; ++c) {
-      if (first_column + x + c < a.d && total[r][c] != 0) add_integer(sum + c, total[r][c]);
+    for (int c = 0; c < own_columns; ++c) {
+      std::int64_t const total = totals[(r * own_columns + c) * tail_threads + thread];
+      if (first_column + x + c < a.d && total != 0) add_integer(sum + c, total);
     }
   }
 }
@@ -245,12 +296,15 @@ void add_probes(Stream stream, ChunkScores const& scores, ProbeArguments const& 
 void add_attention(Stream stream, ChunkScores const& scores, SegmentArguments const& a) {
   if (scores.count == 0 || scores.rows == 0) return;
   auto const parts = [](int whole, int part) { return static_cast<unsigned>((whole + part - 1) / part); };
-  int const strips = strips_of(a, scores.count);
-  weigh_kernel<<<dim3(parts(strips, weigh_warps), static_cast<unsigned>(scores.rows)), 32 * weigh_warps, 0, stream>>>(scores, a);
+  int const strips = strips_of(a, scores.count), padded = padded_to_tiles(scores.rows);
+  weigh_kernel<<<dim3(static_cast<unsigned>(strips), parts(padded, weigh_rows)), 32 * weigh_rows, 0, stream>>>(scores, a);
   check_launch("weights");
-  constexpr int strips_of_block = 8;
-  tail_kernel<<<dim3(parts(strips, strips_of_block), parts(scores.rows, tail_rows), parts(a.d, tail_columns)), tail_threads, 0, stream>>>(
-      scores, a, strips_of_block);
+  // Two blocks for each of 132 multiprocessors.
+  unsigned const row_tiles = parts(scores.rows, score_tile), column_tiles = parts(a.d, tail_columns);
+  int const strips_of_block = std::max(1, static_cast<int>(static_cast<unsigned>(strips) * row_tiles * column_tiles / 264u));
+  auto* const kernel = a.d % 4 == 0 ? tail_kernel<16> : tail_kernel<4>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(tail_shared)), "shared memory");
+  kernel<<<dim3(parts(strips, strips_of_block), row_tiles, column_tiles), tail_threads, tail_shared, stream>>>(scores, a, strips_of_block);
   check_launch("attention of the tail");
 }
 

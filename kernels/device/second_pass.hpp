@@ -52,7 +52,7 @@ struct SegmentArguments {
   float sigma;
   double weight_factor, value_factor;  ///< powers of two
   float const* values;                 ///< (count, d) of the chunk
-  float* weights;                      ///< (rows, stride): room
+  float* weights;                      ///< (count, padded_to_tiles(rows)): room
   std::int64_t* sums;                  ///< (rows, boundaries + 1, d + 1): added to
 };
 

@@ -55,6 +55,8 @@ struct KeyStep {
   Matrix<Space, float> values;          ///< (padded, d)
   QuantisedKeys quantised = {};         ///< of packed keys
   device::KeysOnDevice on_device = {};  ///< the step's keys in the memory of a GPU, and its values where they are wanted
+  /// Makes (first, count) of the step's packed keys, valid until the next call, where they are not at hand on the host.
+  std::function<float const*(LocalIndex, int)> make_packed = {};
 };
 
 /// Parts of the work on a step that times are told apart by.
@@ -79,8 +81,6 @@ class KeyPass {
   virtual bool wants_quantised() const { return false; }
   virtual bool wants_on_device() const { return false; }
   virtual bool wants_screen() const { return false; }  ///< of keys on a device
-  /// Whether keys are wanted on the host too, where they can be had on a device without it.
-  virtual bool wants_on_host() const { return true; }
   virtual void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) = 0;
   /// After the last step.
   virtual void finish(Space const&, StepWatch const&) {}

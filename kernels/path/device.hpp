@@ -45,7 +45,6 @@ class DeviceFirst final : public FirstPass<Space> {
   GlobalIndex step(bool resident) const override { return resident ? GlobalIndex{1} << 30 : device_step; }
   bool wants_on_device() const override { return true; }
   bool wants_screen() const override { return true; }
-  bool wants_on_host() const override { return false; }
   void add(Space const&, KeyStep<Space> const& keys, StepWatch const& watch) override {
     auto const rows = rows_.ranges.size();
     int const keep = std::min(keep_, keys.count);

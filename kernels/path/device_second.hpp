@@ -45,9 +45,12 @@ class DeviceChunks {
   DeviceChunks(DeviceRows const& rows, int count, int unit)
       : rows_(rows),
         count_(count),
-        chunk_(device::chunk_keys(rows.count, count, std::max(unit, device::score_tile))),
+        chunk_(device::chunk_keys(device::padded_to_tiles(rows.count), count, std::max(unit, device::score_tile))),
         scores_(static_cast<std::size_t>(rows.count) * static_cast<std::size_t>(device::score_stride(chunk_)) * sizeof(float)) {}
-  std::size_t bytes() const { return scores_.bytes(); }
+  /// Of weights of a chunk.
+  std::size_t weight_bytes() const {
+    return static_cast<std::size_t>(device::padded_to_tiles(rows_.count)) * static_cast<std::size_t>(chunk_) * sizeof(float);
+  }
   /// Calls take(scores) for each chunk of keys whose first has number `first`. Without waiting.
   template <class Take>
   void visit(float const* packed, std::int64_t first, Take const& take) const {
@@ -102,20 +105,21 @@ class DeviceSecond final : public KeyPass<Space> {
   GlobalIndex step(bool resident) const override { return resident ? GlobalIndex{packed_step} << 16 : device_step; }
   bool wants_values() const override { return attends(); }
   bool wants_on_device() const override { return true; }
-  bool wants_on_host() const override { return !probes_only_; }
   /// Without waiting for the device: the next step's keys come after this one's work, and the host makes its own meanwhile.
   void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
     DeviceChunks const chunks(rows_, keys.count, packed_step);
-    if (attends()) make_room(weights_, chunks.bytes());
+    if (attends()) make_room(weights_, chunks.weight_bytes());
     chunks.visit(keys.on_device.packed, keys.first, [&](device::ChunkScores const& scores) {
       device::add_probes(nullptr, scores, probes());
       auto const values = static_cast<std::ptrdiff_t>(scores.first - keys.first) * rows_.d;
       for (std::size_t law = 0; law < sums_.size(); ++law)
         device::add_attention(nullptr, scores, segments(law, scores.first, keys.on_device.values + values));
     });
-    for (int done = 0; done < keys.count && !probes_only_; done += device_step)
-      audit_.add(space, keys.keys.data + std::ptrdiff_t{done} * rows_.d, keys.first + static_cast<LocalIndex>(done),
-                 std::min(device_step, keys.count - done));
+    for (int done = 0; done < keys.count && !probes_only_; done += device_step) {
+      int const here = std::min(device_step, keys.count - done);
+      auto const first = keys.first + static_cast<LocalIndex>(done);
+      audit_.add(space, keys.make_packed ? keys.make_packed(first, here) : keys.keys.data + std::ptrdiff_t{done} * rows_.d, first, here);
+    }
     if (!probes_only_) watch.done(PathPart::audit);
   }
   /// What was found joins what the pass began with.

@@ -42,9 +42,13 @@ void walk_keys(Space const& space, KeyPass<Space>& pass, ShardTensors<Space>& te
     // A device that makes them itself may be all that wants them.
     bool const made_there = pass.wants_on_device() && tensors.made_on_device();
     KeyStep<Space> step{first, count, padded, {}, {}};
-    if constexpr (is_host_space<Space>)
-      if (made_there) step.on_device = tensors.keys_on_device(first, count, pass.wants_screen());
-    if (!made_there || pass.wants_on_host()) step.keys = tensors.key_tile(first, count, padded);
+    if (!made_there) step.keys = tensors.key_tile(first, count, padded);
+    if constexpr (is_host_space<Space>) {
+      if (made_there) {
+        step.on_device = tensors.keys_on_device(first, count, pass.wants_screen());
+        step.make_packed = [&](LocalIndex from, int keys) { return tensors.packed_keys(from, keys); };
+      }
+    }
     if (pass.wants_quantised()) step.quantised = tensors.quantised_keys(first, count);
     if (pass.wants_values() && !made_there) step.values = tensors.values(first, count, padded);
     if constexpr (is_host_space<Space>) {

@@ -62,6 +62,15 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
     auto const of_key = make_selector(choice, static_cast<int>(group.d))->seconds(static_cast<int>(group.d));
     orders += draws * keys * (m * laws * of_key.per_row + batches * of_key.per_key);
   }
+  if (group.path->device_memory != nullptr) {
+    // Products and scores on the GPU (one H200), where normal keys are made too; orders, rows and the fp64 audit of two rows on the cores,
+    // which make the keys of the audit again where they are not held.
+    constexpr double device_flops = 2e13, device_scores = 1e11, audit_seconds = 3e-9, copied_per_second = 2e10;
+    double const moved = config.input.empty() ? 0.0 : 4.0 * keys * d * passes / copied_per_second;
+    double const on_cores = draws * (keys * d * audit_seconds + m * row_seconds(group, config) / ranks) + orders;
+    return draws * (batches * (0.01 + moved) + batches * message_seconds(group, config, machine.network, ranks)) +
+           products * (2.0 * d / device_flops + 1.0 / device_scores) + on_cores / machine.threads;
+  }
   constexpr double seconds_per_batch = 0.002;  // allocations: what small n cost
   // Of batches that are in flight together only the last one's messages hide behind nothing. Ranks of one host move them themselves.
   double const exposed = group.batches_in_flight > 1 && machine.ranks > machine.ranks_on_node ? 1.0 : batches;

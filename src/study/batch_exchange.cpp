@@ -6,6 +6,7 @@
 
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_profile.hpp"
+#include "comm/merge/sorted_rows.hpp"
 #include "study/batch_run.hpp"
 
 namespace asymptop {
@@ -157,13 +158,15 @@ Task<void> BatchRun::take_sums() {
     auto const width = segments * (d + 1);
     auto summing = add_up(work_.sums[law], width);
     auto const merged = co_await summing;
-    for (std::size_t i = 0; i < rows_.size(); ++i) {
+    std::vector<CheckResiduals> of_row(rows_.size());
+    for_each_row(rows_.size(), [&](std::size_t i) {
       std::vector<double> sums;
       for (std::size_t j = 0; j < width; ++j) {
         sums.push_back(static_cast<double>(merged[i * width + j]) / (j % (d + 1) == d ? work_.factor.weight : work_.factor.value));
       }
-      output_errors(rows_[i], law, axes_.sigma[law], sums, d, axes_.k, checks[law]);
-    }
+      output_errors(rows_[i], law, axes_.sigma[law], sums, d, axes_.k, of_row[i]);
+    });
+    for (auto const& own : of_row) checks[law].note(own);
   }
   auto const audit = to_host(work_.audit_sums);
   std::vector<std::int64_t> sums(audit.data(), audit.data() + audit.size());
@@ -232,7 +235,7 @@ Task<void> BatchRun::take_answers() {
       next = end;
     }
   }
-  for (std::size_t i = 0; i < rows_.size(); ++i) {
+  for_each_row(rows_.size(), [&](std::size_t i) {
     auto& row = rows_[i];
     std::vector<Probe> still_open;
     for (std::size_t q = 0; q < row.evaluation.open.size(); ++q) {
@@ -249,7 +252,7 @@ Task<void> BatchRun::take_answers() {
       }
     }
     row.evaluation.open = std::move(still_open);
-  }
+  });
   phases_.stop(Phase::evaluate);
 }
 

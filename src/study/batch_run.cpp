@@ -8,6 +8,7 @@
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_profile.hpp"
 #include "comm/merge/merge_top_k.hpp"
+#include "comm/merge/sorted_rows.hpp"
 #include "kernels/score/softcap.hpp"
 #include "row/row_lists.hpp"
 #include "study/selection.hpp"
@@ -104,12 +105,15 @@ Task<void> BatchRun::merge(ShardRows const& state, std::size_t keep, bool comple
       co_await keeping;
     }
     phases_.stop(Phase::merge);
-    std::size_t mine = 0;
+    std::vector<int> mine;
     for (std::size_t i = 0; i < rows.size() && complete; ++i) {
-      if (owner[i] != comm_.rank()) continue;
-      rows_.push_back(evaluate(rows[i], heads[mine], &merged[mine * bins]));
-      ++mine;
+      if (owner[i] == comm_.rank()) mine.push_back(rows[i]);
     }
+    std::vector<std::vector<double>> thresholds;  // laws are evaluated one at a time
+    for (int const row : mine) thresholds.push_back(thresholds_of(row));
+    auto const known = rows_.size();
+    rows_.resize(known + mine.size());
+    for_each_row(mine.size(), [&](std::size_t i) { rows_[known + i] = evaluate(mine[i], heads[i], &merged[i * bins], thresholds[i]); });
     phases_.stop(Phase::evaluate);
   }
   std::sort(rows_.begin(), rows_.end(), [](OwnedRow const& a, OwnedRow const& b) { return a.row < b.row; });
@@ -134,12 +138,13 @@ Task<void> BatchRun::answer(std::size_t round) {
   }
 }
 
-OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const {
+OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments,
+                            std::vector<double> const& thresholds) const {
   RowBins bins{batch_.grid(), batch_.first_bins()[row], {}};
   for (int b = 0; b < batch_.grid().count; ++b) bins.bins.push_back({moments[3 * b], moments[3 * b + 1], moments[3 * b + 2]});
   // The sink beside logits of keys without their common offset.
   double const sink = group_.sink() - (offsets_.empty() ? 0.0 : offsets_[row]);
-  return own_row(row, head, std::move(bins), axes_, thresholds_of(row), queries_.seen(row), !cases_.selectors.empty(), sink);
+  return own_row(row, head, std::move(bins), axes_, thresholds, queries_.seen(row), !cases_.selectors.empty(), sink);
 }
 
 Task<bool> BatchRun::open_anywhere() {

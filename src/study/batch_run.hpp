@@ -102,7 +102,7 @@ class BatchRun {
   };
   Inside inside_here() const;
 
-  OwnedRow evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments) const;
+  OwnedRow evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments, std::vector<double> const& thresholds) const;
 
   /// Whether any rank has open probes (true before the first round); sets the most of any row.
   Task<bool> open_anywhere();

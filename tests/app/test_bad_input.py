@@ -80,6 +80,7 @@ def test_names_that_no_file_can_have(option: str, tmp_path: Path) -> None:
         (["study", *OK, "--force", "--resume"], ["--force", "--resume"]),
         (["study", *OK, "--n", "128"], ["--n"]),
         (["study", *OK, "--mask", "causal"], ["--mask", "causal", "--input"]),
+        (["study", *OK, "--path", "device", "--dry-run"], ["--path", "device", "ASYMPTOP_DEVICE"]),
         (["study", *OK, "--heads", "0"], ["--heads"]),
         (["study", *OK, "--machine", "nodes=2"], ["--machine", "--dry-run"]),
         (["study", *OK, "--dry-run", "--machine", "hosts=2"], ["--machine", "hosts=2", "nodes=N"]),

@@ -212,6 +212,7 @@ def test_dry_run_and_help(tmp_path: Path) -> None:
         (["--kernel", "fly"], ["--kernel", "fly"]),
         (["--merge", "magic"], ["--merge", "magic", "threshold"]),
         (["--path", "magic"], ["--path", "magic", "blas-tile"]),
+        (["--path", "device"], ["--path", "device", "ASYMPTOP_DEVICE"]),
         (["--keys", "disk"], ["--keys", "disk"]),
         (["--samples", "1"], ["--samples", "'1'"]),
         (["--m", "0"], ["--m", "'0'"]),

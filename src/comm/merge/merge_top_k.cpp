@@ -100,12 +100,20 @@ Task<std::vector<CandidateList>> merge_top_k(Communicator const& comm, MergeStra
                                              std::vector<std::vector<PackedCandidate>> lists, std::vector<int> owners,
                                              std::vector<GlobalIndex> shard_begin, std::size_t keep) {
   if (comm.size() > most_merging_ranks) throw RunError("lists of over 65536 ranks cannot be merged");
-  auto rows = rows_of(std::move(lists), keep, comm.rank());
-  if (comm.size() > 1 || strategy == MergeStrategy::automatic) {  // else the lists are those of all keys already
-    auto merging = merge_rows(comm, strategy, std::move(rows), RowRuns(owners, comm.size()), keep);
-    rows = co_await merging;
+  std::vector<CandidateList> merged(lists.size());
+  if (comm.size() == 1 && strategy != MergeStrategy::automatic) {  // the lists are those of all keys already
+    for_each_row(lists.size(), [&](std::size_t row) {
+      auto& list = lists[row];
+      merged[row].resize(std::min(list.size(), keep));
+      for (std::size_t i = 0; i < merged[row].size(); ++i) merged[row][i] = {score_of(list[i]), shard_begin.front() + index_of(list[i])};
+      list = {};
+    });
+    co_return std::move(merged);
   }
-  std::vector<CandidateList> merged(rows.size());
+  auto rows = rows_of(std::move(lists), keep, comm.rank());
+  auto merging = merge_rows(comm, strategy, std::move(rows), RowRuns(owners, comm.size()), keep);
+  rows = co_await merging;
+  merged.resize(rows.size());
   for_each_row(rows.size(), [&](std::size_t row) {
     merged[row] = global_candidates(rows[row], shard_begin);
     rows[row] = {};  // plans count one form of a row at a time
