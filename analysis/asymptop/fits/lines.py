@@ -11,7 +11,7 @@ from ..io.reader import Case
 from ..io.series import Series
 from ..theory import laws
 from .exponents import Point
-from .quantities import Parameter, Quantity, has_parameter, k_of_law
+from .quantities import Parameter, Quantity, has_parameter, k_of_law, keys_of
 
 _FAR_PROBES = tuple(2.0**e for e in (10, 20, 40, 80, 160, 320, 640, 1000))
 _SLOW = 0.02
@@ -48,9 +48,9 @@ class Line:
     def _excluded(self, case: Case, parameter: Parameter) -> str:
         if not self.law:
             return ""
-        if int(parameter) >= case.n:
+        if keys_of(parameter) >= case.n:
             return "k = n"
-        return "k is no small share of n" if self.slow and int(parameter) > SMALL_SHARE * case.n else ""
+        return "k is no small share of n" if self.slow and keys_of(parameter) > SMALL_SHARE * case.n else ""
 
 
 def _k_line(law: str, exponent: float, slow: bool = False) -> Line:

@@ -60,7 +60,7 @@ def _score(squares: float, parameters: int, points: int) -> float:
 
 def _least_squares(design: Array, values: Array, errors: Array) -> tuple[Array, float]:
     scaled = design / errors[:, None]
-    solution = np.linalg.lstsq(scaled, values / errors, rcond=None)[0]
+    solution = np.asarray(np.linalg.lstsq(scaled, values / errors, rcond=None)[0], dtype=np.float64)
     return solution, float(np.sum(np.square(scaled @ solution - values / errors)))
 
 

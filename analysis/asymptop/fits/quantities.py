@@ -21,8 +21,25 @@ from ..theory.statistics import Array, mean_over_rows
 from .exponents import Point
 
 Parameter = int | float | str | None
+
 # Fewer expected entries than this say nothing about a quantile.
 _FEWEST_COUNTED = 1.0
+
+
+def _taken_at(parameter: Parameter) -> int | float | str:
+    if parameter is None:
+        raise TypeError("this quantity is taken at a k or an epsilon, and got none")
+    return parameter
+
+
+def keys_of(parameter: Parameter) -> int:
+    """The k of a quantity that depends on one, to 2^62 exactly. Raises TypeError where there is none."""
+    return int(_taken_at(parameter))
+
+
+def number_of(parameter: Parameter) -> float:
+    """An epsilon. Raises TypeError where there is none."""
+    return float(_taken_at(parameter))
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,7 @@ class Quantity:
 
 
 def _at_k(name: str) -> Callable[[Case, Parameter], Array]:
-    return lambda case, k: case.draw_means(name)[:, case.k_index(int(k))]
+    return lambda case, k: case.draw_means(name)[:, case.k_index(keys_of(k))]
 
 
 def _plain(name: str) -> Callable[[Case, Parameter], Array]:
@@ -56,7 +73,7 @@ def _mean_square_over_n(case: Case, k: Parameter) -> Array:
         case.kept(ROW_ERROR, lambda: mean_over_rows(values))  # a claim about it comes next
         return mean_over_rows(np.square(values))
 
-    return case.kept("row_l2_squared", squares)[:, case.k_index(int(k))] / case.n
+    return case.kept("row_l2_squared", squares)[:, case.k_index(keys_of(k))] / case.n
 
 
 def _effective_entries(case: Case, _: Parameter) -> Array:
@@ -109,7 +126,7 @@ TAIL_MASS = Quantity(
     r"\tau_k",
     "total variation",
     _at_k("tail_mass"),
-    lambda row, k, n: finite_size.tail_mass(row, int(k), log=True),
+    lambda row, k, n: finite_size.tail_mass(row, keys_of(k), log=True),
 )
 ROW_L2_ERROR = Quantity(
     ROW_ERROR,
@@ -117,7 +134,7 @@ ROW_L2_ERROR = Quantity(
     r"\Vert p-\hat p\Vert_2",
     "row ℓ2",
     _at_k(ROW_ERROR),
-    lambda row, k, n: finite_size.row_error(row, int(k), log=True),
+    lambda row, k, n: finite_size.row_error(row, keys_of(k), log=True),
 )
 ROW_LINF_ERROR = Quantity(
     LARGEST_ERROR,
@@ -125,7 +142,7 @@ ROW_LINF_ERROR = Quantity(
     r"\Vert p-\hat p\Vert_\infty",
     "row ℓ∞",
     _at_k(LARGEST_ERROR),
-    lambda row, k, n: finite_size.row_linf_error(row, int(k), log=True),
+    lambda row, k, n: finite_size.row_linf_error(row, keys_of(k), log=True),
 )
 FROBENIUS_OVER_N = Quantity(
     "frobenius_over_n",
@@ -133,7 +150,7 @@ FROBENIUS_OVER_N = Quantity(
     r"\Vert A-\hat A\Vert_F/n",
     "(1/n) Frobenius",
     _mean_square_over_n,
-    lambda row, k, n: finite_size.row_l2_squared(row, int(k), log=True) - float(np.log(n)),
+    lambda row, k, n: finite_size.row_l2_squared(row, keys_of(k), log=True) - float(np.log(n)),
     power=0.5,
     dataset=ROW_ERROR,
 )
@@ -150,7 +167,7 @@ OUTPUT_ERROR = Quantity(
     r"\Vert (p-\hat p)V\Vert_2/\Vert pV\Vert_2",
     "relative output ℓ2",
     _at_k("output_error_relative"),
-    lambda row, k, n: finite_size.output_error_relative(row, int(k), log=True),
+    lambda row, k, n: finite_size.output_error_relative(row, keys_of(k), log=True),
 )
 K_EPSILON = Quantity(
     "k_epsilon",
@@ -158,7 +175,7 @@ K_EPSILON = Quantity(
     r"k_\varepsilon",
     "total variation",
     _k_epsilon,
-    lambda row, epsilon, n: finite_size.k_epsilon(row, float(epsilon), log=True),
+    lambda row, epsilon, n: finite_size.k_epsilon(row, number_of(epsilon), log=True),
 )
 PARTICIPATION_RATIO = Quantity(
     "participation_ratio",

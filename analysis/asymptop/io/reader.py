@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -46,6 +46,10 @@ def has_order(selector: str) -> bool:
 
 # Attributes that a Case has under their own names.
 _SAME = ("n", "d", "sigma_law", "sigma", "draws", "rows", "input", "head", "row_sigma", "weights", "mask", "seed")
+
+
+# An array, or nothing where there is none.
+Kept = TypeVar("Kept", bound=NDArray | None)
 
 
 class ResultsError(Exception):
@@ -83,7 +87,7 @@ class Case:
     check_residual: Array
     check_tolerance: Array
     _group: h5py.Group = field(repr=False)
-    _kept: dict[Hashable, Array] = field(default_factory=dict, repr=False)
+    _kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     selector: str = EXACT  # which keys are kept, as `study --selectors` has it
     layer: int = -1  # of a model; -1 where the file has none
     window: int = 0  # keys that a row sees up to its own; 0 for all
@@ -137,7 +141,7 @@ class Case:
         """Means over rows, (draw, ...)."""
         return self.kept(name, lambda: mean_over_rows(self.values(name)))
 
-    def kept(self, key: Hashable, compute: Callable[[], Array]) -> Array:
+    def kept(self, key: Hashable, compute: Callable[[], Kept]) -> Kept:
         """A small derived array, computed once: several claims and figures ask for the same."""
         if key not in self._kept:
             self._kept[key] = compute()
