@@ -203,7 +203,9 @@ std::string read_text_attribute(hid_t object, std::string const& name) {
   if (H5Tget_class(type) != H5T_STRING) throw RunError("HDF5: attribute " + name + " is not text");
   Handle const space(H5Aget_space(attribute), H5Sclose, "read the shape of attribute " + name);
   if (H5Sget_simple_extent_npoints(space) != 1) throw RunError("HDF5: attribute " + name + " is not one text");
-  if (H5Tis_variable_str(type) <= 0) {  // of a fixed length, which a shorter text fills up with zeros or spaces
+  if (H5Tis_variable_str(type) <= 0) {        // of a fixed length, which a shorter text fills up with zeros or spaces
+    constexpr std::size_t longest = 1 << 16;  // as attributes are stored by default; a broken file may say anything
+    if (H5Tget_size(type) > longest) throw RunError("HDF5: attribute " + name + " is longer than " + std::to_string(longest));
     std::string fixed(H5Tget_size(type), '\0');
     check(H5Aread(attribute, type, fixed.data()), "read attribute " + name);
     fixed.resize(std::min(fixed.find('\0'), fixed.size()));

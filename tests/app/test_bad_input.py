@@ -246,7 +246,6 @@ BAD_TENSORS: dict[str, tuple[dict[str, np.ndarray | None], list[str]]] = {
     "half": ({"Q": gaussian(2, 100, 8).astype(np.float16)}, ["Q", "float"]),
     "text": ({"Q": np.full((2, 100, 8), b"x")}, ["Q", "float"]),
     "d-of-q": ({"Q": gaussian(2, 100, 7)}, ["Q", "7", "8"]),
-    "d-of-v": ({"V": gaussian(2, 100, 9)}, ["V", "9", "8"]),
     "n-of-q": ({"Q": gaussian(2, 90, 8)}, ["Q", "90", "100"]),
     "n-of-v": ({"V": gaussian(2, 90, 8)}, ["V", "K"]),
     "heads-of-v": ({"V": gaussian(1, 100, 8)}, ["V", "K"]),

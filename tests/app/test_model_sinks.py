@@ -66,6 +66,12 @@ def test_beside_keys_with_a_common_offset(tmp_path: Path) -> None:
     words = ["--input", model.write(tmp_path / "m.h5"), "--n", "300", "--draws", "4", "--rows", "6", "--heads", "1,2"]
     found = check_all(study(tmp_path / "r.h5", [*words, *COMMON]), model)
     assert all(1e-6 < np.median(data["sink_mass"]) < 0.3 for data in found.values())
+    with h5py.File(tmp_path / "r.h5", "a") as file:
+        file["cases/n300-d16-layer0-head2-causal/sink_mass"][0, 0] *= 1.01
+    with open_results(tmp_path / "r.h5") as opened:
+        faults = {case.head: faults_of(case) for case in opened.cases}
+    assert faults[1] == []
+    assert any("participation_ratio" in fault for fault in faults[2])
     results = study(tmp_path / "held.h5", [*words, *COMMON, "--output-error", "off", "--hold", "20"])
     with open_results(results) as opened:
         assert [faults_of(case) for case in opened.cases] == [[], []]
