@@ -240,7 +240,18 @@ def test_same_bytes_over_ranks_threads_and_storage(tmp_path: Path) -> None:
         "clusters:c=9",
     )
     words = ["--input", model.write(tmp_path / "m.h5"), "--n", "700", "--heads", str(HEAD), "--rows", "3"]
-    words += ["--draws", "1", "--k", "16,n^0.5", "--drop-first", "600", "--selectors", ",".join((*NAMES, *more))]
+    words += [
+        "--layers",
+        "0",
+        "--draws",
+        "1",
+        "--k",
+        "16,n^0.5",
+        "--drop-first",
+        "600",
+        "--selectors",
+        ",".join((*NAMES, *more)),
+    ]
     one = study(tmp_path / "one.h5", [*words, *COMMON])
     for ranks, keys, threads in ((2, "resident", 2), (3, "streamed", 1)):
         assert_equal(one, study(tmp_path / "more.h5", [*words, *COMMON, "--keys", keys], ranks=ranks, threads=threads))

@@ -261,8 +261,8 @@ MUTATIONS = (
     Mutation(
         "kept twice", "keys that a selector is forced to keep are kept once more by their priority",
         "kernels/select/selector.hpp",
-        "    if (entry >= first && entry < recent) order.push_back(entry);\n",
-        "    if (entry < recent) order.push_back(entry);\n",
+        "    if (!forced.holds(entry)) order.push_back(entry);\n",
+        "    if (entry < forced.recent_begin) order.push_back(entry);\n",
         (STUDY_FORCED,),
     ),
     Mutation(
