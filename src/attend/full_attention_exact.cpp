@@ -6,6 +6,7 @@
 
 #include "attend/full_attention.hpp"
 #include "kernels/attend/weigh_panel.hpp"
+#include "kernels/core/region.hpp"
 
 // Packed keys are for hosts.
 #ifndef ASYMPTOP_PORTABLE_DEVICE
@@ -32,6 +33,7 @@ class ExactRows {
       if (count == 0) continue;
       auto const rows = sequence_.on_path(batch);
       auto const pass = rows->attention(space_, {sequence_.leaf(), 0, sequence_.item().fp32_sigma()});
+      Region const region("Asymptop: attention");
       pass->add(space_, step_of(piece, count, sequence_.d()), {[](PathPart) {}, [&poll] { poll(); }});
       auto const runs = std::get<AttentionRuns>(pass->parts());
       auto* self = this;

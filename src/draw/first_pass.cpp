@@ -1,5 +1,7 @@
 #include "draw/first_pass.hpp"
 
+#include "kernels/core/region.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -64,6 +66,7 @@ void walk_keys(Space const& space, KeyPass<Space>& pass, ShardTensors<Space>& te
 
 ShardRows first_pass(Space const& space, PathBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, bool profile, KeyWalk& walk,
                      PhaseTimes& phases, std::shared_ptr<FirstPass<Space>>* before) {
+  Region const region(profile ? "Asymptop: profile" : "Asymptop: select");
   phases.start();
   std::shared_ptr<FirstPass<Space>> pass;
   if (before != nullptr && *before != nullptr && (*before)->clear(space)) pass = *before;

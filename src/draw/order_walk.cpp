@@ -8,6 +8,7 @@
 #include "config/errors.hpp"
 #include "draw/order_standing.hpp"
 #include "kernels/core/math.hpp"
+#include "kernels/core/region.hpp"
 #include "kernels/topk/radix_sort.hpp"
 #include "kernels/topk/row_heads.hpp"
 
@@ -87,6 +88,7 @@ class OrderWalk {
 
   void run() {
     if (asked_.empty()) return;
+    Region const region("Asymptop: orders");
     scores_.emplace(rows_, rows_of(asked_), step_, tensors_, phases_);
     auto const size = rows_.shard.size();
     if (reach_ == Reach::all) {

@@ -6,6 +6,7 @@
 #include "draw/key_scores.hpp"
 #include "draw/row_batch.hpp"
 #include "kernels/core/math.hpp"
+#include "kernels/core/region.hpp"
 #include "shard/key_walk.hpp"
 
 namespace asymptop {
@@ -68,6 +69,7 @@ class ShardWalk {
   }
 
   ShardAnswers run() {
+    Region const region("Asymptop: orders");
     using Host = Kokkos::DefaultHostExecutionSpace;
     int const step = largest_step(rows_.path, rows_.block) / key_group * key_group;
     KeyScores scores(rows_, rows_asked_, step, tensors_, phases_);

@@ -11,6 +11,7 @@
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "kernels/core/region.hpp"
 #include "results/seal.hpp"
 
 namespace asymptop {
@@ -82,6 +83,7 @@ std::vector<std::string> discard_parts_of(std::string const& path) {
 }
 
 void write_whole(std::string const& path, std::function<void(hid_t)> const& fill) {
+  Region const region("Asymptop: write");
   auto const part = part_name(path);
   try {
     auto file = h5::create_file(part);

@@ -9,6 +9,7 @@
 #include "comm/merge/merge_profile.hpp"
 #include "comm/merge/merge_top_k.hpp"
 #include "comm/merge/sorted_rows.hpp"
+#include "kernels/core/region.hpp"
 #include "kernels/score/softcap.hpp"
 #include "row/row_lists.hpp"
 #include "study/selection.hpp"
@@ -113,6 +114,7 @@ Task<void> BatchRun::merge(ShardRows const& state, std::size_t keep, bool comple
     for (int const row : mine) thresholds.push_back(thresholds_of(row));
     auto const known = rows_.size();
     rows_.resize(known + mine.size());
+    Region const region("Asymptop: evaluate");
     for_each_row(mine.size(), [&](std::size_t i) { rows_[known + i] = evaluate(mine[i], heads[i], &merged[i * bins], thresholds[i]); });
     phases_.stop(Phase::evaluate);
   }
@@ -130,7 +132,10 @@ Task<void> BatchRun::answer(std::size_t round) {
     co_await turn_;
     auto walk = walk_of(rounds[round].seen);
     auto const pass = batch_.path().second_pass(space_, work_, batch_.shard_begin(), round > 0);
-    walk_keys(space_, *pass, tensors_, walk, phases_);
+    {
+      Region const region("Asymptop: second pass");
+      walk_keys(space_, *pass, tensors_, walk, phases_);
+    }
     phases_.start();
     complete = !walk.left_early();
     if (keeps()) keep_answers(walk, rounds[round]);

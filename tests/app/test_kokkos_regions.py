@@ -19,6 +19,22 @@ from failing_storage import preloaded
 LONG = ["--n", "2^18", "--k", "1024", "--rows", "40", "--draws", "1", "--block", "4096", "--force", "-o", "long.h5"]
 BENCH = ["bench", "--n", "2^18", "--d", "8", "--m", "20", "--k", "1024", "--samples", "3", "--force", "-o", "bench.h5"]
 RUNS = COMMANDS | {
+    "selectors": [
+        [
+            "study",
+            "--n",
+            "300",
+            "--d",
+            "8",
+            "--rows",
+            "6",
+            "--draws",
+            "1",
+            "--selectors",
+            "quest,shard-union:P=3",
+            *SIZES,
+        ]
+    ],
     "long": [
         ["study", *LONG, "--d", "8"],
         ["study", *LONG, "--d", "8", "--keys", "streamed", "--merge", "tree"],
@@ -27,6 +43,13 @@ RUNS = COMMANDS | {
         ["attend", "--n", "2^10", "--d", "8", "--k", "300", "--mask", "causal", *SIZES],
     ],
     "long bench": [[*BENCH, "--path", "all", "--keys", "resident,streamed"]],
+}
+# Regions that profilers show, by what runs.
+PHASES = {
+    "study": {"profile", "evaluate", "second pass", "write"},
+    "selectors": {"profile", "merge", "orders", "write"},
+    "attend": {"attention", "write"},
+    "bench": {"select", "write"},
 }
 
 
@@ -52,13 +75,16 @@ def lines_of(stderr: str) -> tuple[list[str], int]:
 def test_kernels_keep_to_themselves(name: str, tool: Path, tmp_path: Path) -> None:
     write_tensors(tmp_path / "qkv.h5")
     measuring = {"study", "attend", "bench", "simulate", "precision"}
+    phases: set[str] = set()
     for command in RUNS[name]:
-        ranks = 2 if name == "groups" else 1
+        ranks = 2 if name in ("groups", "selectors") else 1
         outcome = asymptop(*command, ranks=ranks, threads=2, cwd=tmp_path, settings=watched(tool), timeout=300.0)
         assert outcome.code == (2 if command == REFUSED else 0), (command, str(outcome))
         wrong, kernels = lines_of(outcome.stderr)
         assert wrong == [], command
+        phases |= set(re.findall(r"^Kokkos phase: 'Asymptop: (.*)'$", outcome.stderr, re.MULTILINE))
         assert kernels > 0 or command == REFUSED or command[0] not in measuring, (command, str(outcome))
+    assert phases >= PHASES.get(name, set()), phases
 
 
 WRONG = """

@@ -63,6 +63,21 @@ void kokkosp_begin_deep_copy(SpaceHandle to, char const* label, void const* data
 }
 void kokkosp_begin_fence(char const* name, uint32_t device, uint64_t* id) { (void)device, *id = 0, note("fence", name); }
 
+/* Regions are named by their phase: one line for each that began, and a violation where they do not end as they nest. */
+static int regions;
+void kokkosp_push_profile_region(char const* name) {
+  static char seen[32][64];
+  int at = 0;
+  while (at < 31 && seen[at][0] != 0 && strcmp(seen[at], name) != 0) ++at;
+  if (seen[at][0] == 0) fprintf(stderr, "Kokkos phase: '%s'\n", name);
+  strncpy(seen[at], name, sizeof seen[at] - 1);
+  ++regions;
+}
+void kokkosp_pop_profile_region(void) {
+  if (--regions < 0) atomic_fetch_add(&violations, 1), fprintf(stderr, "Kokkos region: one ends that none began\n");
+}
+
 void kokkosp_finalize_library(void) {
+  if (regions != 0) atomic_fetch_add(&violations, 1), fprintf(stderr, "Kokkos region: %d are open at the end\n", regions);
   fprintf(stderr, "Kokkos regions: %lu kernels, %lu violations\n", atomic_load(&kernels), atomic_load(&violations));
 }

@@ -6,6 +6,7 @@
 #include "comm/exchange.hpp"
 #include "comm/merge/merge_rows.hpp"
 #include "config/errors.hpp"
+#include "kernels/core/region.hpp"
 
 namespace asymptop {
 namespace {
@@ -45,6 +46,7 @@ RowRuns::RowRuns(std::vector<int> const& owners, int ranks) : edges_(ranks + 1, 
 }
 
 std::vector<SortedRow> merge_messages(std::vector<std::vector<std::uint64_t>> const& messages, std::size_t count, std::size_t keep) {
+  Region const region("Asymptop: merge");
   std::vector<std::vector<SortedRow>> parts;
   int sender = 0;
   for (auto const& message : messages) parts.push_back(rows_of_message(message, count, Sources::sender, sender++));
