@@ -31,26 +31,39 @@ __global__ void __launch_bounds__(threads) bin_scores(ProfileArguments const a) 
   float const* const scores = a.scores + row * a.stride;
   int const first_bin = a.first_bin[row];
   std::int64_t* const moments = a.moments + std::int64_t{row} * a.bins * 3;
-  auto const add = [&](float score) {
+  // A score goes into its bin; true where that one is to be emptied.
+  auto const add = [&](float score, int& bin) {
     auto const at = bin_of(score, a.bins_per_unit, first_bin, a.bins);
+    bin = at.bin;
     atomicAdd(&firsts[at.bin], static_cast<unsigned>(at.r + bias));
-    unsigned const before = atomicAdd(&seconds[at.bin], (1u << count_shift) + static_cast<unsigned>(at.r2));
-    if (before >> count_shift != fullest - 1) return;
-    unsigned const taken = atomicExch(&seconds[at.bin], 0u);
+    return atomicAdd(&seconds[at.bin], (1u << count_shift) + static_cast<unsigned>(at.r2)) >> count_shift == fullest - 1;
+  };
+  auto const empty = [&](int bin) {
+    unsigned const taken = atomicExch(&seconds[bin], 0u);
     std::int64_t const count = taken >> count_shift;
-    add_moment(moments + 3 * at.bin, count);
-    add_moment(moments + 3 * at.bin + 1, -count * bias);
-    add_moment(moments + 3 * at.bin + 2, taken & ((1u << count_shift) - 1u));
+    add_moment(moments + 3 * bin, count);
+    add_moment(moments + 3 * bin + 1, -count * bias);
+    add_moment(moments + 3 * bin + 2, taken & ((1u << count_shift) - 1u));
   };
   // In fours that lie together.
   for (std::int64_t base = begin / at_once * at_once; base < end; base += threads * at_once) {
     std::int64_t const i = base + thread * at_once;
     if (i < end) {
       float4 const four = *reinterpret_cast<float4 const*>(scores + i);
-      if (i >= begin) add(four.x);
-      if (i + 1 >= begin && i + 1 < end) add(four.y);
-      if (i + 2 >= begin && i + 2 < end) add(four.z);
-      if (i + 3 >= begin && i + 3 < end) add(four.w);
+      float const all[at_once] = {four.x, four.y, four.z, four.w};
+      int bin[at_once];
+      bool full[at_once] = {};
+      if (i >= begin && i + at_once <= end) {
+#pragma unroll
+        for (int l = 0; l < at_once; ++l) full[l] = add(all[l], bin[l]);
+      } else {
+        for (int l = 0; l < at_once; ++l) full[l] = i + l >= begin && i + l < end && add(all[l], bin[l]);
+      }
+      if (full[0] || full[1] || full[2] || full[3]) {
+        for (int l = 0; l < at_once; ++l) {
+          if (full[l]) empty(bin[l]);
+        }
+      }
     }
     __syncthreads();
   }

@@ -256,6 +256,30 @@ TEST(Plan, MoreMemoryThanTheMachineHasIsRefused) {
   EXPECT_NO_THROW(plan_study(parse({"--n", "2^30", "--k", "64", "--keys", "streamed"}), {}, machine));
 }
 
+TEST(Plan, AGpuThatIsMissingOrTooSmallIsNamed) {
+  auto const refused = [](std::vector<std::string> options, Machine const& machine) {
+    options.insert(options.end(), {"--path", "device"});
+    try {
+      plan_study(parse(options), {}, machine);
+    } catch (UsageError const& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  Machine machine;
+  EXPECT_NE(refused({"--n", "2^20"}, machine).find(device_path.unavailable), std::string::npos);
+  machine.paths = {&fused_path, &device_path};
+  machine.device_bytes = 1.4e11;
+  EXPECT_EQ(refused({"--n", "2^20", "--keys", "resident"}, machine), "");
+  EXPECT_NE(refused({"--n", "2^20", "--d", "1025"}, machine).find("1024"), std::string::npos);
+  // Four ranks share it: keys and values of 2^28 tokens take over 200 GB, and some streamed to it 2 GB.
+  machine.ranks_on_node = 4;
+  EXPECT_NE(refused({"--n", "2^28", "--keys", "resident"}, machine).find("of the GPU's memory"), std::string::npos);
+  EXPECT_FALSE(plan_study(parse({"--n", "2^28", "--path", "device"}), {}, machine).groups.front().resident);
+  EXPECT_STREQ(plan_study(parse({"--n", "64", "--k", "8"}), {}, machine).groups.front().path->name, "fused");
+  EXPECT_STREQ(device_path.recorded(), "fused");
+}
+
 /// A plan for tensors of so many heads.
 StudyPlan plan_heads(int ranks, std::int64_t heads, std::vector<std::string> options, double memory = 0.0) {
   Machine machine;
