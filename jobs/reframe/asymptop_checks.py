@@ -27,8 +27,9 @@ class Asymptop(rfm.RunOnlyRegressionTest):
     valid_prog_environs = ["*"]
     executable = "asymptop"
     num_tasks = 1
-    # References by what names of figures end with: a value, and how far below and above it may be, as parts of it.
+    # References, in %, by what names of figures end with, and how far below them a rate may be, as a part of them.
     shares = variable(dict, value={})
+    tolerance = variable(float, value=0.7)
 
     @sanity_function
     def last_word(self):
@@ -43,9 +44,9 @@ class Asymptop(rfm.RunOnlyRegressionTest):
             # Names of performance variables are identifiers.
             variable_name = "".join(c if c.isalnum() else "_" for c in name)
             self.perf_variables[variable_name] = sn.make_performance_function(sn.defer(value), unit)
-            for ending, reference in self.shares.items():
+            for ending, share in self.shares.items():
                 if name.endswith(ending):
-                    references[variable_name] = (*reference, unit)
+                    references[variable_name] = (share, -self.tolerance, None, unit)
         self.reference = {"*": references}
 
 
@@ -66,7 +67,7 @@ class Bench(Asymptop):
     n = variable(str, value="2^18")
     samples = variable(int, value=5)
     keep_files = ["bench.h5"]
-    shares = {"/rate-of-sgemm": (60.0, -0.7, None)}
+    shares = {"/rate-of-sgemm": 60.0}
 
     @run_before("run")
     def say_what(self) -> None:

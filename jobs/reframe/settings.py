@@ -16,5 +16,4 @@ site_configuration = {
             ],
         }
     ],
-    "environments": [{"name": "builtin"}],
 }

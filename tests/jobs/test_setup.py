@@ -49,5 +49,5 @@ def test_mpirun_forwards_the_request_to_stop() -> None:
     time.sleep(0.2)
     os.kill(process.pid, signal.SIGUSR1)
     said, _ = process.communicate(timeout=60)
-    assert said.split().count("heard") == 2
+    assert said.count("heard") == 2  # ranks may write into the same line
     assert "silent" not in said
