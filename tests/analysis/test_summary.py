@@ -13,6 +13,7 @@ from asymptop.io.series import exact_series, group_series
 from asymptop.report.inputs import primary
 from asymptop.report.summary import COLUMNS, LINES, summary
 from make_results import Study, write_results
+from make_selectors import write_selectors
 
 STUDIES = {
     "synthetic": Study(n=(256, 1024, 4096), sigma=("1", "2*sqrt(log(n))"), k=("16", "n^0.5"), draws=4),
@@ -35,7 +36,7 @@ def summary_of(path: Path) -> list[str]:
         judgements = judge(primary(lines), CLAIMS)
         if any(one.cases and not one.synthetic for one in series):
             judgements = (*judge(series, MEASURED_CLAIMS), *judgements)
-        return summary(results, series, judgements).splitlines()
+        return summary(results, lines, series, judgements).splitlines()
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -72,3 +73,25 @@ def test_invalid_cases_are_counted(tmp_path: Path) -> None:
 def test_a_model_opens_with_its_heads(tmp_path: Path) -> None:
     lines = summary_of(write_results(tmp_path / "r.h5", STUDIES["model"]))
     assert lines[1].startswith("1. A mean tail mass of 0.1 at n = 2^10 takes ")
+
+
+def test_selectors_stand_by_what_they_miss(tmp_path: Path) -> None:
+    study = Study(n=(256, 1024), sigma=("2",), k=("16", "n^0.5"), draws=3)
+    path = write_selectors(tmp_path / "r.h5", study, ("window:sinks=4", "random"))
+    lines = summary_of(path)
+    assert len(lines) <= LINES - 2
+    assert max(map(len, lines)) <= COLUMNS
+    text = " ".join(" ".join(lines).split())
+    (found,) = re.findall(r"Mass that ([\d,]+) keys \(k = \S+\) miss at n = \S+: (.*?)\.(?: \d\. |$)", text)
+    values = [float(word.rsplit(" ", 1)[1]) for word in found[1].split(", ")]
+    assert values == sorted(values)
+    with open_results(path) as results:
+        n, keys = max(c.n for c in results.cases), int(found[0].replace(",", ""))
+        for word in found[1].split(", "):
+            selector, value = word.rsplit(" ", 1)
+            means = [
+                np.mean(c.values("tail_mass")[:, :, c.k.tolist().index(keys)])
+                for c in results.cases
+                if (c.n, c.selector) == (n, selector)
+            ]
+            assert float(value) == pytest.approx(np.mean(means), rel=5e-3), selector

@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
             more += _precision(arithmetic, arguments.figures, first + len(figures) + len(drawn))
             more += cost_section(arguments.jobs, results.cases, judgements)
             lead = heads_section(series, maps)
-            words = summary(results, series, judgements)
+            words = summary(results, lines, series, judgements)
             write_page(arguments.output, build_report(results, series, judgements, figures, more, inputs, lead, first))
             if arguments.extra_p is not None:
                 write_extra_p(arguments.extra_p, series)

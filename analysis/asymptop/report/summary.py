@@ -13,6 +13,7 @@ from ..fits.exponents import FitError
 from ..fits.law_fit import fit_law
 from ..fits.quantities import QUANTITIES, points_of_law
 from ..io.reader import Results
+from ..io.schema import EXACT
 from ..io.series import Series
 
 COLUMNS, LINES = 100, 25
@@ -77,6 +78,35 @@ def _needs(series: Sequence[Series]) -> list[str]:
     ]
 
 
+def _selectors(lines: Sequence[Series]) -> list[str]:
+    """What the largest budget misses at the largest n, by selector, best first; means over heads and laws of sigma."""
+    shown = [one for one in lines if one.cases and one.k_laws]
+    if all(one.selector == EXACT for one in shown):
+        return []
+    n = max(one.cases[-1].n for one in shown)
+    law = max(
+        (law for one in shown for law in one.k_laws if one.cases[-1].n == n), key=lambda law: _keys_at(shown, law, n)
+    )
+    missed: dict[str, list[float]] = {}
+    for one in shown:
+        found = points_of_law(one, QUANTITIES["tail_mass"], law) if law in one.k_laws else []
+        if found and found[-1].n == n:
+            missed.setdefault(one.selector, []).append(found[-1].mean)
+    means = sorted((sum(values) / len(values), selector) for selector, values in missed.items())
+    words = ", ".join(f"{selector} {mean:.3g}" for mean, selector in means)
+    many = max(map(len, missed.values()))
+    over = f", means over {many} {'series' if shown[0].synthetic else 'heads'}" if many > 1 else ""
+    return _wrapped(
+        f"Mass that {_keys_at(shown, law, n):,} keys (k = {law}) miss at n = {power_of_two(n)}{over}: {words}."
+    )
+
+
+def _keys_at(lines: Sequence[Series], law: str, n: int) -> int:
+    """The largest k of a law at an n."""
+    at = [case for one in lines for case in one.cases if case.n == n and law in case.k_law]
+    return max((int(case.k_of_law[case.k_law.index(law)]) for case in at), default=0)
+
+
 def _claims(judgements: Sequence[Judgement]) -> list[str]:
     """How many say what, and the clearest one that the data contradict, or support."""
     counts = {verdict: [j for j in judgements if j.verdict is verdict] for verdict in Verdict}
@@ -92,8 +122,10 @@ def _claims(judgements: Sequence[Judgement]) -> list[str]:
     return lines
 
 
-def summary(results: Results, series: Sequence[Series], judgements: Sequence[Judgement]) -> str:
-    """At most LINES - 2 lines of COLUMNS columns. series: of exact top-k, as judged."""
+def summary(
+    results: Results, lines: Sequence[Series], series: Sequence[Series], judgements: Sequence[Judgement]
+) -> str:
+    """At most LINES - 2 lines of COLUMNS columns. lines: all of the file; series: of exact top-k, as judged."""
     model = any(one.cases and not one.synthetic for one in series)
     epsilons = epsilons_of(series) if model else ()
     findings = []
@@ -107,8 +139,10 @@ def summary(results: Results, series: Sequence[Series], judgements: Sequence[Jud
             )
         if needs := _needs(series):
             findings.append(needs)
+    if of_selectors := _selectors(lines):
+        findings.append(of_selectors)
     findings.append(_claims(judgements))
-    lines = _wrapped(_measured(results))
+    printed = _wrapped(_measured(results))
     for number, block in enumerate(findings, 1):
-        lines += [f"{number}. {block[0]}", *block[1:]]
-    return "\n".join(lines[: LINES - 2])
+        printed += [f"{number}. {block[0]}", *block[1:]]
+    return "\n".join(printed[: LINES - 2])
