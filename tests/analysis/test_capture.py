@@ -259,9 +259,11 @@ def test_terms_that_cannot_be_are_refused() -> None:
     for change, reason in (
         ({"mask": "prefix"}, "the mask is 'prefix', allowed are causal and none"),
         ({"mask": "none", "window": 4}, "a window of 4 keys needs the mask 'causal'"),
-        ({"scale": 0.0}, "scale 0"),
-        ({"softcap": float("inf")}, "must be finite"),
-        ({"per_head": {"sinks": np.array([0.0, np.nan])}}, "must be finite"),
+        ({"scale": 0.0}, "scale is 0, allowed are finite numbers over 0"),
+        ({"window": -4}, "window is -4"),
+        ({"softcap": -1.0}, "softcap is -1, allowed are finite numbers from 0 on"),
+        ({"softcap": float("inf")}, "softcap is inf"),
+        ({"per_head": {"sinks": np.array([0.0, np.nan])}}, "sinks has a number that is not finite, of head 1"),
     ):
         with pytest.raises(TensorError, match=reason):
             replace(LogitTerms(1.0, "causal"), **change)

@@ -61,7 +61,12 @@ def test_its_numbers_are_those_of_the_file(tmp_path: Path) -> None:
             for cell, k in zip(cells[::2], (16, 64), strict=True):
                 column = case.k.tolist().index(k)
                 assert float(cell) == pytest.approx(np.mean(case.values("tail_mass")[:, :, column]), rel=5e-3)
-    assert any(line.startswith("2. Keys that a mean tail mass of 0.1 needs") for line in lines)
+            (need,) = (line for line in lines if line.startswith(f"   σ = {law}: k = "))
+            column = case.epsilon.tolist().index(0.1)
+            assert f"; {np.mean(case.values('k_epsilon')[:, :, column]):,.0f} of 2^12" in need
+    assert any(line.startswith("2. Keys that a row needs for a tail mass of 0.1, mean over rows") for line in lines)
+    assert lines[1].endswith(", and how it goes with n:")
+    assert summary_of(write_results(tmp_path / "one.h5", STUDIES["one n"]))[1].endswith(" at n = 2^8:")
     assert any(re.match(r"3\. Claims: \d+ supported, ", line) for line in lines)
 
 

@@ -138,7 +138,7 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
     if len(there) >= 10:
         sentences[0] += f" {np.percentile(keys, 90.0):,.0f} are enough for nine heads in ten."
     if any(one.rough for one in there):
-        sentences[0] += " Marked ≈: stored k are far apart there, so these keys may be a sixth too few."
+        sentences[0] += " Some (≈ in the table of heads) lie between stored k far apart: they may be a sixth too few."
     if most.last.window == 0 and most.need is not None and most.need.fit is not None:
         alpha, exponent = most.need.law([n])
         sentences.append(f"k = {alpha:g}·n^{exponent:g} is what the head that needs most asks for at these n.")

@@ -70,7 +70,9 @@ def _needs(series: Sequence[Series]) -> list[str]:
         return []
     epsilon = max(law.epsilon for law in laws)
     some = [law for law in laws if law.epsilon == epsilon][:_MOST_SERIES]
-    return [f"Keys that a mean tail mass of {epsilon:g} needs, with C of n^C and its 95% interval:"] + [
+    return [
+        f"Keys that a row needs for a tail mass of {epsilon:g}, mean over rows, with C of n^C and its 95% interval:"
+    ] + [
         f"   {law.series.title}: k = {law.law}, C = {law.exponent}; {law.last_k:,.0f} of {power_of_two(law.last_n)}"[
             :COLUMNS
         ]
@@ -134,9 +136,8 @@ def summary(
     else:
         last = power_of_two(max(case.n for case in results.cases))
         if errors := _errors(series):
-            findings.append(
-                [f"Mean mass of the softmax that the k best keys miss at n = {last}, and how it goes with n:", *errors]
-            )
+            grows = ", and how it goes with n" if any(" n^" in line for line in errors[1:]) else ""
+            findings.append([f"Mean mass of the softmax that the k best keys miss at n = {last}{grows}:", *errors])
         if needs := _needs(series):
             findings.append(needs)
     if of_selectors := _selectors(lines):

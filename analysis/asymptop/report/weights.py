@@ -108,10 +108,13 @@ def weights_report(asked: Asked) -> WeightsReport:
         inputs = inputs or _inputs(asked, layer.query.width, {m.label for m in modules})
         scale = logit_scale(config, layer.head_dim, module.number, asked.scale, layer.rope_dim)
         number = int(module.number) if module.number else 0
-        heads += [
-            replace(head, sigma_captured=captured.get((number, head.head)))
-            for head in _head_reports(layer, scale, inputs, asked)
-        ]
+        reports = list(_head_reports(layer, scale, inputs, asked))
+        there = sum(place[0] == number for place in captured)
+        if there not in (0, len(reports)):
+            raise TensorError(
+                f"{asked.captured}: has {there} heads in layer {number}, the weights {len(reports)}: of another model"
+            )
+        heads += [replace(head, sigma_captured=captured.get((number, head.head))) for head in reports]
         outlines.append(layer.outline())
     if inputs is None:
         raise TensorError(f"{asked.files[0]}: no attention layer")

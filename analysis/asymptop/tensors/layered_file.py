@@ -12,9 +12,11 @@ not 0. exp(sink) of a head's learned sink takes part in the denominator of the s
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -49,11 +51,17 @@ class LogitTerms:
     def __post_init__(self) -> None:
         if self.mask not in MASKS:
             raise TensorError(f"the mask is '{self.mask}', allowed are {' and '.join(MASKS)}")
+        if self.window < 0:
+            raise TensorError(f"window is {self.window}, allowed are integers from 0 on")
         if self.window and self.mask != "causal":
             raise TensorError(f"a window of {self.window} keys needs the mask 'causal'")
-        numbers = [self.scale, self.softcap, *(x for values in self.per_head.values() for x in values.tolist())]
-        if not np.all(np.isfinite(numbers)) or self.scale <= 0 or self.softcap < 0:
-            raise TensorError(f"scale {self.scale:g}, softcap {self.softcap:g}, sinks and slopes must be finite")
+        if not 0.0 < self.scale < np.inf:
+            raise TensorError(f"scale is {self.scale:g}, allowed are finite numbers over 0")
+        if not 0.0 <= self.softcap < np.inf:
+            raise TensorError(f"softcap is {self.softcap:g}, allowed are finite numbers from 0 on")
+        for name, values in self.per_head.items():
+            if not np.isfinite(values).all():
+                raise TensorError(f"{name} has a number that is not finite, of head {np.argmin(np.isfinite(values))}")
 
 
 def write_root(file: h5py.File, model: str, source_dtype: str, more: dict[str, str]) -> None:
@@ -105,16 +113,35 @@ def write_terms(group: h5py.Group, layer: int, terms: LogitTerms, first_position
 
 
 def read_terms(group: h5py.Group) -> LogitTerms:
-    """Of a layer's group. Raises KeyError where a part is missing, TensorError where one cannot be."""
-    attributes = group.attrs
-    return LogitTerms(
-        scale=float(attributes["scale"]),
-        mask=_text(attributes["mask"]),
-        softcap=float(attributes.get("softcap", 0.0)),
-        window=int(attributes.get("window", 0)),
-        attention=_text(attributes.get("attention", "")),
-        per_head={name: group[name][()].astype(np.float64) for name in PER_HEAD if name in group},
-    )
+    """Of a layer's group. Raises TensorError, with the file and the layer, where a part is missing or cannot be."""
+    try:
+        return LogitTerms(
+            scale=float(_attribute(group, "scale", "fiu", "one number")),
+            mask=_text(_attribute(group, "mask", "SUO", "a text")),
+            softcap=float(_attribute(group, "softcap", "fiu", "one number", 0.0)),
+            window=int(_attribute(group, "window", "iu", "an integer", 0)),
+            attention=_text(_attribute(group, "attention", "SUO", "a text", "")),
+            per_head={name: _per_head(group, name) for name in PER_HEAD if name in group},
+        )
+    except TensorError as error:
+        raise TensorError(f"{group.file.filename}: {group.name.lstrip('/')}: {error}") from None
+
+
+def _attribute(group: h5py.Group, name: str, kinds: str, allowed: str, default: object = None) -> Any:
+    """One value of a NumPy type of these kinds."""
+    value = group.attrs.get(name, default)
+    if value is None:
+        raise TensorError(f"lacks the attribute {name}, which every layer has")
+    if np.ndim(value) or np.asarray(value).dtype.kind not in kinds:
+        raise TensorError(f"the attribute {name} is {textwrap.shorten(repr(value), 60)}, allowed is {allowed}")
+    return value
+
+
+def _per_head(group: h5py.Group, name: str) -> NDArray[np.float64]:
+    heads = group["Q"].shape[:1]
+    if group[name].shape != heads or group[name].dtype.kind != "f":
+        raise TensorError(f"{name} is {group[name].dtype} of shape {group[name].shape}, allowed are floats of {heads}")
+    return group[name][()].astype(np.float64)
 
 
 def _text(value: str | bytes) -> str:
