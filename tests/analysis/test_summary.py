@@ -13,6 +13,7 @@ from asymptop.io.series import exact_series, group_series
 from asymptop.report.inputs import primary
 from asymptop.report.summary import COLUMNS, LINES, summary
 from make_results import Study, write_results
+from make_selectors import write_selectors
 
 STUDIES = {
     "synthetic": Study(n=(256, 1024, 4096), sigma=("1", "2*sqrt(log(n))"), k=("16", "n^0.5"), draws=4),
@@ -77,3 +78,9 @@ def test_invalid_cases_are_counted(tmp_path: Path) -> None:
 def test_a_model_opens_with_its_heads(tmp_path: Path) -> None:
     lines = summary_of(write_results(tmp_path / "r.h5", STUDIES["model"]))
     assert lines[1].startswith("1. A mean tail mass of 0.1 at n = 2^10 takes ")
+
+
+def test_other_selectors_are_counted(tmp_path: Path) -> None:
+    path = write_selectors(tmp_path / "r.h5", STUDIES["one n"], ["random", "window"])
+    text = " ".join(line.strip() for line in summary_of(path))
+    assert " rows. Here is exact top-k; the 2 other selectors of the file: on the page. 1. " in text

@@ -13,6 +13,7 @@ from ..fits.exponents import FitError
 from ..fits.law_fit import fit_law
 from ..fits.quantities import QUANTITIES, points_of_law
 from ..io.reader import Results
+from ..io.schema import EXACT
 from ..io.series import Series
 
 COLUMNS, LINES = 100, 25
@@ -32,7 +33,13 @@ def _measured(results: Results) -> str:
     draws, rows = min(case.draws for case in cases), min(case.rows for case in cases)
     dimensions = ", ".join(map(str, sorted({case.d for case in cases})))
     states = "all VALID" if valid == len(cases) else f"{valid} VALID, {len(cases) - valid} INVALID and left out"
-    return f"{len(cases)} cases, {states}: n = {reach}, d = {dimensions}, {draws} draws of {rows} rows."
+    others = len({case.selector for case in cases} - {EXACT})
+    beside = (
+        f" Here is exact top-k; the {others} other selector{'s' * (others > 1)} of the file: on the page."
+        if others
+        else ""
+    )
+    return f"{len(cases)} cases, {states}: n = {reach}, d = {dimensions}, {draws} draws of {rows} rows.{beside}"
 
 
 def _error_cell(one: Series, law: str) -> str:
@@ -89,7 +96,7 @@ def _claims(judgements: Sequence[Judgement]) -> list[str]:
         if fitted:
             one = max(fitted, key=lambda j: max(clarity(finding) for finding in j.findings))
             words = f"{one.claim.id}: {one.sentence}"
-            cut = textwrap.wrap(words, COLUMNS - 3, max_lines=2, placeholder=" ...")
+            cut = textwrap.wrap(words, COLUMNS - 3, max_lines=_MOST_WRAPPED, placeholder=" ...")
             lines += [f"   {line}" for line in cut]
     return lines
 
