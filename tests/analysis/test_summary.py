@@ -100,3 +100,9 @@ def test_selectors_stand_by_what_they_miss(tmp_path: Path) -> None:
                 if (c.n, c.selector) == (n, selector)
             ]
             assert float(value) == pytest.approx(np.mean(means), rel=5e-3), selector
+
+
+def test_other_selectors_are_counted(tmp_path: Path) -> None:
+    path = write_selectors(tmp_path / "r.h5", STUDIES["one n"], ["random", "window"])
+    text = " ".join(line.strip() for line in summary_of(path))
+    assert " rows. Exact top-k, where none of the 2 other selectors is named. 1. " in text

@@ -33,7 +33,9 @@ def _measured(results: Results) -> str:
     draws, rows = min(case.draws for case in cases), min(case.rows for case in cases)
     dimensions = ", ".join(map(str, sorted({case.d for case in cases})))
     states = "all VALID" if valid == len(cases) else f"{valid} VALID, {len(cases) - valid} INVALID and left out"
-    return f"{len(cases)} cases, {states}: n = {reach}, d = {dimensions}, {draws} draws of {rows} rows."
+    others = len({case.selector for case in cases} - {EXACT})
+    beside = f" Exact top-k, where none of the {others} other selector{'s' * (others > 1)} is named." if others else ""
+    return f"{len(cases)} cases, {states}: n = {reach}, d = {dimensions}, {draws} draws of {rows} rows.{beside}"
 
 
 def _error_cell(one: Series, law: str) -> str:
@@ -119,7 +121,7 @@ def _claims(judgements: Sequence[Judgement]) -> list[str]:
         if fitted:
             one = max(fitted, key=lambda j: max(clarity(finding) for finding in j.findings))
             words = f"{one.claim.id}: {one.sentence}"
-            cut = textwrap.wrap(words, COLUMNS - 3, max_lines=2, placeholder=" ...")
+            cut = textwrap.wrap(words, COLUMNS - 3, max_lines=_MOST_WRAPPED, placeholder=" ...")
             lines += [f"   {line}" for line in cut]
     return lines
 
