@@ -22,7 +22,7 @@ from asymptop.theory.costs import (
     parameters_of,
     share_words,
 )
-from make_results import Study, generator_of, logits_of
+from make_results import Study, generator_of, logits_of, write_results
 from make_selectors import write_selectors
 
 N, D, K = 65536, 64, 4096
@@ -179,6 +179,24 @@ def test_cheapest(made: Path) -> None:
                 assert k % page_of(need.selector) == 0
         assert choice.exact is not None
         assert choice.exact.selector == "score"
+
+
+@pytest.mark.parametrize("sigma", ["1", "2", "3"])
+@pytest.mark.parametrize("epsilon", [0.2, 0.1])
+def test_keys_between_stored_k_are_those_of_all_k(tmp_path: Path, sigma: str, epsilon: float) -> None:
+    """Stored k a factor of eight apart: within a hundredth of what every k of the same rows says, on both sides."""
+    n = 2048
+    few, all_k = (
+        Study(n=(n,), sigma=(sigma,), k=laws, draws=3, rows=6, epsilon=(0.1,), seed=5)
+        for laws in (("4", "32", "256"), tuple(str(k) for k in range(1, n, 3)))
+    )
+    found = []
+    for name, study in (("few", few), ("all", all_k)):
+        with open_results(write_results(tmp_path / f"{name}.h5", study)) as results:
+            keys = keys_for(results.cases[0], epsilon)
+            assert keys is not None
+            found.append(keys.mean())
+    assert found[0] == pytest.approx(found[1], rel=0.01)
 
 
 @pytest.mark.parametrize(("epsilon", "keys"), [(0.5, 8.0), (0.25, 16.0), (0.1, 40.0), (0.05, None)])

@@ -126,7 +126,8 @@ def test_report_is_the_same_but_for_its_section(
     assert _without_section(texts[0], "with.h5") == _without_section(texts[1], "without.h5")
     assert "selectors" not in texts[1]
     for line in printed[1].splitlines():
-        if not line.startswith(("report:", "claim ")) and " cases, all VALID" not in line:
+        # What counts cases, and what stands behind the finding on selectors, has another number.
+        if not line.startswith(("report:", "claim ")) and " cases, all VALID" not in line and ". Claims:" not in line:
             assert " ".join(line.split()) in [" ".join(other.split()) for other in printed[0].splitlines()]
     assert all(re.search(rf"^(NOT TESTED: .*)?\b{c.id}\b", printed[0], re.MULTILINE) for c in SELECTOR_CLAIMS)
 

@@ -204,7 +204,7 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
     """One line for each head, or law of sigma, and epsilon; then what is enough for all of them."""
     where = ", ".join(power_of_two(n) for n in lengths)
     print(f"laws of k that keep the mean tail mass at epsilon or below, with their keys at n = {where};", file=stream)
-    print("between stored k that are far apart keys are interpolated, up to a sixth too few\n", file=stream)
+    print("between stored k that are far apart keys are interpolated, to a few per cent\n", file=stream)
     rows = [(need, row) for need in needs if (row := _need_row(need, lengths)) is not None]
     if rows:
         _print_rows([NEED_HEADINGS, *(row for _, row in rows)], stream)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy import special
 
 from ..fits.exponents import FitError, Point, PowerFit, fit_power
 from ..io.reader import Case, has_order
@@ -18,11 +19,17 @@ from ..theory.statistics import Array
 from .budgets import BudgetError, places
 
 _GRID = 512
+_LARGEST_BELOW_ONE = float(np.nextafter(1.0, 0.0))
 
 
 def _row_curves(case: Case) -> tuple[Array, Array]:
-    """(draw, row, point) each: logarithms of keys kept and of the tail mass there, in ascending keys. Points are those
-    of the stored k and (k_epsilon, epsilon); where nothing is dropped there is no logarithm, and NaN."""
+    """(draw, row, point) each: the shares of a row's keys that are kept, and the tail mass there, both as the normal
+    quantiles of which they are the probability, in ascending keys. Points are those of the stored k and
+    (k_epsilon, epsilon); NaN where nothing is dropped.
+
+    Between two points the tail mass is straight in these: of Gaussian logits it is so everywhere,
+    tau = Phi(-Phi^-1(k / n) - sigma), while in logarithms its curve bends down, so that a chord needs too few keys.
+    """
     tail = case.values("tail_mass").astype(float)
     kept = np.broadcast_to(case.k, tail.shape) if case.selector == EXACT else case.values("kept")
     needed = case.values("k_epsilon")
@@ -31,15 +38,17 @@ def _row_curves(case: Case) -> tuple[Array, Array]:
     # At equal keys the larger tail mass: k_epsilon leaves at most epsilon.
     order = np.lexsort((masses, keys), axis=2)
     keys, masses = np.take_along_axis(keys, order, 2), np.take_along_axis(masses, order, 2)
-    dropped = (masses > 0.0) & (keys < case.values("row_n")[:, :, None])
-    with np.errstate(divide="ignore"):
-        return np.where(dropped, np.log(keys), np.nan), np.where(dropped, np.log(masses), np.nan)
+    seen = case.values("row_n")[:, :, None].astype(float)
+    dropped = (masses > 0.0) & (keys > 0.0) & (keys < seen)
+    shares = np.where(dropped, keys / seen, np.nan)
+    return special.ndtri(shares), special.ndtri(np.where(dropped, np.minimum(masses, _LARGEST_BELOW_ONE), np.nan))
 
 
-def _on_grid(log_keys: Array, log_masses: Array, grid: Array) -> Array:
-    """Tail mass of one row at the logarithms of keys of a grid: straight between its points and beyond the last."""
-    known = np.isfinite(log_keys)
-    x, y = log_keys[known], np.minimum.accumulate(log_masses[known])
+def _on_grid(shares: Array, masses: Array, grid: Array) -> Array:
+    """Tail mass of one row at a grid of shares of its keys, all as normal quantiles: straight between its points and
+    beyond the last."""
+    known = np.isfinite(shares)
+    x, y = shares[known], np.minimum.accumulate(masses[known])
     if not len(x):
         return np.zeros(len(grid))
     values = np.interp(grid, x, y)
@@ -47,7 +56,7 @@ def _on_grid(log_keys: Array, log_masses: Array, grid: Array) -> Array:
     if len(before):
         slope = (y[-1] - y[before[-1]]) / (x[-1] - x[before[-1]])
         values = np.where(grid > x[-1], y[-1] + slope * (grid - x[-1]), values)
-    return np.exp(values)
+    return special.ndtr(values)
 
 
 def keys_for(case: Case, epsilon: float) -> Array | None:
@@ -66,13 +75,22 @@ def _keys_for(case: Case, epsilon: float) -> Array:
         return np.empty(0)
     largest = float(case.k[-1]) if case.selector == EXACT else float(case.values("kept")[:, :, -1].max())
     inside = len(case.epsilon) > 0 and epsilon >= float(np.min(case.epsilon)) * (1.0 - 1e-9)
-    grid = np.linspace(0.0, math.log(case.n), _GRID)
-    log_keys, log_masses = _row_curves(case)
+    # Exact top-k bends at the stored k.
+    grid = np.union1d(np.linspace(0.0, math.log(case.n), _GRID), np.log(case.k.astype(float)))
+    shares, masses = _row_curves(case)
     seen = np.log(case.values("row_n").astype(float))
     found = []
     for draw in range(case.draws):
         rows = [
-            np.where(grid >= seen[draw, row] - 1e-12, 0.0, _on_grid(log_keys[draw, row], log_masses[draw, row], grid))
+            np.where(
+                grid >= seen[draw, row] - 1e-12,
+                0.0,
+                _on_grid(
+                    shares[draw, row],
+                    masses[draw, row],
+                    special.ndtri(np.minimum(np.exp(grid - seen[draw, row]), _LARGEST_BELOW_ONE)),
+                ),
+            )
             for row in range(case.rows)
         ]
         mean = np.mean(rows, axis=0)

@@ -64,8 +64,8 @@ class HeadNeed:
 
     @property
     def rough(self) -> bool:
-        """Whether the budget lies between stored k that are over a factor of two apart, or beyond the last: on a chord
-        through the rows' k_epsilon, which is low by up to a sixth."""
+        """Whether the budget lies between stored k that are over a factor of two apart, or beyond the last: where it is
+        interpolated through the rows' k_epsilon, and known to a few per cent."""
         if not math.isfinite(self.keys):
             return False
         above = int(np.searchsorted(self.last.k, self.keys))
@@ -138,7 +138,9 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
     if len(there) >= 10:
         sentences[0] += f" {np.percentile(keys, 90.0):,.0f} are enough for nine heads in ten."
     if any(one.rough for one in there):
-        sentences[0] += " Some (≈ in the table of heads) lie between stored k far apart: they may be a sixth too few."
+        sentences[0] += (
+            " Some (≈ in the table of heads) lie between stored k far apart, and are known to a few per cent."
+        )
     if most.last.window == 0 and most.need is not None and most.need.fit is not None:
         alpha, exponent = most.need.law([n])
         sentences.append(f"k = {alpha:g}·n^{exponent:g} is what the head that needs most asks for at these n.")

@@ -200,7 +200,7 @@ HEADS_EXPLAINED = _text("""
     and 95% of them, need by themselves. C is that of k_ε, the mean over rows, with its bootstrap interval over draws;
     “one exponent?” says no where the local slope changes with n beyond its noise, nothing where fewer than
     three n enter the fit. ≈: the stored k around these keys are over a factor of two apart, and what lies between is
-    interpolated, up to a sixth too low: give --k laws near them. The output error is the median over
+    interpolated, to a few per cent: give --k laws near them. The output error is the median over
     rows at the smallest stored k that is no less than the keys for ε. Rows that see a window of w keys never need
     more than w. What the first keys weigh is the mean over rows of their share of p.
 """)
