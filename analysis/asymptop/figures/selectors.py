@@ -30,6 +30,7 @@ _STROKES = ("-", (0, (4, 1.5)))  # of the palette, and of the palette again
 _CHANCE = {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.1}
 # Where all selectors drop more than this, their bytes tell nothing.
 _NEARLY_ALL = 0.97
+_FEW_DECADES = 10.0**2.5
 _BUDGET_DASHES = ((0, (5, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)), (0, (2, 3)))
 # (n, k) of equal task error, from its budgets of 1/10, 1/15 and 1/20 (The Sparse Frontier, arXiv 2504.17768 v3).
 SPARSE_FRONTIER = ((16384, 1638), (32768, 2185), (65536, 3277))
@@ -176,11 +177,13 @@ def _against(groups: Sequence[SelectorGroup], name: str, title: str, caption: st
         log_y([place], _FLOOR)
         if by_bytes:
             place.set_xscale("log")
-            place.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            place.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_words(value)))
-            place.xaxis.set_minor_formatter(NullFormatter())
             if telling:
                 place.set_xlim(min(telling) / 1.3, max(telling) * 1.3)
+            low, high = place.get_xlim()
+            # Over more decades words for every 3 run into one another.
+            place.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high < _FEW_DECADES * low else (1.0,)))
+            place.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_words(value)))
+            place.xaxis.set_minor_formatter(NullFormatter())
         else:
             axis_of_n(place, sorted(sizes))
     label_axes(axes, "bytes read per query and head" if by_bytes else "keys kept", r"tail mass $\tau$")
