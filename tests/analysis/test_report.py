@@ -205,6 +205,15 @@ def test_table_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str], dra
     assert "Relative output error against n" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_file_of_attend_goes_beside_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_results(tmp_path / "attend.h5", Study(n=(256,), root={"kind": "attend"}))
+    assert command_line.main(["report", str(path), "-o", str(tmp_path / "report.html")]) == 2
+    message = capsys.readouterr().err
+    assert "report STUDY --attend FILE" in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_all_invalid_still_reports(tmp_path: Path) -> None:
     path = write_results(tmp_path / "bad.h5", Study(n=(256, 512), invalid_n=(256, 512)))
     assert command_line.main(["report", str(path), "-o", str(tmp_path / "report.html")]) == 0

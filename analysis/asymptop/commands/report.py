@@ -72,6 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
         for written in filter(None, (arguments.output, arguments.extra_p)):
             check_no_input(written, [path for path in read if path is not None])
         check_place(arguments.output)
+        if kind_of(arguments.results) == "attend":
+            raise ResultsError(
+                f"{arguments.results}: a file of asymptop attend goes beside a study's: report STUDY --attend FILE"
+            )
         if kind_of(arguments.results) == KIND:
             write_precision_report(arguments.output, read_precision(arguments.results), arguments.figures)
             print(f"report: {arguments.output}")
