@@ -296,6 +296,12 @@ def script(*command: str) -> Callable[[Run], str]:
     return tier
 
 
+def long(run: Run) -> str:
+    """The tests that the plain run leaves out for their time."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "long", "tests"]
+    return run.must(command, "long tests failed", ASYMPTOP_LONG_TESTS="1").strip().splitlines()[-1]
+
+
 def slurm(run: Run) -> str:
     need("slurmctld", "slurmd", "munged")
     return script("tests/soak/slurm_soak.py", "--count", "20", "--seed", "{seed}")(run)
@@ -311,6 +317,7 @@ TIERS: dict[str, Callable[[Run], str]] = {
     "fuzz": fuzz,
     "kills": script("tests/soak/soak.py", "--kills", "100", "--seed", "{seed}"),
     "soak": script("tests/soak/soak.py", "--minutes", "{minutes}", "--seed", "{seed}"),
+    "long": long,
     "slurm": slurm,
 }
 

@@ -31,8 +31,8 @@ case $full in
   *) jobs/setup/debian.sh --full ;;
 esac
 . jobs/setup/mpi.sh
-# Tests run on one host: a transport for clusters is not looked for, which takes 0.2 s of each start.
-export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
+# Tests run on one host: a transport for clusters is not looked for, and a single rank gets no daemon; each takes 0.2 s of a start.
+export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}" OMPI_MCA_ess_singleton_isolated="${OMPI_MCA_ess_singleton_isolated:-1}"
 tiers() { build/venv/bin/python tests/full.py ${ASYMPTOP_TEST_SEED:+--seed "$ASYMPTOP_TEST_SEED"} "$@"; }
 if [ -n "$full" ] && [ "$full" != all ]; then
   tiers --only "$full"

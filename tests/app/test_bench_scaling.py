@@ -24,7 +24,8 @@ COUNTS = {1: [1], 2: [1, 2], 3: [1, 2, 3], 4: [1, 2, 4]}
 STUDIES = 3  # two laws of k, and exact attention
 
 
-RUNS = [("strong", 1), ("strong", 3), ("strong", 4), ("weak", 3)]
+LONG = [pytest.param(one, marks=pytest.mark.long) for one in (("strong", 1), ("strong", 3))]
+RUNS = [*LONG, ("strong", 4), ("weak", 3)]
 
 
 @pytest.fixture(scope="module", params=RUNS, ids=str)

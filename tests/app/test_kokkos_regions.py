@@ -71,7 +71,7 @@ def lines_of(stderr: str) -> tuple[list[str], int]:
     return sorted(set(re.findall(r"^Kokkos region: .*$", stderr, re.MULTILINE))), sum(int(n) for n, _ in counts)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long) if n == "long bench" else n for n in RUNS])
 def test_kernels_keep_to_themselves(name: str, tool: Path, tmp_path: Path) -> None:
     write_tensors(tmp_path / "qkv.h5")
     measuring = {"study", "attend", "bench", "simulate", "precision"}

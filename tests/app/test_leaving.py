@@ -21,7 +21,11 @@ LONG_SAMPLE = ["--kernel", "score", "--n", "2^12,2^27", "--m", "256", "--keys", 
 LONG_SAMPLE += ["--threads", "1"]
 
 
-@pytest.mark.parametrize(("how", "ranks"), [(signal.SIGUSR1, 2), (signal.SIGTERM, 1)], ids=["USR1", "TERM"])
+@pytest.mark.parametrize(
+    ("how", "ranks"),
+    [pytest.param(signal.SIGUSR1, 2, marks=pytest.mark.long), (signal.SIGTERM, 1)],
+    ids=["USR1", "TERM"],
+)
 def test_bench_leaves_a_sample(how: signal.Signals, ranks: int, start: Callable[..., Run], tmp_path: Path) -> None:
     """What is finished is in the results file."""
     output = tmp_path / "bench.h5"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 from command_line import ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "soak"))
@@ -12,6 +13,7 @@ sys.path.insert(0, str(ROOT / "tests" / "soak"))
 from soak import soak
 
 
+@pytest.mark.long
 def test_soak(tmp_path: Path, seed: int) -> None:
     print(f"seed {seed}")
     tally = soak(tmp_path, 45.0, seed)

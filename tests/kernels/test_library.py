@@ -77,7 +77,7 @@ def matrix(rows: int, seed: int) -> numpy.ndarray:
     return scaled.astype(numpy.float32).astype(float).reshape(rows, COLUMNS)
 
 
-@pytest.mark.parametrize("user", [installed, in_subdirectory])
+@pytest.mark.parametrize("user", [installed, pytest.param(in_subdirectory, marks=pytest.mark.long)])
 def test_example_is_built_and_right(user: Callable[[Path], Path], tmp_path: Path) -> None:
     lines = call([user(tmp_path)]).splitlines()
     queries, keys, values = matrix(ROWS, 1), matrix(KEYS, 2), matrix(KEYS, 3)
