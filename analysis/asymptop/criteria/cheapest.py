@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import special
+import scipy
 
 from ..fits.exponents import FitError, Point, PowerFit, fit_power
 from ..io.reader import Case, has_order
@@ -41,7 +41,9 @@ def _row_curves(case: Case) -> tuple[Array, Array]:
     seen = case.values("row_n")[:, :, None].astype(float)
     dropped = (masses > 0.0) & (keys > 0.0) & (keys < seen)
     shares = np.where(dropped, keys / seen, np.nan)
-    return special.ndtri(shares), special.ndtri(np.where(dropped, np.minimum(masses, _LARGEST_BELOW_ONE), np.nan))
+    return scipy.special.ndtri(shares), scipy.special.ndtri(
+        np.where(dropped, np.minimum(masses, _LARGEST_BELOW_ONE), np.nan)
+    )
 
 
 def _on_grid(shares: Array, masses: Array, grid: Array) -> Array:
@@ -56,7 +58,7 @@ def _on_grid(shares: Array, masses: Array, grid: Array) -> Array:
     if len(before):
         slope = (y[-1] - y[before[-1]]) / (x[-1] - x[before[-1]])
         values = np.where(grid > x[-1], y[-1] + slope * (grid - x[-1]), values)
-    return special.ndtr(values)
+    return scipy.special.ndtr(values)
 
 
 def keys_for(case: Case, epsilon: float) -> Array | None:
@@ -88,7 +90,7 @@ def _keys_for(case: Case, epsilon: float) -> Array:
                 _on_grid(
                     shares[draw, row],
                     masses[draw, row],
-                    special.ndtri(np.minimum(np.exp(grid - seen[draw, row]), _LARGEST_BELOW_ONE)),
+                    scipy.special.ndtri(np.minimum(np.exp(grid - seen[draw, row]), _LARGEST_BELOW_ONE)),
                 ),
             )
             for row in range(case.rows)
