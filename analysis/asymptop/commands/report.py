@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_place(arguments.output)
         if kind_of(arguments.results) == "attend":
             raise ResultsError(
-                f"{arguments.results}: a file of asymptop attend goes beside a study's: report STUDY --attend FILE"
+                f"{arguments.results}: kind is 'attend', which goes beside a study: report STUDY --attend FILE"
             )
         if kind_of(arguments.results) == KIND:
             write_precision_report(arguments.output, read_precision(arguments.results), arguments.figures)
