@@ -8,7 +8,7 @@ namespace asymptop {
 /// A region from here to the end of the scope, as profilers that Kokkos loads see it. They nest: nothing may be awaited inside.
 class Region {
  public:
-  /// name: "Asymptop: " and the phase, one of those in kernels/README.md.
+  /// name: "Asymptop: " and the phase, one of those in jobs/README.md.
   explicit Region(char const* name) { Kokkos::Profiling::pushRegion(name); }
   ~Region() { Kokkos::Profiling::popRegion(); }
   Region(Region const&) = delete;

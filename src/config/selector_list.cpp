@@ -131,8 +131,13 @@ std::unique_ptr<Selector> make_selector(SelectorChoice const& choice, int d) {
 std::string selector_help(std::string const& option, std::string const& name) {
   std::string text;
   if (name == "all") {
-    for (auto const& kind : selector_kinds())
-      text += std::string(kind.name) + std::string(17 - std::string(kind.name).size(), ' ') + kind.summary + "\n";
+    std::size_t longest = 0;
+    for (auto const& kind : selector_kinds()) longest = std::max(longest, std::string(kind.name).size());
+    for (std::string row; auto const& kind : selector_kinds()) {
+      row = kind.name;
+      row.resize(longest + 2, ' ');
+      text += row + kind.summary + "\n";
+    }
     return text;
   }
   auto const& kind = kind_of(option, name, name);

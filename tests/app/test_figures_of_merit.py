@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 
+import h5py
 import pytest
 from command_line import asymptop
 
@@ -81,6 +82,11 @@ def test_every_command_ends_with_figures(tmp_path: Path, command: str) -> None:
             shown = [value[0] for name, value in found.items() if name.endswith(f"/{which}-rate")]
             assert shown == pytest.approx(rates, rel=1e-5)
             assert len(shown) == 2
+    elif command == "precision":
+        with h5py.File(tmp_path / "r.h5") as file:
+            cases = [dict(case.attrs) for case in file["cases"].values()]
+        rows = sum(int(case["draws"] * case["rows"]) for case in cases)
+        assert found["rows-per-second"][0] == pytest.approx(rows / sum(c["seconds_total"] for c in cases), rel=1e-4)
     elif command == "bench":
         (score,) = (r for r in records if r["kernel"] == "score")
         (name,) = (name.removesuffix("/rate") for name in found if name.startswith("score") and name.endswith("/rate"))

@@ -120,9 +120,8 @@ def _claims(judgements: Sequence[Judgement]) -> list[str]:
         fitted = [j for j in counts[verdict] if any(finding.fit is not None for finding in j.findings)]
         if fitted:
             one = max(fitted, key=lambda j: max(clarity(finding) for finding in j.findings))
-            words = f"{one.claim.id}: {one.sentence}"
-            cut = textwrap.wrap(words, COLUMNS - 3, max_lines=_MOST_WRAPPED, placeholder=" ...")
-            lines += [f"   {line}" for line in cut]
+            first, *more = _wrapped(f"{one.claim.id}: {one.sentence}")
+            lines += [f"   {first}", *more]
     return lines
 
 
