@@ -3,6 +3,7 @@
 #pragma once
 
 #include <Kokkos_Core.hpp>
+#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -49,6 +50,13 @@ struct KeyRanges {
     if (from.empty()) return {0, end};
     int const hidden = count_within(from[row] - begin, count);
     return hidden < end ? Part{hidden, end} : Part{0, 0};
+  }
+  /// All rows' runs of keys [begin, begin + count), counted from `begin`; empty ones where they see none.
+  KeyRanges counted_from(std::int64_t begin, std::int64_t count) const {
+    KeyRanges there;
+    for (auto const end : limit) there.limit.push_back(std::clamp<std::int64_t>(end - begin, 0, count));
+    for (std::size_t i = 0; i < from.size(); ++i) there.from.push_back(std::clamp<std::int64_t>(from[i] - begin, 0, there.limit[i]));
+    return there;
   }
   /// The same rows in another order, or some of them.
   KeyRanges of(std::vector<int> const& rows) const {

@@ -1,6 +1,7 @@
 // Allocation and copies, counted.
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "common.cuh"
 #include "memory.hpp"
@@ -11,14 +12,20 @@ namespace {
 
 std::atomic<std::size_t> held{0}, most{0};
 
+int chosen = 0;
+
 Gpu find_gpu() {
   Gpu found;
   cudaDeviceProp properties{};
   int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0 || cudaGetDeviceProperties(&properties, 0) != cudaSuccess) {
+  if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0 || cudaSetDevice(chosen % count) != cudaSuccess ||
+      cudaGetDeviceProperties(&properties, chosen % count) != cudaSuccess) {
     cudaGetLastError();  // none is no error
     return found;
   }
+  char bus[32] = {};
+  if (cudaDeviceGetPCIBusId(bus, sizeof bus, chosen % count) == cudaSuccess) found.bus = bus;
+  std::memcpy(&found.id, properties.uuid.bytes, sizeof found.id);
   found.name = properties.name;
   found.usable = properties.major == 9;
   found.multiprocessors = properties.multiProcessorCount;
@@ -28,6 +35,8 @@ Gpu find_gpu() {
 }
 
 }  // namespace
+
+void choose_gpu(int place) { chosen = place; }
 
 Gpu const& gpu() {
   static Gpu const found = find_gpu();
@@ -43,8 +52,10 @@ Memory::Memory(std::size_t bytes) : bytes_(bytes) {
   // Of a pool that keeps what is freed: passes come and go, and all their work is on one stream.
   static bool const kept = [] {
     cudaMemPool_t pool = nullptr;
+    int device = 0;
+    check(cudaGetDevice(&device), "memory");
     std::uint64_t all = ~std::uint64_t{0};
-    check(cudaDeviceGetDefaultMemPool(&pool, 0), "memory");
+    check(cudaDeviceGetDefaultMemPool(&pool, device), "memory");
     check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all), "memory");
     return true;
   }();
@@ -121,6 +132,23 @@ void KeyCopy::make_values(NormalArguments const& values) {
   make_room(values_, static_cast<std::size_t>(values.count * values.d) * sizeof(float));
   make_normal_rows(nullptr, values, values_.as<float>());
   keys_.values = values_.as<float>();
+  keys_.split = {};
+}
+
+void KeyCopy::make_split() {
+  auto& split = keys_.split;
+  if (split.keys != nullptr) return;
+  split.count = keys_.screen.count;
+  split.d = keys_.screen.d;
+  auto const tiles = static_cast<std::size_t>(tiles_of(split.count));
+  make_room(split_keys_, split_key_bytes(split.count, split.d));
+  make_room(split_values_, split_value_bytes(split.count, split.d));
+  make_room(split_scales_, 2 * tiles * sizeof(float));
+  split.keys = split_keys_.as<unsigned char>();
+  split.values = split_values_.as<unsigned char>();
+  split.key_scales = split_scales_.as<float>();
+  split.value_scales = split.key_scales + tiles;
+  split_tensors(nullptr, keys_.packed, keys_.values, split);
 }
 
 void KeyCopy::make_screen() {
@@ -146,6 +174,7 @@ void KeyCopy::load_values(float const* values) {
   make_room(values_, bytes);
   upload(nullptr, values_.as<float>(), values, bytes);
   keys_.values = values_.as<float>();
+  keys_.split = {};
 }
 
 }  // namespace asymptop::device

@@ -7,15 +7,17 @@
 #include <utility>
 #include <vector>
 
+#include "attention.hpp"
 #include "normals.hpp"
-#include "top_k.hpp"
 
 namespace asymptop::device {
 
-/// What is known of the GPU that this process uses: the first that it sees.
+/// What is known of the GPU that this process uses.
 struct Gpu {
   bool usable = false;  ///< there is one, of compute capability 9.0
   std::string name;
+  std::string bus;       ///< its place on the node, as 0000:3b:00.0
+  std::uint64_t id = 0;  ///< differs between GPUs, also of different nodes
   int multiprocessors = 0;
   double memory_bytes = 0.0;  ///< free when first asked for
 };
@@ -27,6 +29,8 @@ struct GpuRates {
 
 #ifdef ASYMPTOP_DEVICE
 Gpu const& gpu();
+/// The process takes that of number `place` among those that it sees, counted round. Before gpu() is asked for the first time.
+void choose_gpu(int place);
 /// Bytes that Memory holds now, and the most since reset_most_memory().
 std::size_t memory_held();
 std::size_t most_memory();
@@ -41,6 +45,7 @@ inline Gpu const& gpu() {
   static Gpu const none;
   return none;
 }
+inline void choose_gpu(int) {}
 inline std::size_t memory_held() { return 0; }
 inline std::size_t most_memory() { return 0; }
 inline void reset_most_memory() {}
@@ -126,6 +131,8 @@ class KeyCopy {
   /// The values of the same keys, (count, d).
   void load_values(float const* values);
   void make_values(NormalArguments const& values);
+  /// Makes of both what attention wants, unless it is there.
+  void make_split();
   /// Memory of the host that is loaded from again and again, and outlives this: it is held in place, so that copies are fast.
   void hold(void const* memory, std::size_t bytes);
   KeyCopy() = default;
@@ -137,6 +144,7 @@ class KeyCopy {
   void make_values(NormalArguments const&) {}
   void hold(void const*, std::size_t) {}
   void make_screen() {}
+  void make_split() {}
   void load_values(float const*) {}
 #endif
   KeysOnDevice const& keys() const { return keys_; }
@@ -146,7 +154,7 @@ class KeyCopy {
 #ifdef ASYMPTOP_DEVICE
   void place(std::int64_t count, int d);
   std::vector<void const*> held_;
-  Memory packed_, values_, rows_, tiles_, bounds_, sample_tiles_, sample_bounds_;
+  Memory packed_, values_, rows_, tiles_, bounds_, sample_tiles_, sample_bounds_, split_keys_, split_values_, split_scales_;
 #endif
 };
 

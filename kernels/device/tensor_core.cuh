@@ -65,27 +65,46 @@ __device__ inline void leave_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
 }
 
-/// sums (64 x 128 over a warpgroup) = a (64 x 16) * b (128 x 16)^T, plus what they were where `add`.
-__device__ inline void add_products(float (&s)[64], std::uint64_t a, std::uint64_t b, int add) {
+/// Accumulators of a warpgroup's product as operands: 64 rows x 128, or x 64, columns.
+#define ASYMPTOP_SUMS_16(s, i)                                                                                                \
+  "+f"(s[i]), "+f"(s[i + 1]), "+f"(s[i + 2]), "+f"(s[i + 3]), "+f"(s[i + 4]), "+f"(s[i + 5]), "+f"(s[i + 6]), "+f"(s[i + 7]), \
+      "+f"(s[i + 8]), "+f"(s[i + 9]), "+f"(s[i + 10]), "+f"(s[i + 11]), "+f"(s[i + 12]), "+f"(s[i + 13]), "+f"(s[i + 14]), "+f"(s[i + 15])
+#define ASYMPTOP_PRODUCTS_128(numbers)                                                                    \
+  asm volatile(                                                                                           \
+      "{\n"                                                                                               \
+      ".reg .pred p;\n"                                                                                   \
+      "setp.ne.b32 p, %66, 0;\n"                                                                          \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." numbers "." numbers                                  \
+      " "                                                                                                 \
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                           \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "                  \
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "                  \
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "                 \
+      "%64, %65, p, 1, 1, 0, 0;\n"                                                                        \
+      "}\n"                                                                                               \
+      : ASYMPTOP_SUMS_16(s, 0), ASYMPTOP_SUMS_16(s, 16), ASYMPTOP_SUMS_16(s, 32), ASYMPTOP_SUMS_16(s, 48) \
+      : "l"(a), "l"(b), "r"(add))
+
+/// sums (64 x 128 over a warpgroup) = a (64 x 16) * b (128 x 16)^T, plus what they were where `add`; bf16.
+__device__ inline void add_products(float (&s)[64], std::uint64_t a, std::uint64_t b, int add) { ASYMPTOP_PRODUCTS_128("bf16"); }
+/// The same of fp16 numbers.
+__device__ inline void add_half_products(float (&s)[64], std::uint64_t a, std::uint64_t b, int add) { ASYMPTOP_PRODUCTS_128("f16"); }
+/// sums (64 x 64) likewise, of fp16 numbers, a from registers: those of the sums' layout, two neighbours in a word.
+__device__ inline void add_half_products(float (&s)[32], std::uint32_t const (&a)[4], std::uint64_t b, int add) {
   asm volatile(
       "{\n"
       ".reg .pred p;\n"
-      "setp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "setp.ne.b32 p, %37, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "%64, %65, p, 1, 1, 0, 0;\n"
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "{%32, %33, %34, %35}, %36, p, 1, 1, 0;\n"
       "}\n"
-      : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3]), "+f"(s[4]), "+f"(s[5]), "+f"(s[6]), "+f"(s[7]), "+f"(s[8]), "+f"(s[9]), "+f"(s[10]),
-        "+f"(s[11]), "+f"(s[12]), "+f"(s[13]), "+f"(s[14]), "+f"(s[15]), "+f"(s[16]), "+f"(s[17]), "+f"(s[18]), "+f"(s[19]), "+f"(s[20]),
-        "+f"(s[21]), "+f"(s[22]), "+f"(s[23]), "+f"(s[24]), "+f"(s[25]), "+f"(s[26]), "+f"(s[27]), "+f"(s[28]), "+f"(s[29]), "+f"(s[30]),
-        "+f"(s[31]), "+f"(s[32]), "+f"(s[33]), "+f"(s[34]), "+f"(s[35]), "+f"(s[36]), "+f"(s[37]), "+f"(s[38]), "+f"(s[39]), "+f"(s[40]),
-        "+f"(s[41]), "+f"(s[42]), "+f"(s[43]), "+f"(s[44]), "+f"(s[45]), "+f"(s[46]), "+f"(s[47]), "+f"(s[48]), "+f"(s[49]), "+f"(s[50]),
-        "+f"(s[51]), "+f"(s[52]), "+f"(s[53]), "+f"(s[54]), "+f"(s[55]), "+f"(s[56]), "+f"(s[57]), "+f"(s[58]), "+f"(s[59]), "+f"(s[60]),
-        "+f"(s[61]), "+f"(s[62]), "+f"(s[63])
-      : "l"(a), "l"(b), "r"(add));
+      : ASYMPTOP_SUMS_16(s, 0), ASYMPTOP_SUMS_16(s, 16)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
 }
+
+#undef ASYMPTOP_PRODUCTS_128
+#undef ASYMPTOP_SUMS_16
 
 }  // namespace asymptop::device

@@ -75,13 +75,6 @@ struct ScreenKeys {
   }
 };
 
-/// The keys of a step in device memory.
-struct KeysOnDevice {
-  float const* packed;  ///< whole groups of 32: [group][column][key]
-  ScreenKeys screen;    ///< with tiles and rows where they are wanted
-  float const* values;  ///< (count, d), or null
-};
-
 /// Rounds keys into tiles, with their bounds, and a sample of evenly spaced ones.
 void make_screen_keys(Stream stream, ScreenKeys const& keys);
 

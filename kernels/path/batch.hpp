@@ -12,7 +12,7 @@
 #include "../attend/softmax_tree.hpp"
 #include "../core/candidate.hpp"
 #include "../core/key_ranges.hpp"
-#include "../device/top_k.hpp"
+#include "../device/attention.hpp"
 #include "../profile/score_bins.hpp"
 #include "../score/key_tile.hpp"
 #include "../score/quantised.hpp"
@@ -81,6 +81,7 @@ class KeyPass {
   virtual bool wants_quantised() const { return false; }
   virtual bool wants_on_device() const { return false; }
   virtual bool wants_screen() const { return false; }  ///< of keys on a device
+  virtual bool wants_split() const { return false; }   ///< of keys and values on a device
   virtual void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) = 0;
   /// After the last step.
   virtual void finish(Space const&, StepWatch const&) {}
@@ -144,6 +145,7 @@ class AttentionPass : public KeyPass<Space> {
     GlobalIndex n = 1;            ///< keys of all shards
     double largest_value = 1.0;   ///< bound of |v|
     std::vector<float> bounds{};  ///< of each row's scores, from above
+    GlobalIndex block = 0;        ///< shards begin at multiples of so many keys of the sequence, which are whole leaves; 0: not known
   };
   bool wants_values() const override { return true; }
   virtual std::variant<AttentionRuns, AttentionSums> parts() const = 0;

@@ -13,6 +13,7 @@
 #include "../device/memory.hpp"
 #include "../device/profile.hpp"
 #include "../device/scores.hpp"
+#include "device_attention.hpp"
 #include "device_second.hpp"
 #include "fused.hpp"
 
@@ -100,10 +101,7 @@ class DeviceFirst final : public FirstPass<Space> {
  private:
   /// Rows' ranges counted from the step's first key.
   void load_ranges(LocalIndex first, int count) {
-    KeyRanges ranges;
-    for (auto const limit : rows_.ranges.limit) ranges.limit.push_back(std::clamp<std::int64_t>(limit - first, 0, count));
-    for (std::size_t i = 0; i < rows_.ranges.from.size(); ++i)
-      ranges.from.push_back(std::clamp<std::int64_t>(rows_.ranges.from[i] - first, 0, ranges.limit[i]));
+    auto ranges = rows_.ranges.counted_from(first, count);
     if (ranges.limit == step_ranges_.limit && ranges.from == step_ranges_.from) return;
     limits_ = device::copied(ranges.limit);
     from_ = device::copied(ranges.from);
@@ -151,6 +149,10 @@ class DeviceBatch final : public FusedBatch<Space> {
   std::unique_ptr<KeyPass<Space>> second_pass(Space const&, SecondPass<Space> const& work, GlobalIndex shard_begin,
                                               bool probes_only) override {
     return std::make_unique<DeviceSecond<Space>>(this->rows_, device_, work, shard_begin, probes_only);
+  }
+  std::unique_ptr<AttentionPass<Space>> attention(Space const& space, typename AttentionPass<Space>::Options const& options) override {
+    if (!DeviceExact<Space>::takes(device_, options)) return FusedBatch<Space>::attention(space, options);
+    return std::make_unique<DeviceExact<Space>>(device_, options);
   }
 
  private:

@@ -135,7 +135,7 @@ inline constexpr char const* no_device =
 inline constexpr Path device_path{"device",
                                   "the numbers of fused, to the bit, on a GPU",
                                   KeyLayout::packed,
-                                  {false, true, true, true, false, false},
+                                  {false, true, true, true, true, false},
                                   false,
                                   1,
                                   device_step,

@@ -30,6 +30,7 @@
 #include "comm/peer_watch.hpp"
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "kernels/device/memory.hpp"
 #include "launch/launch.hpp"
 #include "launch/machine.hpp"
 #include "launch/stop.hpp"
@@ -153,7 +154,9 @@ int without_ranks(Command const* command, int argc, char** argv) {
 /// Work on files, help, the version, or a command that there is not.
 bool needs_no_ranks(Command const* command, int argc, char** argv) {
   if (command == nullptr || command->run_on_files != nullptr) return true;
-  bool const help = std::any_of(argv + 2, argv + argc, [](std::string const& text) { return text == "--help" || text == "-h" || text.rfind("--help-selector", 0) == 0; });
+  bool const help = std::any_of(argv + 2, argv + argc, [](std::string const& text) {
+    return text == "--help" || text == "-h" || text.rfind("--help-selector", 0) == 0;
+  });
   try {
     return help && !command->threads(argc - 1, argv + 1, false);
   } catch (std::exception const&) {
@@ -290,7 +293,8 @@ int main(int argc, char** argv) {
   int code = 0;
   {
     asymptop::Communicator const comm(MPI_COMM_WORLD), leaving(MPI_COMM_WORLD);
-    int const on_node = asymptop::ranks_on_node(comm);
+    auto const [on_node, place] = asymptop::place_on_node(comm);
+    asymptop::device::choose_gpu(place);
     std::optional<asymptop::PeerWatch> watch;
     if (on_node < comm.size()) watch.emplace(asymptop::end_all_ranks);
     asymptop::h5::silence();

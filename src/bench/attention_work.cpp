@@ -108,7 +108,8 @@ class ExactAttention final : public KernelWork {
  public:
   ExactAttention(BenchProblem const& problem, Path const& path) : KernelWork(problem, path) {
     int const leaf = tile_keys(problem.block);
-    pass_ = batch_.path().attention(space_, {leaf, problem.shard.begin / leaf, 1.0f, problem.item.n, largest_normal, problem.queries.high});
+    pass_ = batch_.path().attention(
+        space_, {leaf, problem.shard.begin / leaf, 1.0f, problem.item.n, largest_normal, problem.queries.high, problem.block});
   }
 
   void run() override {
@@ -132,16 +133,24 @@ class ExactAttention final : public KernelWork {
     return outputs_of(merged, d(), shard.factor);
   }
   std::vector<std::vector<double>> merged(AttentionRuns const& shard) {
-    auto const merged = merge_attention(problem_.comm, shard.run, all_owners(), shard.columns);
+    auto const merged = problem_.comm.size() > 1 ? merge_attention(problem_.comm, shard.run, all_owners(), shard.columns) : finished(shard);
     phases_.stop(Phase::merge);
-    std::vector<std::vector<double>> outputs;
-    for (auto const& run : merged) {
-      auto& output = outputs.emplace_back();
-      float const* sum = run.values(0, shard.columns);
-      double const weight = run.nodes()[0].weight;
-      for (std::size_t c = 0; c < d(); ++c) output.push_back(sum[c] / weight);
-    }
+    std::vector<std::vector<double>> outputs(merged.size());
+    for_each(merged.size(), [&](std::size_t i) {
+      float const* sum = merged[i].values(0, shard.columns);
+      double const weight = merged[i].nodes()[0].weight;
+      for (std::size_t c = 0; c < d(); ++c) outputs[i].push_back(sum[c] / weight);
+    });
     return outputs;
+  }
+  /// Of a rank that has all keys.
+  std::vector<SoftmaxRun> finished(AttentionRuns const& shard) const {
+    std::vector<SoftmaxRun> all(rows());
+    for_each(all.size(), [&](std::size_t i) {
+      all[i] = shard.run(static_cast<int>(i));
+      all[i].finish(shard.columns);
+    });
+    return all;
   }
 
   std::unique_ptr<AttentionPass<Space>> pass_;

@@ -67,6 +67,7 @@ std::optional<BenchConfig> parse_bench_options(int argc, char const* const* argv
   if (config.scaling != Scaling::none && std::find(config.kernel.begin(), config.kernel.end(), BenchKernel::merge) != config.kernel.end())
     throw UsageError("--scaling", values.text("scaling"), "is not for --kernel merge: a rank alone has nothing to exchange");
   config.samples = values.get<std::int64_t>("samples");
+  config.share_gpu = values.get<GpuUse>("gpu") == GpuUse::shared;
   return config;
 }
 

@@ -24,6 +24,7 @@ struct BenchConfig : MeasureOptions {
   Scaling scaling = Scaling::none;
   std::vector<std::int64_t> rank_counts;  ///< ascending; empty: the plan's choice
   std::int64_t samples = 10;
+  bool share_gpu = false;  ///< ranks of a node may have the same one
 };
 
 /// Parses `asymptop bench` options. Returns nothing after --help was printed. Throws UsageError.

@@ -39,21 +39,26 @@ double estimate_device_bytes(BenchCase const& c, BenchConfig const& config) {
   if (path == nullptr || path->device_memory == nullptr) return 0.0;
   double const n = c.keys(), block = static_cast<double>(config.block);
   double const shard = std::min(n, std::ceil(n / block / c.ranks) * block);
-  return path->device_memory({double(c.m), c.kept(), c.resident ? shard : std::min<double>(shard, path->step_keys), 1.0, 0.0}, c.d);
+  double const keys = c.resident ? shard : std::min<double>(shard, path->step_keys);
+  // Keys and values once more, as pairs of fp16 numbers, and sums of the rows' units.
+  double const split = c.kernel == BenchKernel::exact_attention ? keys * 8.0 * std::ceil(c.d / 128.0) * 128.0 + 1.1e9 : 0.0;
+  return split + path->device_memory({double(c.m), c.kept(), keys, 1.0, 0.0}, c.d);
 }
 
 /// Ranks of the case that share a node, at most.
 int ranks_on_node(BenchCase const& c, Machine const& machine) { return std::max(1, std::min(c.ranks, machine.ranks_on_node)); }
 
 /// Why a case cannot be measured; empty when it can.
-std::string reason_to_skip(BenchCase const& c, Machine const& machine) {
+std::string reason_to_skip(BenchCase const& c, Machine const& machine, bool share_gpu) {
   if (c.n > largest_n) return "n = " + std::to_string(c.n) + " is over 2^48";
   if (c.n / c.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
   if (c.k >= (std::int64_t{1} << 30)) return "k = " + std::to_string(c.k) + " is over 2^30, the most candidates a row may hold";
   auto const* path = find_path(c.path);
   if (path != nullptr && path->largest_d > 0 && c.d > path->largest_d)
     return std::string("path ") + path->name + " takes at most " + std::to_string(path->largest_d) + " columns";
-  double const on_device = machine.device_bytes / ranks_on_node(c, machine);
+  int const on_gpu = std::min(c.ranks, machine.ranks_on_gpu);
+  if (c.device_bytes > 0.0 && on_gpu > 1 && !share_gpu) return std::to_string(on_gpu) + " ranks would have one GPU; " + own_gpu_advice;
+  double const on_device = machine.device_bytes / on_gpu;
   if (machine.device_bytes > 0.0 && c.device_bytes > on_device)
     return "it needs " + bytes_text(c.device_bytes) + " of the GPU's memory on each rank and " + bytes_text(on_device) +
            " are free; lower --n, --m or --k, or use --keys streamed";
@@ -226,7 +231,7 @@ class Planner {
       if (law != nullptr) set_selection(c, *law);
       c.bytes_per_rank = estimate_bytes(c, config_, machine_);
       c.device_bytes = estimate_device_bytes(c, config_);
-      auto const why = reason_to_skip(c, machine_);
+      auto const why = reason_to_skip(c, machine_, config_.share_gpu);
       if (reason.empty() && !why.empty()) reason = (scales ? "on " + std::to_string(ranks) + " rank(s): " : std::string()) + why;
     }
     BenchGroup group{id_of(cases, config_.scaling), plan_.cases.size(), plan_.cases.size() + cases.size(), fit_together(cases, machine_)};

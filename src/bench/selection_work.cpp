@@ -17,14 +17,6 @@ namespace {
 
 using Space = RunSpace;
 
-/// f(i) for i < count, shared out among threads: where a device selects, copies by one of them would take most of the time.
-template <class Function>
-void for_each(std::size_t count, Function const& f) {
-  using Host = Kokkos::DefaultHostExecutionSpace;
-  Kokkos::parallel_for("Asymptop::bench::rows", Kokkos::RangePolicy<Host>(0, count), f);
-  Host().fence();
-}
-
 /// The rank's candidates of all rows and the global selection out of them.
 class Selection : public KernelWork {
  public:

@@ -302,6 +302,10 @@ std::vector<Option> rows() {
           "host | device: whether a device's sums are copied to the host before they are sent, or sent by an MPI that reads device memory; "
           "the "
           "results are the same"},
+      Option{"gpu", for_study | for_bench, manner, text, "auto", one_of({GpuUse::own, GpuUse::shared}),
+             "auto | shared: with --path device a rank takes the GPU of its place on the node, and two ranks are not given the same one "
+             "unless "
+             "they may share it"},
       Option{"threads", for_all, unrecorded, text, "0", integer(0, most_threads),
              "threads per rank; 0 takes OMP_NUM_THREADS, else the cores that the rank may use"},
       Option{"save-output", for_attend, unrecorded, text, "", file,

@@ -19,6 +19,7 @@ char const* name_of(KeyStorage value) {
 }
 char const* name_of(Path const* value) { return value == nullptr ? "auto" : value->name; }
 char const* name_of(MpiMemory value) { return value == MpiMemory::host ? "host" : "device"; }
+char const* name_of(GpuUse value) { return value == GpuUse::own ? "auto" : "shared"; }
 
 namespace {
 
@@ -132,6 +133,7 @@ RunConfig config_of(OptionValues const& values) {
   config.merge = values.get<MergeStrategy>("merge");
   config.groups = values.get<int>("groups");
   config.mpi_memory = values.get<MpiMemory>("mpi-memory");
+  config.share_gpu = values.get<GpuUse>("gpu") == GpuUse::shared;
   config.target_se = values.get<double>("target-se");
   config.target_metrics = values.get<std::vector<std::string>>("target-metrics");
   config.max_seconds = values.get<double>("max-time");

@@ -28,6 +28,7 @@ enum class ShareSelection { head, group };
 enum class KeyStorage { automatic, resident, streamed };
 /// Where MPI finds what is summed up on a device: copied to the host first, or there.
 enum class MpiMemory { host, device };
+enum class GpuUse { own, shared };
 
 char const* name_of(RowSigma value);
 char const* name_of(Weights value);
@@ -39,6 +40,7 @@ char const* name_of(KeyStorage value);
 /// `auto` for none.
 char const* name_of(Path const* value);
 char const* name_of(MpiMemory value);
+char const* name_of(GpuUse value);
 
 /// Context lengths of simulated rows go up to here.
 inline constexpr std::int64_t largest_simulated_n = std::int64_t{1} << 62;
@@ -85,6 +87,7 @@ struct RunConfig : MeasureOptions {
   MergeStrategy merge = MergeStrategy::automatic;
   int groups = 0;  ///< teams of ranks among which heads are shared out; 0: as the plan finds fastest
   MpiMemory mpi_memory = MpiMemory::host;
+  bool share_gpu = false;  ///< ranks of a node may have the same one
   /// What was asked for, where --resume measures more k, epsilons and thresholds than that (study/files/kept_contents.hpp); else null.
   std::shared_ptr<RunConfig const> asked;
 };

@@ -55,7 +55,7 @@ void walk_keys(Space const& space, KeyPass<Space>& pass, ShardTensors<Space>& te
     if (pass.wants_values() && !made_there) step.values = tensors.values(first, count, padded);
     if constexpr (is_host_space<Space>) {
       if (pass.wants_on_device() && !made_there) step.on_device = tensors.keys_on_device(first, count, pass.wants_screen());
-      if (pass.wants_on_device() && pass.wants_values()) step.on_device = tensors.values_on_device(first, count);
+      if (pass.wants_on_device() && pass.wants_values()) step.on_device = tensors.values_on_device(first, count, pass.wants_split());
     }
     phases.stop(Phase::generate);
     pass.add(space, step, watch);

@@ -46,13 +46,14 @@ int choose_threads(int option, int ranks_on_node) {
   return cores < all ? cores : std::max(1, cores / ranks_on_node);
 }
 
-int ranks_on_node(Communicator const& comm) {
+NodePlace place_on_node(Communicator const& comm) {
   MPI_Comm node = MPI_COMM_NULL;
-  int ranks = 1;
+  NodePlace found{1, 0};
   check_mpi(MPI_Comm_split_type(comm.get(), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node), "MPI_Comm_split_type");
-  check_mpi(MPI_Comm_size(node, &ranks), "MPI_Comm_size");
+  check_mpi(MPI_Comm_size(node, &found.ranks), "MPI_Comm_size");
+  check_mpi(MPI_Comm_rank(node, &found.place), "MPI_Comm_rank");
   check_mpi(MPI_Comm_free(&node), "MPI_Comm_free");
-  return ranks;
+  return found;
 }
 
 Machine assume_machine(AssumedMachine const& assumed) {
@@ -72,7 +73,7 @@ Machine assume_machine(AssumedMachine const& assumed) {
 Machine describe_machine(Communicator const& comm) {
   Machine machine;
   machine.ranks = comm.size();
-  machine.ranks_on_node = comm.max(ranks_on_node(comm));
+  machine.ranks_on_node = comm.max(place_on_node(comm).ranks);
   // Plans must agree, also where nodes differ.
   machine.threads = comm.min(is_host_space<RunSpace> ? RunSpace().concurrency() : 1);
   machine.paths = run_paths();
@@ -81,7 +82,12 @@ Machine describe_machine(Communicator const& comm) {
   auto const memory = available_memory([](char const* name) { return std::getenv(name); });
   machine.memory_bytes = -comm.max(-memory.bytes);
   machine.memory_limit = memory.limit;
-  machine.device_bytes = -comm.max(-device::gpu().memory_bytes);
+  auto const& gpu = device::gpu();
+  machine.device_bytes = -comm.max(-gpu.memory_bytes);
+  machine.device_name = gpu.name;
+  auto const ids = comm.all_gather(std::vector<std::int64_t>{static_cast<std::int64_t>(gpu.id)});
+  if (gpu.usable) machine.ranks_on_gpu = static_cast<int>(std::count(ids.begin(), ids.end(), static_cast<std::int64_t>(gpu.id)));
+  machine.ranks_on_gpu = comm.max(machine.ranks_on_gpu);
   comm.broadcast(machine.memory_limit, comm.min(memory.bytes > machine.memory_bytes ? comm.size() : comm.rank()));
   return machine;
 }

@@ -19,7 +19,11 @@ int allowed_core_count();
 std::string cpu_name();
 
 /// Ranks of this job on this node.
-int ranks_on_node(Communicator const& comm);
+struct NodePlace {
+  int ranks;  ///< on the node
+  int place;  ///< of this one among them
+};
+NodePlace place_on_node(Communicator const& comm);
 
 /// Ranks, threads and memory as assumed, processors as here, a network such as clusters have.
 Machine assume_machine(AssumedMachine const& assumed);

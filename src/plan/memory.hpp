@@ -25,11 +25,19 @@ inline std::string available_text(Machine const& machine, double share) {
   return bytes_text(share) + " are available (" + machine.memory_limit + ")";
 }
 
-/// A line of a plan; none where the memory is not known.
+/// Lines of a plan: memory, and the GPU; none of what is not known.
 inline std::string memory_line(Machine const& machine) {
-  if (machine.memory_bytes <= 0.0) return "";
-  return "Memory: " + bytes_text(machine.memory_bytes) + " for the ranks of a node (" + machine.memory_limit + ")\n";
+  std::string line;
+  if (machine.memory_bytes > 0.0)
+    line = "Memory: " + bytes_text(machine.memory_bytes) + " for the ranks of a node (" + machine.memory_limit + ")\n";
+  if (machine.device_bytes > 0.0)
+    line += "GPU: " + machine.device_name + ", " + bytes_text(machine.device_bytes) + " free, " +
+            (machine.ranks_on_gpu > 1 ? "shared by " + std::to_string(machine.ranks_on_gpu) + " ranks" : "one for each rank") + "\n";
+  return line;
 }
+
+/// What to do where ranks would share a GPU that should not.
+inline constexpr char const* own_gpu_advice = "start one rank for each GPU, or let them share it by --gpu shared, which takes longer";
 
 /// Results of all draws of a group, which rank 0 holds until they are written.
 double results_bytes(GroupPlan const& group, RunConfig const& config);

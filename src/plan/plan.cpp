@@ -48,6 +48,8 @@ Path const* choose_path(RunConfig const& config, Machine const& machine, std::in
     throw UsageError(
         "--path", path->name,
         "takes up to " + std::to_string(path->largest_d) + " columns, not the " + std::to_string(d) + " of --d or the tensors");
+  if (path->device_memory != nullptr && !config.share_gpu && machine.ranks_on_gpu > 1)
+    throw UsageError("--gpu", "auto", "finds one GPU for " + std::to_string(machine.ranks_on_gpu) + " ranks; " + own_gpu_advice);
   return path;
 }
 
@@ -71,7 +73,7 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   double const share = memory_of_rank(machine);
   auto rows = batch_of(group, config.batch_rows > 0 ? config.batch_rows : largest_batch);
   auto const bytes = [&](bool resident) { return study_bytes(group, config, machine, resident, static_cast<double>(rows)); };
-  double const of_device = machine.device_bytes > 0.0 ? machine.device_bytes / machine.ranks_on_node : 1e300;
+  double const of_device = machine.device_bytes > 0.0 ? machine.device_bytes / machine.ranks_on_gpu : 1e300;
   auto const on_device = [&](bool resident) { return bytes_on_device(group, config, machine, resident, static_cast<double>(rows)); };
   group.resident =
       config.keys == KeyStorage::resident ||

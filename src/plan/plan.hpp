@@ -26,6 +26,8 @@ struct Machine {
   double memory_bytes = 0.0;                    ///< available on this node, for all its ranks; 0 when unknown
   std::string memory_limit;                     ///< what says so
   double device_bytes = 0.0;                    ///< free on the GPU of a rank; 0 when unknown
+  std::string device_name;                      ///< of that GPU
+  int ranks_on_gpu = 1;                         ///< that have the same one, at most
   bool assumed = false;                         ///< not the one that the plan is made on: a group that does not fit is part of the plan
 };
 

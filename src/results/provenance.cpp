@@ -15,6 +15,7 @@
 
 #include "comm/cores.hpp"
 #include "kernels/core/simd.hpp"
+#include "kernels/device/memory.hpp"
 #include "results/build_info.hpp"
 #include "results/json_text.hpp"
 #include "shard/run_space.hpp"
@@ -104,7 +105,8 @@ std::string version_text() { return std::string("asymptop ") + build_info::versi
 Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, std::vector<std::pair<std::string, double>> numbers) {
   std::ostringstream mine;
   mine << comm.rank() << " " << host_name() << " " << core_text(thread_cores());
-  std::string hosts, layout;
+  auto const& gpu = device::gpu();
+  std::string hosts, layout, gpus;
   std::set<std::string> seen;
   for (auto const& line : comm.gather(mine.str())) {
     layout += line + "\n";
@@ -113,6 +115,8 @@ Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, 
   }
   comm.broadcast(hosts);
   comm.broadcast(layout);
+  for (auto const& line : comm.gather(gpu.usable ? std::to_string(comm.rank()) + " " + gpu.bus + " " + gpu.name + "\n" : "")) gpus += line;
+  comm.broadcast(gpus);
   Provenance provenance;
   provenance.texts = {{"kind", run.kind},
                       {"version", build_info::version},
@@ -134,6 +138,7 @@ Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, 
                       {"host_names", hosts},
                       {"rank_layout", layout},
                       {"slurm", slurm_variables()}};
+  if (!gpus.empty()) provenance.texts.push_back({"gpus", gpus});
   provenance.integers = {{"schema_version", 1},
                          {"ranks", comm.size()},
                          {"threads_per_rank", run.threads},

@@ -102,15 +102,17 @@ class ShardTensors {
     return device_keys_.keys();
   }
 
-  /// The same with their values, made there or those that the last values() call gave.
-  device::KeysOnDevice const& values_on_device(LocalIndex first, int count) {
-    if (resident_ && device_keys_.keys().values != nullptr) return device_keys_.keys();
-    if (made_on_device()) {
+  /// The same with their values, made there or those that the last values() call gave, and with both as attention wants them where it is
+  /// asked for.
+  device::KeysOnDevice const& values_on_device(LocalIndex first, int count, bool split) {
+    bool const there = resident_ && device_keys_.keys().values != nullptr;
+    if (!there && made_on_device()) {
       device_keys_.make_values(normals(origin_.values, first, count));
-    } else {
+    } else if (!there) {
       device_keys_.hold(values_.data(), values_.span() * sizeof(float));
       device_keys_.load_values(values_.data() + (resident_ ? std::size_t{first} * d_ : 0));
     }
+    if (split) device_keys_.make_split();
     return device_keys_.keys();
   }
 

@@ -1,0 +1,316 @@
+// Sums of units of keys for blocks of query rows, by pairs of fp16 numbers on tensor cores (attention.hpp).
+//
+// A block holds two query tiles and lets pieces of keys and values pass through shared memory, unit after unit; each of two warpgroups
+// takes one query tile, a third fetches. While one makes weights, the tensor cores have the other's products.
+// Weights are powers of two, 2^{14 + c s - R}, with c = sigma log2(e) and R an integer that is no less than c s for all keys so far.
+#include <algorithm>
+
+#include "common.cuh"
+#include "split_tiles.cuh"
+#include "tensor_core.cuh"
+
+namespace asymptop::device {
+namespace {
+
+constexpr int groups = 2, group_threads = 128, threads = (groups + 1) * group_threads, block_rows = groups * query_tile;
+constexpr int most_shared = 227 * 1024;
+
+struct UnitOperands {
+  int rows, chunks, value_pieces, units, unit_tiles, splits, stages;
+  std::int64_t keys;
+  unsigned char const *query_tiles, *key_tiles, *value_tiles;
+  float const *query_scales, *key_scales, *value_scales;
+  std::int64_t const *limits, *from;
+  float sigma;
+  AttentionNodes nodes;
+};
+
+/// Tiles [begin, end) of unit u that some row of the block sees.
+struct UnitTiles {
+  int begin, end;
+};
+__device__ UnitTiles tiles_of_unit(UnitOperands const& o, int u, std::int64_t first, std::int64_t last) {
+  std::int64_t const unit = std::int64_t{u} * o.unit_tiles, next = unit + o.unit_tiles;
+  std::int64_t const begin = first / tile_keys, end = (last + tile_keys - 1) / tile_keys;
+  return {static_cast<int>(max(unit, begin)), static_cast<int>(min(next, end))};
+}
+
+/// Places of shared memory that pieces pass through, one after another.
+struct Pieces {
+  std::uint32_t place, full, empty;
+  int stages, stage, parity;
+  __device__ std::uint32_t piece() const { return place + stage * split_piece_bytes; }
+  __device__ std::uint32_t is_full() const { return full + stage * 8; }
+  __device__ std::uint32_t is_empty() const { return empty + stage * 8; }
+  __device__ void next() {
+    if (++stage == stages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+__device__ float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+template <int pieces>
+__global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o) {
+  extern __shared__ unsigned char unaligned[];
+  __shared__ unsigned long long seen_to;
+  __shared__ unsigned long long seen_from;
+  std::uint32_t const queries = (shared_address(unaligned) + 1023u) & ~1023u;
+  Pieces ring{queries + groups * o.chunks * split_query_piece, 0, 0, o.stages, 0, 0};
+  ring.full = ring.place + o.stages * split_piece_bytes;
+  ring.empty = ring.full + o.stages * 8;
+  std::uint32_t const loaded = ring.empty + o.stages * 8;
+  int const first_row = static_cast<int>(blockIdx.x) * block_rows;
+  int const working = o.rows - first_row > query_tile ? groups : 1;  // warpgroups that have a query tile
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < o.stages; ++s) {
+      barrier_init(ring.full + s * 8, 1);
+      barrier_init(ring.empty + s * 8, working * group_threads / 32);
+    }
+    barrier_init(loaded, 1);
+    barriers_ready();
+    seen_to = 0;
+    seen_from = ~0ull;
+  }
+  __syncthreads();
+  int const own = first_row + static_cast<int>(threadIdx.x);
+  if (threadIdx.x < block_rows && own < o.rows) {
+    atomicMax(&seen_to, static_cast<unsigned long long>(o.limits[own]));
+    atomicMin(&seen_from, static_cast<unsigned long long>(o.from == nullptr ? 0 : o.from[own]));
+  }
+  __syncthreads();
+  auto const last = min(static_cast<std::int64_t>(seen_to), o.keys), first = min(static_cast<std::int64_t>(seen_from), last);
+  int const first_unit = static_cast<int>(std::int64_t{blockIdx.y} * o.units / o.splits);
+  int const end_unit = static_cast<int>((std::int64_t{blockIdx.y} + 1) * o.units / o.splits);
+  int const first_piece = static_cast<int>(blockIdx.z) * pieces;
+  // The same for all of a warp, which the compiler does not know otherwise.
+  int const group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / group_threads, 0);
+  if (group == groups) {
+    leave_registers<24>();
+    if (threadIdx.x % group_threads != 0) return;
+    barrier_expect(loaded, working * o.chunks * split_query_piece);
+    for (int i = 0; i < working * o.chunks; ++i)
+      bulk_copy(queries + i * split_query_piece, o.query_tiles + (std::int64_t{blockIdx.x} * groups * o.chunks + i) * split_query_piece,
+                split_query_piece, loaded);
+    ring.parity = 1;
+    auto const fetch = [&](unsigned char const* from) {
+      barrier_wait(ring.is_empty(), ring.parity);
+      barrier_expect(ring.is_full(), split_piece_bytes);
+      bulk_copy(ring.piece(), from, split_piece_bytes, ring.is_full());
+      ring.next();
+    };
+    for (int u = first_unit; u < end_unit; ++u) {
+      auto const range = tiles_of_unit(o, u, first, last);
+      for (std::int64_t t = range.begin; t < range.end; ++t) {
+        for (int c = 0; c < o.chunks; ++c) fetch(o.key_tiles + (t * o.chunks + c) * split_piece_bytes);
+        for (int p = 0; p < pieces; ++p) fetch(o.value_tiles + (t * o.value_pieces + first_piece + p) * split_piece_bytes);
+      }
+    }
+    return;
+  }
+  take_registers<240>();
+  if (group >= working) return;
+  int const lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4, q = lane % 4;
+  int const row = first_row + group * query_tile + 16 * warp + lane / 4;
+  // Two rows a thread, 8 apart. Rows past the last see no keys.
+  int limit[2], from[2];
+  float query_scale[2];
+  for (int h = 0; h < 2; ++h) {
+    bool const here = row + 8 * h < o.rows;
+    limit[h] = here ? static_cast<int>(min(o.limits[row + 8 * h], o.keys)) : 0;
+    from[h] = here && o.from != nullptr ? static_cast<int>(min(o.from[row + 8 * h], std::int64_t{limit[h]})) : 0;
+    query_scale[h] = here ? o.query_scales[row + 8 * h] : 1.0f;
+  }
+  int const open = max(from[0], from[1]), shut = min(limit[0], limit[1]);
+  float const base2 = o.sigma * 1.44269504088896341f;
+  std::uint32_t const own_queries = queries + group * o.chunks * split_query_piece;
+  auto const release = [&](std::uint32_t stage_empty) {
+    if (lane == 0) barrier_arrive(stage_empty);
+  };
+  barrier_wait(loaded, 0);
+  for (int u = first_unit; u < end_unit; ++u) {
+    float total[pieces][32] = {}, top[2] = {-INFINITY, -INFINITY}, weight[2] = {0.0f, 0.0f};
+    int seen[2] = {0, 0};
+    auto const range = tiles_of_unit(o, u, first, last);
+    for (int t = range.begin; t < range.end; ++t) {
+      float s[64];
+      std::uint32_t in_use = 0;
+      float const key_scale = o.key_scales[t], value_scale = o.value_scales[t] * 0x1p-14f;
+      for (int c = 0; c < o.chunks; ++c) {
+        barrier_wait(ring.is_full(), ring.parity);
+        std::uint64_t const a1 = swizzled_rows(own_queries + c * split_query_piece), b1 = swizzled_rows(ring.piece());
+        std::uint64_t const a2 = swizzled_rows(own_queries + c * split_query_piece + split_query_piece / 2),
+                            b2 = swizzled_rows(ring.piece() + tile_chunk_bytes);
+        products_begin();
+#pragma unroll
+        for (int step = 0; step < 4; ++step) add_half_products(s, a2 + 2 * step, b1 + 2 * step, c + step);
+#pragma unroll
+        for (int step = 0; step < 4; ++step) add_half_products(s, a1 + 2 * step, b2 + 2 * step, 1);
+#pragma unroll
+        for (int step = 0; step < 4; ++step) add_half_products(s, a1 + 2 * step, b1 + 2 * step, 1);
+        products_commit();
+        if (c > 0) {
+          products_wait<1>();
+          release(in_use);
+        }
+        in_use = ring.is_empty();
+        ring.next();
+      }
+      products_wait<0>();
+      release(in_use);
+      int const first_key = t * tile_keys;
+      if (first_key < open || first_key + tile_keys > shut) {
+#pragma unroll
+        for (int e = 0; e < 64; ++e) {
+          int const key = first_key + 8 * (e / 4) + 2 * q + e % 2;
+          int const h = e / 2 % 2;
+          if (key < from[h] || key >= limit[h]) s[e] = -INFINITY;
+        }
+      }
+      float largest[2] = {-INFINITY, -INFINITY}, shrink[2], shift[2], factor[2], sum[2] = {0.0f, 0.0f};
+#pragma unroll
+      for (int e = 0; e < 64; ++e) largest[e / 2 % 2] = fmaxf(largest[e / 2 % 2], s[e]);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        largest[h] = fmaxf(largest[h], __shfl_xor_sync(~0u, largest[h], 1));
+        largest[h] = fmaxf(largest[h], __shfl_xor_sync(~0u, largest[h], 2));
+        factor[h] = fmaxf(query_scale[h] * key_scale * base2, 0x1p-126f);  // no 0 times a hidden key's infinite score
+        float const higher = fmaxf(top[h], ceilf(largest[h] * factor[h]));
+        float const reference = higher == -INFINITY ? 0.0f : higher;
+        shrink[h] = power_of_two(top[h] - reference);
+        shift[h] = 14.0f - reference;
+        top[h] = higher;
+        seen[h] += max(min(limit[h], first_key + tile_keys) - max(from[h], first_key), 0);
+      }
+      // Weights take the scores' place, and their pairs the products'.
+      std::uint32_t p1[8][4], p2[8][4];
+#pragma unroll
+      for (int step = 0; step < 8; ++step) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          int const h = i % 2;
+          float const x = power_of_two(fmaf(s[8 * step + 2 * i], factor[h], shift[h]));
+          float const y = power_of_two(fmaf(s[8 * step + 2 * i + 1], factor[h], shift[h]));
+          sum[h] += x + y;
+          split_pair(x, y, p1[step][i], p2[step][i]);
+        }
+      }
+#pragma unroll
+      for (int h = 0; h < 2; ++h) weight[h] = fmaf(weight[h], shrink[h], sum[h]);
+#pragma unroll
+      for (int p = 0; p < pieces; ++p) {
+        float out[32];
+        barrier_wait(ring.is_full(), ring.parity);
+        std::uint64_t const v1 = swizzled_rows(ring.piece()), v2 = swizzled_rows(ring.piece() + tile_chunk_bytes);
+        constexpr int half = split_value_half / 16;
+        products_begin();
+#pragma unroll
+        for (int step = 0; step < 8; ++step) add_half_products(out, p2[step], v1 + step / 4 * half + step % 4 * 2, step);
+#pragma unroll
+        for (int step = 0; step < 8; ++step) add_half_products(out, p1[step], v2 + step / 4 * half + step % 4 * 2, 1);
+#pragma unroll
+        for (int step = 0; step < 8; ++step) add_half_products(out, p1[step], v1 + step / 4 * half + step % 4 * 2, 1);
+        products_commit();
+        products_wait<0>();
+        release(ring.is_empty());
+        ring.next();
+#pragma unroll
+        for (int e = 0; e < 32; ++e) total[p][e] = fmaf(out[e], value_scale, total[p][e] * shrink[e / 2 % 2]);
+      }
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      weight[h] += __shfl_xor_sync(~0u, weight[h], 1);
+      weight[h] += __shfl_xor_sync(~0u, weight[h], 2);
+      if (row + 8 * h >= o.rows) continue;
+      std::int64_t const at = std::int64_t{row + 8 * h} * o.units + u;
+      if (q == 0 && blockIdx.z == 0) {
+        o.nodes.max[at] = top[h] * 0.693147180559945309f;
+        o.nodes.weight[at] = weight[h] * 0x1p-14f;
+        o.nodes.seen[at] = seen[h];
+      }
+      if (weight[h] == 0.0f) continue;
+      float* const to = o.nodes.values + at * o.nodes.d;
+#pragma unroll
+      for (int p = 0; p < pieces; ++p) {
+#pragma unroll
+        for (int e = 0; e < 32; ++e) {
+          int const column = (first_piece + p) * chunk_columns + 8 * (e / 4) + 2 * q + e % 2;
+          if (e / 2 % 2 == h && column < o.nodes.d) to[column] = total[p][e];
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+AttentionPlan plan_attention(int rows, std::int64_t keys, int d, int unit, int multiprocessors) {
+  AttentionPlan plan{};
+  plan.rows = rows;
+  plan.d = d;
+  plan.unit = unit;
+  plan.units = static_cast<int>((keys + unit - 1) / unit);
+  plan.row_blocks = (rows + block_rows - 1) / block_rows;
+  int const query_bytes = groups * chunks_of(d) * split_query_piece;
+  plan.stages = std::min(6, (most_shared - 2048 - query_bytes) / (split_piece_bytes + 16));
+  // Blocks of as equal a length as can be, in as few rounds as are well filled; more of them where rows see different numbers of keys.
+  double best = 0.0;
+  int const most = std::min(plan.units, 8 * multiprocessors / plan.row_blocks + 1);
+  for (int splits = 1; splits <= most; ++splits) {
+    double const rounds = std::max(1.0, static_cast<double>(plan.row_blocks) * splits / multiprocessors);
+    double const longest = static_cast<double>((plan.units + splits - 1) / splits), whole = static_cast<double>(plan.units) / splits;
+    double const filled = rounds / static_cast<double>(static_cast<int>(rounds + 0.999999)) * (whole / longest) *
+                          std::min(1.0, static_cast<double>(plan.row_blocks) * splits / multiprocessors);
+    if (filled > best * 1.01) {
+      best = filled;
+      plan.splits = splits;
+    }
+  }
+  plan.query_bytes = static_cast<std::size_t>(plan.row_blocks * query_bytes);
+  return plan;
+}
+
+void attend_units(Stream stream, AttentionPlan const& plan, AttentionArguments const& a) {
+  int const padded = plan.row_blocks * block_rows;
+  split_queries(stream, a.queries, plan.rows, padded, plan.d, a.query_tiles, a.query_scales);
+  UnitOperands const o{plan.rows,
+                       chunks_of(plan.d),
+                       value_pieces(plan.d),
+                       plan.units,
+                       plan.unit / tile_keys,
+                       plan.splits,
+                       plan.stages,
+                       a.keys.count,
+                       a.query_tiles,
+                       a.keys.keys,
+                       a.keys.values,
+                       a.query_scales,
+                       a.keys.key_scales,
+                       a.keys.value_scales,
+                       a.limits,
+                       a.from,
+                       a.sigma,
+                       a.nodes};
+  int const shared = 1024 + groups * o.chunks * split_query_piece + plan.stages * (split_piece_bytes + 16) + 8;
+  auto const launch = [&](auto* const kernel, int pieces) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "shared memory");
+    dim3 const grid(static_cast<unsigned>(plan.row_blocks), static_cast<unsigned>(plan.splits),
+                    static_cast<unsigned>(o.value_pieces / pieces));
+    kernel<<<grid, threads, static_cast<std::size_t>(shared), stream>>>(o);
+    check_launch("attention");
+  };
+  if (o.value_pieces == 1) {
+    launch(attend_kernel<1>, 1);
+  } else {
+    launch(attend_kernel<2>, 2);
+  }
+}
+
+}  // namespace asymptop::device

@@ -1,0 +1,233 @@
+// Exact attention on a GPU: its error against fp64, on inputs that split numbers badly, and its bits over steps, batches and shards.
+// Skipped where there is no GPU of compute capability 9.0.
+#include <gtest/gtest.h>
+
+#include <Kokkos_Core.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/core/pack_keys.hpp"
+#include "kernels/path/device.hpp"
+
+namespace asymptop {
+namespace {
+
+using Space = Kokkos::DefaultHostExecutionSpace;
+constexpr int leaf = 512, block = 4096;
+constexpr double cancelled = 1e-3;  ///< of outputs that are one number in truth, whose terms may cancel
+
+struct Problem {
+  int m, d;
+  std::int64_t n;
+  std::vector<float> queries, keys, values;
+  KeyRanges ranges;
+};
+
+/// Keys [begin, end) of a problem as a shard, in steps.
+struct Pieces {
+  std::int64_t begin, end, step;
+};
+
+class DeviceAttention : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!device::gpu().usable) GTEST_SKIP() << "no GPU of compute capability 9.0";
+    char const* const given = std::getenv("ASYMPTOP_TEST_SEED");
+    seed_ = given != nullptr ? static_cast<std::uint32_t>(std::atoll(given)) : std::random_device()();
+    random_.seed(seed_);
+    std::printf("seed %u\n", seed_);
+  }
+
+  /// Standard normal numbers, queries divided by the root of d.
+  Problem normal(int m, std::int64_t n, int d) {
+    Problem p{m, d, n, {}, {}, {}, {}};
+    std::normal_distribution<float> draw;
+    auto const fill = [&](std::vector<float>& to, std::int64_t rows, float scale) {
+      to.resize(static_cast<std::size_t>(rows * d));
+      for (auto& x : to) x = scale * draw(random_);
+    };
+    fill(p.queries, m, 1.0f / std::sqrt(static_cast<float>(d)));
+    fill(p.keys, n, 1.0f);
+    fill(p.values, n, 1.0f);
+    p.ranges.limit.assign(static_cast<std::size_t>(m), n);
+    return p;
+  }
+  std::int64_t below(std::int64_t n) { return std::uniform_int_distribution<std::int64_t>(0, n - 1)(random_); }
+
+  /// Runs of rows [first, first + count) over the shard's keys.
+  std::vector<SoftmaxRun> runs(Problem const& p, Pieces const& pieces, int first, int count, std::vector<std::int64_t>* seen = nullptr) {
+    Space const space;
+    std::vector<int> some(static_cast<std::size_t>(count));
+    for (int i = 0; i < count; ++i) some[static_cast<std::size_t>(i)] = first + i;
+    auto const ranges = p.ranges.of(some).counted_from(pieces.begin, pieces.end - pieces.begin);
+    PathRows const rows{count, p.d, p.queries.data() + std::ptrdiff_t{first} * p.d, ranges, {}, {}, 0, 0.0};
+    DeviceBatch<Space> batch(space, rows, {leaf, leaf});
+    auto const pass = batch.attention(space, {leaf, pieces.begin / leaf, 1.0f, p.n, 10.0, {}, block});
+    EXPECT_TRUE(pass->wants_split());
+    device::KeyCopy copy;
+    for (auto at = pieces.begin; at < pieces.end; at += pieces.step) {
+      auto const here = std::min(pieces.step, pieces.end - at);
+      std::vector<float> packed(packed_size(here, p.d));
+      pack_keys(p.keys.data() + at * p.d, here, p.d, packed.data());
+      copy.load(packed.data(), here, p.d);
+      copy.load_values(p.values.data() + at * p.d);
+      copy.make_split();
+      KeyStep<Space> keys{static_cast<LocalIndex>(at - pieces.begin), static_cast<int>(here), static_cast<int>(here), {}, {}};
+      keys.on_device = copy.keys();
+      pass->add(space, keys, {});
+    }
+    auto const found = std::get<AttentionRuns>(pass->parts());
+    std::vector<SoftmaxRun> all;
+    for (int row = 0; row < count; ++row) {
+      all.push_back(found.run(row));
+      if (seen != nullptr) seen->push_back(found.seen(row));
+    }
+    return all;
+  }
+
+  /// Weight, then outputs, of a row; zeros where it sees nothing.
+  static std::vector<float> numbers(SoftmaxRun run, int d) {
+    std::vector<float> all(static_cast<std::size_t>(d) + 2, 0.0f);
+    if (run.nodes().empty()) return all;
+    run.finish(d);
+    all[0] = run.nodes()[0].max;
+    all[1] = run.nodes()[0].weight;
+    std::copy_n(run.values(0, d), d, all.begin() + 2);
+    return all;
+  }
+
+  /// Of all rows the worst ||output - reference|| / ||reference||, and the worst |output - reference| of a number over what it is summed
+  /// from, sum p |v|, which no cancellation makes small.
+  struct Error {
+    double relative = 0.0, of_sums = 0.0;
+  };
+  Error worst_error(Problem const& p, std::string const& what) {
+    std::vector<std::int64_t> seen;
+    auto const found = runs(p, {0, p.n, p.n}, 0, p.m, &seen);
+    Error worst;
+    auto const d = static_cast<std::size_t>(p.d);
+    std::vector<double> scores(static_cast<std::size_t>(p.n)), output(d), sizes(d);
+    for (std::size_t row = 0; row < found.size(); ++row) {
+      auto const begin = p.ranges.first(row), end = p.ranges.limit[row];
+      EXPECT_EQ(seen[row], std::max<std::int64_t>(0, end - begin)) << what << " row " << row << " seed " << seed_;
+      if (begin >= end) continue;
+      double top = -INFINITY, weight = 0.0;
+      for (auto j = begin; j < end; ++j) {
+        double s = 0.0;
+        for (std::size_t c = 0; c < d; ++c) s += double{p.queries[row * d + c]} * double{p.keys[static_cast<std::size_t>(j) * d + c]};
+        scores[static_cast<std::size_t>(j)] = s;
+        top = std::max(top, s);
+      }
+      std::fill(output.begin(), output.end(), 0.0);
+      std::fill(sizes.begin(), sizes.end(), 0.0);
+      for (auto j = begin; j < end; ++j) {
+        double const w = std::exp(scores[static_cast<std::size_t>(j)] - top);
+        weight += w;
+        for (std::size_t c = 0; c < d; ++c) {
+          double const x = w * double{p.values[static_cast<std::size_t>(j) * d + c]};
+          output[c] += x;
+          sizes[c] += std::fabs(x);
+        }
+      }
+      auto const own = numbers(found[row], p.d);
+      double off = 0.0, size = 0.0;
+      for (std::size_t c = 0; c < d; ++c) {
+        double const error = std::fabs((double{own[c + 2]} / own[1]) - (output[c] / weight));
+        worst.of_sums = std::max(worst.of_sums, error / (sizes[c] / weight));
+        off += error * error;
+        size += std::pow(output[c] / weight, 2);
+      }
+      worst.relative = std::max(worst.relative, std::sqrt(off / size));
+      EXPECT_NEAR(own[0] + std::log(double{own[1]}), top + std::log(weight), 2e-6 * std::max(8.0, std::fabs(top)))
+          << what << " row " << row;
+    }
+    std::printf("%s: worst relative error %.3g, of sums %.3g\n", what.c_str(), worst.relative, worst.of_sums);
+    return worst;
+  }
+
+  /// Scores up to `largest` are wrong by their rounding and that of their products, largest * 2^-22.
+  void expect_error(Problem const& p, std::string const& what, double most, double largest = 1.0) {
+    auto const error = worst_error(p, what);
+    EXPECT_LT(error.relative, most) << what << " seed " << seed_;
+    EXPECT_LT(error.of_sums, 2e-7 + largest * 0x1p-22) << what << " seed " << seed_;
+  }
+
+  std::uint32_t seed_ = 0;
+  std::mt19937 random_;
+};
+
+TEST_F(DeviceAttention, KeepsToFp32) {
+  for (int const d : {1, 20, 64, 100, 128, 200, 256}) expect_error(normal(37, 50003, d), "normal, d = " + std::to_string(d), 2e-6);
+  for (int const m : {1, 130, 300}) expect_error(normal(m, 20000, 64), "normal, m = " + std::to_string(m), 2e-6);
+  for (std::int64_t const n : {1, 127, 129, 4097}) expect_error(normal(5, n, 64), "normal, n = " + std::to_string(n), 2e-6);
+}
+
+TEST_F(DeviceAttention, OfOutlierChannels) {
+  auto p = normal(20, 30000, 64);
+  for (std::size_t j = 0; j < p.keys.size() / 64; ++j) {
+    p.keys[j * 64 + 3] = 300.0f + p.keys[j * 64 + 3];
+    p.values[j * 64 + 5] *= 1000.0f;
+  }
+  for (std::size_t i = 0; i < 20; ++i) p.queries[i * 64 + 3] *= 0.01f;
+  expect_error(p, "outlier channels", cancelled);
+  auto q = normal(20, 30000, 64);
+  for (std::size_t j = 0; j < q.keys.size(); ++j) q.values[j] *= std::exp2f(static_cast<float>(j / 64 % 40) - 20.0f);
+  expect_error(q, "values of all sizes", 2e-6);
+  auto r = normal(20, 30000, 64);
+  for (auto& x : r.queries) x *= 1e-20f;
+  for (auto& x : r.keys) x *= 1e20f;
+  for (auto& x : r.values) x *= 1e-30f;
+  expect_error(r, "far exponents", 2e-6);
+}
+
+TEST_F(DeviceAttention, OfSharpRows) {
+  auto p = normal(20, 30000, 64);
+  for (auto& x : p.queries) x *= 6.0f;
+  expect_error(p, "sigma 6", 6e-6, 24.0);
+}
+
+TEST_F(DeviceAttention, OfMasksAndWindows) {
+  auto p = normal(150, 30000, 64);
+  for (auto& limit : p.ranges.limit) limit = below(p.n + 1);
+  p.ranges.limit[0] = 0;
+  p.ranges.limit[1] = 1;
+  p.ranges.limit[2] = p.n;
+  expect_error(p, "causal", 2e-6);
+  for (auto const limit : p.ranges.limit) p.ranges.from.push_back(below(limit + 1));
+  p.ranges.from[2] = p.n - 1;
+  expect_error(p, "windows", 2e-6);
+}
+
+TEST_F(DeviceAttention, HasTheSameBitsOverStepsBatchesAndShards) {
+  for (int const d : {64, 128}) {
+    auto p = normal(140, 45000, d);
+    for (std::size_t i = 0; i < p.ranges.limit.size(); i += 2) p.ranges.limit[i] = below(p.n + 1);
+    std::vector<std::vector<float>> expected;
+    for (auto const& run : runs(p, {0, p.n, p.n}, 0, p.m)) expected.push_back(numbers(run, d));
+    auto const expect_same = [&](std::vector<SoftmaxRun> const& found, int first, std::string const& what) {
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        auto const& wanted = expected[static_cast<std::size_t>(first) + i];
+        EXPECT_TRUE(numbers(found[i], d) == wanted) << what << " d " << d << " row " << i << " seed " << seed_;
+      }
+    };
+    expect_same(runs(p, {0, p.n, p.n}, 0, p.m), 0, "again");
+    expect_same(runs(p, {0, p.n, block}, 0, p.m), 0, "steps of a block");
+    expect_same(runs(p, {0, p.n, 3 * block}, 0, p.m), 0, "steps of three blocks");
+    expect_same(runs(p, {0, p.n, p.n}, 70, 1), 70, "one row");
+    expect_same(runs(p, {0, p.n, p.n}, 3, 90), 3, "some rows");
+    // As ranks put theirs together.
+    for (std::int64_t const cut : {1, 4, 7}) {
+      auto left = runs(p, {0, cut * block, p.n}, 0, p.m);
+      auto const right = runs(p, {cut * block, p.n, p.n}, 0, p.m);
+      for (std::size_t i = 0; i < left.size(); ++i) left[i].push(right[i], d);
+      expect_same(left, 0, "shards cut at block " + std::to_string(cut));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace asymptop
