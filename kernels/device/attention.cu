@@ -66,7 +66,8 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
   ring.full = ring.place + o.stages * split_piece_bytes;
   ring.empty = ring.full + o.stages * 8;
   std::uint32_t const loaded = ring.empty + o.stages * 8;
-  int const first_row = static_cast<int>(blockIdx.x) * block_rows;
+  // Under a causal mask later rows have more keys: they go first.
+  int const row_block = static_cast<int>(gridDim.x - 1 - blockIdx.x), first_row = row_block * block_rows;
   int const working = o.rows - first_row > query_tile ? groups : 1;  // warpgroups that have a query tile
   if (threadIdx.x == 0) {
     for (int s = 0; s < o.stages; ++s) {
@@ -96,7 +97,7 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
     if (threadIdx.x % group_threads != 0) return;
     barrier_expect(loaded, working * o.chunks * split_query_piece);
     for (int i = 0; i < working * o.chunks; ++i)
-      bulk_copy(queries + i * split_query_piece, o.query_tiles + (std::int64_t{blockIdx.x} * groups * o.chunks + i) * split_query_piece,
+      bulk_copy(queries + i * split_query_piece, o.query_tiles + (std::int64_t{row_block} * groups * o.chunks + i) * split_query_piece,
                 split_query_piece, loaded);
     ring.parity = 1;
     auto const fetch = [&](unsigned char const* from) {

@@ -74,6 +74,19 @@ Memory::~Memory() {
 HostMemory::HostMemory(std::size_t bytes) { check(cudaMallocHost(&data_, std::max<std::size_t>(bytes, 1)), "memory of the host"); }
 HostMemory::~HostMemory() { cudaFreeHost(data_); }
 
+Mark::Mark() {
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event");
+  event_ = event;
+}
+Mark::~Mark() { cudaEventDestroy(static_cast<cudaEvent_t>(event_)); }
+void Mark::set(Stream stream) { check(cudaEventRecord(static_cast<cudaEvent_t>(event_), stream), "event"); }
+bool Mark::reached() const {
+  auto const state = cudaEventQuery(static_cast<cudaEvent_t>(event_));
+  if (state != cudaErrorNotReady) check(state, "work on the device");
+  return state == cudaSuccess;
+}
+
 void upload(Stream stream, void* to, void const* from, std::size_t bytes) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "copy to the device");
   wait(stream);
@@ -82,6 +95,10 @@ void upload(Stream stream, void* to, void const* from, std::size_t bytes) {
 void download(Stream stream, void* to, void const* from, std::size_t bytes) {
   if (bytes > 0) check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "copy from the device");
   wait(stream);
+}
+
+void begin_download(Stream stream, HostMemory const& to, void const* from, std::size_t bytes) {
+  if (bytes > 0) check(cudaMemcpyAsync(to.as<void>(), from, bytes, cudaMemcpyDeviceToHost, stream), "copy from the device");
 }
 
 void set_zero(Stream stream, void* memory, std::size_t bytes) {

@@ -96,10 +96,27 @@ class HostMemory {
   void* data_ = nullptr;
 };
 
+/// A place in the order of a stream's work.
+class Mark {
+ public:
+  Mark();
+  Mark(Mark const&) = delete;
+  Mark& operator=(Mark const&) = delete;
+  ~Mark();
+  /// After all that the stream has been given so far.
+  void set(Stream stream);
+  bool reached() const;
+
+ private:
+  void* event_ = nullptr;
+};
+
 /// Copies to the device; `from` may change once it returns.
 void upload(Stream stream, void* to, void const* from, std::size_t bytes);
 /// Copies from the device and waits.
 void download(Stream stream, void* to, void const* from, std::size_t bytes);
+/// Copies to host memory that the device reaches fast, without waiting.
+void begin_download(Stream stream, HostMemory const& to, void const* from, std::size_t bytes);
 void set_zero(Stream stream, void* memory, std::size_t bytes);
 /// Room for so many bytes; what was there is lost where there was not enough.
 void make_room(Memory& memory, std::size_t bytes);

@@ -153,6 +153,12 @@ __global__ void unpack_kernel(float const* packed, std::int64_t count, int d, fl
   }
 }
 
+/// Block (rows, column).
+__global__ void by_column_kernel(float const* queries, int rows, int padded, int d, float* columns) {
+  int const row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), c = static_cast<int>(blockIdx.y);
+  if (row < padded) columns[std::int64_t{c} * padded + row] = row < rows ? queries[std::int64_t{row} * d + c] : 0.0f;
+}
+
 }  // namespace
 
 void score_chunk(Stream stream, ScoreArguments const& a) {
@@ -173,6 +179,12 @@ void score_chunk(Stream stream, ScoreArguments const& a) {
     launch(score_chunk_kernel<2, true>, score_chunk_kernel<2, false>);
   }
   check_launch("scores of a chunk");
+}
+
+void queries_by_column(Stream stream, float const* queries, int rows, int d, float* columns) {
+  dim3 const grid(static_cast<unsigned>((padded_to_tiles(rows) + 255) / 256), static_cast<unsigned>(d));
+  by_column_kernel<<<grid, 256, 0, stream>>>(queries, rows, padded_to_tiles(rows), d, columns);
+  check_launch("queries by column");
 }
 
 void unpack_keys(Stream stream, float const* packed, std::int64_t count, int d, float* rows) {

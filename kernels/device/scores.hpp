@@ -35,6 +35,9 @@ inline int chunk_keys(int rows, std::int64_t keys, int unit) {
 }
 inline std::int64_t score_stride(int keys) { return (std::int64_t{keys} + score_tile - 1) / score_tile * score_tile; }
 
+/// Queries (rows, d) by column, as ScoreArguments wants them. Without waiting.
+void queries_by_column(Stream stream, float const* queries, int rows, int d, float* columns);
+
 /// Without waiting. Keys x columns of a chunk are fewer than 2^32.
 void score_chunk(Stream stream, ScoreArguments const& arguments);
 

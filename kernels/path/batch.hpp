@@ -165,4 +165,18 @@ class PathBatch {
   virtual std::unique_ptr<AttentionPass<Space>> attention(Space const& space, typename AttentionPass<Space>::Options const& options) = 0;
 };
 
+/// Exact attention with the rows that it reads.
+template <class Space>
+struct OwnedAttention {
+  std::unique_ptr<PathBatch<Space>> rows;
+  std::unique_ptr<AttentionPass<Space>> pass;
+};
+template <class Space, class Batch>
+OwnedAttention<Space> attention_of(Space const& space, PathRows const& rows, TileSizes const& tiles,
+                                   typename AttentionPass<Space>::Options const& options) {
+  OwnedAttention<Space> owned{std::make_unique<Batch>(space, rows, tiles), {}};
+  owned.pass = owned.rows->attention(space, options);
+  return owned;
+}
+
 }  // namespace asymptop

@@ -140,24 +140,34 @@ class DeviceFirst final : public FirstPass<Space> {
 template <class Space>
 class DeviceBatch final : public FusedBatch<Space> {
  public:
-  DeviceBatch(Space const& space, PathRows const& rows, TileSizes const& tiles) : FusedBatch<Space>(space, rows, tiles), device_(rows) {}
+  DeviceBatch(Space const& space, PathRows const& rows, TileSizes const& tiles)
+      : FusedBatch<Space>(space, rows, tiles), device_(std::make_shared<DeviceRows const>(rows)) {}
   std::shared_ptr<FirstPass<Space>> first_pass(Space const& space, typename FirstPass<Space>::Options const& options) override {
     // Keys that come in another order are few.
     if (options.order != KeyOrder::ascending) return FusedBatch<Space>::first_pass(space, options);
-    return std::make_shared<DeviceFirst<Space>>(device_, options.keep, options.profile);
+    return std::make_shared<DeviceFirst<Space>>(*device_, options.keep, options.profile);
   }
   std::unique_ptr<KeyPass<Space>> second_pass(Space const&, SecondPass<Space> const& work, GlobalIndex shard_begin,
                                               bool probes_only) override {
-    return std::make_unique<DeviceSecond<Space>>(this->rows_, device_, work, shard_begin, probes_only);
+    return std::make_unique<DeviceSecond<Space>>(this->rows_, *device_, work, shard_begin, probes_only);
   }
   std::unique_ptr<AttentionPass<Space>> attention(Space const& space, typename AttentionPass<Space>::Options const& options) override {
-    if (!DeviceExact<Space>::takes(device_, options)) return FusedBatch<Space>::attention(space, options);
+    if (!DeviceExact<Space>::takes(*device_, options)) return FusedBatch<Space>::attention(space, options);
     return std::make_unique<DeviceExact<Space>>(device_, options);
   }
 
  private:
-  DeviceRows device_;
+  std::shared_ptr<DeviceRows const> device_;
 };
+
+/// Exact attention without what other passes would want of its rows.
+template <class Space>
+OwnedAttention<Space> attention_on_device(Space const& space, PathRows const& rows, TileSizes const& tiles,
+                                          typename AttentionPass<Space>::Options const& options) {
+  auto const on_device = std::make_shared<DeviceRows const>(rows);
+  if (DeviceExact<Space>::takes(*on_device, options)) return {nullptr, std::make_unique<DeviceExact<Space>>(on_device, options)};
+  return attention_of<Space, FusedBatch<Space>>(space, rows, tiles, options);
+}
 
 }  // namespace ASYMPTOP_SIMD_NAME
 }  // namespace asymptop

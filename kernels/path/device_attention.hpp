@@ -4,8 +4,10 @@
 #ifdef ASYMPTOP_DEVICE
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -31,25 +33,33 @@ class DeviceExact final : public AttentionPass<Space> {
   static bool takes(DeviceRows const& rows, Options const& options) {
     return rows.softcap <= 0.0 && rows.d <= device::most_attention_columns && attention_unit(options.leaf, options.block) > 0;
   }
-  DeviceExact(DeviceRows const& rows, Options const& options)
-      : rows_(rows),
+  DeviceExact(std::shared_ptr<DeviceRows const> rows, Options const& options)
+      : owned_(std::move(rows)),
+        rows_(*owned_),
         options_(options),
         unit_(attention_unit(options.leaf, options.block)),
         first_unit_(options.first_leaf / (unit_ / options.leaf)),
-        runs_(rows.ranges.size()),
-        seen_(rows.ranges.size(), 0) {}
+        runs_(rows_.ranges.size()),
+        seen_(rows_.ranges.size(), 0) {}
   GlobalIndex step(bool resident) const override {
     return resident ? GlobalIndex{1} << 30 : GlobalIndex{device_step} / device::most_unit * device::most_unit;
   }
   bool wants_on_device() const override { return true; }
   bool wants_split() const override { return true; }
+  /// Rows go in chunks, so that the host takes the nodes of one while the device has the next.
   void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
-    // Rows whose units' sums take a gigabyte at most.
     auto const rows = rows_.ranges.size(), units = (static_cast<std::size_t>(keys.count) + static_cast<std::size_t>(unit_) - 1) / unit_;
-    auto const of_row = units * (static_cast<std::size_t>(rows_.d) + 3) * sizeof(float);
-    auto const most = std::max<std::size_t>(1024, (std::size_t{1} << 30) / of_row / 1024 * 1024);
+    constexpr std::size_t chunk_bytes = std::size_t{1} << 28, whole = 1024;
+    auto const most = std::max(whole, chunk_bytes / bytes_of(1, static_cast<int>(units)) / whole * whole);
     load_ranges(keys.first, keys.count);
-    for (std::size_t first = 0; first < rows; first += most) add_rows(space, keys, first, std::min(most, rows - first));
+    Chunk const* before = nullptr;
+    for (std::size_t first = 0, i = 0; first < rows; first += most, ++i) {
+      auto& chunk = chunks_[i % 2];
+      begin(chunk, keys, first, std::min(most, rows - first));
+      if (before != nullptr) take(space, *before, watch);
+      before = &chunk;
+    }
+    if (before != nullptr) take(space, *before, watch);
     watch.done(PathPart::attend);
   }
   std::variant<AttentionRuns, AttentionSums> parts() const override {
@@ -70,52 +80,69 @@ class DeviceExact final : public AttentionPass<Space> {
     step_ranges_ = ranges;
   }
 
-  void add_rows(Space const& space, KeyStep<Space> const& keys, std::size_t first_row, std::size_t rows) {
-    auto const plan = device::plan_attention(static_cast<int>(rows), keys.count, rows_.d, unit_, device::gpu().multiprocessors);
-    auto const first_unit = first_unit_ + keys.first / unit_;
-    bool const open_end = (first_unit * unit_) + keys.count >= options_.n;
+  /// Rows whose nodes come to the host together.
+  struct Chunk {
     struct Place {
       std::int64_t unit;
       int level;
     };
-    std::vector<Place> places;
-    device::visit_nodes(first_unit, plan.units, open_end, [&](std::int64_t unit, int level) { places.push_back({unit, level}); });
-    auto const count = static_cast<int>(places.size());
+    std::size_t first_row = 0;
+    device::AttentionNodes nodes{};  ///< on the host, once `landed`
+    std::vector<Place> places;       ///< of a row's nodes
+    device::Memory units, joined;
+    std::unique_ptr<device::HostMemory> landing;
+    std::size_t landing_bytes = 0;
+    device::Mark landed;
+  };
+
+  void begin(Chunk& chunk, KeyStep<Space> const& keys, std::size_t first_row, std::size_t rows) {
+    auto const plan = device::plan_attention(static_cast<int>(rows), keys.count, rows_.d, unit_, device::gpu().multiprocessors);
+    auto const first_unit = first_unit_ + keys.first / unit_;
+    bool const open_end = (first_unit * unit_) + keys.count >= options_.n;
+    chunk.first_row = first_row;
+    chunk.places.clear();
+    device::visit_nodes(first_unit, plan.units, open_end, [&](std::int64_t unit, int level) {
+      chunk.places.push_back({first_unit + unit, level});
+    });
+    auto const count = static_cast<int>(chunk.places.size());
     make_room(query_tiles_, plan.query_bytes);
     make_room(query_scales_, plan.query_bytes);  // more than enough
-    auto const units = nodes_in(unit_nodes_, rows, plan.units), joined = nodes_in(joined_nodes_, rows, count);
-    auto const* const limits = limits_.as<std::int64_t>() + first_row;
+    auto const units = nodes_in(chunk.units, rows, plan.units), joined = nodes_in(chunk.joined, rows, count);
     device::attend_units(nullptr, plan,
-                         {rows_.queries.as<float>() + first_row * static_cast<std::size_t>(rows_.d), limits,
+                         {rows_.queries.as<float>() + first_row * static_cast<std::size_t>(rows_.d), limits_.as<std::int64_t>() + first_row,
                           from_.bytes() > 0 ? from_.as<std::int64_t>() + first_row : nullptr, options_.sigma, keys.on_device.split,
                           query_tiles_.as<unsigned char>(), query_scales_.as<float>(), units});
     device::join_units(nullptr, units, first_unit, open_end);
     device::gather_nodes(nullptr, units, first_unit, open_end, joined);
-    take(space, joined, first_row, first_unit, places);
+    auto const bytes = bytes_of(rows, count);
+    if (chunk.landing_bytes < bytes) {
+      chunk.landing = std::make_unique<device::HostMemory>(bytes);
+      chunk.landing_bytes = bytes;
+    }
+    device::begin_download(nullptr, *chunk.landing, chunk.joined.template as<void>(), bytes);
+    chunk.nodes = nodes_at(chunk.landing->template as<float>(), rows, count);
+    chunk.landed.set(nullptr);
   }
 
-  /// From the device to runs of the rows.
-  template <class Places>
-  void take(Space const& space, device::AttentionNodes const& nodes, std::size_t first_row, std::int64_t first_unit, Places const& places) {
-    std::size_t const all = bytes_of(static_cast<std::size_t>(nodes.rows), nodes.units);
-    if (landing_ == nullptr || landing_bytes_ < all) {
-      landing_ = std::make_unique<device::HostMemory>(all);
-      landing_bytes_ = all;
+  /// To the runs of its rows.
+  void take(Space const& space, Chunk const& chunk, StepWatch const& watch) {
+    while (!chunk.landed.reached()) {
+      if (watch.between) watch.between();
     }
-    device::download(nullptr, landing_->as<void>(), joined_nodes_.as<float>(), all);
-    auto const here = nodes_at(landing_->as<float>(), static_cast<std::size_t>(nodes.rows), nodes.units);
     int level_of_unit = 0;
     while (options_.leaf << level_of_unit < unit_) ++level_of_unit;
+    auto const here = chunk.nodes;
     auto* const self = this;
-    auto const* const where = &places;
-    Kokkos::parallel_for("Asymptop::path::attention_runs", Kokkos::RangePolicy<Space>(space, 0, nodes.rows), [=](int const row) {
+    auto const* const of = &chunk;
+    Kokkos::parallel_for("Asymptop::path::attention_runs", Kokkos::RangePolicy<Space>(space, 0, here.rows), [=](int const row) {
+      auto const to = of->first_row + static_cast<std::size_t>(row);
       for (int node = 0; node < here.units; ++node) {
         auto const at = std::int64_t{row} * here.units + node;
         if (here.weight[at] == 0.0f) continue;
-        auto const& place = (*where)[static_cast<std::size_t>(node)];
-        SoftmaxNode const found{(first_unit + place.unit) << level_of_unit, place.level + level_of_unit, here.max[at], here.weight[at]};
-        self->runs_[first_row + static_cast<std::size_t>(row)].push(found, here.values + at * here.d, here.d);
-        self->seen_[first_row + static_cast<std::size_t>(row)] += here.seen[at];
+        auto const& place = of->places[static_cast<std::size_t>(node)];
+        SoftmaxNode const found{place.unit << level_of_unit, place.level + level_of_unit, here.max[at], here.weight[at]};
+        self->runs_[to].push(found, here.values + at * here.d, here.d);
+        self->seen_[to] += here.seen[at];
       }
     });
     space.fence();
@@ -133,6 +160,7 @@ class DeviceExact final : public AttentionPass<Space> {
     return {memory, memory + each, reinterpret_cast<int*>(memory + 2 * each), memory + 3 * each, static_cast<int>(rows), units, rows_.d};
   }
 
+  std::shared_ptr<DeviceRows const> owned_;
   DeviceRows const& rows_;
   Options options_;
   int unit_;
@@ -140,9 +168,8 @@ class DeviceExact final : public AttentionPass<Space> {
   std::vector<SoftmaxRun> runs_;
   std::vector<std::int64_t> seen_;
   KeyRanges step_ranges_;
-  device::Memory limits_, from_, query_tiles_, query_scales_, unit_nodes_, joined_nodes_;
-  std::unique_ptr<device::HostMemory> landing_;
-  std::size_t landing_bytes_ = 0;
+  device::Memory limits_, from_, query_tiles_, query_scales_;
+  std::array<Chunk, 2> chunks_;
 };
 
 }  // namespace ASYMPTOP_SIMD_NAME

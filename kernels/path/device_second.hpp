@@ -25,18 +25,22 @@ struct DeviceRows {
         first_bin(rows.first_bin),
         queries(device::copied(rows.queries, static_cast<std::size_t>(rows.rows) * static_cast<std::size_t>(rows.d))),
         limits(device::copied(ranges.limit)),
-        from(device::copied(ranges.from)) {
-    auto const padded = static_cast<std::size_t>(device::padded_to_tiles(count)), width = static_cast<std::size_t>(d);
-    std::vector<float> by_column(padded * width, 0.0f);
-    for (std::size_t i = 0; i < ranges.size() * width; ++i) by_column[i % width * padded + i / width] = rows.queries[i];
-    columns = device::copied(by_column);
+        from(device::copied(ranges.from)) {}
+  /// Queries as scores want them.
+  float const* by_column() const {
+    if (columns.bytes() == 0) {
+      columns = device::Memory(static_cast<std::size_t>(device::padded_to_tiles(count)) * static_cast<std::size_t>(d) * sizeof(float));
+      device::queries_by_column(nullptr, queries.as<float>(), count, d, columns.as<float>());
+    }
+    return columns.as<float>();
   }
   int count, d;
   double softcap;
   KeyRanges ranges;
   BinGrid grid;
   std::vector<int> first_bin;
-  device::Memory queries, columns, limits, from;
+  device::Memory queries, limits, from;
+  mutable device::Memory columns;
 };
 
 /// Scores of a step's keys, a chunk at a time, of whole units.
@@ -59,7 +63,7 @@ class DeviceChunks {
       auto const stride = device::score_stride(chunk_);
       auto const *limits = rows_.limits.as<std::int64_t>(), *from = rows_.from.as<std::int64_t>();
       auto* const scores = scores_.as<float>();
-      device::score_chunk(nullptr, {rows_.count, rows_.d, rows_.columns.as<float>(), limits, from, rows_.softcap,
+      device::score_chunk(nullptr, {rows_.count, rows_.d, rows_.by_column(), limits, from, rows_.softcap,
                                     packed + std::ptrdiff_t{begin} * rows_.d, first + begin, here, scores, stride});
       take(device::ChunkScores{rows_.count, limits, from, scores, stride, first + begin, here});
     }

@@ -36,7 +36,7 @@ struct PassMemory {
 /// What a path offers.
 struct PathVerbs {
   bool scores, profile, top_k, second_pass, attention;
-  bool in_pieces;  ///< top-k and attention also of pieces of a sequence in any order, while messages go on
+  bool top_k_in_pieces, attention_in_pieces;  ///< also of pieces of a sequence in any order, while messages go on
 };
 
 struct Path {
@@ -83,7 +83,7 @@ inline PassMemory tiled_memory(PassSize const& size) {
 inline constexpr Path fused_path{"fused",
                                  "host kernels that keep scores in cache",
                                  KeyLayout::packed,
-                                 {true, true, true, true, true, true},
+                                 {true, true, true, true, true, true, true},
                                  false,
                                  1,
                                  packed_step,
@@ -95,7 +95,7 @@ inline constexpr Path fused_path{"fused",
 inline constexpr Path screened_path{"screened",
                                     "8-bit products first",
                                     KeyLayout::packed,
-                                    {false, false, true, false, false, false},
+                                    {false, false, true, false, false, false, false},
                                     false,
                                     1,
                                     packed_step,
@@ -106,7 +106,7 @@ inline constexpr Path screened_path{"screened",
 /// Tiles of scores in memory, by BLAS, and portable kernels over them. Any space.
 /// OpenBLAS' kernels for AVX2 round a row of a product by its place among twelve: batches begin at multiples of 24, so that a row's place
 /// does not depend on them.
-inline constexpr Path tiles_path{"blas-tile", "portable", KeyLayout::rows, {true, true, true, true, true, false}, true, 24, 0,
+inline constexpr Path tiles_path{"blas-tile", "portable", KeyLayout::rows, {true, true, true, true, true, false, false}, true, 24, 0,
                                  0.0,         "",         tiled_memory};
 
 /// Heads alone are held on the host.
@@ -135,7 +135,7 @@ inline constexpr char const* no_device =
 inline constexpr Path device_path{"device",
                                   "the numbers of fused, to the bit, on a GPU",
                                   KeyLayout::packed,
-                                  {false, true, true, true, true, false},
+                                  {false, true, true, true, true, false, true},
                                   false,
                                   1,
                                   device_step,

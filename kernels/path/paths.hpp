@@ -18,6 +18,7 @@ template <class Space>
 struct PathMaker {
   Path const* path;
   std::unique_ptr<PathBatch<Space>> (*make)(Space const&, PathRows const&, TileSizes const&);
+  OwnedAttention<Space> (*attention)(Space const&, PathRows const&, TileSizes const&, typename AttentionPass<Space>::Options const&);
   bool fast;  ///< worth its while on this processor
 };
 
@@ -33,14 +34,15 @@ std::vector<PathMaker<Space>> path_makers() {
   if constexpr (is_host_space<Space>) {
     // A processor without fused multiply-adds in vectors runs the fused kernels, but slowly: BLAS is better.
     constexpr bool fast = simd::width > 4;
-    all.push_back({&fused_path, make_batch<Space, FusedBatch<Space>>, fast});
+    all.push_back({&fused_path, make_batch<Space, FusedBatch<Space>>, attention_of<Space, FusedBatch<Space>>, fast});
     // Screening wins where 8-bit products are an instruction.
-    all.insert(simd::has_dot4 ? all.begin() : all.end(), {&screened_path, make_batch<Space, ScreenedBatch<Space>>, fast});
+    all.insert(simd::has_dot4 ? all.begin() : all.end(),
+               {&screened_path, make_batch<Space, ScreenedBatch<Space>>, attention_of<Space, ScreenedBatch<Space>>, fast});
   }
-  all.push_back({&tiles_path, make_batch<Space, TiledBatch<Space>>, true});
+  all.push_back({&tiles_path, make_batch<Space, TiledBatch<Space>>, attention_of<Space, TiledBatch<Space>>, true});
 #ifdef ASYMPTOP_DEVICE
   if constexpr (is_host_space<Space>) {
-    if (device::gpu().usable) all.push_back({&device_path, make_batch<Space, DeviceBatch<Space>>, true});
+    if (device::gpu().usable) all.push_back({&device_path, make_batch<Space, DeviceBatch<Space>>, attention_on_device<Space>, true});
   }
 #endif
   return all;

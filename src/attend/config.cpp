@@ -48,6 +48,8 @@ std::optional<AttendConfig> parse_attend_options(int argc, char const* const* ar
   config.iterations = values.get<std::int64_t>("iterations");
   config.draws = values.get<std::int64_t>("draws");
   config.groups = values.get<int>("groups");
+  config.path = values.get<Path const*>("path");
+  config.share_gpu = values.get<GpuUse>("gpu") == GpuUse::shared;
   config.save_output = values.get<std::string>("save-output");
   config.input = values.get<std::string>("input");
   config.heads = values.get<Sizes>("heads");

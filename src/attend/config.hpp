@@ -23,6 +23,8 @@ struct AttendConfig : MeasureOptions {
   std::vector<std::int64_t> heads;  ///< heads of the tensor file, empty for all
   bool spectral = false;
   std::int64_t iterations = 200;  ///< of the power iteration, at most
+  Path const* path = nullptr;     ///< of exact attention; null: the best of hosts
+  bool share_gpu = false;         ///< ranks of a node may have the same one
   std::string save_output;        ///< HDF5 file of the attention outputs, empty for none
   int groups = 0;                 ///< teams of ranks that share heads, laws and draws out; 0: as the plan finds fastest
 

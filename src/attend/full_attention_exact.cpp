@@ -7,6 +7,7 @@
 #include "attend/full_attention.hpp"
 #include "kernels/attend/weigh_panel.hpp"
 #include "kernels/core/region.hpp"
+#include "kernels/device/memory.hpp"
 
 // Packed keys are for hosts.
 #ifndef ASYMPTOP_PORTABLE_DEVICE
@@ -15,6 +16,28 @@ namespace asymptop {
 namespace {
 
 using Space = RingSequence::Space;
+
+/// Outputs from the runs of all rows, which they end.
+template <class RunOf>
+ExactAttention outputs_of(RingSequence const& sequence, int columns, RunOf const& run_of, std::vector<std::int64_t> const& seen) {
+  std::size_t const d = sequence.d(), rows = sequence.rows();
+  ExactAttention result;
+  result.output.resize(rows * d);
+  result.log_sum_exp.resize(rows);
+  Space const space;
+  auto* to = &result;
+  Kokkos::parallel_for("Asymptop::measure::finish_runs", Kokkos::RangePolicy<Space>(space, 0, rows), [=](std::size_t const at) {
+    auto& run = run_of(at);
+    run.finish(columns);
+    auto const& node = run.nodes()[0];
+    double const weight = node.weight;
+    to->log_sum_exp[at] = node.max + std::log(weight);
+    for (std::size_t c = 0; c < d; ++c) to->output[at * d + c] = static_cast<float>(run.values(0, columns)[c] / weight);
+  });
+  space.fence();
+  for (std::size_t row = 0; row < rows; ++row) result.miscounted += std::abs(seen[row] - sequence.visible(sequence.position(row)));
+  return result;
+}
 
 /// Subtrees of all rows of the rank over the pieces that were here. A piece leaves a few nodes with each row, whatever its length.
 class ExactRows {
@@ -49,23 +72,8 @@ class ExactRows {
   }
 
   ExactAttention finish() {
-    std::size_t const d = sequence_.d(), rows = sequence_.rows();
-    ExactAttention result;
-    result.output.resize(rows * d);
-    result.log_sum_exp.resize(rows);
-    auto* self = this;
-    auto* to = &result;
-    Kokkos::parallel_for("Asymptop::measure::finish_runs", Kokkos::RangePolicy<Space>(space_, 0, rows), [=](std::size_t const at) {
-      auto& run = self->runs_[at];
-      run.finish(self->columns_);
-      auto const& node = run.nodes()[0];
-      double const weight = node.weight;
-      to->log_sum_exp[at] = node.max + std::log(weight);
-      for (std::size_t c = 0; c < d; ++c) to->output[at * d + c] = static_cast<float>(run.values(0, self->columns_)[c] / weight);
-    });
-    space_.fence();
-    for (std::size_t row = 0; row < rows; ++row) result.miscounted += std::abs(seen_[row] - sequence_.visible(sequence_.position(row)));
-    return result;
+    return outputs_of(
+        sequence_, columns_, [this](std::size_t row) -> SoftmaxRun& { return runs_[row]; }, seen_);
   }
 
  private:
@@ -77,10 +85,45 @@ class ExactRows {
   std::vector<std::int64_t> seen_;
 };
 
-}  // namespace
+/// The same by a path that keeps rows in a memory of its own, which pieces of keys come to.
+class RowsOnDevice {
+ public:
+  explicit RowsOnDevice(RingSequence const& sequence) : sequence_(sequence), exact_(sequence.exact_on_path()) {}
 
-ExactAttention exact_attention(RingSequence& sequence, AttendTimes& times) {
-  ExactRows rows(sequence);
+  template <class Poll>
+  void add(KeyPiece const& piece, Poll const& poll) {
+    auto step = step_of(piece, piece.count, sequence_.d());
+    if (exact_.pass->wants_on_device()) {
+      copy_.load(piece.keys, piece.count, sequence_.d());
+      copy_.load_values(piece.values);
+      copy_.make_split();
+      step.on_device = copy_.keys();
+    }
+    Region const region("Asymptop: attention");
+    exact_.pass->add(space_, step, {[](PathPart) {}, [&poll] { poll.now(); }});
+  }
+
+  ExactAttention finish() {
+    auto const runs = std::get<AttentionRuns>(exact_.pass->parts());
+    std::vector<SoftmaxRun> all(sequence_.rows());
+    std::vector<std::int64_t> seen;
+    for (std::size_t row = 0; row < all.size(); ++row) seen.push_back(runs.seen(static_cast<int>(row)));
+    auto* const of = &all;
+    auto const* const from = &runs;
+    auto const run_of = [=](std::size_t row) -> SoftmaxRun& { return (*of)[row] = from->run(static_cast<int>(row)); };
+    return outputs_of(sequence_, runs.columns, run_of, seen);
+  }
+
+ private:
+  RingSequence const& sequence_;
+  Space space_;
+  OwnedAttention<Space> exact_;
+  device::KeyCopy copy_;
+};
+
+template <class Rows>
+ExactAttention once_round(RingSequence& sequence, AttendTimes& times) {
+  Rows rows(sequence);
   sequence.both_go_round(times, AttendPhase::exact_attention, [&](int, std::vector<KeyPiece> const& pieces, auto const& poll) {
     for (auto const& piece : pieces) rows.add(piece, poll);
   });
@@ -88,6 +131,13 @@ ExactAttention exact_attention(RingSequence& sequence, AttendTimes& times) {
   auto result = rows.finish();
   times.stop(AttendPhase::exact_attention);
   return result;
+}
+
+}  // namespace
+
+ExactAttention exact_attention(RingSequence& sequence, AttendTimes& times) {
+  return sequence.item().exact_path->device_memory != nullptr ? once_round<RowsOnDevice>(sequence, times)
+                                                              : once_round<ExactRows>(sequence, times);
 }
 
 }  // namespace asymptop

@@ -8,6 +8,7 @@
 
 #include "config/errors.hpp"
 #include "config/options.hpp"
+#include "kernels/device/attention.hpp"
 #include "plan/k_axis.hpp"
 #include "plan/memory.hpp"
 #include "plan/teams.hpp"
@@ -67,8 +68,10 @@ struct Source {
   std::int64_t law = -1, head = -1;
 };
 
-AttendCase make_case(AttendConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, Source source, Mask mask) {
+AttendCase make_case(AttendConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, Source source, Mask mask,
+                     Path const& exact) {
   AttendCase c;
+  c.exact_path = &exact;
   c.n = n;
   c.d = static_cast<int>(d);
   c.head = source.head;
@@ -112,6 +115,37 @@ std::vector<Source> sources_of(AttendConfig const& config, InputShape const& inp
   return sources;
 }
 
+/// The path of exact attention. Throws UsageError.
+Path const* choose_path(AttendConfig const& config, Machine const& machine) {
+  auto const* path = config.path;
+  if (path == nullptr) return &fused_path;
+  if (std::find(machine.paths.begin(), machine.paths.end(), path) == machine.paths.end())
+    throw UsageError("--path", path->name, path->unavailable);
+  if (path->device_memory == nullptr) return path;
+  if (config.block < device::least_unit)
+    throw UsageError("--block", std::to_string(config.block),
+                     "is less than " + std::to_string(device::least_unit) + ", the fewest keys that path device sums up at once");
+  if (!config.share_gpu && machine.ranks_on_gpu > 1)
+    throw UsageError("--gpu", "auto", "finds one GPU for " + std::to_string(machine.ranks_on_gpu) + " ranks; " + own_gpu_advice);
+  return path;
+}
+
+/// Bytes of a rank's GPU: its rows; keys and values of a piece, in fp32 and as pairs of fp16 numbers; chunks of rows' sums.
+double device_bytes(AttendCase const& c, AttendConfig const& config, int ranks) {
+  double const rows = most_rows(c, config, ranks), columns = std::ceil(c.d / 128.0) * 128.0;
+  return rows * (c.d * 4.0 + 16.0) + rows * (8.0 * c.d + 8.0 * columns) + 4.0 * 2.7e8 + rows * columns * 4.0;
+}
+
+/// Why a case is not for the GPU; empty where it is, or where it needs none.
+std::string reason_against_device(AttendCase const& c, AttendConfig const& config, Path const& path, int ranks, Machine const& machine) {
+  if (path.device_memory == nullptr) return "";
+  if (c.d > device::most_attention_columns)
+    return "path device takes at most " + std::to_string(device::most_attention_columns) + " columns";
+  double const bytes = device_bytes(c, config, ranks), share = machine.device_bytes / machine.ranks_on_gpu;
+  if (fits_into(bytes, share)) return "";
+  return "it needs " + bytes_text(bytes) + " of the GPU's memory on each rank and " + bytes_text(share) + " are free; use more GPUs";
+}
+
 }  // namespace
 
 std::size_t AttendPlan::cases() const {
@@ -138,6 +172,7 @@ double selection_bytes_per_row(std::int64_t keep) {
 
 AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Machine const& machine) {
   AttendPlan plan;
+  plan.exact_path = choose_path(config, machine);
   auto const sources = sources_of(config, input);
   auto const draws = std::ssize(sources) * config.draws;
   if (config.groups > std::min<std::int64_t>(machine.ranks, draws)) {
@@ -149,10 +184,11 @@ AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Mach
     for (auto const n : config.n) {
       for (auto const mask : config.mask) {
         AttendSet set;
-        for (auto const& source : sources) set.cases.push_back(make_case(config, input, n, d, source, mask));
+        for (auto const& source : sources) set.cases.push_back(make_case(config, input, n, d, source, mask, *plan.exact_path));
         set.teams = choose_teams(set, config, machine);
         double const bytes = estimate_bytes(set.cases.front(), config, machine.ranks / set.teams);
-        auto const reason = reason_to_skip(bytes, set, machine);
+        auto reason = reason_to_skip(bytes, set, machine);
+        if (reason.empty()) reason = reason_against_device(set.cases.front(), config, *plan.exact_path, machine.ranks / set.teams, machine);
         for (auto& c : set.cases) {
           c.bytes_per_rank = bytes;
           if (!reason.empty()) plan.skips.push_back({c.id, reason});

@@ -19,6 +19,7 @@ struct AttendCase {
   std::string sigma_law;   ///< `measured` for tensors
   double sigma = 1.0;      ///< what their products with keys are multiplied by then
   Mask mask = Mask::none;
+  Path const* exact_path = &fused_path;
   std::vector<std::string> k_law;      ///< empty where nothing is selected
   std::vector<std::int64_t> k_of_law;  ///< one per law
   std::vector<std::int64_t> k;         ///< distinct ones, ascending
@@ -45,6 +46,7 @@ struct AttendSet {
 struct AttendPlan {
   std::vector<AttendSet> sets;
   std::vector<Skip> skips;
+  Path const* exact_path = nullptr;  ///< of exact attention
 
   std::size_t cases() const;
 };

@@ -12,6 +12,7 @@ std::vector<Quantity<MeasuredAttention>> const& attend_quantities() {
                                                             {"sigma", [](C c) -> Any { return c.item.sigma; }},
                                                             {"head", [](C c) -> Any { return c.item.head; }},
                                                             {"mask", [](C c) -> Any { return name_of(c.item.mask); }},
+                                                            {"path", [](C c) -> Any { return c.item.exact_path->name; }},
                                                             {"draws", [](C c) -> Any { return std::ssize(c.draws); }},
                                                             {"k_clipped", [](C c) -> Any { return std::int64_t{c.item.k_clipped}; }},
                                                             {"ranks", [](C c) -> Any { return std::int64_t{c.ranks}; }},

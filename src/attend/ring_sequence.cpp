@@ -120,6 +120,17 @@ std::unique_ptr<PathBatch<RingSequence::Space>> RingSequence::on_path(QueryBatch
   return make_path_batch(path_in_pieces(), Space(), rows, {leaf_, leaf_});
 }
 
+OwnedAttention<RingSequence::Space> RingSequence::exact_on_path() const {
+  KeyRanges ranges;
+  for (auto const& run : runs(comm_.rank())) {
+    for (auto at = run.begin; at < run.end; ++at) ranges.limit.push_back(visible(at));
+  }
+  PathRows const rows{static_cast<int>(rows_), d_, queries_.data(), ranges, {}, {}, leaf_};
+  AttentionPass<Space>::Options options{leaf_, 0, item_.fp32_sigma(), item_.n};
+  options.block = block_;
+  return make_attention(*item_.exact_path, Space(), rows, {leaf_, leaf_}, options);
+}
+
 std::vector<QueryBatch> RingSequence::batches() const {
   std::vector<QueryBatch> all;
   for (std::size_t first = 0; first < rows_; first += batch_rows()) all.push_back(batch(first, std::min(batch_rows(), rows_ - first)));

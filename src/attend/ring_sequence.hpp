@@ -101,6 +101,8 @@ class RingSequence {
   std::vector<QueryBatch> batches() const;
   /// Its verbs: those of the best path that takes keys in pieces.
   std::unique_ptr<PathBatch<Space>> on_path(QueryBatch const& batch) const;
+  /// All rows of this rank in one pass of exact attention over pieces.
+  OwnedAttention<Space> exact_on_path() const;
 
   /// Keys that a batch sees of a piece; 0 for none.
   static int seen_of(KeyPiece const& piece, QueryBatch const& batch) { return count_within(batch.most - piece.first, piece.count); }

@@ -139,6 +139,7 @@ class ExactAttention final : public KernelWork {
     for_each(merged.size(), [&](std::size_t i) {
       float const* sum = merged[i].values(0, shard.columns);
       double const weight = merged[i].nodes()[0].weight;
+      outputs[i].reserve(d());
       for (std::size_t c = 0; c < d(); ++c) outputs[i].push_back(sum[c] / weight);
     });
     return outputs;

@@ -84,11 +84,14 @@ std::any positive(Text option, Text text) {
   return std::optional(value);
 }
 
-/// `fused, blas-tile`: the paths that do all that a study asks for.
-std::string path_choices(std::string const& between, bool explained) {
+bool is_for_studies(Path const& path) { return path.whole(); }
+bool is_for_attend(Path const& path) { return path.verbs.attention_in_pieces; }
+
+/// `fused, blas-tile`: the paths that do all that is asked for.
+std::string path_choices(bool (*takes)(Path const&), std::string const& between, bool explained) {
   std::string all;
   for (auto const* path : all_paths) {
-    if (!path->whole()) continue;
+    if (!takes(*path)) continue;
     all += (all.empty() ? "" : between) + path->name;
     if (explained) all += std::string(" (") + path->what + ")";
   }
@@ -96,15 +99,18 @@ std::string path_choices(std::string const& between, bool explained) {
 }
 
 /// Null for `auto`.
+template <bool (*takes)(Path const&)>
 std::any path_or_none(Text option, Text name) {
   Path const* const path = find_path(name);
-  if (name != name_of(path) || (path != nullptr && !path->whole()))
-    throw UsageError(option, name, "is none of: auto, " + path_choices(", ", false));
+  if (name != name_of(path) || (path != nullptr && !takes(*path)))
+    throw UsageError(option, name, "is none of: auto, " + path_choices(takes, ", ", false));
   return path;
 }
 
 std::vector<Option> rows() {
-  static std::string const path_help = "auto | " + path_choices(" | ", true) + "; part of a result's identity";
+  static std::string const path_help = "auto | " + path_choices(is_for_studies, " | ", true) + "; part of a result's identity",
+                           attend_path_help = "of exact attention: auto | " + path_choices(is_for_attend, " | ", false) +
+                                              "; on a GPU its numbers are its own, to 2e-6, and the same for any number of ranks";
   using enum OptionIdentity;
   using enum OptionKind;
   using enum BenchKernel;
@@ -272,8 +278,9 @@ std::vector<Option> rows() {
              "auto | resident (keep the keys of a draw) | streamed (make or read them anew for each pass)"}
           .but(for_bench, "resident", some_of({K::resident, K::streamed}),
                "resident (in memory before the clock starts) | streamed (made anew within the timed work), LIST"),
-      Option{"path", for_study | for_bench, result, text, "auto", path_or_none, path_help.c_str()}.but(
-          for_bench, nullptr, words, "auto (the kernel's first) | all | names, LIST; --path all --dry-run shows what there is"),
+      Option{"path", for_study | for_bench | for_attend, result, text, "auto", path_or_none<is_for_studies>, path_help.c_str()}
+          .but(for_bench, nullptr, words, "auto (the kernel's first) | all | names, LIST; --path all --dry-run shows what there is")
+          .but(for_attend, nullptr, path_or_none<is_for_attend>, attend_path_help.c_str()),
       Option{
           "merge", for_study | for_bench, manner, text, "auto", one_of({M::automatic, M::root, M::owner, M::tree, M::threshold}),
           "how ranks agree on the k largest: auto (fastest by estimate) | root (all lists to rank 0) | owner (lists to the rank that owns "
@@ -302,7 +309,7 @@ std::vector<Option> rows() {
           "host | device: whether a device's sums are copied to the host before they are sent, or sent by an MPI that reads device memory; "
           "the "
           "results are the same"},
-      Option{"gpu", for_study | for_bench, manner, text, "auto", one_of({GpuUse::own, GpuUse::shared}),
+      Option{"gpu", for_study | for_bench | for_attend, manner, text, "auto", one_of({GpuUse::own, GpuUse::shared}),
              "auto | shared: with --path device a rank takes the GPU of its place on the node, and two ranks are not given the same one "
              "unless "
              "they may share it"},
