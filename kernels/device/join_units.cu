@@ -8,22 +8,21 @@ namespace {
 
 constexpr int threads = 512, warps = threads / 32;
 
-/// Node `left` of a row becomes its parent, by one warp.
-__device__ void combine(AttentionNodes const& nodes, std::int64_t left, std::int64_t right) {
-  float const a = nodes.max[left], b = nodes.max[right], top = a > b ? a : b, wa = nodes.weight[left], wb = nodes.weight[right];
+/// Node `i` of `left` becomes the parent of it and of node `j` of `right`, by one warp.
+__device__ void combine(AttentionNodes const& left, std::int64_t i, AttentionNodes const& right, std::int64_t j) {
+  float const a = left.max[i], b = right.max[j], top = a > b ? a : b, wa = left.weight[i], wb = right.weight[j];
   float const l = wa > 0.0f ? exp_as_host(a - top) : 0.0f, r = wb > 0.0f ? exp_as_host(b - top) : 0.0f;
   __syncwarp();
   // Where one has seen no keys, its values were never written.
   if (wb > 0.0f) {
-    for (std::int64_t c = threadIdx.x % 32; c < nodes.d; c += 32) {
-      float& x = nodes.values[left * nodes.d + c];
-      float const y = nodes.values[right * nodes.d + c];
-      x = __fmaf_rn(wa > 0.0f ? x : 0.0f, l, __fmul_rn(y, r));
+    for (std::int64_t c = threadIdx.x % 32; c < left.d; c += 32) {
+      float& x = left.values[i * left.d + c];
+      x = __fmaf_rn(wa > 0.0f ? x : 0.0f, l, __fmul_rn(right.values[j * left.d + c], r));
     }
   }
   if (threadIdx.x % 32 == 0) {
-    nodes.weight[left] = __fmaf_rn(wa, l, __fmul_rn(wb, r));
-    nodes.max[left] = top;
+    left.weight[i] = __fmaf_rn(wa, l, __fmul_rn(wb, r));
+    left.max[i] = top;
   }
 }
 
@@ -36,33 +35,44 @@ __global__ void __launch_bounds__(threads) join_kernel(AttentionNodes const node
     // The first unit of the call that begins a parent of this level.
     int const begin = static_cast<int>((twice - first_unit % twice) % twice);
     for (std::int64_t left = begin + std::int64_t{warp} * twice; left + half < nodes.units; left += std::int64_t{warps} * twice) {
-      if (left + twice <= nodes.units || open_end) combine(nodes, row + left, row + left + half);
+      if (left + twice <= nodes.units || open_end) combine(nodes, row + left, nodes, row + left + half);
     }
     __syncthreads();
   }
 }
 
-/// Places of the nodes that are left: at most two for each level.
-struct NodePlaces {
-  int unit[64];
-};
-
-__global__ void __launch_bounds__(threads) gather_kernel(AttentionNodes const from, NodePlaces const places, AttentionNodes const to) {
-  std::int64_t const row = blockIdx.x;
-  for (int node = 0; node < to.units; ++node) {
-    std::int64_t const source = row * from.units + places.unit[node], target = row * to.units + node;
-    float const weight = from.weight[source];
-    for (std::int64_t c = threadIdx.x; c < from.d; c += threads)
-      to.values[target * from.d + c] = weight > 0.0f ? from.values[source * from.d + c] : 0.0f;
-    if (threadIdx.x != 0) continue;
-    to.max[target] = from.max[source];
-    to.weight[target] = weight;
-    int const end = node + 1 < to.units ? places.unit[node + 1] : from.units;
-    int seen = 0;
-    for (int u = places.unit[node]; u < end; ++u) seen += from.seen[row * from.units + u];
-    to.seen[target] = seen;
-  }
+/// Block r: row r.
+__global__ void __launch_bounds__(threads) take_kernel(AttentionNodes const from, int unit, int end, AttentionNodes const to) {
+  std::int64_t const row = blockIdx.x, source = row * from.units + unit;
+  float const weight = from.weight[source];
+  for (std::int64_t c = threadIdx.x; c < from.d; c += threads)
+    to.values[row * from.d + c] = weight > 0.0f ? from.values[source * from.d + c] : 0.0f;
+  if (threadIdx.x != 0) return;
+  to.max[row] = from.max[source];
+  to.weight[row] = weight;
+  int seen = 0;
+  for (int u = unit; u < end; ++u) seen += from.seen[row * from.units + u];
+  to.seen[row] = seen;
 }
+
+/// Warp w of the grid: row w.
+__global__ void __launch_bounds__(threads) join_nodes_kernel(AttentionNodes const left, AttentionNodes const right) {
+  std::int64_t const row = std::int64_t{blockIdx.x} * warps + threadIdx.x / 32;
+  if (row >= left.rows) return;
+  combine(left, row, right, row);
+  if (threadIdx.x % 32 == 0) left.seen[row] += right.seen[row];
+}
+
+/// Warp w of the grid: row w.
+__global__ void __launch_bounds__(threads) outputs_kernel(AttentionNodes const nodes, float* outputs) {
+  std::int64_t const row = std::int64_t{blockIdx.x} * warps + threadIdx.x / 32;
+  if (row >= nodes.rows) return;
+  double const weight = nodes.weight[row];
+  for (std::int64_t c = row * nodes.d + threadIdx.x % 32; c < (row + 1) * nodes.d; c += 32)
+    outputs[c] = __double2float_rn(__ddiv_rn(nodes.values[c], weight));
+}
+
+unsigned warp_blocks(int rows) { return static_cast<unsigned>((rows + warps - 1) / warps); }
 
 }  // namespace
 
@@ -71,12 +81,19 @@ void join_units(Stream stream, AttentionNodes const& nodes, std::int64_t first_u
   check_launch("joining of units");
 }
 
-void gather_nodes(Stream stream, AttentionNodes const& nodes, std::int64_t first_unit, bool open_end, AttentionNodes const& to) {
-  NodePlaces places{};
-  int count = 0;
-  visit_nodes(first_unit, nodes.units, open_end, [&](std::int64_t unit, int) { places.unit[count++] = static_cast<int>(unit); });
-  gather_kernel<<<static_cast<unsigned>(nodes.rows), threads, 0, stream>>>(nodes, places, to);
-  check_launch("gathering of nodes");
+void take_node(Stream stream, AttentionNodes const& nodes, int unit, int end, AttentionNodes const& to) {
+  take_kernel<<<static_cast<unsigned>(nodes.rows), threads, 0, stream>>>(nodes, unit, end, to);
+  check_launch("copying of nodes");
+}
+
+void join_nodes(Stream stream, AttentionNodes const& left, AttentionNodes const& right) {
+  join_nodes_kernel<<<warp_blocks(left.rows), threads, 0, stream>>>(left, right);
+  check_launch("joining of nodes");
+}
+
+void attention_outputs(Stream stream, AttentionNodes const& nodes, float* outputs) {
+  outputs_kernel<<<warp_blocks(nodes.rows), threads, 0, stream>>>(nodes, outputs);
+  check_launch("outputs of attention");
 }
 
 }  // namespace asymptop::device

@@ -134,6 +134,13 @@ struct AttentionSums {
   std::vector<std::int64_t> sums;
 };
 
+/// Where exact attention of all rows goes.
+struct AttentionOutputs {
+  float* output;        ///< (rows, d)
+  double* log_sum_exp;  ///< (rows)
+  std::int64_t* seen;   ///< (rows): keys that went into the sums
+};
+
 /// Exact attention. What it leaves is put together with that of other shards, by what it is.
 template <class Space>
 class AttentionPass : public KeyPass<Space> {
@@ -149,6 +156,9 @@ class AttentionPass : public KeyPass<Space> {
   };
   bool wants_values() const override { return true; }
   virtual std::variant<AttentionRuns, AttentionSums> parts() const = 0;
+  /// Where all keys of the sequence came to this pass: what the rows end with, and true; nothing more is added then. False where parts()
+  /// has to be asked.
+  virtual bool outputs(AttentionOutputs const&) { return false; }
   virtual void clear(Space const& space) = 0;
 };
 

@@ -4,7 +4,7 @@
 #ifdef ASYMPTOP_DEVICE
 
 #include <algorithm>
-#include <array>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -38,37 +38,57 @@ class DeviceExact final : public AttentionPass<Space> {
         rows_(*owned_),
         options_(options),
         unit_(attention_unit(options.leaf, options.block)),
-        first_unit_(options.first_leaf / (unit_ / options.leaf)),
-        runs_(rows_.ranges.size()),
-        seen_(rows_.ranges.size(), 0) {}
+        first_unit_(options.first_leaf / (unit_ / options.leaf)) {}
   GlobalIndex step(bool resident) const override {
     return resident ? GlobalIndex{1} << 30 : GlobalIndex{device_step} / device::most_unit * device::most_unit;
   }
   bool wants_on_device() const override { return true; }
   bool wants_split() const override { return true; }
-  /// Rows go in chunks, so that the host takes the nodes of one while the device has the next.
-  void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
-    auto const rows = rows_.ranges.size(), units = (static_cast<std::size_t>(keys.count) + static_cast<std::size_t>(unit_) - 1) / unit_;
-    constexpr std::size_t chunk_bytes = std::size_t{1} << 28, whole = 1024;
-    auto const most = std::max(whole, chunk_bytes / bytes_of(1, static_cast<int>(units)) / whole * whole);
+  void add(Space const&, KeyStep<Space> const& keys, StepWatch const& watch) override {
+    auto const first_unit = first_unit_ + keys.first / unit_;
+    int const units = (keys.count + unit_ - 1) / unit_;
+    bool const open_end = (first_unit * unit_) + keys.count >= options_.n;
     load_ranges(keys.first, keys.count);
-    Chunk const* before = nullptr;
-    for (std::size_t first = 0, i = 0; first < rows; first += most, ++i) {
-      auto& chunk = chunks_[i % 2];
-      begin(chunk, keys, first, std::min(most, rows - first));
-      if (before != nullptr) take(space, *before, watch);
-      before = &chunk;
-    }
-    if (before != nullptr) take(space, *before, watch);
+    std::vector<Node> fresh;
+    device::visit_nodes(first_unit, units, open_end, [&](std::int64_t unit, int level) {
+      fresh.push_back({first_unit + unit, level, device::Memory(bytes_of(rows_.ranges.size(), 1))});
+    });
+    // Units' sums of so many rows are in memory at once.
+    constexpr std::size_t most_bytes = std::size_t{1} << 29, whole = 1024;
+    auto const most = std::max(whole, most_bytes / bytes_of(1, units) / whole * whole);
+    for (std::size_t row = 0; row < rows_.ranges.size(); row += most)
+      attend(keys, row, std::min(most, rows_.ranges.size() - row), first_unit, open_end, fresh);
+    for (auto& node : fresh) insert(std::move(node));
+    done_.set(nullptr);
+    while (watch.between && !done_.reached()) watch.between();
     watch.done(PathPart::attend);
   }
+  /// Takes nodes from the device.
   std::variant<AttentionRuns, AttentionSums> parts() const override {
+    runs_.assign(rows_.ranges.size(), {});
+    seen_.assign(rows_.ranges.size(), 0);
+    for (auto const& node : nodes_) take(node);
     return AttentionRuns{rows_.d, [this](int row) -> SoftmaxRun const& { return runs_[row]; }, [this](int row) { return seen_[row]; }};
   }
-  void clear(Space const&) override {
-    std::fill(seen_.begin(), seen_.end(), 0);
-    for (auto& run : runs_) run.clear();
+  bool outputs(AttentionOutputs const& to) override {
+    if (nodes_.empty()) return false;
+    auto const rows = rows_.ranges.size();
+    while (nodes_.size() > 1) join(nodes_.size() - 2);
+    auto const all = nodes_of(nodes_[0], 0, rows);
+    device::Memory const outputs(rows * static_cast<std::size_t>(rows_.d) * sizeof(float));
+    device::attention_outputs(nullptr, all, outputs.as<float>());
+    device::download(nullptr, to.output, outputs.as<float>(), outputs.bytes());
+    std::vector<float> numbers(2 * rows);  // max, then weight
+    std::vector<int> seen(rows);
+    device::download(nullptr, numbers.data(), all.max, numbers.size() * sizeof(float));
+    device::download(nullptr, seen.data(), all.seen, rows * sizeof(int));
+    for (std::size_t row = 0; row < rows; ++row) {
+      to.log_sum_exp[row] = numbers[row] + std::log(static_cast<double>(numbers[rows + row]));
+      to.seen[row] = seen[row];
+    }
+    return true;
   }
+  void clear(Space const&) override { nodes_.clear(); }
 
  private:
   /// Rows' ranges counted from the step's first key.
@@ -80,70 +100,72 @@ class DeviceExact final : public AttentionPass<Space> {
     step_ranges_ = ranges;
   }
 
-  /// Rows whose nodes come to the host together.
-  struct Chunk {
-    struct Place {
-      std::int64_t unit;
-      int level;
-    };
-    std::size_t first_row = 0;
-    device::AttentionNodes nodes{};  ///< on the host, once `landed`
-    std::vector<Place> places;       ///< of a row's nodes
-    device::Memory units, joined;
-    std::unique_ptr<device::HostMemory> landing;
-    std::size_t landing_bytes = 0;
-    device::Mark landed;
+  /// A subtree of all rows: units from `unit` on.
+  struct Node {
+    std::int64_t unit;
+    int level;
+    device::Memory memory;
   };
 
-  void begin(Chunk& chunk, KeyStep<Space> const& keys, std::size_t first_row, std::size_t rows) {
+  void attend(KeyStep<Space> const& keys, std::size_t first_row, std::size_t rows, std::int64_t first_unit, bool open_end,
+              std::vector<Node> const& fresh) {
     auto const plan = device::plan_attention(static_cast<int>(rows), keys.count, rows_.d, unit_, device::gpu().multiprocessors);
-    auto const first_unit = first_unit_ + keys.first / unit_;
-    bool const open_end = (first_unit * unit_) + keys.count >= options_.n;
-    chunk.first_row = first_row;
-    chunk.places.clear();
-    device::visit_nodes(first_unit, plan.units, open_end, [&](std::int64_t unit, int level) {
-      chunk.places.push_back({first_unit + unit, level});
-    });
-    auto const count = static_cast<int>(chunk.places.size());
     make_room(query_tiles_, plan.query_bytes);
     make_room(query_scales_, plan.query_bytes);  // more than enough
-    auto const units = nodes_in(chunk.units, rows, plan.units), joined = nodes_in(chunk.joined, rows, count);
+    make_room(units_, bytes_of(rows, plan.units));
+    auto const units = nodes_at(units_.as<float>(), rows, plan.units);
     device::attend_units(nullptr, plan,
                          {rows_.queries.as<float>() + first_row * static_cast<std::size_t>(rows_.d), limits_.as<std::int64_t>() + first_row,
                           from_.bytes() > 0 ? from_.as<std::int64_t>() + first_row : nullptr, options_.sigma, keys.on_device.split,
                           query_tiles_.as<unsigned char>(), query_scales_.as<float>(), units});
     device::join_units(nullptr, units, first_unit, open_end);
-    device::gather_nodes(nullptr, units, first_unit, open_end, joined);
-    auto const bytes = bytes_of(rows, count);
-    if (chunk.landing_bytes < bytes) {
-      chunk.landing = std::make_unique<device::HostMemory>(bytes);
-      chunk.landing_bytes = bytes;
+    for (std::size_t i = 0; i < fresh.size(); ++i) {
+      auto const unit = static_cast<int>(fresh[i].unit - first_unit);
+      int const end = i + 1 < fresh.size() ? static_cast<int>(fresh[i + 1].unit - first_unit) : plan.units;
+      device::take_node(nullptr, units, unit, end, nodes_of(fresh[i], first_row, rows));
     }
-    device::begin_download(nullptr, *chunk.landing, chunk.joined.template as<void>(), bytes);
-    chunk.nodes = nodes_at(chunk.landing->template as<float>(), rows, count);
-    chunk.landed.set(nullptr);
+  }
+
+  /// As SoftmaxRun's push() and finish() have it, for all rows at once.
+  void insert(Node node) {
+    auto at = nodes_.size();
+    while (at > 0 && nodes_[at - 1].unit > node.unit) --at;
+    nodes_.insert(nodes_.begin() + static_cast<std::ptrdiff_t>(at), std::move(node));
+    for (;;) {
+      if (at + 1 < nodes_.size() && are_siblings(nodes_[at], nodes_[at + 1])) {
+        join(at);
+      } else if (at > 0 && are_siblings(nodes_[at - 1], nodes_[at])) {
+        join(--at);
+      } else {
+        break;
+      }
+    }
+  }
+  static bool are_siblings(Node const& left, Node const& right) {
+    return left.level == right.level && (left.unit >> left.level) % 2 == 0 && left.unit + (std::int64_t{1} << left.level) == right.unit;
+  }
+  void join(std::size_t at) {
+    auto const rows = rows_.ranges.size();
+    device::join_nodes(nullptr, nodes_of(nodes_[at], 0, rows), nodes_of(nodes_[at + 1], 0, rows));
+    ++nodes_[at].level;
+    nodes_.erase(nodes_.begin() + static_cast<std::ptrdiff_t>(at) + 1);
   }
 
   /// To the runs of its rows.
-  void take(Space const& space, Chunk const& chunk, StepWatch const& watch) {
-    while (!chunk.landed.reached()) {
-      if (watch.between) watch.between();
-    }
+  void take(Node const& node) const {
+    device::HostMemory const landing(node.memory.bytes());
+    device::download(nullptr, landing.as<void>(), node.memory.template as<void>(), node.memory.bytes());
+    auto const here = nodes_at(landing.as<float>(), rows_.ranges.size(), 1);
     int level_of_unit = 0;
     while (options_.leaf << level_of_unit < unit_) ++level_of_unit;
-    auto const here = chunk.nodes;
     auto* const self = this;
-    auto const* const of = &chunk;
+    auto const* const of = &node;
+    Space const space;
     Kokkos::parallel_for("Asymptop::path::attention_runs", Kokkos::RangePolicy<Space>(space, 0, here.rows), [=](int const row) {
-      auto const to = of->first_row + static_cast<std::size_t>(row);
-      for (int node = 0; node < here.units; ++node) {
-        auto const at = std::int64_t{row} * here.units + node;
-        if (here.weight[at] == 0.0f) continue;
-        auto const& place = of->places[static_cast<std::size_t>(node)];
-        SoftmaxNode const found{place.unit << level_of_unit, place.level + level_of_unit, here.max[at], here.weight[at]};
-        self->runs_[to].push(found, here.values + at * here.d, here.d);
-        self->seen_[to] += here.seen[at];
-      }
+      if (here.weight[row] == 0.0f) return;
+      SoftmaxNode const found{of->unit << level_of_unit, of->level + level_of_unit, here.max[row], here.weight[row]};
+      self->runs_[row].push(found, here.values + std::int64_t{row} * here.d, here.d);
+      self->seen_[row] += here.seen[row];
     });
     space.fence();
   }
@@ -151,9 +173,15 @@ class DeviceExact final : public AttentionPass<Space> {
   std::size_t bytes_of(std::size_t rows, int units) const {
     return rows * static_cast<std::size_t>(units) * static_cast<std::size_t>(rows_.d + 3) * sizeof(float);
   }
-  device::AttentionNodes nodes_in(device::Memory& memory, std::size_t rows, int units) const {
-    make_room(memory, bytes_of(rows, units));
-    return nodes_at(memory.as<float>(), rows, units);
+  /// Rows [first, first + count) of a node.
+  device::AttentionNodes nodes_of(Node const& node, std::size_t first, std::size_t count) const {
+    auto part = nodes_at(node.memory.template as<float>(), rows_.ranges.size(), 1);
+    part.max += first;
+    part.weight += first;
+    part.seen += first;
+    part.values += first * static_cast<std::size_t>(rows_.d);
+    part.rows = static_cast<int>(count);
+    return part;
   }
   device::AttentionNodes nodes_at(float* memory, std::size_t rows, int units) const {
     auto const each = rows * static_cast<std::size_t>(units);
@@ -165,11 +193,12 @@ class DeviceExact final : public AttentionPass<Space> {
   Options options_;
   int unit_;
   std::int64_t first_unit_;  ///< of the shard's first key
-  std::vector<SoftmaxRun> runs_;
-  std::vector<std::int64_t> seen_;
+  std::vector<Node> nodes_;  ///< by unit
   KeyRanges step_ranges_;
-  device::Memory limits_, from_, query_tiles_, query_scales_;
-  std::array<Chunk, 2> chunks_;
+  device::Memory limits_, from_, query_tiles_, query_scales_, units_;
+  device::Mark done_;
+  mutable std::vector<SoftmaxRun> runs_;  ///< of parts()
+  mutable std::vector<std::int64_t> seen_;
 };
 
 }  // namespace ASYMPTOP_SIMD_NAME

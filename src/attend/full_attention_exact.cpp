@@ -17,6 +17,13 @@ namespace {
 
 using Space = RingSequence::Space;
 
+/// |keys that went into the sums - visible keys|, summed over rows.
+std::int64_t miscounted(RingSequence const& sequence, std::vector<std::int64_t> const& seen) {
+  std::int64_t keys = 0;
+  for (std::size_t row = 0; row < seen.size(); ++row) keys += std::abs(seen[row] - sequence.visible(sequence.position(row)));
+  return keys;
+}
+
 /// Outputs from the runs of all rows, which they end.
 template <class RunOf>
 ExactAttention outputs_of(RingSequence const& sequence, int columns, RunOf const& run_of, std::vector<std::int64_t> const& seen) {
@@ -35,7 +42,7 @@ ExactAttention outputs_of(RingSequence const& sequence, int columns, RunOf const
     for (std::size_t c = 0; c < d; ++c) to->output[at * d + c] = static_cast<float>(run.values(0, columns)[c] / weight);
   });
   space.fence();
-  for (std::size_t row = 0; row < rows; ++row) result.miscounted += std::abs(seen[row] - sequence.visible(sequence.position(row)));
+  result.miscounted = miscounted(sequence, seen);
   return result;
 }
 
@@ -88,7 +95,7 @@ class ExactRows {
 /// The same by a path that keeps rows in a memory of its own, which pieces of keys come to.
 class RowsOnDevice {
  public:
-  explicit RowsOnDevice(RingSequence const& sequence) : sequence_(sequence), exact_(sequence.exact_on_path()) {}
+  explicit RowsOnDevice(RingSequence& sequence) : sequence_(sequence), exact_(sequence.exact_on_path()), copy_(sequence.on_device()) {}
 
   template <class Poll>
   void add(KeyPiece const& piece, Poll const& poll) {
@@ -104,6 +111,14 @@ class RowsOnDevice {
   }
 
   ExactAttention finish() {
+    ExactAttention result;
+    result.output.resize(sequence_.rows() * sequence_.d());
+    result.log_sum_exp.resize(sequence_.rows());
+    std::vector<std::int64_t> all_seen(sequence_.rows());
+    if (exact_.pass->outputs({result.output.data(), result.log_sum_exp.data(), all_seen.data()})) {
+      result.miscounted = miscounted(sequence_, all_seen);
+      return result;
+    }
     auto const runs = std::get<AttentionRuns>(exact_.pass->parts());
     std::vector<SoftmaxRun> all(sequence_.rows());
     std::vector<std::int64_t> seen;
@@ -118,7 +133,7 @@ class RowsOnDevice {
   RingSequence const& sequence_;
   Space space_;
   OwnedAttention<Space> exact_;
-  device::KeyCopy copy_;
+  device::KeyCopy& copy_;
 };
 
 template <class Rows>

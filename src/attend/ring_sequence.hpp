@@ -14,6 +14,7 @@
 #include "comm/timing.hpp"
 #include "draw/run_paths.hpp"
 #include "kernels/core/types.hpp"
+#include "kernels/device/memory.hpp"
 #include "kernels/score/panel.hpp"
 #include "shard/partition.hpp"
 #include "shard/run_space.hpp"
@@ -103,6 +104,12 @@ class RingSequence {
   std::unique_ptr<PathBatch<Space>> on_path(QueryBatch const& batch) const;
   /// All rows of this rank in one pass of exact attention over pieces.
   OwnedAttention<Space> exact_on_path() const;
+  /// Room for a piece of keys and values in the memory of a GPU, which reaches those of this rank fast. Kept from draw to draw.
+  device::KeyCopy& on_device() {
+    on_device_.hold(keys_.data(), keys_.size() * sizeof(float));
+    on_device_.hold(values_.data(), values_.size() * sizeof(float));
+    return on_device_;
+  }
 
   /// Keys that a batch sees of a piece; 0 for none.
   static int seen_of(KeyPiece const& piece, QueryBatch const& batch) { return count_within(batch.most - piece.first, piece.count); }
@@ -171,6 +178,7 @@ class RingSequence {
   std::size_t rows_ = 0, most_rows_ = 0;
   std::vector<float> queries_, keys_, values_;  ///< (rows, d), packed run by run, (rows, d)
   Circulation<float> key_ring_, value_ring_;
+  device::KeyCopy on_device_;
 };
 
 }  // namespace asymptop

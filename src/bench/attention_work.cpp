@@ -116,24 +116,39 @@ class ExactAttention final : public KernelWork {
     pass_->clear(space_);
     walk(*pass_);
     phases_.start();
+    if (problem_.comm.size() == 1 && whole_.of(*pass_, rows(), d())) return;
     auto const parts = pass_->parts();
     outputs_ = std::visit([&](auto const& shard) { return merged(shard); }, parts);
   }
 
   BenchAnswer answer(std::vector<int> const& asked) override {
     BenchAnswer answer;
-    for (auto& row : answer.rows = own_rows(asked)) row.output = outputs_[own_index(row.row)];
+    for (auto& row : answer.rows = own_rows(asked)) row.output = outputs_.empty() ? whole_.row(row.row, d()) : outputs_[own_index(row.row)];
     return answer;
   }
 
  private:
+  /// Outputs of a rank that has all keys, where its pass makes them.
+  struct Whole {
+    bool of(AttentionPass<Space>& pass, std::size_t rows, std::size_t d) {
+      output.resize(rows * d);
+      log_sum_exp.resize(rows);
+      seen.resize(rows);
+      return pass.outputs({output.data(), log_sum_exp.data(), seen.data()});
+    }
+    std::vector<double> row(std::size_t i, std::size_t d) const { return {&output[i * d], &output[i * d] + d}; }
+    std::vector<float> output;
+    std::vector<double> log_sum_exp;
+    std::vector<std::int64_t> seen;
+  };
+
   std::vector<std::vector<double>> merged(AttentionSums const& shard) {
     auto const merged = finish(merge_profile(problem_.comm, shard.sums, all_owners(), d() + 1));
     phases_.stop(Phase::merge);
     return outputs_of(merged, d(), shard.factor);
   }
   std::vector<std::vector<double>> merged(AttentionRuns const& shard) {
-    auto const merged = problem_.comm.size() > 1 ? merge_attention(problem_.comm, shard.run, all_owners(), shard.columns) : finished(shard);
+    auto const merged = merge_attention(problem_.comm, shard.run, all_owners(), shard.columns);
     phases_.stop(Phase::merge);
     std::vector<std::vector<double>> outputs(merged.size());
     for_each(merged.size(), [&](std::size_t i) {
@@ -144,18 +159,9 @@ class ExactAttention final : public KernelWork {
     });
     return outputs;
   }
-  /// Of a rank that has all keys.
-  std::vector<SoftmaxRun> finished(AttentionRuns const& shard) const {
-    std::vector<SoftmaxRun> all(rows());
-    for_each(all.size(), [&](std::size_t i) {
-      all[i] = shard.run(static_cast<int>(i));
-      all[i].finish(shard.columns);
-    });
-    return all;
-  }
-
   std::unique_ptr<AttentionPass<Space>> pass_;
   std::vector<std::vector<double>> outputs_;
+  Whole whole_;
 };
 
 }  // namespace

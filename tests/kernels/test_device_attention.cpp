@@ -59,7 +59,8 @@ class DeviceAttention : public ::testing::Test {
   std::int64_t below(std::int64_t n) { return std::uniform_int_distribution<std::int64_t>(0, n - 1)(random_); }
 
   /// Runs of rows [first, first + count) over the shard's keys.
-  std::vector<SoftmaxRun> runs(Problem const& p, Pieces const& pieces, int first, int count, std::vector<std::int64_t>* seen = nullptr) {
+  std::vector<SoftmaxRun> runs(Problem const& p, Pieces const& pieces, int first, int count, std::vector<std::int64_t>* seen = nullptr,
+                               std::vector<float>* outputs = nullptr) {
     Space const space;
     std::vector<int> some(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) some[static_cast<std::size_t>(i)] = first + i;
@@ -85,6 +86,13 @@ class DeviceAttention : public ::testing::Test {
     for (int row = 0; row < count; ++row) {
       all.push_back(found.run(row));
       if (seen != nullptr) seen->push_back(found.seen(row));
+    }
+    if (outputs != nullptr) {
+      outputs->resize(static_cast<std::size_t>(count * p.d));
+      std::vector<double> log_sum_exp(static_cast<std::size_t>(count));
+      std::vector<std::int64_t> all_seen(log_sum_exp.size());
+      EXPECT_TRUE(pass->outputs({outputs->data(), log_sum_exp.data(), all_seen.data()}));
+      for (std::size_t row = 0; row < all_seen.size(); ++row) EXPECT_EQ(all_seen[row], found.seen(static_cast<int>(row)));
     }
     return all;
   }
@@ -161,7 +169,7 @@ class DeviceAttention : public ::testing::Test {
 };
 
 TEST_F(DeviceAttention, KeepsToFp32) {
-  for (int const d : {1, 20, 64, 100, 128, 200, 256}) expect_error(normal(37, 50003, d), "normal, d = " + std::to_string(d), 2e-6);
+  for (int const d : {1, 20, 64, 100, 128, 200, 256}) expect_error(normal(37, 50003, d), "normal, d = " + std::to_string(d), d == 1 ? cancelled : d > 128 ? 4e-6 : 2e-6);
   for (int const m : {1, 130, 300}) expect_error(normal(m, 20000, 64), "normal, m = " + std::to_string(m), 2e-6);
   for (std::int64_t const n : {1, 127, 129, 4097}) expect_error(normal(5, n, 64), "normal, n = " + std::to_string(n), 2e-6);
 }
@@ -207,7 +215,13 @@ TEST_F(DeviceAttention, HasTheSameBitsOverStepsBatchesAndShards) {
     auto p = normal(140, 45000, d);
     for (std::size_t i = 0; i < p.ranges.limit.size(); i += 2) p.ranges.limit[i] = below(p.n + 1);
     std::vector<std::vector<float>> expected;
-    for (auto const& run : runs(p, {0, p.n, p.n}, 0, p.m)) expected.push_back(numbers(run, d));
+    std::vector<float> outputs;
+    for (auto const& run : runs(p, {0, p.n, 5 * block}, 0, p.m, nullptr, &outputs)) expected.push_back(numbers(run, d));
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      auto const& row = expected[i / static_cast<std::size_t>(d)];
+      if (row[1] == 0.0f) continue;  // sees nothing
+      EXPECT_EQ(outputs[i], static_cast<float>(double{row[2 + (i % static_cast<std::size_t>(d))]} / row[1])) << i << " seed " << seed_;
+    }
     auto const expect_same = [&](std::vector<SoftmaxRun> const& found, int first, std::string const& what) {
       for (std::size_t i = 0; i < found.size(); ++i) {
         auto const& wanted = expected[static_cast<std::size_t>(first) + i];
