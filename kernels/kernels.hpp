@@ -30,6 +30,7 @@
 #include "device/scores.hpp"
 #include "device/second_pass.hpp"
 #include "device/top_k.hpp"
+#include "device/winners.hpp"
 #include "input/ar1_levels.hpp"
 #include "input/input_kind.hpp"
 #include "input/input_row.hpp"

@@ -13,6 +13,7 @@
 #include "../device/memory.hpp"
 #include "../device/profile.hpp"
 #include "../device/scores.hpp"
+#include "../device/winners.hpp"
 #include "device_attention.hpp"
 #include "device_second.hpp"
 #include "fused.hpp"
@@ -75,6 +76,15 @@ class DeviceFirst final : public FirstPass<Space> {
                      rows * static_cast<std::size_t>(found_keep_) * sizeof(PackedCandidate));
     spare_ = found;
     return [found](int row) { return found->head(static_cast<std::size_t>(row)); };
+  }
+  bool sum_heads(HeadSums const& wanted, device::KeysOnDevice const& keys) override {
+    auto const rows = rows_.ranges.size(), width = static_cast<std::size_t>(rows_.d) + 1;
+    auto const counts = device::copied(wanted.counts), reference = device::copied(wanted.reference);
+    device::Memory const sums(rows * width * sizeof(std::int64_t));
+    device::sum_winners(nullptr, {rows_.count, rows_.d, heads_.as<std::uint64_t>(), found_keep_, counts.as<int>(), reference.as<float>(),
+                                  wanted.sigma, keys.values, wanted.factor.weight, wanted.factor.value, sums.as<std::int64_t>()});
+    device::download(nullptr, wanted.sums, sums.as<void>(), sums.bytes());
+    return true;
   }
   Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const& space) override {
     auto const rows = profile_ ? rows_.ranges.size() : 0, width = 3 * static_cast<std::size_t>(rows_.grid.count);

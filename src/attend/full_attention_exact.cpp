@@ -8,6 +8,7 @@
 #include "kernels/attend/weigh_panel.hpp"
 #include "kernels/core/region.hpp"
 #include "kernels/device/memory.hpp"
+#include "shard/huge_pages.hpp"
 
 // Packed keys are for hosts.
 #ifndef ASYMPTOP_PORTABLE_DEVICE
@@ -95,7 +96,7 @@ class ExactRows {
 /// The same by a path that keeps rows in a memory of its own, which pieces of keys come to.
 class RowsOnDevice {
  public:
-  explicit RowsOnDevice(RingSequence& sequence) : sequence_(sequence), exact_(sequence.exact_on_path()), copy_(sequence.on_device()) {}
+  explicit RowsOnDevice(RingSequence& sequence) : sequence_(sequence), copy_(sequence.on_device()), exact_(sequence.exact_on_path()) {}
 
   template <class Poll>
   void add(KeyPiece const& piece, Poll const& poll) {
@@ -112,7 +113,10 @@ class RowsOnDevice {
 
   ExactAttention finish() {
     ExactAttention result;
-    result.output.resize(sequence_.rows() * sequence_.d());
+    std::size_t const numbers = sequence_.rows() * sequence_.d();
+    result.output.reserve(numbers);
+    prefer_huge_pages(result.output.data(), numbers * sizeof(float));
+    result.output.resize(numbers);
     result.log_sum_exp.resize(sequence_.rows());
     std::vector<std::int64_t> all_seen(sequence_.rows());
     if (exact_.pass->outputs({result.output.data(), result.log_sum_exp.data(), all_seen.data()})) {
@@ -132,8 +136,8 @@ class RowsOnDevice {
  private:
   RingSequence const& sequence_;
   Space space_;
-  OwnedAttention<Space> exact_;
   device::KeyCopy& copy_;
+  OwnedAttention<Space> exact_;
 };
 
 template <class Rows>

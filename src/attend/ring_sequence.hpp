@@ -106,6 +106,7 @@ class RingSequence {
   OwnedAttention<Space> exact_on_path() const;
   /// Room for a piece of keys and values in the memory of a GPU, which reaches those of this rank fast. Kept from draw to draw.
   device::KeyCopy& on_device() {
+    on_device_.hold(queries_.data(), queries_.size() * sizeof(float));
     on_device_.hold(keys_.data(), keys_.size() * sizeof(float));
     on_device_.hold(values_.data(), values_.size() * sizeof(float));
     return on_device_;

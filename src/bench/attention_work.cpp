@@ -50,12 +50,13 @@ void KernelWork::walk(KeyPass<Space>& pass) {
 }
 
 std::vector<std::vector<double>> outputs_of(std::vector<std::int64_t> const& sums, std::size_t d, FixedPoint const& factor) {
-  std::vector<std::vector<double>> outputs;
-  for (std::size_t at = 0; at < sums.size(); at += d + 1) {
-    double const z = from_fixed(sums[at + d], factor.weight);
-    auto& output = outputs.emplace_back();
-    for (std::size_t c = 0; c < d; ++c) output.push_back(from_fixed(sums[at + c], factor.value) / z);
-  }
+  std::vector<std::vector<double>> outputs(sums.size() / (d + 1));
+  for_each(outputs.size(), [&](std::size_t row) {
+    auto const* const own = &sums[row * (d + 1)];
+    double const z = from_fixed(own[d], factor.weight);
+    outputs[row].reserve(d);
+    for (std::size_t c = 0; c < d; ++c) outputs[row].push_back(from_fixed(own[c], factor.value) / z);
+  });
   return outputs;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "bench/kernel_work.hpp"
@@ -156,6 +157,70 @@ class TopKAttention final : public TopK {
   void run() override {
     TopK::run();
     phases_.start();
+    edges_.share(problem_.comm, heads_);
+    auto const mine = sums_on_device().value_or(std::vector<std::int64_t>());
+    auto const merged = finish(merge_profile(problem_.comm, mine.empty() ? sums_of_winners() : mine, all_owners(), d() + 1));
+    phases_.stop(Phase::merge);
+    outputs_ = outputs_of(merged, d(), factor_);
+  }
+
+  BenchAnswer answer(std::vector<int> const& asked) override {
+    auto answer = TopK::answer(asked);
+    for (auto& row : answer.rows) row.output = outputs_[own_index(row.row)];
+    return answer;
+  }
+
+ private:
+  /// The best and the last winner of every row, as owners tell all ranks.
+  struct Edges {
+    std::vector<float> best;
+    std::vector<Candidate> last;
+    void share(Communicator const& comm, std::vector<CandidateList> const& heads) {
+      std::vector<float> scores;
+      std::vector<std::int64_t> index;
+      for (auto const& head : heads) {
+        scores.push_back(head.front().score);
+        scores.push_back(head.back().score);
+        index.push_back(head.back().index);
+      }
+      scores = comm.all_gather(scores);
+      index = comm.all_gather(index);
+      best.clear();
+      last.clear();
+      for (std::size_t row = 0; row < index.size(); ++row) {
+        best.push_back(scores[2 * row]);
+        last.push_back({scores[2 * row + 1], index[row]});
+      }
+    }
+  };
+
+  /// How many of a row's candidates here are winners: lists are sorted, and each rank's winners come before or are the last one.
+  int winners_of(std::size_t row) const {
+    auto const& list = lists_[row];
+    auto const end = std::partition_point(list.begin(), list.end(), [&](PackedCandidate entry) {
+      return !before(edges_.last[row], {score_of(entry), problem_.shard.begin + index_of(entry)});
+    });
+    return static_cast<int>(end - list.begin());
+  }
+
+  /// Where heads and values lie in the memory of a GPU.
+  std::optional<std::vector<std::int64_t>> sums_on_device() {
+    if constexpr (is_host_space<Space>) {
+      if (!problem_.item.resident || !pass_->wants_on_device() || !tensors_.made_on_device()) return std::nullopt;
+      HeadSums wanted{std::vector<int>(lists_.size()), edges_.best, 1.0f, factor_, nullptr};
+      for_each(lists_.size(), [&](std::size_t row) { wanted.counts[row] = winners_of(row); });
+      phases_.stop(Phase::merge);
+      std::vector<std::int64_t> sums(lists_.size() * (d() + 1));
+      wanted.sums = sums.data();
+      auto const& keys = tensors_.values_on_device(0, static_cast<int>(tensors_.size()), false);
+      if (!pass_->sum_heads(wanted, keys)) return std::nullopt;
+      phases_.stop(Phase::attend);
+      return sums;
+    }
+    return std::nullopt;
+  }
+
+  std::vector<std::int64_t> sums_of_winners() {
     auto const winners = find_winners();
     phases_.stop(Phase::merge);
     Kokkos::deep_copy(space_, sums_, 0);
@@ -171,50 +236,23 @@ class TopKAttention final : public TopK {
     space_.fence();
     phases_.stop(Phase::attend);
     auto const host = to_host(sums_);
-    std::vector<std::int64_t> const mine(host.data(), host.data() + host.size());
-    auto const merged = finish(merge_profile(problem_.comm, mine, all_owners(), d() + 1));
-    phases_.stop(Phase::merge);
-    outputs_ = outputs_of(merged, d(), factor_);
+    return {host.data(), host.data() + host.size()};
   }
 
-  BenchAnswer answer(std::vector<int> const& asked) override {
-    auto answer = TopK::answer(asked);
-    for (auto& row : answer.rows) row.output = outputs_[own_index(row.row)];
-    return answer;
-  }
-
- private:
-  /// Owners tell all ranks the best and the last winner of their rows; each rank's winners come before or are that last one.
   Winners<Space> find_winners() const {
-    std::vector<float> edges;
-    std::vector<std::int64_t> last_index;
-    for (auto const& head : heads_) {
-      edges.push_back(head.front().score);
-      edges.push_back(head.back().score);
-      last_index.push_back(head.back().index);
-    }
-    edges = problem_.comm.all_gather(edges);
-    last_index = problem_.comm.all_gather(last_index);
     std::vector<PackedCandidate> all;
     std::vector<std::int64_t> offset{0};
-    std::vector<float> reference;
-    for (int row = 0; row < rows(); ++row) {
-      std::size_t const i = row;
-      Candidate const last{edges[2 * i + 1], last_index[i]};
-      for (auto const entry : lists_[i]) {
-        Candidate const candidate{score_of(entry), problem_.shard.begin + index_of(entry)};
-        if (before(last, candidate)) break;  // lists are sorted
-        all.push_back(entry);
-      }
+    for (std::size_t row = 0; row < lists_.size(); ++row) {
+      all.insert(all.end(), lists_[row].begin(), lists_[row].begin() + winners_of(row));
       offset.push_back(std::ssize(all));
-      reference.push_back(edges[2 * i]);
     }
     return {to_device(space_, "Asymptop::measure::winners", all), to_device(space_, "Asymptop::measure::winner_offset", offset),
-            to_device(space_, "Asymptop::measure::winner_reference", reference)};
+            to_device(space_, "Asymptop::measure::winner_reference", edges_.best)};
   }
 
   FixedPoint factor_;
   Matrix<Space, std::int64_t> sums_;
+  Edges edges_;
   std::vector<std::vector<double>> outputs_;
 };
 
