@@ -137,8 +137,8 @@ Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, 
                       {"hdf5_version", hdf5_version()},
                       {"host_names", hosts},
                       {"rank_layout", layout},
+                      {"gpus", gpus},
                       {"slurm", slurm_variables()}};
-  if (!gpus.empty()) provenance.texts.push_back({"gpus", gpus});
   provenance.integers = {{"schema_version", 1},
                          {"ranks", comm.size()},
                          {"threads_per_rank", run.threads},
