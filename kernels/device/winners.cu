@@ -1,4 +1,5 @@
-// A block for each row: weights of some candidates at a time, then their values' rows, several at once.
+// A block for each row and some of its candidates: their weights, then their values' rows, several at once. Sums are of integers, so that
+// their order does not matter.
 #include "arithmetic.cuh"
 #include "common.cuh"
 #include "winners.hpp"
@@ -6,21 +7,27 @@
 namespace asymptop::device {
 namespace {
 
-constexpr int threads = 256, width = 64, groups = threads / width;
+constexpr int threads = 256, width = 64, groups = threads / width, block_candidates = 4 * threads;
+
+__device__ void add_integer(std::int64_t* to, long long value) {
+  atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+}
 
 __global__ void __launch_bounds__(threads) winners_kernel(WinnersArguments const a) {
   __shared__ float weights[threads];
   __shared__ std::uint32_t keys[threads];
   __shared__ unsigned long long totals[threads];
   std::int64_t const row = blockIdx.x;
-  int const thread = static_cast<int>(threadIdx.x), count = a.counts[row], group = thread / width;
+  int const thread = static_cast<int>(threadIdx.x), group = thread / width;
+  int const first_candidate = static_cast<int>(blockIdx.y) * block_candidates;
+  int const count = min(a.counts[row], first_candidate + block_candidates);
   std::uint64_t const* const head = a.heads + row * a.keep;
   auto const factor = static_cast<float>(a.value_factor);
   // Columns a width at a time: the weights are made anew for each.
   for (int first = 0; first < a.d; first += width) {
     int const column = first + thread % width;
     long long sum = 0, weight_sum = 0;
-    for (int begin = 0; begin < count; begin += threads) {
+    for (int begin = first_candidate; begin < count; begin += threads) {
       int const here = min(threads, count - begin);
       __syncthreads();
       if (thread < here) {
@@ -43,22 +50,18 @@ __global__ void __launch_bounds__(threads) winners_kernel(WinnersArguments const
     __syncthreads();
     if (group == 0 && column < a.d) {
       for (int g = 1; g < groups; ++g) sum += static_cast<long long>(totals[g * width + thread]);
-      a.sums[row * (a.d + 1) + column] = sum;
+      add_integer(&a.sums[row * (a.d + 1) + column], sum);
     }
     __syncthreads();
-    if (first > 0) continue;
-    if (thread == 0) totals[0] = 0;
-    __syncthreads();
-    atomicAdd(&totals[0], static_cast<unsigned long long>(weight_sum));
-    __syncthreads();
-    if (thread == 0) a.sums[row * (a.d + 1) + a.d] = static_cast<long long>(totals[0]);
+    if (first == 0 && weight_sum != 0) add_integer(&a.sums[row * (a.d + 1) + a.d], weight_sum);
   }
 }
 
 }  // namespace
 
 void sum_winners(Stream stream, WinnersArguments const& arguments) {
-  winners_kernel<<<static_cast<unsigned>(arguments.rows), threads, 0, stream>>>(arguments);
+  dim3 const grid(static_cast<unsigned>(arguments.rows), static_cast<unsigned>((arguments.keep + block_candidates - 1) / block_candidates));
+  winners_kernel<<<grid, threads, 0, stream>>>(arguments);
   check_launch("sums of winners");
 }
 

@@ -17,7 +17,7 @@ struct WinnersArguments {
   float sigma;                         ///< factor of the scores
   float const* values;                 ///< (keys, d)
   double weight_factor, value_factor;  ///< of fixed point (FixedPoint)
-  std::int64_t* sums;                  ///< (rows, d + 1): d sums of e^{sigma (s - reference)} v, then that of the weights
+  std::int64_t* sums;                  ///< (rows, d + 1), zeros before: d sums of e^{sigma (s - reference)} v, then that of the weights
 };
 /// Without waiting.
 void sum_winners(Stream stream, WinnersArguments const& arguments);

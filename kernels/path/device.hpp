@@ -81,6 +81,7 @@ class DeviceFirst final : public FirstPass<Space> {
     auto const rows = rows_.ranges.size(), width = static_cast<std::size_t>(rows_.d) + 1;
     auto const counts = device::copied(wanted.counts), reference = device::copied(wanted.reference);
     device::Memory const sums(rows * width * sizeof(std::int64_t));
+    device::set_zero(nullptr, sums.as<void>(), sums.bytes());
     device::sum_winners(nullptr, {rows_.count, rows_.d, heads_.as<std::uint64_t>(), found_keep_, counts.as<int>(), reference.as<float>(),
                                   wanted.sigma, keys.values, wanted.factor.weight, wanted.factor.value, sums.as<std::int64_t>()});
     device::download(nullptr, wanted.sums, sums.as<void>(), sums.bytes());

@@ -46,6 +46,7 @@ std::vector<SortedRow> rows_of_message(std::vector<std::uint64_t> const& message
 /// Calls visit(row) for rows 0, 1, ... on the host's threads.
 template <class Visit>
 void for_each_row(std::size_t rows, Visit const& visit) {
+  if (rows == 1) return visit(0);
   using Host = Kokkos::DefaultHostExecutionSpace;
   Kokkos::parallel_for("Asymptop::comm::merge", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, rows),
                        [&](std::size_t const row) { visit(row); });
