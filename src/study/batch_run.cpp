@@ -180,7 +180,12 @@ void BatchRun::check_winners(OwnedRow const& row) {
         key_square += b * b;
       }
       if (group_.form.softcap > 0.0) score = softcapped(score, group_.form.softcap);
-      double const scale = std::sqrt(q_square * key_square), error = std::fabs(score - row.boundaries[at].score);
+      double bias = 0.0;
+      if (group_.slope() != 0.0) {
+        bias = group_.slope() * static_cast<double>(row.boundaries[at].index - queries_.place[static_cast<std::size_t>(row.row)]);
+        score += bias;
+      }
+      double const scale = std::sqrt(q_square * key_square + bias * bias), error = std::fabs(score - row.boundaries[at].score);
       for (auto& check : checks_) check.note(Check::audit_scores, error == 0.0 ? 0.0 : error / scale);
     }
   }

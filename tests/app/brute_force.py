@@ -24,6 +24,7 @@ Data = dict[str, NDArray[np.generic]]
 
 PRECISION = 1e-5
 ULP = 2.0**-24
+VANISHES = 1e-300  # where float64 begins to lose digits
 SQUARES_VANISH = 1e-150  # squares of smaller numbers leave float64's range, and with them the digits of a 2-norm
 
 
@@ -89,18 +90,29 @@ class Row:
 
 
 def softmax_row(
-    q: Array, keys: Array, values: Array, scale: float, softcap: float = 0.0, sink: float = -math.inf
+    q: Array,
+    keys: Array,
+    values: Array,
+    scale: float,
+    softcap: float = 0.0,
+    sink: float = -math.inf,
+    bias: Array | None = None,
 ) -> Row:
-    """softcap: logits are softcap tanh(scale q.k / softcap); 0: they are scale q.k. sink: a logit of no key."""
+    """softcap: logits are softcap tanh(scale q.k / softcap); 0: they are scale q.k. sink: a logit of no key.
+    bias (keys): what is added to logits on top."""
     logits = scale * np.sum(keys * q, axis=1)  # not a BLAS product: equal keys must give equal logits
     if softcap > 0.0:
         logits = softcap * np.tanh(logits / softcap)
+    steepest = 0.0
+    if bias is not None:
+        logits = logits + bias
+        steepest = float(np.max(np.abs(bias)))
     order = np.lexsort((np.arange(len(logits)), -logits))
     logits = logits[order]
     e = np.exp(logits - logits[0])
     of_sink = math.exp(sink - logits[0])
     z = float(np.sum(e[::-1])) + of_sink
-    rounding = ULP * (float(np.max(scale * (np.abs(keys) @ np.abs(q)))) + softcap)
+    rounding = ULP * (float(np.max(scale * (np.abs(keys) @ np.abs(q)))) + softcap + steepest)
     return Row(
         logits=logits,
         values=values[order],
@@ -166,10 +178,10 @@ def check_errors(where: str, data: Data, at: tuple[int, int], row: Row) -> int:
         p_difference = difference(row, k)
         tau = 0.0 if k >= row.n else row.tail_mass(k)
         index = (*at, column)
-        assert_close(f"{name} tail_mass", float(data["tail_mass"][index]), tau, row.allowance)
+        assert_close(f"{name} tail_mass", float(data["tail_mass"][index]), tau, row.allowance, VANISHES)
         l2, linf = float(np.linalg.norm(p_difference)), float(np.max(np.abs(p_difference)))
         assert_close(f"{name} row_l2_error", float(data["row_l2_error"][index]), l2, row.allowance, SQUARES_VANISH)
-        assert_close(f"{name} row_linf_error", float(data["row_linf_error"][index]), linf, row.allowance)
+        assert_close(f"{name} row_linf_error", float(data["row_linf_error"][index]), linf, row.allowance, VANISHES)
         if k >= row.n:
             for metric in ("tail_mass", "row_l2_error", "row_linf_error", "output_error", "output_error_relative"):
                 assert float(data[metric][index]) == 0.0, f"{name} {metric} must be exactly 0: all keys are kept"
@@ -291,12 +303,15 @@ def check_case(
     texts, begins = contexts_of(case)
     ends = begins[:, None] + ends_of(case, positions - begins[:, None])
     softcap, sink = float(case.attrs.get("softcap", 0.0)), float(case.attrs.get("sink_logit", -math.inf))
+    slope = float(case.attrs.get("alibi_slope", 0.0))
     unchecked, compared = 0, 0
     for at in np.ndindex(positions.shape) if cells is None else cells:
         seen = int(data["row_n"][at])
         text, end = int(texts[at[0]]), int(ends[at])
         query = in_fp32(of_text[text].q[head, positions[at] - of_text[text].first_query()])
-        row = softmax_row(query, keys[text][end - seen : end], values[text][end - seen : end], scale, softcap, sink)
+        bias = slope * (np.arange(end - seen, end) - positions[at]) if slope else None
+        seen_keys, seen_values = keys[text][end - seen : end], values[text][end - seen : end]
+        row = softmax_row(query, seen_keys, seen_values, scale, softcap, sink, bias)
         where = f"{case.name} draw {at[0]} row {at[1]}:"
         check_scalars(where, data, at, row, spread_floor)
         unchecked += check_errors(where, data, at, row)

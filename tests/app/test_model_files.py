@@ -170,14 +170,6 @@ def test_what_is_not_measured_is_refused(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "r.h5.cases").exists()
 
 
-def test_slopes_are_refused(tmp_path: Path) -> None:
-    model = random_model(np.random.default_rng(RNG_SEED + 8), texts=1, layers=(0,), n=64, d=4)
-    file = replace(model, datasets={0: {"alibi": np.zeros(4, np.float32)}}).write(tmp_path / "m.h5")
-    outcome = asymptop("study", "--input", file, "--n", "64", "-o", "r.h5", cwd=tmp_path)
-    assert outcome.code == 2, str(outcome)
-    assert "has alibi slopes in layer 0, which study does not apply" in outcome.stderr
-
-
 def broken(path: Path, name: str) -> str:
     """A file that is wrong in one way, and what is said of it."""
     model = random_model(np.random.default_rng(RNG_SEED + 9), texts=2, layers=(0, 1), n=64, d=4)
