@@ -44,7 +44,7 @@ def test_the_same_bytes_on_any_number_of_ranks_and_threads(tmp_path: Path) -> No
     """Beside sinks, and without the first keys."""
     model = with_slopes(random_model(np.random.default_rng(121), texts=2, layers=(0,), n=500, d=8))
     model = replace(model, datasets={0: {"alibi": SLOPES, "sinks": np.zeros(4)}})
-    words = ["--input", model.write(tmp_path / "m.h5"), "--n", "450", "--draws", "3", "--heads", "1,3", *COMMON]
+    words = ["--input", model.write(tmp_path / "m.h5"), "--n", "450", "--draws", "3", "--heads", "1", *COMMON]
     one = study(tmp_path / "one.h5", [*words, "--drop-first", "3"])
     for ranks in (2, 3):
         more = [*words, "--drop-first", "3", "--keys", "streamed", "--batch-rows", "5"]
