@@ -15,23 +15,23 @@ double difference(double measured, double reference) {
   return std::fabs(measured - reference) / std::max(std::fabs(reference), 1e-290);
 }
 
-/// Norm of a - b over d entries, after scaling each; of the entries over the largest of them where squares would underflow.
-double distance(double const* a, double scale_a, double const* b, double scale_b, std::size_t d) {
+/// The same as distance(), of the entries over the largest of them.
+double scaled_distance(double const* a, double scale_a, double const* b, double scale_b, std::size_t d) {
   auto const entry = [&](std::size_t c) { return a[c] * scale_a - b[c] * scale_b; };
   double sum = 0.0, largest = 0.0;
-  for (std::size_t c = 0; c < d; ++c) {
-    double const x = entry(c);
-    sum += x * x;
-  }
-  if (!(sum < small_square)) return std::sqrt(sum);
   for (std::size_t c = 0; c < d; ++c) largest = std::max(largest, std::fabs(entry(c)));
-  if (largest == 0.0) return 0.0;
-  sum = 0.0;
+  for (std::size_t c = 0; c < d && largest > 0.0; ++c) sum += entry(c) / largest * (entry(c) / largest);
+  return largest * std::sqrt(sum);
+}
+
+/// Norm of a - b over d entries, after scaling each.
+double distance(double const* a, double scale_a, double const* b, double scale_b, std::size_t d) {
+  double sum = 0.0;
   for (std::size_t c = 0; c < d; ++c) {
-    double const x = entry(c) / largest;
+    double const x = a[c] * scale_a - b[c] * scale_b;
     sum += x * x;
   }
-  return largest * std::sqrt(sum);
+  return sum < small_square ? scaled_distance(a, scale_a, b, scale_b, d) : std::sqrt(sum);
 }
 
 double norm(double const* a, std::size_t d) { return distance(a, 1.0, a, 0.0, d); }
@@ -68,8 +68,7 @@ OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, Metri
     owned.above_edge += head[i].score > edge ? 1 : 0;
     owned.equal_edge += head[i].score == edge ? 1 : 0;
   }
-  bins.bins.clear();
-  owned.grid_only = std::move(bins);
+  owned.grid_only = {bins.grid, bins.first_bin, {}};
   return owned;
 }
 

@@ -146,6 +146,7 @@ Task<void> BatchRun::answer(std::size_t round) {
 OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments,
                             std::vector<double> const& thresholds) const {
   RowBins bins{batch_.grid(), batch_.first_bins()[row], {}};
+  bins.bins.reserve(static_cast<std::size_t>(batch_.grid().count));
   for (int b = 0; b < batch_.grid().count; ++b) bins.bins.push_back({moments[3 * b], moments[3 * b + 1], moments[3 * b + 2]});
   // The sink beside logits of keys without their common offset.
   double const sink = group_.sink() - (offsets_.empty() ? 0.0 : offsets_[row]);

@@ -85,7 +85,9 @@ class HeadNeed:
 
     @cached_property
     def fit(self) -> PowerFit | None:
-        """alpha n^C of the mean k_epsilon; None where fewer than two n allow one."""
+        """alpha n^C of the mean k_epsilon; None where fewer than two n allow one, or a window ends the growth."""
+        if self.series.window_ends_growth:
+            return None
         try:
             return fit_power(points(self.series, K_EPSILON, self.epsilon))
         except FitError:
