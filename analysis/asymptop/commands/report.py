@@ -21,7 +21,14 @@ from ..report.extra_p import COMMAND, write_extra_p
 from ..report.heads import draw_heads, heads_section
 from ..report.inputs import judge_inputs, primary
 from ..report.page import Section, build_report, check_place, write_page
-from ..report.precision import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
+from ..report.precision import (
+    ANCHOR,
+    TITLE,
+    findings,
+    precision_section,
+    render_precision,
+    write_precision_report,
+)
 from ..report.scaling import Target
 from ..report.selectors import draw_selectors, judge_selectors, selectors_section
 from ..report.summary import precision_summary, summary
@@ -79,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         if kind_of(arguments.results) == KIND:
             rounded = read_precision(arguments.results)
             write_precision_report(arguments.output, rounded, arguments.figures)
-            print(precision_summary(rounded))
+            print(precision_summary(rounded.cases, findings(rounded)))
             print(f"\nreport: {arguments.output}")
             return EXIT_OK
         if kind_of(arguments.results) == "bench":

@@ -12,19 +12,18 @@ from ..criteria.verdicts import Judgement, Verdict, clarity
 from ..fits.exponents import FitError
 from ..fits.law_fit import fit_law
 from ..fits.quantities import QUANTITIES, points_of_law
-from ..io.precision_file import PrecisionCase, PrecisionResults
+from ..io.precision_file import PrecisionCase
 from ..io.reader import Case, Results
 from ..io.schema import EXACT
 from ..io.series import Series
-from .precision import findings
 
 COLUMNS, LINES = 100, 25
-_MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED, _MOST_FINDINGS = 4, 4, 3, 3
+_MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED, _MOST_SENTENCES = 4, 4, 3, 3
 
 
-def _wrapped(text: str, most: int = _MOST_WRAPPED) -> list[str]:
-    """At most so many lines, with room for a number before the first; the page has what is cut off."""
-    return textwrap.wrap(text, COLUMNS - 3, subsequent_indent="   ", max_lines=most, placeholder=" ...")
+def _wrapped(text: str) -> list[str]:
+    """A few lines, with room for a number before the first; the page has what is cut off."""
+    return textwrap.wrap(text, COLUMNS - 3, subsequent_indent="   ", max_lines=_MOST_WRAPPED, placeholder=" ...")
 
 
 def _cases(cases: Sequence[Case] | Sequence[PrecisionCase]) -> str:
@@ -156,12 +155,12 @@ def summary(
     return "\n".join(printed[: LINES - 2])
 
 
-def precision_summary(results: PrecisionResults) -> str:
-    """The findings on arithmetic, of as many laws of sigma or heads as there is room for, at least of one."""
-    printed = _wrapped(f"{_cases(results.cases)}, {min(case.draws for case in results.cases)} draws.")
-    found, told = findings(results), 0
+def precision_summary(cases: Sequence[PrecisionCase], found: Sequence[tuple[str, list[str]]]) -> str:
+    """The findings on arithmetic, `found`, of as many laws of sigma or heads as there is room for, at least of one."""
+    printed = _wrapped(f"{_cases(cases)}, {min(case.draws for case in cases)} draws.")
+    told = 0
     for number, (title, sentences) in enumerate(found):
-        some = [f"{title}: " * (place == 0) + words for place, words in enumerate(sentences[:_MOST_FINDINGS])]
+        some = [f"{title}: " * (place == 0) + words for place, words in enumerate(sentences[:_MOST_SENTENCES])]
         blocks = [_wrapped(words) for words in some]
         if number > 0 and len(printed) + sum(map(len, blocks)) > LINES - 4:
             printed.append(f"{len(found) - number} more in the page.")
