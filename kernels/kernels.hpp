@@ -55,6 +55,7 @@
 #include "profile/profile_top_k.hpp"
 #include "profile/score_bins.hpp"
 #include "reference/attention_row.hpp"
+#include "score/alibi.hpp"
 #include "score/byte_products.hpp"
 #include "score/byte_tile.hpp"
 #include "score/gemm.hpp"

@@ -16,7 +16,7 @@ usage: jobs/cases/real-model.sh [options]
   --places P            contexts, evenly spaced over the text (default: 4; with --full 8)
   --layers LIST         layers of the model, such as 5,11,17, which see all keys (default: all)
   --ranks P             MPI ranks of the study (default: 2)
-  --output FOLDER       where tensors.h5, results.h5 and report.html go (default: output/real-model)
+  --output FOLDER       where results.h5, report.html and texts go (default: output/real-model); tensors stay in build/
   --tensors-only        stop when the tensor file is written
 The environment (PyTorch, transformers, the model: 1 GB) is fetched once, into build/. A capture that was cut short goes on.
 END
@@ -102,10 +102,14 @@ capture_tensors() {
 
 # Rows lie in the last eighth of contexts that end all over the text: 16 draws of 16 rows, fewer where the text has no room.
 run_study() {
-  say "studying n = $lengths"
+  say "studying n = $lengths; its tables go to $output/study.txt"
   . jobs/setup/mpi.sh
   mpirun -n "$ranks" build/release/asymptop study --input "$tensors" --n "$lengths" --k '64,256,n^0.5,n^0.75' \
-    --rows 16 --draws 16 --output "$output/results.h5" --force
+    --rows 16 --draws 16 --output "$output/results.h5" --force >"$output/study.txt" || {
+    local code=$?
+    say "the study ended with exit code $code, see $output/study.txt"
+    exit "$code"
+  }
 }
 
 mkdir -p "$work"
@@ -118,6 +122,6 @@ capture_tensors
 mkdir -p "$output"
 jobs/setup/build.sh release asymptop
 run_study
-build/venv/bin/python -m asymptop report "$output/results.h5" --output "$output/report.html" >"$output/verdicts.txt"
-build/venv/bin/python -m asymptop advise "$output/results.h5" --epsilon 0.1
-say "tensors are in $tensors, results in $output/results.h5, the report in $output/report.html"
+build/venv/bin/python -m asymptop advise "$output/results.h5" --epsilon 0.1 >"$output/needed-keys.txt"
+build/venv/bin/python -m asymptop report "$output/results.h5" --output "$output/report.html" | tee "$output/findings.txt"
+say "tensors are in $tensors, results in $output/results.h5, keys that each head needs in $output/needed-keys.txt"

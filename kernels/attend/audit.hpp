@@ -14,14 +14,15 @@ namespace asymptop {
 /// subsets); all numbers come from fp64 scores.
 ///   rows (audited): batch row numbers; score_rows (audited): their rows of `scores`, tile rows counted from tile.first_row; queries
 ///   (audited, d) fp64; sums (audited, segments, 3 + 1): e^y, e^{2y}, y e^y, count; worst (audited): largest |fp64 score - fp32 score| /
-///   (‖q‖ ‖k‖).
+///   (‖q‖ ‖k‖), under slopes over the 2-norm of that and what they add. places (audited): of their queries, by the number of keys.
 template <class Space>
 void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Space, double> const& queries,
                    Segments<Space> const& segments, Vector<Space, int> const& score_rows, Matrix<Space, float> const& scores,
                    KeyTile const& keys, KeyRangesOf<Space> const& ranges, TileRange const& tile, GlobalIndex shard_begin,
                    Vector<Space, double> const& sigmas, double factor,
                    Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> const& sums,
-                   Vector<Space, double> const& worst, double softcap = 0.0) {
+                   Vector<Space, double> const& worst, double softcap = 0.0, double slope = 0.0,
+                   Vector<Space, std::int64_t> const& places = {}) {
   // Few rows are audited: their keys are shared out in parts. Every chunk is summed by itself, so parts do not change a bit.
   constexpr int chunk = is_host_space<Space> ? 64 : 8, most_laws = 16;
   int const parts = is_host_space<Space> ? space.concurrency() : 2048;
@@ -51,6 +52,12 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
             double squares[chunk];
             keys.dots(q, j0, count, s, squares);
             for (int l = 0; l < count && softcap > 0.0; ++l) s[l] = softcapped(s[l], softcap);
+            // A score is as precise as its terms are large, and what a slope adds is one of them.
+            for (int l = 0; l < count && slope != 0.0; ++l) {
+              double const bias = slope * static_cast<double>(tile.first_key + j0 + l - places(a));
+              s[l] += bias;
+              squares[l] += q2 > 0.0 ? bias * bias / q2 : 0.0;
+            }
 #pragma omp simd reduction(max : difference2)
             for (int l = 0; l < count; ++l) {
               double const difference = s[l] - row_scores[j0 + l], norms = q2 * squares[l];

@@ -9,8 +9,8 @@
 
 #include "../core/key_ranges.hpp"
 #include "../core/work_split.hpp"
+#include "../score/alibi.hpp"
 #include "../score/panel.hpp"
-#include "../score/softcap.hpp"
 #include "second_pass.hpp"
 #include "weigh_panel.hpp"
 
@@ -82,7 +82,7 @@ class FusedSecondPass {
         int const groups = (here + key_group - 1) / key_group;
         simd::score_panel_of(panel.rows)(&queries_.data[panel.offset], packed + std::ptrdiff_t{begin} * queries_.d, groups, queries_.d,
                                          scratch.scores, largest_strip);
-        cap_scores(queries_.softcap, scratch.scores, panel.rows, groups, largest_strip);
+        finish_scores(queries_, panel, place.first, scratch.scores, groups, largest_strip);
         for (int r = 0; r < panel.rows; ++r) probe(panel.first_row + r, scratch.scores + r * largest_strip, place.seen[r]);
         for (std::size_t law = 0; law < work_.sums.size() && attends(); ++law) attend(place, scratch, out.data(), law);
       }

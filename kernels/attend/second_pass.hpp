@@ -17,10 +17,11 @@ struct SecondPass {
   std::vector<double> sigmas;
   std::vector<Tensor3<Space, std::int64_t>> sums;
   FixedPoint factor{};
-  double softcap = 0.0;  ///< of the scores, as PackedQueries's: the audit caps its own
+  double softcap = 0.0, slope = 0.0;  ///< of the scores, as PackedQueries's: the audit caps and raises its own
   // Audit.
   Vector<Space, int> audit_rows;
   Matrix<Space, double> audit_queries;
+  Vector<Space, std::int64_t> audit_places;  ///< as PathRows's, of the audited rows; empty without a slope
   Vector<Space, double> audit_sigmas;
   Kokkos::View<std::int64_t****, Kokkos::LayoutRight, typename Space::memory_space> audit_sums;
   Vector<Space, double> audit_worst;

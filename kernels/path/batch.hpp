@@ -15,6 +15,7 @@
 #include "../device/attention.hpp"
 #include "../profile/score_bins.hpp"
 #include "../score/key_tile.hpp"
+#include "../score/panel.hpp"
 #include "../score/quantised.hpp"
 #include "../score/score_tile.hpp"
 #include "../topk/row_heads.hpp"
@@ -43,6 +44,7 @@ struct PathRows {
   std::vector<int> first_bin;  ///< (rows), as RowProfile's; none where no profile is asked for
   int tile = 0;                ///< rows that are cut into panels together; 0: all
   double softcap = 0.0;        ///< as PackedQueries's
+  Alibi alibi{};               ///< of the rows, on fused and blas-tile paths; places are counted from the shard's first key
 };
 
 /// Keys [first, first + count) of a shard, and what else the pass wants of them.

@@ -34,6 +34,7 @@ struct FusedRows {
     std::copy(ranges.from.begin(), ranges.from.end(), ranges_view.from.data());
     std::copy(rows.first_bin.begin(), rows.first_bin.end(), first_bin.data());
     queries.softcap = rows.softcap;
+    queries.alibi = rows.alibi;
   }
   /// Queries of some rows by themselves.
   PackedQueries packed(std::vector<int> const& rows) const {
@@ -47,6 +48,10 @@ struct FusedRows {
     }
     PackedQueries some(q.data(), static_cast<int>(rows.size()), queries.d);
     some.softcap = queries.softcap;
+    some.alibi.slope = queries.alibi.slope;
+    for (int const row : rows) {
+      if (some.alibi.slope != 0.0) some.alibi.places.push_back(queries.alibi.places[static_cast<std::size_t>(row)]);
+    }
     return some;
   }
 
@@ -84,7 +89,7 @@ class FusedScores final : public ScorePass<Space> {
   }
   void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) override {
     if (scores_.extent(1) > 0) {
-      score_packed(space, rows_.queries, keys.keys.data, keys.count, scores_);
+      score_packed(space, rows_.queries, keys.keys.data, keys.count, scores_, keys.first);
     } else {
       score_strips(space, rows_.queries, keys.keys.data, keys.count);
     }
@@ -206,11 +211,11 @@ class FusedAudit {
   }
   /// Keys [first, first + count) of the shard.
   void add(Space const& space, float const* packed, LocalIndex first, int count) const {
-    score_packed(space, queries_, packed, count, scores_);
+    score_packed(space, queries_, packed, count, scores_, first);
     space.fence();
     add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, order_, scores_, {packed, queries_.d, true},
                   rows_.ranges_view, {0, rows_.queries.rows, first, count}, shard_begin_, work_.audit_sigmas, work_.factor.weight,
-                  work_.audit_sums, work_.audit_worst, work_.softcap);
+                  work_.audit_sums, work_.audit_worst, work_.softcap, work_.slope, work_.audit_places);
     space.fence();
   }
 

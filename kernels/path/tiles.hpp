@@ -9,6 +9,7 @@
 
 #include "../attend/audit.hpp"
 #include "../profile/profile_top_k.hpp"
+#include "../score/alibi.hpp"
 #include "../score/softcap.hpp"
 #include "../topk/radix_sort.hpp"
 #include "batch.hpp"
@@ -38,7 +39,9 @@ struct TiledRows {
         grid(rows.grid),
         first_bin(path_vector(space, "Asymptop::path::first_bin", rows.first_bin)),
         tiles(tile_sizes),
-        softcap(rows.softcap) {
+        softcap(rows.softcap),
+        slope(rows.alibi.slope),
+        places(path_vector(space, "Asymptop::path::places", rows.alibi.places)) {
     Kokkos::View<float const**, Kokkos::LayoutRight, Kokkos::HostSpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>> const host(
         rows.queries, queries.extent(0), queries.extent(1));
     Kokkos::deep_copy(space, queries, host);
@@ -51,7 +54,8 @@ struct TiledRows {
   BinGrid grid;
   Vector<Space, int> first_bin;
   TileSizes tiles;
-  double softcap;
+  double softcap, slope;
+  Vector<Space, std::int64_t> places;
 };
 
 /// A pass that begins each step with a tile of scores.
@@ -65,6 +69,7 @@ class TiledPass : public Base {
     Matrix<Space, float> const tile(const_cast<float*>(keys.keys.data), static_cast<std::size_t>(keys.padded), rows_.queries.extent(1));
     score_tiles(space, rows_.queries, tile, rows_.scores, keys.padded, rows_.tiles.blas);
     cap_tiles(space, rows_.scores, rows_.count, keys.padded, rows_.softcap);
+    bias_tiles(space, rows_.scores, rows_.count, keys.padded, rows_.slope, rows_.places, keys.first);
     space.fence();
     watch.done(PathPart::score);
     add_scored(space, keys, {0, rows_.count, keys.first, keys.count}, watch);
@@ -191,7 +196,8 @@ class TiledSecond final : public TiledPass<Space, KeyPass<Space>> {
     watch.done(PathPart::refine);
     if (probes_only_) return;
     add_tile_fp64(space, work_.audit_rows, work_.audit_queries, work_.segments, work_.audit_rows, rows.scores, keys.keys, rows.ranges, tile,
-                  shard_begin_, work_.audit_sigmas, work_.factor.weight, work_.audit_sums, work_.audit_worst, work_.softcap);
+                  shard_begin_, work_.audit_sigmas, work_.factor.weight, work_.audit_sums, work_.audit_worst, work_.softcap, work_.slope,
+                  work_.audit_places);
     space.fence();
     watch.done(PathPart::audit);
     if (!wants_values()) return;

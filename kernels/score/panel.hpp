@@ -30,6 +30,12 @@ struct alignas(64) ScoreStrip {
   float at[panel_rows * score_strip];
 };
 
+/// What ALiBi adds to scores: slope (key - query) of their places (alibi.hpp).
+struct Alibi {
+  double slope = 0.0;                  ///< 0: nothing
+  std::vector<std::int64_t> places{};  ///< (rows) of the queries, counted as keys are; empty without a slope
+};
+
 /// A batch of query rows cut into panels of nearly equal size. Within a panel: [column][row].
 struct PackedQueries {
   struct Panel {
@@ -42,6 +48,7 @@ struct PackedQueries {
   std::vector<Panel> panels;
   std::vector<float> data;
   double softcap = 0.0;  ///< scores are softcap tanh(q . k / softcap); 0: q . k
+  Alibi alibi{};         ///< and this on top
   int panel_count() const { return static_cast<int>(panels.size()); }
 
   PackedQueries() = default;

@@ -5,16 +5,17 @@
 #include <algorithm>
 
 #include "../core/types.hpp"
+#include "alibi.hpp"
 #include "panel.hpp"
-#include "softcap.hpp"
 
 namespace asymptop {
 inline namespace ASYMPTOP_SIMD_NAME {
 
-/// scores (rows x at least key_count, rounded up to whole groups) of packed keys; for passes that want a matrix.
+/// scores (rows x at least key_count, rounded up to whole groups) of packed keys; for passes that want a matrix. first_key: the first one's
+/// number, which slopes ask for.
 template <class Space>
-void score_packed(Space const& space, PackedQueries const& queries, float const* packed, int key_count,
-                  Matrix<Space, float> const& scores) {
+void score_packed(Space const& space, PackedQueries const& queries, float const* packed, int key_count, Matrix<Space, float> const& scores,
+                  GlobalIndex first_key = 0) {
   static_assert(is_host_space<Space>, "packed keys are for host kernels");
   constexpr int strip = 256;
   auto const* q = &queries;
@@ -24,7 +25,7 @@ void score_packed(Space const& space, PackedQueries const& queries, float const*
       int const groups = (keys + key_group - 1) / key_group;
       simd::score_panel_of(panel.rows)(&q->data[panel.offset], packed + std::ptrdiff_t{first} * q->d, groups, q->d,
                                        &scores(panel.first_row, first), scores.stride(0));
-      cap_scores(q->softcap, &scores(panel.first_row, first), panel.rows, groups, static_cast<std::ptrdiff_t>(scores.stride(0)));
+      finish_scores(*q, panel, first_key + first, &scores(panel.first_row, first), groups, static_cast<std::ptrdiff_t>(scores.stride(0)));
     }
   });
 }

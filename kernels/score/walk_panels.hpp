@@ -8,8 +8,8 @@
 #include "../core/key_ranges.hpp"
 #include "../core/types.hpp"
 #include "../core/work_split.hpp"
+#include "alibi.hpp"
 #include "panel.hpp"
-#include "softcap.hpp"
 
 namespace asymptop {
 
@@ -46,7 +46,7 @@ void walk_panels(PackedQueries const& queries, KeyRanges const& ranges, float co
       int const groups = (place.most + key_group - 1) / key_group;
       simd::score_panel_of(place.panel.rows)(&queries.data[place.panel.offset], packed + std::ptrdiff_t{begin} * queries.d, groups,
                                              queries.d, scores.at, score_strip);
-      cap_scores(queries.softcap, scores.at, place.panel.rows, groups, score_strip);
+      finish_scores(queries, place.panel, place.first, scores.at, groups, score_strip);
       visit(place, scores.at);
     }
   }

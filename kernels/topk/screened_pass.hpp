@@ -38,7 +38,7 @@ struct ScreenedPairs {
 template <class Space>
 class ScreenedPass : public StreamedHeads {
  public:
-  /// ranges: keys of the shard that rows see.
+  /// ranges: keys of the shard that rows see. Bounds are those of products: queries have neither softcap nor slopes.
   ScreenedPass(PackedQueries const& queries, int keep, int threads, KeyRanges ranges)
       : StreamedHeads(queries, keep, std::max(keep / 2, 16), threads, std::move(ranges)),
         quantised_(queries),

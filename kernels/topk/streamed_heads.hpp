@@ -35,8 +35,10 @@ class StreamedHeads {
 
   int rows() const { return queries_.rows; }
 
-  /// Whether thresholds guessed from a sample of that size would spare more candidates than a stream of thresholds does by itself.
+  /// Whether thresholds guessed from a sample of that size would spare more candidates than a stream of thresholds does by itself. Scores
+  /// with slopes depend on where keys lie, which a sample does not know.
   bool guess_would_help(int sample, std::int64_t population) const {
+    if (queries_.alibi.slope != 0.0) return false;
     double const hits = expected_hits(sample, population), taken = guess_rank(hits) / hits;
     return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(static_cast<double>(population) / keep_));
   }

@@ -23,6 +23,9 @@ std::vector<std::string> words(int argc, char const* const* argv) { return {argv
 
 /// Throws UsageError unless the file can be read and is as it was written. read: what the command will do with it, but for what it says.
 void check_file(char const* command, std::string const& path, std::function<void()> const& read) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) throw UsageError(command, path, "does not exist");
+  if (std::filesystem::is_directory(path, ignored)) throw UsageError(command, path, "is a folder, not a results file");
   if (H5Fis_hdf5(path.c_str()) <= 0) throw UsageError(command, path, "is not a readable HDF5 file");
   auto const seal = check_seal(path);
   // Bytes that nobody vouches for are not read in this process first.

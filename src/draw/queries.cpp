@@ -191,8 +191,15 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
       low = softcapped(low, cap) - 1e-6 * cap;
       high = softcapped(high, cap) + 1e-6 * cap;
     }
-    rows.add_bounds(low, high);
     auto const seen = seen_from(group, position - first);
+    if (double const slope = group.slope(); slope != 0.0) {
+      auto const place = position - first;
+      double const of_first = slope * static_cast<double>(seen.begin - place), of_last = slope * static_cast<double>(seen.end - 1 - place);
+      low += std::min(of_first, of_last);
+      high += std::max(of_first, of_last);
+      rows.place.push_back(place);
+    }
+    rows.add_bounds(low, high);
     rows.from.push_back(seen.begin);
     rows.visible.push_back(seen.size());
     rows.sigma_unit.push_back(0.0f);
@@ -352,13 +359,20 @@ KeyRanges QueryRows::ranges_in(Range const& shard) const {
   return ranges;
 }
 
+Alibi QueryRows::alibi_in(Range const& shard, double slope) const {
+  Alibi alibi{slope, {}};
+  for (auto const at : place) alibi.places.push_back(at - shard.begin);
+  return alibi;
+}
+
 QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end) {
   auto const part = [&](auto const& values, std::size_t width) {
     return std::decay_t<decltype(values)>(values.begin() + (begin * width), values.begin() + (end * width));
   };
   auto const of_group = all.rows() == 0 ? 0 : all.of_group.size() / all.rows();
-  return {part(all.q, d),          part(all.position, 1), part(all.visible, 1), part(all.from, 1),
-          part(all.sigma_unit, 1), part(all.low, 1),      part(all.high, 1),    part(all.of_group, of_group)};
+  return {part(all.q, d),    part(all.position, 1),        part(all.visible, 1),
+          part(all.from, 1), part(all.sigma_unit, 1),      part(all.low, 1),
+          part(all.high, 1), part(all.of_group, of_group), part(all.place, all.place.empty() ? 0 : 1)};
 }
 
 }  // namespace asymptop

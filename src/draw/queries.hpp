@@ -7,6 +7,7 @@
 #include "comm/communicator.hpp"
 #include "config/run_config.hpp"
 #include "kernels/core/key_ranges.hpp"
+#include "kernels/score/panel.hpp"
 #include "kernels/select/selector.hpp"
 #include "plan/plan.hpp"
 #include "shard/shard_tensors.hpp"
@@ -23,11 +24,14 @@ struct QueryRows {
   std::vector<float> low, high;        ///< bounds of the row's scores
   /// Where queries that share a key head choose keys together, (rows, heads, d): all of them at the row's place; else empty.
   std::vector<float> of_group{};
+  std::vector<std::int64_t> place{};  ///< in the context, of a head with an ALiBi slope; else empty
   std::size_t rows() const { return position.size(); }
   /// The keys of the context that a row sees.
   KeyRun seen(std::size_t row) const { return {from[row], from[row] + visible[row]}; }
   /// The keys of a shard of the context that each row sees.
   KeyRanges ranges_in(Range const& shard) const;
+  /// What a slope adds to scores of a shard's keys.
+  Alibi alibi_in(Range const& shard, double slope) const;
   /// Rounded to fp32.
   void add_bounds(double lowest, double highest) {
     low.push_back(static_cast<float>(lowest));

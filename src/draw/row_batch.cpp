@@ -35,6 +35,7 @@ RowBatch::RowBatch(RunSpace const& space, QueryRows const& queries, GroupPlan co
   make_grid(queries, static_cast<float>(group.bins_per_unit), rows_);
   rows_.ranges = queries.ranges_in(shard);
   rows_.softcap = group.form.softcap;
+  rows_.alibi = queries.alibi_in(shard, group.slope());
   path_ = make_path_batch(*group.path, space, rows_, tile_sizes(space, block));
 }
 

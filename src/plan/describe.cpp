@@ -52,6 +52,7 @@ std::string laws_text(GroupPlan const& group) {
     softcap << "; softcap " << group.form.softcap;
     laws += softcap.str();
   }
+  if (!group.form.alibi.empty()) laws += "; ALiBi slopes";
   if (!group.form.sinks.empty()) laws += "; learned sinks";
   if (group.window > 0) laws += "; window of " + std::to_string(group.window) + " keys";
   if (group.drop_first > 0) laws += "; without the first " + std::to_string(group.drop_first) + " keys";

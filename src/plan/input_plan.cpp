@@ -16,7 +16,10 @@ double largest_student(InputKind const& kind, double count) {
 
 double score_span(GroupPlan const& group) {
   double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), parameter = group.input.parameter;
-  constexpr double normal = 32.0;
+  constexpr double of_products = 32.0;
+  double steepest = 0.0;
+  for (auto const slope : group.form.alibi) steepest = std::max(steepest, std::fabs(slope));
+  double const normal = of_products + steepest * static_cast<double>(group.reach());
   if (group.input.is(Distribution::needle)) return normal + 2.0 * (std::sqrt(2.0 * std::log(n)) + parameter);
   if (group.input.is(Distribution::clusters)) return normal + 2.0 * std::sqrt(d);
   if (group.input.is(Distribution::student)) return std::min(normal + 4.0 * std::pow(n * d, 1.0 / parameter), 1e6 / group.bins_per_unit);

@@ -38,16 +38,19 @@ std::vector<std::int64_t> k_axis(std::vector<std::int64_t> const& of_laws) {
 }
 
 /// The path that is asked for, or the best that does all that a study asks for.
-Path const* choose_path(RunConfig const& config, Machine const& machine, std::int64_t d) {
+Path const* choose_path(RunConfig const& config, Machine const& machine, GroupPlan const& group) {
   auto const& paths = machine.paths;
   auto const taken = std::find_if(paths.begin(), paths.end(),
                                   [&](Path const* path) { return config.path == nullptr ? path->whole() : path == config.path; });
   if (taken == paths.end()) throw UsageError("--path", config.path->name, config.path->unavailable);
   auto const* path = *taken;
-  if (path->largest_d > 0 && d > path->largest_d)
+  if (path->device_memory != nullptr && !group.form.alibi.empty())
+    throw UsageError("--path", path->name,
+                     "adds no ALiBi slopes, which layer " + std::to_string(group.layer) + " of the tensors has; fused and blas-tile do");
+  if (path->largest_d > 0 && group.d > path->largest_d)
     throw UsageError(
         "--path", path->name,
-        "takes up to " + std::to_string(path->largest_d) + " columns, not the " + std::to_string(d) + " of --d or the tensors");
+        "takes up to " + std::to_string(path->largest_d) + " columns, not the " + std::to_string(group.d) + " of --d or the tensors");
   if (path->device_memory != nullptr && !config.share_gpu && machine.ranks_on_gpu > 1)
     throw UsageError("--gpu", "auto", "finds one GPU for " + std::to_string(machine.ranks_on_gpu) + " ranks; " + own_gpu_advice);
   return path;
@@ -214,7 +217,7 @@ StudyPlan plan_teams(RunConfig const& config, Machine const& machine, std::vecto
   for (auto& [layer, group, reason] : shapes) {
     reason = reason_to_skip(group, config, *layer, smallest);
     if (!reason.empty()) continue;
-    group.path = choose_path(config, smallest, group.d);
+    group.path = choose_path(config, smallest, group);
     choose_storage(group, config, smallest);
     choose_batches(group, config, smallest);
     group.flops = estimate_flops(group, config);
@@ -340,9 +343,6 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape
 
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine) {
   auto const layers = layers_of(config, input);
-  for (auto const& layer : layers) {
-    if (!layer.form.alibi.empty()) refuse_form("alibi slopes", layer, input, "study");
-  }
   auto const heads = heads_of(config, input, layers);
   std::vector<Shape> shapes;
   std::vector<std::int64_t> dropped{0};

@@ -79,6 +79,10 @@ struct GroupPlan {
   /// Head dimension of queries and keys.
   std::int64_t key_d() const { return d - zero_columns; }
   bool by_thresholds() const { return held < k.back(); }
+  /// What ALiBi adds to a logit of the head for each place that a key lies behind its query.
+  double slope() const { return form.alibi.empty() || head < 0 ? 0.0 : form.alibi[static_cast<std::size_t>(head)]; }
+  /// Keys that a row sees, at most.
+  std::int64_t reach() const { return window > 0 ? std::min(window, n) : n; }
   /// The logit that the head has learned for the denominator of every row; -infinity: none.
   double sink() const { return form.sinks.empty() || head < 0 ? -INFINITY : form.sinks[static_cast<std::size_t>(head)]; }
   double bytes_per_rank = 0.0;  ///< estimated peak

@@ -9,6 +9,7 @@ namespace {
 std::string against_selectors(GroupPlan const& group) {
   if (group.zero_columns > 0) return "where V is wider than K, " + std::to_string(group.d_v) + " to " + std::to_string(group.key_d());
   if (!group.form.sinks.empty()) return "beside learned sinks, which layer " + std::to_string(group.layer) + " has";
+  if (!group.form.alibi.empty()) return "under ALiBi slopes, which layer " + std::to_string(group.layer) + " has";
   return "";
 }
 

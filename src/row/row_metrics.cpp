@@ -255,7 +255,8 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     for (std::size_t i = 0; i < head.size(); ++i) h += y(i) * sums.e[i];
     auto& metrics = result.laws.emplace_back();
     double const of_keys = sums.dropped1[0];
-    metrics.sink = std::exp(sink - sigma * top);
+    metrics.log_sink = sink - sigma * top;
+    metrics.sink = std::exp(metrics.log_sink);
     metrics.z = of_keys + metrics.sink;
     metrics.count("largest_place").push_back(head.front().index);
     score_moments(metrics, bins, head, sigma, visible);

@@ -30,8 +30,9 @@ struct RowMetrics : FieldValues {
   double& one(RealField field) { return real(field).front(); }
   double one(RealField field) const { return real(field).front(); }
 
-  double z = 0.0;     ///< sum of e^{sigma (s - s_max)}, the sink's in it
+  double z = 0.0;     ///< sum of e^{sigma (s - s_max)}, the sink's in it; infinite where that is, and all p of keys are 0
   double sink = 0.0;  ///< the part of z that is no key's
+  double log_sink = -INFINITY;
 };
 
 /// A row's merged profile: bins of all its keys.

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "kernels/select/budgets.hpp"
+#include "row/segment_sums.hpp"
 
 namespace asymptop {
 namespace {
@@ -14,6 +15,15 @@ double difference(double measured, double reference) {
   return std::fabs(measured - reference) / std::max(std::fabs(reference), 1e-290);
 }
 
+/// The same as distance(), of the entries over the largest of them.
+double scaled_distance(double const* a, double scale_a, double const* b, double scale_b, std::size_t d) {
+  auto const entry = [&](std::size_t c) { return a[c] * scale_a - b[c] * scale_b; };
+  double sum = 0.0, largest = 0.0;
+  for (std::size_t c = 0; c < d; ++c) largest = std::max(largest, std::fabs(entry(c)));
+  for (std::size_t c = 0; c < d && largest > 0.0; ++c) sum += entry(c) / largest * (entry(c) / largest);
+  return largest * std::sqrt(sum);
+}
+
 /// Norm of a - b over d entries, after scaling each.
 double distance(double const* a, double scale_a, double const* b, double scale_b, std::size_t d) {
   double sum = 0.0;
@@ -21,7 +31,7 @@ double distance(double const* a, double scale_a, double const* b, double scale_b
     double const x = a[c] * scale_a - b[c] * scale_b;
     sum += x * x;
   }
-  return std::sqrt(sum);
+  return sum < small_square ? scaled_distance(a, scale_a, b, scale_b, d) : std::sqrt(sum);
 }
 
 double norm(double const* a, std::size_t d) { return distance(a, 1.0, a, 0.0, d); }
@@ -58,8 +68,7 @@ OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, Metri
     owned.above_edge += head[i].score > edge ? 1 : 0;
     owned.equal_edge += head[i].score == edge ? 1 : 0;
   }
-  bins.bins.clear();
-  owned.grid_only = std::move(bins);
+  owned.grid_only = {bins.grid, bins.first_bin, {}};
   return owned;
 }
 
@@ -67,7 +76,9 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
                    std::vector<std::int64_t> const& ks, CheckResiduals& checks) {
   auto& metrics = row.evaluation.laws[law];
   auto const segments = row.references.size(), width = d + 1;
-  double const z = metrics.z, top = row.score_max;
+  // What a sink leaves to keys may be no number of fp64: errors are 0 then, and relative ones those of the limit.
+  bool const lost = std::isinf(metrics.z);
+  double const z = lost ? 1.0 : metrics.z, top = row.score_max;
   // Prefix (head) and suffix (tail) sums over segments, relative to the largest score.
   std::vector<double> head((segments + 1) * width, 0.0), tail((segments + 1) * width, 0.0);
   auto const weight = [&](std::size_t g) { return std::exp(sigma * (row.references[g] - top)); };
@@ -80,7 +91,7 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
   double const* all = &tail[0];
   double const exact = norm(all, d) / z;
   if (!row.head.empty()) row.outputs.emplace_back(all, all + d);
-  checks.note(Check::sum_p_direct, std::fabs((all[d] + metrics.sink) / z - 1.0));
+  checks.note(Check::sum_p_direct, lost ? 0.0 : std::fabs((all[d] + metrics.sink) / z - 1.0));
   for (std::size_t i = 0; i < ks.size(); ++i) {
     if (ks[i] >= row.visible) {
       metrics.real("output_error").push_back(0.0);
@@ -91,7 +102,7 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
     double const* t = &tail[(i + 1) * width];
     double const tau = metrics.real("tail_mass")[i], head_mass = (1.0 - tau) * z;
     double const error = distance(t, 1.0 / z, h, tau / head_mass, d);
-    metrics.real("output_error").push_back(error);
+    metrics.real("output_error").push_back(lost ? 0.0 : error);
     metrics.real("output_error_relative").push_back(error == 0.0 ? 0.0 : error / exact);  // values may all be zero
     // The identity, with means taken over the directly summed weights.
     double const of_head = h[d] + metrics.sink;  // the sink is kept, with a value of zero
@@ -135,10 +146,10 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
   // Entropy is near zero for a collapsed row: its error is relative to max(entropy, 1).
   double const entropy = std::log(of_keys) - h / of_keys;
   checks.note(Check::audit_metrics, std::fabs(metrics.one("entropy_nats") - entropy) / std::max(entropy, 1.0));
-  compare(metrics.one("sum_p_squared"), tail2[0] / (z * z));
+  compare(metrics.one("sum_p_squared"), over_square(tail2[0], z));
   compare(metrics.one("p_max"), z1[0] / z);
-  checks.note(Check::audit_metrics,
-              std::fabs(metrics.one("log_sum_exp") - (sigma * top + std::log(z))) / std::max(1.0, std::fabs(metrics.one("log_sum_exp"))));
+  checks.note(Check::audit_metrics, std::fabs(metrics.one("log_sum_exp") - (sigma * top + log_denominator(metrics, z))) /
+                                        std::max(1.0, std::fabs(metrics.one("log_sum_exp"))));
   for (std::size_t i = 0; i < ks.size() && i + 1 < segments; ++i) {
     if (ks[i] >= row.visible) break;
     compare(metrics.real("tail_mass")[i], tail1[i + 1] / z);

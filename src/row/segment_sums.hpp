@@ -25,6 +25,8 @@ struct KeptErrors {
 
 /// Squares below this are not left to fp64, whose normal numbers end at 2e-308.
 inline constexpr double small_square = 1e-280;
+/// x / z^2, also where the square overflows.
+inline double over_square(double x, double z) { return z < 1e150 ? x / (z * z) : x / z / z; }
 
 /// With tau = dropped1 / z: ‖p - p_hat‖_2^2 = (tau / (1 - tau))^2 S2_kept + S2_dropped, and the largest of p_max tau / (1 - tau) and the p
 /// that is dropped. relative_squares(): sum of (e / largest_dropped)^2 over the dropped keys, for those so far below the others that their
@@ -66,17 +68,20 @@ inline void settle_errors(RowMetrics& metrics, std::size_t item, KeptErrors cons
   metrics.real("k_counted_bound")[item] = bound;
 }
 
+/// log of the denominator z of a row, which a sink may have made infinite.
+inline double log_denominator(RowMetrics const& metrics, double z) { return std::isinf(z) ? metrics.log_sink : std::log(z); }
+
 /// What depends on no kept set. Over the keys, without a sink: z1: sum of e^y; h: sum of y e^y; z2: sum of e^2y. metrics.z, its sink and
 /// logit_max are there. p are shares of the denominator z; entropy and participation ratio say how evenly the keys share what they have, so
 /// they are those of p / (1 - sink_mass) and reach log n and n.
 inline void sums_of_row(RowMetrics& metrics, double z1, double z2, double h) {
   double const z = metrics.z;
-  metrics.one("log_sum_exp") = metrics.one("logit_max") + std::log(z);
+  metrics.one("log_sum_exp") = metrics.one("logit_max") + log_denominator(metrics, z);
   metrics.one("entropy_nats") = std::log(z1) - h / z1;
-  metrics.one("sum_p_squared") = z2 / (z * z);
+  metrics.one("sum_p_squared") = over_square(z2, z);
   metrics.one("p_max") = 1.0 / z;
   metrics.one("participation_ratio") = metrics.sink > 0.0 ? z1 / z2 * z1 : 1.0 / metrics.one("sum_p_squared");
-  metrics.one("sink_mass") = metrics.sink / z;
+  metrics.one("sink_mass") = std::isinf(z) ? 1.0 : metrics.sink / z;
 }
 
 }  // namespace asymptop

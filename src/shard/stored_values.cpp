@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
+#include <variant>
 #include <vector>
 
 #include "config/errors.hpp"
@@ -141,5 +143,19 @@ std::string look(hid_t dataset, std::string const& path, int depth) {
 }  // namespace
 
 std::string missing_values(hid_t dataset, std::string const& path) { return look(dataset, path, 0); }
+
+std::string attribute_words(hid_t object, std::string const& name) {
+  try {
+    auto const value = h5::read_attribute(object, name);
+    if (auto const* text = std::get_if<std::string>(&value)) return "'" + *text + "'";
+    std::ostringstream number;
+    number.precision(17);
+    std::visit([&](auto const& of) { number << of; }, value);
+    bool const looks_whole = number.str().find_first_not_of("-0123456789") == std::string::npos;
+    return number.str() + (looks_whole && std::holds_alternative<double>(value) ? ".0" : "");
+  } catch (RunError const&) {
+    return "neither one number nor a text";
+  }
+}
 
 }  // namespace asymptop

@@ -7,6 +7,7 @@
 
 #include "config/errors.hpp"
 #include "h5/trial.hpp"
+#include "shard/stored_values.hpp"
 
 namespace asymptop {
 namespace {
@@ -49,7 +50,7 @@ TensorFile::TensorFile(std::string const& path) : path_(path) {
   try {
     format = h5::read_int_attribute(file_, "tensor_format");
   } catch (RunError const&) {
-    fail("has a root attribute tensor_format that is not one integer");
+    fail("has a root attribute tensor_format, that is " + attribute_words(file_, "tensor_format") + ", not one integer");
   }
   if (format != 2) fail("is of tensor_format " + std::to_string(format) + "; this version reads 2, and files without that attribute");
   open_texts();
@@ -61,7 +62,7 @@ std::string TensorFile::name_in(hid_t object, std::string const& attribute, std:
   try {
     return h5::has_attribute(object, attribute) ? h5::read_text_attribute(object, attribute) : "";
   } catch (RunError const&) {
-    fail("has an attribute of " + where + ", " + attribute + ", that is not a text");
+    fail("has an attribute of " + where + ", " + attribute + ", that is " + attribute_words(object, attribute) + ", not a text");
   }
 }
 
@@ -74,7 +75,7 @@ void TensorFile::check_counts(hid_t text, std::string const& name, std::int64_t 
     } catch (RunError const&) {
     }
     auto const of = "has an attribute of " + name + ", " + attribute + ", that is ";
-    if (value < 0) fail(of + "not an integer from 0 on");
+    if (value < 0) fail(of + attribute_words(text, attribute) + ", not an integer from 0 on");
     if (attribute == std::string("tokens") && value != n) fail(of + std::to_string(value) + "; its layers have n = " + std::to_string(n));
   }
 }

@@ -49,6 +49,9 @@ void TensorLayer::read_form() {
   bool const of_layer = shape_.layer >= 0;
   auto const group = h5::open_group(file_, of_layer ? folder_ : "/");
   std::string const where = of_layer ? "an attribute of " + folder_.substr(0, folder_.size() - 1) + ", " : "a root attribute ";
+  auto const wrong = [&](char const* name, std::string const& allowed) {
+    return "has " + where + name + ", that is " + attribute_words(group, name) + ", not " + allowed;
+  };
   /// The attribute's value: 0 where there is none and there need not be.
   auto const number = [&](char const* name, bool needed, double least) {
     if (!h5::has_attribute(group, name)) {
@@ -59,17 +62,17 @@ void TensorLayer::read_form() {
     try {
       value = h5::read_double_attribute(group, name);
     } catch (RunError const&) {
-      fail("has " + where + name + " that is not one number");
+      fail(wrong(name, "one number"));
     }
     if (!std::isfinite(value) || value < least || (needed && value == 0.0))
-      fail("has " + where + name + " that is not a positive number" + (needed ? "" : " or 0"));
+      fail(wrong(name, std::string("a positive number") + (needed ? "" : " or 0")));
     return value;
   };
   auto const text = [&](char const* name) {
     try {
       return h5::has_attribute(group, name) ? h5::read_text_attribute(group, name) : std::string();
     } catch (RunError const&) {
-      fail("has " + where + name + " that is not a text");
+      fail(wrong(name, "a text"));
     }
   };
   auto const integer = [&](char const* name) {
@@ -78,7 +81,7 @@ void TensorLayer::read_form() {
       if (auto const value = h5::read_int_attribute(group, name); value >= 0) return value;
     } catch (RunError const&) {
     }
-    fail("has " + where + name + " that is not an integer from 0 on");
+    fail(wrong(name, "an integer from 0 on"));
   };
   auto& form = shape_.form;
   if (!of_layer) {

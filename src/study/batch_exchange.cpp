@@ -78,6 +78,7 @@ Task<void> BatchRun::prepare_second_pass() {
   work_.factor = FixedPoint::make(group_.n, largest);
   work_.sigmas = axes_.sigma;
   work_.softcap = group_.form.softcap;
+  work_.slope = group_.slope();
   std::size_t const d = group_.d;
   if (setup_.config->output_error) {
     for (std::size_t law = 0; law < axes_.sigma.size(); ++law)
@@ -99,6 +100,12 @@ void BatchRun::prepare_audit(std::size_t rows, std::size_t segments, std::size_t
   work_.audit_rows = to_device(space_, "Asymptop::measure::audit_rows", audited_);
   work_.audit_queries = Matrix<Space, double>("Asymptop::measure::audit_queries", audited_.size(), d);
   if (!audited_.empty()) work_.audit_queries = to_device(space_, "Asymptop::measure::audit_queries", q, audited_.size());
+  std::vector<std::int64_t> places;
+  auto const alibi = queries_.alibi_in(shard_, group_.slope());
+  for (int const row : audited_) {
+    if (!alibi.places.empty()) places.push_back(alibi.places[static_cast<std::size_t>(row)]);
+  }
+  work_.audit_places = to_device(space_, "Asymptop::measure::audit_places", places);
   work_.audit_sigmas = to_device(space_, "Asymptop::measure::audit_sigmas", axes_.sigma);
   work_.audit_sums = decltype(work_.audit_sums)("Asymptop::measure::audit_sums", audited_.size(), axes_.sigma.size(), segments + 1, 4);
   work_.audit_worst = Vector<Space, double>("Asymptop::measure::audit_worst", audited_.size());

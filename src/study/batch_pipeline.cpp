@@ -9,18 +9,20 @@ namespace asymptop {
 namespace {
 
 /// Rank 0's query rows for everyone. part: the rows, on rank 0; elsewhere anything.
-/// together: heads whose queries choose together, 1 where each chooses alone.
-Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std::size_t rows, std::size_t d, std::size_t together) {
+/// together: heads whose queries choose together, 1 where each chooses alone. with_places: as QueryRows has them.
+Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std::size_t rows, std::size_t d, std::size_t together,
+                                  bool with_places) {
   std::size_t const others = together > 1 ? together * d : 0;
   std::vector<float> floats;
   std::vector<std::int64_t> integers;
   if (comm.is_root()) {
     for (auto const* values : {&part.q, &part.sigma_unit, &part.low, &part.high, &part.of_group})
       floats.insert(floats.end(), values->begin(), values->end());
-    for (auto const* values : {&part.position, &part.visible, &part.from}) integers.insert(integers.end(), values->begin(), values->end());
+    for (auto const* values : {&part.position, &part.visible, &part.from, &part.place})
+      integers.insert(integers.end(), values->begin(), values->end());
   }
   floats.resize(rows * (d + 3 + others));
-  integers.resize(rows * 3);
+  integers.resize(rows * (with_places ? 4 : 3));
   auto sending_floats = broadcast(comm, std::move(floats), 0);
   floats = co_await sending_floats;
   auto sending_integers = broadcast(comm, std::move(integers), 0);
@@ -37,6 +39,7 @@ Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std:
   for (auto* values : {&all.sigma_unit, &all.low, &all.high}) *values = take(next_float, rows);
   all.of_group = take(next_float, rows * others);
   for (auto* values : {&all.position, &all.visible, &all.from}) *values = take(next_integer, rows);
+  if (with_places) all.place = take(next_integer, rows);
   co_return std::move(all);
 }
 
@@ -101,7 +104,7 @@ void BatchPipeline::ask_for_queries() {
   incoming_.reset();
   if (started_ == next_break_) return;
   incoming_ = broadcast_queries(setup_.channels->queries, queries_of(started_), begin_of(started_ + 1) - begin_of(started_), group_.d,
-                                group_.choose_together);
+                                group_.choose_together, group_.slope() != 0.0);
 }
 
 void BatchPipeline::start() {

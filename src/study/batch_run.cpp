@@ -146,6 +146,7 @@ Task<void> BatchRun::answer(std::size_t round) {
 OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::int64_t const* moments,
                             std::vector<double> const& thresholds) const {
   RowBins bins{batch_.grid(), batch_.first_bins()[row], {}};
+  bins.bins.reserve(static_cast<std::size_t>(batch_.grid().count));
   for (int b = 0; b < batch_.grid().count; ++b) bins.bins.push_back({moments[3 * b], moments[3 * b + 1], moments[3 * b + 2]});
   // The sink beside logits of keys without their common offset.
   double const sink = group_.sink() - (offsets_.empty() ? 0.0 : offsets_[row]);
@@ -180,7 +181,12 @@ void BatchRun::check_winners(OwnedRow const& row) {
         key_square += b * b;
       }
       if (group_.form.softcap > 0.0) score = softcapped(score, group_.form.softcap);
-      double const scale = std::sqrt(q_square * key_square), error = std::fabs(score - row.boundaries[at].score);
+      double bias = 0.0;
+      if (group_.slope() != 0.0) {
+        bias = group_.slope() * static_cast<double>(row.boundaries[at].index - queries_.place[static_cast<std::size_t>(row.row)]);
+        score += bias;
+      }
+      double const scale = std::sqrt(q_square * key_square + bias * bias), error = std::fabs(score - row.boundaries[at].score);
       for (auto& check : checks_) check.note(Check::audit_scores, error == 0.0 ? 0.0 : error / scale);
     }
   }

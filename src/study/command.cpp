@@ -69,7 +69,7 @@ Scans scan_heads(Communicator const& comm, Input const& input, StudyPlan const& 
       }
       auto const& scan = scans[i].emplace_back(found->second);
       double const most = group.scale * scan.query_norm * scan.key_radius, cap = group.form.softcap,
-                   span = 2.0 * (cap > 0.0 ? std::min(cap, most) : most);
+                   span = 2.0 * (cap > 0.0 ? std::min(cap, most) : most) + std::fabs(group.slope()) * static_cast<double>(group.reach());
       if (span * group.bins_per_unit > 9e5) {
         throw UsageError("--input", config.input,
                          "has queries and keys of head " + std::to_string(group.head) + " whose logits may span " + std::to_string(span) +

@@ -6,6 +6,7 @@
 
 #include "draw/near_weights.hpp"
 #include "row/packed_rows.hpp"
+#include "row/segment_sums.hpp"
 #include "study/batch_pipeline.hpp"
 #include "study/selection.hpp"
 
@@ -41,9 +42,9 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
     // Logits in fp64 over a sum of fp32 ones: what is all of the weight is not more than that.
     for (std::size_t i = 0; i < queries.rows(); ++i) {
       auto const row = first.size();
-      // (1 - sink_mass)^2, of which this product keeps the digits where little is left of it.
+      // (1 - sink_mass)^2, of which this product keeps the digits where little is left of it, while squares are numbers of fp64.
       double const square = data.real("participation_ratio")[row] * data.real("sum_p_squared")[row];
-      double const whole = axes.sinks ? std::sqrt(square) : 1.0;
+      double const whole = axes.sinks && square > small_square ? std::sqrt(square) : 1.0;
       first.push_back(std::min(near.first[i], whole));
       recent.push_back(std::min(near.recent[i], whole));
     }

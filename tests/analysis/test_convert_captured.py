@@ -53,6 +53,19 @@ def test_keys_without_an_axis_for_heads(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found["K"], given["K"][None])
 
 
+@pytest.mark.parametrize("width", [1, 16, 40])
+def test_values_of_another_width(tmp_path: Path, width: int) -> None:
+    """As (heads, n, d_v), as (n, heads, d_v) and with heads side by side."""
+    given = tensors((4, 96, 24))
+    given |= {"K": given["K"][:2], "V": np.resize(given["V"], (2, 96, width))}
+    last = {role: np.ascontiguousarray(array.swapaxes(0, 1)) for role, array in given.items()}
+    aside = {role: array.reshape(96, -1) for role, array in last.items()}
+    for arrays, options in ((given, []), (last, []), (aside, ["--head-dim", "24"])):
+        found = converted(tmp_path, saved(tmp_path, arrays), "--force", *options)
+        for role in "QKV":
+            np.testing.assert_array_equal(found[role], given[role])
+
+
 def test_more_heads_than_tokens_as_said(tmp_path: Path) -> None:
     given = tensors((40, 6, 5))
     path = saved(tmp_path, given)
@@ -64,13 +77,14 @@ def test_more_heads_than_tokens_as_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shapes", "options", "words"),
     [
-        ({"Q": (4, 96, 24), "K": (4, 96, 24), "V": (4, 96, 16)}, [], "V of another width than K"),
+        ({"Q": (4, 96, 24), "K": (4, 96, 16), "V": (4, 96, 24)}, [], "the same d of Q and K"),
         ({"Q": (4, 1, 8), "K": (2, 96, 8), "V": (2, 96, 8)}, [], "Q of some of the tokens alone"),
         ({"Q": (4, 32, 8), "K": (2, 96, 8), "V": (2, 96, 8)}, [], "Q of some of the tokens alone"),
         ({"Q": (4, 192, 8), "K": (4, 96, 8), "V": (4, 96, 8)}, [], "n = 192"),
         ({"Q": (2, 4, 96, 8), "K": (2, 96, 8), "V": (2, 96, 8)}, ["--batch", "0"], "the batch of 2"),
         ({"Q": (4, 96, 8), "K": (4, 96, 8), "V": (4, 96, 8)}, ["--batch", "0"], "no tensor has a batch axis"),
         ({"Q": (96, 5000), "K": (96, 5000), "V": (96, 5000)}, [], "d may be 4096 at most"),
+        ({"Q": (96, 8), "K": (96, 8), "V": (96, 5000)}, [], "d may be 4096 at most"),
     ],
 )
 def test_what_cannot_be_taken(

@@ -166,6 +166,8 @@ def test_advice_is_a_budget_per_head(model: Path, tmp_path: Path, capsys: pytest
         command_line.main(["advise", str(model), "--epsilon", "0.1", "--lengths", "256,1024", "--json", str(out)]) == 0
     )
     printed = capsys.readouterr().out
+    assert printed.startswith("model.h5:\nlaws of k that keep")
+    assert re.search(r"^layer 7, head 2 +0\.1 ", printed, re.MULTILINE)
     records = json.loads(out.read_text(encoding="utf-8"))
     assert [(r["layer"], r["head"]) for r in records] == [(x, h) for x in (2, 7) for h in range(3)]
     for record in records:

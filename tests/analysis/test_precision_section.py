@@ -86,6 +86,22 @@ def test_sentences(file: Path) -> None:
     assert "grows by a factor of 16 in fp64, but by 0 in fp8 summed one after another" in text
 
 
+def test_what_is_printed(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first three sentences, and where the page is."""
+    assert command_line.main(["report", str(file), "-o", str(tmp_path / "report.html")]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0] == f"3 cases, all VALID: n = 2^8 to 2^12, {DRAWS} draws."
+    assert len(lines) <= 25
+    assert max(map(len, lines)) <= 100
+    assert lines[-1] == f"report: {tmp_path / 'report.html'}"
+    ((law, sentences),) = findings(read_precision(file))
+    words = " ".join(printed.split())
+    assert f"1. {law}: {sentences[0]} 2. {sentences[1][:60]}" in words
+    assert f"3. {sentences[2][:60]}" in words
+    assert "4. " not in words
+
+
 def test_section_of_a_report(tmp_path: Path) -> None:
     study = write_results(tmp_path / "study.h5", Study(n=(64, 128), sigma=("1",), draws=4, rows=2))
     with open_results(study) as results:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from asymptop.claims.registry import CLAIMS, MEASURED_CLAIMS, judge
+from asymptop.criteria.heads import finding_words, heads_of
 from asymptop.io.reader import open_results
 from asymptop.io.series import exact_series, group_series
 from asymptop.report.inputs import primary
 from asymptop.report.summary import COLUMNS, LINES, summary
+from case_files import changing
 from make_results import Study, write_results
 from make_selectors import write_selectors
 
@@ -78,6 +80,42 @@ def test_invalid_cases_are_counted(tmp_path: Path) -> None:
 def test_a_model_opens_with_its_heads(tmp_path: Path) -> None:
     lines = summary_of(write_results(tmp_path / "r.h5", STUDIES["model"]))
     assert lines[1].startswith("1. A mean tail mass of 0.1 at n = 2^10 takes ")
+
+
+def test_heads_with_a_window_are_told_too(tmp_path: Path) -> None:
+    path = write_results(tmp_path / "r.h5", STUDIES["model"])
+    with changing(path) as file:
+        for group in file["cases"].values():
+            if group.attrs["layer"] == 5:
+                group.attrs["window"] = 64
+    lines = summary_of(path)
+    assert lines[1].startswith("1. Where heads see all keys, a mean tail mass of 0.1 at n = 2^10 takes ")
+    at = next(i for i, line in enumerate(lines) if line.startswith("2. "))
+    assert lines[at].startswith("2. In a window of 64 keys, a mean tail mass of 0.1 at n = 2^10 takes ")
+    assert "in the median of 3" in " ".join(lines[at : at + 2])
+    with open_results(path) as results:
+        fits = {one.layer: one.fit for one in heads_of(group_series(results.cases), 0.1)}
+    assert fits[0] is not None
+    assert fits[5] is None  # what it sees does not grow
+
+
+def test_heads_that_sinks_leave_nothing_need_no_key(tmp_path: Path) -> None:
+    path = write_results(tmp_path / "r.h5", STUDIES["model"])
+    with changing(path) as file:
+        for group in file["cases"].values():
+            share = group["first_keys_mass"]
+            group["sink_mass"] = np.full(share.shape, 0.95 if group.attrs["head"] == 1 else 0.5)
+            for axis, name in enumerate(("draw", "row")):
+                group["sink_mass"].dims[axis].attach_scale(group[name])
+    with open_results(path) as results:
+        heads = heads_of(group_series(results.cases), 0.1)
+        assert [(one.keys == 0.0, one.rough, one.output_error is None) for one in heads if one.head == 1] == [
+            (True, False, True)
+        ] * 2
+        assert all(one.keys > 1.0 for one in heads if one.head != 1)
+        (first, *_) = finding_words(heads)
+    assert "from 0 to " in first
+    assert "2 of them need none: learned sinks leave keys less than that." in first
 
 
 def test_selectors_stand_by_what_they_miss(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ Data = dict[str, NDArray[np.generic]]
 
 PRECISION = 1e-5
 ULP = 2.0**-24
-SQUARES_VANISH = 1e-150  # squares of smaller numbers leave float64's range, and with them the digits of a 2-norm
+VANISHES = 1e-307  # smaller numbers lose digits in float64
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Row:
     """Two logits closer than this may swap places in fp32."""
     order: NDArray[np.int64]
     """Of each of them, which of the keys that the row sees it is of."""
+    among: Array
+    """p of the keys among themselves, without a learned sink."""
     sink_mass: float = 0.0
     """Share of a learned sink, which no key has."""
 
@@ -89,28 +91,47 @@ class Row:
 
 
 def softmax_row(
-    q: Array, keys: Array, values: Array, scale: float, softcap: float = 0.0, sink: float = -math.inf
+    q: Array,
+    keys: Array,
+    values: Array,
+    scale: float,
+    softcap: float = 0.0,
+    sink: float = -math.inf,
+    bias: Array | None = None,
 ) -> Row:
-    """softcap: logits are softcap tanh(scale q.k / softcap); 0: they are scale q.k. sink: a logit of no key."""
+    """softcap: logits are softcap tanh(scale q.k / softcap); 0: they are scale q.k. sink: a logit of no key.
+    bias (keys): what is added to logits on top."""
     logits = scale * np.sum(keys * q, axis=1)  # not a BLAS product: equal keys must give equal logits
     if softcap > 0.0:
         logits = softcap * np.tanh(logits / softcap)
+    steepest = 0.0
+    if bias is not None:
+        logits = logits + bias
+        steepest = float(np.max(np.abs(bias)))
     order = np.lexsort((np.arange(len(logits)), -logits))
     logits = logits[order]
     e = np.exp(logits - logits[0])
-    of_sink = math.exp(sink - logits[0])
-    z = float(np.sum(e[::-1])) + of_sink
-    rounding = ULP * (float(np.max(scale * (np.abs(keys) @ np.abs(q)))) + softcap)
+    of_keys = float(np.sum(e[::-1]))
+    # Of the logs, since a sink may lie beyond what float64's exponentials reach.
+    log_z = float(np.logaddexp(np.log(of_keys), sink - logits[0])) if math.isfinite(sink) else math.log(of_keys)
+    rounding = ULP * (float(np.max(scale * (np.abs(keys) @ np.abs(q)))) + softcap + steepest)
     return Row(
         logits=logits,
         values=values[order],
-        p=e / z,
-        log_sum_exp=float(logits[0] + np.log(z)),
+        p=e * math.exp(-log_z) if log_z < 700.0 else np.exp(logits - logits[0] - log_z),
+        log_sum_exp=float(logits[0] + log_z),
         allowance=PRECISION + 8.0 * rounding,
         near_tie=8.0 * rounding,
         order=order,
-        sink_mass=of_sink / z,
+        among=e / of_keys,
+        sink_mass=math.exp(sink - logits[0] - log_z),
     )
+
+
+def norm(values: Array) -> float:
+    """2-norm, of numbers whose squares may leave float64's range."""
+    largest = float(np.max(np.abs(values)))
+    return largest * float(np.linalg.norm(values / largest)) if largest > 0.0 else 0.0
 
 
 def difference(row: Row, k: int) -> Array:
@@ -134,16 +155,16 @@ def check_scalars(where: str, data: Data, at: tuple[int, int], row: Row, spread_
     def close(name: str, expected: float, relative: float = row.allowance, absolute: float = 0.0) -> None:
         assert_close(f"{where} {name}", float(data[name][at]), expected, relative, absolute)
 
-    among = row.p / float(np.sum(row.p[::-1]))  # of the keys among themselves
+    among = row.among
     entropy = float(-np.sum(among * np.log(np.maximum(among, 1e-300))))
     squares = float(np.sum((row.p**2)[::-1]))
     assert ("sink_mass" in data) == (row.sink_mass > 0.0)
     if "sink_mass" in data:
         close("sink_mass", row.sink_mass)
     close("entropy_nats", entropy, absolute=row.allowance * min(1.0, 1.0 - among[0] + 1e-9) * max(1.0, np.log(row.n)))
-    close("sum_p_squared", squares)
+    close("sum_p_squared", squares, absolute=VANISHES)
     close("participation_ratio", 1.0 / float(np.sum((among**2)[::-1])))
-    close("p_max", float(row.p[0]))
+    close("p_max", float(row.p[0]), absolute=VANISHES)
     close("log_sum_exp", row.log_sum_exp, absolute=row.allowance)
     close("logit_max", float(row.logits[0]), relative=2 * ULP, absolute=row.near_tie)
     spread = float(np.std(row.logits))
@@ -159,17 +180,17 @@ def check_scalars(where: str, data: Data, at: tuple[int, int], row: Row, spread_
 
 def check_errors(where: str, data: Data, at: tuple[int, int], row: Row) -> int:
     """Errors at every k. Returns how many output errors a near tie at the k-th place left unchecked."""
-    exact = float(np.linalg.norm(row.p @ row.values))
+    exact = norm(row.among @ row.values)
     unchecked = 0
     for column, k in enumerate(data["k"].tolist()):
         name = f"{where} k={k}"
         p_difference = difference(row, k)
         tau = 0.0 if k >= row.n else row.tail_mass(k)
         index = (*at, column)
-        assert_close(f"{name} tail_mass", float(data["tail_mass"][index]), tau, row.allowance)
-        l2, linf = float(np.linalg.norm(p_difference)), float(np.max(np.abs(p_difference)))
-        assert_close(f"{name} row_l2_error", float(data["row_l2_error"][index]), l2, row.allowance, SQUARES_VANISH)
-        assert_close(f"{name} row_linf_error", float(data["row_linf_error"][index]), linf, row.allowance)
+        assert_close(f"{name} tail_mass", float(data["tail_mass"][index]), tau, row.allowance, VANISHES)
+        l2, linf = norm(p_difference), float(np.max(np.abs(p_difference)))
+        assert_close(f"{name} row_l2_error", float(data["row_l2_error"][index]), l2, row.allowance, VANISHES)
+        assert_close(f"{name} row_linf_error", float(data["row_linf_error"][index]), linf, row.allowance, VANISHES)
         if k >= row.n:
             for metric in ("tail_mass", "row_l2_error", "row_linf_error", "output_error", "output_error_relative"):
                 assert float(data[metric][index]) == 0.0, f"{name} {metric} must be exactly 0: all keys are kept"
@@ -178,23 +199,20 @@ def check_errors(where: str, data: Data, at: tuple[int, int], row: Row) -> int:
         if 0.0 < gap < row.near_tie:
             unchecked += 1
             continue
-        error = float(np.linalg.norm(p_difference @ row.values))
+        error = norm(p_difference @ row.values)
         # Rounding is relative to the two means whose difference this is, not to the difference.
         head_mean = row.p[:k] @ row.values[:k] / (np.sum(row.p[:k]) + row.sink_mass)
-        tail = np.linalg.norm(row.p[k:] @ row.values[k:])
-        size = float(tail + tau * np.linalg.norm(head_mean))
-        allowed = row.allowance * size
+        size = norm(row.p[k:] @ row.values[k:]) + tau * norm(head_mean)
+        allowed = row.allowance * size + VANISHES
         assert_close(f"{name} output_error", float(data["output_error"][index]), error, 0.0, allowed)
-        relative_allowed = allowed / exact + row.allowance * error / exact**2 * float(
-            row.p @ np.linalg.norm(row.values, axis=1)
-        )
-        assert_close(
-            f"{name} output_error_relative",
-            float(data["output_error_relative"][index]),
-            error / exact,
-            0.0,
-            relative_allowed,
-        )
+        # Over p V: the same of what keys are among themselves, whatever a sink leaves them.
+        ratio = tau / float(np.sum(row.p[:k]) + row.sink_mass)
+        head, rest = ratio * (row.among[:k] @ row.values[:k]), row.among[k:] @ row.values[k:]
+        relative = norm(rest - head) / exact
+        lengths = float(row.among @ np.linalg.norm(row.values, axis=1)) / exact
+        allowed = row.allowance * ((norm(rest) + norm(head)) / exact + relative * lengths)
+        measured = float(data["output_error_relative"][index])
+        assert_close(f"{name} output_error_relative", measured, relative, 0.0, allowed)
     return unchecked
 
 
@@ -211,7 +229,7 @@ def check_near(
         ("recent_keys_mass", (keys > own - int(case.attrs["recent_keys"])) & (keys <= own)),
     ):
         expected = float(np.sum(row.p[chosen][::-1]))
-        assert_close(f"{where} {name}", float(data[name][at]), expected, row.allowance, 1e-300)
+        assert_close(f"{where} {name}", float(data[name][at]), expected, row.allowance, VANISHES)
     largest = int(data["largest_place"][at])
     near = keys[row.logits >= row.logits[0] - row.near_tie]
     assert largest in near.tolist(), f"{where} largest_place: {largest}, brute force {near.tolist()}"
@@ -291,12 +309,15 @@ def check_case(
     texts, begins = contexts_of(case)
     ends = begins[:, None] + ends_of(case, positions - begins[:, None])
     softcap, sink = float(case.attrs.get("softcap", 0.0)), float(case.attrs.get("sink_logit", -math.inf))
+    slope = float(case.attrs.get("alibi_slope", 0.0))
     unchecked, compared = 0, 0
     for at in np.ndindex(positions.shape) if cells is None else cells:
         seen = int(data["row_n"][at])
         text, end = int(texts[at[0]]), int(ends[at])
         query = in_fp32(of_text[text].q[head, positions[at] - of_text[text].first_query()])
-        row = softmax_row(query, keys[text][end - seen : end], values[text][end - seen : end], scale, softcap, sink)
+        bias = slope * (np.arange(end - seen, end) - positions[at]) if slope else None
+        seen_keys, seen_values = keys[text][end - seen : end], values[text][end - seen : end]
+        row = softmax_row(query, seen_keys, seen_values, scale, softcap, sink, bias)
         where = f"{case.name} draw {at[0]} row {at[1]}:"
         check_scalars(where, data, at, row, spread_floor)
         unchecked += check_errors(where, data, at, row)

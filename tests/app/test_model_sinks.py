@@ -88,6 +88,27 @@ def test_beside_keys_with_a_common_offset(tmp_path: Path) -> None:
                 np.testing.assert_allclose(case["tail_mass"][at], wanted, rtol=row.allowance, atol=1e-300)
 
 
+def test_sinks_far_above_all_logits(tmp_path: Path) -> None:
+    """Squares of shares leave float64's range, then the shares themselves; what keys are among themselves stays."""
+    sinks = np.array([400.0, 700.0, 720.0, 1e5])
+    model = random_model(np.random.default_rng(115), texts=1, layers=(0,), n=400, d=16)
+    model = replace(model, datasets={0: {"sinks": sinks}})
+    words = ["--input", model.write(tmp_path / "m.h5"), "--n", "350", "--draws", "2", "--rows", "6"]
+    results = study(tmp_path / "r.h5", [*words, *COMMON])
+    with h5py.File(results) as file:
+        for case in file["cases"].values():
+            check_case(case, model.of_layer(0))
+            head = int(case.attrs["head"])
+            assert np.all(case["sink_mass"][()] == 1.0)
+            assert not case["k_epsilon"][()].any()
+            assert np.all(case["tail_mass"][:, :, 0] > 0.0) == (head < 2)
+            assert np.all(case["first_keys_mass"][()] > 0.0) == (head < 3)
+            np.testing.assert_allclose(case["log_sum_exp"][()], sinks[head], rtol=1e-15)
+            assert np.all(np.abs(case["output_error_relative"][:, :, 0] - 0.9) < 0.8)
+    with open_results(results) as opened:
+        assert [faults_of(case) for case in opened.cases] == [[]] * 4
+
+
 def test_the_same_bytes_on_any_number_of_ranks_and_threads(tmp_path: Path) -> None:
     model = with_sinks(random_model(np.random.default_rng(113), texts=2, layers=(0,), n=500, d=8), 0)
     words = ["--input", model.write(tmp_path / "m.h5"), "--n", "450", "--draws", "3", "--heads", "1,2", *COMMON]

@@ -180,6 +180,12 @@ def test_compare_finds(
     assert compare(changed, original).code == 1
 
 
+def test_compare_names_what_is_no_file(original: Path, tmp_path: Path) -> None:
+    for path, words in ((tmp_path / "no.h5", "does not exist"), (tmp_path, "is a folder, not a results file")):
+        outcome = compare(original, path)
+        assert (outcome.code, outcome.stderr) == (2, f"asymptop: compare: '{path}' {words}\n")
+
+
 def test_compare_ignores_time_and_place(original: Path, tmp_path: Path) -> None:
     changed = Path(shutil.copy(original, tmp_path / "b.h5"))
     with h5py.File(changed, "r+") as file:

@@ -28,7 +28,7 @@ DIMENSIONS = {
     "phase_seconds": ("draw", "phase"),
 }
 OF_TENSORS = {"layer", "text", "attention", "contexts", "window", "drop_first", "softcap", "first_keys", "recent_keys"}
-OF_TENSORS |= {"sink_logit", "d_v", "index_d", "index_heads"}
+OF_TENSORS |= {"alibi_slope", "sink_logit", "d_v", "index_d", "index_heads"}
 SCALES = ("draw", "row", "k", "epsilon", "threshold", "k_law", "check", "phase")
 
 

@@ -203,11 +203,16 @@ def _need_row(need: Need, lengths: Sequence[int]) -> tuple[str, ...] | None:
 def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence[int], stream: TextIO) -> None:
     """One line for each head, or law of sigma, and epsilon; then what is enough for all of them."""
     where = ", ".join(power_of_two(n) for n in lengths)
+    files = {need.series.first.input for need in needs if not need.series.synthetic}
+    # Said once, where all lines are of heads of one file.
+    name = f"{min(files)}, " if len(files) == 1 else ""
+    if name:
+        print(f"{min(files)}:", file=stream)
     print(f"laws of k that keep the mean tail mass at epsilon or below, with their keys at n = {where};", file=stream)
     print("between stored k that are far apart keys are interpolated, to a few per cent\n", file=stream)
     rows = [(need, row) for need in needs if (row := _need_row(need, lengths)) is not None]
     if rows:
-        _print_rows([NEED_HEADINGS, *(row for _, row in rows)], stream)
+        _print_rows([NEED_HEADINGS, *((row[0].removeprefix(name), *row[1:]) for _, row in rows)], stream)
     for epsilon in dict.fromkeys(need.epsilon for need, _ in rows):
         of_all = [need.budgets(lengths) for need, _ in rows if need.epsilon == epsilon]
         if len(of_all) > 1:
@@ -219,7 +224,8 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
         *(f"{n.series.title} ({n.epsilon:g})" for n in needs if (n.series.title, n.epsilon) not in there),
     ]
     if missing:
-        print(f"not there at all lengths within the stored k: {', '.join(missing)}", file=stream)
+        words = ", ".join(one.removeprefix(name) for one in missing)
+        print(f"not there at all lengths within the stored k: {words}", file=stream)
 
 
 def need_records(needs: Sequence[Need], lengths: Sequence[int]) -> list[dict]:

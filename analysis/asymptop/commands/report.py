@@ -21,10 +21,17 @@ from ..report.extra_p import COMMAND, write_extra_p
 from ..report.heads import draw_heads, heads_section
 from ..report.inputs import judge_inputs, primary
 from ..report.page import Section, build_report, check_place, write_page
-from ..report.precision import ANCHOR, TITLE, precision_section, render_precision, write_precision_report
+from ..report.precision import (
+    ANCHOR,
+    TITLE,
+    findings,
+    precision_section,
+    render_precision,
+    write_precision_report,
+)
 from ..report.scaling import Target
 from ..report.selectors import draw_selectors, judge_selectors, selectors_section
-from ..report.summary import summary
+from ..report.summary import precision_summary, summary
 from .jobs import cost_section
 from .scaling import write_scaling
 
@@ -77,8 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{arguments.results}: kind is 'attend', which goes beside a study: report STUDY --attend FILE"
             )
         if kind_of(arguments.results) == KIND:
-            write_precision_report(arguments.output, read_precision(arguments.results), arguments.figures)
-            print(f"report: {arguments.output}")
+            rounded = read_precision(arguments.results)
+            write_precision_report(arguments.output, rounded, arguments.figures)
+            print(precision_summary(rounded.cases, findings(rounded)))
+            print(f"\nreport: {arguments.output}")
             return EXIT_OK
         if kind_of(arguments.results) == "bench":
             write_scaling([arguments.results], Target(), arguments.output, arguments.figures)

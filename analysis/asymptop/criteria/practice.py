@@ -39,7 +39,7 @@ def _law(prefactor: float, exponent: float) -> str:
 def measured_laws(series: Sequence[Series]) -> list[MeasuredLaw]:
     found = []
     for one in series:
-        for epsilon in one.epsilons:
+        for epsilon in () if one.window_ends_growth else one.epsilons:
             needed = keys_needed(one, TAIL_MASS, epsilon) if one.cases else None
             if needed is None or needed.fit is None:
                 continue

@@ -69,7 +69,8 @@ def _draw(canvas: Figure, place: Axes, heads: Sequence[HeadNeed], of: _Map) -> N
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     high = high if high > low else low + 1e-9
     norm = LogNorm(max(low, _LOWEST_SHARE), max(high, 2 * _LOWEST_SHARE)) if of.logarithmic else Normalize(low, high)
-    image = place.imshow(grid, aspect="auto", cmap="viridis", norm=norm)
+    shades = np.maximum(grid, _LOWEST_SHARE) if of.logarithmic else grid
+    image = place.imshow(shades, aspect="auto", cmap="viridis", norm=norm)
     place.grid(False)
     place.set_title(of.title, loc="left", color=INK)
     place.set_xticks(range(len(columns)), [str(c) for c in columns])

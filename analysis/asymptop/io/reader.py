@@ -95,6 +95,7 @@ class Case:
     contexts: str = "prefix"  # "places" where the contexts of draws end at places of their own
     attention: str = ""  # what a model calls it, such as global or sliding
     softcap: float = 0.0  # logits are softcap tanh(. / softcap); 0 for none
+    alibi_slope: float = 0.0  # and slope (key - query), of their places, on top
     index_d: int = 0  # of the trained indexer that `file` goes by, and its heads; 0 for other selectors
     index_heads: int = 0
 

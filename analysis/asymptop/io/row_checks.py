@@ -18,6 +18,8 @@ from .schema import EXACT, LARGEST_ERROR, ROW_ERROR
 TOLERANCE = 5e-5
 # A tail below this is the difference that rounding leaves.
 _SMALLEST_TAIL = 1e-7
+# Numbers below this lose digits in float64.
+_SMALLEST = 1e-300
 
 Faults = Iterator[str]
 
@@ -34,12 +36,12 @@ def _holds(name: str, excess: Array) -> Faults:
 
 
 def _equal(name: str, left: Array, right: Array | float) -> Faults:
-    scale = np.maximum(np.maximum(np.abs(left), np.abs(right)), 1e-300)
+    scale = np.maximum(np.maximum(np.abs(left), np.abs(right)), _SMALLEST)
     return _holds(name, np.abs(left - right) / scale)
 
 
 def _at_most(name: str, left: Array, right: Array) -> Faults:
-    scale = np.maximum(np.maximum(np.abs(left), np.abs(right)), 1e-300)
+    scale = np.maximum(np.maximum(np.abs(left), np.abs(right)), _SMALLEST)
     return _holds(name, (left - right) / scale)
 
 
@@ -94,7 +96,9 @@ def entries(case: Case) -> Faults:
     # Logits of size L are known to about L 2^-24.
     highest = case.values("logit_max").astype(float)
     room = np.abs(highest) * 2.0**-22
-    apart = np.abs(np.log(largest) - (highest - case.values("log_sum_exp")))
+    wanted = highest - case.values("log_sum_exp")
+    # Beside the heaviest sinks no key's share is a number of float64.
+    apart = np.abs(np.log(np.maximum(largest, _SMALLEST)) - np.maximum(wanted, np.log(_SMALLEST)))
     yield from _holds("p_max = exp(logit_max - log_sum_exp)", apart - room)
     yield from _at_most("p_max^2 <= sum_p_squared", np.square(largest), square)
     yield from _at_most("sum_p_squared <= p_max", square[some], (whole * largest)[some])

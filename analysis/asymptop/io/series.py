@@ -57,6 +57,11 @@ class Series:
         return (self.cases or self.invalid)[0]
 
     @property
+    def window_ends_growth(self) -> bool:
+        """Whether rows at the largest n see fewer keys than there are: laws in n are none of theirs."""
+        return bool(self.cases) and 0 < self.cases[-1].window < self.cases[-1].n
+
+    @property
     def synthetic(self) -> bool:
         """Whether sigma follows a law: made keys of any distribution, or simulated rows; not tensors from a file."""
         return self.first.sigma_law != _MEASURED

@@ -44,8 +44,9 @@ def _sees(one: HeadNeed) -> str:
     what = f"{case.window:,} keys" if case.window else "all keys" if case.mask == "none" else "keys up to its own"
     if case.window and case.attention == "global":
         what = f"a window of {what} that was asked for"
-    softcap = f", softcap {case.softcap:g}" if case.softcap else ""
-    return (f"{case.attention}, {what}" if case.attention else what) + softcap
+    more = f", softcap {case.softcap:g}" if case.softcap else ""
+    more += f", ALiBi slope {case.alibi_slope:.3g}" if case.alibi_slope else ""
+    return (f"{case.attention}, {what}" if case.attention else what) + more
 
 
 def _row(one: HeadNeed) -> tuple[str, ...]:

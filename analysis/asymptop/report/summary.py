@@ -6,36 +6,41 @@ import textwrap
 from collections.abc import Sequence
 
 from ..criteria.decisions import power_of_two
-from ..criteria.heads import epsilons_of, finding_words, heads_of
+from ..criteria.heads import epsilons_of, finding_words_in_short, heads_of
 from ..criteria.practice import measured_laws
 from ..criteria.verdicts import Judgement, Verdict, clarity
 from ..fits.exponents import FitError
 from ..fits.law_fit import fit_law
 from ..fits.quantities import QUANTITIES, points_of_law
-from ..io.reader import Results
+from ..io.precision_file import PrecisionCase
+from ..io.reader import Case, Results
 from ..io.schema import EXACT
 from ..io.series import Series
 
 COLUMNS, LINES = 100, 25
-_MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED = 4, 4, 3
+_MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED, _MOST_SENTENCES = 4, 4, 3, 3
 
 
-def _wrapped(text: str, most: int = _MOST_WRAPPED) -> list[str]:
-    """At most so many lines, with room for a number before the first; the page has what is cut off."""
-    return textwrap.wrap(text, COLUMNS - 3, subsequent_indent="   ", max_lines=most, placeholder=" ...")
+def _wrapped(text: str) -> list[str]:
+    """A few lines, with room for a number before the first; the page has what is cut off."""
+    return textwrap.wrap(text, COLUMNS - 3, subsequent_indent="   ", max_lines=_MOST_WRAPPED, placeholder=" ...")
+
+
+def _cases(cases: Sequence[Case] | Sequence[PrecisionCase]) -> str:
+    valid = sum(case.valid for case in cases)
+    sizes = sorted({case.n for case in cases})
+    reach = power_of_two(sizes[0]) if len(sizes) == 1 else f"{power_of_two(sizes[0])} to {power_of_two(sizes[-1])}"
+    states = "all VALID" if valid == len(cases) else f"{valid} VALID, {len(cases) - valid} INVALID and left out"
+    return f"{len(cases)} cases, {states}: n = {reach}"
 
 
 def _measured(results: Results) -> str:
     cases = results.cases
-    valid = sum(case.valid for case in cases)
-    sizes = sorted({case.n for case in cases})
-    reach = power_of_two(sizes[0]) if len(sizes) == 1 else f"{power_of_two(sizes[0])} to {power_of_two(sizes[-1])}"
     draws, rows = min(case.draws for case in cases), min(case.rows for case in cases)
     dimensions = ", ".join(map(str, sorted({case.d for case in cases})))
-    states = "all VALID" if valid == len(cases) else f"{valid} VALID, {len(cases) - valid} INVALID and left out"
     others = len({case.selector for case in cases} - {EXACT})
     beside = f" Exact top-k, where none of the {others} other selector{'s' * (others > 1)} is named." if others else ""
-    return f"{len(cases)} cases, {states}: n = {reach}, d = {dimensions}, {draws} draws of {rows} rows.{beside}"
+    return f"{_cases(cases)}, d = {dimensions}, {draws} draws of {rows} rows.{beside}"
 
 
 def _error_cell(one: Series, law: str) -> str:
@@ -133,7 +138,7 @@ def summary(
     epsilons = epsilons_of(series) if model else ()
     findings = []
     if model and epsilons:
-        findings = [_wrapped(words) for words in finding_words(heads_of(series, epsilons[0]))][:_MOST_WRAPPED]
+        findings = [_wrapped(sentence) for sentence in finding_words_in_short(heads_of(series, epsilons[0]))]
     else:
         last = power_of_two(max(case.n for case in results.cases))
         if errors := _errors(series):
@@ -148,3 +153,19 @@ def summary(
     for number, block in enumerate(findings, 1):
         printed += [f"{number}. {block[0]}", *block[1:]]
     return "\n".join(printed[: LINES - 2])
+
+
+def precision_summary(cases: Sequence[PrecisionCase], found: Sequence[tuple[str, list[str]]]) -> str:
+    """The findings on arithmetic, `found`, of as many laws of sigma or heads as there is room for, at least of one."""
+    printed = _wrapped(f"{_cases(cases)}, {min(case.draws for case in cases)} draws.")
+    told = 0
+    for number, (title, sentences) in enumerate(found):
+        some = [f"{title}: " * (place == 0) + words for place, words in enumerate(sentences[:_MOST_SENTENCES])]
+        blocks = [_wrapped(words) for words in some]
+        if number > 0 and len(printed) + sum(map(len, blocks)) > LINES - 4:
+            printed.append(f"{len(found) - number} more in the page.")
+            break
+        for block in blocks:
+            told += 1
+            printed += [f"{told}. {block[0]}", *block[1:]]
+    return "\n".join(printed)

@@ -105,15 +105,24 @@ def _is_bits(source: SourceTensor) -> bool:
 
 def views(sources: Mapping[str, SourceTensor], reading: Reading, scratch: Path) -> tuple[dict[str, HeadedTensor], str]:
     """Every tensor as (heads, n, d), and the layout that was taken."""
-    shapes = {role: _without_batch(role, source, reading) for role, source in sources.items()}
+    of_role = {role: _reading_of(role, sources, reading) for role in sources}
+    shapes = {role: _without_batch(role, source, of_role[role]) for role, source in sources.items()}
     _check_batches(sources, reading)
     layout = reading.layout or _evident_layout(sources, shapes, reading)
     tokens_first = layout == "tokens-first" or reading.head_dim is not None
     found = {
-        role: _view(role, source, source.map(scratch), shapes[role], reading, tokens_first)
+        role: _view(role, source, source.map(scratch), shapes[role], of_role[role], tokens_first)
         for role, source in sources.items()
     }
     return found, layout if any(len(shape) == 3 for shape in shapes.values()) and reading.head_dim is None else ""
+
+
+def _reading_of(role: str, sources: Mapping[str, SourceTensor], reading: Reading) -> Reading:
+    """--head-dim is that of keys; values beside have as many heads, of a width of their own."""
+    if role != "V" or reading.head_dim is None:
+        return reading
+    heads, width = sources["K"].shape[-1] // reading.head_dim, sources["V"].shape[-1]
+    return replace(reading, head_dim=width // heads) if heads > 0 and width % heads == 0 else reading
 
 
 def _what(role: str, source: SourceTensor) -> str:
@@ -168,7 +177,7 @@ def _evident_layout(
     agree = {}
     for layout in LAYOUTS:
         q, k, v = (_read_shape(shapes[role], layout == "tokens-first") for role in ROLES)
-        agree[layout] = q[1:] == k[1:] == v[1:] and k[0] == v[0] and q[0] % k[0] == 0
+        agree[layout] = q[1:] == k[1:] and k[:2] == v[:2] and q[0] % k[0] == 0  # V may have a width of its own
     heads, n, _ = _read_shape(shapes["Q"], False)
     if agree["tokens-first"] and not agree["heads-first"] and len(shapes["Q"]) == 3 and heads >= n:
         return "tokens-first"
@@ -234,19 +243,19 @@ def select_heads(tensors: Mapping[str, HeadedTensor], text: str | None, repeat: 
 
 
 def check_agreement(tensors: Mapping[str, HeadedTensor], place: str = "") -> None:
-    """Raises TensorError. A layer of many, at `place`, may have fewer queries than keys, and V of another width."""
+    """Raises TensorError. V may have a width of its own, and a layer of many, at `place`, fewer queries than keys."""
     (_, rows, width), (_, n, d), (_, values, out) = (tensors[role].view.shape for role in ROLES)
     shapes = ", ".join(
         f"{t.role} ({t.source.label}) n = {t.view.shape[1]} d = {t.view.shape[2]}" for t in tensors.values()
     )
     if width != d or n != values:
-        raise TensorError(f"shapes differ: {shapes}; allowed is the same n and d (see also --layout and --head-dim)")
+        raise TensorError(
+            f"shapes differ: {shapes}; allowed is the same n, and the same d of Q and K (--layout, --head-dim)"
+        )
     if rows != n and not (place and rows < n):
         why = "Q of some of the tokens alone (a decode step, the end of a prompt) is not taken: one query per key"
         raise TensorError(f"shapes differ: {shapes}; {why}")
-    if out != d and not place:
-        raise TensorError(f"shapes differ: {shapes}; V of another width than K (as of MLA) is not taken")
-    if d > LARGEST_D:
+    if max(d, out) > LARGEST_D:
         raise TensorError(
             f"shapes: {shapes}; d may be {LARGEST_D} at most (see --head-dim for heads side by side, --reverse-axes)"
         )

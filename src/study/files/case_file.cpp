@@ -62,6 +62,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
     to.integer("recent_keys", config.recent_keys);
   }
   if (c.group->form.softcap > 0.0) to.number("softcap", c.group->form.softcap);
+  if (c.group->slope() != 0.0) to.number("alibi_slope", c.group->slope());
   if (std::isfinite(c.group->sink())) to.number("sink_logit", c.group->sink());
   if (c.group->window > 0) to.integer("window", c.group->window);
   if (c.group->drop_first > 0) to.integer("drop_first", c.group->drop_first);
