@@ -33,12 +33,14 @@ struct Observer {
 
 class ObserverPass {
  public:
-  ObserverPass(Communicator const& comm, Observers const& wanted, EntryRows const& rows, GlobalIndex n, ShardTensors<RunSpace>& tensors)
+  ObserverPass(Communicator const& comm, Observers const& wanted, EntryRows const& rows, GlobalIndex n, double sink,
+               ShardTensors<RunSpace>& tensors)
       : comm_(comm),
         rows_(rows),
         run_(wanted.run),
         by_distance_(wanted.by_distance),
         n_(n),
+        sink_(wanted.run == 1 ? sink : -std::numeric_limits<double>::infinity()),
         step_(std::min(largest_step(rows.path, rows.block), most_keys) / std::max(run_, key_group) * std::max(run_, key_group)),
         keys_(rows, {}, step_, tensors, phases_) {
     std::int64_t const count = std::ssize(rows.queries.position), d = rows.d, width = run_ * d, all = (count + run_ - 1) / run_;
@@ -147,8 +149,11 @@ class ObserverPass {
         sums[i] += sum;
       });
     });
-    for (auto const sum : finish(all_reduce(comm_, std::move(sums), MPI_SUM)))
-      per_weight_.push_back(sum > 0 ? unit * factor / static_cast<double>(sum) : 0.0);
+    auto const of_all = finish(all_reduce(comm_, std::move(sums), MPI_SUM));
+    for (std::size_t i = 0; i < of_all.size(); ++i) {
+      double const z = static_cast<double>(of_all[i]) + factor * std::exp(sink_ - largest_[i]);
+      per_weight_.push_back(of_all[i] > 0 ? unit * factor / z : 0.0);
+    }
   }
 
   void find_weights(std::int64_t first, int count) {
@@ -179,6 +184,7 @@ class ObserverPass {
   int run_;
   bool by_distance_;
   GlobalIndex n_;
+  double sink_;
   int step_;
   PhaseTimes phases_;
   KeyScores keys_;
@@ -192,12 +198,12 @@ class ObserverPass {
 
 }  // namespace
 
-Observation observe(Communicator const& comm, Observers const& wanted, EntryRows const& rows, GlobalIndex n,
+Observation observe(Communicator const& comm, Observers const& wanted, EntryRows const& rows, GlobalIndex n, double sink,
                     ShardTensors<RunSpace>& tensors) {
   if constexpr (!is_host_space<RunSpace>) {
     throw RunError("selectors are measured on hosts");
   } else {
-    return ObserverPass(comm, wanted, rows, n, tensors).run();
+    return ObserverPass(comm, wanted, rows, n, sink, tensors).run();
   }
 }
 

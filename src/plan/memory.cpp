@@ -43,7 +43,7 @@ double merge_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
 double index_bytes(GroupPlan const& group) {
   double bytes = 0.0;
   for (auto const& choice : case_axes(group).selectors) {
-    auto const selector = make_selector(choice, static_cast<int>(group.d));
+    auto const selector = make_selector(choice, static_cast<int>(group.key_d()));
     if (auto const* lookup = selector->lookup()) bytes += lookup->index_bytes(static_cast<double>(group.n));
   }
   return bytes;

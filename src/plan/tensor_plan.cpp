@@ -3,16 +3,6 @@
 #include "config/errors.hpp"
 
 namespace asymptop {
-namespace {
-
-/// What in the layer selectors other than score are not measured with; empty where there is nothing of that.
-std::string against_selectors(GroupPlan const& group) {
-  if (group.zero_columns > 0) return "where V is wider than K, " + std::to_string(group.d_v) + " to " + std::to_string(group.key_d());
-  if (!group.form.sinks.empty()) return "beside learned sinks, which layer " + std::to_string(group.layer) + " has";
-  return "";
-}
-
-}  // namespace
 
 std::string reason_to_skip_tensors(GroupPlan const& group, RunConfig const& config, LayerShape const& layer) {
   if (group.n > layer.n) return "the tensors hold " + std::to_string(layer.n) + " keys";
@@ -30,9 +20,6 @@ std::string reason_to_skip_tensors(GroupPlan const& group, RunConfig const& conf
                      "does not go with the window of " + std::to_string(group.window) + " keys that layer " + std::to_string(group.layer) +
                          " has: " + why + "; --window 0 takes it away");
   }
-  auto const selectors = case_axes(group).selectors;
-  if (auto const why = against_selectors(group); !why.empty() && !selectors.empty())
-    throw UsageError("--selectors", selectors.front().text, "is not measured " + why + "; score is");
   return "";
 }
 

@@ -24,18 +24,26 @@ constexpr GlobalIndex calibration_rows = 4096;
 
 /// Evenly spaced keys of the sequence, for all ranks. Collective.
 Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Range const& shard, ShardTensors<RunSpace> const& tensors) {
-  Calibration calibration{static_cast<int>(group.d), {}};
+  Calibration calibration{static_cast<int>(group.key_d()), {}};
   if constexpr (is_host_space<RunSpace>) {
     std::vector<float> key(group.d);
     for (auto const at : evenly_spaced(group.n, calibration_rows)) {
       if (at < shard.begin || at >= shard.end) continue;
       tensors.key_of_row(at, key.data());
-      calibration.keys.insert(calibration.keys.end(), key.begin(), key.end());
+      calibration.keys.insert(calibration.keys.end(), key.begin(), key.begin() + group.key_d());
     }
     // Shards ascend with ranks, so these are in order for any number of them.
     calibration.keys = finish(all_gather(comm, std::move(calibration.keys)));
   }
   return calibration;
+}
+
+/// Queries without the columns that wider values ask for.
+std::vector<float> without_zeros(std::vector<float> const& queries, GroupPlan const& group) {
+  std::vector<float> columns;
+  columns.reserve(queries.size());
+  for (auto row = queries.begin(); row != queries.end(); row += group.d) columns.insert(columns.end(), row, row + group.key_d());
+  return columns;
 }
 
 /// What observing queries attend to, for all ranks; rank 0 makes the queries. Collective.
@@ -46,22 +54,23 @@ Observation observation_of(StudySetup const& setup, GroupPlan const& group, std:
   queries.q = finish(all_gather(comm, std::move(queries.q)));
   for (auto* numbers : {&queries.position, &queries.from, &queries.visible}) *numbers = finish(all_gather(comm, std::move(*numbers)));
   auto const shard = key_shard(group.n, setup.config->block, comm.rank(), comm.size());
-  EntryRows const rows{queries, *group.path, shard, setup.config->block, static_cast<int>(group.d), group.form.softcap};
-  return observe(comm, wanted, rows, group.n, *setup.tensors);
+  EntryRows const rows{
+      queries, *group.path, shard, setup.config->block, static_cast<int>(group.d), static_cast<int>(group.key_d()), group.form.softcap};
+  return observe(comm, wanted, rows, group.n, group.sink(), *setup.tensors);
 }
 
 }  // namespace
 
 DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, std::int64_t draw)
-    : stream_(tensor_stream(setup.config->seed, draw, group.n, group.d, Tensor::selection)),
+    : stream_(tensor_stream(setup.config->seed, draw, group.n, group.key_d(), Tensor::selection)),
       head_(group.layer < 0 ? group.head : group.head + ((group.layer + 1) << 20)) {
   Calibration calibration;
   for (auto const& choice : case_axes(group).selectors) {
-    selectors_.push_back(make_selector(choice, static_cast<int>(group.d)));
+    selectors_.push_back(make_selector(choice, static_cast<int>(group.key_d())));
     sets_.push_back(choice.sets());
     auto& selector = *selectors_.back();
     if (auto* lookup = selector.lookup()) {
-      lookup->draw(stream_, static_cast<int>(group.d));
+      lookup->draw(stream_, static_cast<int>(group.key_d()));
       if (auto const* observers = lookup->observers()) lookup->observe(observation_of(setup, group, draw, *observers));
     }
     if (!selector.wants_calibration()) continue;
@@ -73,7 +82,7 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
       // Rank 0 makes them, as it makes the queries that are measured.
       std::vector<float> queries;
       if (setup.comm->is_root()) queries = calibration_queries({setup.config, &group, draw}, setup.layer(group, draw), calibration_rows);
-      calibration.queries = finish(all_gather(*setup.comm, std::move(queries)));
+      calibration.queries = without_zeros(finish(all_gather(*setup.comm, std::move(queries))), group);
     }
     selector.calibrate(calibration, stream_);
   }

@@ -25,6 +25,8 @@ class Context:
     window: int = 0
     drop: int = 0
     softcap: float = 0.0
+    sink: float = -np.inf
+    """A learned logit of the denominator."""
 
     @property
     def n(self) -> int:
@@ -51,7 +53,7 @@ class Context:
                 scores = self.softcap * np.tanh(scores / self.softcap)
             if end > begin:
                 row[begin:end] = np.exp(scores - scores.max())
-                row /= row.sum()
+                row /= row.sum() + np.exp(self.sink - scores.max())
         return found
 
 
