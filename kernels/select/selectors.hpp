@@ -206,13 +206,17 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        }},
       {"h2o",
        "keys by the attention that they have received",
-       "H2O's heavy hitters (arXiv 2306.14048): keys by the sum of what observing queries attend to them, whatever the query. Observing "
-       "are "
-       "`queries` evenly spaced queries of the context, but for those of the draw's rows, also those behind a row; else as `snapkv`'s. "
-       "Early keys are seen by more of them, as in H2O. recent keeps the last keys, as H2O does with half of its budget.",
+       "H2O's heavy hitters (arXiv 2306.14048): keys by the sum of what observing queries up to the row attend to them, as a decoder at "
+       "the "
+       "row's place has seen them, whatever the row's own query. Observing are `queries` evenly spaced queries of the context, but for "
+       "those of the draw's rows; under a causal mask those behind a row do not count for it. Where none stands before it, keys come in "
+       "their own order. Else as `snapkv`'s. Early keys are seen by more of them, as in H2O. recent keeps the last keys, as H2O does with "
+       "half of its budget.",
        {{"queries", "256", "observing queries, 1 to 1024"}, sinks, recent},
        [](Values values, int) -> Made {
-         return detail::looked_up<AttendedKeys>(values, detail::observers_of(values, Observers::Where::spaced), 1);
+         auto observers = detail::observers_of(values, Observers::Where::spaced);
+         observers.so_far = true;
+         return detail::looked_up<AttendedSoFar>(values, observers);
        }},
       {"vertical-slash",
        "columns and diagonals that the context's last queries attend to",

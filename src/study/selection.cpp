@@ -50,13 +50,19 @@ std::vector<float> without_zeros(std::vector<float> const& queries, GroupPlan co
 Observation observation_of(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, Observers const& wanted) {
   auto const& comm = *setup.comm;
   QueryRows queries;
-  if (comm.is_root()) queries = observing_queries({setup.config, &group, draw}, setup.layer(group, draw), wanted);
+  std::vector<std::int64_t> ends;
+  if (comm.is_root()) {
+    DrawIdentity const identity{setup.config, &group, draw};
+    queries = observing_queries(identity, setup.layer(group, draw), wanted);
+    if (wanted.so_far) ends = ends_of_rows(identity, setup.layer(group, draw));
+  }
   queries.q = finish(all_gather(comm, std::move(queries.q)));
-  for (auto* numbers : {&queries.position, &queries.from, &queries.visible}) *numbers = finish(all_gather(comm, std::move(*numbers)));
+  for (auto* numbers : {&queries.position, &queries.from, &queries.visible, &ends})
+    *numbers = finish(all_gather(comm, std::move(*numbers)));
   auto const shard = key_shard(group.n, setup.config->block, comm.rank(), comm.size());
   EntryRows const rows{
       queries, *group.path, shard, setup.config->block, static_cast<int>(group.d), static_cast<int>(group.key_d()), group.form.softcap};
-  return observe(comm, wanted, rows, group.n, group.sink(), *setup.tensors);
+  return observe(comm, wanted, rows, {group.n, group.sink(), ends}, *setup.tensors);
 }
 
 }  // namespace

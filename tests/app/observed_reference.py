@@ -61,8 +61,10 @@ def snapkv(context: Context, count: int, pool: int) -> Array:
     return np.convolve(context.weights(context.last(count)).sum(axis=0), np.ones(pool) / pool, "same")
 
 
-def h2o(context: Context, count: int) -> Array:
-    return context.weights(context.spaced(count)).sum(axis=0)
+def h2o(context: Context, count: int, own: int) -> Array:
+    """For a row at the place `own`."""
+    places = context.spaced(count)
+    return context.weights(places[places <= own]).sum(axis=0)
 
 
 def lines(weights: Array, places: Places, own: int) -> Array:

@@ -106,7 +106,7 @@ def by_attention(seen: Seen, name: str) -> Array:
     if kind == "snapkv":
         return snapkv(seen.of, of["queries"], of.get("pool", 5))
     if kind == "h2o":
-        return h2o(seen.of, of["queries"])
+        return h2o(seen.of, of["queries"], seen.first + len(seen.keys) - 1)
     if kind == "xattention":
         return xattention(seen.of, of["block"], of["stride"])
     return vertical_slash(seen.of, of["queries"], seen.first + len(seen.keys) - 1)
