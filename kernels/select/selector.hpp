@@ -154,10 +154,14 @@ class Selector {
   virtual ForcedKeys forced() const { return {}; }
   /// Whether kept sets are the first entries of the order, so that k_epsilon is a place in it.
   virtual bool keeps_first() const { return true; }
+  /// Whether kept sets are made of an order at all; else a pass of their own makes them, or chance.
+  virtual bool has_order() const { return true; }
   /// Whether the queries that share a key head choose together, by the sum of their priorities.
   virtual bool shared() const { return false; }
   /// Null where order(), lookup() or index() says all.
   virtual Projection* projection() { return nullptr; }
+  /// The same for another selector, which goes by its products; this one is of no use then.
+  virtual std::unique_ptr<Projection> take_projection() { return nullptr; }
   /// Null for all selectors but those that go by one.
   virtual Lookup* lookup() { return nullptr; }
   /// Null for all selectors but those that go by one.

@@ -15,6 +15,7 @@
 #include "study/order_search.hpp"
 #include "study/pruning.hpp"
 #include "study/shard_orders.hpp"
+#include "study/thresholding.hpp"
 
 namespace asymptop {
 namespace {
@@ -344,7 +345,7 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
   std::vector<Selector*> ordered;
   std::vector<std::int64_t> keep;
   for (std::size_t i = 0; i < selectors.size(); ++i) {
-    bool const searched = selectors.sets(i) != KeptSets::weighted && selectors[i].shards() == 0;
+    bool const searched = selectors[i].has_order() && selectors[i].shards() == 0;
     ordered.push_back(searched ? &selectors[i] : nullptr);
     keep.push_back(searched ? entries_held(selectors[i], batch) : 0);
   }
@@ -355,8 +356,7 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
   std::vector<std::unique_ptr<Selection>> selections;
   std::vector<Selection*> ordered_ones;
   for (std::size_t i = 0; i < selectors.size(); ++i) {
-    selections.push_back(selectors.sets(i) == KeptSets::weighted ? nullptr
-                                                                 : std::make_unique<Selection>(batch, selectors, i, search, rows));
+    selections.push_back(selectors[i].has_order() ? std::make_unique<Selection>(batch, selectors, i, search, rows) : nullptr);
     if (selections.back() == nullptr) continue;
     ordered_ones.push_back(selections.back().get());
     auto ordering = selections.back()->order();
@@ -372,6 +372,9 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
     } else if (auto const* hashing = dynamic_cast<MagicpigSelector const*>(&selectors[i])) {
       auto estimating = keep_collisions(batch, *hashing, rows);
       co_await estimating;
+    } else if (auto const* rule = dynamic_cast<ThresholdSelector const*>(&selectors[i])) {
+      auto keeping = keep_above(batch, *rule, rows);
+      co_await keeping;
     } else {
       auto measuring = selections[i]->measure(checks[i]);
       co_await measuring;

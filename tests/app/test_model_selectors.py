@@ -25,6 +25,7 @@ from test_study_expected import calibration_queries
 from test_study_selectors import COMMON, Row, check_row
 from test_study_shards import order_of
 from test_study_twilight import Twilight, check_set, matches
+from threshold_reference import THRESHOLDS
 
 HEAD = 3
 SHARDS = ("shard-union:P=3", "shard-share:P=5")
@@ -41,7 +42,7 @@ ORDERS = (
     *("infllm:block=32", "file:idx", "socket:K=4:L=9:tau=0.3", "snapkv:queries=20", "snapkv:queries=3:pool=1"),
     *("h2o:queries=30", "vertical-slash:queries=20", "xattention:block=32:stride=8", "xattention:block=8:stride=8"),
 )
-NAMES = ("score", *ORDERS, *TWILIGHT, *RANDOM, *BOUNDS, *TABLES)
+NAMES = ("score", *ORDERS, *TWILIGHT, *THRESHOLDS, *RANDOM, *BOUNDS, *TABLES)
 
 
 class Loaded(dict[str, Array]):
@@ -165,6 +166,12 @@ def check_case(case: Loaded, model: ModelFile, name: str) -> None:
                 if sets:
                     fits = (s for s in sets if matches(case, at, s, seen.p))
                     check_set(case, at, next(fits, sets[0]), seen.p, seen.values, seen.sink_mass)
+                continue
+            if name in THRESHOLDS:
+                rule = replace(THRESHOLDS[name], sinks=seen.sinks(THRESHOLDS[name].sinks))
+                of_row = rule.kept(seen.row, seen.keys, 1.0, seen.softcap, seen.of.sink)
+                if of_row is not None:
+                    check_set(case, at, of_row, seen.p, seen.values, seen.sink_mass)
                 continue
             kept = kept_by(seen, name, budget, int(case["kept"][at]))
             if kept is not None:
@@ -313,6 +320,9 @@ def test_same_bytes_over_ranks_threads_and_storage(tmp_path: Path) -> None:
         "double-sparsity:r=4",
         "pq",
         "clusters:c=9",
+        "threshold:by=loki",
+        "threshold:2/n:by=pq",
+        "threshold:0.01:by=double-sparsity",
     )
     words = ["--input", wider.write(tmp_path / "m.h5"), "--n", "700", "--heads", str(HEAD), "--rows", "3"]
     words += [
