@@ -253,7 +253,7 @@ def test_output_of_keys_far_below_the_best(tmp_path: Path) -> None:
 ALL = (
     "score,window,random:sinks=4:recent=64,quest,quest:page=4:sinks=2:recent=9,block-mean:block=8,block-max:block=16,quantised,"
     "quantised:fp8,sparq,loki,key-norm,key-diff,expected,twilight,vattention,magicpig,shard-union:P=3,shard-share:P=100,"
-    "snapkv:queries=20,h2o:queries=9,vertical-slash:queries=7,xattention:block=32:stride=8,socket:K=5:L=9"
+    "threshold:2/n:by=int4,snapkv:queries=20,h2o:queries=9,vertical-slash:queries=7,xattention:block=32:stride=8,socket:K=5:L=9"
 )
 SYNTHETIC = (
     "--n",
