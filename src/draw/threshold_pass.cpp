@@ -23,6 +23,56 @@ std::vector<int> all_rows(EntryRows const& rows) {
   return all;
 }
 
+/// A row under one law of sigma, on a step of keys.
+struct RowOfStep {
+  float const* estimates;
+  float const* scores;
+  double sigma, least, top;
+};
+
+constexpr std::int64_t strip = 256;
+
+/// Keys [begin, end) of a step.
+struct Strip {
+  double e[strip];
+  std::int64_t keeps[strip];  ///< 1 or 0
+  std::int64_t count, kept = 0, dropped = 0;
+
+  /// place: of the step's first key in the context.
+  Strip(RowOfStep const& of, std::int64_t begin, std::int64_t end, double factor, KeyRun const& seen, GlobalIndex place,
+        ForcedKeys const& forced)
+      : count(end - begin) {
+    float const *const estimates = of.estimates + begin, *const scores = of.scores + begin;
+    double const sigma = of.sigma, least = of.least, top = of.top;
+    std::int64_t keys = 0, sum = 0;
+#pragma omp simd reduction(+ : keys, sum)
+    for (std::int64_t l = 0; l < count; ++l) {
+      e[l] = exp_fp64(sigma * (scores[l] - top));
+      keeps[l] = sigma * estimates[l] >= least ? 1 : 0;
+      keys += keeps[l];
+      sum += keeps[l] != 0 ? 0 : to_fixed(e[l], factor);
+    }
+    kept = keys;
+    dropped = sum;
+    bool const any = place + begin < forced.first || place + end > forced.recent_begin(seen);
+    for (std::int64_t l = 0; any && l < count; ++l) {
+      if (keeps[l] != 0 || !forced.holds(place + begin + l, seen)) continue;
+      keeps[l] = 1;
+      kept += 1;
+      dropped -= to_fixed(e[l], factor);
+    }
+  }
+
+  /// to: d entries, then the weight.
+  void add_values(std::int64_t begin, Matrix<RunSpace, float> const& values, KeptSums const& sums, std::int64_t* to) const {
+    for (std::int64_t l = 0; l < count; ++l) {
+      if (keeps[l] == 0) continue;
+      for (int c = 0; c < sums.d; ++c) to[c] += to_fixed(e[l] * values(begin + l, c), sums.factor.value);
+      to[sums.d] += to_fixed(e[l], sums.factor.weight);
+    }
+  }
+};
+
 }  // namespace
 
 /// Steps of keys with their estimates, and their true scores where they are wanted.
@@ -74,8 +124,9 @@ class ThresholdPass::Walk {
     }
   }
 
-  float estimate(int row, std::int64_t at) const { return estimates_(row, at); }
-  float score(int row, std::int64_t at) const { return keys_.of_row(row)[at]; }
+  /// Of a step's keys.
+  float const* estimates(int row) const { return &estimates_(row, 0); }
+  float const* scores(int row) const { return keys_.of_row(row); }
   std::size_t rows() const { return rows_.queries.rows(); }
   KeyRun seen(int row) const { return rows_.queries.seen(row); }
   GlobalIndex shard_begin() const { return rows_.shard.begin; }
@@ -107,7 +158,8 @@ std::vector<double> ThresholdPass::largest() {
   std::vector<double> found(walk_->rows(), -std::numeric_limits<double>::infinity());
   walk_->each(false, [&](LocalIndex, int, auto const& each_row) {
     each_row([&](int row, std::int64_t begin, std::int64_t end) {
-      for (auto at = begin; at < end; ++at) found[row] = std::max(found[row], double{walk_->estimate(row, at)});
+      float const* const s = walk_->estimates(row);
+      for (auto at = begin; at < end; ++at) found[row] = std::max(found[row], double{s[at]});
     });
   });
   return found;
@@ -117,10 +169,12 @@ std::vector<std::int64_t> ThresholdPass::sums(std::vector<double> const& sigmas,
   std::vector<std::int64_t> found(walk_->rows() * sigmas.size(), 0);
   walk_->each(false, [&](LocalIndex, int, auto const& each_row) {
     each_row([&](int row, std::int64_t begin, std::int64_t end) {
+      float const* const s = walk_->estimates(row);
       for (std::size_t law = 0; law < sigmas.size(); ++law) {
         std::int64_t sum = 0;
+        double const sigma = sigmas[law], top = largest[row];
 #pragma omp simd reduction(+ : sum)
-        for (auto at = begin; at < end; ++at) sum += to_fixed(exp_fp64(sigmas[law] * (walk_->estimate(row, at) - largest[row])), factor);
+        for (auto at = begin; at < end; ++at) sum += to_fixed(exp_fp64(sigma * (s[at] - top)), factor);
         found[row * sigmas.size() + law] += sum;
       }
     });
@@ -136,19 +190,14 @@ std::vector<std::int64_t> ThresholdPass::kept(std::vector<double> const& least, 
     if (sums.output) values = walk_->tensors().values(first, count, count);
     auto const place = walk_->shard_begin() + first;
     each_row([&](int row, std::int64_t begin, std::int64_t end) {
-      auto const seen = walk_->seen(row);
       for (std::size_t law = 0; law < laws; ++law) {
+        RowOfStep const of{walk_->estimates(row), walk_->scores(row), sums.sigmas[law], least[row * laws + law], sums.score_max[row]};
         auto* const to = &found[row * sums.width() + law * sums.numbers_of_law()];
-        double const sigma = sums.sigmas[law], enough = least[row * laws + law], top = sums.score_max[row];
-        for (auto at = begin; at < end; ++at) {
-          double const e = exp_fp64(sigma * (walk_->score(row, at) - top));
-          if (sigma * walk_->estimate(row, at) < enough && !walk_->forced().holds(place + at, seen)) {
-            to[1] += to_fixed(e, sums.factor.weight);
-            continue;
-          }
-          to[0] += 1;
-          for (int c = 0; sums.output && c < sums.d; ++c) to[2 + c] += to_fixed(e * values(at, c), sums.factor.value);
-          if (sums.output) to[2 + sums.d] += to_fixed(e, sums.factor.weight);
+        for (auto at = begin; at < end; at += strip) {
+          Strip const here(of, at, std::min(end, at + strip), sums.factor.weight, walk_->seen(row), place, walk_->forced());
+          to[0] += here.kept;
+          to[1] += here.dropped;
+          if (sums.output) here.add_values(at, values, sums, to + 2);
         }
       }
     });
