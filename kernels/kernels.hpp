@@ -86,6 +86,7 @@
 #include "select/shards.hpp"
 #include "select/socket.hpp"
 #include "select/sums_along.hpp"
+#include "select/threshold.hpp"
 #include "select/twilight.hpp"
 #include "select/vattention.hpp"
 #include "select/window.hpp"

@@ -89,6 +89,7 @@ class MagicpigSelector final : public Selector {
 
   MagicpigSelector(SignTables tables, ForcedKeys const& forced) : forced_(forced), tables_(std::move(tables)) {}
   ForcedKeys forced() const override { return forced_; }
+  bool has_order() const override { return false; }
   SelectorSeconds seconds(int d) const override { return {7e-11 * d * tables_.tables() * tables_.bits(), 3e-8}; }
   SignTables const& tables() const { return tables_; }
 

@@ -1,7 +1,7 @@
 // Orders by what other queries of the context attended to.
 //
 //   snapkv          keys by the mean attention of the last queries, mean-pooled over neighbours (SnapKV, arXiv 2404.14469)
-//   h2o             keys by the attention that they have received so far (H2O, arXiv 2306.14048)
+//   h2o             keys by the attention that they have received up to the row (H2O, arXiv 2306.14048)
 //   vertical-slash  columns and diagonals of the last queries' attention (MInference, arXiv 2407.02490)
 //   xattention      blocks by the antidiagonal sums of the last queries' scores (XAttention, arXiv 2503.16428)
 #pragma once
@@ -19,7 +19,10 @@ class ObservedLookup : public Lookup {
  public:
   explicit ObservedLookup(Observers const& observers) : observers_(observers) {}
   Observers const* observers() const override { return &observers_; }
-  double index_bytes(double n) const override { return (observers_.by_distance ? 16.0 : 8.0) * n / observers_.run; }
+  double index_bytes(double n, double shard, double ends) const override {
+    if (observers_.so_far) return 4.0 * shard * (std::min(ends, static_cast<double>(observers_.count)) + 1.0);
+    return (observers_.by_distance ? 16.0 : 8.0) * n / observers_.run;
+  }
   /// Three passes over the keys with all observing queries.
   SelectorSeconds seconds(int d) const override {
     return {3.0 * static_cast<double>(observers_.count) * (2e-11 * d / observers_.run + 1e-9), 4e-9};
@@ -51,6 +54,21 @@ class AttendedKeys final : public ObservedLookup {
  private:
   int pool_;
   std::vector<float> pooled_;
+};
+
+/// Each key by its sum over those observing queries whose places the row sees.
+class AttendedSoFar final : public ObservedLookup {
+ public:
+  using ObservedLookup::ObservedLookup;
+  void observe(Observation observation) override { sums_ = std::move(observation); }
+  void priorities(RowOfKeys const& row, float const* /*table*/, std::uint16_t const* /*codes*/, std::int64_t first, int count,
+                  float* out) const override {
+    auto const sums = std::upper_bound(sums_.from.begin(), sums_.from.end(), row.seen.end) - sums_.from.begin() - 1;
+    std::copy_n(&sums_.of_keys[sums * sums_.keys + first - sums_.first], count, out);
+  }
+
+ private:
+  Observation sums_;
 };
 
 /// Each key by the larger one of two sums: that of its column, and that of its diagonal, the keys at the same distance from their query. A

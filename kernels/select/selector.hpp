@@ -69,12 +69,17 @@ struct Observers {
   std::int64_t count;        ///< at most 2^10
   int run = 1;               ///< queries and keys are taken in runs of so many, of which the antidiagonal products count; a power of two
   bool by_distance = false;  ///< whether sums over diagonals are wanted
+  bool so_far = false;       ///< whether a row goes by those alone whose place it sees
 };
 
 /// Sums over observing queries i of their weights p_ij, the softmax of each over the keys that it sees.
 struct Observation {
   std::vector<float> of_keys;       ///< per key j of the context, or run of keys
   std::vector<float> of_distances;  ///< per distance t_i - j from the query's own place t_i, 0 and up
+  /// Observers::so_far: of_keys is (sums, keys) for the `keys` keys of a rank's shard from `first` on, and the i-th sums are those of rows
+  /// that see keys up to before from[i] or a later place, as far as before from[i + 1].
+  std::vector<std::int64_t> from{};
+  std::int64_t first = 0, keys = 0;
 };
 
 /// Roughly what a selector costs on one core (measured, AVX-512), for plans: seconds for a key, and for each row that sees it.
@@ -88,8 +93,9 @@ class Lookup {
   virtual ~Lookup() = default;
   virtual int page() const { return 1; }
   virtual SelectorSeconds seconds(int d) const = 0;
-  /// Held on every rank, beside keys and values, for a context of n keys.
-  virtual double index_bytes(double /*n*/) const { return 0.0; }
+  /// Held on every rank, beside keys and values, for a context of n keys of which the rank has `shard`. ends: where what the rows of a draw
+  /// see ends, at so many places at most.
+  virtual double index_bytes(double /*n*/, double /*shard*/, double /*ends*/) const { return 0.0; }
   /// Null for methods that look at no other queries.
   virtual Observers const* observers() const { return nullptr; }
   /// Once for each draw of keys, where there are observers.
@@ -148,10 +154,14 @@ class Selector {
   virtual ForcedKeys forced() const { return {}; }
   /// Whether kept sets are the first entries of the order, so that k_epsilon is a place in it.
   virtual bool keeps_first() const { return true; }
+  /// Whether kept sets are made of an order at all; else a pass of their own makes them, or chance.
+  virtual bool has_order() const { return true; }
   /// Whether the queries that share a key head choose together, by the sum of their priorities.
   virtual bool shared() const { return false; }
   /// Null where order(), lookup() or index() says all.
   virtual Projection* projection() { return nullptr; }
+  /// The same for another selector, which goes by its products; this one is of no use then.
+  virtual std::unique_ptr<Projection> take_projection() { return nullptr; }
   /// Null for all selectors but those that go by one.
   virtual Lookup* lookup() { return nullptr; }
   /// Null for all selectors but those that go by one.

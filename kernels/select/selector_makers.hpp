@@ -24,6 +24,7 @@ class ProjectedSelector final : public Selector {
   int page() const override { return projection_->page(); }
   ForcedKeys forced() const override { return forced_; }
   Projection* projection() override { return projection_.get(); }
+  std::unique_ptr<Projection> take_projection() override { return std::move(projection_); }
   bool shared() const override { return shared_; }
 
  private:
@@ -78,6 +79,12 @@ inline bool share_choice(std::string const& text) {
 inline bool is_on(std::string const& text) {
   if (text != "on" && text != "off") throw std::invalid_argument("is neither on nor off");
   return text == "on";
+}
+
+/// Throws std::invalid_argument.
+inline bool is_largest(std::string const& text) {
+  if (text != "all" && text != "largest") throw std::invalid_argument("is neither all nor largest");
+  return text == "largest";
 }
 
 template <class T, class... Values>

@@ -20,6 +20,7 @@
 #include "selector_values.hpp"
 #include "shards.hpp"
 #include "socket.hpp"
+#include "threshold.hpp"
 #include "twilight.hpp"
 #include "vattention.hpp"
 #include "window.hpp"
@@ -44,6 +45,9 @@ struct SelectorKind {
   std::unique_ptr<Selector> (*make)(SelectorValues const& values, int d);
   KeptSets sets = KeptSets::ordered;
 };
+
+/// What estimates the products q . k of single keys, by its name. Throws std::invalid_argument.
+inline std::unique_ptr<Projection> estimate_by(std::string const& name, int d);
 
 /// All selectors, in the order in which options name them. `score`, the oracle, is the one that others are measured beside.
 inline std::vector<SelectorKind> const& selector_kinds() {
@@ -206,13 +210,17 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        }},
       {"h2o",
        "keys by the attention that they have received",
-       "H2O's heavy hitters (arXiv 2306.14048): keys by the sum of what observing queries attend to them, whatever the query. Observing "
-       "are "
-       "`queries` evenly spaced queries of the context, but for those of the draw's rows, also those behind a row; else as `snapkv`'s. "
-       "Early keys are seen by more of them, as in H2O. recent keeps the last keys, as H2O does with half of its budget.",
+       "H2O's heavy hitters (arXiv 2306.14048): keys by the sum of what observing queries up to the row attend to them, as a decoder at "
+       "the "
+       "row's place has seen them, whatever the row's own query. Observing are `queries` evenly spaced queries of the context, but for "
+       "those of the draw's rows; under a causal mask those behind a row do not count for it. Where none stands before it, keys come in "
+       "their own order. Else as `snapkv`'s. Early keys are seen by more of them, as in H2O. recent keeps the last keys, as H2O does with "
+       "half of its budget.",
        {{"queries", "256", "observing queries, 1 to 1024"}, sinks, recent},
        [](Values values, int) -> Made {
-         return detail::looked_up<AttendedKeys>(values, detail::observers_of(values, Observers::Where::spaced), 1);
+         auto observers = detail::observers_of(values, Observers::Where::spaced);
+         observers.so_far = true;
+         return detail::looked_up<AttendedSoFar>(values, observers);
        }},
       {"vertical-slash",
        "columns and diagonals that the context's last queries attend to",
@@ -306,6 +314,30 @@ inline std::vector<SelectorKind> const& selector_kinds() {
              detail::forced_of(values));
        },
        KeptSets::unordered},
+      {"threshold",
+       "all keys whose share of the softmax reaches theta, as true scores or estimates tell it",
+       "A rule in place of a budget, which rows with few large weights and rows with many meet with other numbers of keys: keys with p >= "
+       "theta, p = e^s / sum e^s over all keys of the row (and a learned sink) at its sigma; or, of=largest, with e^s >= theta e^(largest "
+       "s), "
+       "which is s >= max s - log(1/theta). s are the true scores (by=score), or what the narrow copies of `quantised` or another selector "
+       "that estimates products (with its usual parameters) takes for them, softcapped as scores are. Orders that estimate no scores, such "
+       "as "
+       "pages, windows or random keys, have no such rule. Keys of the largest s and forced keys are kept in any case. The laws of k change "
+       "nothing: `kept` says how many keys there are. Kept keys have no weights, and there is no order, so no k_epsilon, regret, recall or "
+       "row errors.",
+       {{"theta", "1/n", "a number over 0, at most 1, or C/n with the row's own n"},
+        {"of", "all", "all: theta is a share of the sum over all keys | largest: of the largest weight"},
+        {"by", "score", "score | bf16 | fp8 | int8 | int4 | sparq | loki | double-sparsity | pq | clusters"},
+        sinks,
+        recent},
+       [](Values values, int d) -> Made {
+         auto const theta = detail::value_of(values, "theta", share_threshold_of);
+         bool const of_largest = detail::value_of(values, "of", detail::is_largest);
+         return std::make_unique<ThresholdSelector>(theta, of_largest,
+                                                    detail::value_of(values, "by", [d](auto const& text) { return estimate_by(text, d); }),
+                                                    detail::forced_of(values));
+       },
+       KeptSets::unordered},
       {"file",
        "by the index scores of a trained indexer in the tensor file",
        "DSA's lightning indexer, NSA, SeerAttention, HashAttention, anyone's: keys by I_j = sum_h w_h ReLU(q_h . k_j), with the index "
@@ -324,6 +356,23 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        }},
   };
   return kinds;
+}
+
+inline std::unique_ptr<Projection> estimate_by(std::string const& name, int d) {
+  if (name == "score") return std::make_unique<QuantisedProjection>(KeyFormat::fp32);
+  for (auto const* estimating : {"sparq", "loki", "double-sparsity", "pq", "clusters"}) {
+    if (name != estimating) continue;
+    auto const& kinds = selector_kinds();
+    auto const kind = std::find_if(kinds.begin(), kinds.end(), [&](auto const& of) { return name == of.name; });
+    SelectorValues usual;
+    for (auto const& parameter : kind->parameters) usual[parameter.key] = parameter.fallback;
+    return kind->make(usual, d)->take_projection();
+  }
+  try {
+    if (name != "fp32") return std::make_unique<QuantisedProjection>(key_format_of(name));
+  } catch (std::invalid_argument const&) {
+  }
+  throw std::invalid_argument("estimates no scores: score, bf16, fp8, int8, int4, sparq, loki, double-sparsity, pq, clusters do");
 }
 
 }  // namespace asymptop

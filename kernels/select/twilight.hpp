@@ -30,8 +30,10 @@ class TwilightSelector final : public Selector {
   Projection const& estimate() const { return narrow_; }
 
   /// Places of the fewest of a row's candidates whose softmax over `scores` at `sigma` adds up to p: forced keys, then by score, the first
-  /// of equal ones; all of them where p = 1.
-  std::vector<std::size_t> top_p(std::span<GlobalIndex const> keys, std::span<float const> scores, KeyRun const& seen, double sigma) const {
+  /// of equal ones; all of them where p = 1. sink: a learned logit of the denominator, which counts as kept (-infinity: none); it may leave
+  /// no key to keep.
+  std::vector<std::size_t> top_p(std::span<GlobalIndex const> keys, std::span<float const> scores, KeyRun const& seen, double sigma,
+                                 double sink) const {
     std::vector<std::size_t> order(scores.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     if (share_ >= 1.0 || order.empty()) return order;
@@ -40,9 +42,9 @@ class TwilightSelector final : public Selector {
     double const top = *std::max_element(scores.begin(), scores.end());
     std::vector<double> weights;
     for (auto const place : order) weights.push_back(std::exp(sigma * (scores[place] - top)));
-    double const enough = share_ * std::accumulate(weights.rbegin(), weights.rend(), 0.0);
+    double const of_sink = std::exp(sink - sigma * top), enough = share_ * std::accumulate(weights.rbegin(), weights.rend(), of_sink);
     auto kept = static_cast<std::size_t>(others - order.begin());
-    double sum = std::accumulate(weights.begin(), weights.begin() + kept, 0.0);
+    double sum = std::accumulate(weights.begin(), weights.begin() + kept, of_sink);
     while (kept < weights.size() && sum < enough) sum += weights[kept++];
     order.resize(kept);
     return order;

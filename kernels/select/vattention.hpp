@@ -44,6 +44,7 @@ struct SampleBound {
 class VattentionSelector final : public Selector {
  public:
   VattentionSelector(ForcedKeys const& forced, SampleBound const& bound) : forced_(forced), bound_(bound) {}
+  bool has_order() const override { return false; }
   /// Beside the best keys.
   ForcedKeys forced() const override { return forced_; }
   /// Samples of every budget, which many rows draw from all keys.

@@ -34,7 +34,7 @@ class CollisionPass {
         keys_(piece * words_),
         found_(rows.queries.rows() * sums.width(), 0) {
     for (std::size_t i = 0; i < rows.queries.rows(); ++i)
-      selector.tables().signature(&rows.queries.q[i * d_], rows.d, &queries_[i * words_]);
+      selector.tables().signature(&rows.queries.q[i * d_], rows.key_d, &queries_[i * words_]);
   }
 
   /// Keys [from, from + count) of a tile whose first key is `first` of the sequence.
@@ -47,7 +47,7 @@ class CollisionPass {
       for (int i = r * run; i < std::min(count, (r + 1) * run); ++i) {
         copy_key(tile, from + i, key.data());
         selector_.centre(key.data());
-        selector_.tables().signature(key.data(), rows_.d, &keys_[i * words_]);
+        selector_.tables().signature(key.data(), rows_.key_d, &keys_[i * words_]);
       }
     });
     Kokkos::DefaultHostExecutionSpace().fence();

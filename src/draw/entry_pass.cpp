@@ -48,7 +48,7 @@ std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> con
   ByStep const by_step(wanted, rows.shard, step);
   std::size_t const d = rows.d;
   bool const narrow = estimate != nullptr && !estimate->keys_as_they_are();
-  int const width = estimate != nullptr ? estimate->width(rows.d) : rows.d;
+  int const width = estimate != nullptr ? projected_width(rows, *estimate) : rows.d;
   auto const queries = estimate != nullptr ? project(rows, *estimate, false) : std::vector<float>{};
   float const* const query = estimate != nullptr ? queries.data() : rows.queries.q.data();
   KeyScores all(rows, asked, step, tensors, phases);
@@ -76,7 +76,7 @@ std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> con
               continue;
             }
             copy_key(keys, local, key.data());
-            if (narrow) estimate->entry(key.data(), 1, rows.d, copy.data());
+            if (narrow) estimate->entry(key.data(), 1, rows.key_d, copy.data());
             score =
                 capped(product(query + static_cast<std::size_t>(of.row) * width, narrow ? copy.data() : key.data(), width), rows.softcap);
           }

@@ -27,6 +27,7 @@ struct EntryRows {
   Range shard;
   GlobalIndex block;
   int d;
+  int key_d;       ///< the columns that selectors go by: the first of the d, without the zeros that wider values ask for
   double softcap;  ///< of the true scores; 0: none
   /// The true score of a row and a key, as the fused path has it.
   float score(std::size_t row, float const* key) const { return capped(product(&queries.q[row * d], key, d), softcap); }

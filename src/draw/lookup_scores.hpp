@@ -17,8 +17,8 @@ class LookupScores {
  public:
   /// asked: places of rows in the batch; facts: of each.
   LookupScores(Lookup const& lookup, EntryRows const& rows, std::vector<int> asked, std::vector<RowOfKeys> facts)
-      : lookup_(lookup), shard_(rows.shard), d_(rows.d), asked_(std::move(asked)), facts_(std::move(facts)) {
-    for (int const row : asked_) tables_.push_back(lookup.table(&rows.queries.q[row * std::int64_t{rows.d}], rows.d));
+      : lookup_(lookup), shard_(rows.shard), d_(rows.key_d), asked_(std::move(asked)), facts_(std::move(facts)) {
+    for (int const row : asked_) tables_.push_back(lookup.table(&rows.queries.q[row * std::int64_t{rows.d}], d_));
   }
 
   /// Of keys [first, first + count) of the shard, by entries; out: (rows, at least as many).
@@ -33,7 +33,7 @@ class LookupScores {
       Kokkos::parallel_for("Asymptop::select::codes", Policy(0, (count + run - 1) / run), [&](int const r) {
         std::vector<float> key(d_);
         for (int i = r * run; i < std::min(count, (r + 1) * run); ++i) {
-          copy_key(keys, i, key.data());
+          copy_key(keys, i, d_, key.data());
           lookup_.code(key.data(), d_, &codes_[i * words]);
         }
       });

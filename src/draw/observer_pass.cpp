@@ -31,20 +31,29 @@ struct Observer {
   std::int64_t place;
 };
 
+/// Observers that rows go by: the earlier ones.
+struct EarlyObservers {
+  std::int64_t from;  ///< for rows that see keys up to before this place, at least
+  std::size_t end;    ///< of the others, which come first
+};
+
 class ObserverPass {
  public:
-  ObserverPass(Communicator const& comm, Observers const& wanted, EntryRows const& rows, GlobalIndex n, ShardTensors<RunSpace>& tensors)
+  ObserverPass(Communicator const& comm, Observers const& wanted, EntryRows const& rows, ObservedContext const& context,
+               ShardTensors<RunSpace>& tensors)
       : comm_(comm),
         rows_(rows),
         run_(wanted.run),
         by_distance_(wanted.by_distance),
-        n_(n),
+        so_far_(wanted.so_far),
+        n_(context.n),
+        sink_(wanted.run == 1 ? context.sink : -std::numeric_limits<double>::infinity()),
         step_(std::min(largest_step(rows.path, rows.block), most_keys) / std::max(run_, key_group) * std::max(run_, key_group)),
         keys_(rows, {}, step_, tensors, phases_) {
     std::int64_t const count = std::ssize(rows.queries.position), d = rows.d, width = run_ * d, all = (count + run_ - 1) / run_;
     std::vector<float> queries(all * width, 0.0f);
     for (std::int64_t g = 0; g < all; ++g) {
-      KeyRun seen(n, 0);
+      KeyRun seen(n_, 0);
       std::int64_t place = 0;
       for (std::int64_t i = 0; i < run_; ++i) {
         auto const query = count - run_ * (g + 1) + i;
@@ -58,6 +67,7 @@ class ObserverPass {
       }
       observers_.push_back({seen.end > seen.begin ? KeyRun{seen.first_page(run_), seen.end_page(run_)} : KeyRun{0, 0}, place});
     }
+    find_parts(context.ends);
     queries_ = {queries.data(), static_cast<int>(all), static_cast<int>(width)};
     if (run_ == 1) queries_.softcap = rows.softcap;
     scores_ = HostScores("Asymptop::select::observers", observers_.size(), step_);
@@ -67,22 +77,34 @@ class ObserverPass {
   Observation run() {
     find_largest();
     find_sums();
-    std::vector<float> of_keys((rows_.shard.size() + run_ - 1) / run_);
+    std::int64_t const parts = std::ssize(parts_), keys = (rows_.shard.size() + run_ - 1) / run_;
+    std::vector<float> of_keys(parts * keys);
     std::vector<std::int64_t> of_distances(by_distance_ ? n_ : 0, 0);
     walk([&](std::int64_t first, int count) {
       find_weights(first, count);
       Kokkos::parallel_for("Asymptop::select::columns", Policy(0, (count + strip - 1) / strip), [&](int const s) {
         std::int64_t sums[strip] = {};
         int const begin = s * strip, here = std::min(strip, count - begin);
-        for (std::size_t i = 0; i < observers_.size(); ++i) {
-          for (int l = 0; l < here; ++l) sums[l] += weights_(i, begin + l);
+        auto observer = observers_.size();
+        for (std::int64_t part = 0; part < parts; ++part) {
+          for (; observer > parts_[part].end; --observer) {
+            for (int l = 0; l < here; ++l) sums[l] += weights_(observer - 1, begin + l);
+          }
+          auto* const to = &of_keys[part * keys + first - rows_.shard.begin / run_ + begin];
+          for (int l = 0; l < here; ++l) to[l] = number(sums[l]);
         }
-        for (int l = 0; l < here; ++l) of_keys[first - rows_.shard.begin / run_ + begin + l] = number(sums[l]);
       });
       if (by_distance_) add_distances(first, count, of_distances);
       Host().fence();
     });
     Observation found;
+    if (so_far_) {
+      found.of_keys = std::move(of_keys);
+      found.first = rows_.shard.begin;
+      found.keys = keys;
+      for (auto const& part : parts_) found.from.push_back(part.from);
+      return found;
+    }
     // Shards ascend with ranks.
     found.of_keys = finish(all_gather(comm_, std::move(of_keys)));
     for (std::int64_t at = 0; at < std::ssize(of_distances); at += most_summed) {
@@ -96,6 +118,19 @@ class ObserverPass {
  private:
   static constexpr int strip = 64;
   static float number(std::int64_t sum) { return static_cast<float>(static_cast<double>(sum) / unit); }
+
+  /// Which observers the rows go by that see keys up to each of `ends`: the last ones of observers_, which has the latest first.
+  void find_parts(std::vector<std::int64_t> const& ends) {
+    if (!so_far_) {
+      parts_ = {{0, 0}};
+      return;
+    }
+    for (auto const end : ends) {
+      auto const first = std::find_if(observers_.begin(), observers_.end(), [end](auto const& of) { return of.place < end; });
+      auto const part = static_cast<std::size_t>(first - observers_.begin());
+      if (parts_.empty() || parts_.back().end != part) parts_.push_back({first == observers_.end() ? 0 : first->place + 1, part});
+    }
+  }
 
   /// visit(first, count): scores_ is of runs [first, first + count) of the context's keys.
   template <class Visit>
@@ -147,8 +182,11 @@ class ObserverPass {
         sums[i] += sum;
       });
     });
-    for (auto const sum : finish(all_reduce(comm_, std::move(sums), MPI_SUM)))
-      per_weight_.push_back(sum > 0 ? unit * factor / static_cast<double>(sum) : 0.0);
+    auto const of_all = finish(all_reduce(comm_, std::move(sums), MPI_SUM));
+    for (std::size_t i = 0; i < of_all.size(); ++i) {
+      double const z = static_cast<double>(of_all[i]) + factor * std::exp(sink_ - largest_[i]);
+      per_weight_.push_back(of_all[i] > 0 ? unit * factor / z : 0.0);
+    }
   }
 
   void find_weights(std::int64_t first, int count) {
@@ -177,12 +215,14 @@ class ObserverPass {
   Communicator const& comm_;
   EntryRows const& rows_;
   int run_;
-  bool by_distance_;
+  bool by_distance_, so_far_;
   GlobalIndex n_;
+  double sink_;
   int step_;
   PhaseTimes phases_;
   KeyScores keys_;
   std::vector<Observer> observers_;
+  std::vector<EarlyObservers> parts_;
   PackedQueries queries_;
   HostScores scores_;
   Kokkos::View<std::int64_t**, Kokkos::LayoutRight, Kokkos::HostSpace> weights_;  ///< (queries, runs of a step)
@@ -192,12 +232,12 @@ class ObserverPass {
 
 }  // namespace
 
-Observation observe(Communicator const& comm, Observers const& wanted, EntryRows const& rows, GlobalIndex n,
+Observation observe(Communicator const& comm, Observers const& wanted, EntryRows const& rows, ObservedContext const& context,
                     ShardTensors<RunSpace>& tensors) {
   if constexpr (!is_host_space<RunSpace>) {
     throw RunError("selectors are measured on hosts");
   } else {
-    return ObserverPass(comm, wanted, rows, n, tensors).run();
+    return ObserverPass(comm, wanted, rows, context, tensors).run();
   }
 }
 

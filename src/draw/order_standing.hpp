@@ -54,9 +54,9 @@ class Standing {
       return;
     }
     auto const projected = project(rows, *projection_, selector.shared());
-    queries_ = packed_queries(rows_of(asked), projected, projection_->width(rows.d));
+    queries_ = packed_queries(rows_of(asked), projected, projected_width(rows, *projection_));
     ragged_ = ragged_entries(rows, *projection_, projected, tensors);
-    if (!projection_->keys_as_they_are()) entries_.emplace(room_for(step / selector.page()), projection_->width(rows.d));
+    if (!projection_->keys_as_they_are()) entries_.emplace(room_for(step / selector.page()), projection_->width(rows.key_d), rows.key_d);
   }
 
   int page() const { return selector_.page(); }

@@ -341,6 +341,16 @@ QueryRows observing_queries(DrawIdentity const& identity, TensorLayer const* fil
   return rows;
 }
 
+std::vector<std::int64_t> ends_of_rows(DrawIdentity const& identity, TensorLayer const* file) {
+  auto const& group = *identity.group;
+  if (file == nullptr) return {group.n};
+  std::vector<std::int64_t> ends;
+  for (auto const position : tensor_positions(identity)) ends.push_back(seen_from(group, position - identity.context().begin).end);
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+  return ends;
+}
+
 std::vector<GlobalIndex> evenly_spaced(GlobalIndex n, GlobalIndex most) {
   auto const count = std::min(most, n);
   std::vector<GlobalIndex> places;

@@ -73,6 +73,9 @@ std::vector<float> calibration_queries(DrawIdentity const& identity, TensorLayer
 ///              wanted, under the group's mask and window
 QueryRows observing_queries(DrawIdentity const& identity, TensorLayer const* file, Observers const& wanted);
 
+/// Where what the rows of the draw see ends, each place once, ascending; made on one rank.
+std::vector<std::int64_t> ends_of_rows(DrawIdentity const& identity, TensorLayer const* file);
+
 /// floor(n i / count) for i from 0 to count - 1, count = min(n, most).
 std::vector<GlobalIndex> evenly_spaced(GlobalIndex n, GlobalIndex most);
 

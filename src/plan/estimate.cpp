@@ -59,7 +59,7 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
                                             : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
   double orders = 0.0;
   for (auto const& choice : case_axes(group).selectors) {
-    auto const of_key = make_selector(choice, static_cast<int>(group.d))->seconds(static_cast<int>(group.d));
+    auto const of_key = make_selector(choice, static_cast<int>(group.key_d()))->seconds(static_cast<int>(group.key_d()));
     orders += draws * keys * (m * laws * of_key.per_row + batches * of_key.per_key);
   }
   if (group.path->device_memory != nullptr) {

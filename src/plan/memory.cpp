@@ -39,12 +39,13 @@ double merge_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   return std::max(lists + out + in, both) + profiles + keep * 80.0;
 }
 
-/// What selectors hold of the whole context.
-double index_bytes(GroupPlan const& group) {
+/// What selectors hold of the context.
+double index_bytes(GroupPlan const& group, double shard) {
+  double const ends = group.mask == Mask::causal ? static_cast<double>(group.counts.rows) : 1.0;
   double bytes = 0.0;
   for (auto const& choice : case_axes(group).selectors) {
-    auto const selector = make_selector(choice, static_cast<int>(group.d));
-    if (auto const* lookup = selector->lookup()) bytes += lookup->index_bytes(static_cast<double>(group.n));
+    auto const selector = make_selector(choice, static_cast<int>(group.key_d()));
+    if (auto const* lookup = selector->lookup()) bytes += lookup->index_bytes(static_cast<double>(group.n), shard, ends);
   }
   return bytes;
 }
@@ -107,7 +108,7 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   double const selection = selector_bytes(group, config, machine, rows, std::max<double>(group.path->step_keys, tile), bins);
   double const passes = std::max({candidates + merge, sums, selection});
   double const messages = ranks > 1 ? 3e6 : 0.0;  // what MPI holds to reach the others
-  return program_bytes + messages + 1.4 * results_bytes(group, config) + tensors + profiles + scores + passes + index_bytes(group);
+  return program_bytes + messages + 1.4 * results_bytes(group, config) + tensors + profiles + scores + passes + index_bytes(group, shard);
 }
 
 double kept_bytes(GroupPlan const& group, RunConfig const& config) {

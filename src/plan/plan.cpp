@@ -186,7 +186,7 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Laye
   if (!case_axes(group).selectors.empty() && group.n > most_places)
     return "n is over " + std::to_string(most_places) + ", the most keys that selectors other than score take";
   for (auto const& selector : case_axes(group).selectors) {
-    auto const made = make_selector(selector, static_cast<int>(group.d));
+    auto const made = make_selector(selector, static_cast<int>(group.key_d()));
     if (made->index() != nullptr && tensors.n == 0)
       throw UsageError("--selectors", selector.text, "needs --input, a tensor file with an index beside Q, K and V");
     auto const page = made->page();

@@ -3,17 +3,6 @@
 #include "config/errors.hpp"
 
 namespace asymptop {
-namespace {
-
-/// What in the layer selectors other than score are not measured with; empty where there is nothing of that.
-std::string against_selectors(GroupPlan const& group) {
-  if (group.zero_columns > 0) return "where V is wider than K, " + std::to_string(group.d_v) + " to " + std::to_string(group.key_d());
-  if (!group.form.sinks.empty()) return "beside learned sinks, which layer " + std::to_string(group.layer) + " has";
-  if (!group.form.alibi.empty()) return "under ALiBi slopes, which layer " + std::to_string(group.layer) + " has";
-  return "";
-}
-
-}  // namespace
 
 std::string reason_to_skip_tensors(GroupPlan const& group, RunConfig const& config, LayerShape const& layer) {
   if (group.n > layer.n) return "the tensors hold " + std::to_string(layer.n) + " keys";
@@ -32,8 +21,9 @@ std::string reason_to_skip_tensors(GroupPlan const& group, RunConfig const& conf
                          " has: " + why + "; --window 0 takes it away");
   }
   auto const selectors = case_axes(group).selectors;
-  if (auto const why = against_selectors(group); !why.empty() && !selectors.empty())
-    throw UsageError("--selectors", selectors.front().text, "is not measured " + why + "; score is");
+  if (!group.form.alibi.empty() && !selectors.empty())
+    throw UsageError("--selectors", selectors.front().text,
+                     "is not measured under ALiBi slopes, which layer " + std::to_string(group.layer) + " has; score is");
   return "";
 }
 

@@ -48,7 +48,7 @@ std::string fields_table(std::span<RowField const> fields) {
     if (field.presence == Presence::by_selector || field.presence == Presence::by_selector_order)
       table += ". Only of a selector other than `score`";
     if (field.presence == Presence::by_order || field.presence == Presence::by_selector_order)
-      table += ". Not of one without an order (`vattention`, `magicpig`, `twilight`)";
+      table += ". Not of one without an order (`vattention`, `magicpig`, `twilight`, `threshold`)";
     if (field.presence == Presence::by_estimator) table += ". Only of estimators (`random`, `vattention`, `magicpig`)";
     if (field.presence == Presence::of_tensors) table += ". Only of tensor files, with the selector `score`";
     if (field.presence == Presence::of_sinks) table += ". Only of heads that have one";

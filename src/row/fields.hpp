@@ -64,7 +64,7 @@ inline constexpr auto row_fields = [] {
     {"row_linf_error", k, real, logits, by_order, recorded, "1", "maximum norm of p - p_hat", "max(p_max tau / (1 - tau), largest p dropped)"},
     {"output_error_relative", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V over that of p V"},
     {"output_error", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V", "of an estimator p_hat has the weights of its keys"},
-    {"kept", k, count, logits, by_selector, recorded, "keys", "keys that are kept at k", "whole pages, at most k keys of them, or one page; up to k of each shard (`shard-union`), or as many as an estimator without an order draws or top-p leaves (`twilight`)"},
+    {"kept", k, count, logits, by_selector, recorded, "keys", "keys that are kept at k", "whole pages, at most k keys of them, or one page; up to k of each shard (`shard-union`), or as many as an estimator without an order draws, top-p leaves (`twilight`) or reach a threshold (`threshold`)"},
     {"regret", k, real, logits, by_selector_order, recorded, "1", "tail_mass minus that of the best set of as many keys", "summed itself over the keys that the two sets do not share"},
     {"recall", k, real, logits, by_selector_order, recorded, "1", "share of the best set of as many keys that is kept"},
     {"denominator_error", k, real, logits, by_estimator, recorded, "1", "|D^/D - 1|, D^ = sum of w e^logit over the kept keys", "w: one over the chance of a key to be kept, 1 for forced keys; D^ - D is (w - 1) times the sampled sum minus what is dropped"},

@@ -256,8 +256,9 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     auto& metrics = result.laws.emplace_back();
     double const of_keys = sums.dropped1[0];
     metrics.log_sink = sink - sigma * top;
-    metrics.sink = std::exp(metrics.log_sink);
+    metrics.sink = metrics.sink_beside(0.0);
     metrics.z = of_keys + metrics.sink;
+    metrics.of_keys = of_keys / metrics.z;
     metrics.count("largest_place").push_back(head.front().index);
     score_moments(metrics, bins, head, sigma, visible);
     sums_of_row(metrics, of_keys, sums.dropped2[0], h + beyond.h);

@@ -30,9 +30,12 @@ struct RowMetrics : FieldValues {
   double& one(RealField field) { return real(field).front(); }
   double one(RealField field) const { return real(field).front(); }
 
-  double z = 0.0;     ///< sum of e^{sigma (s - s_max)}, the sink's in it; infinite where that is, and all p of keys are 0
-  double sink = 0.0;  ///< the part of z that is no key's
-  double log_sink = -INFINITY;
+  double z = 0.0;               ///< sum of e^{sigma (s - s_max)}, the sink's in it; infinite where that is, and all p of keys are 0
+  double sink = 0.0;            ///< the part of z that is no key's
+  double log_sink = -INFINITY;  ///< its logarithm, also where it leaves fp64
+  double of_keys = 1.0;         ///< the share of z that is the keys', summed itself
+  /// The same relative to a score `below` the row's largest one, in logits.
+  double sink_beside(double below) const { return std::exp(log_sink + below); }
 };
 
 /// A row's merged profile: bins of all its keys.

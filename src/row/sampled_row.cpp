@@ -111,7 +111,7 @@ std::int64_t SampledRow::count_of(std::size_t law, Budget const& budget, std::ve
   if (base == budget.others) return base;
   auto const end = end_of(budget, base);
   auto const keys = static_cast<double>(base);
-  double sum = 0.0, squares = 0.0, forced = 0.0;
+  double sum = 0.0, squares = 0.0, forced = row_.evaluation.laws[law].sink;
   for (std::size_t i = 0; i < end; ++i) sum += sample_[i].rank >= budget.best ? e[i] : 0.0;
   for (std::size_t i = 0; i < end; ++i) squares += sample_[i].rank >= budget.best ? (e[i] - sum / keys) * (e[i] - sum / keys) : 0.0;
   for (auto const& key : window_) forced += key.rank >= budget.best ? exponential(law, key) : 0.0;
@@ -240,7 +240,7 @@ void SampledRow::output_errors(std::size_t law, std::span<double const> sums, Ro
       best[c] += sums[item * width + c];
       estimate[c] = best[c] + sampled_weight(row_.visible, budgets_[item].forced, kept[item]) * drawn[item][c];
     }
-    add_output_error(row_, law, estimate.data(), kept[item] == row_.visible, metrics);
+    add_output_error(row_, law, estimate.data(), metrics.sink, kept[item] == row_.visible, metrics);
   }
 }
 

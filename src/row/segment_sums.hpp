@@ -44,7 +44,7 @@ KeptErrors errors_of_cut(CutSums const& sums, RelativeSquares const& relative_sq
 }
 
 /// The same where what is kept is so far below the row's best that e^y leaves fp64: with K1, K2 the sums of e and e^2 over the kept keys
-/// relative to the largest of them, p_hat is known all the same, and p - p_hat = -tau p_hat there.
+/// relative to the largest of them, K1 with the sink in it, p_hat is known all the same, and p - p_hat = -tau p_hat there.
 inline KeptErrors errors_of_faint_cut(CutSums const& sums, double relative1, double relative2) {
   double const tau = sums.dropped1 / sums.z, kept = tau * std::sqrt(relative2) / relative1;
   return {tau, std::sqrt(kept * kept + sums.dropped2 / sums.z / sums.z), std::max(tau / relative1, sums.largest_dropped / sums.z)};

@@ -56,7 +56,7 @@ class SelectedRow {
   double score(std::int64_t place) const { return selected_.scores[place]; }
   /// e^y of the place-th key.
   double exponential(double sigma, std::int64_t place) const { return std::exp(sigma * (score(place) - top())); }
-  KeptErrors errors_of_faint(CutSums const& cut, double sigma, std::int64_t kept) const;
+  KeptErrors errors_of_faint(CutSums const& cut, RowMetrics const& of, double sigma, std::int64_t kept) const;
   ExponentialSums rest(double sigma, ExponentialSums const& beyond) const;
   /// Sum of e^{2 sigma (s - unit_score)} over the dropped keys.
   double relative_squares(double sigma, std::int64_t kept, double unit_score) const;
@@ -93,14 +93,15 @@ ExponentialSums SelectedRow::rest(double sigma, ExponentialSums const& beyond) c
   return sums;
 }
 
-KeptErrors SelectedRow::errors_of_faint(CutSums const& cut, double sigma, std::int64_t kept) const {
-  double top = -std::numeric_limits<double>::infinity(), relative1 = 0.0, relative2 = 0.0;
-  for (std::int64_t i = 0; i < kept; ++i) top = std::max(top, score(i));
+KeptErrors SelectedRow::errors_of_faint(CutSums const& cut, RowMetrics const& of, double sigma, std::int64_t kept) const {
+  double best = -std::numeric_limits<double>::infinity(), relative1 = 0.0, relative2 = 0.0;
+  for (std::int64_t i = 0; i < kept; ++i) best = std::max(best, score(i));
   for (std::int64_t i = 0; i < kept; ++i) {
-    double const e = std::exp(sigma * (score(i) - top));
+    double const e = std::exp(sigma * (score(i) - best));
     relative1 += e;
     relative2 += e * e;
   }
+  relative1 += of.sink_beside(sigma * (top() - best));
   return errors_of_faint_cut(cut, relative1, relative2);
 }
 
@@ -172,11 +173,15 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
     }
     while (kept_of_head[best_dropped] != 0) ++best_dropped;
     double const best_score = row_.head[best_dropped].score;
-    CutSums const cut{
-        z,           sums.kept1[kept], sums.kept2[kept], sums.dropped1[kept], sums.dropped2[kept], std::exp(sigma * (best_score - top())),
-        largest_kept};
+    CutSums const cut{z,
+                      sums.kept1[kept] + oracle.sink,
+                      sums.kept2[kept],
+                      sums.dropped1[kept],
+                      sums.dropped2[kept],
+                      std::exp(sigma * (best_score - top())),
+                      largest_kept};
     auto const errors = cut.kept1 > faint ? errors_of_cut(cut, [&] { return relative_squares(sigma, kept, best_score); })
-                                          : errors_of_faint(cut, sigma, kept);
+                                          : errors_of_faint(cut, oracle, sigma, kept);
     add_errors(metrics, errors, kept);
     double const more = regret(sigma, kept);
     checks.note(Check::selection, more < 0.0 ? -more / cut.dropped1 : 0.0);
@@ -184,10 +189,14 @@ RowMetrics SelectedRow::metrics(std::size_t law, MetricAxes const& axes, CheckRe
     metrics.real("recall").push_back(recall(kept));
     if (selected_.forced < 0) continue;
     double const weight = sampled_weight(row_.visible, selected_.forced, kept),
-                 sampled = kept > selected_.forced ? cut.kept1 - sums.kept1[selected_.forced] : 0.0;
+                 sampled = kept > selected_.forced ? sums.kept1[kept] - sums.kept1[selected_.forced] : 0.0;
     metrics.real("denominator_error").push_back(std::fabs((weight - 1.0) * sampled - cut.dropped1) / z);
   }
   for (auto const epsilon : axes.epsilon) {
+    if (oracle.sink > 0.0 && sums.dropped1.front() <= epsilon * z) {
+      metrics.count("k_epsilon").push_back(0);
+      continue;
+    }
     auto const enough =
         std::find_if(selected_.ends.begin(), selected_.ends.end(), [&](auto end) { return sums.dropped1[end] <= epsilon * z; });
     metrics.count("k_epsilon").push_back(enough == selected_.ends.end() ? -1 : *enough);
@@ -243,12 +252,13 @@ std::vector<float> references_of_cuts(SelectedKeys const& selected, std::vector<
   return references;
 }
 
-void add_output_error(OwnedRow const& row, std::size_t law, double const* estimate, bool exact, RowMetrics& metrics) {
+void add_output_error(OwnedRow const& row, std::size_t law, double const* estimate, double sink, bool exact, RowMetrics& metrics) {
   auto const& all = row.outputs[law];
   auto const d = all.size();
   double square = 0.0, norm = 0.0;
+  double const weight = estimate[d] + sink;
   for (std::size_t c = 0; c < d; ++c) {
-    double const of_all = all[c] / metrics.z, difference = exact ? 0.0 : of_all - estimate[c] / estimate[d];
+    double const of_all = all[c] / metrics.z, difference = exact ? 0.0 : of_all - estimate[c] / weight;
     square += difference * difference;
     norm += of_all * of_all;
   }
@@ -263,6 +273,8 @@ void selected_output_errors(OwnedRow const& row, SelectedKeys const& selected, s
   // Relative to the largest score that is kept: p_hat of keys far below the row's best is as good as any other.
   std::vector<double> forced(width, 0.0), sampled(width, 0.0), estimate(width);
   double top = -std::numeric_limits<double>::infinity();
+  // A sink, which is kept with weight 1, is as good as a forced key.
+  bool const weighs = selected.weighs() || (selected.forced == 0 && metrics.log_sink > -INFINITY);
   auto const cuts = cuts_of(selected, metrics);
   auto const& counts = metrics.count("kept");
   std::size_t item = 0;
@@ -278,10 +290,10 @@ void selected_output_errors(OwnedRow const& row, SelectedKeys const& selected, s
     }
     top = next;
     if (item == counts.size() || cuts[cut] != counts[item]) continue;
-    double const weight = selected.weighs() ? sampled_weight(row.visible, selected.forced, cuts[cut]) : 1.0;
+    double const weight = weighs ? sampled_weight(row.visible, selected.forced, cuts[cut]) : 1.0;
     for (std::size_t c = 0; c < width; ++c) estimate[c] = forced[c] + weight * sampled[c];
     for (; item < counts.size() && counts[item] == cuts[cut]; ++item)
-      add_output_error(row, law, estimate.data(), counts[item] >= row.visible, metrics);
+      add_output_error(row, law, estimate.data(), metrics.sink_beside(sigma * (row.score_max - top)), counts[item] >= row.visible, metrics);
   }
 }
 

@@ -38,7 +38,8 @@ void score_from_head(OwnedRow const& row, HeadRanks const& rank_of, SelectedKeys
 ///   dropped = (head without S) + (T without S), each added up itself, and T without S as T less the keys of S in it: those are no more
 ///   than the head's keys that S lacks, each of which weighs as much, so nothing cancels;
 ///   regret  = (sum of K without S - sum of S without K) / Z.
-/// k_epsilon: keys of the smallest kept set with tail_mass <= epsilon, -1 where these keys are too few.
+/// A learned sink is in Z and in what is kept, of every set.
+/// k_epsilon: keys of the smallest kept set with tail_mass <= epsilon, -1 where these keys are too few, 0 where a sink leaves no more.
 std::vector<RowMetrics> selected_metrics(OwnedRow const& row, SelectedKeys const& selected, MetricAxes const& axes,
                                          std::vector<CheckResiduals>& checks);
 
@@ -55,8 +56,9 @@ std::vector<std::int64_t> cuts_of(SelectedKeys const& selected, RowMetrics const
 /// The largest score of the keys that each cut adds to those before it; -infinity where it adds none.
 std::vector<float> references_of_cuts(SelectedKeys const& selected, std::vector<std::int64_t> const& cuts);
 
-/// The output error at the next k: of d entries of a sum of w e^y v, then the sum of w e^y; exact where all keys are kept.
-void add_output_error(OwnedRow const& row, std::size_t law, double const* estimate, bool exact, RowMetrics& metrics);
+/// The output error at the next k: of d entries of a sum of w e^y v, then the sum of w e^y. sink: e^y of a learned sink, which is kept
+/// beside them (0: none), relative to the same score (RowMetrics::sink_beside()); exact where all keys are kept.
+void add_output_error(OwnedRow const& row, std::size_t law, double const* estimate, double sink, bool exact, RowMetrics& metrics);
 
 /// The output errors of a law: ‖sum over all keys of p v - sum over the kept ones of p_hat v‖, from sums over the keys that each cut adds
 /// to the one before, (cuts, d + 1): d entries of e^{sigma (s - reference)} v, then the weight. Known to some 1e-7 of the output's norm:

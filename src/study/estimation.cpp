@@ -99,15 +99,15 @@ namespace {
 RowMetrics collision_metrics(OwnedRow const& row, std::size_t law, std::size_t ks, std::int64_t kept, std::int64_t const* from,
                              CollisionSums const& sums, WideFixed const& fixed, bool exact) {
   auto metrics = without_errors(row.evaluation.laws[law]);
-  double const tail = kept == row.visible ? 0.0 : std::max(0.0, 1.0 - fixed.value(from) / metrics.z);
-  double const error = exact ? 0.0 : std::fabs(fixed.value(from + 2) / metrics.z - 1.0);
+  double const tail = kept == row.visible ? 0.0 : std::max(0.0, metrics.of_keys - fixed.value(from) / metrics.z);
+  double const error = exact ? 0.0 : std::fabs(fixed.value(from + 2) / metrics.z - metrics.of_keys);
   std::vector<double> estimate;
   for (int c = 0; sums.output && c < sums.d; ++c) estimate.push_back(fixed.value(from + 4 + 2 * c));
   // Without a key the output is 0.
   if (sums.output) estimate.push_back(kept == 0 ? 1.0 : fixed.value(from + 2));
   for (std::size_t item = 0; item < ks; ++item) {
     add_kept(metrics, kept, tail, error);
-    if (sums.output) add_output_error(row, law, estimate.data(), exact, metrics);
+    if (sums.output) add_output_error(row, law, estimate.data(), metrics.sink, exact, metrics);
   }
   return metrics;
 }

@@ -99,7 +99,12 @@ Task<void> add_some_outputs(SelectionBatch const& batch, std::span<WantedOutput 
 }  // namespace
 
 EntryRows entry_rows_of(SelectionBatch const& batch) {
-  return {batch.queries,           *batch.group.path, batch.shard, batch.setup.config->block, static_cast<int>(batch.group.d),
+  return {batch.queries,
+          *batch.group.path,
+          batch.shard,
+          batch.setup.config->block,
+          static_cast<int>(batch.group.d),
+          static_cast<int>(batch.group.key_d()),
           batch.group.form.softcap};
 }
 

@@ -111,7 +111,11 @@ OrderSearch::OrderSearch(SelectionBatch const& batch, EntryRows const& entries, 
       if (selectors_[s] == nullptr || !selectors_[s]->keeps_first()) continue;
       for (std::size_t law = 0; law < laws_.sigma.size(); ++law) {
         for (std::size_t item = 0; item < batch.axes.epsilon.size(); ++item)
-          searches_.push_back({i, item, {rows[i].row, static_cast<int>(s), static_cast<int>(law), rows[i].score_max}, true});
+          searches_.push_back({i,
+                               item,
+                               {rows[i].row, static_cast<int>(s), static_cast<int>(law), rows[i].score_max},
+                               rows[i].evaluation.laws[law].sink * laws_.factor,
+                               true});
       }
     }
   }

@@ -33,7 +33,7 @@ void bin_all(Search& search) {
 std::int64_t keys_kept(Search const& search, double epsilon, std::vector<OrderEntry> entries) {
   std::sort(entries.begin(), entries.end(),
             [](auto const& a, auto const& b) { return a.key < b.key || (a.key == b.key && a.entry < b.entry); });
-  double const target = epsilon * static_cast<double>(search.all);
+  double const target = search.target(epsilon);
   auto tail = search.mass_behind;
   auto kept = search.keys_before;
   for (auto const& entry : entries) kept += entry.keys;
@@ -52,7 +52,7 @@ void look_closer(Search& search, double epsilon, std::int64_t const* sums, int p
     search.all = 0;
     for (int bin = 0; bin < grid.bins; ++bin) search.all += sums[2 * bin + 1];
   }
-  double const target = epsilon * static_cast<double>(search.all);
+  double const target = search.target(epsilon);
   int bin = grid.bins - 1;
   search.mass_behind = search.mass_beyond;
   for (; bin > 0 && static_cast<double>(search.mass_behind + sums[2 * bin + 1]) <= target; --bin) search.mass_behind += sums[2 * bin + 1];
@@ -128,7 +128,7 @@ void look_into_window(Search& search, double epsilon, bool places) {
     return;
   }
   auto const& sums = search.window;
-  double const target = epsilon * static_cast<double>(sums[mass_of_all]), behind = static_cast<double>(sums[mass_behind]);
+  double const target = epsilon * (static_cast<double>(sums[mass_of_all]) + search.sink), behind = static_cast<double>(sums[mass_behind]);
   auto& question = search.question;
   if (sums[too_many] != 0 || behind > target || behind + static_cast<double>(sums[mass_inside]) <= target) {
     bin_all(search);

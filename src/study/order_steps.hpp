@@ -13,6 +13,7 @@ namespace asymptop {
 struct Search {
   std::size_t row, item;  ///< row: of the owner's rows
   OrderQuestion question;
+  double sink = 0.0;                   ///< the part of the row's denominator that is no key's, in the units of masses
   bool idle = false;                   ///< there is nothing to ask now
   OrderGrid whole{};                   ///< of the whole order
   std::vector<std::int64_t> window{};  ///< what was found in a window, if one was asked for
@@ -20,6 +21,9 @@ struct Search {
   int finer = 0;
   std::int64_t all = 0, keys_ahead = 0, mass_beyond = 0;  ///< the mass of the order; and what lies outside the window
   std::int64_t keys_before = 0, mass_behind = 0;          ///< of the wanted bin
+
+  /// The mass that may be left.
+  double target(double epsilon) const { return epsilon * (static_cast<double>(all) + sink); }
 };
 
 /// Bins of a sample.

@@ -31,13 +31,14 @@ struct KeptAtK {
 };
 
 KeptAtK kept_at_k(SelectedKeys const& chosen, std::vector<std::int64_t> const& candidates, std::span<float const> estimates,
-                  KeyRun const& seen, TwilightSelector const& selector, double sigma) {
+                  OwnedRow const& row, TwilightSelector const& selector, double sigma, std::size_t law) {
   KeptAtK kept;
+  double const sink = row.evaluation.laws[law].log_sink + sigma * row.score_max;
   std::span<GlobalIndex const> const keys(chosen.keys);
   for (std::size_t item = 0; item < candidates.size(); ++item) {
     if (item == 0 || candidates[item] != candidates[item - 1]) {
       auto& set = kept.sets.emplace_back();
-      for (auto const place : selector.top_p(keys.first(candidates[item]), estimates.first(candidates[item]), seen, sigma))
+      for (auto const place : selector.top_p(keys.first(candidates[item]), estimates.first(candidates[item]), row.seen(), sigma, sink))
         set.push_back({chosen.keys[place], chosen.scores[place]});
     }
     kept.set_of_k.push_back(kept.sets.size() - 1);
@@ -68,14 +69,16 @@ Task<void> measure_outputs(SelectionBatch const& batch, std::vector<KeptAtK> con
       references.push_back(top);
     }
   }
+  auto const tops = references;
   auto asking = ask_outputs(batch, std::move(wanted), {batch.axes.sigma[law]}, std::move(references), ks, most_asked);
   auto const sums = co_await asking;
   auto const width = batch.group.d + 1;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     auto& metrics = rows[i].selected.back()[law];
     for (std::size_t item = 0; item < ks; ++item) {
-      auto const* const of_set = &sums[(i * ks + kept[i].set_of_k[item]) * width];
-      add_output_error(rows[i], law, of_set, metrics.count("kept")[item] == rows[i].visible, metrics);
+      auto const set = i * ks + kept[i].set_of_k[item];
+      double const sink = metrics.sink_beside(batch.axes.sigma[law] * (rows[i].score_max - tops[set]));
+      add_output_error(rows[i], law, &sums[set * width], sink, metrics.count("kept")[item] == rows[i].visible, metrics);
     }
   }
 }
@@ -102,7 +105,7 @@ Task<void> prune_keys(SelectionBatch const& batch, TwilightSelector const& selec
     std::vector<KeptAtK> kept;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       std::span<float const> const of_row(estimates.data() + begins[i], candidates[i].back());
-      kept.push_back(kept_at_k(chosen[i], candidates[i], of_row, rows[i].seen(), selector, axes.sigma[law]));
+      kept.push_back(kept_at_k(chosen[i], candidates[i], of_row, rows[i], selector, axes.sigma[law], law));
       add_sets(kept.back(), axes.sigma[law], law, rows[i]);
     }
     batch.phases.stop(Phase::evaluate);

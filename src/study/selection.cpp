@@ -15,6 +15,7 @@
 #include "study/order_search.hpp"
 #include "study/pruning.hpp"
 #include "study/shard_orders.hpp"
+#include "study/thresholding.hpp"
 
 namespace asymptop {
 namespace {
@@ -24,13 +25,13 @@ constexpr GlobalIndex calibration_rows = 4096;
 
 /// Evenly spaced keys of the sequence, for all ranks. Collective.
 Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Range const& shard, ShardTensors<RunSpace> const& tensors) {
-  Calibration calibration{static_cast<int>(group.d), {}};
+  Calibration calibration{static_cast<int>(group.key_d()), {}};
   if constexpr (is_host_space<RunSpace>) {
     std::vector<float> key(group.d);
     for (auto const at : evenly_spaced(group.n, calibration_rows)) {
       if (at < shard.begin || at >= shard.end) continue;
       tensors.key_of_row(at, key.data());
-      calibration.keys.insert(calibration.keys.end(), key.begin(), key.end());
+      calibration.keys.insert(calibration.keys.end(), key.begin(), key.begin() + group.key_d());
     }
     // Shards ascend with ranks, so these are in order for any number of them.
     calibration.keys = finish(all_gather(comm, std::move(calibration.keys)));
@@ -38,30 +39,45 @@ Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Ran
   return calibration;
 }
 
+/// Queries without the columns that wider values ask for.
+std::vector<float> without_zeros(std::vector<float> const& queries, GroupPlan const& group) {
+  std::vector<float> columns;
+  columns.reserve(queries.size());
+  for (auto row = queries.begin(); row != queries.end(); row += group.d) columns.insert(columns.end(), row, row + group.key_d());
+  return columns;
+}
+
 /// What observing queries attend to, for all ranks; rank 0 makes the queries. Collective.
 Observation observation_of(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, Observers const& wanted) {
   auto const& comm = *setup.comm;
   QueryRows queries;
-  if (comm.is_root()) queries = observing_queries({setup.config, &group, draw}, setup.layer(group, draw), wanted);
+  std::vector<std::int64_t> ends;
+  if (comm.is_root()) {
+    DrawIdentity const identity{setup.config, &group, draw};
+    queries = observing_queries(identity, setup.layer(group, draw), wanted);
+    if (wanted.so_far) ends = ends_of_rows(identity, setup.layer(group, draw));
+  }
   queries.q = finish(all_gather(comm, std::move(queries.q)));
-  for (auto* numbers : {&queries.position, &queries.from, &queries.visible}) *numbers = finish(all_gather(comm, std::move(*numbers)));
+  for (auto* numbers : {&queries.position, &queries.from, &queries.visible, &ends})
+    *numbers = finish(all_gather(comm, std::move(*numbers)));
   auto const shard = key_shard(group.n, setup.config->block, comm.rank(), comm.size());
-  EntryRows const rows{queries, *group.path, shard, setup.config->block, static_cast<int>(group.d), group.form.softcap};
-  return observe(comm, wanted, rows, group.n, *setup.tensors);
+  EntryRows const rows{
+      queries, *group.path, shard, setup.config->block, static_cast<int>(group.d), static_cast<int>(group.key_d()), group.form.softcap};
+  return observe(comm, wanted, rows, {group.n, group.sink(), ends}, *setup.tensors);
 }
 
 }  // namespace
 
 DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, std::int64_t draw)
-    : stream_(tensor_stream(setup.config->seed, draw, group.n, group.d, Tensor::selection)),
+    : stream_(tensor_stream(setup.config->seed, draw, group.n, group.key_d(), Tensor::selection)),
       head_(group.layer < 0 ? group.head : group.head + ((group.layer + 1) << 20)) {
   Calibration calibration;
   for (auto const& choice : case_axes(group).selectors) {
-    selectors_.push_back(make_selector(choice, static_cast<int>(group.d)));
+    selectors_.push_back(make_selector(choice, static_cast<int>(group.key_d())));
     sets_.push_back(choice.sets());
     auto& selector = *selectors_.back();
     if (auto* lookup = selector.lookup()) {
-      lookup->draw(stream_, static_cast<int>(group.d));
+      lookup->draw(stream_, static_cast<int>(group.key_d()));
       if (auto const* observers = lookup->observers()) lookup->observe(observation_of(setup, group, draw, *observers));
     }
     if (!selector.wants_calibration()) continue;
@@ -73,7 +89,7 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
       // Rank 0 makes them, as it makes the queries that are measured.
       std::vector<float> queries;
       if (setup.comm->is_root()) queries = calibration_queries({setup.config, &group, draw}, setup.layer(group, draw), calibration_rows);
-      calibration.queries = finish(all_gather(*setup.comm, std::move(queries)));
+      calibration.queries = without_zeros(finish(all_gather(*setup.comm, std::move(queries))), group);
     }
     selector.calibrate(calibration, stream_);
   }
@@ -329,7 +345,7 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
   std::vector<Selector*> ordered;
   std::vector<std::int64_t> keep;
   for (std::size_t i = 0; i < selectors.size(); ++i) {
-    bool const searched = selectors.sets(i) != KeptSets::weighted && selectors[i].shards() == 0;
+    bool const searched = selectors[i].has_order() && selectors[i].shards() == 0;
     ordered.push_back(searched ? &selectors[i] : nullptr);
     keep.push_back(searched ? entries_held(selectors[i], batch) : 0);
   }
@@ -340,8 +356,7 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
   std::vector<std::unique_ptr<Selection>> selections;
   std::vector<Selection*> ordered_ones;
   for (std::size_t i = 0; i < selectors.size(); ++i) {
-    selections.push_back(selectors.sets(i) == KeptSets::weighted ? nullptr
-                                                                 : std::make_unique<Selection>(batch, selectors, i, search, rows));
+    selections.push_back(selectors[i].has_order() ? std::make_unique<Selection>(batch, selectors, i, search, rows) : nullptr);
     if (selections.back() == nullptr) continue;
     ordered_ones.push_back(selections.back().get());
     auto ordering = selections.back()->order();
@@ -357,6 +372,9 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
     } else if (auto const* hashing = dynamic_cast<MagicpigSelector const*>(&selectors[i])) {
       auto estimating = keep_collisions(batch, *hashing, rows);
       co_await estimating;
+    } else if (auto const* rule = dynamic_cast<ThresholdSelector const*>(&selectors[i])) {
+      auto keeping = keep_above(batch, *rule, rows);
+      co_await keeping;
     } else {
       auto measuring = selections[i]->measure(checks[i]);
       co_await measuring;

@@ -27,9 +27,13 @@ struct ShardSearch {
   ShardQuestion question;
   std::vector<std::int64_t> before;  ///< per shard: keys before its bracket
   std::int64_t behind = 0;           ///< mass behind all brackets
-  std::int64_t all = 0;              ///< mass of the row
+  double sink = 0.0;                 ///< the part of the row's denominator that is no key's, in the units of masses
+  std::int64_t all = 0;              ///< mass of the row's keys
   std::int64_t least = 0, most = 0;
   int rounds = 0;
+
+  /// The mass that may be left.
+  double target(double epsilon) const { return epsilon * (static_cast<double>(all) + sink); }
 };
 
 /// What one walk says of a search.
@@ -99,7 +103,7 @@ void look_closer(ShardSearch& search, double epsilon, std::int64_t const* number
       search.most = std::max(search.most, sums.end_rank(p));
     }
   }
-  double const target = epsilon * static_cast<double>(search.all);
+  double const target = search.target(epsilon);
   auto const least =
       last_that(search.least, search.most, [&](std::int64_t t) { return static_cast<double>(sums.left_by(t).low) > target; });
   search.most = last_that(least, search.most, [&](std::int64_t t) { return static_cast<double>(sums.left_by(t).high) > target; }) + 1;
@@ -129,7 +133,7 @@ void look_closer(ShardSearch& search, double epsilon, std::int64_t const* number
 std::int64_t entries_kept(ShardSearch const& search, double epsilon, std::vector<ShardEntry> entries) {
   std::sort(entries.begin(), entries.end(),
             [](auto const& a, auto const& b) { return a.shard != b.shard ? a.shard < b.shard : a.place < b.place; });
-  double const target = epsilon * static_cast<double>(search.all);
+  double const target = search.target(epsilon);
   std::vector<std::int64_t> of_rank(search.most - search.least, 0);  // from least + 1 on
   auto tail = search.behind;
   std::int64_t rank = 0;
@@ -178,8 +182,9 @@ ShardQuestion unpack_shard_question(std::int64_t const* from, std::size_t shards
   return question;
 }
 
+/// factor: of masses.
 std::vector<ShardSearch> open_shard_searches(std::vector<OwnedRow> const& rows, std::vector<ShardOrder> const& orders,
-                                             std::vector<Range> const& shards) {
+                                             std::vector<Range> const& shards, double factor) {
   std::vector<ShardSearch> open;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::vector<ShardBracket> brackets;
@@ -201,6 +206,7 @@ std::vector<ShardSearch> open_shard_searches(std::vector<OwnedRow> const& rows, 
         if (found[item] >= 0) continue;
         open.push_back({i, item, {rows[i].row, static_cast<int>(law), rows[i].score_max, false, brackets}, {}});
         open.back().before.assign(shards.size(), 0);
+        open.back().sink = laws[law].sink * factor;
       }
     }
   }
@@ -261,8 +267,8 @@ Task<std::int64_t> settle_shards(SelectionBatch const& batch, EntryRows const& e
   std::vector<Range> shards;
   for (int p = 0; p < count; ++p) shards.push_back(context_shard(batch.group.n, count, p));
   auto const packed = packed_shard_question(shards.size());
-  auto open = open_shard_searches(rows, orders, shards);
   double const factor = FixedPoint::make(batch.group.n, 1.0).weight;
+  auto open = open_shard_searches(rows, orders, shards, factor);
   for (int walk = 0; walk < most_shard_walks; ++walk) {
     // The questions of all searches, each once.
     std::vector<std::int64_t> own;

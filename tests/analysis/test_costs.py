@@ -68,6 +68,9 @@ N, D, K = 65536, 64, 4096
             4 * D * (N // 32) + K * (D / 2 + 4) + 4 * K * D,
             4 * D * (N // 32) + 2 * K * D + 4 * K * D,
         ),
+        ("threshold:1e-3", 0, 2 * N * D + 2 * K * D, 2 * N * D + 2 * K * D),
+        ("threshold:by=int8:recent=3", D + 4, N * (D + 4) + 4 * K * D, 2 * N * D + 4 * K * D),
+        ("threshold:2/n:by=sparq", 2 * D, 2 * 8 * N + 4 * K * D, 2 * 8 * N + 4 * K * D),
     ],
 )
 def test_costs(selector: str, index: float, read: float, flops: float) -> None:

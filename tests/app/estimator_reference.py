@@ -61,17 +61,17 @@ def permutation(name: int, size: int) -> Keys:
 
 @dataclass(frozen=True)
 class Weighted:
-    """Keys that are kept, each with its weight."""
+    """Keys that are kept, each with its weight; `sink` as e: what a learned sink adds to either denominator."""
 
     keys: Keys
     weights: Array
 
-    def denominator_error(self, e: Array) -> float:
-        return abs(float(self.weights @ e[self.keys]) / float(e.sum()) - 1.0)
+    def denominator_error(self, e: Array, sink: float = 0.0) -> float:
+        return abs(float(self.weights @ e[self.keys] + sink) / float(e.sum() + sink) - 1.0)
 
-    def output_error(self, e: Array, values: Array) -> float:
+    def output_error(self, e: Array, values: Array, sink: float = 0.0) -> float:
         w = self.weights * e[self.keys]
-        return float(np.linalg.norm(e @ values / e.sum() - w @ values[self.keys] / w.sum()))
+        return float(np.linalg.norm(e @ values / (e.sum() + sink) - w @ values[self.keys] / (w.sum() + sink)))
 
 
 def window_keys(n: int, sinks: int, recent: int) -> Keys:
@@ -100,6 +100,8 @@ class Bound:
     base: float
     epsilon: float
     delta: float
+    sink: float = 0.0
+    """As e: what a learned sink adds to the denominator."""
 
     def forced(self, e: Array, k: int) -> Keys:
         best = np.argsort(-e, kind="stable")[:k]
@@ -116,7 +118,7 @@ class Bound:
             return 0.0
         mean = e[base].mean()
         deviation = e[base].std(ddof=1) if len(base) > 1 else 0.0
-        total = np.delete(e, others).sum() + len(others) * mean
+        total = np.delete(e, others).sum() + len(others) * mean + self.sink
         z = NormalDist().inv_cdf(1.0 - self.delta)
         return float((z * deviation * len(others) / (self.epsilon * total)) ** 2)
 

@@ -25,6 +25,8 @@ class Context:
     window: int = 0
     drop: int = 0
     softcap: float = 0.0
+    sink: float = -np.inf
+    """A learned logit of the denominator."""
 
     @property
     def n(self) -> int:
@@ -51,7 +53,7 @@ class Context:
                 scores = self.softcap * np.tanh(scores / self.softcap)
             if end > begin:
                 row[begin:end] = np.exp(scores - scores.max())
-                row /= row.sum()
+                row /= row.sum() + np.exp(self.sink - scores.max())
         return found
 
 
@@ -59,8 +61,10 @@ def snapkv(context: Context, count: int, pool: int) -> Array:
     return np.convolve(context.weights(context.last(count)).sum(axis=0), np.ones(pool) / pool, "same")
 
 
-def h2o(context: Context, count: int) -> Array:
-    return context.weights(context.spaced(count)).sum(axis=0)
+def h2o(context: Context, count: int, own: int) -> Array:
+    """For a row at the place `own`."""
+    places = context.spaced(count)
+    return context.weights(places[places <= own]).sum(axis=0)
 
 
 def lines(weights: Array, places: Places, own: int) -> Array:

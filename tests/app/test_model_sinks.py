@@ -119,12 +119,8 @@ def test_the_same_bytes_on_any_number_of_ranks_and_threads(tmp_path: Path) -> No
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
-    """Selectors beside, and sinks that are none."""
+    """Sinks that are none."""
     model = random_model(np.random.default_rng(114), texts=1, layers=(3,), n=64, d=4)
-    file = with_sinks(model, 3).write(tmp_path / "m.h5")
-    outcome = asymptop("study", "--input", file, "--n", "64", "--selectors", "quest", "--dry-run", cwd=tmp_path)
-    assert outcome.code == 2
-    assert "--selectors: 'quest' is not measured beside learned sinks, which layer 3 has; score is" in outcome.stderr
     for sinks, wanted in (
         (np.zeros(3), "has a dataset text0/layer3/sinks of shape (3); it must be (4), a number for each head of Q"),
         (np.array([0, np.nan, 1, 2]), "has a NaN or infinity in text0/layer3/sinks at head 1"),

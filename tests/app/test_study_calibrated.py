@@ -161,6 +161,11 @@ def test_same_bytes_over_ranks_threads_and_storage(tmp_path: Path) -> None:
         ("snapkv:pool=4", "pool=4, which is no odd number from 1 to 63"),
         ("h2o:queries=2000", "queries=2000, which is no whole number from 1 to 1024"),
         ("xattention:block=8:stride=16", "stride=16, which is no whole number from 1 to 8"),
+        (
+            "threshold:2",
+            "theta=2, which is neither a number over 0, at most 1, nor one over 0 with /n behind it, such as 1/n",
+        ),
+        ("threshold:by=quest", "by=quest, which estimates no scores: score, bf16, fp8, int8, int4, sparq, loki, "),
         ("socket:tau=0", "tau=0, which is no number over 0, at most 100.0"),
     ],
 )

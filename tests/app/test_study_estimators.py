@@ -46,26 +46,27 @@ def check_numbers(
     e: np.ndarray,
     values: np.ndarray,
     known: float = 1e-12,
+    sink: float = 0.0,
 ) -> None:
-    """The numbers at one k; e: of the keys that the row sees; known: how well the tail mass is."""
+    """The numbers at one k; e: of the keys that the row sees; known: how well the tail mass is; sink: as e."""
     assert int(case["kept"][at]) == len(kept.keys)
-    tail = float(np.delete(e, kept.keys).sum() / e.sum())
+    tail = float(np.delete(e, kept.keys).sum() / (e.sum() + sink))
     assert float(case["tail_mass"][at]) == pytest.approx(tail, rel=3e-5, abs=known)
     scale = 1e-5 * float(kept.weights.max(initial=1.0))
-    assert float(case["denominator_error"][at]) == pytest.approx(kept.denominator_error(e), rel=1e-4, abs=scale)
-    error = kept.output_error(e, values)
+    assert float(case["denominator_error"][at]) == pytest.approx(kept.denominator_error(e, sink), rel=1e-4, abs=scale)
+    error = kept.output_error(e, values, sink)
     assert float(case["output_error"][at]) == pytest.approx(error, rel=1e-4, abs=1e-5)
     if len(kept.keys) == len(e) and np.all(kept.weights == 1.0):
         numbers = ("tail_mass", "denominator_error", "output_error", "output_error_relative")
         assert [float(case[name][at]) for name in numbers] == [0.0] * 4
 
 
-def check_k_epsilon(case: h5py.Group, at: tuple[int, int], order: np.ndarray, e: np.ndarray) -> None:
+def check_k_epsilon(case: h5py.Group, at: tuple[int, int], order: np.ndarray, e: np.ndarray, sink: float = 0.0) -> None:
     """Keys of the smallest first part of an order that leaves epsilon, to the last key."""
-    p = e[order] / e.sum()
-    tails = np.append(np.cumsum(p[::-1])[::-1][1:], 0.0)
+    p = e[order] / (e.sum() + sink)
+    tails = np.append(np.cumsum(p[::-1])[::-1], 0.0)
     for epsilon, found in zip(case["epsilon"][:], case["k_epsilon"][at], strict=True):
-        least, most = (int(np.argmax(tails <= epsilon * factor)) + 1 for factor in (1.0 + 3e-5, 1.0 - 3e-5))
+        least, most = (int(np.argmax(tails <= epsilon * factor)) for factor in (1.0 + 3e-5, 1.0 - 3e-5))
         assert least <= int(found) <= most
 
 

@@ -13,6 +13,7 @@ from observed_reference import Array, antidiagonal_blocks, lines, socket
 from synthetic_input import Draw, input_rows, queries_and_keys
 from test_study_expected import CALIBRATION
 from test_study_selectors import COMMON
+from threshold_reference import THRESHOLDS
 
 NAMES = ("snapkv:queries=30", "h2o:queries=8", "vertical-slash", "xattention:block=16:stride=4", "socket:K=3:L=4")
 
@@ -34,12 +35,23 @@ def priorities(name: str, draw: Draw, q: Array, keys: Array) -> Array:
     return np.convolve(weights.sum(axis=0), np.ones(pool) / pool, "same")
 
 
+def check_rule(case: h5py.Group, at: tuple[int, int], q: Array, keys: Array) -> None:
+    """At every k the keys above a threshold, which depends on sigma."""
+    kept = THRESHOLDS[str(case.attrs["selector"])].kept(q, keys, 2.0)
+    if kept is None:
+        return
+    p = np.exp(2.0 * keys @ q)
+    tail = np.delete(p / p.sum(), kept).sum()
+    assert np.all(case["kept"][at] == len(kept))
+    np.testing.assert_allclose(case["tail_mass"][at], tail, rtol=1e-4)
+
+
 def test_brute_force(tmp_path: Path) -> None:
     n, d, rows = 500, 12, 3
     what = ["--n", str(n), "--d", str(d), "--sigma", "2", "--k", "48,n/4", "--rows", str(rows), "--draws", "2"]
-    what += ["--seed", "3", "--selectors", ",".join(NAMES), *COMMON]
+    what += ["--seed", "3", "--selectors", ",".join((*NAMES, *THRESHOLDS)), *COMMON]
     with h5py.File(study(tmp_path / "results.h5", what)) as read:
-        assert len(read["cases"]) == len(NAMES)
+        assert len(read["cases"]) == len(NAMES) + len(THRESHOLDS)
         for case in read["cases"].values():
             assert case.attrs["verdict"] == "VALID"
             name, tails = str(case.attrs["selector"]), case["tail_mass"][:]
@@ -48,6 +60,9 @@ def test_brute_force(tmp_path: Path) -> None:
                 drawn = Draw(3, draw, n, d)
                 queries, keys, _ = queries_and_keys(drawn, rows, "gaussian", fixed=False)
                 for row, q in enumerate(queries):
+                    if name in THRESHOLDS:
+                        check_rule(case, (draw, row), q, keys)
+                        continue
                     ranked = np.argsort(-priorities(name, drawn, q, keys), kind="stable")
                     p = np.exp(2.0 * keys @ q)
                     p /= p.sum()

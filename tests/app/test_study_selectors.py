@@ -38,6 +38,8 @@ class Row:
     values: Array
     loose_ranks: int
     """Keys whose scores rounding cannot tell apart, at most, at the edge of the best set."""
+    sink: float = 0.0
+    """What a learned sink weighs, of which p are shares too."""
 
     def kept_sets(self, entries: int) -> Iterator[NDArray[np.int64]]:
         """The most and the least mass that the first entries can have."""
@@ -58,7 +60,7 @@ class Row:
 
     def output_error(self, kept: NDArray[np.int64]) -> tuple[float, float]:
         """Absolute, and how well it is known: the difference of two sums of fp32 exponentials."""
-        exact, part = self.p @ self.values, self.p[kept] @ self.values[kept] / self.p[kept].sum()
+        exact, part = self.p @ self.values, self.p[kept] @ self.values[kept] / (self.p[kept].sum() + self.sink)
         return float(np.linalg.norm(exact - part)), 1e-6 * float(np.linalg.norm(exact) + np.linalg.norm(part))
 
     def tails(self, entries: int) -> tuple[float, float]:
@@ -76,6 +78,8 @@ class Row:
 
     def k_epsilon(self, epsilon: float) -> int:
         """Keys of the smallest prefix with a tail of at most epsilon."""
+        if self.sink > 0.0 and self.p.sum() <= epsilon:
+            return 0
         tails, keys = self.prefixes
         return int(keys[np.argmax(tails <= epsilon)])
 
@@ -249,7 +253,7 @@ def test_output_of_keys_far_below_the_best(tmp_path: Path) -> None:
 ALL = (
     "score,window,random:sinks=4:recent=64,quest,quest:page=4:sinks=2:recent=9,block-mean:block=8,block-max:block=16,quantised,"
     "quantised:fp8,sparq,loki,key-norm,key-diff,expected,twilight,vattention,magicpig,shard-union:P=3,shard-share:P=100,"
-    "snapkv:queries=20,h2o:queries=9,vertical-slash:queries=7,xattention:block=32:stride=8,socket:K=5:L=9"
+    "threshold:2/n:by=int4,snapkv:queries=20,h2o:queries=9,vertical-slash:queries=7,xattention:block=32:stride=8,socket:K=5:L=9"
 )
 SYNTHETIC = (
     "--n",

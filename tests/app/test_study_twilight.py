@@ -34,6 +34,8 @@ class Twilight:
     first: int = 0
     """Place in the context of the first key that the row sees."""
     softcap: float = 0.0
+    sink: float = -np.inf
+    """A learned logit of the denominator."""
 
     def candidates(self, q: Array, keys: Array, k: int) -> Keys | None:
         """None where the rounding of Quest's bounds may decide which they are."""
@@ -66,10 +68,11 @@ class Twilight:
         forced = (candidates < sinks) | (candidates >= max(min(sinks, n), n - min(n, self.recent)))
         order = np.lexsort((candidates, -estimates, ~forced))
         weights = np.exp(sigma * (estimates - estimates.max()))[order]
-        sums = np.cumsum(weights) / weights.sum()
+        sums = np.cumsum([np.exp(self.sink - sigma * estimates.max()), *weights])
+        sums /= sums[-1]
         if self.p >= 1.0:
             return iter([candidates])
-        counts = [int(np.argmax(sums >= self.p * f)) + 1 for f in (1.0, 1.0 - 1e-5, 1.0 + 1e-5)]
+        counts = [int(np.argmax(sums >= self.p * f)) for f in (1.0, 1.0 - 1e-5, 1.0 + 1e-5)]
         return iter([candidates[order[: max(count, int(forced.sum()))]] for count in dict.fromkeys(counts)])
 
 
@@ -85,11 +88,14 @@ SELECTORS = {
 WITHOUT_ORDER = ("row_l2_error", "row_linf_error", "k_epsilon", "regret", "recall", "denominator_error")
 
 
-def check_set(case: h5py.Group, at: tuple[int, int, int], kept: Keys, p: Array, values: Array) -> None:
+def check_set(
+    case: h5py.Group, at: tuple[int, int, int], kept: Keys, p: Array, values: Array, sink: float = 0.0
+) -> None:
+    """sink: what a learned one weighs, of which p are shares too."""
     assert int(case["kept"][at]) == len(kept)
     tail = float(np.delete(p, kept).sum())
     assert float(case["tail_mass"][at]) == pytest.approx(tail, rel=3e-5, abs=1e-12)
-    exact, part = p @ values, p[kept] @ values[kept] / p[kept].sum()
+    exact, part = p @ values, p[kept] @ values[kept] / (p[kept].sum() + sink)
     error, known = float(np.linalg.norm(exact - part)), 1e-6 * float(np.linalg.norm(exact) + np.linalg.norm(part))
     assert float(case["output_error"][at]) == pytest.approx(error, rel=1e-4, abs=known)
     if len(kept) == len(p):

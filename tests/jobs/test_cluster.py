@@ -59,6 +59,8 @@ SHORT = [
     "2",
     "--block",
     "64",
+    "--selectors",
+    "score,quest:page=4,random,threshold,snapkv:queries=8",
 ]
 
 
@@ -116,9 +118,11 @@ def test_srun_leaves_no_trace(cluster: Cluster) -> None:
 
 
 def test_within_a_job(cluster: Cluster, place: Path, alone: dict[str, Path]) -> None:
-    """In a step of one of two tasks, with PMIx: tasks on its node, then jobs of their own. It goes on undisturbed."""
+    """In a step of one of two tasks, with PMIx: tasks on its node, then jobs of their own. It goes on undisturbed.
+    Threads are bound to cores, as on clusters."""
     submit = [str(ROOT / "jobs/submit"), "short.cfg", "--binary", str(binary()), "--no-report", "--submit"]
     script = [
+        "export OMP_PROC_BIND=true OMP_PLACES=cores",
         f"{shlex.join([*submit, '--site', 'local', '-o', 'within local'])} || exit 1",
         f"{shlex.join([*submit, '--site', 'srun.env', '-o', 'within srun', '--nodes', '1', '--cpus-per-task', '1'])}",
     ]

@@ -112,6 +112,16 @@ TEST(AttendedKeys, PoolsOverNeighboursAndZerosOutside) {
   EXPECT_EQ(priorities(alone, {0, 4}, 4), sums);
 }
 
+TEST(AttendedSoFar, TakesTheSumsOfTheLatestPlaceThatARowSees) {
+  AttendedSoFar so_far({Observers::Where::spaced, 2, 1, false, true});
+  so_far.observe({{0.0f, 5.0f, 1.0f, 6.0f}, {}, {3, 8}, 4, 2});
+  for (auto const& [end, wanted] : {std::pair{3, 5.0f}, {7, 5.0f}, {8, 6.0f}, {90, 6.0f}}) {
+    float out = 0.0f;
+    so_far.priorities({{0, end}, 0, {}}, nullptr, nullptr, 5, 1, &out);
+    EXPECT_EQ(out, wanted) << end;
+  }
+}
+
 TEST(AttendedLines, TakeTheLargerLineFromTheRowsOwnPlace) {
   AttendedLines lines({Observers::Where::last, 2, 1, true});
   lines.observe({{0.0f, 5.0f, 0.0f, 1.0f}, {4.0f, 2.0f, 3.0f, 6.0f}});

@@ -302,9 +302,9 @@ TEST(Expected, IsTheQuadraticFormOfItsQueries) {
 TEST(Twilight, KeepsTheFewestThatHoldTheShare) {
   std::vector<GlobalIndex> const keys{8, 9, 2, 3, 4};
   std::vector<float> const scores{0.0f, std::log(4.0f), std::log(2.0f), 0.0f, std::log(2.0f)};  // weights 1, 4, 2, 1, 2 of 10
-  auto const kept = [&](double p, double sigma, ForcedKeys const& forced = {}) {
+  auto const kept = [&](double p, double sigma, ForcedKeys const& forced = {}, double sink = -INFINITY) {
     std::vector<GlobalIndex> found;
-    for (auto const place : TwilightSelector(0, p, 1, forced).top_p(keys, scores, {0, 10}, sigma)) found.push_back(keys[place]);
+    for (auto const place : TwilightSelector(0, p, 1, forced).top_p(keys, scores, {0, 10}, sigma, sink)) found.push_back(keys[place]);
     return found;
   };
   EXPECT_EQ(kept(0.39, 1.0), Keys{9});
@@ -316,6 +316,11 @@ TEST(Twilight, KeepsTheFewestThatHoldTheShare) {
   EXPECT_EQ(kept(0.39, 40.0), Keys{9});
   EXPECT_EQ(kept(0.39, 1.0, {3, 0}), (Keys{2, 9}));
   EXPECT_EQ(kept(0.1, 1.0, {3, 2}), (Keys{8, 9, 2}));
+  // A learned sink is of the total, and kept: here it weighs 10 of 20.
+  EXPECT_EQ(kept(0.49, 1.0, {}, std::log(10.0)), Keys{});
+  EXPECT_EQ(kept(0.69, 1.0, {}, std::log(10.0)), Keys{9});
+  EXPECT_EQ(kept(0.71, 1.0, {}, std::log(10.0)), (Keys{9, 2}));
+  EXPECT_EQ(kept(0.2, 1.0, {3, 0}, 2000.0), Keys{2});
   EXPECT_EQ(TwilightSelector(100, 0.5, 16, {}).entries_of_budget(7), 6);
   EXPECT_EQ(TwilightSelector(0, 0.5, 16, {}).entries_of_budget(7), 1);
 }

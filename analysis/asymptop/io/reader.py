@@ -41,7 +41,7 @@ from .trial import refusal
 
 def has_order(selector: str) -> bool:
     """False for those that keep another set at every k, and under every law of sigma."""
-    return selector.split(":")[0] not in ("vattention", "magicpig", "twilight")
+    return selector.split(":")[0] not in ("vattention", "magicpig", "twilight", "threshold")
 
 
 # Attributes that a Case has under their own names.

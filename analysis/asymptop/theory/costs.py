@@ -96,6 +96,7 @@ FORMULAS: dict[str, Formulas] = {
         "4*n*d/page + 2*budget*d + 4*k*d",
         "index: Quest's, and a copy in four bits; k: kept keys; budget = 0 stands for the law's k, at least those",
     ),
+    "threshold": replace(_ALL_SCORES, note="reads every key, or what it estimates scores by; k: kept keys"),
     "file": Formulas(
         "2*w", "2*n*w + 2*H*w + 4*k*d", "2*n*H*w + 2*n*H + 4*k*d", "index: keys of width w; a query has H index queries"
     ),
@@ -118,6 +119,7 @@ _DEFAULTS = {
     "vattention": {"epsilon": "0.1", "delta": "0.1"},
     "magicpig": {"K": "10", "L": "150"},
     "twilight": {"budget": "0", "p": "0.85", "page": "16"},
+    "threshold": {"theta": "1/n", "by": "score"},
     "file": {"H": "0", "w": "0"},
 }
 # What a value by itself is of, where it is not `format`.
@@ -131,6 +133,7 @@ _FIRST = {
     "vertical-slash": "queries",
     "socket": "K",
     "twilight": "budget",
+    "threshold": "theta",
     "file": "name",
 }
 # Bytes per key of a copy in that format: with a scale of four bytes per vector where it has one.
@@ -243,6 +246,9 @@ def costs_of(selector: str, index: tuple[int, int] = (0, 0)) -> Costs | None:
         parameters |= {"H": str(index[0]), "w": str(index[1])}
     if name not in FORMULAS or (name == "file" and index[1] < 1):
         return None
+    if name == "threshold" and (by := parameters["by"]) != EXACT:
+        name = "quantised" if by in WIDTHS else by
+        parameters = _DEFAULTS.get(name, {}) | parameters | ({"format": by} if by in WIDTHS else {})
     costs = Costs(selector, parameters, FORMULAS[name])
     try:
         costs.bytes_read(1024.0, 64, 16.0)
