@@ -75,7 +75,7 @@ class FusedSecondPass {
         Place place{panel, values == nullptr ? nullptr : values + std::ptrdiff_t{begin} * queries_.d, first + begin, here, {}};
         int most = 0;
         for (int r = 0; r < panel.rows; ++r) {
-          place.seen[r] = ranges.within(static_cast<std::size_t>(panel.first_row + r), place.first, here);
+          place.seen[r] = ranges.within(panel.first_row + r, place.first, here);
           most = std::max(most, place.seen[r].end);
         }
         if (most == 0) continue;

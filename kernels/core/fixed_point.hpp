@@ -21,4 +21,7 @@ KOKKOS_FORCEINLINE_FUNCTION std::int64_t to_fixed(double x, double factor) {
 /// What a sum of such integers stands for.
 KOKKOS_FORCEINLINE_FUNCTION double from_fixed(std::int64_t sum, double factor) { return static_cast<double>(sum) / factor; }
 
+/// The largest such integer that is at most the share of a sum; share: from 0 to 1.
+inline std::int64_t share_of_sum(double share, std::int64_t sum) { return to_integer(share * from_fixed(sum, 1.0)); }
+
 }  // namespace asymptop

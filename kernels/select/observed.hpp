@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/counts.hpp"
 #include "selector.hpp"
 
 namespace asymptop {
@@ -22,7 +23,7 @@ class ObservedLookup : public Lookup {
   double index_bytes(double n) const override { return (observers_.by_distance ? 16.0 : 8.0) * n / observers_.run; }
   /// Three passes over the keys with all observing queries.
   SelectorSeconds seconds(int d) const override {
-    return {3.0 * static_cast<double>(observers_.count) * (2e-11 * d / observers_.run + 1e-9), 4e-9};
+    return {3.0 * exact_double(observers_.count) * (2e-11 * d / observers_.run + 1e-9), 4e-9};
   }
 
  private:

@@ -41,7 +41,7 @@ class TwilightSelector final : public Selector {
     std::vector<double> weights;
     for (auto const place : order) weights.push_back(std::exp(sigma * (scores[place] - top)));
     double const enough = share_ * std::accumulate(weights.rbegin(), weights.rend(), 0.0);
-    auto kept = static_cast<std::size_t>(others - order.begin());
+    std::size_t kept = others - order.begin();
     double sum = std::accumulate(weights.begin(), weights.begin() + kept, 0.0);
     while (kept < weights.size() && sum < enough) sum += weights[kept++];
     order.resize(kept);

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/counts.hpp"
 #include "../core/key_ranges.hpp"
 #include "../core/types.hpp"
 #include "../core/work_split.hpp"
@@ -38,7 +39,7 @@ class StreamedHeads {
   /// Whether thresholds guessed from a sample of that size would spare more candidates than a stream of thresholds does by itself.
   bool guess_would_help(int sample, std::int64_t population) const {
     double const hits = expected_hits(sample, population), taken = guess_rank(hits) / hits;
-    return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(static_cast<double>(population) / keep_));
+    return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(exact_double(population) / keep_));
   }
 
   /// Guesses thresholds from a sample of the shard: whole packed groups drawn from all over it. `population`: how many of its keys will be
@@ -90,14 +91,14 @@ class StreamedHeads {
 
  protected:
   /// Keys of [first, first + count) that a row sees.
-  Part seen(int row, LocalIndex first, int count) const { return ranges_.within(static_cast<std::size_t>(row), first, count); }
+  Part seen(int row, LocalIndex first, int count) const { return ranges_.within(row, first, count); }
 
   /// Offers the scores [seen.begin, seen.end) of those of keys first, first + 1, ... to a row. Up to a vector of scores before them is
   /// lost.
   static void offer(RowHeads& heads, int row, float* scores, Part seen, LocalIndex first) {
     int const begin = seen.begin / simd::width * simd::width;  // whole vectors: what is read past the end is still the strip's
     std::fill(scores + begin, scores + seen.begin, -std::numeric_limits<float>::infinity());
-    heads.add(row, scores + begin, seen.end - begin, first + static_cast<LocalIndex>(begin));
+    heads.add(row, scores + begin, seen.end - begin, first + begin);
   }
 
   PackedQueries const& queries_;
@@ -129,7 +130,7 @@ class StreamedHeads {
   }
 
   /// Keys of the sample among the shard's best `keep`, on average.
-  double expected_hits(double sample, std::int64_t population) const { return sample * keep_ / static_cast<double>(population); }
+  double expected_hits(double sample, std::int64_t population) const { return sample * keep_ / exact_double(population); }
 
   /// The sample's largest score of this rank has fewer than `keep` of the shard above it with a chance of about 1e-8.
   static int guess_rank(double hits) { return static_cast<int>(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0)); }

@@ -100,15 +100,15 @@ inline std::vector<std::vector<PackedCandidate>> ragged_entries(EntryRows const&
         for (auto key = part.begin; key < part.end; ++key) {
           auto* const to = &keys[(key - part.begin) * d];
           if (tensors.resident()) {
-            copy_key(tensors.key_tile(0, static_cast<int>(rows.shard.size()), 0), key - rows.shard.begin, to);
+            copy_key(tensors.key_tile(0, checked_int(rows.shard.size()), 0), key - rows.shard.begin, to);
           } else {
             tensors.key_of_row(key, to);
           }
         }
-        projection.entry(keys.data(), static_cast<int>(part.size()), d, entry.data());
+        projection.entry(keys.data(), checked_int(part.size()), d, entry.data());
         made = part;
       }
-      found[i].push_back(pack(product(&projected[i * width], entry.data(), width), static_cast<LocalIndex>(p - rows.shard.begin / page)));
+      found[i].push_back(pack(product(&projected[i * width], entry.data(), width), local_index(p - rows.shard.begin / page)));
     }
   }
   return found;

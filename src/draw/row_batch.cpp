@@ -29,8 +29,8 @@ void make_grid(QueryRows const& queries, float bins_per_unit, PathRows& rows) {
 
 RowBatch::RowBatch(RunSpace const& space, QueryRows const& queries, GroupPlan const& group, Range const& shard, GlobalIndex block)
     : shard_(shard) {
-  rows_.rows = static_cast<int>(queries.rows());
-  rows_.d = static_cast<int>(group.d);
+  rows_.rows = int_size(queries.position);
+  rows_.d = group.d;
   rows_.queries = queries.q.data();
   make_grid(queries, static_cast<float>(group.bins_per_unit), rows_);
   rows_.ranges = queries.ranges_in(shard);

@@ -51,7 +51,7 @@ std::vector<double> drawn_row(PrecisionConfig const& config, PrecisionCase const
 }
 
 double deviation(std::vector<double> const& values) {
-  double const n = static_cast<double>(values.size());
+  double const n = int_size(values);
   double mean = 0.0, square = 0.0;
   for (double const x : values) mean += x / n;
   for (double const x : values) square += (x - mean) * (x - mean) / n;

@@ -21,7 +21,7 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
   auto const& queries = batch.queries;
   auto const axes = field_axes(group, *setup.config, group.cases[law]);
   auto const bad = unpack_rows(batch.packed[law], queries.rows(), axes, group.n, data);
-  result.checks[law].note(Check::finite, static_cast<double>(bad));
+  result.checks[law].count(Check::finite, bad);
   for (std::size_t i = 0; i < queries.rows(); ++i) {
     bool const known = setup.scan == nullptr;
     auto const row = data.real("sigma_i").size();
@@ -57,7 +57,7 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
 
 ShardTensors<RunSpace> make_shard(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
   auto const shard = key_shard(group.n, config.block, comm.rank(), comm.size());
-  return {Space(), shard, static_cast<int>(group.d), largest_step(*group.path, config.block), group.resident, group.path->keys};
+  return {Space(), shard, group.d, largest_step(*group.path, config.block), group.resident, group.path->keys};
 }
 
 DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, PartialDraw earlier) {
@@ -107,11 +107,11 @@ double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig co
   Space const space;
   auto const tiles = tile_sizes(space, config.block);
   std::size_t const d = group.d, rows = group.rows_per_batch;
-  Matrix<Space, float> queries("Asymptop::measure::queries", rows, d),
-      keys("Asymptop::measure::keys", static_cast<std::size_t>(tiles.pass), d), scores("Asymptop::measure::scores", rows, tiles.pass);
+  Matrix<Space, float> queries("Asymptop::measure::queries", rows, d), keys("Asymptop::measure::keys", tiles.pass, d),
+      scores("Asymptop::measure::scores", rows, tiles.pass);
   Kokkos::deep_copy(queries, 1.0f);
   Kokkos::deep_copy(keys, 1.0f);
-  double const flops = 2.0 * static_cast<double>(rows * d) * tiles.pass;
+  double const flops = 2.0 * exact_double(rows * d) * tiles.pass;
   auto const timed = [&](int calls) {
     comm.barrier();
     auto const begin = PhaseTimes::Clock::now();

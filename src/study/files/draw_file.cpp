@@ -119,8 +119,7 @@ PartialDraw load(hid_t file, StudyCase const& any) {
   PartialDraw partial;
   partial.draw = h5::read_int_attribute(file, "draw");
   auto const laws = any.group->cases.size();
-  auto const batches = h5::read_int_attribute(file, "batches"), rows = any.group->counts.rows,
-             of_batch = std::int64_t{any.group->rows_per_batch};
+  std::int64_t const batches = h5::read_int_attribute(file, "batches"), rows = any.group->counts.rows, of_batch = any.group->rows_per_batch;
   if (batches < 0 || (batches - 1) * of_batch >= rows) throw RunError("it has another number of batches");
   for (std::int64_t batch = 0; batch < batches; ++batch) {
     auto& laws_of_batch = partial.finished.emplace_back();
