@@ -4,16 +4,23 @@
 #include <cassert>
 #include <cstdint>
 #include <iterator>
-#include <limits>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <utility>
 
 namespace asymptop {
 
-/// A whole number as an int. Throws std::length_error where it does not fit.
-inline int checked_int(std::int64_t number) {
-  using Limits = std::numeric_limits<int>;
-  if (number < Limits::min() || number > Limits::max()) throw std::length_error(std::to_string(number) + " does not fit into 32 bits");
+/// A number as an int, cut off to a whole one. Throws std::length_error where it is beyond an int, or NaN.
+template <class Number>
+int checked_int(Number number) {
+  bool fits;
+  if constexpr (std::is_integral_v<Number>) {
+    fits = std::in_range<int>(number);
+  } else {
+    fits = number > -0x1p31 - 1.0 && number < 0x1p31;
+  }
+  if (!fits) throw std::length_error(std::to_string(number) + " does not fit into 32 bits");
   return static_cast<int>(number);
 }
 

@@ -194,7 +194,7 @@ class TiledSecond final : public TiledPass<Space, KeyPass<Space>> {
     watch.done(PathPart::audit);
     if (!wants_values()) return;
     for (std::size_t law = 0; law < work_.sums.size(); ++law)
-      weights_.add(space, rows, keys, work_.segments, shard_begin_, static_cast<float>(work_.sigmas[law]), work_.factor, work_.sums[law]);
+      weights_.add(space, rows, keys, work_.segments, shard_begin_, work_.fp32_sigma(law), work_.factor, work_.sums[law]);
     space.fence();
     watch.done(PathPart::attend);
   }

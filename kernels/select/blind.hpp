@@ -75,8 +75,8 @@ class ExpectedProjection final : public BlindProjection {
       }
     }
     mean_.assign(mean.begin(), mean.end());
-    half_.clear();
-    for (auto const sum : covariance) half_.push_back(static_cast<float>(0.5 * share * sum));
+    for (auto& sum : covariance) sum *= 0.5 * share;
+    half_.assign(covariance.begin(), covariance.end());
   }
   void entry(float const* keys, int /*count*/, int d, float* out) const override {
     constexpr int lanes = 64;

@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 
+#include "../core/counts.hpp"
 #include "../core/math.hpp"
 #include "../core/simd.hpp"
 #include "selector.hpp"
@@ -15,7 +16,7 @@ namespace asymptop {
 /// range (Black and Rogaway, CT-RSA 2002). Halves take turns, so they need not be of one length.
 class Permutation {
  public:
-  Permutation(std::uint64_t name, std::int64_t size) : size_(size), bits_(std::max(2, static_cast<int>(std::bit_width(size_ - 1)))) {
+  Permutation(std::uint64_t name, std::int64_t size) : size_(size), bits_(std::max(2, checked_int(std::bit_width(size_ - 1)))) {
     for (auto& key : keys_) {
       name += 0x9e3779b97f4a7c15ull;
       key = high_word(mixed(name));

@@ -133,7 +133,7 @@ class StreamedHeads {
   double expected_hits(double sample, std::int64_t population) const { return sample * keep_ / exact_double(population); }
 
   /// The sample's largest score of this rank has fewer than `keep` of the shard above it with a chance of about 1e-8.
-  static int guess_rank(double hits) { return static_cast<int>(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0)); }
+  static int guess_rank(double hits) { return checked_int(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0)); }
 };
 
 }  // namespace ASYMPTOP_SIMD_NAME

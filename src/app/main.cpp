@@ -30,6 +30,7 @@
 #include "comm/peer_watch.hpp"
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "kernels/core/counts.hpp"
 #include "launch/launch.hpp"
 #include "launch/machine.hpp"
 #include "launch/stop.hpp"
@@ -153,7 +154,9 @@ int without_ranks(Command const* command, int argc, char** argv) {
 /// Work on files, help, the version, or a command that there is not.
 bool needs_no_ranks(Command const* command, int argc, char** argv) {
   if (command == nullptr || command->run_on_files != nullptr) return true;
-  bool const help = std::any_of(argv + 2, argv + argc, [](std::string const& text) { return text == "--help" || text == "-h" || text.rfind("--help-selector", 0) == 0; });
+  bool const help = std::any_of(argv + 2, argv + argc, [](std::string const& text) {
+    return text == "--help" || text == "-h" || text.rfind("--help-selector", 0) == 0;
+  });
   try {
     return help && !command->threads(argc - 1, argv + 1, false);
   } catch (std::exception const&) {
@@ -260,7 +263,7 @@ int guarded(Communicator const& comm, Communicator const& leaving, int argc, cha
     deadline.emplace(error.what());  // should the others have found nothing wrong, they will not come
   }
   // Rank 0 may have done a command's work alone: all ranks leave with its code.
-  return static_cast<int>(leaving.max(code));
+  return checked_int(leaving.max(code));
 }
 
 }  // namespace

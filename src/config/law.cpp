@@ -188,7 +188,7 @@ std::string one_spelling(std::string_view law) {
     auto const number = next > at ? decimal_number(law.substr(at, next - at)) : std::nullopt;
     next = std::max(next, at + 1);
     while (is_letter(law[at]) && next < law.size() && (is_letter(law[next]) || is_digit(law[next]) || law[next] == '_')) ++next;
-    if (std::isspace(static_cast<unsigned char>(law[at])) != 0) continue;
+    if (unsigned char const first = law[at]; std::isspace(first) != 0) continue;
     spelt += number ? spelt_number(*number) : std::string(law.substr(at, next - at));
   }
   return spelt;

@@ -76,7 +76,7 @@ class OrderWalk {
       window = {standing.places(), rows.shard.begin / standing.page(), standing.page(), rows.queries.seen(question.row)};
       // A little more than this shard's share, so that few of them have to move.
       double const share = std::min(1.0, exact_double(rows.shard.size()) / exact_double(window.seen.size()));
-      window.entries.reserve(static_cast<std::size_t>(1.1 * share * question.expected));
+      window.entries.reserve(to_integer(1.1 * share * question.expected));
     }
     for (std::size_t s = 0; s < keep_.size(); ++s) {
       if (selectors[s] == nullptr || !selectors[s]->has_priorities()) continue;
@@ -197,8 +197,9 @@ class OrderWalk {
   /// The pages of a step that a row sees all of, one by one up to where vectors read whole ones.
   static void offer_whole(RowHeads& head, std::size_t i, float const* priorities, KeyRun const& here, GlobalIndex step, int page,
                           LocalIndex first) {
-    int const row = static_cast<int>(i);
-    auto at = static_cast<int>((here.begin + page - 1) / page - step), end = static_cast<int>(here.end / page - step);
+    int const row = checked_int(i);
+    int at = checked_int((here.begin + page - 1) / page - step);
+    int const end = checked_int(here.end / page - step);
     for (; at < end && at % simd::width != 0; ++at) head.add(row, priorities[at], first / page + at);
     if (at < end) head.add(row, priorities + at, end - at, first / page + at);
   }

@@ -45,6 +45,7 @@ class RowStream {
       if (t > -1.0 && std::log(u) < 3.0 * d * log_remainder(t)) return d * (1.0 + t) * (1.0 + t) * (1.0 + t);
     }
   }
+  double gamma(std::int64_t shape) { return gamma(static_cast<double>(shape)); }
 
  private:
   using Philox = r123::Philox4x64;

@@ -36,7 +36,7 @@ ShardPlace edge_of(ShardBracket const& bracket, Range const& shard, int bins, in
     edge = place_of(first_score(ScoreSteps(bracket.high, bracket.low, bins), i), shard.begin);
   } else if (begin.worse < end.worse) {
     auto const values = std::uint64_t{end.worse} - begin.worse + 1;
-    edge = {static_cast<std::uint32_t>(begin.worse + values * i / bins), shard.begin};
+    edge = {low_word(begin.worse + values * i / bins), shard.begin};
   } else {
     edge = {begin.worse, begin.index + (end.index - begin.index) * i / bins};
   }

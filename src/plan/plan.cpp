@@ -120,9 +120,9 @@ void choose_breaks(GroupPlan& group, RunConfig const& config, Machine const& mac
                batch = estimate_seconds(group, config, machine, ranks) / group.counts.draws / batches;
   double const between = std::min(longest, 60.0 * config.checkpoint_minutes / 4.0);
   if (batch * batches < 2.0 * between) return;
-  group.batches_per_break = batch < between ? static_cast<std::size_t>(between / batch) : 1;
+  group.batches_per_break = batch < between ? checked_int(between / batch) : 1;
   group.parts_per_pass =
-      std::clamp(between > 0.0 ? static_cast<int>(std::min<double>(most_parts, batch / 2.0 / between)) : fewest_parts, 1, most_parts);
+      std::clamp(between > 0.0 ? checked_int(std::min<double>(most_parts, batch / 2.0 / between)) : fewest_parts, 1, most_parts);
   // What is kept must fit too; without it a draw is left between batches.
   if (group.parts_per_pass == 1) return;
   double const more = kept_bytes(group, config);

@@ -106,7 +106,7 @@ void measure_precision(Communicator const& comm, PrecisionConfig const& config, 
   for (std::size_t at = 0; at < packed.size();) {
     visit_fields(
         shape, [&](double, auto member) { (data.*member).push_back(packed[at++]); },
-        [&](std::int64_t, auto member) { (data.*member).push_back(static_cast<std::int64_t>(packed[at++])); });
+        [&](std::int64_t, auto member) { (data.*member).push_back(std::llround(packed[at++])); });
   }
 }
 

@@ -83,7 +83,7 @@ void first_window(Probe& probe, RowBins const& grid, double sigma, double mass) 
   double const position = (grid.first_bin + probe.bin) + r;
   probe.low = static_cast<float>((position - probe.half_width) * grid.width());
   probe.high = static_cast<float>((position + probe.half_width) * grid.width());
-  probe.capacity = static_cast<std::int64_t>(n * 3.0 * probe.half_width) + 1024;
+  probe.capacity = to_integer(n * 3.0 * probe.half_width) + 1024;
 }
 
 void find_k_epsilon(RowEvaluation& result, RowBins const& bins, SumsAlong const& sums, MetricAxes const& axes, int law, double top) {
@@ -144,7 +144,7 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
     probe.kind = Probe::Kind::count_above;
     probe.law = law;
     probe.item = item;
-    probe.bin = static_cast<int>(std::min<double>(number, bins.grid.count - 1));
+    probe.bin = checked_int(std::min<double>(number, bins.grid.count - 1));
     probe.low = probe.high = edge;
     probe.keys_above_bin = std::accumulate(bins.bins.begin() + probe.bin + 1, bins.bins.end(), std::int64_t{0},
                                            [](std::int64_t sum, BinMoments const& bin) { return sum + bin.count; });

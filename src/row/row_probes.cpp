@@ -77,7 +77,7 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
   }
   std::int64_t kept = 0;
   if (one_value) {
-    kept = static_cast<std::int64_t>(std::ceil((with_window - probe.target) / mass_of(probe.high)));
+    kept = to_integer(std::ceil((with_window - probe.target) / mass_of(probe.high)));
     kept = std::clamp<std::int64_t>(kept, 0, answer.inside);
   } else {
     // From the small end, so that the tail is summed itself.

@@ -189,7 +189,8 @@ class ShardTensors {
   }
 
   device::NormalArguments normals(Stream stream, LocalIndex first, int count) const {
-    return {stream.key0, stream.key1, static_cast<std::uint64_t>(shard_.begin + first), count, d_};
+    std::uint64_t const row = shard_.begin + first;
+    return {stream.key0, stream.key1, row, count, d_};
   }
 
   /// Keys [first, first + count) of the file, counted from the shard's first one, less their common offset.

@@ -116,7 +116,7 @@ void TensorFile::open_texts() {
 
 InputShape TensorFile::shape() const {
   InputShape shape;
-  static_cast<LayerShape&>(shape) = layers_.front().front()->shape();
+  shape.LayerShape::operator=(layers_.front().front()->shape());
   shape.name = std::filesystem::path(path_).filename().string();
   shape.reversed = layers_.front().front()->reversed();
   for (auto const& layer : layers_.front()) shape.layers.push_back(layer->shape());

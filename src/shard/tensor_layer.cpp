@@ -122,7 +122,7 @@ std::vector<double> TensorLayer::values_of_heads(std::string const& name) const 
 
 TensorLayer::Dataset TensorLayer::open(std::string const& name) const {
   Dataset result;
-  static_cast<FloatDataset&>(result) = open_floats(file_, path_, folder_ + name, "it needs Q, K and V");
+  result.FloatDataset::operator=(open_floats(file_, path_, folder_ + name, "it needs Q, K and V"));
   auto const& shape = result.shape;
   auto const rank = shape.size();
   bool const of_layer = shape_.layer >= 0;

@@ -121,7 +121,7 @@ double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig co
   };
   // About 10 ms a sample, agreed over ranks; the first calls warm up.
   constexpr double sample_seconds = 0.01;
-  int const calls = std::clamp(static_cast<int>(sample_seconds / std::max(timed(2) / 2.0, 1e-7)), 1, 1000);
+  int const calls = std::clamp(checked_int(sample_seconds / std::max(timed(2) / 2.0, 1e-7)), 1, 1000);
   std::vector<double> samples;
   for (int sample = 0; sample < 5; ++sample) samples.push_back(flops * calls * comm.size() / timed(calls) / 1e9);
   std::nth_element(samples.begin(), samples.begin() + 2, samples.end());

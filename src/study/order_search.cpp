@@ -90,7 +90,7 @@ Task<Heard> send_home(Communicator const& comm, OrderAnswers answers, std::vecto
   for (auto const& from : received) {
     auto at = from.begin();
     for (auto& list : heard.entries) {
-      for (auto left = *at++; left > 0; --left, at += 4) list.push_back({static_cast<OrderKey>(at[0]), at[1], at[2], at[3]});
+      for (auto left = *at++; left > 0; --left, at += 4) list.push_back({checked_int(at[0]), at[1], at[2], at[3]});
     }
   }
   co_return std::move(heard);

@@ -121,7 +121,7 @@ void choose_window(Search& search, SampledOrder const& order, std::int64_t const
   search.question.low = low > 0 ? key_at(low) : Limits::min();
   search.question.high = high < bins ? key_at(high) : Limits::max();
   search.question.grid = {};
-  search.question.expected = static_cast<int>(inside);
+  search.question.expected = checked_int(inside);
 }
 
 void look_into_window(Search& search, double epsilon, bool places) {

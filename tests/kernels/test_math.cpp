@@ -139,6 +139,12 @@ TEST(Counts, IntsAreRefusedBeyondTheirRange) {
   }
   EXPECT_THROW(checked_int(std::int64_t{INT32_MAX} + 1), std::length_error);
   EXPECT_THROW(checked_int(std::int64_t{INT32_MIN} - 1), std::length_error);
+  EXPECT_THROW(checked_int(std::uint64_t{UINT64_MAX}), std::length_error);
+  EXPECT_EQ(checked_int(-2147483648.9), INT32_MIN);
+  EXPECT_EQ(checked_int(2147483647.9), INT32_MAX);
+  for (double const beyond : {2147483648.0, -2147483649.0, infinity, std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_THROW(checked_int(beyond), std::length_error) << beyond;
+  }
   EXPECT_EQ(int_size(std::vector<char>(300)), 300);
 }
 

@@ -106,7 +106,8 @@ PartialAnswers answers_of(hid_t file, std::string const& name) {
   round.lengths = integers(group, "lengths");
   std::int64_t collected = 0;
   for (auto const length : round.lengths) collected += length;
-  for (auto const score : numbers(group, "collected")) round.collected.push_back(static_cast<float>(score));
+  auto const collected_scores = numbers(group, "collected");
+  round.collected.assign(collected_scores.begin(), collected_scores.end());
   if (collected != std::ssize(round.collected)) throw RunError("its collected scores are not as many as it says");
   round.audit_worst = numbers(group, "audit_worst");
   return round;

@@ -103,14 +103,14 @@ OrderStatistics draw_order_statistics(DrawnRanks const& ranks, RowStream& stream
   double q = 0.0, rest = 1.0;
   std::int64_t last = 0;
   for (auto const rank : ranks.rank) {
-    double const left = static_cast<double>(ranks.n - last);
+    double const left = ranks.keys_after(last);
     double part, stays;
     if (rank - last == 1) {
       double const spacing = stream.exponential() / left;
       part = -std::expm1(-spacing);
       stays = std::exp(-spacing);
     } else {
-      double const above = stream.gamma(static_cast<double>(rank - last)), below = stream.gamma(static_cast<double>(ranks.n - rank + 1));
+      double const above = stream.gamma(rank - last), below = stream.gamma(ranks.n - rank + 1);
       part = above / (above + below);
       stays = below / (above + below);
     }

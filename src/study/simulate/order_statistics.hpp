@@ -46,7 +46,8 @@ struct DrawnRanks {
   std::int64_t block(std::size_t i) const { return (i + 1 < rank.size() ? rank[i + 1] - 1 : n) - rank[i]; }
   /// In fp64, to nearest: from 2^53 keys on the last digits go.
   double keys_of_block(std::size_t i) const { return static_cast<double>(block(i)); }
-  double all_keys() const { return static_cast<double>(n); }
+  double all_keys() const { return keys_after(0); }
+  double keys_after(std::int64_t drawn) const { return static_cast<double>(n - drawn); }
 };
 
 /// k: ascending, in [1, n].
