@@ -54,7 +54,7 @@ struct FixedPoint {
   KOKKOS_FORCEINLINE_FUNCTION float fp32_value() const { return static_cast<float>(value); }
 
   static FixedPoint make(GlobalIndex n, double largest_value) {
-    auto const bits_of = [](auto x) { return checked_int(std::ceil(std::log2(x))); };
+    auto const bits_of = [](auto x) { return static_cast<int>(std::ceil(std::log2(x))); };
     int const bits = bits_of(n), value_bits = bits_of(std::max(largest_value, 1e-9));
     return {std::ldexp(1.0, 61 - bits), std::ldexp(1.0, 61 - bits - value_bits)};
   }

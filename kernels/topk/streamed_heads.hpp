@@ -46,7 +46,7 @@ class StreamedHeads {
   /// seen at least. Rows that see only part of the shard are left alone.
   template <class Space>
   void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t shard, std::int64_t population) {
-    int const rank = guess_rank(expected_hits(sample, population));
+    int const rank = checked_int(guess_rank(expected_hits(sample, population)));
     auto* self = this;
     int const panels = queries_.panel_count(), workers = std::min(split_.workers(), panels);
     int panel_rows = 0;
@@ -133,7 +133,7 @@ class StreamedHeads {
   double expected_hits(double sample, std::int64_t population) const { return sample * keep_ / exact_double(population); }
 
   /// The sample's largest score of this rank has fewer than `keep` of the shard above it with a chance of about 1e-8.
-  static int guess_rank(double hits) { return checked_int(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0)); }
+  static double guess_rank(double hits) { return std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0); }
 };
 
 }  // namespace ASYMPTOP_SIMD_NAME

@@ -7,8 +7,6 @@
 #include <sstream>
 #include <vector>
 
-#include "kernels/core/counts.hpp"
-
 namespace asymptop {
 namespace fs = std::filesystem;
 namespace {
@@ -136,7 +134,7 @@ void look_at_slurm(Environment const& environment, AvailableMemory& least) {
   double cpus = count_of(environment("SLURM_CPUS_ON_NODE"));
   if (char const* list = environment("SLURM_JOB_CPUS_PER_NODE"); cpus <= 0.0 && list != nullptr) {
     char const* const node = environment("SLURM_NODEID");
-    cpus = of_node(list, node == nullptr ? 0 : checked_int(count_of(node)));
+    cpus = of_node(list, node == nullptr ? 0 : static_cast<int>(count_of(node)));
   }
   for (auto const& [variable, count, name] :
        {std::tuple{"SLURM_MEM_PER_CPU", cpus, "CPU(s)"}, {"SLURM_MEM_PER_GPU", count_of(environment("SLURM_GPUS_ON_NODE")), "GPU(s)"}}) {
