@@ -11,6 +11,7 @@
 #include "attend/weigh_panel.hpp"
 #include "attend/winners.hpp"
 #include "core/candidate.hpp"
+#include "core/counts.hpp"
 #include "core/enum_array.hpp"
 #include "core/fixed_point.hpp"
 #include "core/key_ranges.hpp"

@@ -75,7 +75,7 @@ class FusedSecondPass {
         Place place{panel, values == nullptr ? nullptr : values + std::ptrdiff_t{begin} * queries_.d, first + begin, here, {}};
         int most = 0;
         for (int r = 0; r < panel.rows; ++r) {
-          place.seen[r] = ranges.within(static_cast<std::size_t>(panel.first_row + r), place.first, here);
+          place.seen[r] = ranges.within(panel.first_row + r, place.first, here);
           most = std::max(most, place.seen[r].end);
         }
         if (most == 0) continue;
@@ -161,7 +161,7 @@ class FusedSecondPass {
       int const row = place.panel.first_row + r;
       float* weights = scratch.weights + r * largest_strip;
       float const* scores = scratch.scores + r * largest_strip;
-      int const head = weigh_tail(row, scores, place.seen[r], place.keys, static_cast<float>(work_.sigmas[law]), weights);
+      int const head = weigh_tail(row, scores, place.seen[r], place.keys, work_.fp32_sigma(law), weights);
       if (head > 0) add_head(place, row, scores, place.seen[r], weights, law);
       add_integer(sums(row, work_.segments.used(row), queries_.d), to_fixed(sum_of(weights, place.keys), work_.factor.weight));
     }
@@ -193,7 +193,7 @@ class FusedSecondPass {
   void add_head(Place const& place, int row, float const* scores, Part seen, float* weights, std::size_t law) const {
     auto const& segments = work_.segments;
     auto const& sums = work_.sums[law];
-    float const sigma = static_cast<float>(work_.sigmas[law]), value_factor = work_.factor.fp32_value();
+    float const sigma = work_.fp32_sigma(law), value_factor = work_.factor.fp32_value();
     int const boundaries = segments.used(row), d = queries_.d;
     float const last = segments.boundary_score(row, boundaries - 1);
     for (int l = seen.begin; l < seen.end; ++l) {

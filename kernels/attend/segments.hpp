@@ -11,6 +11,7 @@
 #include <cmath>
 
 #include "../core/candidate.hpp"
+#include "../core/counts.hpp"
 #include "../core/fixed_point.hpp"
 #include "../core/key_ranges.hpp"
 #include "../core/math.hpp"
@@ -123,7 +124,7 @@ template <class Space>
 void weigh_values(Space const& space, Matrix<Space, float> const& weights, Matrix<Space, float> const& values,
                   Tensor3<Space, float> const& products, int key_count, int tile) {
   int const rows = products.extent_int(1), d = values.extent_int(1);
-  gemm(space, GemmBatch{rows, d, tile, false, weights.data(), static_cast<int>(weights.stride(0)), tile, values.data(), d,
+  gemm(space, GemmBatch{rows, d, tile, false, weights.data(), checked_int(weights.stride(0)), tile, values.data(), d,
                         std::ptrdiff_t{tile} * d, products.data(), d, std::ptrdiff_t{rows} * d, key_count / tile});
 }
 

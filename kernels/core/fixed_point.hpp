@@ -2,6 +2,7 @@
 #pragma once
 
 #include <Kokkos_Core.hpp>
+#include <algorithm>
 #include <cstdint>
 
 namespace asymptop {
@@ -20,5 +21,10 @@ KOKKOS_FORCEINLINE_FUNCTION std::int64_t to_fixed(double x, double factor) {
 
 /// What a sum of such integers stands for.
 KOKKOS_FORCEINLINE_FUNCTION double from_fixed(std::int64_t sum, double factor) { return static_cast<double>(sum) / factor; }
+
+/// The largest such integer that is at most the share, from 0 to 1, of a sum and of `more` in its units; 2^62 where that is larger.
+inline std::int64_t share_of_sums(double share, std::int64_t sum, double more) {
+  return to_integer(std::min(share * (from_fixed(sum, 1.0) + more), 0x1p62));
+}
 
 }  // namespace asymptop

@@ -62,8 +62,8 @@ struct KeyRanges {
   KeyRanges of(std::vector<int> const& rows) const {
     KeyRanges some;
     for (auto const row : rows) {
-      some.limit.push_back(limit[static_cast<std::size_t>(row)]);
-      if (!from.empty()) some.from.push_back(from[static_cast<std::size_t>(row)]);
+      some.limit.push_back(limit[row]);
+      if (!from.empty()) some.from.push_back(from[row]);
     }
     return some;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <Kokkos_Core.hpp>
+#include <cassert>
 #include <cstdint>
 #include <type_traits>
 
@@ -11,6 +12,11 @@ namespace asymptop {
 using GlobalIndex = std::int64_t;
 /// Position of a key inside one rank's shard. A shard holds fewer than 2^32 keys.
 using LocalIndex = std::uint32_t;
+/// That position of a key `offset` places behind its shard's first one.
+KOKKOS_FORCEINLINE_FUNCTION LocalIndex local_index(GlobalIndex offset) {
+  assert(0 <= offset && offset <= UINT32_MAX);
+  return static_cast<LocalIndex>(offset);
+}
 
 /// How many of `count` places lie before an end that is `left` places away: `left`, from 0 to `count`.
 KOKKOS_FORCEINLINE_FUNCTION int count_within(std::int64_t left, int count) {

@@ -24,7 +24,7 @@ inline WorkSplit split_work(int threads, int panels) {
     int const row_parts = std::min(threads / key_parts, panels);
     int const most_panels = (panels + row_parts - 1) / row_parts;
     // Panels of the busiest worker, in units of an even share.
-    double const load = static_cast<double>(most_panels) / key_parts * threads / panels;
+    double const load = 1.0 * most_panels / key_parts * threads / panels;
     if (load < best_load * 0.95) {
       best = {row_parts, key_parts};
       best_load = load;

@@ -10,6 +10,7 @@
 #include "../attend/audit.hpp"
 #include "../attend/fused_attention.hpp"
 #include "../attend/fused_second_pass.hpp"
+#include "../core/counts.hpp"
 #include "../profile/fused_first_pass.hpp"
 #include "../score/score_packed.hpp"
 #include "../topk/screened_pass.hpp"
@@ -46,7 +47,7 @@ struct FusedRows {
       float const* element = &queries.data[panel.offset] + (row - panel.first_row);
       for (int c = 0; c < queries.d; ++c) q.push_back(element[c * panel.rows]);
     }
-    PackedQueries some(q.data(), static_cast<int>(rows.size()), queries.d);
+    PackedQueries some(q.data(), int_size(rows), queries.d);
     some.softcap = queries.softcap;
     some.alibi.slope = queries.alibi.slope;
     for (int const row : rows) {
@@ -82,7 +83,7 @@ template <class Space>
 class FusedScores final : public ScorePass<Space> {
  public:
   FusedScores(FusedRows<Space> const& rows, bool keep) : rows_(rows) {
-    if (keep) scores_ = Matrix<Space, float>("Asymptop::path::kept_scores", rows.ranges.size(), static_cast<std::size_t>(rows.tiles.pass));
+    if (keep) scores_ = Matrix<Space, float>("Asymptop::path::kept_scores", rows.ranges.size(), rows.tiles.pass);
   }
   GlobalIndex step(bool resident) const override {
     return scores_.extent(1) > 0 ? rows_.tiles.pass : packed_step_of(rows_.queries.rows, resident);
@@ -121,7 +122,7 @@ class FusedAgain final : public KeyPass<Space> {
   bool visit(int row, Take const& take) const {
     auto const at = std::find(rows_.begin(), rows_.end(), row);
     if (at == rows_.end()) return false;
-    take(*pass_, static_cast<int>(at - rows_.begin()));
+    take(*pass_, checked_int(at - rows_.begin()));
     return true;
   }
 
@@ -205,7 +206,7 @@ class FusedAudit {
         work_(work),
         shard_begin_(shard_begin),
         queries_(rows.packed({work.audit_rows.data(), work.audit_rows.data() + work.audit_rows.extent(0)})),
-        scores_("Asymptop::path::audit_scores", work.audit_rows.extent(0), static_cast<std::size_t>(most)),
+        scores_("Asymptop::path::audit_scores", work.audit_rows.extent(0), most),
         order_("Asymptop::path::audit_order", work.audit_rows.extent(0)) {
     for (int a = 0; a < queries_.rows; ++a) order_(a) = a;
   }

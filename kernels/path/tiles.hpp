@@ -31,9 +31,8 @@ template <class Space>
 struct TiledRows {
   TiledRows(Space const& space, PathRows const& rows, TileSizes const& tile_sizes)
       : count(rows.rows),
-        queries(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::path::queries"), static_cast<std::size_t>(rows.rows),
-                static_cast<std::size_t>(rows.d)),
-        scores("Asymptop::path::scores", static_cast<std::size_t>(rows.rows), static_cast<std::size_t>(tile_sizes.pass)),
+        queries(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::path::queries"), rows.rows, rows.d),
+        scores("Asymptop::path::scores", rows.rows, tile_sizes.pass),
         ranges{path_vector(space, "Asymptop::path::limit", rows.ranges.limit),
                path_vector(space, "Asymptop::path::from", rows.ranges.from)},
         grid(rows.grid),
@@ -66,7 +65,7 @@ class TiledPass : public Base {
   GlobalIndex step(bool) const override { return rows_.tiles.pass; }
   int padded(int count) const override { return (count + rows_.tiles.blas - 1) / rows_.tiles.blas * rows_.tiles.blas; }
   void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) final {
-    Matrix<Space, float> const tile(const_cast<float*>(keys.keys.data), static_cast<std::size_t>(keys.padded), rows_.queries.extent(1));
+    Matrix<Space, float> const tile(const_cast<float*>(keys.keys.data), keys.padded, rows_.queries.extent(1));
     score_tiles(space, rows_.queries, tile, rows_.scores, keys.padded, rows_.tiles.blas);
     cap_tiles(space, rows_.scores, rows_.count, keys.padded, rows_.softcap);
     bias_tiles(space, rows_.scores, rows_.count, keys.padded, rows_.slope, rows_.places, keys.first);
@@ -96,7 +95,7 @@ RowHead heads_of(Space const& space, CandidateBuffer<Space> const& candidates) {
   // Pruned rows hold at most `keep` entries; the buffers are much longer.
   auto const& buffer = candidates.entries;
   Matrix<Space, PackedCandidate> const kept(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::path::kept"), buffer.extent(0),
-                                            std::min<std::size_t>(static_cast<std::size_t>(candidates.keep), buffer.extent(1)));
+                                            std::min<std::size_t>(candidates.keep, buffer.extent(1)));
   Kokkos::deep_copy(space, kept, Kokkos::subview(buffer, Kokkos::ALL, std::make_pair(std::size_t{0}, kept.extent(1))));
   space.fence();
   auto const entries = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), kept);
@@ -120,7 +119,7 @@ class TiledFirst final : public TiledPass<Space, FirstPass<Space>> {
   }
   void finish(Space const& space, StepWatch const& watch) override {
     if (profile_) flush(space, *profile_);
-    prune(space, candidates_, static_cast<int>(candidates_.entries.extent(1)));
+    prune(space, candidates_, candidates_.entries.extent_int(1));
     space.fence();
     watch.done(PathPart::select);
   }
@@ -164,8 +163,7 @@ struct TiledWeights {
   TiledWeights() = default;
   explicit TiledWeights(TiledRows<Space> const& rows)
       : weights("Asymptop::path::weights", rows.scores.extent(0), rows.scores.extent(1)),
-        products("Asymptop::path::products", static_cast<std::size_t>(rows.tiles.pass / rows.tiles.blas), rows.queries.extent(0),
-                 rows.queries.extent(1)) {}
+        products("Asymptop::path::products", rows.tiles.pass / rows.tiles.blas, rows.queries.extent(0), rows.queries.extent(1)) {}
 
   void add(Space const& space, TiledRows<Space> const& rows, KeyStep<Space> const& keys, Segments<Space> const& segments,
            GlobalIndex shard_begin, float sigma, FixedPoint const& factor, Tensor3<Space, std::int64_t> const& sums) const {
@@ -202,7 +200,7 @@ class TiledSecond final : public TiledPass<Space, KeyPass<Space>> {
     watch.done(PathPart::audit);
     if (!wants_values()) return;
     for (std::size_t law = 0; law < work_.sums.size(); ++law)
-      weights_.add(space, rows, keys, work_.segments, shard_begin_, static_cast<float>(work_.sigmas[law]), work_.factor, work_.sums[law]);
+      weights_.add(space, rows, keys, work_.segments, shard_begin_, work_.fp32_sigma(law), work_.factor, work_.sums[law]);
     space.fence();
     watch.done(PathPart::attend);
   }

@@ -19,6 +19,7 @@
 #include <cstdint>
 
 #include "../core/candidate.hpp"
+#include "../core/counts.hpp"
 #include "../core/fixed_point.hpp"
 #include "../core/math.hpp"
 #include "../core/types.hpp"
@@ -114,7 +115,7 @@ struct BinExponentials {
 };
 
 inline BinExponentials bin_exponentials(BinMoments const& bin, double c) {
-  double const n = static_cast<double>(bin.count), m1 = bin.sum_r(), m2 = bin.sum_r2();
+  double const n = exact_double(bin.count), m1 = bin.sum_r(), m2 = bin.sum_r2();
   double const h2 = c * c / 4.0;
   double const e0 = n * (1.0 - h2 * h2 / 192.0) + c * m1 * (1.0 + h2 / 8.0) + c * c * m2 * (0.5 + h2 / 24.0);
   double const e1 = m1 * (1.0 + c * c * 3.0 / 32.0) + c * m2;  // r^3 economised to 3/16 r

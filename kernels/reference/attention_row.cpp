@@ -11,7 +11,7 @@ std::vector<double> logits(std::vector<float> const& q, std::vector<float> const
   std::vector<double> result;
   for (std::int64_t j = 0; j < n; ++j) {
     double sum = 0.0;
-    for (std::int64_t c = 0; c < d; ++c) sum += static_cast<double>(q[c]) * static_cast<double>(keys[j * d + c]);
+    for (std::int64_t c = 0; c < d; ++c) sum += double{q[c]} * double{keys[j * d + c]};
     result.push_back(factor * sum);
   }
   return result;
@@ -91,7 +91,7 @@ std::int64_t k_epsilon(std::vector<double> const& p, std::vector<std::int64_t> c
 std::vector<double> attention(std::vector<double> const& p, std::vector<float> const& values, std::int64_t d) {
   std::vector<double> result(d, 0.0);
   for (std::size_t j = 0; j < p.size(); ++j) {
-    for (std::size_t c = 0; c < result.size(); ++c) result[c] += p[j] * static_cast<double>(values[j * result.size() + c]);
+    for (std::size_t c = 0; c < result.size(); ++c) result[c] += p[j] * double{values[j * result.size() + c]};
   }
   return result;
 }

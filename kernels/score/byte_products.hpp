@@ -154,7 +154,7 @@ void byte_products(Space const& space, ByteQueries const& queries, float const* 
       for (int g = s * strip; g < end; ++g)
         simd::byte_panel_of(panel.rows)(rows, values + std::ptrdiff_t{g} * bytes, q->steps, &q->start[panel.first_row],
                                         scales + std::ptrdiff_t{g} * key_group, &priorities(panel.first_row, g * key_group),
-                                        static_cast<std::ptrdiff_t>(priorities.stride(0)));
+                                        priorities.stride(0));
     }
   });
 }

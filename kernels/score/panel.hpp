@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/counts.hpp"
 #include "../core/pack_keys.hpp"
 #include "../core/simd.hpp"
 #include "../core/types.hpp"
@@ -49,7 +50,7 @@ struct PackedQueries {
   std::vector<float> data;
   double softcap = 0.0;  ///< scores are softcap tanh(q . k / softcap); 0: q . k
   Alibi alibi{};         ///< and this on top
-  int panel_count() const { return static_cast<int>(panels.size()); }
+  int panel_count() const { return int_size(panels); }
 
   PackedQueries() = default;
   /// q: row-major (row_count, columns).
@@ -63,7 +64,7 @@ struct PackedQueries {
  private:
   void add_tile(float const* q, int tile_first, int tile_rows) {
     int const count = (tile_rows + panel_rows - 1) / panel_rows;
-    auto const edge = [&](int p) { return tile_first + static_cast<int>(std::int64_t{tile_rows} * p / count); };
+    auto const edge = [&](int p) { return tile_first + checked_int(std::int64_t{tile_rows} * p / count); };
     for (int p = 0; p < count; ++p) {
       int const first = edge(p), end = edge(p + 1);
       Panel const panel{first, end - first, std::int64_t{first} * d};

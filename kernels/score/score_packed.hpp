@@ -25,7 +25,7 @@ void score_packed(Space const& space, PackedQueries const& queries, float const*
       int const groups = (keys + key_group - 1) / key_group;
       simd::score_panel_of(panel.rows)(&q->data[panel.offset], packed + std::ptrdiff_t{first} * q->d, groups, q->d,
                                        &scores(panel.first_row, first), scores.stride(0));
-      finish_scores(*q, panel, first_key + first, &scores(panel.first_row, first), groups, static_cast<std::ptrdiff_t>(scores.stride(0)));
+      finish_scores(*q, panel, first_key + first, &scores(panel.first_row, first), groups, scores.stride(0));
     }
   });
 }

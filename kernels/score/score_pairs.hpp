@@ -13,8 +13,8 @@ namespace asymptop {
 
 /// A query row and a key of one packed group: row * key_group + key.
 using RowKeyPair = std::int32_t;
-inline int row_of(RowKeyPair pair) { return static_cast<std::uint32_t>(pair) / key_group; }
-inline int key_of(RowKeyPair pair) { return static_cast<std::uint32_t>(pair) % key_group; }
+inline int row_of(std::uint32_t pair) { return pair / key_group; }
+inline int key_of(std::uint32_t pair) { return pair % key_group; }
 
 /// fp32 queries, row by row, each padded to whole chunks of columns, and one row of zeros past them.
 struct QueryLines {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "../core/counts.hpp"
 #include "../core/types.hpp"
 #include "gemm.hpp"
 
@@ -28,7 +29,7 @@ void score_tiles(Space const& space, Matrix<Space, float> const& queries, Matrix
   if (key_count % tile != 0 || queries.extent(1) != keys.extent(1)) throw std::invalid_argument("score_tiles: ragged tile");
   int const rows = queries.extent_int(0), d = queries.extent_int(1);
   gemm(space, GemmBatch{rows, tile, d, true, queries.data(), d, 0, keys.data(), d, std::ptrdiff_t{tile} * d, scores.data(),
-                        static_cast<int>(scores.stride(0)), tile, key_count / tile});
+                        checked_int(scores.stride(0)), tile, key_count / tile});
 }
 
 }  // namespace asymptop

@@ -37,7 +37,7 @@ void walk_panels(PackedQueries const& queries, KeyRanges const& ranges, float co
     for (std::size_t p = worker; p < queries.panels.size(); p += workers) {
       PanelStrip place{queries.panels[p], begin, first + begin, 0, {}, {}};
       for (int r = 0; r < place.panel.rows; ++r) {
-        auto const seen = ranges.within(static_cast<std::size_t>(place.panel.first_row + r), place.first, here);
+        auto const seen = ranges.within(place.panel.first_row + r, place.first, here);
         place.from[r] = seen.begin;
         place.seen[r] = seen.end;
         place.most = std::max(place.most, place.seen[r]);

@@ -10,6 +10,7 @@
 #include <limits>
 #include <vector>
 
+#include "../core/counts.hpp"
 #include "selector.hpp"
 
 namespace asymptop {
@@ -38,7 +39,7 @@ class KeyDiffProjection final : public BlindProjection {
     std::vector<double> sum(d, 0.0);
     for (auto key = calibration.keys.begin(); key != calibration.keys.end(); key += d) {
       double square = 0.0;
-      for (std::size_t c = 0; c < d; ++c) square += key[c] * static_cast<double>(key[c]);
+      for (std::size_t c = 0; c < d; ++c) square += key[c] * double{key[c]};
       for (std::size_t c = 0; c < d && square > 0.0; ++c) sum[c] += key[c] / std::sqrt(square);
     }
     mean_.assign(sum.begin(), sum.end());
@@ -64,7 +65,7 @@ class ExpectedProjection final : public BlindProjection {
   /// Moments about the mean, over the number of queries. Without queries all keys are equal.
   void calibrate(Calibration const& calibration) override {
     std::size_t const d = calibration.d, count = calibration.queries.size() / d;
-    double const share = 1.0 / static_cast<double>(std::max<std::size_t>(count, 1));
+    double const share = 1.0 / exact_double(std::max<std::size_t>(count, 1));
     std::vector<double> mean(d, 0.0), covariance(d * d, 0.0), centred(d);
     for (std::size_t i = 0; i < calibration.queries.size(); ++i) mean[i % d] += share * calibration.queries[i];
     for (std::size_t i = 0; i < count; ++i) {
@@ -74,8 +75,8 @@ class ExpectedProjection final : public BlindProjection {
       }
     }
     mean_.assign(mean.begin(), mean.end());
-    half_.clear();
-    for (auto const sum : covariance) half_.push_back(static_cast<float>(0.5 * share * sum));
+    for (auto& sum : covariance) sum *= 0.5 * share;
+    half_.assign(covariance.begin(), covariance.end());
   }
   void entry(float const* keys, int /*count*/, int d, float* out) const override {
     constexpr int lanes = 64;
@@ -86,7 +87,7 @@ class ExpectedProjection final : public BlindProjection {
       float along[lanes];
       std::copy_n(&mean_[first], columns, along);
       for (int a = 0; a < d; ++a) {
-        float const* const row = &half_[static_cast<std::size_t>(a) * d + first];
+        float const* const row = &half_[std::int64_t{a} * d + first];
 #pragma omp simd
         for (int c = 0; c < columns; ++c) along[c] = std::fma(keys[a], row[c], along[c]);
       }

@@ -10,6 +10,7 @@
 #include <limits>
 #include <numeric>
 
+#include "../core/counts.hpp"
 #include "approximate_scores.hpp"
 #include "selector.hpp"
 
@@ -27,7 +28,7 @@ class DoubleSparsityProjection final : public Projection {
     std::size_t const d = calibration.d;
     auto const mean_sizes = [d](std::vector<float> const& rows) {
       std::vector<double> mean(d, 0.0);
-      for (std::size_t i = 0; i < rows.size(); ++i) mean[i % d] += std::fabs(rows[i]) / static_cast<double>(rows.size() / d);
+      for (std::size_t i = 0; i < rows.size(); ++i) mean[i % d] += std::fabs(rows[i]) / exact_double(rows.size() / d);
       return mean;
     };
     auto const of_keys = mean_sizes(calibration.keys), of_queries = mean_sizes(calibration.queries);
@@ -42,7 +43,7 @@ class DoubleSparsityProjection final : public Projection {
   }
   void entry(float const* key, int /*count*/, int /*d*/, float* out) const override {
     for (std::size_t i = 0; i < chosen_.size(); ++i) out[i] = key[chosen_[i]];
-    rounded_copy(out, static_cast<int>(chosen_.size()), int4_levels, out);
+    rounded_copy(out, int_size(chosen_), int4_levels, out);
   }
 
  private:
@@ -74,7 +75,7 @@ class Centroids {
       }
       for (std::size_t i = 0; i < count_; ++i) {
         for (std::size_t c = 0; c < width && members[i] > 0; ++c)
-          at_[c * count_ + i] = static_cast<float>(sum[c * count_ + i] / static_cast<double>(members[i]));
+          at_[c * count_ + i] = static_cast<float>(sum[c * count_ + i] / exact_double(members[i]));
       }
     }
   }
@@ -145,7 +146,7 @@ class InfllmProjection final : public Projection {
     std::size_t const d = calibration.d, count = calibration.queries.size() / d;
     std::vector<double> mean(d, 0.0);
     for (std::size_t i = 0; i < calibration.queries.size(); ++i)
-      mean[i % d] += calibration.queries[i] / static_cast<double>(std::max<std::size_t>(count, 1));
+      mean[i % d] += calibration.queries[i] / exact_double(std::max<std::size_t>(count, 1));
     mean_.assign(mean.begin(), mean.end());
   }
   void query(float const* q, int d, float* out) const override { std::copy_n(q, d, out); }

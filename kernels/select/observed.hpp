@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/counts.hpp"
 #include "selector.hpp"
 
 namespace asymptop {
@@ -25,7 +26,7 @@ class ObservedLookup : public Lookup {
   }
   /// Three passes over the keys with all observing queries.
   SelectorSeconds seconds(int d) const override {
-    return {3.0 * static_cast<double>(observers_.count) * (2e-11 * d / observers_.run + 1e-9), 4e-9};
+    return {3.0 * exact_double(observers_.count) * (2e-11 * d / observers_.run + 1e-9), 4e-9};
   }
 
  private:

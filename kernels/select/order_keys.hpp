@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "../core/counts.hpp"
 #include "../core/simd.hpp"
 
 namespace asymptop {
@@ -38,7 +39,7 @@ constexpr std::int64_t place_of_key(OrderKey key) { return std::int64_t{key} - f
 /// Where an entry stands, ascending along the order: minus its priority, or its place. Forced ones are far ahead.
 inline double standing_of(OrderKey key, bool places) {
   if (key < (places ? first_key_of_places : first_key_of_priorities)) return -1e300;
-  return places ? static_cast<double>(place_of_key(key)) : -static_cast<double>(priority_of_key(key));
+  return places ? exact_double(place_of_key(key)) : -double{priority_of_key(key)};
 }
 
 /// About a stretch of the order, low <= key <= high.
@@ -83,7 +84,7 @@ inline void keys_of_priorities(float const* priority, std::int64_t count, OrderK
 
 inline void keys_of_places(std::uint32_t const* place, std::int64_t count, OrderKey* out) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<OrderKey>(place[i] + static_cast<std::uint32_t>(first_key_of_places));
+  for (std::int64_t i = 0; i < count; ++i) out[i] = place[i] + first_key_of_places;
 }
 
 /// min(max((x - low) per_unit, 0), last), truncated, x being where each entry stands; forced entries are in bin 0.

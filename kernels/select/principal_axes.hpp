@@ -18,7 +18,7 @@ inline std::vector<double> principal_axes(std::vector<float> const& vectors, int
   std::vector<double> matrix(width * width, 0.0), values(width);
   for (std::size_t at = 0; at + width <= vectors.size(); at += width) {
     for (std::size_t a = 0; a < width; ++a) {
-      for (std::size_t b = 0; b <= a; ++b) matrix[a * width + b] += vectors[at + a] * static_cast<double>(vectors[at + b]);
+      for (std::size_t b = 0; b <= a; ++b) matrix[a * width + b] += vectors[at + a] * double{vectors[at + b]};
     }
   }
   // LAPACK counts by columns: what is the lower triangle here is the upper one there.

@@ -5,6 +5,8 @@
 #include <array>
 #include <bit>
 
+#include "../core/counts.hpp"
+#include "../core/math.hpp"
 #include "../core/simd.hpp"
 #include "selector.hpp"
 
@@ -14,10 +16,10 @@ namespace asymptop {
 /// range (Black and Rogaway, CT-RSA 2002). Halves take turns, so they need not be of one length.
 class Permutation {
  public:
-  Permutation(std::uint64_t name, std::int64_t size) : size_(size), bits_(std::max(2, static_cast<int>(std::bit_width(size_ - 1)))) {
+  Permutation(std::uint64_t name, std::int64_t size) : size_(size), bits_(std::max(2, checked_int(std::bit_width(size_ - 1)))) {
     for (auto& key : keys_) {
       name += 0x9e3779b97f4a7c15ull;
-      key = static_cast<std::uint32_t>(mixed(name) >> 32);
+      key = high_word(mixed(name));
     }
   }
 
@@ -36,7 +38,7 @@ class Permutation {
 
   /// The place where an element stands.
   std::int64_t place_of(std::int64_t element) const {
-    auto at = back(static_cast<std::uint64_t>(element));
+    auto at = back<std::uint64_t>(element);
     while (at >= size_) at = back(at);
     return at;
   }
@@ -44,13 +46,13 @@ class Permutation {
   /// Of elements first, first + 1, ... of at most 2^32.
   void places(std::int64_t first, int count, std::uint32_t* out) const {
     auto const self = *this;  // in registers
-    auto const begin = static_cast<std::uint32_t>(first);
+    auto const begin = low_word(first);
     constexpr int together = chains * simd::width;
     int at = 0;
-    for (; at + together <= count; at += together) self.back_together(begin + static_cast<std::uint32_t>(at), out + at);
-    for (; at < count; ++at) out[at] = self.back(begin + static_cast<std::uint32_t>(at));
+    for (; at + together <= count; at += together) self.back_together(begin + at, out + at);
+    for (; at < count; ++at) out[at] = self.back(begin + at);
     for (int i = 0; i < count; ++i) {
-      if (out[i] >= size_) out[i] = static_cast<std::uint32_t>(place_of(first + i));
+      if (out[i] >= size_) out[i] = low_word(place_of(first + i));
     }
   }
 
@@ -78,8 +80,8 @@ class Permutation {
   KOKKOS_FORCEINLINE_FUNCTION int low_bits() const { return bits_ / 2; }
   KOKKOS_FORCEINLINE_FUNCTION std::uint32_t low_mask() const { return (1u << low_bits()) - 1u; }
   KOKKOS_FORCEINLINE_FUNCTION std::uint32_t high_mask() const { return (1u << (bits_ - low_bits())) - 1u; }
-  KOKKOS_FORCEINLINE_FUNCTION std::uint32_t low_of(std::uint64_t x) const { return static_cast<std::uint32_t>(x) & low_mask(); }
-  KOKKOS_FORCEINLINE_FUNCTION std::uint32_t high_of(std::uint64_t x) const { return static_cast<std::uint32_t>(x >> low_bits()); }
+  KOKKOS_FORCEINLINE_FUNCTION std::uint32_t low_of(std::uint64_t x) const { return low_word(x) & low_mask(); }
+  KOKKOS_FORCEINLINE_FUNCTION std::uint32_t high_of(std::uint64_t x) const { return low_word(x >> low_bits()); }
   template <class Place>
   KOKKOS_FORCEINLINE_FUNCTION Place joined(std::uint32_t high, std::uint32_t low) const {
     return Place{high} << low_bits() | low;
@@ -101,9 +103,9 @@ class Permutation {
   /// Of chains * simd::width elements from `first` on.
   void back_together(std::uint32_t first, std::uint32_t* out) const {
     Words lane, high[chains], low[chains];
-    for (int l = 0; l < simd::width; ++l) lane[l] = static_cast<std::uint32_t>(l);
+    for (int l = 0; l < simd::width; ++l) lane[l] = l;
     for (int c = 0; c < chains; ++c) {
-      Words const at = lane + (first + static_cast<std::uint32_t>(c * simd::width));
+      Words const at = lane + (first + c * simd::width);
       high[c] = at >> low_bits();
       low[c] = at & low_mask();
     }

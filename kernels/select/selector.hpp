@@ -210,7 +210,7 @@ inline std::vector<std::int64_t> with_forced(ForcedEntries const& forced, std::v
   for (auto const entry : by_priority) {
     if (!forced.holds(entry)) order.push_back(entry);
   }
-  order.resize(std::min<std::size_t>(order.size(), static_cast<std::size_t>(wanted)));
+  order.resize(std::min<std::size_t>(order.size(), wanted));
   return order;
 }
 

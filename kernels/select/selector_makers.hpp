@@ -102,11 +102,11 @@ inline SampleBound bound_of(SelectorValues const& values) {
 }
 
 inline int int_value(SelectorValues const& values, char const* key, int low, int high) {
-  return static_cast<int>(value_of(values, key, [=](auto const& text) { return count_of(text, low, high); }));
+  return checked_int(value_of(values, key, [=](auto const& text) { return count_of(text, low, high); }));
 }
 /// d: 0 where it is not known yet.
 inline int parts_value(SelectorValues const& values, int d) {
-  return static_cast<int>(value_of(values, "parts", [d](auto const& text) {
+  return checked_int(value_of(values, "parts", [d](auto const& text) {
     auto const parts = count_of(text, 1, 64);
     if (d % parts == 0) return parts;
     std::string divisors;
@@ -115,7 +115,7 @@ inline int parts_value(SelectorValues const& values, int d) {
   }));
 }
 inline int pool_value(SelectorValues const& values) {
-  return static_cast<int>(value_of(values, "pool", [](auto const& text) {
+  return checked_int(value_of(values, "pool", [](auto const& text) {
     auto const pool = count_of(text, 1, 63);
     if (pool % 2 == 0) throw std::invalid_argument("is no odd number from 1 to 63");
     return pool;
@@ -141,7 +141,7 @@ inline int page_value(SelectorValues const& values, char const* key) {
 template <ShardSelector::Budget budget>
 std::unique_ptr<Selector> sharded(SelectorValues const& values, int) {
   auto const shards = value_of(values, "P", [](auto const& text) { return count_of(text, 1, 1024); });
-  return std::make_unique<ShardSelector>(static_cast<int>(shards), budget);
+  return std::make_unique<ShardSelector>(checked_int(shards), budget);
 }
 inline int channels_value(SelectorValues const& values, int d) {
   return value_of(values, "r", [d](auto const& text) { return channels_of(text, d); });

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "../core/counts.hpp"
 #include "approximate_scores.hpp"
 
 namespace asymptop {
@@ -29,7 +30,7 @@ inline int channels_of(std::string const& text, int d) {
   bool const whole = text == "d" || (!number.empty() && *end == '\0' && number[0] >= '0' && number[0] <= '9');
   if (!whole || value < 1 || (!share && value > 4096)) throw std::invalid_argument("is no number of channels: 1 to d, d/8, d");
   if (!share && d > 0 && value > d) throw std::invalid_argument("is over d = " + std::to_string(d));
-  return std::max(1, share ? static_cast<int>(d / value) : static_cast<int>(value));
+  return std::max(1, checked_int(share ? d / value : value));
 }
 
 /// Throws std::invalid_argument unless it is a whole number from `low` to `high`.
@@ -57,7 +58,7 @@ inline double share_of(std::string const& text, double high) {
 inline int page_of(std::string const& text) {
   auto const page = count_of(text, 1, 512);
   if ((page & (page - 1)) != 0) throw std::invalid_argument("is no power of two");
-  return static_cast<int>(page);
+  return checked_int(page);
 }
 
 /// Throws std::invalid_argument.

@@ -25,8 +25,8 @@ class SocketLookup final : public Lookup {
   /// Of each table, the probabilities of the upper bits' values, then of the lower ones'.
   std::vector<float> table(float const* q, int d) const override {
     double square = 0.0;
-    for (int c = 0; c < d; ++c) square += q[c] * static_cast<double>(q[c]);
-    double const root = std::sqrt(static_cast<double>(d)), to_unit = square > 0.0 ? root / std::sqrt(square) : 0.0;
+    for (int c = 0; c < d; ++c) square += q[c] * double{q[c]};
+    double const root = std::sqrt(d), to_unit = square > 0.0 ? root / std::sqrt(square) : 0.0;
     std::vector<float> unit(d), found;
     for (int c = 0; c < d; ++c) unit[c] = static_cast<float>(to_unit * q[c]);
     std::vector<float> along(tables_.bits() * tables_.tables());

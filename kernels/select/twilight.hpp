@@ -43,7 +43,7 @@ class TwilightSelector final : public Selector {
     std::vector<double> weights;
     for (auto const place : order) weights.push_back(std::exp(sigma * (scores[place] - top)));
     double const of_sink = std::exp(sink - sigma * top), enough = share_ * std::accumulate(weights.rbegin(), weights.rend(), of_sink);
-    auto kept = static_cast<std::size_t>(others - order.begin());
+    std::size_t kept = others - order.begin();
     double sum = std::accumulate(weights.begin(), weights.begin() + kept, of_sink);
     while (kept < weights.size() && sum < enough) sum += weights[kept++];
     order.resize(kept);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "../core/counts.hpp"
 #include "selector.hpp"
 
 namespace asymptop {
@@ -27,17 +28,17 @@ struct SampleBound {
 
   /// Keys of the base sample of `others`.
   std::int64_t base(std::int64_t others) const {
-    auto const share = static_cast<std::int64_t>(std::ceil(base_share * static_cast<double>(others)));
+    std::int64_t const share = std::llround(std::ceil(base_share * exact_double(others)));
     return std::min(others, std::max(least_base, share));
   }
 
   /// Keys of the sample: b = (z_(1-delta) deviation others / (epsilon denominator))^2, from the base sample's mean and standard deviation
   /// of e^s; at least the base sample and at most all. forced: sum of e^s over the keys that are kept in any case.
   std::int64_t count(std::int64_t others, double forced, double mean, double deviation) const {
-    auto const keys = static_cast<double>(others);
+    double const keys = exact_double(others);
     double const root = upper_normal_quantile(delta) * deviation * keys / (epsilon * (forced + keys * mean)),
                  wanted = std::ceil(root * root);
-    return wanted < keys ? std::max(base(others), static_cast<std::int64_t>(wanted)) : others;
+    return wanted < keys ? std::max<std::int64_t>(base(others), std::llround(wanted)) : others;
   }
 };
 

@@ -20,7 +20,7 @@ class WindowSelector final : public Selector {
 #pragma omp simd
     for (int i = 0; i < count; ++i) {
       auto const key = first + i;
-      out[i] = static_cast<std::uint32_t>(key < sinks ? key - begin : last - key);
+      out[i] = low_word(key < sinks ? key - begin : last - key);
     }
   }
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/counts.hpp"
 #include "../core/key_ranges.hpp"
 #include "../core/types.hpp"
 #include "../core/work_split.hpp"
@@ -40,14 +41,14 @@ class StreamedHeads {
   bool guess_would_help(int sample, std::int64_t population) const {
     if (queries_.alibi.slope != 0.0) return false;
     double const hits = expected_hits(sample, population), taken = guess_rank(hits) / hits;
-    return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(static_cast<double>(population) / keep_));
+    return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(exact_double(population) / keep_));
   }
 
   /// Guesses thresholds from a sample of the shard: whole packed groups drawn from all over it. `population`: how many of its keys will be
   /// seen at least. Rows that see only part of the shard are left alone.
   template <class Space>
   void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t shard, std::int64_t population) {
-    int const rank = guess_rank(expected_hits(sample, population));
+    int const rank = checked_int(guess_rank(expected_hits(sample, population)));
     auto* self = this;
     int const panels = queries_.panel_count(), workers = std::min(split_.workers(), panels);
     int panel_rows = 0;
@@ -92,14 +93,14 @@ class StreamedHeads {
 
  protected:
   /// Keys of [first, first + count) that a row sees.
-  Part seen(int row, LocalIndex first, int count) const { return ranges_.within(static_cast<std::size_t>(row), first, count); }
+  Part seen(int row, LocalIndex first, int count) const { return ranges_.within(row, first, count); }
 
   /// Offers the scores [seen.begin, seen.end) of those of keys first, first + 1, ... to a row. Up to a vector of scores before them is
   /// lost.
   static void offer(RowHeads& heads, int row, float* scores, Part seen, LocalIndex first) {
     int const begin = seen.begin / simd::width * simd::width;  // whole vectors: what is read past the end is still the strip's
     std::fill(scores + begin, scores + seen.begin, -std::numeric_limits<float>::infinity());
-    heads.add(row, scores + begin, seen.end - begin, first + static_cast<LocalIndex>(begin));
+    heads.add(row, scores + begin, seen.end - begin, first + begin);
   }
 
   PackedQueries const& queries_;
@@ -131,10 +132,10 @@ class StreamedHeads {
   }
 
   /// Keys of the sample among the shard's best `keep`, on average.
-  double expected_hits(double sample, std::int64_t population) const { return sample * keep_ / static_cast<double>(population); }
+  double expected_hits(double sample, std::int64_t population) const { return sample * keep_ / exact_double(population); }
 
   /// The sample's largest score of this rank has fewer than `keep` of the shard above it with a chance of about 1e-8.
-  static int guess_rank(double hits) { return static_cast<int>(std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0)); }
+  static double guess_rank(double hits) { return std::ceil(hits + 5.5 * std::sqrt(hits) + 6.0); }
 };
 
 }  // namespace ASYMPTOP_SIMD_NAME

@@ -1,6 +1,7 @@
 // asymptop compare, merge and info: commands over results files. One process does the work.
 #include "app/file_commands.hpp"
 
+#include <cinttypes>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
@@ -52,7 +53,7 @@ std::string bench_summary(hid_t group) {
                 h5::read_double_attribute(group, "gflops"), 100.0 * h5::read_double_attribute(group, "share_of_sgemm"));
   if (!h5::has_attribute(group, "efficiency")) return text;
   char more[80];
-  std::snprintf(more, sizeof more, ", efficiency on %lld rank(s) %.1f%%", static_cast<long long>(h5::read_int_attribute(group, "ranks")),
+  std::snprintf(more, sizeof more, ", efficiency on %" PRId64 " rank(s) %.1f%%", h5::read_int_attribute(group, "ranks"),
                 100.0 * h5::read_double_attribute(group, "efficiency"));
   return std::string(text) + more;
 }

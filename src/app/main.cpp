@@ -30,6 +30,7 @@
 #include "comm/peer_watch.hpp"
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "kernels/core/counts.hpp"
 #include "kernels/device/memory.hpp"
 #include "launch/launch.hpp"
 #include "launch/machine.hpp"
@@ -263,7 +264,7 @@ int guarded(Communicator const& comm, Communicator const& leaving, int argc, cha
     deadline.emplace(error.what());  // should the others have found nothing wrong, they will not come
   }
   // Rank 0 may have done a command's work alone: all ranks leave with its code.
-  return static_cast<int>(leaving.max(code));
+  return checked_int(leaving.max(code));
 }
 
 }  // namespace

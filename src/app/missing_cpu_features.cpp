@@ -40,7 +40,8 @@ void say(char const* text) {
   if (missing == nullptr) return;
   char host[256] = {};
   gethostname(host, sizeof host - 1);
-  for (char const* text : {"asymptop: host ", static_cast<char const*>(host), ": this build needs the CPU's ", missing,
+  char const* const name = host;
+  for (char const* text : {"asymptop: host ", name, ": this build needs the CPU's ", missing,
                            ", which it lacks: take nodes of one kind, or build for all with -DASYMPTOP_NATIVE=OFF\n"})
     say(text);
   _exit(2);

@@ -57,7 +57,7 @@ AttendDraw run_attend_draw(AttendConfig const& config, RingSequence& sequence, s
   std::vector<double> seconds(times.seconds().begin(), times.seconds().end());
   comm.max(seconds);
   std::copy(seconds.begin(), seconds.end(), result.phase_seconds.begin());
-  result.bytes_sent = comm.sum(static_cast<double>(sequence.bytes_sent() - sent));
+  result.bytes_sent = comm.sum(exact_double(sequence.bytes_sent() - sent));
   return result;
 }
 

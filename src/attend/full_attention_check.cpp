@@ -179,7 +179,7 @@ class DrawCheck {
     for (std::size_t i = 0; i < positions_.size(); ++i) {
       for (std::size_t h = 0; h < heads_; ++h) {
         auto const expected = std::min(sequence_.item().k[h], visible(i));
-        top_k_count_ += static_cast<double>(std::abs(counts[3 + i * heads_ + h] - expected));
+        top_k_count_ += exact_double(std::abs(counts[3 + i * heads_ + h] - expected));
       }
     }
   }

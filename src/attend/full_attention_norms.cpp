@@ -29,7 +29,7 @@ class DifferenceRing {
     for (auto& batch : sequence.batches()) {
       std::ptrdiff_t const first = batch.first, count = batch.size(), heads = heads_;
       DifferenceRows rows;
-      rows.heads = static_cast<int>(heads_);
+      rows.heads = checked_int(heads_);
       rows.sigma = sequence.item().fp32_sigma();
       rows.limit = batch.limit;
       rows.max.assign(top_k.max.begin() + first, top_k.max.begin() + first + count);

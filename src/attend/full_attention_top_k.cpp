@@ -60,7 +60,7 @@ class BatchWinners {
           return std::partition_point(list.begin(), list.end(), [&](PackedCandidate c) { return GlobalIndex{index_of(c)} < index; });
         };
         for (auto it = at(piece.first), end = at(piece.first + piece.count); it != end; ++it)
-          inside.push_back(pack(score_of(*it), index_of(*it) - static_cast<LocalIndex>(piece.first)));
+          inside.push_back(pack(score_of(*it), index_of(*it) - local_index(piece.first)));
         offset.push_back(std::ssize(inside));
       }
       Winners<Space> const winners{to_device(space, "Asymptop::measure::winners", inside),
@@ -116,8 +116,8 @@ class TopKRows {
 
  private:
   std::size_t batch_rows() const {
-    double const shard = static_cast<double>(sequence_.most_rows()) * sequence_.d() * 4.0;
-    return static_cast<std::size_t>(std::max(1.0, selection_budget(shard) / selection_bytes_per_row(ks_.back())));
+    double const shard = exact_double(sequence_.most_rows()) * sequence_.d() * 4.0;
+    return to_integer(std::max(1.0, selection_budget(shard) / selection_bytes_per_row(ks_.back())));
   }
 
   void attend(QueryBatch const& batch) {
@@ -142,7 +142,7 @@ class TopKRows {
   void select(QueryBatch const& batch, BatchWinners& winners) {
     // A rank without rows of its own passes keys on.
     auto const rows = batch.size() > 0 ? sequence_.on_path(batch) : nullptr;
-    auto pass = rows ? rows->first_pass(space_, {static_cast<int>(ks_.back()), false, KeyOrder::any, 512}) : nullptr;
+    auto pass = rows ? rows->first_pass(space_, {checked_int(ks_.back()), false, KeyOrder::any, 512}) : nullptr;
     sequence_.keys_go_round(times_, AttendPhase::select, [&](int, std::vector<KeyPiece> const& pieces, auto const& poll) {
       for (auto const& piece : pieces) {
         int const count = RingSequence::seen_of(piece, batch);

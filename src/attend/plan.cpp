@@ -18,7 +18,7 @@ namespace {
 
 /// Rows of the rank that has most: it owns a run of blocks, with a causal mask an early and a late one.
 double most_rows(AttendCase const& c, AttendConfig const& config, int ranks) {
-  double const n = c.rows(), runs = c.mask == Mask::causal ? 2.0 : 1.0, block = static_cast<double>(config.block);
+  double const n = c.rows(), runs = c.mask == Mask::causal ? 2.0 : 1.0, block = config.block;
   return std::min(n, std::ceil(std::ceil(n / block) / (runs * ranks)) * runs * block);
 }
 
@@ -26,7 +26,7 @@ double most_rows(AttendCase const& c, AttendConfig const& config, int ranks) {
 double estimate_bytes(AttendCase const& c, AttendConfig const& config, int ranks) {
   double const d = c.d, rows = most_rows(c, config, ranks);
   double const matrix = rows * d * 4.0, buffers = 1.0 + std::min(2.0, ranks - 1.0);
-  double const heads = static_cast<double>(c.k.size());
+  double const heads = int_size(c.k);
   // Queries; keys and values, and room for those that arrive; outputs; a row's sums, a few nodes of each as a rule.
   double bytes = program_bytes + matrix * (1.0 + 2.0 * buffers + heads);
   if (config.wants(BenchKernel::exact_attention)) bytes += matrix + rows * (4.0 * d * 4.0 + 200.0);
@@ -55,7 +55,7 @@ int choose_teams(AttendSet const& set, AttendConfig const& config, Machine const
   for (int teams = 1; teams <= std::min<std::int64_t>(machine.ranks, draws); ++teams) {
     int const ranks = machine.ranks / teams;  // of the smallest
     if (teams > 1 && !fits_into(estimate_bytes(c, config, ranks), memory_of_rank(machine))) break;
-    double const rows = std::ceil(static_cast<double>(draws) / teams) * most_rows(c, config, ranks);
+    double const rows = std::ceil(exact_double(draws) / teams) * most_rows(c, config, ranks);
     if (rows > fewest) continue;
     fewest = rows;
     best = teams;
@@ -73,7 +73,7 @@ AttendCase make_case(AttendConfig const& config, InputShape const& input, std::i
   AttendCase c;
   c.exact_path = &exact;
   c.n = n;
-  c.d = static_cast<int>(d);
+  c.d = checked_int(d);
   c.head = source.head;
   c.scale = input.form.scale > 0.0 ? input.form.scale : 1.0 / std::sqrt(d);
   c.sigma_law = "measured";
@@ -158,7 +158,7 @@ double AttendCase::visible_pairs() const { return mask == Mask::causal ? rows() 
 
 double AttendCase::top_k_flops() const {
   if (k.empty()) return 0.0;
-  double const most = static_cast<double>(k.back());
+  double const most = exact_double(k.back());
   double const kept = mask == Mask::causal ? most * (most + 1.0) / 2.0 + (rows() - most) * most : rows() * most;
   return 2.0 * d * (visible_pairs() + kept);
 }
@@ -166,7 +166,7 @@ double AttendCase::top_k_flops() const {
 double selection_budget(double shard_bytes) { return std::max(6.4e7, 4.0 * shard_bytes); }
 
 double selection_bytes_per_row(std::int64_t keep) {
-  double const k = static_cast<double>(keep);
+  double const k = exact_double(keep);
   return (k + std::max(k / 2.0, 512.0) + 528.0) * 8.0 + 16.0 * k + 256.0;
 }
 

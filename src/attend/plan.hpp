@@ -27,7 +27,7 @@ struct AttendCase {
   double bytes_per_rank = 0.0;  ///< estimated peak
 
   /// n, as a number to compute with.
-  double rows() const { return static_cast<double>(n); }
+  double rows() const { return exact_double(n); }
   float fp32_sigma() const { return static_cast<float>(sigma); }
   /// Pairs of a row and a key that it sees.
   double visible_pairs() const;

@@ -103,7 +103,7 @@ GlobalIndex RingSequence::position(std::size_t row) const {
 }
 
 QueryBatch RingSequence::batch(std::size_t first, std::size_t count) const {
-  QueryBatch batch{first, PackedQueries(query(first), static_cast<int>(count), d_, leaf_), {}};
+  QueryBatch batch{first, PackedQueries(query(first), checked_int(count), d_, leaf_), {}};
   std::size_t offset = 0;
   for (auto const& run : runs(comm_.rank())) {
     std::size_t const size = run.size();
@@ -141,7 +141,7 @@ std::vector<KeyPiece> RingSequence::pieces(int source, float const* keys, float 
   std::vector<KeyPiece> all;
   std::size_t offset = 0, key_offset = 0;
   for (auto const& run : runs(source)) {
-    all.push_back({run.begin, static_cast<int>(run.size()), offset, keys == nullptr ? nullptr : keys + key_offset,
+    all.push_back({run.begin, checked_int(run.size()), offset, keys == nullptr ? nullptr : keys + key_offset,
                    values == nullptr ? nullptr : values + offset * d_});
     offset += run.size();
     key_offset += packed_size(run.size(), d_);

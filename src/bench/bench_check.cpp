@@ -87,7 +87,7 @@ class AnswerCheck {
     int const threads = Host().concurrency(), tile = threads * piece_keys;
     ShardTensors<RunSpace> tensors(problem_.space, problem_.shard, problem_.item.d, tile, false, KeyLayout::rows);
     tensors.load(problem_.origin);
-    auto const items = static_cast<int>(rows_.size());
+    int const items = int_size(rows_);
     KeyWalk(problem_.shard.size()).run(tile, [&](LocalIndex first, int count) {
       auto const keys = to_host(tensors.keys(first, count, tile));
       auto const values = attends() ? to_host(tensors.values(first, count, tile)) : decltype(keys){};
@@ -233,7 +233,7 @@ class AnswerCheck {
     std::vector<Residual> found;
     if (kernel != BenchKernel::exact_attention) found.push_back({"scores", worst[0], score});
     if (takes_k(kernel)) {
-      found.push_back({"top_k_order", static_cast<double>(wrong_lists_), 0.0});
+      found.push_back({"top_k_order", exact_double(wrong_lists_), 0.0});
       found.push_back({"top_k_missed", lists_usable() ? worst[1] : infinity, score});
     }
     if (kernel == BenchKernel::profile) found.push_back({"profile", worst[2], sums});
@@ -265,7 +265,7 @@ std::vector<int> rows_to_check(std::int64_t m, std::int64_t n) {
   constexpr std::int64_t scores = std::int64_t{1} << 22, most_rows = 16;
   auto const count = std::min(m, std::clamp<std::int64_t>(scores / n, 2, most_rows));
   std::vector<int> rows;
-  for (std::int64_t i = 0; i < count; ++i) rows.push_back(static_cast<int>(count == 1 ? 0 : i * (m - 1) / (count - 1)));
+  for (std::int64_t i = 0; i < count; ++i) rows.push_back(checked_int(count == 1 ? 0 : i * (m - 1) / (count - 1)));
   return rows;
 }
 

@@ -92,7 +92,7 @@ class Measurement {
     auto const& comm = problem_->comm;
     result_.peak_bytes = comm.sum(resident + added_bytes_);
     result_.peak_bytes_per_rank = comm.max(resident + added_bytes_);
-    result_.device_peak_bytes = comm.max(static_cast<double>(device_bytes_));
+    result_.device_peak_bytes = comm.max(exact_double(device_bytes_));
     result_.merge = merge_result(comm, merge_seconds_, combine_seconds_, exposed_seconds_, work_->merge_cost().sent);
     result_.checked_rows = rows_to_check(problem_->item.m, problem_->item.n);
     result_.residuals = check_answer(*problem_, result_.checked_rows, work_->answer(result_.checked_rows));

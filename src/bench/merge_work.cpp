@@ -26,7 +26,7 @@ class MergeWork final : public KernelWork {
   MergeWork(BenchProblem const& problem, Path const& path, LocalSelection selection) : KernelWork(problem, path), selection_(selection) {
     std::vector<int> all(rows());
     std::iota(all.begin(), all.end(), 0);
-    int const keep = static_cast<int>(std::clamp<GlobalIndex>(problem.shard.size(), 1, problem.item.k));
+    int const keep = checked_int(std::clamp<GlobalIndex>(problem.shard.size(), 1, problem.item.k));
     KeyWalk keys(tensors_.size());
     lists_ = sorted_lists(first_pass(space_, batch_.path(), tensors_, keep, false, keys, phases_).head, all);
     values_ = to_host(tensors_.all_values());
@@ -116,15 +116,15 @@ class MergeWork final : public KernelWork {
   void attend() {
     std::size_t const width = d() + 2;
     parts_.assign(lists_.size() * width, 0.0f);
-    Kokkos::parallel_for("Asymptop::measure::attend",
-                         Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>(lists_.size())), [&](int const row) {
+    Kokkos::parallel_for("Asymptop::measure::attend", Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, lists_.size()),
+                         [&](int const row) {
                            static thread_local std::vector<double> sums;
                            sums.assign(d() + 1, 0.0);
                            float* const part = &parts_[row * width];
                            auto const& list = lists_[row];
                            part[0] = kept_[row] == 0 ? -INFINITY : score_of(list.front());
                            for (std::size_t i = 0; i < kept_[row]; ++i) {
-                             double const e = std::exp(score_of(list[i]) - static_cast<double>(part[0]));
+                             double const e = std::exp(score_of(list[i]) - double{part[0]});
                              float const* const v = &values_(index_of(list[i]), 0);
                              double* const to = sums.data() + 1;
                              sums[0] += e;
@@ -173,12 +173,12 @@ std::vector<Residual> check_merge(BenchProblem const& problem, std::vector<int> 
   std::vector<double> mine;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     auto const& [kept, left] = answer.kept[i];
-    auto const all = comm.sum(static_cast<double>(kept.size()));
+    auto const all = comm.sum(exact_double(kept.size()));
     auto const alone = std::min(problem.shard.size(), kept_alone(selection, problem.item.k, comm.size()));
-    bool const enough = selection == LocalSelection::none ? all == static_cast<double>(problem.item.k) : std::ssize(kept) == alone;
+    bool const enough = selection == LocalSelection::none ? all == exact_double(problem.item.k) : std::ssize(kept) == alone;
     // Keys that are left come after all that are kept.
-    double const last = -comm.max(kept.empty() ? -infinity : -static_cast<double>(kept.back().score)),
-                 next = comm.max(left.empty() ? -infinity : static_cast<double>(left.front().score));
+    double const last = -comm.max(kept.empty() ? -infinity : -double{kept.back().score}),
+                 next = comm.max(left.empty() ? -infinity : double{left.front().score});
     wrong += enough && (selection != LocalSelection::none || next <= last) ? 0 : 1;
     std::vector<float> const q(&problem.queries.q[rows[i] * std::int64_t{d}], &problem.queries.q[rows[i] * std::int64_t{d}] + d);
     std::vector<float> keys(kept.size() * d), values(kept.size() * d);
@@ -218,7 +218,7 @@ std::vector<Residual> check_merge(BenchProblem const& problem, std::vector<int> 
       largest = std::max(largest, std::fabs(whole.profile.log_sum_exp));
     }
   }
-  std::vector<double> worst{scores, static_cast<double>(wrong), output, largest};
+  std::vector<double> worst{scores, exact_double(wrong), output, largest};
   comm.max(worst);
   return {{"scores", worst[0], score_tolerance(d)}, {"kept", worst[1], 0.0}, {"output", worst[2], sums_tolerance(d, worst[3])}};
 }

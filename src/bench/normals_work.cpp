@@ -36,7 +36,7 @@ class Normals final : public BenchWork {
     auto const size = problem_.shard.size();
     if (size == 0) return answer;
     GlobalIndex const first = (size - 1) / packed_step * packed_step;
-    answer.first_key = static_cast<LocalIndex>(first);
+    answer.first_key = local_index(first);
     auto const host = to_host(step_);
     for (GlobalIndex row = 0; row < size - first; ++row) {
       for (int c = 0; c < d_; ++c) answer.normals.push_back(host.data()[place(row, c)]);

@@ -15,7 +15,7 @@ namespace {
 /// Bytes of one rank at the case's peak; tests/app/test_memory.py measures them.
 double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine const& machine) {
   double const n = c.keys(), d = c.d, m = c.m, ranks = c.ranks;
-  double const block = static_cast<double>(config.block), tile = std::min(512.0, block) * machine.tiles_per_step;
+  double const block = config.block, tile = std::min(512.0, block) * machine.tiles_per_step;
   double const shard = std::min(n, std::ceil(n / block / ranks) * block);
   double const tensors = (takes_values(c.kernel) ? 2.0 : 1.0) * (c.resident ? shard + tile : tile) * d * 4.0;
   auto const* path = find_path(c.path);  // null for what only makes keys
@@ -37,7 +37,7 @@ double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine con
 double estimate_device_bytes(BenchCase const& c, BenchConfig const& config) {
   auto const* path = find_path(c.path);
   if (path == nullptr || path->device_memory == nullptr) return 0.0;
-  double const n = c.keys(), block = static_cast<double>(config.block);
+  double const n = c.keys(), block = config.block;
   double const shard = std::min(n, std::ceil(n / block / c.ranks) * block);
   double const keys = c.resident ? shard : std::min<double>(shard, path->step_keys);
   // Keys and values once more, as pairs of fp16 numbers, and sums of the rows' units.
@@ -103,7 +103,7 @@ std::vector<int> counts_of_ranks(BenchConfig const& config, Machine const& machi
   for (auto const count : config.rank_counts) {
     if (count > machine.ranks)
       throw UsageError("--rank-counts", std::to_string(count), "is more than the run's " + std::to_string(machine.ranks) + " rank(s)");
-    counts.push_back(static_cast<int>(count));
+    counts.push_back(checked_int(count));
   }
   if (!counts.empty()) return counts;
   for (int count = 1; count < machine.ranks; count *= 2) counts.push_back(count);
@@ -188,8 +188,8 @@ class Planner {
       c.kernel = kernel;
       c.path = path;
       c.n = n;
-      c.d = static_cast<int>(d);
-      c.m = static_cast<int>(m);
+      c.d = checked_int(d);
+      c.m = checked_int(m);
       c.resident = storage == KeyStorage::resident;
       if (!takes_k(kernel)) {
         add(c, nullptr);

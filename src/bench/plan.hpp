@@ -29,8 +29,8 @@ struct BenchCase {
   double device_bytes = 0.0;    ///< of the memory of a rank's GPU, at most; 0 where the path has none
 
   /// n and k, as numbers to compute with.
-  double keys() const { return static_cast<double>(n); }
-  double kept() const { return static_cast<double>(k); }
+  double keys() const { return exact_double(n); }
+  double kept() const { return exact_double(k); }
   /// Whether ranks agree on what they keep: not where each selects alone.
   bool selects_over_ranks() const { return k > 0 && (kernel != BenchKernel::merge || path == "exact"); }
   /// Floating-point operations: scores 2 m n d; exact attention as much again for V; top-k attention 2 m k d for V; normals none.

@@ -1,5 +1,7 @@
 #include "bench/quantities.hpp"
 
+#include "kernels/core/fixed_point.hpp"
+
 namespace asymptop {
 
 std::vector<Quantity<MeasuredCase>> bench_quantities(MeasuredCase const& measured) {
@@ -43,7 +45,7 @@ std::vector<Quantity<MeasuredCase>> bench_quantities(MeasuredCase const& measure
       number(
           "peak_bytes", [](C c) { return c.result.peak_bytes; }, file),
       integer(
-          "peak_bytes", [](C c) { return static_cast<std::int64_t>(c.result.peak_bytes); }, Stored::in_records),
+          "peak_bytes", [](C c) { return to_integer(c.result.peak_bytes); }, Stored::in_records),
       text("verdict", [](C c) { return c.result.verdict(); }),
       text("verdict_reason", [](C c) { return c.result.reason(); }),
       text(
@@ -69,7 +71,7 @@ std::vector<Quantity<MeasuredCase>> bench_quantities(MeasuredCase const& measure
       number(
           "peak_bytes_per_rank", [](C c) { return c.result.peak_bytes_per_rank; }, file),
       integer(
-          "peak_bytes_per_rank", [](C c) { return static_cast<std::int64_t>(c.result.peak_bytes_per_rank); }, Stored::in_records),
+          "peak_bytes_per_rank", [](C c) { return to_integer(c.result.peak_bytes_per_rank); }, Stored::in_records),
       number("nanoseconds_per_normal", [](C c) { return c.nanoseconds_per_normal(); }),
       number("load_imbalance", [](C c) { return c.load_imbalance(); }),
       number("write_seconds", [](C c) { return c.write_seconds; }),
@@ -83,7 +85,7 @@ std::vector<Quantity<MeasuredCase>> bench_quantities(MeasuredCase const& measure
       number(
           "efficiency_iqr", [](C c) { return c.efficiency_iqr(); }, in_file)};
   if (measured.item.device_bytes > 0.0) {
-    all.insert(all.end(), {integer("device_peak_bytes", [](C c) { return static_cast<std::int64_t>(c.result.device_peak_bytes); }),
+    all.insert(all.end(), {integer("device_peak_bytes", [](C c) { return to_integer(c.result.device_peak_bytes); }),
                            number("cublas_fp32_gflops", [](C c) { return c.gpu.fp32_gflops; }),
                            number("cublas_tf32_gflops", [](C c) { return c.gpu.tf32_gflops; }),
                            number("cublas_bf16_gflops", [](C c) { return c.gpu.bf16_gflops; }),

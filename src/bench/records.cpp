@@ -127,8 +127,7 @@ std::string bench_table_row(MeasuredCase const& c) {
   add({digits(c.gflops()), digits(100.0 * c.share_of_sgemm(), "%.1f")});
   if (!scales) {
     add({digits(bytes, "%.3g"), digits(100.0 * bytes / c.read_bandwidth, "%.1f"), digits(c.result.peak_bytes / 1e6, "%.0f"), merge,
-         selects ? digits(c.result.merge.seconds, "%.2g") : "-",
-         selects ? digits(static_cast<double>(c.result.merge.bytes) / 1e6, "%.3g") : "-"});
+         selects ? digits(c.result.merge.seconds, "%.2g") : "-", selects ? digits(exact_double(c.result.merge.bytes) / 1e6, "%.3g") : "-"});
   }
   add({c.result.verdict()});
   auto line = table_of(c.scaling).row(cells);

@@ -26,7 +26,7 @@ class Selection : public KernelWork {
       : KernelWork(problem, path),
         keep_(std::min(keep, problem.item.n)),
         profile_(profile),
-        local_keep_(static_cast<int>(std::clamp<GlobalIndex>(problem_.shard.size(), 1, std::min(keep, problem.item.n)))) {}
+        local_keep_(checked_int(std::clamp<GlobalIndex>(problem_.shard.size(), 1, std::min(keep, problem.item.n)))) {}
 
   MergeCost merge_cost() const override { return merge_cost_; }
 

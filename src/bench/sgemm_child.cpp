@@ -66,7 +66,7 @@ double measure_sgemm(int m, int keys, int d) {
   };
   timed(1);
   double const once = timed(1);
-  int const calls = std::max(1, static_cast<int>(sample_seconds / std::max(once, 1e-8)));
+  int const calls = std::max(1, checked_int(sample_seconds / std::max(once, 1e-8)));
   std::cout << "ready " << openblas_get_corename() << std::endl;
   std::string go;
   std::getline(std::cin, go);

@@ -14,6 +14,8 @@
 
 #include "bench/sgemm_child.hpp"
 #include "comm/cores.hpp"
+#include "kernels/core/counts.hpp"
+#include "kernels/core/fixed_point.hpp"
 #include "shard/huge_pages.hpp"
 
 namespace asymptop {
@@ -158,8 +160,8 @@ double Yardsticks::fma_gflops() {
   std::int64_t rounds = 10000;
   auto const work = [&](int const t) { sink[t * 16] = multiply_add(rounds, static_cast<float>(t)); };
   timed_on_all(comm_, threads_, work);
-  rounds = std::max<std::int64_t>(1, static_cast<std::int64_t>(1e4 * 0.02 / timed_on_all(comm_, threads_, work)));
-  double const flops = 2.0 * chains * lanes * static_cast<double>(rounds) * threads_;
+  rounds = std::max<std::int64_t>(1, to_integer(1e4 * 0.02 / timed_on_all(comm_, threads_, work)));
+  double const flops = 2.0 * chains * lanes * exact_double(rounds) * threads_;
   for (int s = 0; s < yardstick_samples; ++s) {
     auto const rates = over_ranks(comm_, flops / timed_together(comm_, threads_, work) / 1e9);
     double const all = rates.mean * comm_.size();
@@ -196,7 +198,7 @@ double Yardsticks::read_bandwidth() const {
   });
   auto const work = [&](int const t) { sink[t * 8] += sum_words(arrays[t].get(), words); };
   timed_on_all(comm_, threads_, work);
-  double const bytes = 8.0 * static_cast<double>(words) * cores;
+  double const bytes = 8.0 * exact_double(words) * cores;
   double rate = 0.0;
   for (int s = 0; s < yardstick_samples; ++s) rate = std::max(rate, bytes / timed_on_all(comm_, threads_, work) / 1e9);
   return rate;

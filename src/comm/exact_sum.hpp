@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
+#include "kernels/core/counts.hpp"
 #include "kernels/core/fixed_point.hpp"
 
 namespace asymptop {
@@ -15,7 +16,7 @@ namespace asymptop {
 inline double fixed_point_scale(double bound, std::int64_t count) {
   if (!(bound > 0.0)) return 1.0;
   int exponent = 0;
-  std::frexp(bound * static_cast<double>(count), &exponent);  // bound * count < 2^exponent
+  std::frexp(bound * exact_double(count), &exponent);  // bound * count < 2^exponent
   return std::ldexp(1.0, std::min(61 - exponent, 1000));
 }
 

@@ -7,6 +7,7 @@
 #include "comm/collectives.hpp"
 #include "comm/exchange.hpp"
 #include "comm/merge/sorted_rows.hpp"
+#include "kernels/core/counts.hpp"
 
 namespace asymptop {
 namespace {
@@ -42,9 +43,10 @@ std::vector<SortedRow> two_lists(std::size_t length) {
   std::uint64_t state = 1, score = std::uint64_t{1} << 31;
   while (lists[0].size() < length || lists[1].size() < length) {
     state = state * 6364136223846793005u + 1442695040888963407u;
-    auto const which = lists[0].size() == length ? 1u : lists[1].size() == length ? 0u : state >> 63;
+    bool const second = lists[0].size() == length || (lists[1].size() < length && state >> 63 != 0);
+    std::uint16_t const which = second ? 1 : 0;
     lists[which].entries.push_back(--score << 32);
-    lists[which].sources.push_back(static_cast<std::uint16_t>(which));
+    lists[which].sources.push_back(which);
   }
   return lists;
 }
@@ -62,7 +64,7 @@ Network measure_network(Communicator const& comm) {
   double const all = everyone(1);
   network.overhead = ranks > 2 ? std::max(0.0, all - network.latency) / (comm.size() - 2) : 0.0;
   auto const words = std::max<std::size_t>(1024, (std::size_t{1} << 17) / (ranks - 1));
-  double const bytes = 8.0 * static_cast<double>(words * (ranks - 1));
+  double const bytes = 8.0 * exact_double(words * (ranks - 1));
   network.bandwidth = bytes / std::max(everyone(words) - all, 1e-9);
   constexpr std::size_t length = 8192;
   auto const lists = two_lists(length);

@@ -18,7 +18,7 @@ RingMessages::RingMessages(Communicator const& comm, int tag)
 
 RingMessages::~RingMessages() {
   // Only an exception leaves messages under way, and it ends the run; their buffers must not be written into until then.
-  if (!requests_.empty()) MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
+  if (!requests_.empty()) MPI_Waitall(checked_count(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
 }
 
 void RingMessages::send(void const* data, std::size_t bytes) {

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/core/counts.hpp"
+
 namespace asymptop {
 
 struct SampleStatistics {
@@ -15,9 +17,10 @@ struct SampleStatistics {
 /// The value at a fraction of the sorted samples, interpolated linearly between neighbours.
 inline double quantile(std::vector<double> samples, double fraction) {
   std::sort(samples.begin(), samples.end());
-  double const at = fraction * static_cast<double>(samples.size() - 1);
-  auto const below = static_cast<std::size_t>(at), above = std::min(below + 1, samples.size() - 1);
-  return samples[below] + (at - static_cast<double>(below)) * (samples[above] - samples[below]);
+  int const last = int_size(samples) - 1;
+  double const at = fraction * last;
+  int const below = checked_int(at), above = std::min(below + 1, last);
+  return samples[below] + (at - below) * (samples[above] - samples[below]);
 }
 
 /// samples: at least one.

@@ -7,6 +7,7 @@
 
 #include "config/law.hpp"
 #include "config/option_values.hpp"
+#include "kernels/core/counts.hpp"
 
 namespace asymptop {
 namespace {
@@ -19,7 +20,7 @@ double parse_bytes(std::string const& text) {
   std::string const unit(stop, end);
   std::vector<std::string> const decimal{"", "kB", "MB", "GB", "TB"}, binary{"B", "KiB", "MiB", "GiB", "TiB"};
   auto const power = [&](std::vector<std::string> const& units) {
-    return static_cast<double>(std::find(units.begin(), units.end(), unit) - units.begin());
+    return exact_double(std::find(units.begin(), units.end(), unit) - units.begin());
   };
   double const bytes = power(decimal) < 5.0 ? value * std::pow(1000.0, power(decimal)) : value * std::pow(1024.0, power(binary));
   if (error != std::errc() || power(binary) + power(decimal) >= 10.0 || !(bytes > 0.0) || !std::isfinite(bytes))
@@ -37,7 +38,7 @@ AssumedMachine parse_machine(std::string const& text) {
     auto const name = item.substr(0, equals), value = equals < item.size() ? item.substr(equals + 1) : "";
     if (std::find(seen.begin(), seen.end(), name) != seen.end()) throw UsageError("--machine", text, "names " + name + " twice");
     seen.push_back(name);
-    auto const whole = [&](int high) { return static_cast<int>(parse_integer("--machine " + name, value, 1, high)); };
+    auto const whole = [&](int high) { return checked_int(parse_integer("--machine " + name, value, 1, high)); };
     if (name == "nodes") {
       machine.nodes = whole(1 << 20);
     } else if (name == "ranks-per-node") {

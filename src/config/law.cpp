@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "config/errors.hpp"
+#include "kernels/core/counts.hpp"
 
 namespace asymptop {
 namespace {
@@ -134,7 +135,7 @@ int read_number(char const* text, int* position, double* value) {
   auto const end = end_of_number(text, 0);
   if (end == 0) return 0;
   *value = decimal_number(std::string_view(text, end)).value();
-  *position += static_cast<int>(end);
+  *position += checked_int(end);
   return 1;
 }
 
@@ -145,8 +146,8 @@ double evaluate(std::string const& option, std::string const& text, double n) {
     parser.ClearFun();
     parser.ClearConst();
     parser.AddValIdent(read_number);
-    parser.DefineFun("log", static_cast<double (*)(double)>(std::log));
-    parser.DefineFun("sqrt", static_cast<double (*)(double)>(std::sqrt));
+    parser.DefineFun("log", [](double x) { return std::log(x); });
+    parser.DefineFun("sqrt", [](double x) { return std::sqrt(x); });
     parser.DefineVar("n", &n);
     parser.SetExpr(text);
     return parser.Eval();
@@ -187,7 +188,7 @@ std::string one_spelling(std::string_view law) {
     auto const number = next > at ? decimal_number(law.substr(at, next - at)) : std::nullopt;
     next = std::max(next, at + 1);
     while (is_letter(law[at]) && next < law.size() && (is_letter(law[next]) || is_digit(law[next]) || law[next] == '_')) ++next;
-    if (std::isspace(static_cast<unsigned char>(law[at])) != 0) continue;
+    if (unsigned char const first = law[at]; std::isspace(first) != 0) continue;
     spelt += number ? spelt_number(*number) : std::string(law.substr(at, next - at));
   }
   return spelt;
@@ -212,7 +213,7 @@ std::string Law::word_of(std::string const& text) {
   constexpr std::size_t longest = 80;
   if (word.size() <= longest) return word;
   std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a, the same everywhere
-  for (char const c : word) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  for (unsigned char const c : word) hash = (hash ^ c) * 0x100000001b3u;
   std::ostringstream cut;
   cut << word.substr(0, longest - 17) << "-" << std::hex << hash;
   return cut.str();
@@ -236,7 +237,8 @@ RankAt rank_at(Law const& law, std::int64_t n) {
     throw UsageError(law.option(), law.text(),
                      "gives k = " + std::to_string(value) + " at n = " + std::to_string(n) + "; k must be at least 0.5, which rounds to 1");
   // From 2^53 on, n and its neighbours are one double.
-  if (value >= static_cast<double>(n) + 0.5) return {n, value > static_cast<double>(n)};
+  double const all = static_cast<double>(n);
+  if (value >= all + 0.5) return {n, value > all};
   return {std::llround(value), false};
 }
 

@@ -5,6 +5,7 @@
 
 #include "config/option_values.hpp"
 #include "config/selector_list.hpp"
+#include "kernels/core/counts.hpp"
 
 namespace asymptop {
 
@@ -16,8 +17,8 @@ MeasureOptions measure_options(OptionValues const& values) {
   options.json = values.get<std::string>("json");
   options.config_file = values.get<std::string>("config");
   options.seed = values.get<std::int64_t>("seed");
-  options.block = values.get<std::int64_t>("block");
-  options.threads = static_cast<int>(values.get<std::int64_t>("threads"));
+  options.block = checked_int(values.get<std::int64_t>("block"));
+  options.threads = checked_int(values.get<std::int64_t>("threads"));
   if (options.threads == 0) options.threads = threads_of_openmp(std::getenv("OMP_NUM_THREADS"));
   options.config_text = values.config_text();
   return options;

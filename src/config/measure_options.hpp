@@ -16,7 +16,7 @@ struct MeasureOptions {
   bool dry_run = false;
   std::string json;  ///< file of the tidy records, `-` for stdout, empty for none
   std::uint64_t seed = 1;
-  std::int64_t block = 4096;
+  int block = 4096;
   int threads = 0;
 
   std::string command_line;

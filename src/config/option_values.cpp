@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "config/law.hpp"
+#include "kernels/core/counts.hpp"
 
 namespace asymptop {
 std::int64_t parse_integer(std::string const& option, std::string const& text, std::int64_t low, std::int64_t high) {
@@ -31,7 +32,7 @@ int threads_of_openmp(char const* text) {
   if (error != std::errc() || threads > most_threads)
     throw UsageError("OMP_NUM_THREADS", text,
                      "is over " + std::to_string(most_threads) + " threads, the most of a rank; --threads overrides it");
-  return static_cast<int>(threads);
+  return checked_int(threads);
 }
 
 int parse_groups(std::string const& text) {
@@ -77,7 +78,7 @@ std::optional<std::int64_t> amount(std::string text, std::int64_t largest) {
   if (binary) text.pop_back();
   auto const letter = text.empty() ? std::string::npos : std::string_view(binary ? "KMGT" : "KMGTk").find(text.back());
   bool const scaled = letter != std::string::npos;
-  int const steps = scaled ? static_cast<int>(letter % 4) + 1 : 0;
+  int const steps = scaled ? checked_int(letter % 4) + 1 : 0;
   if (binary && !scaled) return std::nullopt;
   if (scaled) text.pop_back();
   bool const plain = text.find_first_not_of("0123456789.") == std::string::npos;
@@ -91,7 +92,7 @@ std::optional<std::int64_t> amount(std::string text, std::int64_t largest) {
   if (!number) return std::nullopt;
   double const value = std::ldexp(*number, binary ? 10 * steps : 0);
   if (value != std::floor(value) || value > static_cast<double>(largest)) return std::nullopt;
-  return static_cast<std::int64_t>(value);
+  return std::llround(value);
 }
 
 std::string trimmed_part(std::string const& text) {

@@ -93,7 +93,7 @@ RunConfig config_of(OptionValues const& values) {
   using Sizes = std::vector<std::int64_t>;
   using Laws = std::vector<Law>;
   RunConfig config;
-  static_cast<MeasureOptions&>(config) = measure_options(values);
+  config.MeasureOptions::operator=(measure_options(values));
   config.resume = values.on("resume");
   config.checkpoint_minutes = values.get<double>("checkpoint-minutes");
   config.case_files_only = values.on("case-files-only");

@@ -51,7 +51,7 @@ void take_parameter(std::string const& option, std::string const& item, std::str
 SelectorChoice parse_selector(std::string const& option, std::string const& item) {
   SelectorChoice choice;
   choice.text.clear();
-  for (char const c : item) choice.text += std::isspace(static_cast<unsigned char>(c)) != 0 ? "" : std::string(1, c);
+  for (unsigned char const c : item) choice.text += std::isspace(c) != 0 ? "" : std::string(1, c);
   auto end = choice.text.find(':');
   choice.kind = &kind_of(option, item, choice.text.substr(0, end));
   for (auto const& parameter : choice.kind->parameters) choice.values[parameter.key] = parameter.fallback;

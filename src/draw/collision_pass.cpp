@@ -12,8 +12,8 @@ WideFixed::WideFixed(std::int64_t n) : rest(FixedPoint::make(n, 1.0).weight) {}
 
 void WideFixed::add(double x, std::int64_t* to) const {
   double const scaled = x * whole, floor = std::floor(scaled);
-  to[0] += static_cast<std::int64_t>(floor);
-  to[1] += static_cast<std::int64_t>((scaled - floor) * rest);
+  to[0] += to_integer(floor);
+  to[1] += to_integer((scaled - floor) * rest);
 }
 
 namespace {
@@ -51,7 +51,7 @@ class CollisionPass {
       }
     });
     Kokkos::DefaultHostExecutionSpace().fence();
-    Kokkos::parallel_for("Asymptop::select::collisions", Policy(0, static_cast<int>(rows_.queries.rows())), [&](int const row) {
+    Kokkos::parallel_for("Asymptop::select::collisions", Policy(0, rows_.queries.rows()), [&](int const row) {
       std::vector<float> key(d_);
       auto const seen = rows_.queries.seen(row);
       auto const forced = selector_.forced();
@@ -60,7 +60,7 @@ class CollisionPass {
         bool const always = forced.holds(first + from + i, seen);
         if (!always && selector_.tables().collisions(&queries_[row * words_], &keys_[i * words_]) < 2) continue;
         copy_key(tile, from + i, key.data());
-        keep(row, key, always, [&](std::size_t c) { return static_cast<double>(values(from + i, c)); });
+        keep(row, key, always, [&](std::size_t c) { return double{values(from + i, c)}; });
       }
     });
     Kokkos::DefaultHostExecutionSpace().fence();
@@ -72,7 +72,7 @@ class CollisionPass {
   template <class Value>
   void keep(std::size_t row, std::vector<float>& key, bool always, Value const& value) {
     float const* const q = &rows_.queries.q[row * d_];
-    double const s = static_cast<double>(rows_.score(row, key.data())) - sums_.score_max[row];
+    double const s = double{rows_.score(row, key.data())} - sums_.score_max[row];
     double weight = 1.0;
     if (!always) {
       selector_.centre(key.data());
@@ -109,10 +109,10 @@ std::vector<std::int64_t> add_collisions(EntryRows const& rows, MagicpigSelector
     auto const longest = tensors.resident() ? std::max<GlobalIndex>(1, rows.shard.size()) : largest_step(rows.path, rows.block);
     for (GlobalIndex first = 0; first < rows.shard.size(); first += longest) {
       phases.start();
-      int const count = static_cast<int>(std::min(longest, rows.shard.size() - first));
-      auto const keys = tensors.key_tile(static_cast<LocalIndex>(first), count, count);
+      int const count = checked_int(std::min(longest, rows.shard.size() - first));
+      auto const keys = tensors.key_tile(local_index(first), count, count);
       Matrix<RunSpace, float> values;
-      if (sums.output) values = tensors.values(static_cast<LocalIndex>(first), count, count);
+      if (sums.output) values = tensors.values(local_index(first), count, count);
       phases.stop(Phase::generate);
       for (int from = 0; from < count; from += piece) {
         phases.between_steps();

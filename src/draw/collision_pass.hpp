@@ -16,7 +16,7 @@ struct WideFixed {
   double rest;  ///< for n numbers in [0, 1)
   explicit WideFixed(std::int64_t n);
   void add(double x, std::int64_t* to) const;
-  double value(std::int64_t const* from) const { return (static_cast<double>(from[0]) + static_cast<double>(from[1]) / rest) / whole; }
+  double value(std::int64_t const* from) const { return (static_cast<double>(from[0]) + from_fixed(from[1], rest)) / whole; }
 };
 
 /// What the pass adds up of every row: the keys that are kept, then for each law of sigma, as WideFixed, the sum of e^{sigma (s -

@@ -29,24 +29,24 @@ double needle_height(InputKind const& kind, std::int64_t n) { return std::sqrt(2
 InputTables draw_tables(InputKind const& kind, Stream centres, int d) {
   InputTables tables;
   if (!kind.is(Distribution::clusters)) return tables;
-  std::size_t const count = static_cast<std::size_t>(kind.parameter), width = d;
+  std::size_t const count = std::llround(kind.parameter), width = d;
   tables.centres.resize(count * width);
   for (std::size_t j = 0; j < count; ++j) normal_row(centres, j, d, &tables.centres[j * width]);
   std::vector<double> mean(width, 0.0);
-  for (std::size_t i = 0; i < count * width; ++i) mean[i % width] += tables.centres[i] / static_cast<double>(count);
+  for (std::size_t i = 0; i < count * width; ++i) mean[i % width] += tables.centres[i] / exact_double(count);
   double square = 0.0;
   for (std::size_t i = 0; i < count * width; ++i) {
     double const offset = tables.centres[i] - mean[i % width];
     square += offset * offset;
   }
-  double const factor = std::sqrt((1.0 - kind.spread * kind.spread) * static_cast<double>(count * width) / square);
+  double const factor = std::sqrt((1.0 - kind.spread * kind.spread) * exact_double(count * width) / square);
   for (std::size_t i = 0; i < count * width; ++i) tables.centres[i] = static_cast<float>((tables.centres[i] - mean[i % width]) * factor);
   return tables;
 }
 
 void plant_keys(InputKind const& kind, Stream keys, std::vector<std::int64_t> const& positions, QueryRows const& queries, std::int64_t n,
                 InputTables& tables) {
-  int const d = static_cast<int>(queries.q.size() / queries.rows());
+  int const d = checked_int(queries.q.size() / queries.rows());
   tables.planted = positions;
   tables.planted_rows.resize(queries.q.size());
   std::vector<double> q(d);
@@ -67,7 +67,7 @@ double score_deviation(InputKind const& kind, InputTables const& tables, std::ve
   double const norm = norm_of(q);
   if (!kind.is(Distribution::clusters)) return norm;
   auto const scores = centre_scores(tables, q);
-  double const count = static_cast<double>(scores.size());
+  double const count = int_size(scores);
   double mean = 0.0, variance = 0.0;
   for (auto const score : scores) mean += score / count;
   for (auto const score : scores) variance += (score - mean) * (score - mean) / count;
@@ -79,7 +79,7 @@ std::pair<double, double> score_bounds(InputKind const& kind, InputTables const&
   // whose moment generating functions lie below the normal one, with one of at most 5e-20.
   constexpr double normal_bound = 9.5, rounding = 1.0 + 1e-6;
   auto const& q = query.q;
-  double const width = static_cast<double>(q.size());
+  double const width = int_size(q);
   auto bounds = [&]() -> std::pair<double, double> {
     auto const within = [&](double deviations) { return std::pair(-query.deviation * deviations, query.deviation * deviations); };
     switch (kind.distribution) {

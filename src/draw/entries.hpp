@@ -108,16 +108,16 @@ inline std::vector<std::vector<PackedCandidate>> ragged_entries(EntryRows const&
         for (auto at = part.begin; at < part.end; ++at) {
           auto* const to = &keys[(at - part.begin) * d];
           if (tensors.resident()) {
-            copy_key(tensors.key_tile(0, static_cast<int>(rows.shard.size()), 0), at - rows.shard.begin, d, to);
+            copy_key(tensors.key_tile(0, checked_int(rows.shard.size()), 0), at - rows.shard.begin, d, to);
           } else {
             tensors.key_of_row(at, key.data());
             std::copy_n(key.data(), d, to);
           }
         }
-        projection.entry(keys.data(), static_cast<int>(part.size()), d, entry.data());
+        projection.entry(keys.data(), checked_int(part.size()), d, entry.data());
         made = part;
       }
-      found[i].push_back(pack(product(&projected[i * width], entry.data(), width), static_cast<LocalIndex>(p - rows.shard.begin / page)));
+      found[i].push_back(pack(product(&projected[i * width], entry.data(), width), local_index(p - rows.shard.begin / page)));
     }
   }
   return found;

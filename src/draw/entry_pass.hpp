@@ -35,8 +35,9 @@ struct EntryRows {
 
 /// A key of a row, which is asked for its score.
 struct WantedScore {
-  std::uint32_t key;  ///< of the sequence, in the shard; studies with selectors have at most most_places keys
+  std::uint32_t key;  ///< of the sequence, in the shard; studies with selectors have at most most_places keys, below 2^32
   int row;
+  WantedScore(GlobalIndex of_sequence, int of_batch) : key(static_cast<std::uint32_t>(of_sequence)), row(of_batch) {}
 };
 
 /// The scores q . k, each one chain of fused multiply-adds over the columns as on the fused path, softcapped where true ones are, in the

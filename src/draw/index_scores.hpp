@@ -32,15 +32,15 @@ class IndexScores {
       tensors_.read_weights(head_, positions[i], 1, one.data());
       for (std::size_t h = 0; h < heads; ++h) weights_[h * rows + i] = one[h];
     }
-    for (std::size_t h = 0; h < heads; ++h) queries_.emplace_back(&queries[h * rows * d], static_cast<int>(rows), static_cast<int>(d));
+    for (std::size_t h = 0; h < heads; ++h) queries_.emplace_back(&queries[h * rows * d], int_size(positions), checked_int(tensors_.d()));
     keys_.resize(step * d);
-    packed_.resize(packed_size(step, static_cast<int>(d)));
+    packed_.resize(packed_size(step, checked_int(tensors_.d())));
   }
 
   /// Of keys [first, first + count) of the shard; out: (rows, at least count).
   void find(LocalIndex first, int count, HostScores const& out) {
     Kokkos::DefaultHostExecutionSpace const space;
-    int const d = static_cast<int>(tensors_.d()), rows = static_cast<int>(products_.extent(0));
+    int const d = checked_int(tensors_.d()), rows = products_.extent_int(0);
     tensors_.read_keys(head_, begin_ + first, count, keys_.data());
     pack_keys(keys_.data(), count, d, packed_.data());
     for (std::size_t h = 0; h < queries_.size(); ++h) {

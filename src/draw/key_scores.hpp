@@ -20,7 +20,7 @@ inline PackedQueries packed_queries(std::vector<int> const& rows, std::vector<fl
     auto const* from = &all[row * std::int64_t{width}];
     q.insert(q.end(), from, from + width);
   }
-  return {q.data(), static_cast<int>(rows.size()), width};
+  return {q.data(), int_size(rows), width};
 }
 
 class KeyScores {

@@ -40,7 +40,7 @@ class LookupScores {
       space.fence();
     }
     auto const entry = (shard_.begin + first) / page;
-    Kokkos::parallel_for("Asymptop::select::lookup", Policy(0, static_cast<int>(asked_.size())),
+    Kokkos::parallel_for("Asymptop::select::lookup", Policy(0, asked_.size()),
                          [&](int const i) { lookup_.priorities(facts_[i], tables_[i].data(), codes_.data(), entry, entries, &out(i, 0)); });
     space.fence();
   }
@@ -54,7 +54,7 @@ class LookupScores {
         if (p * page < shard_.begin || p * page >= shard_.end) continue;
         float priority = 0.0f;
         lookup_.priorities(facts_[i], tables_[i].data(), nullptr, p, 1, &priority);
-        found[asked_[i]].push_back(pack(priority, static_cast<LocalIndex>(p - shard_.begin / page)));
+        found[asked_[i]].push_back(pack(priority, local_index(p - shard_.begin / page)));
       }
     }
     return found;

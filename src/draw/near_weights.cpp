@@ -34,7 +34,7 @@ NearWeights near_weights(DrawIdentity const& identity, TensorLayer const& layer,
     for (auto const& keys : wanted) {
       if (keys.size() > 0) all = {std::min(all.begin, keys.begin), std::max(all.end, keys.end)};
     }
-    std::vector<float> keys(static_cast<std::size_t>(std::max<GlobalIndex>(0, std::min(piece, all.end - all.begin))) * d);
+    std::vector<float> keys(std::max<GlobalIndex>(0, std::min(piece, all.end - all.begin)) * d);
     for (auto begin = all.begin; begin < all.end; begin += piece) {
       Range const here{begin, std::min(all.end, begin + piece)};
       layer.read_keys(identity.group->head, context.begin + here.begin, here.size(), keys.data());
@@ -42,8 +42,7 @@ NearWeights near_weights(DrawIdentity const& identity, TensorLayer const& layer,
         auto const own = common(wanted[i], here);
         for (auto key = own.begin; key < own.end; ++key) {
           double logit = 0.0;
-          for (std::size_t c = 0; c < d; ++c)
-            logit += double{rows.q[i * d + c]} * double{keys[static_cast<std::size_t>(key - here.begin) * d + c]};
+          for (std::size_t c = 0; c < d; ++c) logit += double{rows.q[i * d + c]} * double{keys[(key - here.begin) * d + c]};
           if (identity.group->form.softcap > 0.0) logit = softcapped(logit, identity.group->form.softcap);
           logit += identity.group->slope() * static_cast<double>(key - (rows.position[i] - context.begin));
           sum[i] += std::exp(logit - log_sum_exp[i]);

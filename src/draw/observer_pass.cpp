@@ -68,7 +68,7 @@ class ObserverPass {
       observers_.push_back({seen.end > seen.begin ? KeyRun{seen.first_page(run_), seen.end_page(run_)} : KeyRun{0, 0}, place});
     }
     find_parts(context.ends);
-    queries_ = {queries.data(), static_cast<int>(all), static_cast<int>(width)};
+    queries_ = {queries.data(), checked_int(all), checked_int(width)};
     if (run_ == 1) queries_.softcap = rows.softcap;
     scores_ = HostScores("Asymptop::select::observers", observers_.size(), step_);
     weights_ = Kokkos::View<std::int64_t**, Kokkos::LayoutRight, Kokkos::HostSpace>("Asymptop::select::weights", observers_.size(), step_);
@@ -117,7 +117,7 @@ class ObserverPass {
 
  private:
   static constexpr int strip = 64;
-  static float number(std::int64_t sum) { return static_cast<float>(static_cast<double>(sum) / unit); }
+  static float number(std::int64_t sum) { return static_cast<float>(from_fixed(sum, unit)); }
 
   /// Which observers the rows go by that see keys up to each of `ends`: the last ones of observers_, which has the latest first.
   void find_parts(std::vector<std::int64_t> const& ends) {
@@ -135,15 +135,15 @@ class ObserverPass {
   /// visit(first, count): scores_ is of runs [first, first + count) of the context's keys.
   template <class Visit>
   void walk(Visit const& visit) {
-    std::int64_t const d = rows_.d, width = run_ * d;
+    int const d = rows_.d, width = run_ * d;
     for (GlobalIndex first = 0; first < rows_.shard.size(); first += step_) {
-      int const keys = static_cast<int>(std::min<GlobalIndex>(step_, rows_.shard.size() - first)), count = (keys + run_ - 1) / run_;
-      auto const tile = keys_.step(static_cast<LocalIndex>(first), keys);
+      int const keys = count_within(rows_.shard.size() - first, step_), count = (keys + run_ - 1) / run_;
+      auto const tile = keys_.step(local_index(first), keys);
       if (run_ > 1) {
-        runs_.assign(count * width, 0.0f);
+        runs_.assign(std::int64_t{count} * width, 0.0f);
         for (int j = 0; j < keys; ++j) copy_key(tile, j, &runs_[j * d]);
-        packed_.resize(packed_size(count, static_cast<int>(width)));
-        pack_keys(runs_.data(), count, static_cast<int>(width), packed_.data());
+        packed_.resize(packed_size(count, width));
+        pack_keys(runs_.data(), count, width, packed_.data());
       }
       score_packed(Host(), queries_, run_ > 1 ? packed_.data() : tile.data, count, scores_);
       Host().fence();
@@ -154,7 +154,7 @@ class ObserverPass {
   /// f(i, begin, end): for each query, which of `count` runs from `first` on it sees.
   template <class Function>
   void each(std::int64_t first, int count, Function const& f) {
-    Kokkos::parallel_for("Asymptop::select::observe", Policy(0, static_cast<int>(observers_.size())), [&](int const i) {
+    Kokkos::parallel_for("Asymptop::select::observe", Policy(0, observers_.size()), [&](int const i) {
       auto const here = observers_[i].seen.within(first, first + count);
       f(i, here.begin - first, here.end - first);
     });
@@ -203,13 +203,12 @@ class ObserverPass {
         std::minmax_element(observers_.begin(), observers_.end(), [](auto const& a, auto const& b) { return a.place < b.place; });
     if (low == observers_.end()) return;
     auto const least = std::max<std::int64_t>(0, low->place - first - count + 1), end = std::min(n_, high->place - first + 1);
-    Kokkos::parallel_for("Asymptop::select::diagonals", Policy(0, static_cast<int>(std::max<std::int64_t>(0, end - least))),
-                         [&](int const o) {
-                           for (std::size_t i = 0; i < observers_.size(); ++i) {
-                             auto const key = observers_[i].place - (least + o) - first;
-                             if (key >= 0 && key < count) sums[least + o] += weights_(i, key);
-                           }
-                         });
+    Kokkos::parallel_for("Asymptop::select::diagonals", Policy(0, std::max<std::int64_t>(0, end - least)), [&](std::int64_t const o) {
+      for (std::size_t i = 0; i < observers_.size(); ++i) {
+        auto const key = observers_[i].place - (least + o) - first;
+        if (key >= 0 && key < count) sums[least + o] += weights_(i, key);
+      }
+    });
   }
 
   Communicator const& comm_;

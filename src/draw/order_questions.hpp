@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/core/counts.hpp"
 #include "kernels/select/order_keys.hpp"
 
 namespace asymptop {
@@ -20,13 +21,13 @@ struct OrderGrid {
   double first_entry = 0.0, per_entry = 1.0;
   bool operator==(OrderGrid const&) const = default;
 
-  static int clamped(double place, int last) { return static_cast<int>(std::min(std::max(place, 0.0), static_cast<double>(last))); }
+  static int clamped(double place, int last) { return static_cast<int>(std::min<double>(std::max(place, 0.0), last)); }
   int bin_of(double x) const { return clamped((x - low) * per_unit, bins - 1); }
   int bin_of(double x, std::int64_t entry) const {
     int const bin = bin_of(x);
     if (tie < 0) return bin;
     if (bin != tie) return bin < tie ? 0 : bins - 1;
-    return 1 + clamped((static_cast<double>(entry) - first_entry) * per_entry, bins - 3);
+    return 1 + clamped((exact_double(entry) - first_entry) * per_entry, bins - 3);
   }
   double edge(int bin) const { return low + bin / per_unit; }
 };

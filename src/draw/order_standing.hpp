@@ -111,7 +111,7 @@ class Standing {
     } else {
       static thread_local std::vector<std::uint32_t> places;
       places.resize(count);
-      selector_.places(row.facts, first, static_cast<int>(count), places.data());
+      selector_.places(row.facts, first, checked_int(count), places.data());
       simd::keys_of_places(places.data(), count, to);
     }
     ForcedEntries const forced(selector_.forced(), row.facts.seen, size);

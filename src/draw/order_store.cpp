@@ -7,7 +7,7 @@ namespace asymptop {
 
 void answer_from_windows(std::vector<StoredWindow> const& windows, std::vector<OrderQuestion> const& questions, OrderAnswers& answers) {
   using Host = Kokkos::DefaultHostExecutionSpace;
-  Kokkos::parallel_for("Asymptop::select::windows", Kokkos::RangePolicy<Host>(0, static_cast<int>(questions.size())), [&](int const q) {
+  Kokkos::parallel_for("Asymptop::select::windows", Kokkos::RangePolicy<Host>(0, questions.size()), [&](int const q) {
     auto const& question = questions[q];
     if (question.store < 0) return;
     auto const& window = windows[question.store];

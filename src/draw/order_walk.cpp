@@ -7,6 +7,7 @@
 
 #include "config/errors.hpp"
 #include "draw/order_standing.hpp"
+#include "kernels/core/fixed_point.hpp"
 #include "kernels/core/math.hpp"
 #include "kernels/core/region.hpp"
 #include "kernels/topk/radix_sort.hpp"
@@ -51,7 +52,7 @@ class OrderWalk {
       asked_.push_back({row, begin, end, {rows.queries.seen(row), name_of(row), {}}});
     };
     std::size_t next = 0;
-    for (int row = 0; row < static_cast<int>(rows.queries.rows()); ++row) {
+    for (int row = 0; row < int_size(rows.queries.position); ++row) {
       auto const begin = next;
       bool keys = !keep_.empty();
       for (; next < questions_.size() && questions_[next].row == row; ++next) keys = keys || questions_[next].store < 0;
@@ -74,15 +75,14 @@ class OrderWalk {
       auto& window = findings.windows[i];
       window = {standing.places(), rows.shard.begin / standing.page(), standing.page(), rows.queries.seen(question.row)};
       // A little more than this shard's share, so that few of them have to move.
-      double const share = std::min(1.0, static_cast<double>(rows.shard.size()) / static_cast<double>(window.seen.size()));
-      window.entries.reserve(static_cast<std::size_t>(1.1 * share * question.expected));
+      double const share = std::min(1.0, exact_double(rows.shard.size()) / exact_double(window.seen.size()));
+      window.entries.reserve(to_integer(1.1 * share * question.expected));
     }
     for (std::size_t s = 0; s < keep_.size(); ++s) {
       if (selectors[s] == nullptr || !selectors[s]->has_priorities()) continue;
       int const page = standing_for(s).page();
       auto const keep = std::clamp<std::int64_t>(rows.shard.size() / page, 1, keep_[s]);
-      heads_[s] =
-          RowHeads(static_cast<int>(asked_.size()), static_cast<int>(keep), (step_ / page + simd::width) / simd::width * simd::width);
+      heads_[s] = RowHeads(int_size(asked_), checked_int(keep), (step_ / page + simd::width) / simd::width * simd::width);
     }
   }
 
@@ -102,7 +102,7 @@ class OrderWalk {
     auto const piece = std::clamp<GlobalIndex>((glance ? few : size / (pieces * sampled_one_in_)) / unit_ * unit_, unit_, step_);
     auto const period = glance ? std::max(piece, size / (2 * unit_) * unit_) : piece * sampled_one_in_;
     for (auto first = glance ? 0 : period / 2; first < size; first += period)
-      visit(static_cast<LocalIndex>(first), static_cast<int>(std::min(piece, size - first)));
+      visit(local_index(first), checked_int(std::min(piece, size - first)));
   }
 
  private:
@@ -120,7 +120,7 @@ class OrderWalk {
     phases_.stop(Phase::refine);
   }
 
-  std::int64_t mass_of(double y) const { return static_cast<std::int64_t>(exp_fp64(y) * laws_.factor + 0.5); }
+  std::int64_t mass_of(double y) const { return to_integer(exp_fp64(y) * laws_.factor + 0.5); }
 
   /// One row's part of a step.
   void take(std::size_t i, KeyTile const& keys, LocalIndex first, int count) {
@@ -197,8 +197,9 @@ class OrderWalk {
   /// The pages of a step that a row sees all of, one by one up to where vectors read whole ones.
   static void offer_whole(RowHeads& head, std::size_t i, float const* priorities, KeyRun const& here, GlobalIndex step, int page,
                           LocalIndex first) {
-    int const row = static_cast<int>(i);
-    auto at = static_cast<int>((here.begin + page - 1) / page - step), end = static_cast<int>(here.end / page - step);
+    int const row = checked_int(i);
+    int at = checked_int((here.begin + page - 1) / page - step);
+    int const end = checked_int(here.end / page - step);
     for (; at < end && at % simd::width != 0; ++at) head.add(row, priorities[at], first / page + at);
     if (at < end) head.add(row, priorities + at, end - at, first / page + at);
   }
@@ -209,7 +210,7 @@ class OrderWalk {
       if (standings_[s] == nullptr || !standings_[s]->has_priorities()) continue;
       auto& lists = findings_.heads[s];
       lists.resize(rows_.queries.rows());
-      Kokkos::parallel_for("Asymptop::select::heads", Kokkos::RangePolicy<Host>(0, static_cast<int>(asked_.size())), [&](int const i) {
+      Kokkos::parallel_for("Asymptop::select::heads", Kokkos::RangePolicy<Host>(0, asked_.size()), [&](int const i) {
         static thread_local std::vector<PackedCandidate> spare;
         auto& list = lists[asked_[i].row];
         for (int j = 0; j < heads_[s].size(i); ++j) list.push_back(pack(heads_[s].scores(i)[j], heads_[s].indices(i)[j]));
@@ -240,12 +241,12 @@ class OrderWalk {
     auto const entries = std::ssize(bins);
     if (questions_[q].ask == Ask::sample) {
       // Squares of pages' masses by the page, so that their sum stays in range.
-      double const scale = 1.0 / (laws_.factor * static_cast<double>(page));
+      double const scale = 1.0 / (laws_.factor * exact_double(page));
       for (std::int64_t e = 0; e < entries; ++e) {
         auto* const to = sums + std::ptrdiff_t{3} * bin[e];
         to[bin_keys] += page;
         to[bin_mass] += mass[e];
-        to[bin_squares] += static_cast<std::int64_t>(static_cast<double>(mass[e]) * static_cast<double>(mass[e]) * scale);
+        to[bin_squares] += to_integer(static_cast<double>(mass[e]) * static_cast<double>(mass[e]) * scale);
       }
       sums[3 * bin[0]] -= lacks.first;
       sums[3 * bin[entries - 1]] -= lacks.last;
@@ -274,7 +275,7 @@ class OrderWalk {
                                             if (entries[i] == nullptr) return;
                                             ++inside[i];
                                             mass_in[i] += mass[e];
-                                            entries[i]->push_back({keys[e], static_cast<std::uint32_t>(offset + e), mass[e]});
+                                            entries[i]->push_back({keys[e], local_index(offset + e), mass[e]});
                                           });
     for (std::size_t i = 0; i < questions; ++i) {
       auto* const sums = findings_.answers.of(q + i);

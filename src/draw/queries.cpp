@@ -160,6 +160,15 @@ KeyRun seen_from(GroupPlan const& group, std::int64_t place) {
   return {std::min(end, std::max(windowed, group.drop_first)), end};
 }
 
+namespace {
+
+/// A query as it is scored, its numbers rounded to fp32 after they are scaled.
+void add_scaled(double scale, std::vector<float> const& query, std::vector<float>& to) {
+  for (double const x : query) to.push_back(static_cast<float>(scale * x));
+}
+
+}  // namespace
+
 QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, TensorScan const& scan) {
   auto const& group = *identity.group;
   auto const first = identity.context().begin;
@@ -174,13 +183,13 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
     for (auto head = group.head / heads * heads; heads > 1 && head < (group.head / heads + 1) * heads; ++head) {
       std::vector<float> other(d);
       file.read_queries(head, position, 1, other.data());
-      for (auto const x : other) rows.of_group.push_back(static_cast<float>(group.scale * x));
+      add_scaled(group.scale, other, rows.of_group);
     }
     double length = 0.0, middle = 0.0;
+    add_scaled(group.scale, q, rows.q);
+    float const* const scaled = &rows.q[rows.q.size() - d];
     for (std::size_t c = 0; c < d; ++c) {
-      float const value = static_cast<float>(group.scale * q[c]);
-      rows.q.push_back(value);
-      double const x = value;
+      double const x = scaled[c];
       length += x * x;
       if (offset.empty()) middle += x * scan.centre[c];
     }
@@ -299,7 +308,7 @@ std::vector<float> calibration_queries(DrawIdentity const& identity, TensorLayer
     auto const position = begin + place;
     if (std::binary_search(measured.begin(), measured.end(), position)) continue;
     file->read_queries(group.head, position, 1, q.data());
-    for (auto const x : q) queries.push_back(static_cast<float>(group.scale * x));
+    add_scaled(group.scale, q, queries);
   }
   return queries;
 }
@@ -335,7 +344,7 @@ QueryRows observing_queries(DrawIdentity const& identity, TensorLayer const* fil
   std::vector<float> q(group.d);
   for (auto place = places.begin() + left_out; place != places.end(); ++place) {
     file->read_queries(group.head, begin + *place, 1, q.data());
-    for (auto const x : q) rows.q.push_back(static_cast<float>(group.scale * x));
+    add_scaled(group.scale, q, rows.q);
     add(*place, seen_from(group, *place));
   }
   return rows;

@@ -46,7 +46,7 @@ struct DrawIdentity {
   std::int64_t draw;
   /// Of a draw from a tensor file.
   Context context() const { return context_of(group->contexts, draw); }
-  int d() const { return static_cast<int>(group->d); }
+  int d() const { return group->d; }
 };
 
 /// The tensors that this draw's keys and values come from. A common offset of a file's keys is taken from them (TensorScan::offset) unless

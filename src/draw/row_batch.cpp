@@ -19,8 +19,8 @@ void make_grid(QueryRows const& queries, float bins_per_unit, PathRows& rows) {
     if (!(largest < 4e6) || high - low > 1e6)
       throw RunError("the logits of a row may range from " + std::to_string(queries.low[i]) + " to " + std::to_string(queries.high[i]) +
                      ", too wide to profile; check the tensors and --scale");
-    rows.first_bin.push_back(static_cast<int>(low));
-    count = std::max(count, static_cast<int>(high - low) + 1);
+    rows.first_bin.push_back(checked_int(low));
+    count = std::max(count, checked_int(high - low) + 1);
   }
   rows.grid = {bins_per_unit, count};
 }
@@ -29,8 +29,8 @@ void make_grid(QueryRows const& queries, float bins_per_unit, PathRows& rows) {
 
 RowBatch::RowBatch(RunSpace const& space, QueryRows const& queries, GroupPlan const& group, Range const& shard, GlobalIndex block)
     : shard_(shard) {
-  rows_.rows = static_cast<int>(queries.rows());
-  rows_.d = static_cast<int>(group.d);
+  rows_.rows = int_size(queries.position);
+  rows_.d = group.d;
   rows_.queries = queries.q.data();
   make_grid(queries, static_cast<float>(group.bins_per_unit), rows_);
   rows_.ranges = queries.ranges_in(shard);

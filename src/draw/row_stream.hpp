@@ -21,7 +21,7 @@ struct RowName {
 /// The row's own stream of Philox4x64-10 words.
 class RowStream {
  public:
-  explicit RowStream(RowName const& name) : engine_(Philox::ukey_type{{name.seed, static_cast<std::uint64_t>(name.d)}}) {
+  explicit RowStream(RowName const& name) : engine_(key_of(name.seed, name.d)) {
     // The engine counts in the first word.
     std::uint64_t const n = name.n, draw = name.draw, row = name.row;
     engine_.setcounter({{0u, n, draw, row}}, 0u);
@@ -45,9 +45,12 @@ class RowStream {
       if (t > -1.0 && std::log(u) < 3.0 * d * log_remainder(t)) return d * (1.0 + t) * (1.0 + t) * (1.0 + t);
     }
   }
+  double gamma(std::int64_t shape) { return gamma(static_cast<double>(shape)); }
 
  private:
   using Philox = r123::Philox4x64;
+
+  static Philox::ukey_type key_of(std::uint64_t seed, std::uint64_t d) { return {{seed, d}}; }
 
   /// log(1 + t) - t + t^2/2 - t^3/3.
   static double log_remainder(double t) {

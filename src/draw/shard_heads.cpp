@@ -16,8 +16,7 @@ template <class List>
 std::vector<std::vector<PackedCandidate>> list_each(std::size_t rows, List const& list) {
   using Host = Kokkos::DefaultHostExecutionSpace;
   std::vector<std::vector<PackedCandidate>> lists(rows);
-  Kokkos::parallel_for("Asymptop::select::stretch", Kokkos::RangePolicy<Host>(0, static_cast<int>(rows)),
-                       [&](int const row) { lists[row] = list(row); });
+  Kokkos::parallel_for("Asymptop::select::stretch", Kokkos::RangePolicy<Host>(0, rows), [&](int const row) { lists[row] = list(row); });
   Host().fence();
   return lists;
 }
@@ -28,7 +27,7 @@ Range context_shard(GlobalIndex n, int shards, int p) { return {shard_of_context
 
 StretchHeads::StretchHeads(EntryRows const& rows, ShardTensors<RunSpace>& tensors, PhaseTimes& phases)
     : rows_(rows), tensors_(tensors), phases_(phases) {
-  PathRows queries{static_cast<int>(rows.queries.rows()), rows.d, rows.queries.q.data(), {}, {}, {}};
+  PathRows queries{int_size(rows.queries.position), rows.d, rows.queries.q.data(), {}, {}, {}};
   queries.ranges = rows.queries.ranges_in(rows.shard);
   queries.softcap = rows.softcap;
   batch_ = make_path_batch(rows.path, space_, queries, tile_sizes(space_, rows.block));
@@ -49,7 +48,7 @@ std::vector<std::vector<PackedCandidate>> StretchHeads::best(Range const& stretc
     bool const for_more = blocks.size() <= most_sorted && 2 * (end - first) <= blocks.size();
     auto const held = for_more ? blocks.size() : std::min(blocks.size(), keep + blocks.size() - (end - first));
     KeyWalk walk({blocks});
-    auto const passed = first_pass(space_, *batch_, tensors_, static_cast<int>(held), false, walk, phases_);
+    auto const passed = first_pass(space_, *batch_, tensors_, checked_int(held), false, walk, phases_);
     fresh = list_each(lists.size(), [&](int row) { return passed.head(row); });
     sorted_keys_ = for_more ? blocks : Range{0, 0};
     sorted_.clear();

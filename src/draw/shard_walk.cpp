@@ -5,6 +5,7 @@
 #include "config/errors.hpp"
 #include "draw/key_scores.hpp"
 #include "draw/row_batch.hpp"
+#include "kernels/core/fixed_point.hpp"
 #include "kernels/core/math.hpp"
 #include "kernels/core/region.hpp"
 #include "shard/key_walk.hpp"
@@ -35,7 +36,7 @@ ShardPlace edge_of(ShardBracket const& bracket, Range const& shard, int bins, in
     edge = place_of(first_score(ScoreSteps(bracket.high, bracket.low, bins), i), shard.begin);
   } else if (begin.worse < end.worse) {
     auto const values = std::uint64_t{end.worse} - begin.worse + 1;
-    edge = {static_cast<std::uint32_t>(begin.worse + values * i / bins), shard.begin};
+    edge = {low_word(begin.worse + values * i / bins), shard.begin};
   } else {
     edge = {begin.worse, begin.index + (end.index - begin.index) * i / bins};
   }
@@ -55,7 +56,7 @@ class ShardWalk {
         factor_(factor),
         tensors_(tensors),
         phases_(phases),
-        bins_(bins_of_bracket(static_cast<int>(shards.size()))) {
+        bins_(bins_of_bracket(int_size(shards))) {
     answers_.sums.resize(questions.size());
     answers_.entries.resize(questions.size());
     for (std::size_t i = 0; i < questions.size(); ++i) {
@@ -125,7 +126,7 @@ class ShardWalk {
       std::fill(std::copy_n(s + first, keys, scores), scores + run_keys, s[first]);
       if (!all && !any_between(bracket, scores)) continue;
 #pragma omp simd
-      for (int l = 0; l < run_keys; ++l) masses[l] = static_cast<std::int64_t>(exp_fp64(sigma * (scores[l] - top)) * factor + 0.5);
+      for (int l = 0; l < run_keys; ++l) masses[l] = to_integer(exp_fp64(sigma * (scores[l] - top)) * factor + 0.5);
 #pragma omp simd
       for (int l = 0; l < run_keys; ++l) bins[l] = steps.bin_of(scores[l]);
       if (all && by_score) {
@@ -139,10 +140,10 @@ class ShardWalk {
         auto const place = place_of(scores[l], part.begin + first + l);
         if (place < begin || place >= end) continue;
         if (question.listed) {
-          answers_.entries[q].push_back({static_cast<int>(p), place, masses[l]});
+          answers_.entries[q].push_back({checked_int(p), place, masses[l]});
           continue;
         }
-        if (!by_score) bins[l] = static_cast<int>(std::upper_bound(edges.begin(), edges.end() - 1, place) - edges.begin()) - 1;
+        if (!by_score) bins[l] = checked_int(std::upper_bound(edges.begin(), edges.end() - 1, place) - edges.begin()) - 1;
         ++sums[2 * bins[l]];
         sums[2 * bins[l] + 1] += masses[l];
       }

@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include "kernels/core/counts.hpp"
+
 namespace asymptop::h5 {
 
 /// Closes its id with the right function. Movable, not copyable.
@@ -72,7 +74,7 @@ void copy_attributes(hid_t from, hid_t to);
 void copy_datasets(hid_t from, hid_t to);
 
 /// How many axes a shape has, as HDF5 counts them.
-inline int rank_of(std::vector<hsize_t> const& shape) { return static_cast<int>(shape.size()); }
+inline int rank_of(std::vector<hsize_t> const& shape) { return int_size(shape); }
 
 /// A dimension of a dataset: its length and the name of its scale in the same group.
 struct Dimension {

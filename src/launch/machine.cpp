@@ -26,8 +26,8 @@ constexpr Network assumed_network{10e-6, 1e-6, 1e9, 1e8};
 }  // namespace
 
 int allowed_core_count() {
-  auto const cores = process_cores().size();
-  return static_cast<int>(cores > 0 ? cores : std::max(1u, std::thread::hardware_concurrency()));
+  int const cores = int_size(process_cores());
+  return cores > 0 ? cores : checked_int(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 std::string cpu_name() {

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <string>
 
+#include "kernels/core/counts.hpp"
+
 namespace asymptop {
 
 /// Starts the process's high-water mark of resident memory anew. Where the kernel does not let us, it stays that of the whole run.
@@ -20,7 +22,7 @@ inline double status_bytes(std::string const& line_start) {
   }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024.0;
+  return exact_double(usage.ru_maxrss) * 1024.0;
 }
 }  // namespace detail
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "kernels/core/counts.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -40,7 +42,7 @@ void Progress::update(double done, std::string const& what) {
                  left.c_str(), what.c_str());
     return;
   }
-  auto const filled = static_cast<std::size_t>(part * 30.0);
+  int const filled = checked_int(part * 30.0);
   std::fprintf(stderr, "\r\033[K[%s%s] %3.0f%%  %s left  %s", std::string(filled, '#').c_str(), std::string(30 - filled, '.').c_str(),
                part * 100.0, left.c_str(), what.c_str());
   shown_ = true;

@@ -1,7 +1,9 @@
 #include "plan/contexts.hpp"
 
 #include <algorithm>
-#include <bit>
+
+#include "kernels/core/counts.hpp"
+#include "kernels/core/types.hpp"
 
 namespace asymptop {
 namespace {
@@ -9,12 +11,13 @@ namespace {
 constexpr std::int64_t most_of_any = 1 << 20;
 
 /// The i-th of 0 .. count - 1 in the order of their reversed bits: 0, about count / 2, count / 4, ...; i < count.
-std::int64_t spread(std::int64_t i, std::int64_t count) {
-  int const bits = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(count - 1)));
+std::int64_t spread(std::int64_t i, std::uint64_t count) {
+  int bits = 0;
+  for (auto rest = count - 1; rest != 0; rest >>= 1) ++bits;
   for (std::uint64_t candidate = 0;; ++candidate) {
     std::uint64_t reversed = 0;
     for (int bit = 0; bit < bits; ++bit) reversed |= (candidate >> bit & 1) << (bits - 1 - bit);
-    if (reversed < static_cast<std::uint64_t>(count) && i-- == 0) return static_cast<std::int64_t>(reversed);
+    if (reversed < count && i-- == 0) return reversed;
   }
 }
 
@@ -42,15 +45,15 @@ DrawCounts count_draws(RunConfig const& config, ContextPlan const& contexts) {
   DrawCounts counts;
   auto const tail = contexts.tail;
   if (contexts.places) {
-    counts.rows = std::min(config.rows, tail);
+    counts.rows = count_within(tail, checked_int(config.rows));
     counts.most_draws = contexts.texts * contexts.ends;
   } else {
     auto const of_text = (config.draws + contexts.texts - 1) / contexts.texts;
-    counts.rows = std::min({config.rows, tail, std::max<std::int64_t>(1, tail / of_text)});
+    counts.rows = count_within(std::min(tail, std::max<std::int64_t>(1, tail / of_text)), checked_int(config.rows));
     counts.most_draws = counts.rows > 0 ? contexts.texts * (tail / counts.rows) : 0;
   }
   counts.most_draws = std::min(counts.most_draws, most_of_any);
-  counts.draws = std::min(config.draws, counts.most_draws);
+  counts.draws = count_within(counts.most_draws, checked_int(config.draws));
   return counts;
 }
 

@@ -26,8 +26,10 @@ struct Context {
 
 /// What a group is measured with, which may be less than asked for.
 struct DrawCounts {
-  std::int64_t rows = 0, draws = 0;
+  int rows = 0, draws = 0;
   std::int64_t most_draws = 0;  ///< whose rows are apart
+  /// Of all draws, as a number.
+  double all_rows() const { return 1.0 * draws * rows; }
 };
 
 /// tensors: n > 0. Rows of a prefix are in its second half, those of a context with an end of its own in its last eighth, where with a

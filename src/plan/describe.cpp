@@ -1,5 +1,6 @@
 // A plan in words.
 #include <algorithm>
+#include <cinttypes>
 #include <cstdio>
 #include <sstream>
 
@@ -82,9 +83,9 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
     auto const& team = plan.teams[group.team];
     auto ranks = std::to_string(team.first_rank);
     if (team.ranks > 1) ranks += "-" + std::to_string(team.first_rank + team.ranks - 1);
-    std::snprintf(line, sizeof line, "%14lld %5lld %5s %9s  %-9s %-9s %12s %12.4g %9.2g  ", static_cast<long long>(group.n),
-                  static_cast<long long>(group.key_d()), head.c_str(), ranks.c_str(), group.resident ? "resident" : "streamed",
-                  name_of(group.merge), bytes_text(group.bytes_per_rank).c_str(), group.flops / 1e9, group.seconds);
+    std::snprintf(line, sizeof line, "%14" PRId64 " %5d %5s %9s  %-9s %-9s %12s %12.4g %9.2g  ", group.n, group.key_d(), head.c_str(),
+                  ranks.c_str(), group.resident ? "resident" : "streamed", name_of(group.merge), bytes_text(group.bytes_per_rank).c_str(),
+                  group.flops / 1e9, group.seconds);
     out << line << laws_text(group) << "\n";
     cases += group.cases.size();
   }

@@ -25,8 +25,8 @@ constexpr double profile_width = 20.0;
 double message_seconds(GroupPlan const& group, RunConfig const& config, Network const& network, int ranks) {
   if (ranks == 1) return 0.0;
   auto const shape = merge_shape(group, ranks);
-  double const laws = static_cast<double>(case_axes(group).sigma.size()), segments = static_cast<double>(group.k.size()) + 1.0;
-  double const sums = config.output_error ? laws * segments * static_cast<double>(group.d + 1) : 0.0;
+  double const laws = case_axes(group).laws(), segments = int_size(group.k) + 1.0;
+  double const sums = config.output_error ? laws * segments * (group.d + 1) : 0.0;
   double const bytes = shape.rows * 8.0 * (3.0 * 20.0 * group.bins_per_unit + sums) * (ranks - 1) / ranks;
   constexpr double calls = 30.0;  // collective ones
   return estimate_merge(choose_merge(config.merge, shape, network), shape, network).seconds + calls * std::log2(ranks) * network.latency +
@@ -35,8 +35,7 @@ double message_seconds(GroupPlan const& group, RunConfig const& config, Network 
 
 /// Seconds of a core, at the row's owner, that follow the passes over the keys: bins and held candidates become errors, for every law.
 double row_seconds(GroupPlan const& group, RunConfig const& config) {
-  double const laws = static_cast<double>(case_axes(group).sigma.size()), held = static_cast<double>(group.kept_best()),
-               d = static_cast<double>(group.d);
+  double const laws = case_axes(group).laws(), held = exact_double(group.kept_best()), d = group.d;
   double const output = config.output_error ? seconds_to_fetch + laws * d * seconds_per_value : 0.0;
   return laws * (seconds_per_law + profile_width * group.bins_per_unit * seconds_per_bin) +
          held * (seconds_to_sort + laws * seconds_per_error + output);
@@ -44,14 +43,12 @@ double row_seconds(GroupPlan const& group, RunConfig const& config) {
 
 }  // namespace
 
-MergeShape merge_shape(GroupPlan const& group, int ranks) {
-  return {ranks, static_cast<double>(group.rows_per_batch), static_cast<double>(group.kept_best()) + 1.0, static_cast<double>(group.n)};
-}
+MergeShape merge_shape(GroupPlan const& group, int ranks) { return {ranks, 1.0 * group.rows_per_batch, group.keep(), group.keys()}; }
 
 double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine const& machine, int ranks) {
-  double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), m = static_cast<double>(group.counts.rows);
-  double const draws = static_cast<double>(group.counts.draws), laws = static_cast<double>(case_axes(group).sigma.size());
-  double const block = static_cast<double>(config.block), keys = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block);
+  double const n = group.keys(), d = group.d, m = group.counts.rows;
+  double const draws = group.counts.draws, laws = case_axes(group).laws();
+  double const block = config.block, keys = std::min(n, std::ceil(std::ceil(n / block) / ranks) * block);
   double const batches = std::ceil(m / group.rows_per_batch), passes = 2.0;
   double const products = draws * m * keys * (passes + (config.output_error ? laws : 0.0));
   double const tensors = keys * d * (cost_of_input(group.input) + (config.output_error ? 1.0 : 0.0));
@@ -59,7 +56,7 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
                                             : tensors * (group.resident ? 1.0 : draws * passes * batches) / read_per_second;
   double orders = 0.0;
   for (auto const& choice : case_axes(group).selectors) {
-    auto const of_key = make_selector(choice, static_cast<int>(group.key_d()))->seconds(static_cast<int>(group.key_d()));
+    auto const of_key = make_selector(choice, group.key_d())->seconds(group.key_d());
     orders += draws * keys * (m * laws * of_key.per_row + batches * of_key.per_key);
   }
   if (group.path->device_memory != nullptr) {
@@ -81,8 +78,8 @@ double estimate_seconds(GroupPlan const& group, RunConfig const& config, Machine
 }
 
 double estimate_flops(GroupPlan const& group, RunConfig const& config) {
-  double const passes = 2.0 + (config.output_error ? static_cast<double>(case_axes(group).sigma.size()) : 0.0);
-  return static_cast<double>(group.counts.draws * group.counts.rows) * static_cast<double>(group.n * group.d) * 2.0 * passes;
+  double const passes = 2.0 + (config.output_error ? case_axes(group).laws() : 0.0);
+  return group.counts.all_rows() * (group.keys() * group.d) * 2.0 * passes;
 }
 
 }  // namespace asymptop

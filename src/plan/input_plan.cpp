@@ -15,7 +15,7 @@ double largest_student(InputKind const& kind, double count) {
 }  // namespace
 
 double score_span(GroupPlan const& group) {
-  double const n = static_cast<double>(group.n), d = static_cast<double>(group.d), parameter = group.input.parameter;
+  double const n = group.keys(), d = group.d, parameter = group.input.parameter;
   constexpr double of_products = 32.0;
   double steepest = 0.0;
   for (auto const slope : group.form.alibi) steepest = std::max(steepest, std::fabs(slope));
@@ -45,8 +45,8 @@ std::string reason_to_skip_input(GroupPlan const& group) {
   if (group.input.is(Distribution::needle) && group.counts.rows > group.n)
     return "the needles of a draw's " + std::to_string(group.counts.rows) + " rows must be among its " + std::to_string(group.n) + " keys";
   if (group.input.is(Distribution::student)) {
-    double const n = static_cast<double>(group.n), d = static_cast<double>(group.d);
-    double const largest = largest_student(group.input, n * d * static_cast<double>(group.counts.draws)),
+    double const n = group.keys(), d = group.d;
+    double const largest = largest_student(group.input, n * d * group.counts.draws),
                  widest = 9e5 * coarsest_bins / group.bins_per_unit / 2.0;
     if (largest > widest)
       return "its largest keys may reach " + std::to_string(largest) + " and scores can be profiled up to " + std::to_string(widest) +

@@ -54,6 +54,6 @@ double kept_bytes(GroupPlan const& group, RunConfig const& config);
 double simulation_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine);
 
 /// Batches of rows that are in flight at once: with several batches and ranks, the messages of one hide behind another's passes.
-std::size_t batches_in_flight(GroupPlan const& group, double rows_per_batch, Machine const& machine);
+int batches_in_flight(GroupPlan const& group, double rows_per_batch, Machine const& machine);
 
 }  // namespace asymptop

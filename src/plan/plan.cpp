@@ -19,7 +19,7 @@ namespace asymptop {
 namespace {
 
 /// Most rows whose scores are held at once; more rows than this take several passes over the keys.
-constexpr std::int64_t largest_batch = 256;
+constexpr int largest_batch = 256;
 
 /// Share of a rank's memory that resident keys may take.
 constexpr double resident_share = 0.4;
@@ -59,25 +59,24 @@ Path const* choose_path(RunConfig const& config, Machine const& machine, GroupPl
 /// Bytes of the memory of a rank's GPU that a group takes; 0 where its path has none.
 double bytes_on_device(GroupPlan const& group, RunConfig const& config, Machine const& machine, bool resident, double rows) {
   if (group.path->device_memory == nullptr) return 0.0;
-  double const block = static_cast<double>(config.block), n = static_cast<double>(group.n),
-               shard = std::min(n, std::ceil(std::ceil(n / block) / machine.ranks) * block),
+  double const block = config.block, n = group.keys(), shard = std::min(n, std::ceil(std::ceil(n / block) / machine.ranks) * block),
                keys = resident ? shard : std::min<double>(shard, group.path->step_keys);
-  return group.path->device_memory({rows, static_cast<double>(group.kept_best()) + 1.0, keys, 1.0, 0.0}, static_cast<double>(group.d));
+  return group.path->device_memory({rows, group.keep(), keys, 1.0, 0.0}, group.d);
 }
 
 /// Rows of a batch, at most so many where the path leaves the choice.
-std::int64_t batch_of(GroupPlan const& group, std::int64_t most) {
-  std::int64_t const multiple = group.path->batch_rows;
+int batch_of(GroupPlan const& group, int most) {
+  int const multiple = group.path->batch_rows;
   if (most < group.counts.rows) most = std::max(multiple, most / multiple * multiple);
   return std::min(group.counts.rows, most);
 }
 
 void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& machine) {
   double const share = memory_of_rank(machine);
-  auto rows = batch_of(group, config.batch_rows > 0 ? config.batch_rows : largest_batch);
-  auto const bytes = [&](bool resident) { return study_bytes(group, config, machine, resident, static_cast<double>(rows)); };
+  auto rows = batch_of(group, config.batch_rows > 0 ? checked_int(config.batch_rows) : largest_batch);
+  auto const bytes = [&](bool resident) { return study_bytes(group, config, machine, resident, rows); };
   double const of_device = machine.device_bytes > 0.0 ? machine.device_bytes / machine.ranks_on_gpu : 1e300;
-  auto const on_device = [&](bool resident) { return bytes_on_device(group, config, machine, resident, static_cast<double>(rows)); };
+  auto const on_device = [&](bool resident) { return bytes_on_device(group, config, machine, resident, rows); };
   group.resident =
       config.keys == KeyStorage::resident ||
       (config.keys == KeyStorage::automatic && (share <= 0.0 || bytes(true) <= resident_share * share) && on_device(true) <= of_device);
@@ -88,8 +87,8 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   for (auto k = group.k.rbegin(); k != group.k.rend() && !fits() && may_count && *k > 1; ++k) group.held = *k / 2;
   auto const halved = [&] { return batch_of(group, (rows + 1) / 2); };
   while (!fits() && halved() < rows) rows = halved();
-  group.rows_per_batch = static_cast<int>(rows);
-  group.batches_in_flight = batches_in_flight(group, static_cast<double>(rows), machine);
+  group.rows_per_batch = rows;
+  group.batches_in_flight = batches_in_flight(group, rows, machine);
   group.bytes_per_rank = bytes(group.resident);
   group.fits = fits_into(group.bytes_per_rank, share) && on_device(group.resident) <= of_device;
   if (!group.fits && !machine.assumed && fits_into(group.bytes_per_rank, share))
@@ -111,7 +110,7 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
 void choose_batches(GroupPlan& group, RunConfig const& config, Machine const& machine) {
   if (config.batch_rows > 0 || group.rows_per_batch < group.counts.rows || group.counts.rows < 2) return;
   auto halves = group;
-  halves.rows_per_batch = static_cast<int>(batch_of(group, (group.counts.rows + 1) / 2));
+  halves.rows_per_batch = batch_of(group, (group.counts.rows + 1) / 2);
   halves.batches_in_flight = batches_in_flight(halves, halves.rows_per_batch, machine);
   auto const seconds = [&](GroupPlan const& plan) { return estimate_seconds(plan, config, machine, machine.ranks); };
   if (seconds(halves) < seconds(group)) group = std::move(halves);
@@ -122,13 +121,13 @@ void choose_batches(GroupPlan& group, RunConfig const& config, Machine const& ma
 void choose_breaks(GroupPlan& group, RunConfig const& config, Machine const& machine, int ranks) {
   constexpr double longest = 15.0;
   constexpr int fewest_parts = 4, most_parts = 10000;
-  double const batches = std::ceil(static_cast<double>(group.counts.rows) / group.rows_per_batch),
-               batch = estimate_seconds(group, config, machine, ranks) / static_cast<double>(group.counts.draws) / batches;
+  double const batches = std::ceil(1.0 * group.counts.rows / group.rows_per_batch),
+               batch = estimate_seconds(group, config, machine, ranks) / group.counts.draws / batches;
   double const between = std::min(longest, 60.0 * config.checkpoint_minutes / 4.0);
   if (batch * batches < 2.0 * between) return;
-  group.batches_per_break = batch < between ? static_cast<std::size_t>(between / batch) : 1;
+  group.batches_per_break = batch < between ? checked_int(between / batch) : 1;
   group.parts_per_pass =
-      std::clamp(between > 0.0 ? static_cast<int>(std::min<double>(most_parts, batch / 2.0 / between)) : fewest_parts, 1, most_parts);
+      std::clamp(between > 0.0 ? checked_int(std::min<double>(most_parts, batch / 2.0 / between)) : fewest_parts, 1, most_parts);
   // What is kept must fit too; without it a draw is left between batches.
   if (group.parts_per_pass == 1) return;
   double const more = kept_bytes(group, config);
@@ -186,7 +185,7 @@ std::string reason_to_skip(GroupPlan const& group, RunConfig const& config, Laye
   if (!case_axes(group).selectors.empty() && group.n > most_places)
     return "n is over " + std::to_string(most_places) + ", the most keys that selectors other than score take";
   for (auto const& selector : case_axes(group).selectors) {
-    auto const made = make_selector(selector, static_cast<int>(group.key_d()));
+    auto const made = make_selector(selector, group.key_d());
     if (made->index() != nullptr && tensors.n == 0)
       throw UsageError("--selectors", selector.text, "needs --input, a tensor file with an index beside Q, K and V");
     auto const page = made->page();
@@ -274,9 +273,7 @@ bool holds_the_same(StudyPlan const& a, StudyPlan const& b) {
 
 }  // namespace
 
-std::size_t StudyPlan::team_of(int rank) const {
-  return team_of_rank(rank, static_cast<int>(teams.size()), teams.back().first_rank + teams.back().ranks);
-}
+std::size_t StudyPlan::team_of(int rank) const { return team_of_rank(rank, int_size(teams), teams.back().first_rank + teams.back().ranks); }
 
 double StudyPlan::seconds() const {
   double longest = 0.0;
@@ -289,18 +286,18 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape
   GroupPlan group;
   group.input = kind;
   group.n = n;
-  group.d = std::max(d, layer.d_v);
-  group.zero_columns = group.d - d;
-  group.d_v = layer.d_v;
+  group.d = checked_int(std::max(d, layer.d_v));
+  group.zero_columns = group.d - checked_int(d);
+  group.d_v = checked_int(layer.d_v);
   group.head = head;
   group.layer = layer.layer;
   group.form = layer.form;
-  group.scale = config.scale.value_or(layer.form.scale > 0.0 ? layer.form.scale : 1.0 / std::sqrt(static_cast<double>(d)));
+  group.scale = config.scale.value_or(layer.form.scale > 0.0 ? layer.form.scale : 1.0 / std::sqrt(d));
   group.mask = config.mask_given ? config.mask : layer.form.mask.value_or(config.mask);
   group.window = config.window.value_or(layer.form.window);
   group.drop_first = drop_first;
   bool const tensors = layer.n > 0;
-  group.counts = {config.rows, config.draws, std::int64_t{1} << 20};
+  group.counts = {checked_int(config.rows), checked_int(config.draws), std::int64_t{1} << 20};
   if (tensors) {
     group.texts = input.texts;
     group.contexts = plan_contexts(config, input, layer, n);
@@ -328,7 +325,7 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape
   group.k = k_axis(group.k_of_law);
   group.held = std::min(config.hold > 0 ? config.hold : most_held, group.k.back());
   for (auto const& choice : case_axes(group).selectors) {
-    auto const selector = make_selector(choice, static_cast<int>(d));
+    auto const selector = make_selector(choice, group.key_d());
     if (selector->shared() && layer.key_heads > 0) group.choose_together = layer.heads / layer.key_heads;
     // Any number of entries over n keeps all.
     auto const entries = std::min(selector->entries_of_budget(group.held), n);
@@ -359,7 +356,7 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
       }
     }
   }
-  auto const most = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(machine.ranks), heads.size()));
+  auto const most = count_within(std::ssize(heads), machine.ranks);
   if (config.groups > most) {
     throw UsageError(
         "--groups", std::to_string(config.groups),

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/run_config.hpp"
+#include "kernels/core/counts.hpp"
 #include "kernels/path/path.hpp"
 #include "plan/contexts.hpp"
 #include "plan/input_shape.hpp"
@@ -47,9 +48,10 @@ struct CasePlan {
 /// Cases that share keys and scores: everything but the sigma law and what is kept.
 struct GroupPlan {
   InputKind input;  ///< of synthetic keys and queries
-  std::int64_t n = 0, d = 0, layer = -1, head = -1;
-  std::int64_t zero_columns = 0;  ///< of the d columns of queries and keys, those that wider values ask for
-  std::int64_t d_v = 0;           ///< of a tensor file: columns of its values
+  std::int64_t n = 0, layer = -1, head = -1;
+  int d = 0;
+  int zero_columns = 0;  ///< of the d columns of queries and keys, those that wider values ask for
+  int d_v = 0;           ///< of a tensor file: columns of its values
   double scale = 0.0;
   Mask mask = Mask::none;
   AttentionForm form;              ///< of the layer
@@ -66,25 +68,29 @@ struct GroupPlan {
   std::int64_t choose_together = 1;  ///< query heads that do, where some selector wants it
   std::int64_t most_kept = 1;        ///< keys that a selector keeps, at most: their rows hold as many of the best
   std::int64_t kept_best() const { return std::max(held, most_kept); }
+  /// Candidates that a row holds, where memory and time are estimated.
+  double keep() const { return exact_double(kept_best()) + 1.0; }
   std::vector<double> threshold;  ///< --count-above at n
   bool simulated = false;         ///< rows of order statistics, without keys
   bool resident = false;
   Path const* path = &tiles_path;  ///< that its numbers are made on, unless it is simulated
   MergeStrategy merge = MergeStrategy::owner;
   int rows_per_batch = 0;
-  std::size_t batches_in_flight = 1;
+  int batches_in_flight = 1;
   std::size_t batches_per_break = 0;  ///< a draw may be left after so many; 0: it is not
   int parts_per_pass = 1;             ///< and between the parts of a pass
   double bins_per_unit = 0.0;
+  /// n, where memory and time are estimated.
+  double keys() const { return static_cast<double>(n); }
   /// Head dimension of queries and keys.
-  std::int64_t key_d() const { return d - zero_columns; }
+  int key_d() const { return d - zero_columns; }
   bool by_thresholds() const { return held < k.back(); }
   /// What ALiBi adds to a logit of the head for each place that a key lies behind its query.
   double slope() const { return form.alibi.empty() || head < 0 ? 0.0 : form.alibi[static_cast<std::size_t>(head)]; }
   /// Keys that a row sees, at most.
   std::int64_t reach() const { return window > 0 ? std::min(window, n) : n; }
   /// The logit that the head has learned for the denominator of every row; -infinity: none.
-  double sink() const { return form.sinks.empty() || head < 0 ? -INFINITY : form.sinks[static_cast<std::size_t>(head)]; }
+  double sink() const { return form.sinks.empty() || head < 0 ? -INFINITY : form.sinks[head]; }
   double bytes_per_rank = 0.0;  ///< estimated peak
   bool fits = true;             ///< false only on an assumed machine
   double flops = 0.0;           ///< of all draws, scores and outputs
@@ -105,6 +111,7 @@ struct CaseAxes {
   std::vector<SelectorChoice> selectors;  ///< but the oracle
   std::vector<std::size_t> law_of_case;
   std::vector<std::size_t> selector_of_case;  ///< 1 + its place; 0: the oracle
+  int laws() const { return int_size(sigma); }
 };
 CaseAxes case_axes(GroupPlan const& group);
 

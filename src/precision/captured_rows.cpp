@@ -30,7 +30,7 @@ std::vector<std::vector<double>> captured_logits(TensorFile const& file, Capture
   std::vector<std::vector<double>> logits;
   auto const n = head.contexts.n;
   auto const& form = head.layer.form;
-  double const scale = head.scale, cap = form.softcap, slope = form.alibi.empty() ? 0.0 : form.alibi[static_cast<std::size_t>(head.head)];
+  double const scale = head.scale, cap = form.softcap, slope = form.alibi.empty() ? 0.0 : form.alibi[head.head];
   std::vector<float> keys;
   for (std::int64_t at = begin; at < end;) {
     // The rows of a draw see much the same keys, which are read once.
@@ -43,20 +43,20 @@ std::vector<std::vector<double>> captured_logits(TensorFile const& file, Capture
     }
     auto const& layer = file.layer(captured_row(head, rows, draw, 0).text, head.layer.layer);
     std::size_t const d = layer.width();
-    keys.resize(static_cast<std::size_t>(highest - lowest) * d);
+    keys.resize((highest - lowest) * d);
     layer.read_keys(head.head, lowest, highest - lowest, keys.data());
     for (; at < behind; ++at) {
       auto const row = captured_row(head, rows, draw, at % rows);
       std::vector<float> query(d);
       layer.read_queries(head.head, row.position, 1, query.data());
-      auto& out = logits.emplace_back(static_cast<std::size_t>(n));
-      float const* first = &keys[static_cast<std::size_t>(row.first_key - lowest) * d];
+      auto& out = logits.emplace_back(n);
+      float const* first = &keys[(row.first_key - lowest) * d];
       using Policy = Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace, Kokkos::IndexType<std::int64_t>>;
       Kokkos::parallel_for("Asymptop::precision::logits", Policy(0, n), [&](std::int64_t j) {
         double sum = 0.0;
-        for (std::size_t c = 0; c < d; ++c) sum += double{query[c]} * double{first[static_cast<std::size_t>(j) * d + c]};
+        for (std::size_t c = 0; c < d; ++c) sum += double{query[c]} * double{first[j * d + c]};
         double const logit = cap > 0.0 ? cap * std::tanh(scale * sum / cap) : scale * sum;
-        out[static_cast<std::size_t>(j)] = logit + slope * static_cast<double>(row.first_key + j - row.position);
+        out[j] = logit + slope * exact_double(row.first_key + j - row.position);
       });
       Kokkos::DefaultHostExecutionSpace().fence();
     }

@@ -53,7 +53,7 @@ class PrecisionStudy final : public Measurement {
     for (auto const& c : cases_) {
       for (auto& record : precision_records(c)) ending.records.push_back(std::move(record));
       valid = valid && c.verdict_reason().empty();
-      rows += static_cast<double>(c.item.draws * c.item.rows);
+      rows += exact_double(c.item.draws * c.item.rows);
       seconds += c.seconds_total;
     }
     ending.figures = {{"rows-per-second", rows / seconds, "1/s"}};
@@ -81,7 +81,7 @@ class PrecisionStudy final : public Measurement {
     auto const step = std::max<std::int64_t>(1, rows_together(item, std::int64_t{comm_.size()} * machine_.threads) / item.rows);
     for (std::int64_t first = 0; first < item.draws; first += step) {
       if (stop_wanted(comm_)) return false;
-      progress.update(done + item.seconds * static_cast<double>(first) / static_cast<double>(item.draws),
+      progress.update(done + item.seconds * exact_double(first) / exact_double(item.draws),
                       "n = " + std::to_string(item.n) + ", draw " + std::to_string(first + 1) + " of " + std::to_string(item.draws));
       measure_precision(comm_, config_, item, input_.file.get(), first, std::min(item.draws, first + step), measured.data, measured.checks);
     }

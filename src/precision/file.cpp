@@ -21,7 +21,7 @@ std::vector<Quantity<MeasuredPrecision>> const& quantities() {
                                                             {"draws", [](C c) -> Any { return c.item.draws; }},
                                                             {"rows", [](C c) -> Any { return c.item.rows; }},
                                                             {"seed", [](C c) -> Any { return static_cast<std::int64_t>(c.config->seed); }},
-                                                            {"block", [](C c) -> Any { return c.config->block; }},
+                                                            {"block", [](C c) -> Any { return std::int64_t{c.config->block}; }},
                                                             {"k_clipped", [](C c) -> Any { return std::int64_t{c.item.k_clipped}; }},
                                                             {"seconds_total", [](C c) -> Any { return c.seconds_total; }},
                                                             {"verdict", [](C c) -> Any { return c.verdict(); }},
@@ -99,7 +99,7 @@ void write_head(hid_t group, MeasuredPrecision const& c) {
   to.number("scale", of.scale);
   to.text("mask", name_of(of.mask));
   if (of.layer.form.softcap > 0.0) to.number("softcap", of.layer.form.softcap);
-  if (!of.layer.form.alibi.empty()) to.number("alibi_slope", of.layer.form.alibi[static_cast<std::size_t>(of.head)]);
+  if (!of.layer.form.alibi.empty()) to.number("alibi_slope", of.layer.form.alibi[of.head]);
 }
 
 }  // namespace
@@ -107,7 +107,7 @@ void write_head(hid_t group, MeasuredPrecision const& c) {
 void MeasuredPrecision::settle_sigma() {
   if (!item.captured) return;
   double square = 0.0;
-  for (double const sigma : data.sigma_i) square += sigma * sigma / static_cast<double>(data.sigma_i.size());
+  for (double const sigma : data.sigma_i) square += sigma * sigma / int_size(data.sigma_i);
   item.sigma = std::sqrt(square);
 }
 

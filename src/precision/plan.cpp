@@ -59,11 +59,8 @@ void add_captured_cases(PrecisionConfig const& config, InputShape const& input, 
     auto const& form = layer->form;
     if (!form.sinks.empty()) refuse_form("learned sinks", *layer, input, "precision");
     auto c = case_at(config, n);
-    CapturedHead captured{*layer,
-                          head,
-                          form.scale > 0.0 ? form.scale : 1.0 / std::sqrt(static_cast<double>(layer->d)),
-                          config.mask.value_or(form.mask.value_or(Mask::none)),
-                          {}};
+    CapturedHead captured{
+        *layer, head, form.scale > 0.0 ? form.scale : 1.0 / std::sqrt(layer->d), config.mask.value_or(form.mask.value_or(Mask::none)), {}};
     captured.contexts = plan_captured_rows(*layer, std::ssize(input.texts), captured.mask, n);
     c.sigma_law = "measured";
     c.captured = captured;
@@ -92,7 +89,7 @@ std::string source_of(PrecisionCase const& item) {
 
 PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& input, Machine const& machine) {
   PrecisionPlan plan;
-  double const share = memory_of_rank(machine), sets = static_cast<double>(config.precision.size());
+  double const share = memory_of_rank(machine), sets = int_size(config.precision);
   for (auto const n : config.n) {
     if (input.n > 0) add_captured_cases(config, input, n, plan);
     for (std::size_t law = 0; law < config.sigma.size() && input.n == 0; ++law) plan.cases.push_back(drawn_case(config, n, law));
@@ -100,13 +97,12 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& in
   if (plan.cases.empty())
     throw UsageError("--n", std::to_string(config.n.front()), "leaves no rows of " + input.name + " (" + plan.remarks.front() + ")");
   for (auto& c : plan.cases) {
-    double const size = static_cast<double>(c.n), rows = static_cast<double>(c.rows * c.draws);
+    double const size = exact_double(c.n), rows = exact_double(c.rows * c.draws);
     c.bytes_per_rank = program_bytes + machine.threads * size * bytes_per_entry;
     double to_make = seconds_to_draw;
     if (c.captured) {
-      double const d = static_cast<double>(c.captured->layer.width()),
-                   most = static_cast<double>(rows_together(c, machine.ranks * machine.threads));
-      c.bytes_per_rank += 4.0 * d * (size + static_cast<double>(c.captured->contexts.tail)) + 8.0 * size * most;
+      double const d = exact_double(c.captured->layer.width()), most = exact_double(rows_together(c, machine.ranks * machine.threads));
+      c.bytes_per_rank += 4.0 * d * (size + exact_double(c.captured->contexts.tail)) + 8.0 * size * most;
       to_make = seconds_of_product * d;
     }
     c.seconds = rows * size * (to_make + sets * seconds_per_set);

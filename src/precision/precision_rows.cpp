@@ -51,7 +51,7 @@ std::vector<double> drawn_row(PrecisionConfig const& config, PrecisionCase const
 }
 
 double deviation(std::vector<double> const& values) {
-  double const n = static_cast<double>(values.size());
+  double const n = int_size(values);
   double mean = 0.0, square = 0.0;
   for (double const x : values) mean += x / n;
   for (double const x : values) square += (x - mean) * (x - mean) / n;
@@ -106,7 +106,7 @@ void measure_precision(Communicator const& comm, PrecisionConfig const& config, 
   for (std::size_t at = 0; at < packed.size();) {
     visit_fields(
         shape, [&](double, auto member) { (data.*member).push_back(packed[at++]); },
-        [&](std::int64_t, auto member) { (data.*member).push_back(static_cast<std::int64_t>(packed[at++])); });
+        [&](std::int64_t, auto member) { (data.*member).push_back(std::llround(packed[at++])); });
   }
 }
 

@@ -149,10 +149,9 @@ std::string precision_table_rows(MeasuredPrecision const& c) {
       std::snprintf(text, sizeof text, "%.4g", mean(values, columns, column));
       return std::string(text);
     };
-    rows +=
-        table().row({std::to_string(c.item.n), source_of(c.item), arithmetic.text, name_of(arithmetic.order), shown(c.data.sum_p, 1, 0),
-                     shown(c.data.sum_p_in_format, 1, 0), shown(c.data.participation_ratio, 1, 0), shown(c.data.tail_mass, width, at),
-                     shown(c.data.missed_mass, width, at), digits(mean(c.data.zeros, 1, 0) / static_cast<double>(c.item.n)), c.verdict()});
+    rows += table().row({std::to_string(c.item.n), source_of(c.item), arithmetic.text, name_of(arithmetic.order), shown(c.data.sum_p, 1, 0),
+                         shown(c.data.sum_p_in_format, 1, 0), shown(c.data.participation_ratio, 1, 0), shown(c.data.tail_mass, width, at),
+                         shown(c.data.missed_mass, width, at), digits(mean(c.data.zeros, 1, 0) / exact_double(c.item.n)), c.verdict()});
   }
   if (!c.verdict_reason().empty()) rows += "  INVALID: " + c.verdict_reason() + "\n";
   return rows;

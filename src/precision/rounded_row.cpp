@@ -1,4 +1,5 @@
 #include "precision/rounded_row.hpp"
+#include "kernels/core/counts.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -127,7 +128,7 @@ void RoundedRow::check(PrecisionSet const& set, PrecisionMetrics const& metrics,
       ++selected;
       head += p[i];
     }
-    checks.note(PrecisionCheck::selected, std::fabs(static_cast<double>(selected - axes_.k[j])));
+    checks.note(PrecisionCheck::selected, std::fabs(selected - axes_.k[j]));
     if (metrics.sum_p > 0.0) checks.note(PrecisionCheck::head_and_tail, std::fabs(head / metrics.sum_p + metrics.tail_mass[j] - 1.0));
     checks.note(PrecisionCheck::missed, -metrics.missed_mass[j]);
   }
@@ -148,7 +149,7 @@ double RoundedRow::sum_residual(PrecisionSet const& set, double normaliser) cons
   auto const limits = limits_of(set.sum);
   // Every addition errs by at most a factor of 1 +- u (Higham, Accuracy and Stability of Numerical Algorithms, chapter 4); those of
   // `terms` too.
-  double const u = std::ldexp(1.0, -limits.precision), depth = static_cast<double>(sum_depth(n_, set.order, block_));
+  double const u = std::ldexp(1.0, -limits.precision), depth = exact_double(sum_depth(n_, set.order, block_));
   double const bound = std::expm1(depth * std::log1p(u)) + std::ldexp(64.0, -53);
   // No term is over 1: a sum of 2^precision loses all that is added one after another, in blocks from then on.
   double residual = set.order == SumOrder::sequential ? normaliser / std::ldexp(1.0, limits.precision) : 0.0;

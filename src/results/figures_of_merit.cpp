@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/core/counts.hpp"
 #include "results/text_table.hpp"
 
 namespace asymptop {
@@ -10,8 +11,8 @@ namespace asymptop {
 std::string figures_text(std::vector<FigureOfMerit> const& figures, bool valid) {
   int name = 0, unit = 0;
   for (auto const& figure : figures) {
-    name = std::max(name, static_cast<int>(figure.name.size()));
-    unit = std::max(unit, static_cast<int>(figure.unit.size()));
+    name = std::max(name, int_size(figure.name));
+    unit = std::max(unit, int_size(figure.unit));
   }
   TextTable const table({{"", 3}, {"", -name}, {"", 10}, {"", -unit}, {"", -6}});
   std::string text = "FOM v1\n";

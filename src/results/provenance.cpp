@@ -87,7 +87,8 @@ std::string build_id() {
         auto const* content = note + sizeof head + (head.n_namesz + 3u) / 4u * 4u;
         for (ElfW(Word) byte = 0; head.n_type == NT_GNU_BUILD_ID && byte < head.n_descsz; ++byte) {
           char text[3];
-          std::snprintf(text, sizeof text, "%02x", static_cast<unsigned char>(content[byte]));
+          unsigned char const value = content[byte];
+          std::snprintf(text, sizeof text, "%02x", value);
           *static_cast<std::string*>(data) += text;
         }
         note = content + (head.n_descsz + 3u) / 4u * 4u;

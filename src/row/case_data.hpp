@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "comm/timing.hpp"
+#include "kernels/core/counts.hpp"
 #include "row/field_values.hpp"
 #include "row/tolerances.hpp"
 
@@ -41,13 +42,15 @@ inline constexpr std::size_t checks_of(bool by_selector) { return check_names.si
 /// Worst residual of each check over draws, per case.
 struct CheckResiduals {
   std::array<double, check_names.size()> worst{};
-  void note(Check check, double residual) {
-    auto& value = worst[static_cast<std::size_t>(check)];
-    value = std::isnan(residual) ? INFINITY : std::max(value, residual);
-  }
+  void note(Check check, double residual) { add(worst[static_cast<std::size_t>(check)], residual); }
+  /// So many of them went wrong.
+  void count(Check check, std::int64_t wrong) { note(check, exact_double(wrong)); }
   void note(CheckResiduals const& other) {
-    for (std::size_t i = 0; i < worst.size(); ++i) note(static_cast<Check>(i), other.worst[i]);
+    for (std::size_t i = 0; i < worst.size(); ++i) add(worst[i], other.worst[i]);
   }
+
+ private:
+  static void add(double& value, double residual) { value = std::isnan(residual) ? INFINITY : std::max(value, residual); }
 };
 
 /// Counts must be right; the rest is fp32's (tolerances.hpp).

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "kernels/core/counts.hpp"
+
 namespace asymptop {
 
 /// Mean over draws of per-draw means, and its standard error (NaN for one draw).
@@ -21,12 +23,12 @@ Estimate estimate(std::vector<T> const& values, std::size_t draws, std::size_t w
   for (std::size_t d = 0; d < draws; ++d) {
     double sum = 0.0;
     for (std::size_t r = 0; r < rows; ++r) sum += static_cast<double>(values[(d * rows + r) * width + column]);
-    means.push_back(sum / static_cast<double>(rows));
+    means.push_back(sum / exact_double(rows));
   }
+  double const count = exact_double(draws);
   double mean = 0.0, square = 0.0;
-  for (auto const value : means) mean += value / static_cast<double>(draws);
+  for (auto const value : means) mean += value / count;
   for (auto const value : means) square += (value - mean) * (value - mean);
-  double const count = static_cast<double>(draws);
   return {mean, std::sqrt(square / (count - 1.0) / count)};
 }
 

@@ -16,18 +16,18 @@ class KeyPlaces {
  public:
   static constexpr std::int64_t none = -1;
 
-  KeyPlaces(std::size_t count, KeyAt const& key_at) : key_at_(key_at) {
-    std::size_t const slots = std::bit_ceil(2 * count + 2);
+  KeyPlaces(std::int64_t count, KeyAt const& key_at) : key_at_(key_at) {
+    std::size_t const slots = std::bit_ceil<std::uint64_t>(2 * count + 2);
     shift_ = 64 - std::countr_zero(slots);
     slots_.assign(slots, -1);
-    for (std::size_t place = 0; place < count; ++place) {
+    for (std::int32_t place = 0; place < count; ++place) {
       auto const key = key_at(place);
       auto at = slot_of(key);
       while (slots_[at] >= 0 && key_at_(slots_[at]) != key) at = next(at);
       if (slots_[at] >= 0) {
         ++repeated_;
       } else {
-        slots_[at] = static_cast<std::int32_t>(place);
+        slots_[at] = place;
       }
     }
   }
@@ -45,7 +45,7 @@ class KeyPlaces {
 
  private:
   /// Fibonacci hashing (Knuth, The Art of Computer Programming 3, section 6.4): neighbours are far apart.
-  std::size_t slot_of(GlobalIndex key) const { return static_cast<std::uint64_t>(key) * 0x9e3779b97f4a7c15ull >> shift_; }
+  std::size_t slot_of(std::uint64_t key) const { return key * 0x9e3779b97f4a7c15ull >> shift_; }
   std::size_t next(std::size_t at) const { return (at + 1) & (slots_.size() - 1); }
 
   KeyAt key_at_;

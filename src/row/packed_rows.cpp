@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/core/fixed_point.hpp"
 #include "kernels/select/selector.hpp"
 
 namespace asymptop {
@@ -57,7 +58,7 @@ std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, Fi
         if constexpr (std::is_same_v<decltype(values), std::vector<double>&>) {
           values.push_back(value);
         } else {
-          values.push_back(std::min(static_cast<std::int64_t>(value), n));
+          values.push_back(std::min(to_integer(value), n));
         }
       }
     });

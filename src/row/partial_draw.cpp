@@ -31,7 +31,7 @@ DrawProgress::DrawProgress(Communicator const& comm, DrawBreaks* breaks, std::in
   partial_.draw = draw;
   earlier_seconds_ = partial_.seconds;
   if (!partial_.checks.empty()) checks_ = partial_.checks;
-  if (comm.max(static_cast<std::int64_t>(known ? 1 : 0)) != 0) share();
+  if (comm.max(std::int64_t{known}) != 0) share();
 }
 
 void DrawProgress::share() {

@@ -9,7 +9,7 @@ PrunedRow::PrunedRow(OwnedRow const& row) : row_(row), rank_of_(row.head) {}
 
 double PrunedRow::tail_mass(std::vector<KeptKey> const& kept, double sigma, std::size_t law) const {
   if (std::ssize(kept) == row_.visible) return 0.0;
-  auto const exponential = [&](float score) { return std::exp(sigma * (static_cast<double>(score) - row_.score_max)); };
+  auto const exponential = [&](float score) { return std::exp(sigma * (double{score} - row_.score_max)); };
   std::vector<char> taken(row_.head.size(), 0);
   double rest = row_.beyond.sums[law].z1, head = 0.0;
   for (auto const& of : kept) {

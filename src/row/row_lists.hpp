@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/core/candidate.hpp"
+#include "kernels/core/counts.hpp"
 #include "shard/partition.hpp"
 
 namespace asymptop {
@@ -24,8 +25,7 @@ inline std::vector<std::vector<int>> merge_groups(int rows, int ranks, std::size
     std::vector<int> group;
     for (int r = 0; r < ranks; ++r) {
       auto const own = owned_rows(rows, r, ranks);
-      for (auto row = own.begin + step; row < std::min(own.end, own.begin + step + per_owner); ++row)
-        group.push_back(static_cast<int>(row));
+      for (auto row = own.begin + step; row < std::min(own.end, own.begin + step + per_owner); ++row) group.push_back(checked_int(row));
     }
     if (group.empty()) return groups;
     groups.push_back(group);
@@ -47,7 +47,7 @@ inline std::vector<int> row_owners(std::vector<int> const& rows, int all, int ra
 template <class Head>
 std::vector<std::vector<PackedCandidate>> sorted_lists(Head const& head, std::vector<int> const& rows) {
   std::vector<std::vector<PackedCandidate>> lists(rows.size());
-  Kokkos::parallel_for("Asymptop::measure::sort", Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<int>(rows.size())),
+  Kokkos::parallel_for("Asymptop::measure::sort", Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, rows.size()),
                        [&](int const i) { lists[i] = head(rows[i]); });
   Kokkos::DefaultHostExecutionSpace().fence();
   return lists;

@@ -58,7 +58,7 @@ double identity_kl_residual(RowMetrics const& metrics, SumsAlong const& sums, st
   add(metrics.sink);
   double const tau = sums.dropped1[k] / metrics.z;
   // Rounding of k logarithms, each of a number near 1 when tau is small.
-  double const floor = 1e-13 * std::max(1.0, std::sqrt(static_cast<double>(k)));
+  double const floor = 1e-13 * std::max(1.0, std::sqrt(k));
   return std::max(0.0, std::fabs(tau - -std::expm1(-kl)) - floor) / std::max(tau, 1e-300);
 }
 
@@ -72,7 +72,7 @@ void first_window(Probe& probe, RowBins const& grid, double sigma, double mass) 
     probe.capacity = probe.bin_total.count;
     return;
   }
-  double const n = static_cast<double>(probe.bin_total.count);
+  double const n = exact_double(probe.bin_total.count);
   double const mean = probe.bin_total.sum_r() / n;
   double const slope = 12.0 * mean + sigma * grid.width();
   double const part = (probe.target - probe.mass_below_bin) / mass;
@@ -83,13 +83,13 @@ void first_window(Probe& probe, RowBins const& grid, double sigma, double mass) 
   double const position = (grid.first_bin + probe.bin) + r;
   probe.low = static_cast<float>((position - probe.half_width) * grid.width());
   probe.high = static_cast<float>((position + probe.half_width) * grid.width());
-  probe.capacity = static_cast<std::int64_t>(n * 3.0 * probe.half_width) + 1024;
+  probe.capacity = to_integer(n * 3.0 * probe.half_width) + 1024;
 }
 
 void find_k_epsilon(RowEvaluation& result, RowBins const& bins, SumsAlong const& sums, MetricAxes const& axes, int law, double top) {
   auto& metrics = result.laws[law];
   double const sigma = axes.sigma[law];
-  for (std::size_t item = 0; item < axes.epsilon.size(); ++item) {
+  for (int item = 0; item < int_size(axes.epsilon); ++item) {
     double const target = axes.epsilon[item] * metrics.z;
     if (sums.dropped1.back() <= target) {
       auto const it = std::partition_point(sums.dropped1.begin(), sums.dropped1.end(), [&](double tail) { return tail > target; });
@@ -100,13 +100,13 @@ void find_k_epsilon(RowEvaluation& result, RowBins const& bins, SumsAlong const&
     Probe probe{};
     probe.kind = Probe::Kind::k_epsilon;
     probe.law = law;
-    probe.item = static_cast<int>(item);
+    probe.item = item;
     probe.target = target;
     std::int64_t below = 0;
-    for (std::size_t b = 0; b < bins.bins.size(); ++b) {
+    for (int b = 0; b < bins.count(); ++b) {
       if (bins.bins[b].count == 0) continue;
-      double const mass = bin_sums(bins.bins[b], sigma, bins.width(), bins.centre(static_cast<int>(b)) - top).z1;
-      probe.bin = static_cast<int>(b);
+      double const mass = bin_sums(bins.bins[b], sigma, bins.width(), bins.centre(b) - top).z1;
+      probe.bin = b;
       probe.bin_total = bins.bins[b];
       probe.keys_above_bin = result.keys_seen - below - bins.bins[b].count;
       if (probe.mass_below_bin + mass > target) {
@@ -124,7 +124,7 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
                             std::vector<double> const& thresholds, int law, std::int64_t visible) {
   auto& metrics = result.laws[law];
   double const sigma = axes.sigma[law], top = head.front().score;
-  for (std::size_t item = 0; item < thresholds.size(); ++item) {
+  for (int item = 0; item < int_size(thresholds); ++item) {
     double const y = std::log(thresholds[item] * metrics.z);  // p > threshold means sigma (s - s_max) > y
     auto const in_head = [&](Candidate const& c) { return sigma * (c.score - top) > y; };
     if (std::ssize(head) == visible || !in_head(head.back())) {
@@ -134,7 +134,7 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
     double const score = top + y / sigma;
     float edge = static_cast<float>(score);
     if (edge > score) edge = std::nextafter(edge, -infinity);
-    double const number = std::nearbyint(edge * static_cast<double>(bins.grid.bins_per_unit)) - bins.first_bin;
+    double const number = std::nearbyint(edge * double{bins.grid.bins_per_unit}) - bins.first_bin;
     if (!(number >= 0.0)) {
       metrics.count("count_p_above").push_back(visible);
       continue;
@@ -143,8 +143,8 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
     Probe probe{};
     probe.kind = Probe::Kind::count_above;
     probe.law = law;
-    probe.item = static_cast<int>(item);
-    probe.bin = static_cast<int>(std::min(number, static_cast<double>(bins.grid.count - 1)));
+    probe.item = item;
+    probe.bin = checked_int(std::min<double>(number, bins.grid.count - 1));
     probe.low = probe.high = edge;
     probe.keys_above_bin = std::accumulate(bins.bins.begin() + probe.bin + 1, bins.bins.end(), std::int64_t{0},
                                            [](std::int64_t sum, BinMoments const& bin) { return sum + bin.count; });
@@ -154,7 +154,7 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
 
 /// The score of a bin that has the share `part` of its keys above it, if their density is linear; as a float inside the bin.
 float score_above_part(RowBins const& bins, Probe const& probe, double part) {
-  double const slope = 12.0 * probe.bin_total.sum_r() / static_cast<double>(probe.bin_total.count);
+  double const slope = 12.0 * probe.bin_total.sum_r() / exact_double(probe.bin_total.count);
   double r = 0.5 - part;
   for (int i = 0; i < 20; ++i) r -= ((r - 0.5) + slope / 2.0 * (r * r - 0.25) + part) / (1.0 + slope * r);
   r = std::clamp(std::isfinite(r) ? r : 0.0, -0.499, 0.499);
@@ -163,28 +163,28 @@ float score_above_part(RowBins const& bins, Probe const& probe, double part) {
 
 /// Probes that stand for the k beyond the head: a threshold near the k-th largest score each, above which the second pass counts.
 void open_ranks(RowEvaluation& result, RowBins const& bins, MetricAxes const& axes, double top, std::int64_t visible) {
-  for (std::size_t item = 0; item < axes.k.size(); ++item) {
+  for (int item = 0; item < int_size(axes.k); ++item) {
     auto const k = axes.k[item];
     if (k <= axes.held || k >= visible) continue;
     Probe probe{};
     probe.kind = Probe::Kind::rank;
-    probe.item = static_cast<int>(item);
+    probe.item = item;
     probe.below.resize(axes.sigma.size());
     std::int64_t below = 0;  // keys of lower bins
-    for (std::size_t b = 0; b < bins.bins.size(); ++b) {
+    for (int b = 0; b < bins.count(); ++b) {
       auto const& bin = bins.bins[b];
       if (bin.count == 0) continue;
       if (below + bin.count > visible - k) {
-        probe.bin = static_cast<int>(b);
+        probe.bin = b;
         probe.bin_total = bin;
         probe.keys_above_bin = result.keys_seen - below - bin.count;
         break;
       }
       below += bin.count;
       for (std::size_t law = 0; law < axes.sigma.size(); ++law)
-        probe.below[law].add(bin_sums(bin, axes.sigma[law], bins.width(), bins.centre(static_cast<int>(b)) - top));
+        probe.below[law].add(bin_sums(bin, axes.sigma[law], bins.width(), bins.centre(b) - top));
     }
-    double const part = static_cast<double>(k - probe.keys_above_bin) / static_cast<double>(probe.bin_total.count);
+    double const part = exact_double(k - probe.keys_above_bin) / exact_double(probe.bin_total.count);
     probe.low = probe.high = score_above_part(bins, probe, part);
     result.open.push_back(std::move(probe));
   }
@@ -193,7 +193,7 @@ void open_ranks(RowEvaluation& result, RowBins const& bins, MetricAxes const& ax
 /// Sums of (score - top) and its square over a head that is the whole row, in bins.
 void head_moments(std::vector<Candidate> const& head, double width, double& sum, double& square) {
   for (auto const& candidate : head) {
-    double const x = (candidate.score - static_cast<double>(head.front().score)) / width;
+    double const x = (candidate.score - double{head.front().score}) / width;
     sum += x;
     square += x * x;
   }
@@ -205,15 +205,15 @@ void score_moments(RowMetrics& metrics, RowBins const& bins, std::vector<Candida
   double sum = 0.0, square = 0.0;
   bool const whole = std::ssize(head) == visible;
   if (whole) head_moments(head, bins.width(), sum, square);
-  for (std::size_t b = 0; b < bins.bins.size() && !whole; ++b) {
+  for (int b = 0; b < bins.count() && !whole; ++b) {
     auto const& bin = bins.bins[b];
     if (bin.count == 0) continue;
-    double const n = static_cast<double>(bin.count), c = (bins.centre(static_cast<int>(b)) - top) / bins.width();
+    double const n = exact_double(bin.count), c = (bins.centre(b) - top) / bins.width();
     double const m1 = bin.sum_r(), m2 = bin.sum_r2();
     sum += n * c + m1;
     square += n * c * c + 2.0 * c * m1 + m2;
   }
-  double const n = static_cast<double>(visible), mean = sum / n;
+  double const n = exact_double(visible), mean = sum / n;
   metrics.one("logit_mean") = sigma * (top + mean * bins.width());
   metrics.one("logit_std") = sigma * bins.width() * std::sqrt(std::max(0.0, square / n - mean * mean));
   metrics.one("logit_max") = sigma * top;
@@ -223,8 +223,8 @@ void score_moments(RowMetrics& metrics, RowBins const& bins, std::vector<Candida
 
 ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& grid, double sigma, double top) {
   ExponentialSums total;
-  for (std::size_t b = 0; b < moments.size(); ++b) {
-    if (moments[b].count != 0) total.add(bin_sums(moments[b], sigma, grid.width(), grid.centre(static_cast<int>(b)) - top));
+  for (int b = 0; b < int_size(moments); ++b) {
+    if (moments[b].count != 0) total.add(bin_sums(moments[b], sigma, grid.width(), grid.centre(b) - top));
   }
   return total;
 }
@@ -243,7 +243,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
   result.in_range = bins.bins.front().count == 0 && bins.bins.back().count == 0;
   auto const tail = tail_bins(head, bins);
   double const top = head.front().score;
-  for (std::size_t law = 0; law < axes.sigma.size(); ++law) {
+  for (int law = 0; law < int_size(axes.sigma); ++law) {
     double const sigma = axes.sigma[law];
     auto const beyond = std::ssize(head) == visible ? ExponentialSums{} : sum_bins(tail, bins, sigma, top);
     auto const all = sum_bins(bins.bins, bins, sigma, top);
@@ -269,11 +269,11 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
       return sum;
     };
     errors_of_k(metrics, sums, axes, visible, square_of_tail);
-    find_k_epsilon(result, bins, sums, axes, static_cast<int>(law), top);
-    count_above_thresholds(result, bins, head, axes, thresholds, static_cast<int>(law), visible);
+    find_k_epsilon(result, bins, sums, axes, law, top);
+    count_above_thresholds(result, bins, head, axes, thresholds, law, visible);
     result.sum_p.push_back(std::fabs(of_keys / all.z1 - 1.0));
-    std::size_t const k = std::min({axes.k.back(), axes.held, std::ssize(head)});
-    result.identity_kl.push_back(static_cast<std::int64_t>(k) < visible ? identity_kl_residual(metrics, sums, k) : 0.0);
+    auto const k = std::min({axes.k.back(), axes.held, std::ssize(head)});
+    result.identity_kl.push_back(k < visible ? identity_kl_residual(metrics, sums, k) : 0.0);
   }
   open_ranks(result, bins, axes, top, visible);
   return result;

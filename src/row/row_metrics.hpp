@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/core/candidate.hpp"
+#include "kernels/core/counts.hpp"
 #include "kernels/profile/score_bins.hpp"
 #include "row/field_values.hpp"
 
@@ -44,6 +45,7 @@ struct RowBins {
   int first_bin = 0;
   std::vector<BinMoments> bins;
   double width() const { return 1.0 / grid.bins_per_unit; }
+  int count() const { return int_size(bins); }
   double centre(int bin) const { return (first_bin + bin) * width(); }
 };
 

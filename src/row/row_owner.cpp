@@ -131,7 +131,7 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
     h += weight * (sums[g * 4 + 2] + y * sums[g * 4]);
     head1[g + 1] = head1[g] + z1[g];
     head2[g + 1] = head2[g] + z2[g];
-    double const expected = static_cast<double>((g < row.ranks.size() ? row.ranks[g] : row.visible) - previous);
+    double const expected = exact_double((g < row.ranks.size() ? row.ranks[g] : row.visible) - previous);
     checks.note(Check::top_k_count, std::fabs(sums[g * 4 + 3] - expected));
     previous = g < row.ranks.size() ? row.ranks[g] : previous;
     keys += sums[g * 4 + 3];
@@ -140,7 +140,7 @@ void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<d
     tail1[g] = tail1[g + 1] + z1[g];
     tail2[g] = tail2[g + 1] + z2[g];
   }
-  checks.note(Check::keys_seen, std::fabs(keys - static_cast<double>(row.visible)));
+  checks.note(Check::keys_seen, std::fabs(keys - exact_double(row.visible)));
   double const of_keys = tail1[0], z = of_keys + metrics.sink;
   auto const compare = [&](double measured, double reference) { checks.note(Check::audit_metrics, difference(measured, reference)); };
   // Entropy is near zero for a collapsed row: its error is relative to max(entropy, 1).

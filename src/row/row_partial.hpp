@@ -48,7 +48,7 @@ inline Partial partial_of(std::vector<double> const& logits, std::vector<float> 
 /// 2-norm.
 inline double norm(float const* x, std::int64_t d) {
   double sum = 0.0;
-  for (std::int64_t c = 0; c < d; ++c) sum += x[c] * static_cast<double>(x[c]);
+  for (std::int64_t c = 0; c < d; ++c) sum += x[c] * double{x[c]};
   return std::sqrt(sum);
 }
 

@@ -49,7 +49,7 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
   double const with_window = probe.mass_below_bin + bin_sums(rest, sigma, grid.width(), centre).z1;
   double inside = 0.0;
   if (one_value) {
-    inside = static_cast<double>(answer.inside) * mass_of(probe.high);
+    inside = exact_double(answer.inside) * mass_of(probe.high);
   } else if (whole) {
     for (auto const score : answer.collected) {
       auto const binned = bin_score(score, grid.grid, grid.first_bin);
@@ -77,15 +77,16 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
   }
   std::int64_t kept = 0;
   if (one_value) {
-    kept = static_cast<std::int64_t>(std::ceil((with_window - probe.target) / mass_of(probe.high)));
+    kept = to_integer(std::ceil((with_window - probe.target) / mass_of(probe.high)));
     kept = std::clamp<std::int64_t>(kept, 0, answer.inside);
   } else {
     // From the small end, so that the tail is summed itself.
     std::sort(answer.collected.begin(), answer.collected.end());
     double tail = without_window;
-    std::size_t out = 0;
-    while (out < answer.collected.size() && tail + mass_of(answer.collected[out]) <= probe.target) tail += mass_of(answer.collected[out++]);
-    kept = answer.inside - static_cast<std::int64_t>(out);
+    std::int64_t out = 0;
+    while (out < std::ssize(answer.collected) && tail + mass_of(answer.collected[out]) <= probe.target)
+      tail += mass_of(answer.collected[out++]);
+    kept = answer.inside - out;
   }
   metrics.count("k_epsilon")[item] = probe.keys_above_bin + answer.above.count + kept;
   return true;
@@ -112,7 +113,7 @@ void settle_rank(Probe const& probe, ProbeAnswer const& answer, RowBins const& g
     // Keys between the ranks lie in this bin, so each of their p is at most that of its upper edge.
     double const largest = std::exp(sigma * (centre + 0.5 * grid.width())) / z;
     settle_errors(metrics, item, errors_of_cut(cut, [&] { return tail.z2 / next / next; }), counted,
-                  static_cast<double>(std::abs(axes.k[item] - counted)) * largest);
+                  std::fabs(axes.k[item] - counted) * largest);
   }
 }
 

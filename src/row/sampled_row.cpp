@@ -91,7 +91,7 @@ void SampledRow::take_scores(std::span<float const> scores) {
 }
 
 double SampledRow::exponential(std::size_t law, Key const& key) const {
-  return std::exp(axes_.sigma[law] * (static_cast<double>(key.score) - row_.score_max));
+  return std::exp(axes_.sigma[law] * (double{key.score} - row_.score_max));
 }
 
 std::vector<double> SampledRow::exponentials(std::size_t law) const {
@@ -110,7 +110,7 @@ std::int64_t SampledRow::count_of(std::size_t law, Budget const& budget, std::ve
   auto const base = selector_.bound().base(budget.others);
   if (base == budget.others) return base;
   auto const end = end_of(budget, base);
-  auto const keys = static_cast<double>(base);
+  double const keys = exact_double(base);
   double sum = 0.0, squares = 0.0, forced = row_.evaluation.laws[law].sink;
   for (std::size_t i = 0; i < end; ++i) sum += sample_[i].rank >= budget.best ? e[i] : 0.0;
   for (std::size_t i = 0; i < end; ++i) squares += sample_[i].rank >= budget.best ? (e[i] - sum / keys) * (e[i] - sum / keys) : 0.0;
@@ -195,26 +195,26 @@ std::vector<RowMetrics> SampledRow::metrics() const {
 std::vector<SampledRow::Part> SampledRow::parts(std::size_t law) const {
   std::vector<Part> parts;
   if (budgets_.empty()) return parts;
-  int const ks = static_cast<int>(axes_.k.size());
+  int const ks = int_size(axes_.k);
   for (auto const& key : window_) parts.push_back({key.index, 0});
   auto const forced = selector_.forced();
-  std::size_t item = 0;
+  int item = 0;
   for (std::int64_t rank = 0; rank < budgets_.back().best; ++rank) {
     while (budgets_[item].best <= rank) ++item;
     auto const index = row_.head[rank].index;
-    if (!forced.holds(index, row_.seen())) parts.push_back({index, static_cast<int>(item)});
+    if (!forced.holds(index, row_.seen())) parts.push_back({index, item});
   }
   auto ends = ends_[law];
   std::sort(ends.begin(), ends.end());
   for (std::size_t i = 0; i < ends.back(); ++i) {
     auto const& key = sample_[i];
     if (key.rank >= budgets_.back().best) {
-      auto const segment = std::upper_bound(ends.begin(), ends.end(), i) - ends.begin();
-      parts.push_back({key.index, ks + static_cast<int>(segment)});
+      int const segment = checked_int(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
+      parts.push_back({key.index, ks + segment});
       continue;
     }
-    for (std::size_t b = 0; b < budgets_.size() && budgets_[b].best <= key.rank; ++b) {
-      if (i < ends_[law][b]) parts.push_back({key.index, 2 * ks + static_cast<int>(b)});
+    for (int b = 0; b < int_size(budgets_) && budgets_[b].best <= key.rank; ++b) {
+      if (i < ends_[law][b]) parts.push_back({key.index, 2 * ks + b});
     }
   }
   return parts;

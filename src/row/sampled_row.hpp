@@ -42,7 +42,7 @@ class SampledRow {
     GlobalIndex key;
     int sum;
   };
-  int sums() const { return 3 * static_cast<int>(axes_.k.size()); }
+  int sums() const { return 3 * int_size(axes_.k); }
   std::vector<Part> parts(std::size_t law) const;
   void output_errors(std::size_t law, std::span<double const> sums, RowMetrics& metrics) const;
 

@@ -45,7 +45,7 @@ class SelectedRow {
     auto const& keys = selected_.keys;
     KeyPlaces const places(keys.size(), [&keys](std::size_t i) { return keys[i]; });
     bool const outside = std::any_of(keys.begin(), keys.end(), [&](auto key) { return !row_.seen().holds(key); });
-    return static_cast<double>(places.repeated()) + (outside ? 1.0 : 0.0);
+    return exact_double(places.repeated()) + (outside ? 1.0 : 0.0);
   }
 
   RowMetrics metrics(std::size_t law, MetricAxes const& axes, CheckResiduals& checks) const;
@@ -124,7 +124,7 @@ double SelectedRow::regret(double sigma, std::int64_t kept) const {
 double SelectedRow::recall(std::int64_t kept) const {
   auto const end = ranks_.begin() + kept;
   auto const found = std::count_if(ranks_.begin(), end, [kept](auto rank) { return rank != HeadRanks::none && rank < kept; });
-  return static_cast<double>(found) / static_cast<double>(kept);
+  return exact_double(found) / exact_double(kept);
 }
 
 double SelectedRow::relative_squares(double sigma, std::int64_t kept, double unit_score) const {

@@ -27,7 +27,7 @@ struct SelectedKeys {
 
 /// One over the chance that a key which is not forced is among `kept` keys of a row that sees `visible`.
 inline double sampled_weight(std::int64_t visible, std::int64_t forced, std::int64_t kept) {
-  return kept > forced ? static_cast<double>(visible - forced) / static_cast<double>(kept - forced) : 0.0;
+  return kept > forced ? exact_double(visible - forced) / exact_double(kept - forced) : 0.0;
 }
 
 /// The scores of those keys that are in the row's head; NaN of others that have none.

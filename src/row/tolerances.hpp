@@ -4,16 +4,18 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/core/counts.hpp"
+
 namespace asymptop {
 
 /// Of a score, a dot product of length d, relative to ‖q‖‖k‖: the worst case of a chain of d additions.
-inline double score_tolerance(std::int64_t d) { return std::ldexp(static_cast<double>(d + 2), -24); }
+inline double score_tolerance(std::int64_t d) { return std::ldexp(d + 2, -24); }
 
 /// Of sums of fp32 exponentials, relative: 1e-5, plus what a logit's rounding does to its exponential. A logit of size L is off by some
 /// 2^-24 L: few where the roundings of its d additions cancel at random, d/4 of them where all terms are alike and round one way (keys
 /// and queries of +-1).
 inline double sums_tolerance(std::int64_t d, double largest_logit) {
-  return 1e-5 + std::ldexp((8.0 + static_cast<double>(d) / 4.0) * largest_logit, -24);
+  return 1e-5 + std::ldexp((8.0 + exact_double(d) / 4.0) * largest_logit, -24);
 }
 
 }  // namespace asymptop

@@ -51,7 +51,7 @@ void FloatDataset::read(std::vector<hsize_t> start, std::vector<hsize_t> count, 
   h5::check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr), "select rows of " + name);
   std::vector<float> turned(reversed ? size : 0);
   // Of the file's rank: into a line of as many numbers HDF5 1.10 goes element by element, and takes three times as long.
-  h5::Handle const memory(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose, "make a memory space");
+  h5::Handle const memory(H5Screate_simple(int_size(count), count.data(), nullptr), H5Sclose, "make a memory space");
   h5::check(H5Dread(handle, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, reversed ? turned.data() : out), "read " + name + " of " + path);
   // The first axis is the one that lies closest together.
   std::vector<hsize_t> at(block.size(), 0);
@@ -71,7 +71,7 @@ std::vector<double> FloatDataset::numbers() const {
 
 std::ptrdiff_t first_bad(float const* values, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
-    if (!std::isfinite(values[i])) return static_cast<std::ptrdiff_t>(i);
+    if (!std::isfinite(values[i])) return i;
   }
   return -1;
 }

@@ -28,10 +28,8 @@ FloatDataset open_index_part(hid_t file, std::string const& path, std::string co
 
 IndexTensors::IndexTensors(hid_t file, std::string const& path, std::string const& name, IndexedSequence const& sequence)
     : sequence_(sequence), query_(open_index_part(file, path, name + "_q")), key_(open_index_part(file, path, name + "_k")) {
-  auto const n = static_cast<hsize_t>(sequence.n);
-  auto const some_heads = [&](hsize_t heads) {
-    return heads == static_cast<hsize_t>(sequence.query_heads) || heads == static_cast<hsize_t>(sequence.key_heads);
-  };
+  hsize_t const n = sequence.n, query_heads = sequence.query_heads, key_heads = sequence.key_heads;
+  auto const some_heads = [&](hsize_t heads) { return heads == query_heads || heads == key_heads; };
   std::string const rows = std::to_string(n),
                     heads = std::to_string(sequence.key_heads) +
                             (sequence.key_heads == sequence.query_heads ? "" : " or " + std::to_string(sequence.query_heads));
@@ -40,7 +38,7 @@ IndexTensors::IndexTensors(hid_t file, std::string const& path, std::string cons
   if ((keys.size() != 2 && keys.size() != 3) || (of_heads_ && !some_heads(keys[0])) || keys[keys.size() - 2] != n || keys.back() == 0 ||
       keys.back() > largest_index_d)
     misshapen(key_, "(" + rows + ", d), or (heads, " + rows + ", d) with " + heads + " heads, d from 1 to 4096");
-  d_ = static_cast<std::int64_t>(keys.back());
+  d_ = keys.back();
   auto const& queries = query_.shape;
   std::size_t const plain = of_heads_ ? 3 : 2;
   index_axis_ = queries.size() == plain + 1;
@@ -50,7 +48,7 @@ IndexTensors::IndexTensors(hid_t file, std::string const& path, std::string cons
     misshapen(query_, of + ends + " or " + of + "index heads, " + ends + (of_heads_ ? " with " + heads + " heads" : "") + ", at most " +
                           std::to_string(most_index_heads) + " index heads, as " + key_.name + " is " + shape_text(keys));
   }
-  if (index_axis_) index_heads_ = static_cast<std::int64_t>(queries[plain - 2]);
+  if (index_axis_) index_heads_ = queries[plain - 2];
   if (!h5::has_link(file, name + "_w")) return;
   weight_ = open_index_part(file, path, name + "_w");
   std::vector<hsize_t> const wanted(queries.begin(), queries.end() - 1);
@@ -62,8 +60,8 @@ void IndexTensors::read_rows(FloatDataset const& dataset, bool of_queries, std::
                              float* out) const {
   std::vector<hsize_t> start, count;
   auto const axis = [&](std::int64_t from, std::int64_t length) {
-    start.push_back(static_cast<hsize_t>(from));
-    count.push_back(static_cast<hsize_t>(length));
+    start.push_back(from);
+    count.push_back(length);
   };
   if (of_heads_) axis(own_head(dataset.shape[0], head), 1);
   if (of_queries && index_axis_) axis(0, index_heads_);
@@ -90,9 +88,9 @@ void IndexTensors::read_weights(std::int64_t head, GlobalIndex begin, std::int64
 
 void IndexTensors::scan(std::int64_t head, GlobalIndex begin, GlobalIndex end) const {
   auto const piece = std::max<GlobalIndex>(1, 4096 / index_heads_);
-  std::vector<float> values(static_cast<std::size_t>(piece * index_heads_ * d_));
+  std::vector<float> values(piece * index_heads_ * d_);
   auto const check = [&](std::string const& name, std::int64_t blocks, GlobalIndex first, GlobalIndex rows, std::int64_t width) {
-    auto const bad = first_bad(values.data(), static_cast<std::size_t>(blocks * rows * width));
+    auto const bad = first_bad(values.data(), blocks * rows * width);
     if (bad < 0) return;
     throw UsageError(
         "--input", key_.path,

@@ -36,9 +36,7 @@ class IndexTensors {
   void scan(std::int64_t head, GlobalIndex begin, GlobalIndex end) const;
 
  private:
-  std::int64_t own_head(hsize_t heads, std::int64_t head) const {
-    return head / (sequence_.query_heads / static_cast<std::int64_t>(heads));
-  }
+  std::int64_t own_head(std::int64_t heads, std::int64_t head) const { return head / (sequence_.query_heads / heads); }
   void read_rows(FloatDataset const& dataset, bool of_queries, std::int64_t head, GlobalIndex begin, std::int64_t rows, float* out) const;
 
   IndexedSequence sequence_;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/core/counts.hpp"
 #include "kernels/core/types.hpp"
 #include "shard/partition.hpp"
 
@@ -71,7 +72,7 @@ class KeyWalk {
       }
       for (auto const& run : runs_of(part)) {
         for (auto first = run.begin; first < run.end; first += step)
-          visit(static_cast<LocalIndex>(first), static_cast<int>(std::min(step, run.end - first)));
+          visit(local_index(first), checked_int(std::min(step, run.end - first)));
         seen_.push_back(run);
       }
     }

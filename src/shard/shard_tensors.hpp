@@ -191,14 +191,14 @@ class ShardTensors {
   }
 
   device::NormalArguments normals(Stream stream, LocalIndex first, int count) const {
-    return {stream.key0, stream.key1, static_cast<std::uint64_t>(shard_.begin + first), count, d_};
+    std::uint64_t const row = shard_.begin + first;
+    return {stream.key0, stream.key1, row, count, d_};
   }
 
   /// Keys [first, first + count) of the file, counted from the shard's first one, less their common offset.
   void read_keys(GlobalIndex first, GlobalIndex count, float* out) const {
     origin_.file->read_keys(origin_.head, origin_.first + shard_.begin + first, count, out);
-    for (std::size_t i = 0; i < origin_.offset.size() * static_cast<std::size_t>(count); ++i)
-      out[i] -= origin_.offset[i % origin_.offset.size()];
+    for (std::size_t i = 0; i < origin_.offset.size() * count; ++i) out[i] -= origin_.offset[i % origin_.offset.size()];
   }
 
   /// Keys [first, first + count) of the shard into whole groups at `out`.

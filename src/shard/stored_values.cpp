@@ -100,7 +100,8 @@ std::string missing_sources(hid_t dataset, hid_t properties, std::string const& 
     auto const file = text_of(properties, i, H5Pget_virtual_filename), name = text_of(properties, i, H5Pget_virtual_dsetname);
     h5::Handle const space(H5Pget_virtual_vspace(properties, i), H5Sclose, "read the sources of a virtual dataset");
     auto const points = H5Sget_select_npoints(space);
-    if (points < 0 || static_cast<hsize_t>(points) == H5S_UNLIMITED || file.find("%b") != std::string::npos)
+    hsize_t const chosen = points;
+    if (points < 0 || chosen == H5S_UNLIMITED || file.find("%b") != std::string::npos)
       return "that is virtual without fixed bounds; h5repack or h5py writes it whole";
     mapped += points;
     auto const source = found_source(file, path);

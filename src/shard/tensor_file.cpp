@@ -85,9 +85,9 @@ void TensorFile::open_texts() {
   name_in(file_, "source_dtype", "/");
   auto const texts = numbers_after("text", file_);
   if (texts.empty()) fail("has no group text0; a file of tensor_format 2 has text0, text1, ...");
-  for (std::size_t t = 0; t < texts.size(); ++t) {
+  for (std::int64_t t = 0; t < std::ssize(texts); ++t) {
     auto const name = "text" + std::to_string(texts[t]);
-    if (texts[t] != static_cast<std::int64_t>(t)) fail("has a group " + name + " and no text" + std::to_string(t));
+    if (texts[t] != t) fail("has a group " + name + " and no text" + std::to_string(t));
     h5::Handle text;
     try {
       text = h5::open_group(file_, name);
@@ -117,7 +117,7 @@ void TensorFile::open_texts() {
 
 InputShape TensorFile::shape() const {
   InputShape shape;
-  static_cast<LayerShape&>(shape) = layers_.front().front()->shape();
+  shape.LayerShape::operator=(layers_.front().front()->shape());
   shape.name = std::filesystem::path(path_).filename().string();
   shape.reversed = layers_.front().front()->reversed();
   for (auto const& layer : layers_.front()) shape.layers.push_back(layer->shape());
@@ -127,7 +127,7 @@ InputShape TensorFile::shape() const {
 }
 
 TensorLayer const& TensorFile::layer(std::int64_t text, std::int64_t number) const {
-  for (auto const& layer : layers_.at(static_cast<std::size_t>(text))) {
+  for (auto const& layer : layers_.at(text)) {
     if (layer->shape().layer == number) return *layer;
   }
   throw std::out_of_range("no layer " + std::to_string(number) + " in " + path_);
@@ -140,7 +140,7 @@ void try_tensor_file(std::string const& path) {
       for (auto const& shape : file.shape().layers) {
         auto const& layer = file.layer(text, shape.layer);
         auto const rows = std::min<std::int64_t>(shape.m, 64);
-        std::vector<float> out(static_cast<std::size_t>(rows * shape.width()));
+        std::vector<float> out(rows * shape.width());
         for (auto const head : {std::int64_t{0}, shape.heads - 1}) {
           for (auto const begin : {layer.first_query(), shape.n - rows}) {
             layer.read_queries(head, begin, rows, out.data());

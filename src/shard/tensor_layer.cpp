@@ -112,7 +112,7 @@ void TensorLayer::read_form() {
 std::vector<double> TensorLayer::values_of_heads(std::string const& name) const {
   if (!h5::has_link(file_, folder_ + name)) return {};
   auto const dataset = open_floats(file_, path_, folder_ + name, "");
-  if (dataset.shape != std::vector<hsize_t>{static_cast<hsize_t>(shape_.heads)})
+  if (dataset.shape != std::vector<hsize_t>(1, shape_.heads))
     fail("has a dataset " + dataset.name + " of shape " + shape_text(dataset.shape) + "; it must be (" + std::to_string(shape_.heads) +
          "), a number for each head of Q");
   if (auto const why = missing_values(dataset.handle, path_); !why.empty()) fail("has a dataset " + dataset.name + " " + why);
@@ -125,7 +125,7 @@ std::vector<double> TensorLayer::values_of_heads(std::string const& name) const 
 
 TensorLayer::Dataset TensorLayer::open(std::string const& name) const {
   Dataset result;
-  static_cast<FloatDataset&>(result) = open_floats(file_, path_, folder_ + name, "it needs Q, K and V");
+  result.FloatDataset::operator=(open_floats(file_, path_, folder_ + name, "it needs Q, K and V"));
   auto const& shape = result.shape;
   auto const rank = shape.size();
   bool const of_layer = shape_.layer >= 0;
@@ -187,7 +187,7 @@ TensorScan scan_head(TensorLayer const& layer, std::int64_t head, GlobalIndex be
   auto const head_rows = std::min(scan_rows, layer.n());
   layer.read_keys(head, 0, head_rows, rows.data());
   std::vector<double> mean(d, 0.0);
-  for (std::size_t i = 0; i < head_rows * d; ++i) mean[i % d] += rows[i] / static_cast<double>(head_rows);
+  for (std::size_t i = 0; i < head_rows * d; ++i) mean[i % d] += rows[i] / exact_double(head_rows);
   scan.centre.assign(mean.begin(), mean.end());  // rounded to fp32
   auto const check = [&](char const* name, GlobalIndex first, std::size_t count) {
     auto const bad = first_bad(rows.data(), count);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "h5/h5.hpp"
+#include "kernels/core/counts.hpp"
 #include "kernels/core/types.hpp"
 #include "plan/input_shape.hpp"
 #include "shard/float_dataset.hpp"

@@ -63,7 +63,7 @@ Task<void> BatchRun::prepare_second_pass() {
   for (std::size_t i = 0; i < rows; ++i) {
     auto const* own_integers = &integers[i * (segments + 1)];
     auto const* own_floats = &floats[i * (2 * segments + 1)];
-    used.push_back(static_cast<int>(own_integers[0]));
+    used.push_back(checked_int(own_integers[0]));
     index.insert(index.end(), own_integers + 1, own_integers + 1 + segments);
     score.insert(score.end(), own_floats, own_floats + segments);
     reference.insert(reference.end(), own_floats + segments, own_floats + 2 * segments + 1);
@@ -88,10 +88,10 @@ Task<void> BatchRun::prepare_second_pass() {
   phases_.stop(Phase::evaluate);
 }
 
-void BatchRun::prepare_audit(std::size_t rows, std::size_t segments, std::size_t d) {
+void BatchRun::prepare_audit(std::int64_t rows, std::size_t segments, std::size_t d) {
   for (std::int64_t i = 0; i < std::min<std::int64_t>(2, group_.counts.rows); ++i) {
     auto const row = (2 * draw_ + i) % group_.counts.rows - first_row_;
-    if (row >= 0 && row < static_cast<std::int64_t>(rows)) audited_.push_back(static_cast<int>(row));
+    if (row >= 0 && row < rows) audited_.push_back(checked_int(row));
   }
   std::vector<double> q;
   for (int const row : audited_) {
@@ -135,8 +135,8 @@ Task<void> BatchRun::load_probes() {
   std::vector<std::uint16_t> of_bin(rows * p.grid.count, 0);
   std::int64_t places = 0;
   for (std::size_t i = 0; i < rows * probes; ++i) {
-    bin.push_back(static_cast<int>(integers[2 * i]));
-    capacity.push_back(static_cast<int>(std::min<std::int64_t>(integers[2 * i + 1], shard_.size())));
+    bin.push_back(checked_int(integers[2 * i]));
+    capacity.push_back(checked_int(std::min<std::int64_t>(integers[2 * i + 1], shard_.size())));
     low.push_back(floats[2 * i]);
     high.push_back(floats[2 * i + 1]);
     begin.push_back(places);
@@ -169,7 +169,7 @@ Task<void> BatchRun::take_sums() {
     for_each_row(rows_.size(), [&](std::size_t i) {
       std::vector<double> sums;
       for (std::size_t j = 0; j < width; ++j) {
-        sums.push_back(static_cast<double>(merged[i * width + j]) / (j % (d + 1) == d ? work_.factor.weight : work_.factor.value));
+        sums.push_back(from_fixed(merged[i * width + j], j % (d + 1) == d ? work_.factor.weight : work_.factor.value));
       }
       output_errors(rows_[i], law, axes_.sigma[law], sums, d, axes_.k, of_row[i]);
     });
@@ -190,8 +190,8 @@ Task<void> BatchRun::take_sums() {
       for (std::size_t law = 0; law < axes_.sigma.size(); ++law) {
         std::vector<double> values;
         for (std::size_t j = 0; j < segments * 4; ++j) {
-          auto const sum = static_cast<double>(sums[(a * axes_.sigma.size() + law) * segments * 4 + j]);
-          values.push_back(j % 4 == 3 ? sum : sum / work_.factor.weight);
+          auto const sum = sums[(a * axes_.sigma.size() + law) * segments * 4 + j];
+          values.push_back(from_fixed(sum, j % 4 == 3 ? 1.0 : work_.factor.weight));
         }
         // Segments that a short row does not use are empty; its tail comes after the last one used.
         audit_row(row, law, axes_.sigma[law], values, axes_.k, checks[law]);

@@ -29,9 +29,9 @@ Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std:
   integers = co_await sending_integers;
   auto next_float = floats.begin();
   auto next_integer = integers.begin();
-  auto const take = [](auto& next, std::size_t count) {
+  auto const take = [](auto& next, std::ptrdiff_t count) {
     auto const first = next;
-    next += static_cast<std::ptrdiff_t>(count);
+    next += count;
     return std::vector(first, next);
   };
   QueryRows all;
@@ -92,12 +92,12 @@ void BatchPipeline::finish_batch() {
 }
 
 std::size_t BatchPipeline::begin_of(std::size_t batch) const {
-  return std::min(batch * group_.rows_per_batch, static_cast<std::size_t>(group_.counts.rows));
+  return std::min<std::size_t>(batch * group_.rows_per_batch, group_.counts.rows);
 }
 
 QueryRows BatchPipeline::queries_of(std::size_t batch) const {
   if (!setup_.comm->is_root()) return {};
-  return slice(queries_, static_cast<int>(group_.d), begin_of(batch), begin_of(batch + 1));
+  return slice(queries_, group_.d, begin_of(batch), begin_of(batch + 1));
 }
 
 void BatchPipeline::ask_for_queries() {

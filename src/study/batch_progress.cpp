@@ -50,7 +50,7 @@ KeyWalk BatchRun::walk_of(std::vector<Range> const& seen) {
     largest = std::max(largest, shard.size() / block);
   }
   auto const parts = largest == 0 ? 1 : std::min(most_left, (most_left * group_.parts_per_pass + largest - 1) / largest);
-  return KeyWalk(std::move(left), {std::max(1, static_cast<int>(parts)), block, [this] { return progress_.go_on(); }});
+  return KeyWalk(std::move(left), {checked_int(std::max<GlobalIndex>(1, parts)), block, [this] { return progress_.go_on(); }});
 }
 
 Task<void> BatchRun::join_earlier_heads(std::vector<int> const& rows, std::vector<int> const& owner, std::vector<CandidateList>& heads,

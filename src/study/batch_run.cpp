@@ -56,7 +56,7 @@ std::vector<double> BatchRun::thresholds_of(int row) const {
 Task<void> BatchRun::profile_and_merge() {
   auto const wanted = group_.kept_best() + 1;
   std::size_t const keep = std::min(wanted, group_.n);
-  int const local_keep = static_cast<int>(std::clamp<GlobalIndex>(shard_.size(), 1, keep));
+  int const local_keep = checked_int(std::clamp<GlobalIndex>(shard_.size(), 1, keep));
   auto& first = partial().first;
   for (bool complete = false; !complete && !progress_.stopped();) {
     co_await turn_;
@@ -196,14 +196,13 @@ void BatchRun::check_rows() {
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     auto const& row = rows_[i];
     check_winners(row);
-    double const above = static_cast<double>(edges_[2 * i] - row.above_edge),
-                 equal = static_cast<double>(row.equal_edge - edges_[2 * i + 1]);
+    auto const above = edges_[2 * i] - row.above_edge, equal = row.equal_edge - edges_[2 * i + 1];
     for (std::size_t law = 0; law < checks_.size(); ++law) {
       auto& check = checks_[law];
-      check.note(Check::keys_seen, std::fabs(static_cast<double>(row.evaluation.keys_seen - row.visible)));
+      check.count(Check::keys_seen, std::abs(row.evaluation.keys_seen - row.visible));
       check.note(Check::score_range, row.evaluation.in_range ? 0.0 : 1.0);
-      check.note(Check::top_k_count, std::max({std::fabs(above), equal, static_cast<double>(row.head_lacks)}));
-      check.note(Check::quantiles_settled, static_cast<double>(row.evaluation.open.size()));
+      check.count(Check::top_k_count, std::max({std::abs(above), equal, std::int64_t{row.head_lacks}}));
+      check.count(Check::quantiles_settled, std::ssize(row.evaluation.open));
       check.note(Check::sum_p, row.evaluation.sum_p[law]);
       check.note(Check::identity_kl, row.evaluation.identity_kl[law]);
     }

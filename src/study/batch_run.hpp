@@ -118,7 +118,7 @@ class BatchRun {
   Task<void> prepare_second_pass();
 
   /// Two rows of each draw, another two in the next.
-  void prepare_audit(std::size_t rows, std::size_t segments, std::size_t d);
+  void prepare_audit(std::int64_t rows, std::size_t segments, std::size_t d);
 
   /// Owners tell all ranks the open probes of their rows.
   Task<void> load_probes();

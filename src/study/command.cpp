@@ -34,7 +34,7 @@ std::vector<std::string> indexes_of(RunConfig const& config) {
 StudyPlan with_indexes(Communicator const& comm, Input const& input, StudyPlan plan) {
   for (auto& group : plan.groups) {
     for (auto& item : group.cases) {
-      auto const selector = item.selector.is_oracle() ? nullptr : make_selector(item.selector, static_cast<int>(group.key_d()));
+      auto const selector = item.selector.is_oracle() ? nullptr : make_selector(item.selector, group.key_d());
       if (selector == nullptr || selector->index() == nullptr) continue;
       for (std::int64_t text = 0; text < group.contexts.texts; ++text) {
         auto const* index = together(comm, [&] { return &input.file->layer(text, group.layer).index(selector->index()->name); });

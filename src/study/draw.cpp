@@ -22,7 +22,7 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
   auto const& queries = batch.queries;
   auto const axes = field_axes(group, *setup.config, group.cases[law]);
   auto const bad = unpack_rows(batch.packed[law], queries.rows(), axes, group.n, data);
-  result.checks[law].note(Check::finite, static_cast<double>(bad));
+  result.checks[law].count(Check::finite, bad);
   for (std::size_t i = 0; i < queries.rows(); ++i) {
     bool const known = setup.scan == nullptr;
     auto const row = data.real("sigma_i").size();
@@ -58,7 +58,7 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
 
 ShardTensors<RunSpace> make_shard(Communicator const& comm, GroupPlan const& group, RunConfig const& config) {
   auto const shard = key_shard(group.n, config.block, comm.rank(), comm.size());
-  return {Space(), shard, static_cast<int>(group.d), largest_step(*group.path, config.block), group.resident, group.path->keys};
+  return {Space(), shard, group.d, largest_step(*group.path, config.block), group.resident, group.path->keys};
 }
 
 DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_t draw, PartialDraw earlier) {
@@ -108,11 +108,11 @@ double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig co
   Space const space;
   auto const tiles = tile_sizes(space, config.block);
   std::size_t const d = group.d, rows = group.rows_per_batch;
-  Matrix<Space, float> queries("Asymptop::measure::queries", rows, d),
-      keys("Asymptop::measure::keys", static_cast<std::size_t>(tiles.pass), d), scores("Asymptop::measure::scores", rows, tiles.pass);
+  Matrix<Space, float> queries("Asymptop::measure::queries", rows, d), keys("Asymptop::measure::keys", tiles.pass, d),
+      scores("Asymptop::measure::scores", rows, tiles.pass);
   Kokkos::deep_copy(queries, 1.0f);
   Kokkos::deep_copy(keys, 1.0f);
-  double const flops = 2.0 * static_cast<double>(rows * d) * tiles.pass;
+  double const flops = 2.0 * exact_double(rows * d) * tiles.pass;
   auto const timed = [&](int calls) {
     comm.barrier();
     auto const begin = PhaseTimes::Clock::now();
@@ -122,7 +122,7 @@ double sgemm_rate(Communicator const& comm, GroupPlan const& group, RunConfig co
   };
   // About 10 ms a sample, agreed over ranks; the first calls warm up.
   constexpr double sample_seconds = 0.01;
-  int const calls = std::clamp(static_cast<int>(sample_seconds / std::max(timed(2) / 2.0, 1e-7)), 1, 1000);
+  int const calls = std::clamp(checked_int(sample_seconds / std::max(timed(2) / 2.0, 1e-7)), 1, 1000);
   std::vector<double> samples;
   for (int sample = 0; sample < 5; ++sample) samples.push_back(flops * calls * comm.size() / timed(calls) / 1e9);
   std::nth_element(samples.begin(), samples.begin() + 2, samples.end());

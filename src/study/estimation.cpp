@@ -21,7 +21,7 @@ Task<void> fetch_scores(SelectionBatch const& batch, std::span<SampledRow> sampl
   std::vector<WantedScore> wanted;
   std::vector<std::size_t> ends;
   for (auto const& sample : samples) {
-    for (auto const key : sample.keys_to_score()) wanted.push_back({static_cast<std::uint32_t>(key), sample.row()});
+    for (auto const key : sample.keys_to_score()) wanted.push_back({key, sample.row()});
     ends.push_back(wanted.size());
   }
   auto asking = ask_scores(batch, std::move(wanted), most_asked);
@@ -120,11 +120,11 @@ Task<void> keep_collisions(SelectionBatch const& batch, MagicpigSelector const& 
   for (auto const& row : rows) score_max.push_back(row.score_max);
   auto gathering = all_gather(comm, std::move(score_max));
   score_max = co_await gathering;
-  CollisionSums const sums{batch.axes.sigma, std::move(score_max), batch.setup.config->output_error, static_cast<int>(batch.group.d)};
+  CollisionSums const sums{batch.axes.sigma, std::move(score_max), batch.setup.config->output_error, batch.group.d};
   batch.phases.stop(Phase::merge);
   co_await batch.turn;
   auto added = add_collisions(entry_rows_of(batch), selector, sums, batch.group.n, *batch.setup.tensors, batch.phases);
-  int const all = static_cast<int>(batch.queries.rows());
+  int const all = int_size(batch.queries.position);
   std::vector<int> names(all);
   std::iota(names.begin(), names.end(), 0);
   auto summing = merge_profile(comm, std::move(added), row_owners(names, all, comm.size()), sums.width());

@@ -29,7 +29,7 @@ class KeyHolders {
 /// How many messages it takes to ask for `keys` keys, of any rank, `together` in each; one without a limit.
 Task<std::size_t> messages_for(SelectionBatch const& batch, std::size_t keys, std::size_t together) {
   if (together == all_keys) co_return 1;
-  auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>{static_cast<std::int64_t>((keys + together - 1) / together)}, MPI_MAX);
+  auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>(1, (keys + together - 1) / together), MPI_MAX);
   auto const most = co_await reducing;
   co_return most[0];
 }
@@ -50,7 +50,7 @@ Task<std::vector<float>> ask_some_scores(SelectionBatch const& batch, std::span<
   auto const questions = co_await asking;
   std::vector<WantedScore> here;
   for (auto const& of_rank : questions) {
-    for (auto const of : of_rank) here.push_back({static_cast<std::uint32_t>(of & 0xffffffff), static_cast<int>(of >> 32)});
+    for (auto const of : of_rank) here.push_back({of & 0xffffffff, checked_int(of >> 32)});
   }
   batch.phases.stop(Phase::merge);
   co_await batch.turn;
@@ -87,7 +87,7 @@ Task<void> add_some_outputs(SelectionBatch const& batch, std::span<WantedOutput 
   std::vector<WantedOutput> here;
   for (auto const& of_rank : co_await sending) {
     for (std::size_t i = 0; i < of_rank.size(); i += 3)
-      here.push_back({of_rank[i + 1], static_cast<int>(of_rank[i]), static_cast<int>(of_rank[i + 2])});
+      here.push_back({of_rank[i + 1], checked_int(of_rank[i]), checked_int(of_rank[i + 2])});
   }
   batch.phases.stop(Phase::merge);
   co_await batch.turn;
@@ -99,13 +99,8 @@ Task<void> add_some_outputs(SelectionBatch const& batch, std::span<WantedOutput 
 }  // namespace
 
 EntryRows entry_rows_of(SelectionBatch const& batch) {
-  return {batch.queries,
-          *batch.group.path,
-          batch.shard,
-          batch.setup.config->block,
-          static_cast<int>(batch.group.d),
-          static_cast<int>(batch.group.key_d()),
-          batch.group.form.softcap};
+  return {batch.queries,       *batch.group.path,       batch.shard, batch.setup.config->block, batch.group.d,
+          batch.group.key_d(), batch.group.form.softcap};
 }
 
 FixedPoint factor_of_values(SelectionBatch const& batch) {
@@ -113,7 +108,7 @@ FixedPoint factor_of_values(SelectionBatch const& batch) {
 }
 
 Task<bool> any_left(SelectionBatch const& batch, std::size_t left) {
-  auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>{static_cast<std::int64_t>(left)}, MPI_MAX);
+  auto reducing = all_reduce(batch.comm, std::vector<std::int64_t>(1, left), MPI_MAX);
   auto const most = co_await reducing;
   co_return most[0] > 0;
 }
@@ -136,7 +131,7 @@ Task<std::vector<double>> ask_outputs(SelectionBatch const& batch, std::vector<W
                                       std::vector<float> references, std::size_t budgets, std::size_t together) {
   auto const& comm = batch.comm;
   std::size_t const d = batch.group.d;
-  int const all = static_cast<int>(batch.queries.rows());
+  int const all = int_size(batch.queries.position);
   auto gathering = all_gather(comm, std::move(references));
   auto const all_references = co_await gathering;
   KeptOutputs outputs{sigmas.size(), budgets, d + 1, {}};
@@ -158,7 +153,7 @@ Task<std::vector<double>> ask_outputs(SelectionBatch const& batch, std::vector<W
   auto const factor = factor_of_values(batch);
   std::vector<double> values;
   for (std::size_t i = 0; i < sums.size(); ++i)
-    values.push_back(static_cast<double>(sums[i]) / (i % outputs.width == d ? factor.weight : factor.value));
+    values.push_back(from_fixed(sums[i], i % outputs.width == d ? factor.weight : factor.value));
   co_return std::move(values);
 }
 

@@ -38,7 +38,7 @@ void pack_question(OrderQuestion const& question, std::vector<std::int64_t>& mes
 constexpr std::size_t packed_question = 16;
 
 OrderQuestion unpack_question(std::int64_t const* from) {
-  auto const whole = [from](int at) { return static_cast<int>(from[at]); };
+  auto const whole = [from](int at) { return checked_int(from[at]); };
   auto const real = [from](int at) { return as_number(from[at]); };
   OrderGrid const grid{real(5), real(6), whole(7), whole(8), real(9), real(10)};
   return {whole(0),  whole(1),  whole(2), static_cast<float>(real(3)), static_cast<Ask>(from[4]), grid, whole(11), whole(12),
@@ -90,7 +90,7 @@ Task<Heard> send_home(Communicator const& comm, OrderAnswers answers, std::vecto
   for (auto const& from : received) {
     auto at = from.begin();
     for (auto& list : heard.entries) {
-      for (auto left = *at++; left > 0; --left, at += 4) list.push_back({static_cast<OrderKey>(at[0]), at[1], at[2], at[3]});
+      for (auto left = *at++; left > 0; --left, at += 4) list.push_back({checked_int(at[0]), at[1], at[2], at[3]});
     }
   }
   co_return std::move(heard);
@@ -107,15 +107,11 @@ OrderSearch::OrderSearch(SelectionBatch const& batch, EntryRows const& entries, 
       rows_(rows),
       laws_{batch.axes.sigma, FixedPoint::make(batch.group.n, 1.0).weight} {
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (std::size_t s = 0; s < selectors_.size(); ++s) {
+    for (int s = 0; s < int_size(selectors_); ++s) {
       if (selectors_[s] == nullptr || !selectors_[s]->keeps_first()) continue;
-      for (std::size_t law = 0; law < laws_.sigma.size(); ++law) {
+      for (int law = 0; law < int_size(laws_.sigma); ++law) {
         for (std::size_t item = 0; item < batch.axes.epsilon.size(); ++item)
-          searches_.push_back({i,
-                               item,
-                               {rows[i].row, static_cast<int>(s), static_cast<int>(law), rows[i].score_max},
-                               rows[i].evaluation.laws[law].sink * laws_.factor,
-                               true});
+          searches_.push_back({i, item, {rows[i].row, s, law, rows[i].score_max}, rows[i].evaluation.laws[law].sink * laws_.factor, true});
       }
     }
   }
@@ -140,7 +136,7 @@ void OrderSearch::answered(Search& search, std::int64_t const* sums, std::vector
       auto& grid = question.grid;
       grid.bins = bins_of_sample;
       grid.low = by_place(selector) ? 0.0 : low - span;
-      grid.per_unit = bins_of_sample / (by_place(selector) ? static_cast<double>(row.visible) : 3.0 * span);
+      grid.per_unit = bins_of_sample / (by_place(selector) ? exact_double(row.visible) : 3.0 * span);
       question.ask = Ask::sample;
       return;
     }
@@ -167,7 +163,7 @@ void OrderSearch::answered(Search& search, std::int64_t const* sums, std::vector
 Task<bool> OrderSearch::ask(std::vector<Search>& searches, std::vector<std::int64_t> keep) {
   auto const& comm = batch_.comm;
   Questions own(searches);
-  auto counting = all_gather(comm, std::vector<std::int64_t>{static_cast<std::int64_t>(own.packed.size() / packed_question)});
+  auto counting = all_gather(comm, std::vector<std::int64_t>(1, own.packed.size() / packed_question));
   auto const counts = co_await counting;
   std::size_t const first = std::accumulate(counts.begin(), counts.begin() + comm.rank(), std::int64_t{0});
   auto gathering = all_gather(comm, std::move(own.packed));
@@ -188,7 +184,7 @@ Task<bool> OrderSearch::ask(std::vector<Search>& searches, std::vector<std::int6
   for (std::size_t i = 0; i < searches.size(); ++i) {
     if (searches[i].idle) continue;
     auto const at = own.of_search[i];
-    answered(searches[i], heard.sums.data() + heard.begin[at], heard.entries[at], static_cast<int>(first + at));
+    answered(searches[i], heard.sums.data() + heard.begin[at], heard.entries[at], checked_int(first + at));
   }
   batch_.phases.stop(Phase::evaluate);
   co_return true;
@@ -220,7 +216,7 @@ Task<std::vector<std::int64_t>> OrderSearch::settle(std::vector<std::vector<Orde
     auto const& selector = *selectors_[question.selector];
     auto const& range = ranges[question.selector][search.row];
     auto& grid = search.whole = {range.first, OrderGrid::most_bins / range.width};
-    grid.per_entry = (grid.bins - 2) / static_cast<double>(KeyRun(0, batch_.group.n).pages(selector.page()));
+    grid.per_entry = (grid.bins - 2) / exact_double(KeyRun(0, batch_.group.n).pages(selector.page()));
     look_into_window(search, batch_.axes.epsilon[search.item], by_place(*selectors_[question.selector]));
     open.push_back(std::move(search));
   }

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/core/counts.hpp"
+#include "kernels/core/fixed_point.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -18,7 +21,7 @@ constexpr double window_deviations = 3.0;
 
 /// Entries that a window of n keys may be expected to hold, over all ranks: as doubt grows, with the root of n. And how many of them are
 /// looked at one by one.
-double most_in_window(double n) { return 40.0 * std::sqrt(n); }
+double most_in_window(std::int64_t n) { return 40.0 * std::sqrt(n); }
 constexpr std::int64_t few_in_window = 256;
 constexpr int bins_of_window = 128;
 
@@ -33,12 +36,12 @@ void bin_all(Search& search) {
 std::int64_t keys_kept(Search const& search, double epsilon, std::vector<OrderEntry> entries) {
   std::sort(entries.begin(), entries.end(),
             [](auto const& a, auto const& b) { return a.key < b.key || (a.key == b.key && a.entry < b.entry); });
-  double const target = search.target(epsilon);
+  auto const target = search.target(epsilon);
   auto tail = search.mass_behind;
   auto kept = search.keys_before;
   for (auto const& entry : entries) kept += entry.keys;
   // From the far end, so that the tail is summed itself.
-  for (auto entry = entries.rbegin(); entry != entries.rend() && static_cast<double>(tail + entry->mass) <= target; ++entry) {
+  for (auto entry = entries.rbegin(); entry != entries.rend() && tail + entry->mass <= target; ++entry) {
     tail += entry->mass;
     kept -= entry->keys;
   }
@@ -52,10 +55,10 @@ void look_closer(Search& search, double epsilon, std::int64_t const* sums, int p
     search.all = 0;
     for (int bin = 0; bin < grid.bins; ++bin) search.all += sums[2 * bin + 1];
   }
-  double const target = search.target(epsilon);
+  auto const target = search.target(epsilon);
   int bin = grid.bins - 1;
   search.mass_behind = search.mass_beyond;
-  for (; bin > 0 && static_cast<double>(search.mass_behind + sums[2 * bin + 1]) <= target; --bin) search.mass_behind += sums[2 * bin + 1];
+  for (; bin > 0 && search.mass_behind + sums[2 * bin + 1] <= target; --bin) search.mass_behind += sums[2 * bin + 1];
   search.keys_before = search.keys_ahead;
   for (int before = 0; before < bin; ++before) search.keys_before += sums[2 * before];
   if (sums[2 * bin] / page <= few_entries) {
@@ -83,7 +86,7 @@ void choose_window(Search& search, SampledOrder const& order, std::int64_t const
   auto const of = [sums](int bin, BinSum sum) { return static_cast<double>(sums[3 * bin + sum]); };
   double keys = 0.0;
   for (int bin = 0; bin < bins; ++bin) keys += of(bin, bin_keys);
-  double const scale = static_cast<double>(order.visible) / std::max(keys, 1.0);
+  double const scale = exact_double(order.visible) / std::max(keys, 1.0);
   // From the far end: the mass from here on, and its variance, which is that of keys being in the sample or not.
   double mass = 0.0, variance = 0.0, inside = 0.0;
   int low = -1, high = bins;
@@ -103,14 +106,14 @@ void choose_window(Search& search, SampledOrder const& order, std::int64_t const
   }
   double ahead = 0.0;
   for (int bin = 0; bin < high; ++bin) ahead += scale * of(bin, bin_keys) / order.page;
-  bool const bounded = (low > 0 || high < bins) && ahead > 0.9 * static_cast<double>(order.held);
-  if (!bounded || inside > most_in_window(static_cast<double>(order.visible))) {
+  bool const bounded = (low > 0 || high < bins) && ahead > 0.9 * exact_double(order.held);
+  if (!bounded || inside > most_in_window(order.visible)) {
     search.idle = true;
     return;
   }
   auto const key_at = [&](int bin) {
     double const x = grid.edge(bin);
-    return order.places ? key_of_place(static_cast<std::int64_t>(std::clamp(x, 0.0, static_cast<double>(most_places - 1))))
+    return order.places ? key_of_place(to_integer(std::clamp(x, 0.0, exact_double(most_places - 1))))
                         : key_of_priority(static_cast<float>(-x));
   };
   using Limits = std::numeric_limits<OrderKey>;
@@ -118,7 +121,7 @@ void choose_window(Search& search, SampledOrder const& order, std::int64_t const
   search.question.low = low > 0 ? key_at(low) : Limits::min();
   search.question.high = high < bins ? key_at(high) : Limits::max();
   search.question.grid = {};
-  search.question.expected = static_cast<int>(inside);
+  search.question.expected = checked_int(inside);
 }
 
 void look_into_window(Search& search, double epsilon, bool places) {
@@ -128,9 +131,9 @@ void look_into_window(Search& search, double epsilon, bool places) {
     return;
   }
   auto const& sums = search.window;
-  double const target = epsilon * (static_cast<double>(sums[mass_of_all]) + search.sink), behind = static_cast<double>(sums[mass_behind]);
+  auto const target = share_of_sums(epsilon, sums[mass_of_all], search.sink), behind = sums[mass_behind];
   auto& question = search.question;
-  if (sums[too_many] != 0 || behind > target || behind + static_cast<double>(sums[mass_inside]) <= target) {
+  if (sums[too_many] != 0 || behind > target || behind + sums[mass_inside] <= target) {
     bin_all(search);
     return;
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "draw/order_questions.hpp"
+#include "kernels/core/fixed_point.hpp"
 
 namespace asymptop {
 
@@ -23,7 +24,7 @@ struct Search {
   std::int64_t keys_before = 0, mass_behind = 0;          ///< of the wanted bin
 
   /// The mass that may be left.
-  double target(double epsilon) const { return epsilon * (static_cast<double>(all) + sink); }
+  std::int64_t target(double epsilon) const { return share_of_sums(epsilon, all, sink); }
 };
 
 /// Bins of a sample.

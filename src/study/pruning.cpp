@@ -55,15 +55,15 @@ void add_sets(KeptAtK const& kept, double sigma, std::size_t law, OwnedRow& row)
 
 /// Output errors of one law.
 Task<void> measure_outputs(SelectionBatch const& batch, std::vector<KeptAtK> const& kept, std::size_t law, std::vector<OwnedRow>& rows) {
-  auto const ks = batch.axes.k.size();
+  int const ks = int_size(batch.axes.k);
   std::vector<WantedOutput> wanted;
   std::vector<float> references;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     auto const& sets = kept[i].sets;
-    for (std::size_t set = 0; set < ks; ++set) {
+    for (int set = 0; set < ks; ++set) {
       float top = -std::numeric_limits<float>::infinity();
-      for (std::size_t j = 0; set < sets.size() && j < sets[set].size(); ++j) {
-        wanted.push_back({sets[set][j].key, rows[i].row, static_cast<int>(set)});
+      for (std::size_t j = 0; set < std::ssize(sets) && j < sets[set].size(); ++j) {
+        wanted.push_back({sets[set][j].key, rows[i].row, set});
         top = std::max(top, sets[set][j].score);
       }
       references.push_back(top);
@@ -75,7 +75,7 @@ Task<void> measure_outputs(SelectionBatch const& batch, std::vector<KeptAtK> con
   auto const width = batch.group.d + 1;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     auto& metrics = rows[i].selected.back()[law];
-    for (std::size_t item = 0; item < ks; ++item) {
+    for (int item = 0; item < ks; ++item) {
       auto const set = i * ks + kept[i].set_of_k[item];
       double const sink = metrics.sink_beside(batch.axes.sigma[law] * (rows[i].score_max - tops[set]));
       add_output_error(rows[i], law, &sums[set * width], sink, metrics.count("kept")[item] == rows[i].visible, metrics);
@@ -94,8 +94,7 @@ Task<void> prune_keys(SelectionBatch const& batch, TwilightSelector const& selec
   for (std::size_t i = 0; i < rows.size(); ++i) {
     begins.push_back(wanted.size());
     candidates.push_back(candidates_of(rows[i], chosen[i], selector, axes.k));
-    for (std::int64_t place = 0; place < candidates.back().back(); ++place)
-      wanted.push_back({static_cast<std::uint32_t>(chosen[i].keys[place]), rows[i].row});
+    for (std::int64_t place = 0; place < candidates.back().back(); ++place) wanted.push_back({chosen[i].keys[place], rows[i].row});
     auto& laws = rows[i].selected.emplace_back();
     for (auto const& evaluated : rows[i].evaluation.laws) laws.push_back(without_errors(evaluated));
   }

@@ -25,7 +25,7 @@ constexpr GlobalIndex calibration_rows = 4096;
 
 /// Evenly spaced keys of the sequence, for all ranks. Collective.
 Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Range const& shard, ShardTensors<RunSpace> const& tensors) {
-  Calibration calibration{static_cast<int>(group.key_d()), {}};
+  Calibration calibration{group.key_d(), {}};
   if constexpr (is_host_space<RunSpace>) {
     std::vector<float> key(group.d);
     for (auto const at : evenly_spaced(group.n, calibration_rows)) {
@@ -61,8 +61,7 @@ Observation observation_of(StudySetup const& setup, GroupPlan const& group, std:
   for (auto* numbers : {&queries.position, &queries.from, &queries.visible, &ends})
     *numbers = finish(all_gather(comm, std::move(*numbers)));
   auto const shard = key_shard(group.n, setup.config->block, comm.rank(), comm.size());
-  EntryRows const rows{
-      queries, *group.path, shard, setup.config->block, static_cast<int>(group.d), static_cast<int>(group.key_d()), group.form.softcap};
+  EntryRows const rows{queries, *group.path, shard, setup.config->block, group.d, group.key_d(), group.form.softcap};
   return observe(comm, wanted, rows, {group.n, group.sink(), ends}, *setup.tensors);
 }
 
@@ -73,11 +72,11 @@ DrawSelectors::DrawSelectors(StudySetup const& setup, GroupPlan const& group, st
       head_(group.layer < 0 ? group.head : group.head + ((group.layer + 1) << 20)) {
   Calibration calibration;
   for (auto const& choice : case_axes(group).selectors) {
-    selectors_.push_back(make_selector(choice, static_cast<int>(group.key_d())));
+    selectors_.push_back(make_selector(choice, group.key_d()));
     sets_.push_back(choice.sets());
     auto& selector = *selectors_.back();
     if (auto* lookup = selector.lookup()) {
-      lookup->draw(stream_, static_cast<int>(group.key_d()));
+      lookup->draw(stream_, group.key_d());
       if (auto const* observers = lookup->observers()) lookup->observe(observation_of(setup, group, draw, *observers));
     }
     if (!selector.wants_calibration()) continue;
@@ -113,8 +112,7 @@ std::int64_t entries_held(Selector const& selector, SelectionBatch const& batch)
 template <class Function>
 void for_each_row(std::vector<OwnedRow> const& rows, Function const& f) {
   using Host = Kokkos::DefaultHostExecutionSpace;
-  Kokkos::parallel_for("Asymptop::select::rows",
-                       Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, static_cast<int>(rows.size())), f);
+  Kokkos::parallel_for("Asymptop::select::rows", Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, rows.size()), f);
   Host().fence();
 }
 
@@ -172,7 +170,7 @@ class Selection {
     if (selector_.shards() > 0) {
       auto settling = settle_shards(batch_, entry_rows_, selector_.shards(), shard_orders_, rows_);
       auto const open = co_await settling;
-      for (auto& check : checks) check.note(Check::quantiles_settled, static_cast<double>(open));
+      for (auto& check : checks) check.count(Check::quantiles_settled, open);
     }
     if (batch_.setup.config->output_error) {
       auto measuring = measure_outputs();
@@ -218,7 +216,7 @@ class Selection {
     for (auto& first : order) first /= page_;
     expand(i, order);
     ranges_[i] = selector_.by_largest_score() ? range_of(row.score_max, row.head.back().score)
-                                              : OrderRange{0.0, static_cast<double>(row.seen().pages(page_))};
+                                              : OrderRange{0.0, exact_double(row.seen().pages(page_))};
   }
 
   Task<void> order_by_priority() {
@@ -228,7 +226,7 @@ class Selection {
     std::vector<GlobalIndex> begins;
     for (int r = 0; r < comm.size(); ++r)
       begins.push_back(key_shard(batch_.group.n, batch_.setup.config->block, r, comm.size()).begin / page_);
-    int const all = static_cast<int>(batch_.queries.rows());
+    int const all = int_size(batch_.queries.position);
     std::vector<CandidateList> lists(rows_.size());
     std::size_t next = 0;
     for (auto const& group : merge_groups(all, comm.size(), merge_memory(batch_.group.merge, comm.size(), keep))) {
@@ -267,10 +265,11 @@ class Selection {
       own.resize(budgets, -std::numeric_limits<float>::infinity());
       references.insert(references.end(), own.begin(), own.end());
       auto const& keys = selected_[i].keys;
-      std::size_t cut = 0;
-      for (std::int64_t place = 0; place < std::ssize(keys) && cut < cuts.size(); ++place) {
-        while (cut < cuts.size() && cuts[cut] <= place) ++cut;
-        if (cut < cuts.size()) wanted.push_back({keys[place], rows_[i].row, static_cast<int>(cut)});
+      int cut = 0;
+      int const last = int_size(cuts);
+      for (std::int64_t place = 0; place < std::ssize(keys) && cut < last; ++place) {
+        while (cut < last && cuts[cut] <= place) ++cut;
+        if (cut < last) wanted.push_back({keys[place], rows_[i].row, cut});
       }
     }
     auto asking = ask_outputs(batch_, std::move(wanted), axes.sigma, references, budgets);
@@ -321,7 +320,7 @@ Task<void> fetch_scores(SelectionBatch const& batch, std::vector<Selection*> con
         auto& selected = selection->selected(next);
         for (std::size_t j = 0; j < selected.keys.size(); ++j) {
           if (!std::isnan(selected.scores[j])) continue;
-          wanted.push_back({static_cast<std::uint32_t>(selected.keys[j]), rows[next].row});
+          wanted.push_back({selected.keys[j], rows[next].row});
           to.push_back(&selected.scores[j]);
         }
       }
@@ -385,7 +384,7 @@ Task<void> select_keys(SelectionBatch batch, DrawSelectors const& selectors, std
   auto settling = search.settle(std::move(ranges));
   auto const open = co_await settling;
   for (std::size_t i = 0; i < open.size(); ++i) {
-    for (auto& check : checks[i]) check.note(Check::quantiles_settled, static_cast<double>(open[i]));
+    for (auto& check : checks[i]) check.count(Check::quantiles_settled, open[i]);
   }
 }
 

@@ -40,7 +40,7 @@ Task<std::vector<ShardOrder>> order_by_shards(SelectionBatch const& batch, Entry
                                               std::vector<std::int64_t> const& entries_of_k, std::vector<OwnedRow> const& rows) {
   auto const& comm = batch.comm;
   auto const n = batch.group.n;
-  int const all = static_cast<int>(batch.queries.rows());
+  int const all = int_size(batch.queries.position);
   std::vector<GlobalIndex> begins;
   for (int r = 0; r < comm.size(); ++r) begins.push_back(key_shard(n, batch.setup.config->block, r, comm.size()).begin);
   StretchHeads heads(entries, *batch.setup.tensors, batch.phases);

@@ -7,6 +7,7 @@
 #include "draw/shard_heads.hpp"
 #include "draw/shard_walk.hpp"
 #include "kernels/attend/segments.hpp"
+#include "kernels/core/fixed_point.hpp"
 #include "study/shard_orders.hpp"
 
 namespace asymptop {
@@ -33,7 +34,7 @@ struct ShardSearch {
   int rounds = 0;
 
   /// The mass that may be left.
-  double target(double epsilon) const { return epsilon * (static_cast<double>(all) + sink); }
+  std::int64_t target(double epsilon) const { return share_of_sums(epsilon, all, sink); }
 };
 
 /// What one walk says of a search.
@@ -57,7 +58,7 @@ class BracketSums {
   /// The bin that holds the rank-th key of a shard; ranks count from 1, and this one is in the bracket.
   int bin_of(std::size_t p, std::int64_t rank) const {
     auto const& ranks = ranks_[p];
-    return static_cast<int>(std::lower_bound(ranks.begin() + 1, ranks.end(), rank) - ranks.begin()) - 1;
+    return checked_int(std::lower_bound(ranks.begin() + 1, ranks.end(), rank) - ranks.begin()) - 1;
   }
 
   /// Bounds on the mass that t entries leave, t > least: without and with the keys of the bins that t lies in.
@@ -95,7 +96,7 @@ float score_at(ShardPlace const& place) { return from_ordered_bits(~place.worse)
 
 /// Closes in on the number of entries, and sets what to ask next.
 void look_closer(ShardSearch& search, double epsilon, std::int64_t const* numbers, std::vector<Range> const& shards) {
-  int const bins = bins_of_bracket(static_cast<int>(shards.size()));
+  int const bins = bins_of_bracket(int_size(shards));
   BracketSums const sums(search, numbers, bins);
   if (search.rounds++ == 0) {
     for (std::size_t p = 0; p < shards.size(); ++p) {
@@ -103,10 +104,9 @@ void look_closer(ShardSearch& search, double epsilon, std::int64_t const* number
       search.most = std::max(search.most, sums.end_rank(p));
     }
   }
-  double const target = search.target(epsilon);
-  auto const least =
-      last_that(search.least, search.most, [&](std::int64_t t) { return static_cast<double>(sums.left_by(t).low) > target; });
-  search.most = last_that(least, search.most, [&](std::int64_t t) { return static_cast<double>(sums.left_by(t).high) > target; }) + 1;
+  auto const target = search.target(epsilon);
+  auto const least = last_that(search.least, search.most, [&](std::int64_t t) { return sums.left_by(t).low > target; });
+  search.most = last_that(least, search.most, [&](std::int64_t t) { return sums.left_by(t).high > target; }) + 1;
   search.least = least;
   std::int64_t keys = 0;
   for (std::size_t p = 0; p < shards.size(); ++p) {
@@ -133,7 +133,7 @@ void look_closer(ShardSearch& search, double epsilon, std::int64_t const* number
 std::int64_t entries_kept(ShardSearch const& search, double epsilon, std::vector<ShardEntry> entries) {
   std::sort(entries.begin(), entries.end(),
             [](auto const& a, auto const& b) { return a.shard != b.shard ? a.shard < b.shard : a.place < b.place; });
-  double const target = search.target(epsilon);
+  auto const target = search.target(epsilon);
   std::vector<std::int64_t> of_rank(search.most - search.least, 0);  // from least + 1 on
   auto tail = search.behind;
   std::int64_t rank = 0;
@@ -144,8 +144,7 @@ std::int64_t entries_kept(ShardSearch const& search, double epsilon, std::vector
   }
   // From the far end, so that the tail is summed itself.
   auto kept = search.most;
-  for (; kept > search.least + 1 && static_cast<double>(tail + of_rank[kept - search.least - 1]) <= target; --kept)
-    tail += of_rank[kept - search.least - 1];
+  for (; kept > search.least + 1 && tail + of_rank[kept - search.least - 1] <= target; --kept) tail += of_rank[kept - search.least - 1];
   return kept;
 }
 
@@ -156,11 +155,12 @@ std::int64_t keys_of_entries(std::int64_t entries, KeyRun const& seen, std::vect
 }
 
 std::int64_t packed_place(ShardPlace const& place) { return std::int64_t{place.worse}; }
+std::uint32_t unpacked_worse(std::int64_t packed) { return low_word(packed); }
 std::int64_t two_floats(float a, float b) {
   return std::bit_cast<std::int64_t>(std::uint64_t{std::bit_cast<std::uint32_t>(a)} << 32 | std::bit_cast<std::uint32_t>(b));
 }
-float high_float(std::int64_t both) { return std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<std::uint64_t>(both) >> 32)); }
-float low_float(std::int64_t both) { return std::bit_cast<float>(static_cast<std::uint32_t>(both)); }
+float high_float(std::uint64_t both) { return std::bit_cast<float>(high_word(both)); }
+float low_float(std::uint64_t both) { return std::bit_cast<float>(low_word(both)); }
 
 std::size_t packed_shard_question(std::size_t shards) { return 3 + 5 * shards; }
 
@@ -172,13 +172,11 @@ void pack_shard_question(ShardQuestion const& question, std::vector<std::int64_t
 }
 
 ShardQuestion unpack_shard_question(std::int64_t const* from, std::size_t shards) {
-  ShardQuestion question{static_cast<int>(from[0]), static_cast<int>(from[1]), high_float(from[2]), low_float(from[2]) != 0.0f, {}};
+  ShardQuestion question{checked_int(from[0]), checked_int(from[1]), high_float(from[2]), low_float(from[2]) != 0.0f, {}};
   from += 3;
   for (std::size_t p = 0; p < shards; ++p, from += 5)
-    question.brackets.push_back({{static_cast<std::uint32_t>(from[0]), from[1]},
-                                 {static_cast<std::uint32_t>(from[2]), from[3]},
-                                 high_float(from[4]),
-                                 low_float(from[4])});
+    question.brackets.push_back(
+        {{unpacked_worse(from[0]), from[1]}, {unpacked_worse(from[2]), from[3]}, high_float(from[4]), low_float(from[4])});
   return question;
 }
 
@@ -200,11 +198,11 @@ std::vector<ShardSearch> open_shard_searches(std::vector<OwnedRow> const& rows, 
       brackets.push_back({{0, shards[p].begin}, {UINT32_MAX, shards[p].end}, finite ? last : 0.0f, finite ? low : 0.0f});
     }
     auto const& laws = rows[i].selected.back();
-    for (std::size_t law = 0; law < laws.size(); ++law) {
+    for (int law = 0; law < int_size(laws); ++law) {
       auto const& found = laws[law].count("k_epsilon");
       for (std::size_t item = 0; item < found.size(); ++item) {
         if (found[item] >= 0) continue;
-        open.push_back({i, item, {rows[i].row, static_cast<int>(law), rows[i].score_max, false, brackets}, {}});
+        open.push_back({i, item, {rows[i].row, law, rows[i].score_max, false, brackets}, {}});
         open.back().before.assign(shards.size(), 0);
         open.back().sink = laws[law].sink * factor;
       }
@@ -226,12 +224,12 @@ Task<ShardsHeard> send_to_owners(Communicator const& comm, ShardAnswers answers,
   std::vector<std::size_t> of_rank(ranks, 0), lengths;
   std::vector<std::vector<std::int64_t>> lists(ranks);
   std::size_t next = 0;
-  for (std::size_t r = 0; r < ranks; ++r) {
+  for (int r = 0; r < comm.size(); ++r) {
     for (std::int64_t i = 0; i < counts[r]; ++i, ++next) {
       auto const& own = answers.sums[next];
       sums.insert(sums.end(), own.begin(), own.end());
       of_rank[r] += own.size();
-      if (static_cast<int>(r) == comm.rank()) lengths.push_back(own.size());
+      if (r == comm.rank()) lengths.push_back(own.size());
       lists[r].push_back(std::ssize(answers.entries[next]));
       for (auto const& entry : answers.entries[next])
         lists[r].insert(lists[r].end(), {entry.shard, packed_place(entry.place), entry.place.index, entry.mass});
@@ -252,8 +250,7 @@ Task<ShardsHeard> send_to_owners(Communicator const& comm, ShardAnswers answers,
   for (auto const& from : received) {
     auto at = from.begin();
     for (auto& list : heard.entries) {
-      for (auto left = *at++; left > 0; --left, at += 4)
-        list.push_back({static_cast<int>(at[0]), {static_cast<std::uint32_t>(at[1]), at[2]}, at[3]});
+      for (auto left = *at++; left > 0; --left, at += 4) list.push_back({checked_int(at[0]), {unpacked_worse(at[1]), at[2]}, at[3]});
     }
   }
   co_return std::move(heard);
@@ -277,7 +274,7 @@ Task<std::int64_t> settle_shards(SelectionBatch const& batch, EntryRows const& e
       if (i == 0 || !(open[i - 1].question == open[i].question)) pack_shard_question(open[i].question, own);
       of_search.push_back(own.size() / packed - 1);
     }
-    auto counting = all_gather(comm, std::vector<std::int64_t>{static_cast<std::int64_t>(own.size() / packed)});
+    auto counting = all_gather(comm, std::vector<std::int64_t>(1, own.size() / packed));
     auto const counts = co_await counting;
     auto gathering = all_gather(comm, std::move(own));
     auto const all = co_await gathering;

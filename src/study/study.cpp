@@ -21,7 +21,7 @@ class Breaks final : public DrawBreaks {
       : checkpoints_(checkpoints), cases_(cases), team_(team), stop_(stop) {}
   Answer ask() override {
     if (stop_.wanted()) return Answer::stop;
-    auto const due = team_.max(static_cast<std::int64_t>(team_.is_root() && checkpoints_.due() ? 1 : 0));
+    auto const due = team_.max(std::int64_t{team_.is_root() && checkpoints_.due()});
     return due != 0 ? Answer::save : Answer::go_on;
   }
   void save(PartialDraw const& partial) override { checkpoints_.write(cases_, partial); }
@@ -65,7 +65,7 @@ Study::Study(Communicator const& comm, RunConfig const& config, Machine machine,
       machine_(std::move(machine)),
       plan_(std::move(plan)),
       team_index_(plan_.team_of(comm.rank())),
-      team_(comm.split(static_cast<int>(team_index_))),
+      team_(comm.split(checked_int(team_index_))),
       stop_(comm, team_),
       target_(config) {
   check_target_metrics(config);
@@ -152,7 +152,7 @@ int Study::measure(Rest& rest, std::int64_t first, Progress& progress, double do
   auto goal = team_.max(team_.is_root() ? std::max(goal_after(cases, most), rest.fewest_draws) : 0);
   auto const fewest = team_.max(rest.fewest_draws);
   for (std::int64_t draw = first, end = first; draw < goal; draw = end) {
-    progress.update(done + group.seconds * static_cast<double>(draw) / static_cast<double>(goal),
+    progress.update(done + group.seconds * exact_double(draw) / exact_double(goal),
                     "n = " + std::to_string(group.n) + ", draw " + std::to_string(draw + 1) + " of " + std::to_string(goal));
     end = std::min(goal, draw + source_->at_once());
     auto const result = source_->make(draw, end, std::exchange(found.partial, {}));
@@ -240,7 +240,7 @@ std::vector<FigureOfMerit> Study::figures() const {
     best += made.sgemm * 1e9 * made.pass_seconds;
     seconds += made.pass_seconds;
   }
-  std::vector<FigureOfMerit> figures{{"cases", static_cast<double>(reports_.size()), "1"}};
+  std::vector<FigureOfMerit> figures{{"cases", exact_double(reports_.size()), "1"}};
   if (flops > 0.0)
     figures.insert(figures.end(), {{"pass-rate", flops / seconds / 1e9, "GFLOP/s"}, {"pass-rate-of-sgemm", 100.0 * flops / best, "%"}});
   return figures;

@@ -19,7 +19,7 @@ RunConfig config_of(std::vector<std::string> const& more, char const* n = "2000"
 }
 
 /// One draw in batches of some rows.
-DrawResult draw_in_batches(RunConfig const& config, int rows_per_batch, std::size_t in_flight) {
+DrawResult draw_in_batches(RunConfig const& config, int rows_per_batch, int in_flight) {
   Communicator const comm(MPI_COMM_WORLD);
   Machine machine;
   machine.ranks = comm.size();
@@ -45,7 +45,7 @@ TEST(BatchPipeline, GivesTheNumbersOfOneBatch) {
         auto const config = config_of({"--path", path, "--keys", keys, "--merge", merge}, "2000", tiled ? "59" : "23");
         auto const whole = draw_in_batches(config, tiled ? 59 : 23, 1);
         for (int const rows : tiled ? std::vector{24, 48} : std::vector{1, 4, 12}) {
-          for (std::size_t const in_flight : {1, 2}) {
+          for (int const in_flight : {1, 2}) {
             auto const parts = draw_in_batches(config, rows, in_flight);
             for (std::size_t law = 0; law < whole.cases.size(); ++law) {
               auto const &a = whole.cases[law], &b = parts.cases[law];
@@ -65,7 +65,7 @@ TEST(BatchPipeline, GivesTheNumbersOfOneBatch) {
 
 TEST(BatchPipeline, PhasesAreThoseOfTheDraw) {
   auto const config = config_of({"--path", "blas-tile"});
-  for (std::size_t const in_flight : {1, 2}) {
+  for (int const in_flight : {1, 2}) {
     auto const result = draw_in_batches(config, 4, in_flight);
     double parts = 0.0;
     for (auto const phase : {Phase::generate, Phase::score, Phase::select, Phase::merge, Phase::exposed, Phase::evaluate, Phase::refine,

@@ -3,7 +3,11 @@
 
 #include <cmath>
 #include <limits>
+#include <stdexcept>
+#include <vector>
 
+#include "kernels/core/counts.hpp"
+#include "kernels/core/fixed_point.hpp"
 #include "kernels/core/math.hpp"
 #include "support/random.hpp"
 
@@ -127,6 +131,34 @@ TEST(Math, RoundToIntegerIsNearestEven) {
     wrong += round_to_integer(x) == std::nearbyint(x) ? 0 : 1;
   }
   EXPECT_EQ(wrong, 0);
+}
+
+TEST(Counts, IntsAreRefusedBeyondTheirRange) {
+  for (std::int64_t const fits : {std::int64_t{INT32_MIN}, std::int64_t{-1}, std::int64_t{0}, std::int64_t{INT32_MAX}}) {
+    EXPECT_EQ(checked_int(fits), fits);
+  }
+  EXPECT_THROW(checked_int(std::int64_t{INT32_MAX} + 1), std::length_error);
+  EXPECT_THROW(checked_int(std::int64_t{INT32_MIN} - 1), std::length_error);
+  EXPECT_THROW(checked_int(std::uint64_t{UINT64_MAX}), std::length_error);
+  EXPECT_EQ(checked_int(-2147483648.9), INT32_MIN);
+  EXPECT_EQ(checked_int(2147483647.9), INT32_MAX);
+  for (double const beyond : {2147483648.0, -2147483649.0, infinity, std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_THROW(checked_int(beyond), std::length_error) << beyond;
+  }
+  EXPECT_EQ(int_size(std::vector<char>(300)), 300);
+}
+
+TEST(Counts, SharesOfSumsTakeWhatIsAtMostThem) {
+  for (std::int64_t const sum : {std::int64_t{0}, std::int64_t{1}, std::int64_t{7}, std::int64_t{1} << 40, std::int64_t{1} << 60}) {
+    for (double const more : {0.0, 0.5, 3e9}) {
+      for (double const share : {0.0, 0.25, 0.3, 0.999, 1.0}) {
+        double const most = static_cast<double>(share_of_sums(share, sum, more)), target = share * (static_cast<double>(sum) + more);
+        EXPECT_LE(most, target) << share << " of " << sum << " and " << more;
+        EXPECT_TRUE(most + 1.0 > target || target >= 0x1p53) << share << " of " << sum << " and " << more;
+      }
+    }
+  }
+  EXPECT_EQ(share_of_sums(0.5, 1, INFINITY), std::int64_t{1} << 62);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -25,7 +25,17 @@ from ..theory import laws
 from ..theory.statistics import Array
 from . import captions
 from .marks import Marks, label_axes, label_n
-from .plot_data import ABSENT, Plot, curve_against_n, draw_curve, draw_invalid, invalid_points, positive
+from .plot_data import (
+    ABSENT,
+    Absent,
+    ParameterOf,
+    Plot,
+    curve_against_n,
+    draw_curve,
+    draw_invalid,
+    invalid_points,
+    positive,
+)
 from .style import FORMULA, MUTED, axis_of_n, colour, log_y, marker, outside_legend, panel_grid, proxy
 
 _FLOOR = 1e-10
@@ -44,8 +54,8 @@ def _all_laws(panels: Sequence[Panel]) -> list[str]:
     return sorted(largest, key=lambda law: (largest[law], law))
 
 
-def _k_at(law: str) -> Callable[[Case], Parameter]:
-    def parameter(case: Case) -> Parameter:
+def _k_at(law: str) -> ParameterOf:
+    def parameter(case: Case) -> Parameter | Absent:
         return k_of_law(case, law) if law in case.k_law else ABSENT
 
     return parameter
@@ -143,7 +153,8 @@ def _expected_against_k(panel: Panel, quantity: Quantity, n: int, k: Array) -> A
     if not panel.first.predictable or len(panel.members) > 1:
         return None
     case = next(c for c in panel.first.cases if c.n == n)
-    return np.array([np.mean(expected_draw_values(case, quantity, int(one))) for one in k])
+    found = [expected_draw_values(case, quantity, int(one)) for one in k]
+    return np.array([np.nan if values is None else np.mean(values) for values in found])
 
 
 def _draw_against_k(place: Axes, panel: Panel, quantity: Quantity, n: int, tint: str) -> list[tuple]:

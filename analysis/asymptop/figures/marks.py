@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from ..io.series import Panel
 from . import captions
 from .plot_data import Curve
-from .style import EXPECTED, FORMULA, INVALID_COLOUR, MEASURED, MUTED, axis_of_n, proxy
+from .style import EXPECTED, FORMULA, INVALID_COLOUR, MEASURED, MUTED, axis_of_n, place_in_grid, proxy
 
 
 @dataclass
@@ -68,11 +68,9 @@ def legend_title(panels: Sequence[Panel]) -> str:
 
 
 def _is_lowest(place: Axes, axes: Sequence[Axes]) -> bool:
-    here = place.get_subplotspec()
-    return not any(
-        a.get_subplotspec().colspan == here.colspan and a.get_subplotspec().rowspan.start > here.rowspan.start
-        for a in axes
-    )
+    here = place_in_grid(place)
+    others = [place_in_grid(other) for other in axes]
+    return not any(one.colspan == here.colspan and one.rowspan.start > here.rowspan.start for one in others)
 
 
 def label_axes(axes: Sequence[Axes], x_label: str, y_label: str) -> None:
@@ -81,7 +79,7 @@ def label_axes(axes: Sequence[Axes], x_label: str, y_label: str) -> None:
         lowest = _is_lowest(place, axes)
         place.set_xlabel(x_label if lowest else "")
         place.tick_params(labelbottom=lowest)
-        place.set_ylabel(y_label if place.get_subplotspec().is_first_col() else "")
+        place.set_ylabel(y_label if place_in_grid(place).is_first_col() else "")
 
 
 def label_n(axes: Sequence[Axes], sizes: set[int], y_label: str) -> None:

@@ -123,8 +123,9 @@ def _draw_lines(place: Axes, lines: Sequence[tuple[KeysNeeded, object]], expect:
         if expect and one.series.predictable:
             smooth = np.geomspace(n[0], n[-1], 25)
             values = [expected_keys(one.series.regime, one.epsilon, x) for x in smooth]
-            if all(v is not None for v in values):
-                place.plot(smooth, values, color=tint, linewidth=1.3, alpha=0.75, zorder=2)
+            known = [v for v in values if v is not None]
+            if len(known) == len(values):
+                place.plot(smooth, known, color=tint, linewidth=1.3, alpha=0.75, zorder=2)
                 expected = True
         style = "none" if expected else "-"
         place.errorbar(
@@ -156,8 +157,8 @@ def _exponents_against_c(place: Axes, series: Sequence[Series], epsilons: Sequen
         for one in growing:
             found = keys_needed(one, TAIL_MASS, epsilon)
             if found is not None and found.fit is not None and found.fit.interval.half_width < 0.5:
-                x = one.regime.coefficient if one.regime.kind == "sqrt_log" else 0.0
-                shown.append((x + 0.012 * (index - 1), found.fit))
+                at = one.regime.coefficient if one.regime.kind == "sqrt_log" else 0.0
+                shown.append((at + 0.012 * (index - 1), found.fit))
         if not shown:
             continue
         x = [at for at, _ in shown]
@@ -186,8 +187,8 @@ def _expected_exponents(place: Axes, series: Sequence[Series], epsilon: float, c
     slopes = []
     for coefficient in c[15::12]:
         regime = laws.Regime("sqrt_log", float(coefficient))
-        values = [expected_keys(regime, epsilon, n) for n in (low, high)]
-        slopes.append(np.nan if None in values else np.log(values[1] / values[0]) / np.log(high / low))
+        first, last = (expected_keys(regime, epsilon, n) for n in (low, high))
+        slopes.append(np.nan if first is None or last is None else np.log(last / first) / np.log(high / low))
     place.plot(c[15::12], slopes, color=tint, linestyle=EXPECTED["linestyle"], linewidth=1.1, zorder=3)
 
 
@@ -199,8 +200,8 @@ def needed_keys_against_n(panels: Sequence[Panel]) -> Plot | None:
         return None
     epsilon = 0.01 if 0.01 in epsilons else epsilons[len(epsilons) // 2]
     shades = _shades(series)
-    lines = [(keys_needed(s, TAIL_MASS, epsilon), tint) for s, tint in zip(series, shades, strict=True)]
-    lines = [(one, tint) for one, tint in lines if one is not None]
+    found_or_not = [(keys_needed(s, TAIL_MASS, epsilon), tint) for s, tint in zip(series, shades, strict=True)]
+    lines = [(one, tint) for one, tint in found_or_not if one is not None]
     if not lines:
         return None
     wide = any(s.regime.kind == "sqrt_log" for s in series)

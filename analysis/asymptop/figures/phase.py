@@ -19,7 +19,7 @@ from ..theory import finite_size, predictions
 from ..theory.statistics import Array, Interval
 from . import captions
 from .plot_data import Plot
-from .style import INK
+from .style import INK, Stroke
 
 COLUMNS = ("c", "C", "n_low", "n_high", "slope", "low", "high", "expected_slope", "limit", "draws", "rows")
 _EXPONENTS = np.arange(0.1, 0.95, 0.1)
@@ -153,7 +153,7 @@ def _draw_boundaries(place: Axes, c: Array, exponents: Array, field: Array) -> N
     # Between two rows of discs.
     height = 0.25
     at = np.sqrt(2.0 * (1.0 - height))
-    words = {"color": INK, "fontsize": 10, "path_effects": _HALO, "va": "center", "zorder": 5}
+    words: Stroke = {"color": INK, "fontsize": 10, "path_effects": _HALO, "va": "center", "zorder": 5}
     place.text(at - 0.03, height, "$C = 1 - c^2/2$", ha="right", **words)
     place.axvline(np.sqrt(2.0), color=INK, linewidth=0.6, linestyle=(0, (1, 2)), zorder=2)
     place.text(c[0] + 0.03 * (c[-1] - c[0]), 0.05, "not enough: it grows to 1", ha="left", **words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,9 +16,15 @@ from ..io.series import Panel
 from ..theory.statistics import Array
 from .style import INVALID_COLOUR
 
-# A function from a case to the k, epsilon or threshold to look up there; None where the case has none.
-ParameterOf = Callable[[Case], Parameter]
-ABSENT = object()
+
+class Absent(enum.Enum):
+    ABSENT = enum.auto()
+
+
+# What the case has none of is ABSENT; None is the parameter of quantities that need none.
+ABSENT = Absent.ABSENT
+# A function from a case to the k, epsilon or threshold to look up there.
+ParameterOf = Callable[[Case], Parameter | Absent]
 
 COLUMNS = ("panel", "line", "x", "measured", "low", "high", "expected", "heads", "draws", "rows")
 
@@ -70,29 +77,29 @@ def _summary(measured: Sequence[tuple[float, float]]) -> tuple[float, float, flo
         mean, error = measured[0]
         return mean, mean - error, mean + error
     values = np.array([mean for mean, _ in measured])
-    return tuple(float(v) for v in np.percentile(values, (50.0, 10.0, 90.0)))
+    median, low, high = np.percentile(values, (50.0, 10.0, 90.0))
+    return float(median), float(low), float(high)
 
 
 def curve_against_n(panel: Panel, quantity: Quantity, parameter_of: ParameterOf, expect: bool = True) -> Curve | None:
     """One point per n; None when the panel has no such data."""
-    by_n: dict[int, list[Case]] = {}
+    by_n: dict[int, list[tuple[Case, Parameter]]] = {}
     for series in panel.members:
         for case in series.cases:
             parameter = parameter_of(case)
             if parameter is not ABSENT and has_parameter(case, quantity, parameter):
-                by_n.setdefault(case.n, []).append(case)
+                by_n.setdefault(case.n, []).append((case, parameter))
     if not by_n:
         return None
     rows = []
     for n, cases in sorted(by_n.items()):
-        measured = [_mean_and_error(quantity.draw_values(c, parameter_of(c)), quantity.power) for c in cases]
-        expected = np.nan
+        measured = [_mean_and_error(quantity.draw_values(c, parameter), quantity.power) for c, parameter in cases]
+        foreseen = np.nan
         if expect and panel.first.predictable and len(cases) == 1:
-            found = expected_draw_values(cases[0], quantity, parameter_of(cases[0]))
-            expected = np.nan if found is None else float(np.mean(found)) ** quantity.power
-        rows.append(
-            (n, *_summary(measured), expected, min(c.draws for c in cases), min(c.draws * c.rows for c in cases))
-        )
+            found = expected_draw_values(cases[0][0], quantity, cases[0][1])
+            foreseen = np.nan if found is None else float(np.mean(found)) ** quantity.power
+        draws_and_rows = min(c.draws for c, _ in cases), min(c.draws * c.rows for c, _ in cases)
+        rows.append((n, *_summary(measured), foreseen, *draws_and_rows))
     x, value, low, high, expected, draws, counts = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     return Curve(x, value, low, high, expected, len(panel.members), draws, counts)
 

@@ -11,12 +11,12 @@ from ..theory import laws
 from .captions import PRECISION_AGAINST_N
 from .marks import label_n
 from .plot_data import Plot
-from .style import MUTED, colour, log_y, marker, outside_legend, panel_grid, proxy
+from .style import MUTED, Stroke, colour, log_y, marker, outside_legend, panel_grid, proxy
 
 COLUMNS = ("panel", "measure", "k_law", "line", "n", "off", "standard_error", "mean", "fp64", "draws", "rows")
 _MOST_LAWS = 3
 _FLOOR = 1e-9
-_NOTHING = {"marker": r"$\infty$", "markersize": 8, "linestyle": "none"}
+_NOTHING: Stroke = {"marker": r"$\infty$", "markersize": 8, "linestyle": "none"}
 _LINES = {"sequential": "-", "blocked": (0, (5, 1.5)), "pairwise": (0, (1.5, 1.5))}
 
 
@@ -29,7 +29,11 @@ def _draw(place: Axes, cases: list[PrecisionCase], measure: Measure, k_law: str,
         factor = np.array([one.factor for one in found])
         shown = np.isfinite(factor) & (factor > 0)
         lost += [(at, float(n)) for n in sizes[np.isinf(factor)]]
-        style = {"color": colour(at - 1), "marker": marker(at - 1), "linestyle": _LINES.get(arithmetic.order, "-")}
+        style: Stroke = {
+            "color": colour(at - 1),
+            "marker": marker(at - 1),
+            "linestyle": _LINES.get(arithmetic.order, "-"),
+        }
         error = np.nan_to_num(np.array([one.standard_error for one in found]))
         place.errorbar(
             sizes,

@@ -16,10 +16,22 @@ from ..theory import laws
 from ..theory.statistics import Array
 from . import captions
 from .plot_data import Plot
-from .style import INK, INVALID_COLOUR, MUTED, colour, log_y, marker, outside_legend, panel_grid, proxy
+from .style import (
+    INK,
+    INVALID_COLOUR,
+    MUTED,
+    Stroke,
+    colour,
+    log_y,
+    marker,
+    outside_legend,
+    panel_grid,
+    place_in_grid,
+    proxy,
+)
 
-IDEAL = {"color": "#bbbbbb", "linewidth": 1.2}
-PREDICTED = {"color": colour(1), "marker": "o", "markersize": 8, "markerfacecolor": "none", "linestyle": "none"}
+IDEAL: Stroke = {"color": "#bbbbbb", "linewidth": 1.2}
+PREDICTED: Stroke = {"color": colour(1), "marker": "o", "markersize": 8, "markerfacecolor": "none", "linestyle": "none"}
 NOT_MEASURED = "projection, not measured"
 PROJECTED = (0, (4, 2))
 PARTS = ("compute", "serial", "latency", "bandwidth")
@@ -141,7 +153,7 @@ def _lines(studies: Sequence[ScalingStudy], name: str, title: str, caption: str,
             low, high = _spread(study)
             factor = 100.0 / study.ranks if per_rank else np.ones(len(study.ranks))
             values = study.speed_up * factor
-            _bars(place, study.ranks, values, low * factor, high * factor, index)
+            _bars(place, np.array(study.ranks, dtype=float), values, low * factor, high * factor, index)
             plot.records += [
                 (kind, names[id(study)], int(p), int(n), float(v), float(a), float(b))
                 for p, n, v, a, b in zip(study.ranks, study.n, values, low * factor, high * factor, strict=True)
@@ -196,7 +208,7 @@ def phases(studies: Sequence[ScalingStudy]) -> Plot | None:
                 (f"{short}, {study.scaling}", int(p), name, *(float(v) for v in s), float(h))
                 for p, s, h in zip(study.ranks, seconds, height, strict=True)
             ]
-        slowest = {"linestyle": "none", "marker": "_", "markersize": 22, "color": INK, "zorder": 3}
+        slowest: Stroke = {"linestyle": "none", "marker": "_", "markersize": 22, "color": INK, "zorder": 3}
         place.plot(places, study.median_seconds * share, **slowest)
         place.axhline(1.0, zorder=1, **IDEAL)
         place.set_xticks(places, [str(p) for p in study.ranks])
@@ -205,7 +217,7 @@ def phases(studies: Sequence[ScalingStudy]) -> Plot | None:
         place.set_title(f"{short} ({study.scaling})", fontsize=8.5)
         place.set_xlabel("ranks $p$")
     for place in axes:
-        if place.get_subplotspec().is_first_col():
+        if place_in_grid(place).is_first_col():
             place.set_ylabel("rank-seconds / $T_1$")
     swatches = [Patch(color=MUTED if n == "other" else colour(i), label=n) for i, n in enumerate(names)]
     strokes = [proxy("slowest rank", color=INK, marker="_", markersize=12, linestyle="none"), proxy("ideal", **IDEAL)]
@@ -219,37 +231,37 @@ def _fine(counts: Sequence[int]) -> list[int]:
 
 def model(families: Sequence[Family]) -> Plot | None:
     """Measured times, the model fitted to all of them, and what a fit without the largest count says of it."""
-    shown = [(f, s) for f in families if f.model is not None for s in f.studies if s.valid]
+    shown = [(f, f.model, s) for f in families if f.model is not None for s in f.studies if s.valid]
     if not shown:
         return None
     figure, axes = panel_grid(len(shown), width=2.7, height=2.5, share_y=False)
     columns = ("panel", "ranks", "n", "measured s", "low quartile", "high quartile", "model s", "held-out prediction s")
     plot = Plot("scaling_model", "The fitted model", captions.MODEL, figure, columns)
-    titles = _short_titles([s for _, s in shown])
-    for (family, study), short, place in zip(shown, titles, axes, strict=True):
+    titles = _short_titles([s for _, _, s in shown])
+    for (family, fit, study), short, place in zip(shown, titles, axes, strict=True):
         fine = _fine([int(p) for p in study.ranks])
         keys = [float(n) for n in np.interp(fine, study.ranks, study.n)]
         kept = [float(k) for k in np.interp(fine, study.ranks, study.k)]
-        curve = [family.model.seconds(work_of(study, p, n, k)) for p, n, k in zip(fine, keys, kept, strict=True)]
+        curve = [fit.seconds(work_of(study, p, n, k)) for p, n, k in zip(fine, keys, kept, strict=True)]
         place.plot(fine, curve, color=colour(0), linewidth=1.1, zorder=2)
         low, high = np.percentile(study.seconds, (25.0, 75.0), axis=1)
         middle = study.median_seconds
         yerr = [np.maximum(middle - low, 0), np.maximum(high - middle, 0)]
-        style = {"marker": "o", "linestyle": "none", "capsize": 2, "elinewidth": 0.9, "zorder": 3}
+        style: Stroke = {"marker": "o", "linestyle": "none", "capsize": 2, "elinewidth": 0.9, "zorder": 3}
         place.errorbar(study.ranks, middle, yerr=yerr, color=INK, **style)
         held = {(h.observation.work.ranks, h.observation.work.n): h.predicted for h in family.held_out}
         for i, (p, n) in enumerate(zip(study.ranks, study.n, strict=True)):
             predicted = held.get((int(p), float(n)))
             if predicted is not None:
                 place.plot([p], [predicted], zorder=4, **PREDICTED)
-            fitted = family.model.seconds(work_of(study, int(p), float(n), float(study.k[i])))
+            fitted = fit.seconds(work_of(study, int(p), float(n), float(study.k[i])))
             row = (int(p), int(n), float(middle[i]), float(low[i]), float(high[i]), fitted, predicted or float("nan"))
             plot.records.append((f"{short}, {study.scaling}", *row))
         axis_of_ranks(place, [int(p) for p in study.ranks])
         place.tick_params(labelbottom=True)
         log_y([place])
         place.set_title(f"{short} ({study.scaling})", fontsize=8.5)
-        if place.get_subplotspec().is_first_col():
+        if place_in_grid(place).is_first_col():
             place.set_ylabel("seconds")
     entries = [
         proxy("measured, quartiles", color=INK, marker="o", linestyle="none"),
@@ -262,16 +274,16 @@ def model(families: Sequence[Family]) -> Plot | None:
 
 def projection(families: Sequence[Family], n: float, most: int, network: Network) -> Plot | None:
     """The model far beyond what was measured: every line is dashed, and the panel says what it is."""
-    shown = [f for f in families if f.model is not None]
+    shown = [(f, f.model) for f in families if f.model is not None]
     if not shown:
         return None
     figure, axes = panel_grid(len(shown), width=2.7, height=2.7, share_y=False)
     columns = ("panel", "ranks", "n", "compute s", "serial s", "latency s", "bandwidth s", "total s", "kind")
     plot = Plot("scaling_projection", f"Projection to {most} ranks", captions.PROJECTION, figure, columns)
     counts = sorted({round(2.0**e) for e in np.linspace(0.0, np.log2(most), 41)} | {most})
-    titles = _short_titles([f.first for f in shown])
-    for family, short, place in zip(shown, titles, axes, strict=True):
-        parts = [projected(family.first, family.model, n, p, network) for p in counts]
+    titles = _short_titles([f.first for f, _ in shown])
+    for (family, fit), short, place in zip(shown, titles, axes, strict=True):
+        parts = [projected(family.first, fit, n, p, network) for p in counts]
         totals = [sum(one.values()) for one in parts]
         place.plot(counts, totals, color=INK, linestyle=PROJECTED, linewidth=1.8, zorder=4)
         place.plot(counts, [totals[0] / p for p in counts], zorder=0, **IDEAL)
@@ -292,12 +304,18 @@ def projection(families: Sequence[Family], n: float, most: int, network: Network
         place.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         place.set_yscale("log")
         place.set_ylim(totals[-1] / 100.0, totals[0] * 3.0)
-        style = {"transform": place.transAxes, "ha": "right", "va": "top", "fontsize": 7.5, "color": INVALID_COLOUR}
+        style: Stroke = {
+            "transform": place.transAxes,
+            "ha": "right",
+            "va": "top",
+            "fontsize": 7.5,
+            "color": INVALID_COLOUR,
+        }
         place.text(0.97, 0.96, NOT_MEASURED, **style)
         place.set_title(short)
         place.tick_params(labelbottom=True)
         place.set_xlabel("ranks $p$")
-        if place.get_subplotspec().is_first_col():
+        if place_in_grid(place).is_first_col():
             place.set_ylabel(f"seconds at $n = {_power_of_ten(n)}$")
     entries = [proxy("total", color=INK, linestyle=PROJECTED, linewidth=1.8)]
     entries += [proxy(name, color=colour(i), linestyle=PROJECTED) for i, name in enumerate(PARTS)]

@@ -19,15 +19,15 @@ from ..theory.costs import bytes_words, order_of
 from ..theory.statistics import Array
 from . import captions
 from .marks import label_axes, label_n
-from .plot_data import ABSENT, Plot, curve_against_n, draw_curve, positive
-from .style import INK, MUTED, PALETTE, axis_of_n, colour, log_y, marker, outside_legend, panel_grid, proxy
+from .plot_data import ABSENT, Absent, ParameterOf, Plot, curve_against_n, draw_curve, positive
+from .style import INK, MUTED, PALETTE, Stroke, axis_of_n, colour, log_y, marker, outside_legend, panel_grid, proxy
 
 COLUMNS = ("panel", "selector", "n", "k", "kept", "tail_mass", "low", "high", "bytes_read", "heads", "draws", "rows")
 _FLOOR = 1e-4
 _MOST_MARKERS = 8
-_BOUND = {"color": INK, "linewidth": 1.9, "marker": "", "linestyle": "-"}
+_BOUND: Stroke = {"color": INK, "linewidth": 1.9, "marker": "", "linestyle": "-"}
 _STROKES = ("-", (0, (4, 1.5)))  # of the palette, and of the palette again
-_CHANCE = {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.1}
+_CHANCE: Stroke = {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.1}
 # Where all selectors drop more than this, their bytes tell nothing.
 _NEARLY_ALL = 0.97
 _FEW_DECADES = 10.0**2.5
@@ -75,12 +75,14 @@ def kept_curve(group: SelectorGroup, selector: str, n: int) -> KeptCurve | None:
     keys, masses = (np.array([pair[i] for pair in beyond], dtype=float) for i in (0, 1))
     return KeptCurve(
         n,
-        np.concatenate([np.array(common, dtype=float)[shown], np.full(len(keys), np.nan)]),
-        np.concatenate([kept[shown], keys]),
-        *(np.concatenate([column[shown], masses]) for column in (value, low, high)),
-        len(cases),
-        min(case.draws for case in cases),
-        min(case.draws * case.rows for case in cases),
+        k=np.concatenate([np.array(common, dtype=float)[shown], np.full(len(keys), np.nan)]),
+        kept=np.concatenate([kept[shown], keys]),
+        tail=np.concatenate([value[shown], masses]),
+        low=np.concatenate([low[shown], masses]),
+        high=np.concatenate([high[shown], masses]),
+        heads=len(cases),
+        draws=min(case.draws for case in cases),
+        rows=min(case.draws * case.rows for case in cases),
     )
 
 
@@ -100,7 +102,7 @@ def selectors_of(groups: Sequence[SelectorGroup]) -> list[str]:
     return sorted({name for group in groups for name in group.lines}, key=order_of)
 
 
-def _style(selector: str, names: Sequence[str]) -> dict:
+def _style(selector: str, names: Sequence[str]) -> Stroke:
     """Exact top-k is the black bound; colours are the same in every figure of the file."""
     if selector == EXACT:
         return _BOUND
@@ -113,7 +115,7 @@ def _legend(names: Sequence[str]) -> list[Line2D]:
     return [proxy("score: exact top-k" if name == EXACT else name, **_style(name, names)) for name in names]
 
 
-def _draw(place: Axes, x: Array, curve: KeptCurve, style: dict) -> None:
+def _draw(place: Axes, x: Array, curve: KeptCurve, style: Stroke) -> None:
     """Markers at some of the k; a step of whole pages shows once. What lies beyond the stored k is not joined: between
     them the tail mass bends."""
     beyond = np.isnan(curve.k)
@@ -214,7 +216,7 @@ def _budgets(axes: Sequence[Axes], groups: Sequence[SelectorGroup]) -> list[Line
         return []
     strokes = []
     for dashes, (law, keys) in zip(_BUDGET_DASHES, laws.items(), strict=False):
-        style = {"color": MUTED, "linestyle": dashes, "linewidth": 1.2, "zorder": 2}
+        style: Stroke = {"color": MUTED, "linestyle": dashes, "linewidth": 1.2, "zorder": 2}
         for place in axes:
             place.plot(sorted(keys), [keys[n] for n in sorted(keys)], **style)
         strokes.append(proxy(f"budget k = {law}", **style))
@@ -226,6 +228,13 @@ def _budgets(axes: Sequence[Axes], groups: Sequence[SelectorGroup]) -> list[Line
             place.plot(*zip(*within, strict=True), **style)
         strokes.append(proxy("equal task error\n(Sparse Frontier)", **style))
     return strokes
+
+
+def _epsilon_if_there(epsilon: float) -> ParameterOf:
+    def parameter(case: Case) -> float | Absent:
+        return epsilon if epsilon in case.epsilon else ABSENT
+
+    return parameter
 
 
 def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
@@ -246,7 +255,7 @@ def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
             curve = curve_against_n(
                 group.panel(selector),
                 K_EPSILON,
-                lambda case, epsilon=epsilon: epsilon if epsilon in case.epsilon else ABSENT,
+                _epsilon_if_there(epsilon),
                 expect=False,
             )
             if curve is None:

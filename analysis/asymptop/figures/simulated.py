@@ -17,7 +17,7 @@ from ..theory import laws
 from ..theory.statistics import Array
 from . import captions
 from .marks import label_n
-from .plot_data import ABSENT, Curve, ParameterOf, Plot, curve_against_n, draw_curve, positive
+from .plot_data import ABSENT, Absent, Curve, ParameterOf, Plot, curve_against_n, draw_curve, positive
 from .style import MEASURED, MUTED, colour, log_y, marker, outside_legend, panel_grid, proxy
 
 _FLOOR = 1e-10
@@ -43,7 +43,7 @@ class Line:
     name: str
     label: str
     parameter_of: ParameterOf
-    reach: Callable[[Case, Parameter], Array]
+    reach: Callable[[Case], Array]
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,7 @@ def _band(panel: Panel, quantity: Quantity, line: Line) -> Curve | None:
     curve = curve_against_n(panel, quantity, line.parameter_of, expect=False)
     if curve is None:
         return None
-    reach = {}
-    for case in panel.first.cases:
-        parameter = line.parameter_of(case)
-        if parameter is not ABSENT:
-            reach[case.n] = line.reach(case, parameter)
+    reach = {case.n: line.reach(case) for case in panel.first.cases if line.parameter_of(case) is not ABSENT}
     low, high = (np.array([reach[int(n)][i] for n in curve.x]) for i in range(2))
     return Curve(curve.x, curve.value, low, high, curve.expected, curve.heads, curve.draws, curve.rows)
 
@@ -120,20 +116,20 @@ def _reach(case: Case, name: str) -> Array:
 
 
 def _k_line(law: str) -> Line:
-    def parameter(case: Case) -> Parameter:
+    def parameter(case: Case) -> Parameter | Absent:
         return k_of_law(case, law) if law in case.k_law else ABSENT
 
-    def reach(case: Case, k: Parameter) -> Array:
-        return _reach(case, "tail_mass")[:, case.k_index(int(k))]
+    def reach(case: Case) -> Array:
+        return _reach(case, "tail_mass")[:, case.k_index(k_of_law(case, law))]
 
     return Line(law, f"$k$ = {laws.to_tex(law)}", parameter, reach)
 
 
 def _epsilon_line(epsilon: float) -> Line:
-    def parameter(case: Case) -> Parameter:
+    def parameter(case: Case) -> Parameter | Absent:
         return epsilon if epsilon in case.epsilon else ABSENT
 
-    def reach(case: Case, _: Parameter) -> Array:
+    def reach(case: Case) -> Array:
         return _reach(case, "k_epsilon")[:, list(case.epsilon).index(epsilon)]
 
     return Line(f"epsilon = {epsilon:g}", rf"$\varepsilon$ = {epsilon:g}", parameter, reach)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
@@ -11,12 +12,22 @@ matplotlib.use("Agg")
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
-from matplotlib.lines import TICKDOWN, TICKLEFT, Line2D
+from matplotlib.gridspec import SubplotSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.markers import TICKDOWN, TICKLEFT
 from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, NullFormatter, NullLocator
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+# Keyword arguments of a line or a marker.
+Stroke = dict[str, Any]
 
 # Okabe and Ito's palette without its yellow, which fades on white, and with an indigo; apart in grey as well.
 PALETTE = (
@@ -29,7 +40,7 @@ INK = "#222222"
 MUTED = "#8a8a8a"
 INVALID_COLOUR = "#C1121F"
 
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "mathtext.fontset": "dejavusans",
@@ -70,9 +81,10 @@ _FORMULAS_KEPT = 4096
 def keep_formulas() -> None:
     """matplotlib keeps the last 50 formulas that it set, fewer than the tick labels of one figure: it would set each
     of them again for every panel and pass. A release that keeps them in another way is left as it is."""
-    kept = getattr(MathTextParser, "_parse_cached", None)
+    parser: Any = MathTextParser
+    kept: Any = getattr(parser, "_parse_cached", None)
     if hasattr(kept, "cache_parameters") and kept.cache_parameters()["maxsize"] < _FORMULAS_KEPT:
-        MathTextParser._parse_cached = lru_cache(_FORMULAS_KEPT)(kept.__wrapped__)
+        parser._parse_cached = lru_cache(_FORMULAS_KEPT)(kept.__wrapped__)
 
 
 def colour(index: int) -> str:
@@ -102,10 +114,9 @@ def panel_grid(
         squeeze=False,
         sharex=True,
         sharey=share_y,
-        layout="constrained",
+        layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05),
         figsize=(columns * width + legend_width + 0.4, rows * height + 0.45),
     )
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)
     flat = list(axes.flat)
     for spare in flat[count:]:
         spare.remove()
@@ -113,6 +124,14 @@ def panel_grid(
     for index in range(count - columns, count):
         flat[index].tick_params(labelbottom=True)
     return figure, flat[:count]
+
+
+def place_in_grid(axes: Axes) -> SubplotSpec:
+    """Where panel_grid has put them."""
+    found = axes.get_subplotspec()
+    if found is None:
+        raise ValueError("axes that belong to no grid")
+    return found
 
 
 def lay_out(figure: Figure) -> None:
@@ -141,16 +160,23 @@ def _mark_minor(axis: Axis, locator: Locator) -> None:
     low, high = np.log(sorted(axis.get_view_interval()))
     reach = 1e-10 * (high - low)
     ticks = ticks[(np.log(ticks) >= low - reach) & (np.log(ticks) <= high + reach)]
-    name, at_edge = f"{axis.axis_name}tick", np.zeros(len(ticks))
-    along_x = axis.axis_name == "x"
+    at_edge = np.zeros(len(ticks))
+    along_x = isinstance(axis, XAxis)
+    shape: Any = TICKDOWN if along_x else TICKLEFT  # the numbers of markers are not in the types of their names
+    rc = matplotlib.rcParams
+    size, width, tint = (
+        (rc["xtick.minor.size"], rc["xtick.minor.width"], rc["xtick.color"])
+        if along_x
+        else (rc["ytick.minor.size"], rc["ytick.minor.width"], rc["ytick.color"])
+    )
     marks = Line2D(
         *((ticks, at_edge) if along_x else (at_edge, ticks)),
         transform=axis.axes.get_xaxis_transform("tick1") if along_x else axis.axes.get_yaxis_transform("tick1"),
         linestyle="none",
-        marker=TICKDOWN if along_x else TICKLEFT,
-        markersize=matplotlib.rcParams[f"{name}.minor.size"],
-        markeredgewidth=matplotlib.rcParams[f"{name}.minor.width"],
-        markeredgecolor=matplotlib.rcParams[f"{name}.color"],
+        marker=shape,
+        markersize=size,
+        markeredgewidth=width,
+        markeredgecolor=tint,
         clip_on=False,
         zorder=axis.get_zorder(),
     )
@@ -179,8 +205,8 @@ def _shown_values(axes: Sequence[Axes]) -> np.ndarray:
     found = [np.array([1.0])[:0]]
     for place in axes:
         found += [np.asarray(line.get_ydata(), dtype=float) for line in place.get_lines()]
-        paths = [path for shapes in place.collections for path in shapes.get_paths()]
-        found += [path.vertices[:, 1] for path in paths if path.vertices.size]
+        corners = [np.asarray(path.vertices) for shapes in place.collections for path in shapes.get_paths()]
+        found += [points[:, 1] for points in corners if points.size]
     values = np.concatenate(found)
     return values[np.isfinite(values) & (values > 0)]
 
@@ -204,16 +230,16 @@ def log_y(axes: Sequence[Axes], floor: float | None = None) -> None:
             place.yaxis.set_minor_locator(NullLocator())
 
 
-def proxy(label: str, **style: object) -> Line2D:
+def proxy(label: str, **style: Any) -> Line2D:
     return Line2D([], [], label=label, **style)
 
 
-MEASURED = {"color": MUTED, "marker": "o", "linestyle": "none"}
-EXPECTED = {"color": MUTED, "linestyle": (0, (4, 2)), "linewidth": 1.2}
-FORMULA = {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
+MEASURED: Stroke = {"color": MUTED, "marker": "o", "linestyle": "none"}
+EXPECTED: Stroke = {"color": MUTED, "linestyle": (0, (4, 2)), "linewidth": 1.2}
+FORMULA: Stroke = {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 
 
-def outside_legend(figure: Figure, entries: Sequence[Line2D], title: str, styles: Sequence[Line2D]) -> None:
+def outside_legend(figure: Figure, entries: Sequence[Artist], title: str, styles: Sequence[Artist]) -> None:
     """One legend right of the panels: what the colours are, then what the strokes are."""
     blank = proxy("", linestyle="none")
     handles = [*entries, blank, *styles] if styles else list(entries)

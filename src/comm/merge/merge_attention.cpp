@@ -1,5 +1,6 @@
 #include "comm/merge/merge_attention.hpp"
 
+#include "kernels/core/counts.hpp"
 #include "kernels/core/math.hpp"
 
 namespace asymptop {
@@ -36,8 +37,11 @@ std::vector<SoftmaxRun> merge_attention(Communicator const& comm, std::function<
   for (std::size_t r = 0; r < ranks; ++r) {
     for (auto& run : merged) {
       for (auto nodes = all_places[place++]; nodes > 0; --nodes) {
-        SoftmaxNode const node{static_cast<std::int64_t>(all_places[place]), static_cast<std::int32_t>(all_places[place + 1]),
-                               all_sums[sum], all_sums[sum + 1]};
+        SoftmaxNode node;
+        node.first = all_places[place];
+        node.level = checked_int(all_places[place + 1]);
+        node.max = all_sums[sum];
+        node.weight = all_sums[sum + 1];
         run.push(node, &all_sums[sum + 2], columns);
         place += 2;
         sum += 2 + width;

@@ -27,7 +27,7 @@ Task<std::vector<double>> merge_softmax(Communicator const& comm, std::vector<fl
     for (auto const& part : received) {
       float const* const of = &part[row * width];
       if (!(of[1] > 0.0f)) continue;
-      double const weight = std::exp(of[0] - static_cast<double>(top));
+      double const weight = std::exp(of[0] - double{top});
       sum += weight * of[1];
       for (std::size_t c = 0; c < d; ++c) to[c] += weight * of[2 + c];
     }

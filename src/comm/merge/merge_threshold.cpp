@@ -9,6 +9,7 @@
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_rows.hpp"
 #include "comm/merge/threshold_cuts.hpp"
+#include "kernels/core/counts.hpp"
 
 namespace asymptop {
 namespace {
@@ -51,7 +52,7 @@ Task<std::vector<SortedRow>> merge_by_threshold(Communicator const& comm, std::v
   for (int r = 0; r < comm.size(); ++r) {
     auto& message = samples[r];
     for (auto const& row : runs.of(rows, r)) {
-      message.push_back(static_cast<std::uint32_t>(row.size()));
+      message.push_back(checked_int(row.size()));
       for (auto const place : sampled_places(message.back())) message.push_back(score_bits_of(row.entries[place - 1]));
     }
   }

@@ -118,8 +118,8 @@ void write_fields(hid_t group, FieldValues const& data, FieldAxes const& axes, h
 namespace {
 
 void write_data(hid_t group, StudyCase const& c) {
-  h5::Dimension const draw{"draw", static_cast<std::size_t>(c.draws())}, row{"row", static_cast<std::size_t>(c.group->counts.rows)},
-      threshold{"threshold", c.config->count_above.size()};
+  std::size_t const draws = c.draws(), rows = c.group->counts.rows;
+  h5::Dimension const draw{"draw", draws}, row{"row", rows}, threshold{"threshold", c.config->count_above.size()};
   auto const put = [&](char const* name, std::vector<h5::Dimension> const& dimensions, auto const& values, char const* units,
                        char const* long_name) { h5::write_dataset(group, name, dimensions, values, units, long_name); };
   put("k_of_law", {{"k_law", c.config->k.size()}}, c.group->k_of_law, "keys", "k of each law at n, rounded and clipped to n");

@@ -106,7 +106,8 @@ PartialAnswers answers_of(hid_t file, std::string const& name) {
   round.lengths = integers(group, "lengths");
   std::int64_t collected = 0;
   for (auto const length : round.lengths) collected += length;
-  for (auto const score : numbers(group, "collected")) round.collected.push_back(static_cast<float>(score));
+  auto const collected_scores = numbers(group, "collected");
+  round.collected.assign(collected_scores.begin(), collected_scores.end());
   if (collected != std::ssize(round.collected)) throw RunError("its collected scores are not as many as it says");
   round.audit_worst = numbers(group, "audit_worst");
   return round;
@@ -119,8 +120,7 @@ PartialDraw load(hid_t file, StudyCase const& any) {
   PartialDraw partial;
   partial.draw = h5::read_int_attribute(file, "draw");
   auto const laws = any.group->cases.size();
-  auto const batches = h5::read_int_attribute(file, "batches"), rows = any.group->counts.rows,
-             of_batch = std::int64_t{any.group->rows_per_batch};
+  std::int64_t const batches = h5::read_int_attribute(file, "batches"), rows = any.group->counts.rows, of_batch = any.group->rows_per_batch;
   if (batches < 0 || (batches - 1) * of_batch >= rows) throw RunError("it has another number of batches");
   for (std::int64_t batch = 0; batch < batches; ++batch) {
     auto& laws_of_batch = partial.finished.emplace_back();

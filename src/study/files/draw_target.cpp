@@ -76,13 +76,13 @@ std::int64_t draws_wanted(std::vector<StudyCase> const& cases, std::int64_t most
   auto const done = cases.front().draws();
   if (worst <= 1.0) return done;
   // Errors fall with the root of the draws.
-  double const needed = std::ceil(static_cast<double>(done) * std::min(worst * worst, 2.0));
-  return std::min(std::max(done + 1, static_cast<std::int64_t>(needed)), std::max(done, most));
+  double const needed = std::ceil(exact_double(done) * std::min(worst * worst, 2.0));
+  return std::min(std::max<std::int64_t>(done + 1, std::llround(needed)), std::max(done, most));
 }
 
 std::int64_t goal_after(std::vector<StudyCase> cases, std::int64_t most) {
   auto const& config = *cases.front().config;
-  auto goal = cases.front().group->counts.draws;
+  std::int64_t goal = cases.front().group->counts.draws;
   auto const whole = cases;
   while (config.target_se > 0.0 && goal <= whole.front().draws()) {
     cases = whole;

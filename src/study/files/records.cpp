@@ -1,5 +1,6 @@
 #include "study/files/records.hpp"
 
+#include <cinttypes>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -117,11 +118,10 @@ std::string table_rows(StudyCase const& c, double sgemm) {
     auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / c.pass_seconds() / 1e9, 3),
                yardstick = digits(c.group->simulated ? NAN : sgemm, 3);
     char line[256];
-    std::snprintf(line, sizeof line, "%12lld %5lld %-18.44s %9.4g  %-12.12s %9lld %10s %10s %10s %10s %10s %7s %7s %s\n",
-                  static_cast<long long>(c.group->n), static_cast<long long>(c.group->key_d()), sigma_law.c_str(), c.sigma(),
-                  c.config->k[law].text().c_str(), static_cast<long long>(ks[column]), digits(tail.mean).c_str(),
-                  digits(tail.standard_error, 2).c_str(), digits(l2).c_str(), digits(linf).c_str(), digits(out).c_str(), rate.c_str(),
-                  yardstick.c_str(), c.verdict());
+    std::snprintf(line, sizeof line, "%12" PRId64 " %5d %-18.44s %9.4g  %-12.12s %9" PRId64 " %10s %10s %10s %10s %10s %7s %7s %s\n",
+                  c.group->n, c.group->key_d(), sigma_law.c_str(), c.sigma(), c.config->k[law].text().c_str(), ks[column],
+                  digits(tail.mean).c_str(), digits(tail.standard_error, 2).c_str(), digits(l2).c_str(), digits(linf).c_str(),
+                  digits(out).c_str(), rate.c_str(), yardstick.c_str(), c.verdict());
     rows += line;
   }
   rows += target_line(c);

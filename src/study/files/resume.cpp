@@ -60,7 +60,7 @@ std::vector<std::size_t> places(std::vector<T> const& there, std::vector<T> cons
   for (auto const& value : wanted) {
     auto const at = std::find(there.begin(), there.end(), value);
     if (at == there.end()) throw RunError("it lacks " + name + " = " + shown(value));
-    found.push_back(static_cast<std::size_t>(at - there.begin()));
+    found.push_back(at - there.begin());
   }
   return found;
 }

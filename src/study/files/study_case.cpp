@@ -21,7 +21,7 @@ double StudyCase::pass_seconds() const {
 
 double StudyCase::score_flops() const {
   if (group->simulated) return 0.0;
-  return 2.0 * static_cast<double>(draws() * group->counts.rows) * static_cast<double>(group->n) * static_cast<double>(group->d);
+  return 2.0 * exact_double(draws() * group->counts.rows) * group->keys() * group->d;
 }
 
 double StudyCase::largest_logit() const {
@@ -53,7 +53,7 @@ double StudyCase::sigma() const {
   if (group->head < 0) return plan().sigma;
   double square = 0.0;
   for (auto const sigma : data.real("sigma_i")) square += sigma * sigma;
-  return std::sqrt(square / static_cast<double>(data.real("sigma_i").size()));
+  return std::sqrt(square / int_size(data.real("sigma_i")));
 }
 
 }  // namespace asymptop

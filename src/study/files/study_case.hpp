@@ -31,7 +31,7 @@ struct StudyCase {
   FieldAxes axes() const { return field_axes(*group, *config, plan()); }
   std::size_t check_count() const { return checks_of(!plan().selector.is_oracle()); }
   /// Draws that were done, so far.
-  std::int64_t draws() const { return static_cast<std::int64_t>(data.count("row_n").size()) / group->counts.rows; }
+  std::int64_t draws() const { return std::ssize(data.count("row_n")) / group->counts.rows; }
   /// Keeps the first ones. Residuals stay the worst of all: draws that are measured again have the same.
   void keep_draws(std::int64_t count);
   /// Seconds of the first pass of all draws.

@@ -33,7 +33,7 @@ class SimulatedRows final : public DrawSource {
     std::size_t const draws = end - first;
     std::array<double, phase_names.size()> times{};
     for (auto const phase : {Phase::generate, Phase::first_pass, Phase::total})
-      times[static_cast<std::size_t>(phase)] = seconds / static_cast<double>(draws);
+      times[static_cast<std::size_t>(phase)] = seconds / exact_double(draws);
     result.phase_seconds.assign(draws, times);
     return result;
   }

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/core/counts.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -43,8 +45,10 @@ void add_panel(double high, double low, double reference, Nodes& nodes) {
 }  // namespace
 
 DrawnRanks drawn_ranks(std::int64_t n, std::vector<std::int64_t> const& k, Resolution const& resolution) {
+  DrawnRanks ranks;
+  ranks.n = n;
   std::vector<std::int64_t> wanted;
-  for (double rank = static_cast<double>(resolution.head); rank < static_cast<double>(n) / std::exp2(0.5 / resolution.ranks_per_octave);
+  for (double rank = exact_double(resolution.head); rank < ranks.all_keys() / std::exp2(0.5 / resolution.ranks_per_octave);
        rank *= std::exp2(1.0 / resolution.ranks_per_octave))
     wanted.push_back(std::llround(rank));
   for (auto const value : k) {
@@ -52,8 +56,6 @@ DrawnRanks drawn_ranks(std::int64_t n, std::vector<std::int64_t> const& k, Resol
     if (value < n) wanted.push_back(value + 1);
   }
   std::sort(wanted.begin(), wanted.end());
-  DrawnRanks ranks;
-  ranks.n = n;
   for (std::int64_t rank = 1; rank <= std::min(resolution.head, n); ++rank) ranks.rank.push_back(rank);
   auto const fill_to = [&](std::int64_t last) {
     for (auto rank = ranks.rank.back() + 1; rank <= last; ++rank) ranks.rank.push_back(rank);
@@ -101,14 +103,14 @@ OrderStatistics draw_order_statistics(DrawnRanks const& ranks, RowStream& stream
   double q = 0.0, rest = 1.0;
   std::int64_t last = 0;
   for (auto const rank : ranks.rank) {
-    double const left = static_cast<double>(ranks.n - last);
+    double const left = ranks.keys_after(last);
     double part, stays;
     if (rank - last == 1) {
       double const spacing = stream.exponential() / left;
       part = -std::expm1(-spacing);
       stays = std::exp(-spacing);
     } else {
-      double const above = stream.gamma(static_cast<double>(rank - last)), below = stream.gamma(static_cast<double>(ranks.n - rank + 1));
+      double const above = stream.gamma(rank - last), below = stream.gamma(ranks.n - rank + 1);
       part = above / (above + below);
       stays = below / (above + below);
     }
@@ -133,7 +135,7 @@ OrderStatistics draw_order_statistics(DrawnRanks const& ranks, RowStream& stream
       sum += counts.back();
     }
     row.nodes.z.insert(row.nodes.z.end(), nodes.z.begin(), nodes.z.end());
-    for (auto const count : counts) row.nodes.weight.push_back(static_cast<double>(keys) * count / sum);
+    for (auto const count : counts) row.nodes.weight.push_back(ranks.keys_of_block(i) * count / sum);
   }
   row.first_node.push_back(row.nodes.z.size());
   row.deviate = stream.normal();

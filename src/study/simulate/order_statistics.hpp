@@ -44,6 +44,10 @@ struct DrawnRanks {
   std::vector<std::size_t> place_of_k;  ///< k_i = rank[place_of_k[i]]; its successor is drawn too, unless k_i = n
   /// Keys of the block after rank[i], which ends before rank[i + 1] or with the row.
   std::int64_t block(std::size_t i) const { return (i + 1 < rank.size() ? rank[i + 1] - 1 : n) - rank[i]; }
+  /// In fp64, to nearest: from 2^53 keys on the last digits go.
+  double keys_of_block(std::size_t i) const { return static_cast<double>(block(i)); }
+  double all_keys() const { return keys_after(0); }
+  double keys_after(std::int64_t drawn) const { return static_cast<double>(n - drawn); }
 };
 
 /// k: ascending, in [1, n].

@@ -1,6 +1,7 @@
 #include "study/simulate/plan.hpp"
 
 #include <algorithm>
+#include <cinttypes>
 #include <cmath>
 #include <cstdio>
 #include <sstream>
@@ -27,8 +28,8 @@ StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
       group.held = group.k.back();
       for (auto const& item : group.cases)
         option_table().check_at(for_simulate, "sigma", config.sigma_from_R ? "--R" : "--sigma", item.sigma_law, item.sigma, n);
-      double const rows = static_cast<double>(config.draws * config.rows), laws = static_cast<double>(group.cases.size());
-      group.seconds = rows * std::min(1.0, static_cast<double>(n) / 4096.0) * (seconds_per_row + laws * seconds_per_law);
+      double const rows = group.counts.all_rows(), laws = int_size(group.cases);
+      group.seconds = rows * std::min(1.0, group.keys() / 4096.0) * (seconds_per_row + laws * seconds_per_law);
       group.bytes_per_rank = simulation_bytes(group, config, machine);
       double const share = memory_of_rank(machine);
       if (!fits_into(group.bytes_per_rank, share))
@@ -53,9 +54,8 @@ std::string describe_simulation(StudyPlan const& plan, RunConfig const& config, 
   std::snprintf(line, sizeof line, "%20s %5s %12s %9s  %s\n", "n", "d", "bytes/rank", "~seconds", "k, sigma");
   out << line;
   for (auto const& group : plan.groups) {
-    double const here = group.seconds / (static_cast<double>(machine.ranks) * machine.threads);
-    std::snprintf(line, sizeof line, "%20lld %5lld %12s %9.2g  ", static_cast<long long>(group.n), static_cast<long long>(group.d),
-                  bytes_text(group.bytes_per_rank).c_str(), here);
+    double const here = group.seconds / (1.0 * machine.ranks * machine.threads);
+    std::snprintf(line, sizeof line, "%20" PRId64 " %5d %12s %9.2g  ", group.n, group.d, bytes_text(group.bytes_per_rank).c_str(), here);
     out << line << laws_text(group) << "\n";
     seconds += here;
     cases += group.cases.size();

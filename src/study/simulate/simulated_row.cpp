@@ -110,7 +110,7 @@ std::int64_t k_epsilon(OrderStatistics const& row, DrawnRanks const& ranks, RowS
   if (keys == 0 || kept < 0.0) return ranks.rank[place];
   if (mass <= 0.0) return ranks.rank[before] + 1;
   double const share = profile_of_block(row, before, sigma).keys_with_mass(std::clamp(1.0 - kept / mass, 0.0, 1.0));
-  auto const inside = static_cast<std::int64_t>(std::ceil(share * static_cast<double>(keys)));
+  auto const inside = std::llround(std::ceil(share * ranks.keys_of_block(before)));
   return ranks.rank[before] + std::clamp<std::int64_t>(inside, 1, keys);
 }
 
@@ -123,13 +123,13 @@ std::int64_t count_above(OrderStatistics const& row, DrawnRanks const& ranks, do
   auto const keys = ranks.block(before);
   if (keys == 0) return ranks.rank[before];
   double const share = score < cut_off(row.z[before], -infinity) ? 1.0 : profile_of_block(row, before, sigma).above(score).keys;
-  double const m = static_cast<double>(keys), drawn = std::nearbyint(m * share + std::sqrt(m * share * (1.0 - share)) * row.deviate);
+  double const m = ranks.keys_of_block(before), drawn = std::nearbyint(m * share + std::sqrt(m * share * (1.0 - share)) * row.deviate);
   // Compared as doubles: 2^62 keys and their neighbours are one number there.
-  return ranks.rank[before] + (drawn >= m ? keys : static_cast<std::int64_t>(std::max(drawn, 0.0)));
+  return ranks.rank[before] + (drawn >= m ? keys : std::llround(std::max(drawn, 0.0)));
 }
 
 /// Mean and standard deviation of the logits.
-void logit_moments(RowMetrics& metrics, OrderStatistics const& row, double sigma, std::int64_t n) {
+void logit_moments(RowMetrics& metrics, OrderStatistics const& row, double sigma, double n) {
   double sum = 0.0, square = 0.0;
   for (auto i = row.nodes.z.size(); i-- > 0;) {
     sum += row.nodes.weight[i] * row.nodes.z[i];
@@ -139,9 +139,9 @@ void logit_moments(RowMetrics& metrics, OrderStatistics const& row, double sigma
     sum += row.z[i];
     square += row.z[i] * row.z[i];
   }
-  double const count = static_cast<double>(n), mean = sum / count;
+  double const mean = sum / n;
   metrics.one("logit_mean") = sigma * mean;
-  metrics.one("logit_std") = sigma * std::sqrt(std::max(0.0, square / count - mean * mean));
+  metrics.one("logit_std") = sigma * std::sqrt(std::max(0.0, square / n - mean * mean));
   metrics.one("logit_max") = sigma * row.z.front();
 }
 
@@ -170,7 +170,7 @@ RowMetrics evaluate_simulated_row(OrderStatistics const& row, DrawnRanks const& 
   auto const sums = sum_row(row, sigma);
   RowMetrics metrics;
   metrics.z = sums.z;
-  logit_moments(metrics, row, sigma, ranks.n);
+  logit_moments(metrics, row, sigma, ranks.all_keys());
   double h = 0.0;  // sum of y e^y
   for (auto i = row.z.size(); i-- > 0;) h += sums.block[i].h + sigma * (row.z[i] - row.z.front()) * sums.e[i];
   sums_of_row(metrics, sums.z, sums.dropped2[0], h);
@@ -202,7 +202,7 @@ void check_simulated_row(OrderStatistics const& row, DrawnRanks const& ranks, do
     auto const least = place == 0 ? 1 : ranks.rank[place - 1] + 1, most = place < ranks.rank.size() ? ranks.rank[place] : ranks.n;
     astray += metrics.count("k_epsilon")[j] < least || metrics.count("k_epsilon")[j] > most ? 1.0 : 0.0;
   }
-  double const n = static_cast<double>(ranks.n);
+  double const n = ranks.all_keys();
   checks.note(Check::keys_seen, std::fabs(keys / n - 1.0) > 1e-10 ? std::fabs(keys - n) : 0.0);
   checks.note(Check::score_range, ascents);
   checks.note(Check::top_k_count, ascending_errors);
@@ -218,7 +218,7 @@ void check_simulated_row(OrderStatistics const& row, DrawnRanks const& ranks, do
 double quadrature_residual(OrderStatistics const& row, DrawnRanks const& ranks, double sigma) {
   ExponentialSums single, twice;
   for (std::size_t i = 0; i < row.z.size(); ++i) {
-    auto const keys = static_cast<double>(ranks.block(i));
+    double const keys = ranks.keys_of_block(i);
     if (keys == 0.0) continue;
     for (bool const doubled : {false, true}) {
       auto part = normal_part(row.z[i], i + 1 < row.z.size() ? row.z[i + 1] : -infinity, doubled);

@@ -63,7 +63,7 @@ DrawResult simulate_draws(Communicator const& comm, RunConfig const& config, Gro
     auto const packed = comm.gather(pack_rows(of_law, axes));
     if (comm.is_root()) {
       std::size_t const count = all;
-      checks.note(Check::finite, static_cast<double>(unpack_rows(packed, count, axes, group.n, data)));
+      checks.count(Check::finite, unpack_rows(packed, count, axes, group.n, data));
       data.count("row_n").assign(count, group.n);
       data.count("row_position").assign(count, -1);
       data.real("sigma_i").assign(count, group.cases[law].sigma);
