@@ -4,6 +4,7 @@
 // takes one query tile, a third fetches. While one makes weights, the tensor cores have the other's products.
 // Weights are powers of two, 2^{14 + c s - R}, with c = sigma log2(e) and R an integer that is no less than c s for all keys so far.
 #include <algorithm>
+#include <cmath>
 
 #include "common.cuh"
 #include "split_tiles.cuh"
@@ -59,8 +60,7 @@ __device__ float power_of_two(float x) {
 template <int pieces>
 __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o) {
   extern __shared__ unsigned char unaligned[];
-  __shared__ unsigned long long seen_to;
-  __shared__ unsigned long long seen_from;
+  __shared__ long long seen_from, seen_to;
   std::uint32_t const queries = (shared_address(unaligned) + 1023u) & ~1023u;
   Pieces ring{queries + groups * o.chunks * split_query_piece, 0, 0, o.stages, 0, 0};
   ring.full = ring.place + o.stages * split_piece_bytes;
@@ -77,21 +77,21 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
     barrier_init(loaded, 1);
     barriers_ready();
     seen_to = 0;
-    seen_from = ~0ull;
+    seen_from = o.keys;
   }
   __syncthreads();
-  int const own = first_row + static_cast<int>(threadIdx.x);
+  int const own = first_row + thread_index();
   if (threadIdx.x < block_rows && own < o.rows) {
-    atomicMax(&seen_to, static_cast<unsigned long long>(o.limits[own]));
-    atomicMin(&seen_from, static_cast<unsigned long long>(o.from == nullptr ? 0 : o.from[own]));
+    atomicMax(&seen_to, o.limits[own]);
+    atomicMin(&seen_from, o.from == nullptr ? 0 : o.from[own]);
   }
   __syncthreads();
-  auto const last = min(static_cast<std::int64_t>(seen_to), o.keys), first = min(static_cast<std::int64_t>(seen_from), last);
+  std::int64_t const last = min(std::int64_t{seen_to}, o.keys), first = min(std::int64_t{seen_from}, last);
   int const first_unit = static_cast<int>(std::int64_t{blockIdx.y} * o.units / o.splits);
   int const end_unit = static_cast<int>((std::int64_t{blockIdx.y} + 1) * o.units / o.splits);
-  int const first_piece = static_cast<int>(blockIdx.z) * pieces;
+  int const first_piece = block_z() * pieces;
   // The same for all of a warp, which the compiler does not know otherwise.
-  int const group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / group_threads, 0);
+  int const group = __shfl_sync(~0u, thread_index() / group_threads, 0);
   if (group == groups) {
     leave_registers<24>();
     if (threadIdx.x % group_threads != 0) return;
@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
   }
   take_registers<240>();
   if (group >= working) return;
-  int const lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4, q = lane % 4;
+  int const lane = thread_index() % 32, warp = thread_index() / 32 % 4, q = lane % 4;
   int const row = first_row + group * query_tile + 16 * warp + lane / 4;
   // Two rows a thread, 8 apart. Rows past the last see no keys.
   int limit[2], from[2];
@@ -265,16 +265,15 @@ AttentionPlan plan_attention(int rows, std::int64_t keys, int d, int unit, int m
   double best = 0.0;
   int const most = std::min(plan.units, 8 * multiprocessors / plan.row_blocks + 1);
   for (int splits = 1; splits <= most; ++splits) {
-    double const rounds = std::max(1.0, static_cast<double>(plan.row_blocks) * splits / multiprocessors);
-    double const longest = static_cast<double>((plan.units + splits - 1) / splits), whole = static_cast<double>(plan.units) / splits;
-    double const filled = rounds / static_cast<double>(static_cast<int>(rounds + 0.999999)) * (whole / longest) *
-                          std::min(1.0, static_cast<double>(plan.row_blocks) * splits / multiprocessors);
+    double const units = plan.units, whole = units / splits, longest = std::ceil(whole);
+    double const share = 1.0 * plan.row_blocks * splits / multiprocessors, rounds = std::max(1.0, share);
+    double const filled = rounds / std::ceil(rounds) * (whole / longest) * std::min(1.0, share);
     if (filled > best * 1.01) {
       best = filled;
       plan.splits = splits;
     }
   }
-  plan.query_bytes = static_cast<std::size_t>(plan.row_blocks * query_bytes);
+  plan.query_bytes = std::int64_t{plan.row_blocks} * query_bytes;
   return plan;
 }
 
@@ -301,10 +300,9 @@ void attend_units(Stream stream, AttentionPlan const& plan, AttentionArguments c
                        a.nodes};
   int const shared = 1024 + groups * o.chunks * split_query_piece + plan.stages * (split_piece_bytes + 16) + 8;
   auto const launch = [&](auto* const kernel, int pieces) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), "shared memory");
-    dim3 const grid(static_cast<unsigned>(plan.row_blocks), static_cast<unsigned>(plan.splits),
-                    static_cast<unsigned>(o.value_pieces / pieces));
-    kernel<<<grid, threads, static_cast<std::size_t>(shared), stream>>>(o);
+    allow_shared(kernel, shared);
+    dim3 const grid(blocks(plan.row_blocks), blocks(plan.splits), blocks(o.value_pieces / pieces));
+    kernel<<<grid, threads, shared, stream>>>(o);
     check_launch("attention");
   };
   if (o.value_pieces == 1) {

@@ -42,11 +42,9 @@ struct SplitTensors {
 };
 /// Pieces of a tile's values: blocks take two where there are more than one.
 inline int value_pieces(int d) { return d <= chunk_columns ? 1 : (chunks_of(d) + 1) / 2 * 2; }
-inline std::size_t split_key_bytes(std::int64_t count, int d) {
-  return static_cast<std::size_t>(tiles_of(count)) * static_cast<std::size_t>(chunks_of(d)) * split_piece_bytes;
-}
+inline std::size_t split_key_bytes(std::int64_t count, int d) { return std::int64_t{tiles_of(count)} * chunks_of(d) * split_piece_bytes; }
 inline std::size_t split_value_bytes(std::int64_t count, int d) {
-  return static_cast<std::size_t>(tiles_of(count)) * static_cast<std::size_t>(value_pieces(d)) * split_piece_bytes;
+  return std::int64_t{tiles_of(count)} * value_pieces(d) * split_piece_bytes;
 }
 
 /// Splits keys, in whole packed groups of 32 (core/pack_keys.hpp), and values (count, d). Without waiting.

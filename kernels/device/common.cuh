@@ -16,6 +16,30 @@ inline void check(cudaError_t error, char const* what) {
 }
 inline void check_launch(char const* what) { check(cudaGetLastError(), what); }
 
+/// Blocks of a grid for `count` things, `each` in a block. Throws std::length_error for more than a grid has.
+inline unsigned blocks(std::int64_t count, std::int64_t each = 1) {
+  std::int64_t const wanted = (count + each - 1) / each;
+  if (wanted > 0x7fffffff) throw std::length_error("CUDA: a grid of " + std::to_string(wanted) + " blocks");
+  return static_cast<unsigned>(wanted);
+}
+
+// A thread's place in its block and its block's in the grid, as numbers to compute with: CUDA's own are unsigned.
+__device__ inline int thread_index() { return static_cast<int>(threadIdx.x); }
+__device__ inline int block_x() { return static_cast<int>(blockIdx.x); }
+__device__ inline int block_y() { return static_cast<int>(blockIdx.y); }
+__device__ inline int block_z() { return static_cast<int>(blockIdx.z); }
+
+/// Adds to an integer that others add to as well.
+__device__ inline void add_integer(std::int64_t* to, std::int64_t value) {
+  atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+}
+
+/// Lets a kernel have so many bytes of shared memory.
+template <class Kernel>
+void allow_shared(Kernel* kernel, std::size_t bytes) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), "shared memory");
+}
+
 /// Query tiles and what certifies their rows.
 struct QueryBound {
   float size;      ///< A

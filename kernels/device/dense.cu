@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(select_threads)
   __shared__ std::uint32_t chosen;
   __shared__ int left;
   std::int64_t const r = blockIdx.x;
-  int const thread = static_cast<int>(threadIdx.x);
+  int const thread = thread_index();
   float const* const row = scores + r * n;
   std::int64_t const limit = limits[list[r]], hidden = from == nullptr ? 0 : from[list[r]];
   int const wanted = static_cast<int>(max(min(limit - hidden, std::int64_t{keep}), std::int64_t{0}));
@@ -99,13 +99,13 @@ __global__ void __launch_bounds__(select_threads)
 
 void score_in_full(Stream stream, TopKPlan const& plan, TopKArguments const& arguments, Workspace const& work, int const* list, int rows) {
   std::size_t const shared = score_block_bytes(plan.d);
-  check(cudaFuncSetAttribute(dense_scores, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), "shared memory");
+  allow_shared(dense_scores, shared);
   dim3 const grid = score_grid(plan.keys, rows);
   dense_scores<<<grid, score_threads, shared, stream>>>(arguments.queries, list, rows, arguments.keys.rows, plan.keys, plan.d,
                                                         arguments.softcap, work.dense_scores);
   check_launch("scores in full");
-  select_in_full<<<static_cast<unsigned>(rows), select_threads, 0, stream>>>(work.dense_scores, plan.keys, list, arguments.limits,
-                                                                             arguments.from, plan.keep, work.dense_candidates);
+  select_in_full<<<blocks(rows), select_threads, 0, stream>>>(work.dense_scores, plan.keys, list, arguments.limits, arguments.from,
+                                                              plan.keep, work.dense_candidates);
   check_launch("selection in full");
 }
 

@@ -29,7 +29,7 @@ __device__ void combine(AttentionNodes const& left, std::int64_t i, AttentionNod
 /// Block r: row r. Pairs of a level are independent of each other.
 __global__ void __launch_bounds__(threads) join_kernel(AttentionNodes const nodes, std::int64_t first_unit, bool open_end) {
   std::int64_t const row = std::int64_t{blockIdx.x} * nodes.units;
-  int const warp = static_cast<int>(threadIdx.x) / 32;
+  int const warp = thread_index() / 32;
   for (int half = 1; half < nodes.units; half *= 2) {
     int const twice = 2 * half;
     // The first unit of the call that begins a parent of this level.
@@ -72,17 +72,17 @@ __global__ void __launch_bounds__(threads) outputs_kernel(AttentionNodes const n
     outputs[c] = __double2float_rn(__ddiv_rn(nodes.values[c], weight));
 }
 
-unsigned warp_blocks(int rows) { return static_cast<unsigned>((rows + warps - 1) / warps); }
+unsigned warp_blocks(int rows) { return blocks(rows, warps); }
 
 }  // namespace
 
 void join_units(Stream stream, AttentionNodes const& nodes, std::int64_t first_unit, bool open_end) {
-  join_kernel<<<static_cast<unsigned>(nodes.rows), threads, 0, stream>>>(nodes, first_unit, open_end);
+  join_kernel<<<blocks(nodes.rows), threads, 0, stream>>>(nodes, first_unit, open_end);
   check_launch("joining of units");
 }
 
 void take_node(Stream stream, AttentionNodes const& nodes, int unit, int end, AttentionNodes const& to) {
-  take_kernel<<<static_cast<unsigned>(nodes.rows), threads, 0, stream>>>(nodes, unit, end, to);
+  take_kernel<<<blocks(nodes.rows), threads, 0, stream>>>(nodes, unit, end, to);
   check_launch("copying of nodes");
 }
 

@@ -34,7 +34,7 @@ struct RowNorms {
 /// Eight lanes round a row of d columns (null: zeros) into row `place` of a tile whose pieces are `piece` bytes.
 template <bool whole>
 __device__ RowNorms round_row(float const* row, int d, int chunks, unsigned char* tile, int place, int piece) {
-  int const lane = static_cast<int>(threadIdx.x) % row_lanes;
+  int const lane = thread_index() % row_lanes;
   RowNorms norms;
   for (int chunk = 0; chunk < chunks; ++chunk) {
     int const c = chunk * chunk_columns + 8 * lane;
@@ -72,7 +72,7 @@ __device__ double larger_or_nan(double a, double b) { return b != b || a <= b ? 
 __global__ void __launch_bounds__(threads)
     make_tiles(float const* rows, std::int64_t population, std::int64_t count, int d, int chunks, unsigned char* tiles, TileBound* bounds) {
   __shared__ double residuals[warps], norms[warps];
-  int const thread = static_cast<int>(threadIdx.x);
+  int const thread = thread_index();
   std::int64_t const t = blockIdx.x;
   unsigned char* const tile = tiles + t * chunks * tile_chunk_bytes;
   double residual = 0.0, norm = 0.0;
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(threads)
     make_query_tiles_kernel(float const* queries, int rows, int d, int chunks, unsigned char* tiles, QueryBound* bounds) {
   double const gamma = d * 0x1p-24 / (1.0 - d * 0x1p-24), delta = d * 0x1p-21;
   constexpr int piece = query_tile * 128;
-  int const row = static_cast<int>(blockIdx.x) * rows_at_once + static_cast<int>(threadIdx.x) / row_lanes;
+  int const row = block_x() * rows_at_once + thread_index() / row_lanes;
   auto const of_row = round_row<true>(row < rows ? queries + std::int64_t{row} * d : nullptr, d, chunks,
                                       tiles + std::int64_t{row / query_tile} * chunks * piece, row % query_tile, piece);
   double const q = root_up(of_row.whole), phi = root_up(of_row.residual);
@@ -121,7 +121,7 @@ void make_screen_keys(Stream stream, ScreenKeys const& keys) {
   int const chunks = chunks_of(keys.d);
   auto const make = [&](std::int64_t count, unsigned char* tiles, TileBound* bounds) {
     if (count == 0) return;
-    make_tiles<<<static_cast<unsigned>(tiles_of(count)), threads, 0, stream>>>(keys.rows, keys.count, count, keys.d, chunks, tiles, bounds);
+    make_tiles<<<blocks(tiles_of(count)), threads, 0, stream>>>(keys.rows, keys.count, count, keys.d, chunks, tiles, bounds);
     check_launch("rounding of keys");
   };
   make(keys.count, keys.tiles, keys.bounds);
@@ -129,7 +129,7 @@ void make_screen_keys(Stream stream, ScreenKeys const& keys) {
 }
 
 void make_query_tiles(Stream stream, TopKPlan const& plan, float const* queries, Workspace const& work) {
-  make_query_tiles_kernel<<<static_cast<unsigned>(padded_rows(plan.rows) / rows_at_once), threads, 0, stream>>>(
+  make_query_tiles_kernel<<<blocks(padded_rows(plan.rows) / rows_at_once), threads, 0, stream>>>(
       queries, plan.rows, plan.d, chunks_of(plan.d), work.query_tiles, work.query_bounds);
   check_launch("rounding of queries");
 }

@@ -74,15 +74,11 @@ Memory::~Memory() {
 HostMemory::HostMemory(std::size_t bytes) { check(cudaMallocHost(&data_, std::max<std::size_t>(bytes, 1)), "memory of the host"); }
 HostMemory::~HostMemory() { cudaFreeHost(data_); }
 
-Mark::Mark() {
-  cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event");
-  event_ = event;
-}
-Mark::~Mark() { cudaEventDestroy(static_cast<cudaEvent_t>(event_)); }
-void Mark::set(Stream stream) { check(cudaEventRecord(static_cast<cudaEvent_t>(event_), stream), "event"); }
+Mark::Mark() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "event"); }
+Mark::~Mark() { cudaEventDestroy(event_); }
+void Mark::set(Stream stream) { check(cudaEventRecord(event_, stream), "event"); }
 bool Mark::reached() const {
-  auto const state = cudaEventQuery(static_cast<cudaEvent_t>(event_));
+  auto const state = cudaEventQuery(event_);
   if (state != cudaErrorNotReady) check(state, "work on the device");
   return state == cudaSuccess;
 }
@@ -127,8 +123,8 @@ void KeyCopy::hold(void const* memory, std::size_t bytes) {
 }
 
 void KeyCopy::place(std::int64_t count, int d) {
-  auto const whole = static_cast<std::size_t>((count + 31) / 32 * 32);
-  make_room(packed_, whole * static_cast<std::size_t>(d) * sizeof(float));
+  std::size_t const whole = (count + 31) / 32 * 32;
+  make_room(packed_, whole * d * sizeof(float));
   keys_ = {};
   keys_.packed = packed_.as<float>();
   keys_.screen.count = count;
@@ -137,7 +133,7 @@ void KeyCopy::place(std::int64_t count, int d) {
 
 void KeyCopy::load(float const* packed, std::int64_t count, int d) {
   place(count, d);
-  upload(nullptr, packed_.as<float>(), packed, static_cast<std::size_t>((count + 31) / 32 * 32 * d) * sizeof(float));
+  upload(nullptr, packed_.as<float>(), packed, ((count + 31) / 32 * 32 * d) * sizeof(float));
 }
 
 void KeyCopy::make(NormalArguments const& keys) {
@@ -146,7 +142,7 @@ void KeyCopy::make(NormalArguments const& keys) {
 }
 
 void KeyCopy::make_values(NormalArguments const& values) {
-  make_room(values_, static_cast<std::size_t>(values.count * values.d) * sizeof(float));
+  make_room(values_, (values.count * values.d) * sizeof(float));
   make_normal_rows(nullptr, values, values_.as<float>());
   keys_.values = values_.as<float>();
   keys_.split = {};
@@ -157,7 +153,7 @@ void KeyCopy::make_split() {
   if (split.keys != nullptr) return;
   split.count = keys_.screen.count;
   split.d = keys_.screen.d;
-  auto const tiles = static_cast<std::size_t>(tiles_of(split.count));
+  std::size_t const tiles = tiles_of(split.count);
   make_room(split_keys_, split_key_bytes(split.count, split.d));
   make_room(split_values_, split_value_bytes(split.count, split.d));
   make_room(split_scales_, 2 * tiles * sizeof(float));
@@ -172,11 +168,11 @@ void KeyCopy::make_screen() {
   auto& keys = keys_.screen;
   if (keys.rows != nullptr) return;
   auto const sample = sample_of(keys.count);
-  make_room(rows_, static_cast<std::size_t>(keys.count) * static_cast<std::size_t>(keys.d) * sizeof(float));
+  make_room(rows_, std::int64_t{keys.count} * keys.d * sizeof(float));
   make_room(tiles_, keys.tiles_bytes(keys.count));
-  make_room(bounds_, static_cast<std::size_t>(tiles_of(keys.count)) * sizeof(TileBound));
+  make_room(bounds_, tiles_of(keys.count) * sizeof(TileBound));
   make_room(sample_tiles_, keys.tiles_bytes(sample));
-  make_room(sample_bounds_, static_cast<std::size_t>(tiles_of(sample)) * sizeof(TileBound));
+  make_room(sample_bounds_, tiles_of(sample) * sizeof(TileBound));
   unpack_keys(nullptr, keys_.packed, keys.count, keys.d, rows_.as<float>());
   keys.rows = rows_.as<float>();
   keys.tiles = tiles_.as<unsigned char>();
@@ -187,7 +183,7 @@ void KeyCopy::make_screen() {
 }
 
 void KeyCopy::load_values(float const* values) {
-  auto const bytes = static_cast<std::size_t>(keys_.screen.count) * static_cast<std::size_t>(keys_.screen.d) * sizeof(float);
+  auto const bytes = std::int64_t{keys_.screen.count} * keys_.screen.d * sizeof(float);
   make_room(values_, bytes);
   upload(nullptr, values_.as<float>(), values, bytes);
   keys_.values = values_.as<float>();

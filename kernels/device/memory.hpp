@@ -10,6 +10,8 @@
 #include "attention.hpp"
 #include "normals.hpp"
 
+struct CUevent_st;
+
 namespace asymptop::device {
 
 /// What is known of the GPU that this process uses.
@@ -108,7 +110,7 @@ class Mark {
   bool reached() const;
 
  private:
-  void* event_ = nullptr;
+  CUevent_st* event_ = nullptr;
 };
 
 /// Copies to the device; `from` may change once it returns.

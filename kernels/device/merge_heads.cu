@@ -48,7 +48,7 @@ void merge_heads(Stream stream, HeadsMerge const& m) {
   int longest = m.keep;
   longest = longest > m.earlier_keep ? longest : m.earlier_keep;
   longest = longest > m.later_keep ? longest : m.later_keep;
-  merge_kernel<<<dim3(static_cast<unsigned>((longest + 255) / 256), static_cast<unsigned>(m.rows)), 256, 0, stream>>>(m);
+  merge_kernel<<<dim3(blocks(longest, 256), blocks(m.rows)), 256, 0, stream>>>(m);
   check_launch("heads of two steps");
 }
 

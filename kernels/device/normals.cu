@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(threads) rows_kernel(NormalArguments const a, 
   }
 }
 
-unsigned blocks_of(std::int64_t rows, int d) { return static_cast<unsigned>((rows * ((d + 3) / 4) + threads - 1) / threads); }
+unsigned blocks_of(std::int64_t rows, int d) { return blocks(rows * ((d + 3) / 4), threads); }
 
 }  // namespace
 

@@ -14,15 +14,11 @@ constexpr int threads = 256, at_once = 4, bias = 1 << 13, count_shift = 20, full
 constexpr int keys_of_block = 1 << 15;
 static_assert(fullest + threads * at_once < 4096 && keys_of_block <= 1 << 17);
 
-__device__ void add_moment(std::int64_t* moment, std::int64_t value) {
-  atomicAdd(reinterpret_cast<unsigned long long*>(moment), static_cast<unsigned long long>(value));
-}
-
 /// Block (part of the chunk, row).
 __global__ void __launch_bounds__(threads) bin_scores(ProfileArguments const a) {
   extern __shared__ unsigned shared[];
   unsigned *const firsts = shared, *const seconds = shared + a.bins;
-  int const row = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x);
+  int const row = block_y(), thread = thread_index();
   std::int64_t const part = std::int64_t{blockIdx.x} * keys_of_block, last = min(part + keys_of_block, std::int64_t{a.count});
   std::int64_t const begin = max(part, (a.from == nullptr ? 0 : a.from[row]) - a.first), end = min(last, a.limits[row] - a.first);
   if (begin >= end) return;
@@ -41,9 +37,9 @@ __global__ void __launch_bounds__(threads) bin_scores(ProfileArguments const a) 
   auto const empty = [&](int bin) {
     unsigned const taken = atomicExch(&seconds[bin], 0u);
     std::int64_t const count = taken >> count_shift;
-    add_moment(moments + 3 * bin, count);
-    add_moment(moments + 3 * bin + 1, -count * bias);
-    add_moment(moments + 3 * bin + 2, taken & ((1u << count_shift) - 1u));
+    add_integer(moments + 3 * bin, count);
+    add_integer(moments + 3 * bin + 1, -count * bias);
+    add_integer(moments + 3 * bin + 2, taken & ((1u << count_shift) - 1u));
   };
   // In fours that lie together.
   for (std::int64_t base = begin / at_once * at_once; base < end; base += threads * at_once) {
@@ -71,32 +67,32 @@ __global__ void __launch_bounds__(threads) bin_scores(ProfileArguments const a) 
     unsigned const second = seconds[b];
     std::int64_t const count = second >> count_shift;
     if (firsts[b] == 0 && second == 0) continue;
-    if (count != 0) add_moment(moments + 3 * b, count);
-    add_moment(moments + 3 * b + 1, std::int64_t{firsts[b]} - count * bias);
-    add_moment(moments + 3 * b + 2, second & ((1u << count_shift) - 1u));
+    if (count != 0) add_integer(moments + 3 * b, count);
+    add_integer(moments + 3 * b + 1, std::int64_t{firsts[b]} - count * bias);
+    add_integer(moments + 3 * b + 2, second & ((1u << count_shift) - 1u));
   }
 }
 
 /// Where a row's bins are too many for shared memory.
 __global__ void __launch_bounds__(threads) bin_scores_apart(ProfileArguments const a) {
-  int const row = static_cast<int>(blockIdx.y);
+  int const row = block_y();
   std::int64_t const key = std::int64_t{blockIdx.x} * threads + threadIdx.x;
   if (key >= a.count || a.first + key >= a.limits[row] || (a.from != nullptr && a.first + key < a.from[row])) return;
   auto const at = bin_of(a.scores[row * a.stride + key], a.bins_per_unit, a.first_bin[row], a.bins);
   std::int64_t* const moments = a.moments + (std::int64_t{row} * a.bins + at.bin) * 3;
-  add_moment(moments, 1);
-  add_moment(moments + 1, at.r);
-  add_moment(moments + 2, at.r2);
+  add_integer(moments, 1);
+  add_integer(moments + 1, at.r);
+  add_integer(moments + 2, at.r2);
 }
 
 }  // namespace
 
 void add_profile(Stream stream, ProfileArguments const& a) {
   if (a.count == 0 || a.rows == 0) return;
-  auto const grid = [&](int keys) { return dim3(static_cast<unsigned>((a.count + keys - 1) / keys), static_cast<unsigned>(a.rows)); };
-  std::size_t const shared = static_cast<std::size_t>(a.bins) * 2 * sizeof(unsigned);
+  auto const grid = [&](int keys) { return dim3(blocks(a.count, keys), blocks(a.rows)); };
+  std::size_t const shared = a.bins * 2 * sizeof(unsigned);
   if (shared <= 200 * 1024) {
-    check(cudaFuncSetAttribute(bin_scores, cudaFuncAttributeMaxDynamicSharedMemorySize, 200 * 1024), "shared memory");
+    allow_shared(bin_scores, 200 * 1024);
     bin_scores<<<grid(keys_of_block), threads, shared, stream>>>(a);
   } else {
     bin_scores_apart<<<grid(threads), threads, 0, stream>>>(a);

@@ -1,6 +1,7 @@
 // First thresholds, and the fp32 scores of what passed the screen.
 #include "arithmetic.cuh"
 #include "common.cuh"
+#include "tensor_core.cuh"
 
 namespace asymptop::device {
 namespace {
@@ -8,7 +9,7 @@ namespace {
 /// T of each row: the rank-th largest of its maxima, its last 12 bits rounded down; +inf where there are not so many. A warp a row.
 __global__ void __launch_bounds__(128) set_thresholds_kernel(float const* maxima, int rows, int count, int rank, float* thresholds) {
   constexpr int most = most_sampled / 32 / 32;
-  int const lane = static_cast<int>(threadIdx.x) % 32, row = static_cast<int>(blockIdx.x) * 4 + static_cast<int>(threadIdx.x) / 32;
+  int const lane = thread_index() % 32, row = block_x() * 4 + thread_index() / 32;
   if (row >= rows) return;
   std::uint32_t bits[most];
 #pragma unroll
@@ -41,17 +42,6 @@ struct ScoreOperands {
   RowCandidates out;
 };
 
-/// Copies 16 or 4 bytes to shared memory without waiting.
-template <int bytes>
-__device__ void copy_later(float* to, float const* from) {
-  auto const at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  if constexpr (bytes == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
-  } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(at), "l"(from) : "memory");
-  }
-}
-
 /// Block (row, part): the survivors of some of a row's lists, 32 to a warp at a time, each scored by one thread.
 template <int bytes>
 __global__ void __launch_bounds__(32 * warps) score_kernel(ScoreOperands const o) {
@@ -60,9 +50,9 @@ __global__ void __launch_bounds__(32 * warps) score_kernel(ScoreOperands const o
   __shared__ int before, total, full;
   auto* const shared = reinterpret_cast<float*>(shared4);
   int const d = o.d, columns = (d + 3) / 4 * 4;
-  int const thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  int const thread = thread_index(), lane = thread % 32, warp = thread / 32;
   std::int64_t const row = blockIdx.x;
-  int const first = static_cast<int>(blockIdx.y) * o.lists_per_block, lists = min(o.lists_per_block, o.lists - first);
+  int const first = block_y() * o.lists_per_block, lists = min(o.lists_per_block, o.lists - first);
   if (thread == 0) before = total = full = 0;
   __syncthreads();
   int const* const counts = o.counts + row * o.lists;
@@ -114,7 +104,7 @@ __global__ void __launch_bounds__(32 * warps) score_kernel(ScoreOperands const o
       for (int i = lane; i < 32 * parts; i += 32) {
         int const from = i / parts, part = i - from * parts;
         std::int64_t const of = __shfl_sync(~0u, key, from);
-        copy_later<bytes>(own + from * stride + part * (bytes / 4), o.keys + of * d + done + part * (bytes / 4));
+        copy_part<bytes>(own + from * stride + part * (bytes / 4), o.keys + of * d + done + part * (bytes / 4));
       }
       asm volatile("cp.async.wait_all;" ::: "memory");
       __syncwarp();
@@ -142,8 +132,7 @@ __global__ void __launch_bounds__(32 * warps) score_kernel(ScoreOperands const o
 
 void set_thresholds(Stream stream, TopKPlan const& plan, Workspace const& work) {
   int const groups = static_cast<int>(sample_of(plan.keys) / 32);
-  set_thresholds_kernel<<<static_cast<unsigned>((plan.rows + 3) / 4), 128, 0, stream>>>(work.maxima, plan.rows, groups, plan.sample_rank,
-                                                                                        work.thresholds);
+  set_thresholds_kernel<<<blocks(plan.rows, 4), 128, 0, stream>>>(work.maxima, plan.rows, groups, plan.sample_rank, work.thresholds);
   check_launch("thresholds");
 }
 
@@ -153,8 +142,8 @@ void score_survivors(Stream stream, TopKPlan const& plan, TopKArguments const& a
   int const most = (plan.lists + parts - 1) / parts, per_block = most < most_lists ? most : most_lists;
   ScoreOperands const o{arguments.queries, arguments.keys.rows, plan.d,         plan.lists,  plan.list_capacity,
                         per_block,         arguments.softcap,   work.survivors, work.counts, work.candidates};
-  dim3 const grid(static_cast<unsigned>(plan.rows), static_cast<unsigned>((plan.lists + per_block - 1) / per_block));
-  auto const shared = static_cast<std::size_t>((plan.d + 3) / 4 * 4 + warps * 32 * stride) * sizeof(float);
+  dim3 const grid(blocks(plan.rows), blocks(plan.lists, per_block));
+  auto const shared = ((plan.d + 3) / 4 * 4 + warps * 32 * stride) * sizeof(float);
   if (plan.d % 4 == 0) {
     score_kernel<16><<<grid, 32 * warps, shared, stream>>>(o);
   } else {

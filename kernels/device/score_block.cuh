@@ -13,18 +13,16 @@ inline std::size_t score_block_bytes(int d) {
   return static_cast<std::size_t>(score_rows * score_columns(d) + score_keys * score_stride) * sizeof(float);
 }
 /// Blocks (key tile, row tile).
-inline dim3 score_grid(std::int64_t keys, int rows) {
-  return {static_cast<unsigned>((keys + score_keys - 1) / score_keys), static_cast<unsigned>((rows + score_rows - 1) / score_rows)};
-}
+inline dim3 score_grid(std::int64_t keys, int rows) { return {blocks(keys, score_keys), blocks(rows, score_rows)}; }
 
 /// Calls take(r, key, score) for the block's rows r, whose queries are those of list[r] (r itself where list is null), and its keys.
 template <class Take>
 __device__ void score_block(float const* queries, int const* list, int rows, float const* keys, std::int64_t n, int d, Take const& take) {
   extern __shared__ float4 shared4[];
-  int const columns = (d + score_piece - 1) / score_piece * score_piece, thread = static_cast<int>(threadIdx.x);
+  int const columns = (d + score_piece - 1) / score_piece * score_piece, thread = thread_index();
   auto* const q = reinterpret_cast<float*>(shared4);
   float* const k = q + score_rows * columns;
-  int const first_row = static_cast<int>(blockIdx.y) * score_rows;
+  int const first_row = block_y() * score_rows;
   std::int64_t const first_key = std::int64_t{blockIdx.x} * score_keys;
   for (int i = thread; i < score_rows * columns; i += score_threads) {
     int const r = first_row + i / columns, c = i % columns;

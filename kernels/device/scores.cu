@@ -2,18 +2,13 @@
 #include "arithmetic.cuh"
 #include "common.cuh"
 #include "scores.hpp"
+#include "tensor_core.cuh"
 
 namespace asymptop::device {
 namespace {
 
 constexpr int threads = 256, piece = 16, stages = 3;
 constexpr int key_group = 32;
-
-/// Copies 16 bytes to shared memory without waiting; zeros where they are not `there`.
-__device__ void copy_part(float* to, float const* from, bool there) {
-  auto const at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(there ? 16 : 0) : "memory");
-}
 
 /// Block (run of key tiles, row tile): 16 x `own` rows, `own` of them a thread's, against one tile of 128 keys after another, eight of them
 /// a thread's. Pieces of the next tile are on their way while a tile's scores go out.
@@ -22,7 +17,7 @@ __global__ void __launch_bounds__(threads, 2) score_chunk_kernel(ScoreArguments 
   constexpr int rows = 16 * own, run = own < 4 ? own : 4;
   __shared__ __align__(16) float q[stages][piece * rows];
   __shared__ __align__(16) float k[stages][piece * score_tile];
-  int const thread = static_cast<int>(threadIdx.x), first_row = static_cast<int>(blockIdx.y) * rows;
+  int const thread = thread_index(), first_row = block_y() * rows;
   // Keys of the chunk that some row sees: begin, end.
   int* const seen = reinterpret_cast<int*>(q[0]);
   if (thread < 2) seen[thread] = thread == 0 ? a.count : 0;
@@ -36,8 +31,8 @@ __global__ void __launch_bounds__(threads, 2) score_chunk_kernel(ScoreArguments 
     }
   }
   __syncthreads();
-  int const first_tile = max(static_cast<int>(blockIdx.x) * tiles_of_block, seen[0] / score_tile);
-  int const end_tile = min((static_cast<int>(blockIdx.x) + 1) * tiles_of_block, (seen[1] + score_tile - 1) / score_tile);
+  int const first_tile = max(block_x() * tiles_of_block, seen[0] / score_tile);
+  int const end_tile = min((block_x() + 1) * tiles_of_block, (seen[1] + score_tile - 1) / score_tile);
   __syncthreads();
   int const padded = (a.rows + score_tile - 1) / score_tile * score_tile, groups = (a.count + key_group - 1) / key_group;
   int const pieces = (a.d + piece - 1) / piece, all = max(end_tile - first_tile, 0) * pieces;
@@ -55,12 +50,12 @@ __global__ void __launch_bounds__(threads, 2) score_chunk_kernel(ScoreArguments 
 #pragma unroll
       for (int c = 0; c < piece; c += q_columns) {
         bool const there = q_column + c < left;
-        if (q_column + c < piece) copy_part(q_to + c * rows, a.columns + (there ? q_from + c * padded : 0u), there);
+        if (q_column + c < piece) copy_part<16>(q_to + c * rows, a.columns + (there ? q_from + c * padded : 0u), there);
       }
 #pragma unroll
       for (int c = 0; c < piece; c += k_columns) {
         bool const there = k_column + c < left && group < groups;
-        copy_part(k_to + c * score_tile, a.packed + (there ? k_from + c * key_group : 0u), there);
+        copy_part<16>(k_to + c * score_tile, a.packed + (there ? k_from + c * key_group : 0u), there);
       }
       next_done += piece;
       if (next_done >= a.d) {
@@ -139,7 +134,7 @@ __global__ void __launch_bounds__(threads, 2) score_chunk_kernel(ScoreArguments 
 __global__ void unpack_kernel(float const* packed, std::int64_t count, int d, float* rows) {
   __shared__ float tile[key_group][key_group + 1];
   std::int64_t const group = blockIdx.x;
-  int const lane = static_cast<int>(threadIdx.x), warp = static_cast<int>(threadIdx.y);
+  int const lane = thread_index(), warp = static_cast<int>(threadIdx.y);
   for (int done = 0; done < d; done += key_group) {
     for (int c = warp; c < key_group; c += static_cast<int>(blockDim.y)) {
       if (done + c < d) tile[c][lane] = packed[(group * d + done + c) * key_group + lane];
@@ -155,7 +150,7 @@ __global__ void unpack_kernel(float const* packed, std::int64_t count, int d, fl
 
 /// Block (rows, column).
 __global__ void by_column_kernel(float const* queries, int rows, int padded, int d, float* columns) {
-  int const row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), c = static_cast<int>(blockIdx.y);
+  int const row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), c = block_y();
   if (row < padded) columns[std::int64_t{c} * padded + row] = row < rows ? queries[std::int64_t{row} * d + c] : 0.0f;
 }
 
@@ -164,10 +159,10 @@ __global__ void by_column_kernel(float const* queries, int rows, int padded, int
 void score_chunk(Stream stream, ScoreArguments const& a) {
   if (a.count == 0 || a.rows == 0) return;
   // Some four blocks after one another in each place that there is for them.
-  constexpr int blocks = 2 * 132 * 2;
+  constexpr int places = 2 * 132 * 2;
   int const tiles = (a.count + score_tile - 1) / score_tile, rows = a.rows > 64 ? 128 : a.rows > 32 ? 64 : 32;
-  int const row_tiles = (a.rows + rows - 1) / rows, tiles_of_block = max(1, (tiles * row_tiles + blocks - 1) / blocks);
-  dim3 const grid(static_cast<unsigned>((tiles + tiles_of_block - 1) / tiles_of_block), static_cast<unsigned>(row_tiles));
+  int const row_tiles = (a.rows + rows - 1) / rows, tiles_of_block = max(1, (tiles * row_tiles + places - 1) / places);
+  dim3 const grid(blocks(tiles, tiles_of_block), blocks(row_tiles));
   auto const launch = [&](auto* const capped, auto* const plain) {
     (a.softcap > 0.0 ? capped : plain)<<<grid, threads, 0, stream>>>(a, tiles_of_block);
   };
@@ -182,14 +177,14 @@ void score_chunk(Stream stream, ScoreArguments const& a) {
 }
 
 void queries_by_column(Stream stream, float const* queries, int rows, int d, float* columns) {
-  dim3 const grid(static_cast<unsigned>((padded_to_tiles(rows) + 255) / 256), static_cast<unsigned>(d));
+  dim3 const grid(blocks(padded_to_tiles(rows), 256), blocks(d));
   by_column_kernel<<<grid, 256, 0, stream>>>(queries, rows, padded_to_tiles(rows), d, columns);
   check_launch("queries by column");
 }
 
 void unpack_keys(Stream stream, float const* packed, std::int64_t count, int d, float* rows) {
   if (count == 0) return;
-  unpack_kernel<<<static_cast<unsigned>((count + key_group - 1) / key_group), dim3(key_group, 8), 0, stream>>>(packed, count, d, rows);
+  unpack_kernel<<<blocks(count, key_group), dim3(key_group, 8), 0, stream>>>(packed, count, d, rows);
   check_launch("keys as rows");
 }
 

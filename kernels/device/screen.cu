@@ -61,7 +61,7 @@ struct Ring {
 
 /// One thread fetches the block's query tiles, then key tiles in the order in which they are wanted.
 __device__ void fetch(ScreenOperands const& o, Ring ring, std::uint32_t queries, std::uint32_t loaded, int first_list, int most) {
-  int const query_tiles = (o.rows + query_tile - 1) / query_tile, first = static_cast<int>(blockIdx.x) * o.row_groups;
+  int const query_tiles = (o.rows + query_tile - 1) / query_tile, first = block_x() * o.row_groups;
   int const here = min(o.row_groups, query_tiles - first);
   barrier_expect(loaded, here * o.chunks * query_piece);
   for (int i = 0; i < here * o.chunks; ++i)
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
   ring.full = ring.tiles + o.stages * tile_chunk_bytes;
   ring.empty = ring.full + o.stages * 8;
   std::uint32_t const loaded = ring.empty + o.stages * 8;
-  int const first_list = static_cast<int>(blockIdx.y) * key_groups;
+  int const first_list = block_y() * key_groups;
   int most = 0;
   for (int g = 0; g < key_groups; ++g) most = max(most, begin_of(o, first_list + g + 1) - begin_of(o, first_list + g));
   if (threadIdx.x == 0) {
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
   }
   __syncthreads();
   // The same for all of a warp, which the compiler does not know otherwise.
-  int const group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / group_threads, 0);
+  int const group = __shfl_sync(~0u, thread_index() / group_threads, 0);
   if (group == groups) {
     leave_registers<24>();
     if (threadIdx.x % group_threads == 0) fetch(o, ring, queries, loaded, first_list, most);
@@ -111,8 +111,8 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
   }
   take_registers<112>();
   int const row_group = group % o.row_groups, key_group = group / o.row_groups;
-  int const lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4, q = lane % 4;
-  int const row = (static_cast<int>(blockIdx.x) * o.row_groups + row_group) * query_tile + 16 * warp + lane / 4;
+  int const lane = thread_index() % 32, warp = thread_index() / 32 % 4, q = lane % 4;
+  int const row = (block_x() * o.row_groups + row_group) * query_tile + 16 * warp + lane / 4;
   int const list = first_list + key_group, begin = begin_of(o, list), count = begin_of(o, list + 1) - begin;
   // Two rows a thread. Rows past the last see no keys.
   int limit[2], hidden = 0;  // hidden: keys at the start that some row does not see
@@ -258,9 +258,9 @@ int shared_bytes(TopKPlan const& plan) {
 
 template <Use use>
 void launch(Stream stream, TopKPlan const& plan, ScreenOperands const& operands, int splits) {
-  check(cudaFuncSetAttribute(screen_kernel<use>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes(plan)), "shared memory");
-  dim3 const grid(static_cast<unsigned>(plan.row_blocks), static_cast<unsigned>(splits));
-  screen_kernel<use><<<grid, threads, static_cast<std::size_t>(shared_bytes(plan)), stream>>>(operands);
+  allow_shared(screen_kernel<use>, shared_bytes(plan));
+  dim3 const grid(blocks(plan.row_blocks), blocks(splits));
+  screen_kernel<use><<<grid, threads, shared_bytes(plan), stream>>>(operands);
   check_launch("screen");
 }
 

@@ -5,13 +5,10 @@
 #include "common.cuh"
 #include "scores.hpp"
 #include "second_pass.hpp"
+#include "tensor_core.cuh"
 
 namespace asymptop::device {
 namespace {
-
-__device__ void add_integer(std::int64_t* to, std::int64_t value) {
-  atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
-}
 
 /// Keys of the chunk that a row sees.
 struct Seen {
@@ -26,7 +23,7 @@ constexpr int probe_threads = 256, probe_keys = 1 << 14, most_shared_bins = 1 <<
 
 /// Block (part of the chunk, row).
 __global__ void __launch_bounds__(probe_threads) probe_kernel(ChunkScores const s, ProbeArguments const p) {
-  int const row = static_cast<int>(blockIdx.y), thread = static_cast<int>(threadIdx.x);
+  int const row = block_y(), thread = thread_index();
   auto const seen = seen_of(s, row);
   std::int64_t const part = std::int64_t{blockIdx.x} * probe_keys;
   std::int64_t const begin = max(part, seen.begin), end = min(part + probe_keys, seen.end);
@@ -108,10 +105,10 @@ constexpr int weigh_rows = 8, weigh_keys = 256, weigh_parts = weigh_keys / 32;
 /// Block (strip, eight rows), a warp a row: weights of the tail's keys, 0 for others, by key; keys of the head join their segments.
 __global__ void __launch_bounds__(32 * weigh_rows) weigh_kernel(ChunkScores const s, SegmentArguments const a) {
   __shared__ float turned[weigh_keys][weigh_rows + 1];
-  int const thread = static_cast<int>(threadIdx.x), lane = thread % 32, first_row = static_cast<int>(blockIdx.y) * weigh_rows;
+  int const thread = thread_index(), lane = thread % 32, first_row = block_y() * weigh_rows;
   int const row = first_row + thread / 32;
   bool const here = row < s.rows;
-  auto const strip = strip_of(a, static_cast<int>(blockIdx.x), s.count);
+  auto const strip = strip_of(a, block_x(), s.count);
   auto const seen = here ? seen_of(s, row) : Seen{0, 0};
   std::int64_t const padded = (s.rows + score_tile - 1) / score_tile * score_tile;
   int const used = here ? a.used[row] : 1;
@@ -179,17 +176,6 @@ constexpr int tail_threads = 256, tail_columns = 64, tail_piece = 16, tail_stage
 constexpr std::size_t tail_shared =
     tail_stages * tail_piece * (score_tile + tail_columns) * sizeof(float) + std::size_t{score_tile} * tail_columns * sizeof(std::int64_t);
 
-/// `bytes` to shared memory without waiting; zeros where they are not `there`.
-template <int bytes>
-__device__ void copy_part(float* to, float const* from, bool there) {
-  auto const at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  if constexpr (bytes == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(there ? 16 : 0) : "memory");
-  } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(at), "l"(from), "r"(there ? 4 : 0) : "memory");
-  }
-}
-
 /// Block (strips, row tile, column tile): weights x values, each sum a chain over pieces of 128 keys that are chains of fused
 /// multiply-adds, as weigh_panel() of attend/weigh_panel.hpp; a strip's sums become integers, which a thread keeps in shared memory.
 template <int bytes>
@@ -198,12 +184,12 @@ __global__ void __launch_bounds__(tail_threads, 2) tail_kernel(ChunkScores const
   auto* const totals = reinterpret_cast<std::int64_t*>(space);
   auto* const w = reinterpret_cast<float*>(totals + score_tile * tail_columns);
   float* const v = w + tail_stages * tail_piece * score_tile;
-  int const thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  int const thread = thread_index(), lane = thread % 32, warp = thread / 32;
   int const x = (warp / 4 * 8 + lane / 2 % 8) * 4, y = (warp % 4 * 4 + lane / 16 * 2 + lane % 2) * 4;
-  int const first_row = static_cast<int>(blockIdx.y) * score_tile, first_column = static_cast<int>(blockIdx.z) * tail_columns;
+  int const first_row = block_y() * score_tile, first_column = block_z() * tail_columns;
   std::int64_t const padded = (s.rows + score_tile - 1) / score_tile * score_tile;
   for (int i = 0; i < own_rows * own_columns; ++i) totals[i * tail_threads + thread] = 0;
-  int const first = static_cast<int>(blockIdx.x) * strips_of_block, strips = min(first + strips_of_block, strips_of(a, s.count));
+  int const first = block_x() * strips_of_block, strips = min(first + strips_of_block, strips_of(a, s.count));
   for (int number = first; number < strips; ++number) {
     auto const strip = strip_of(a, number, s.count);
     bool some = false;
@@ -287,23 +273,23 @@ __global__ void __launch_bounds__(tail_threads, 2) tail_kernel(ChunkScores const
 
 void add_probes(Stream stream, ChunkScores const& scores, ProbeArguments const& arguments) {
   if (scores.count == 0 || scores.rows == 0) return;
-  dim3 const grid(static_cast<unsigned>((scores.count + probe_keys - 1) / probe_keys), static_cast<unsigned>(scores.rows));
+  dim3 const grid(blocks(scores.count, probe_keys), blocks(scores.rows));
   int const shared = arguments.bins <= most_shared_bins ? arguments.bins : 0;
-  probe_kernel<<<grid, probe_threads, static_cast<std::size_t>(shared) * sizeof(std::uint16_t), stream>>>(scores, arguments);
+  probe_kernel<<<grid, probe_threads, shared * sizeof(std::uint16_t), stream>>>(scores, arguments);
   check_launch("probes");
 }
 
 void add_attention(Stream stream, ChunkScores const& scores, SegmentArguments const& a) {
   if (scores.count == 0 || scores.rows == 0) return;
-  auto const parts = [](int whole, int part) { return static_cast<unsigned>((whole + part - 1) / part); };
+  auto const parts = [](int whole, int part) { return blocks(whole, part); };
   int const strips = strips_of(a, scores.count), padded = padded_to_tiles(scores.rows);
-  weigh_kernel<<<dim3(static_cast<unsigned>(strips), parts(padded, weigh_rows)), 32 * weigh_rows, 0, stream>>>(scores, a);
+  weigh_kernel<<<dim3(blocks(strips), parts(padded, weigh_rows)), 32 * weigh_rows, 0, stream>>>(scores, a);
   check_launch("weights");
   // Two blocks for each of 132 multiprocessors.
   unsigned const row_tiles = parts(scores.rows, score_tile), column_tiles = parts(a.d, tail_columns);
   int const strips_of_block = std::max(1, static_cast<int>(static_cast<unsigned>(strips) * row_tiles * column_tiles / 264u));
   auto* const kernel = a.d % 4 == 0 ? tail_kernel<16> : tail_kernel<4>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(tail_shared)), "shared memory");
+  allow_shared(kernel, tail_shared);
   kernel<<<dim3(parts(strips, strips_of_block), row_tiles, column_tiles), tail_threads, tail_shared, stream>>>(scores, a, strips_of_block);
   check_launch("attention of the tail");
 }

@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(threads) sort_rows(SortOperands const o, int c
   extern __shared__ unsigned char space[];
   __shared__ std::uint32_t least, range;
   std::int64_t const r = blockIdx.x;
-  int const count = o.in.count[r], thread = static_cast<int>(threadIdx.x);
+  int const count = o.in.count[r], thread = thread_index();
   if (count <= over || count > threads * items) return;
   auto const shape = shape_of(o, r);
   if (shape.wanted < 0) {
@@ -101,9 +101,8 @@ void sort_in_blocks(Stream stream, SortOperands const& o, int rows, int over) {
   constexpr std::size_t shared = sizeof(typename Sort::TempStorage) > sizeof(typename Reduce::TempStorage)
                                      ? sizeof(typename Sort::TempStorage)
                                      : sizeof(typename Reduce::TempStorage);
-  check(cudaFuncSetAttribute(sort_rows<threads, items, digit_bits>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-        "shared memory");
-  sort_rows<threads, items, digit_bits><<<static_cast<unsigned>(rows), threads, shared, stream>>>(o, over);
+  allow_shared(sort_rows<threads, items, digit_bits>, shared);
+  sort_rows<threads, items, digit_bits><<<blocks(rows), threads, shared, stream>>>(o, over);
   check_launch("sort of heads");
 }
 
@@ -148,7 +147,7 @@ void sort_heads(Stream stream, TopKPlan const& plan, TopKArguments const& argume
   if (candidates.capacity > block_sort_most) {
     std::size_t bytes = work.sort_bytes;
     check(sort_segments(work.sort_space, bytes, candidates, work.sorted, rows, stream), "sort of heads");
-    dim3 const grid(static_cast<unsigned>((plan.keep + 255) / 256), static_cast<unsigned>(rows));
+    dim3 const grid(blocks(plan.keep, 256), blocks(rows));
     pack_heads<<<grid, 256, 0, stream>>>(o, work.sorted);
     check_launch("heads");
     return;

@@ -46,7 +46,7 @@ using Piece = float[tile_keys * piece_width];
 /// Rows of 64 numbers at(row, i) as pairs; eight threads write a row.
 template <class At>
 __device__ void write_rows(int rows, float inverse, unsigned char* to, At const& at) {
-  for (int i = static_cast<int>(threadIdx.x); i < rows * 8; i += threads) {
+  for (int i = thread_index(); i < rows * 8; i += threads) {
     int const row = i / 8, part = i % 8;
     float x[8];
     for (int k = 0; k < 8; ++k) x[k] = at(row, 8 * part + k);
@@ -64,12 +64,12 @@ __global__ void __launch_bounds__(threads)
   int const keys = static_cast<int>(min(std::int64_t{tile_keys}, count - t * tile_keys)), groups = (keys + group - 1) / group;
   float const* const from = packed + t * tile_keys * d;
   float largest = 0.0f;
-  for (int i = static_cast<int>(threadIdx.x); i < groups * group * d; i += threads) largest = fmaxf(largest, fabsf(from[i]));
+  for (int i = thread_index(); i < groups * group * d; i += threads) largest = fmaxf(largest, fabsf(from[i]));
   int const e = exponent_of(largest_of_block(largest));
   if (threadIdx.x == 0) scales[t] = ldexpf(1.0f, e);
   float const inverse = ldexpf(1.0f, -e);
   for (int c = 0; c < chunks; ++c) {
-    for (int i = static_cast<int>(threadIdx.x); i < tile_keys * chunk_columns; i += threads) {
+    for (int i = thread_index(); i < tile_keys * chunk_columns; i += threads) {
       int const of_group = i / (group * chunk_columns), own = i / group % chunk_columns, lane = i % group, column = c * chunk_columns + own;
       piece[(of_group * group + lane) * piece_width + own] =
           of_group < groups && column < d ? from[(of_group * d + column) * group + lane] : 0.0f;
@@ -89,12 +89,12 @@ __global__ void __launch_bounds__(threads)
   int const keys = static_cast<int>(min(std::int64_t{tile_keys}, count - t * tile_keys));
   float const* const from = values + t * tile_keys * d;
   float largest = 0.0f;
-  for (int i = static_cast<int>(threadIdx.x); i < keys * d; i += threads) largest = fmaxf(largest, fabsf(from[i]));
+  for (int i = thread_index(); i < keys * d; i += threads) largest = fmaxf(largest, fabsf(from[i]));
   int const e = exponent_of(largest_of_block(largest));
   if (threadIdx.x == 0) scales[t] = ldexpf(1.0f, e);
   float const inverse = ldexpf(1.0f, -e);
   for (int p = 0; p < pieces; ++p) {
-    for (int i = static_cast<int>(threadIdx.x); i < tile_keys * chunk_columns; i += threads) {
+    for (int i = thread_index(); i < tile_keys * chunk_columns; i += threads) {
       int const key = i / chunk_columns, own = i % chunk_columns, column = p * chunk_columns + own;
       piece[key * piece_width + own] = key < keys && column < d ? from[key * d + column] : 0.0f;
     }
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(threads)
 /// Warp w of the grid: query row w, zeros past the last one; (row tiles, chunks), x1 then x2 of 64 rows.
 __global__ void __launch_bounds__(threads)
     split_queries_kernel(float const* queries, int rows, int d, int chunks, unsigned char* tiles, float* scales) {
-  int const row = static_cast<int>(blockIdx.x) * warps + static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  int const row = block_x() * warps + thread_index() / 32, lane = thread_index() % 32;
   float const* const from = row < rows ? queries + std::int64_t{row} * d : nullptr;
   float largest = 0.0f;
   for (int c = lane; from != nullptr && c < d; c += 32) largest = fmaxf(largest, fabsf(from[c]));
@@ -133,14 +133,14 @@ __global__ void __launch_bounds__(threads)
 
 void split_tensors(Stream stream, float const* packed_keys, float const* values, SplitTensors const& to) {
   if (to.count == 0) return;
-  auto const tiles = static_cast<unsigned>(tiles_of(to.count));
+  unsigned const tiles = blocks(tiles_of(to.count));
   split_keys<<<tiles, threads, 0, stream>>>(packed_keys, to.count, to.d, chunks_of(to.d), to.keys, to.key_scales);
   split_values<<<tiles, threads, 0, stream>>>(values, to.count, to.d, value_pieces(to.d), to.values, to.value_scales);
   check_launch("splitting of keys and values");
 }
 
 void split_queries(Stream stream, float const* queries, int rows, int padded, int d, unsigned char* tiles, float* scales) {
-  split_queries_kernel<<<static_cast<unsigned>(padded / warps), threads, 0, stream>>>(queries, rows, d, chunks_of(d), tiles, scales);
+  split_queries_kernel<<<blocks(padded / warps), threads, 0, stream>>>(queries, rows, d, chunks_of(d), tiles, scales);
   check_launch("splitting of queries");
 }
 

@@ -9,6 +9,17 @@ namespace asymptop::device {
 
 __device__ inline std::uint32_t shared_address(void const* at) { return static_cast<std::uint32_t>(__cvta_generic_to_shared(at)); }
 
+/// `bytes`, 16 or 4, to shared memory without waiting; zeros where they are not `there`.
+template <int bytes>
+__device__ void copy_part(float* to, float const* from, bool there = true) {
+  auto const at = shared_address(to);
+  if constexpr (bytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(there ? 16 : 0) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(at), "l"(from), "r"(there ? 4 : 0) : "memory");
+  }
+}
+
 /// A barrier of an expected number of arrivals and bytes; phases alternate.
 __device__ inline void barrier_init(std::uint32_t barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");

@@ -26,13 +26,13 @@ class Pieces {
  public:
   explicit Pieces(unsigned char* base) : base_(base) {}
   template <class T>
-  T* take(double count) {
+  T* take(std::int64_t count) {
     auto const at = used_;
-    used_ += (static_cast<std::size_t>(count) * sizeof(T) + 1023) / 1024 * 1024;
+    used_ += (count * sizeof(T) + 1023) / 1024 * 1024;
     return base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + at);
   }
   RowCandidates candidates(int rows, int capacity) {
-    double const all = static_cast<double>(rows) * capacity;
+    auto const all = std::int64_t{rows} * capacity;
     return {take<std::uint32_t>(all), take<std::uint32_t>(all), take<int>(rows), capacity};
   }
   std::size_t used() const { return used_; }
@@ -84,22 +84,22 @@ void plan_screen(TopKPlan& plan, int multiprocessors, std::int64_t seen) {
 
 Workspace::Workspace(TopKPlan const& plan, unsigned char* base) {
   Pieces pieces(base);
-  int const padded = padded_rows(plan.rows);
+  std::int64_t const padded = padded_rows(plan.rows), rows = plan.rows;
   if (plan.screened) {
-    query_tiles = pieces.take<unsigned char>(static_cast<double>(padded) * chunks_of(plan.d) * 128);
+    query_tiles = pieces.take<unsigned char>(padded * chunks_of(plan.d) * 128);
     query_bounds = pieces.take<QueryBound>(padded);
     thresholds = pieces.take<float>(padded);
-    maxima = pieces.take<float>(static_cast<double>(padded) * static_cast<double>(sample_of(plan.keys)) / 32.0);
-    survivors = pieces.take<std::uint32_t>(static_cast<double>(plan.rows) * plan.lists * plan.list_capacity);
-    counts = pieces.take<int>(static_cast<double>(plan.rows) * plan.lists);
+    maxima = pieces.take<float>(padded * (sample_of(plan.keys) / 32));
+    survivors = pieces.take<std::uint32_t>(rows * plan.lists * plan.list_capacity);
+    counts = pieces.take<int>(rows * plan.lists);
     candidates = pieces.candidates(plan.rows, plan.row_capacity);
   }
   dense_list = pieces.take<int>(plan.rows);
-  dense_scores = pieces.take<float>(static_cast<double>(plan.dense_rows) * static_cast<double>(plan.keys));
+  dense_scores = pieces.take<float>(plan.keys * plan.dense_rows);
   dense_candidates = pieces.candidates(plan.dense_rows, plan.keep);
   if (plan.keep > block_sort_most) sorted = pieces.candidates(plan.dense_rows, plan.keep);
   sort_bytes = sort_bytes_of(plan.dense_rows, plan.keep);
-  sort_space = pieces.take<unsigned char>(static_cast<double>(sort_bytes));
+  sort_space = pieces.take<unsigned char>(sort_bytes);
   bytes = pieces.used();
 }
 
@@ -137,13 +137,13 @@ void screened_top_k(Stream stream, TopKPlan const& plan, TopKArguments const& ar
 
 int complete_top_k(Stream stream, TopKPlan const& plan, TopKArguments const& arguments) {
   Workspace const work(plan, arguments.workspace);
-  auto const rows = static_cast<std::size_t>(plan.rows);
+  std::size_t const rows = plan.rows;
   std::vector<int> counts(rows, -1), list;
   if (plan.screened)
     check(cudaMemcpyAsync(counts.data(), work.candidates.count, rows * sizeof(int), cudaMemcpyDeviceToHost, stream), "counts");
   check(cudaStreamSynchronize(stream), "top-k");
   for (int row = 0; row < plan.rows; ++row) {
-    if (counts[static_cast<std::size_t>(row)] < 0) list.push_back(row);
+    if (counts[row] < 0) list.push_back(row);
   }
   if (list.empty()) return 0;
   check(cudaMemcpyAsync(work.dense_list, list.data(), list.size() * sizeof(int), cudaMemcpyHostToDevice, stream), "rows");

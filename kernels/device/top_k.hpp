@@ -70,9 +70,7 @@ struct ScreenKeys {
   unsigned char* sample_tiles;  ///< tiles_bytes(sample_of(count))
   TileBound* sample_bounds;     ///< (tiles_of(sample_of(count)))
 
-  std::size_t tiles_bytes(std::int64_t keys) const {
-    return static_cast<std::size_t>(tiles_of(keys)) * static_cast<std::size_t>(chunks_of(d)) * tile_chunk_bytes;
-  }
+  std::size_t tiles_bytes(std::int64_t keys) const { return std::int64_t{tiles_of(keys)} * chunks_of(d) * tile_chunk_bytes; }
 };
 
 /// Rounds keys into tiles, with their bounds, and a sample of evenly spaced ones.

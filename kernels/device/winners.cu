@@ -9,17 +9,13 @@ namespace {
 
 constexpr int threads = 256, width = 64, groups = threads / width, block_candidates = 4 * threads;
 
-__device__ void add_integer(std::int64_t* to, long long value) {
-  atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
-}
-
 __global__ void __launch_bounds__(threads) winners_kernel(WinnersArguments const a) {
   __shared__ float weights[threads];
   __shared__ std::uint32_t keys[threads];
   __shared__ unsigned long long totals[threads];
   std::int64_t const row = blockIdx.x;
-  int const thread = static_cast<int>(threadIdx.x), group = thread / width;
-  int const first_candidate = static_cast<int>(blockIdx.y) * block_candidates;
+  int const thread = thread_index(), group = thread / width;
+  int const first_candidate = block_y() * block_candidates;
   int const count = min(a.counts[row], first_candidate + block_candidates);
   std::uint64_t const* const head = a.heads + row * a.keep;
   auto const factor = static_cast<float>(a.value_factor);
@@ -60,7 +56,7 @@ __global__ void __launch_bounds__(threads) winners_kernel(WinnersArguments const
 }  // namespace
 
 void sum_winners(Stream stream, WinnersArguments const& arguments) {
-  dim3 const grid(static_cast<unsigned>(arguments.rows), static_cast<unsigned>((arguments.keep + block_candidates - 1) / block_candidates));
+  dim3 const grid(blocks(arguments.rows), blocks(arguments.keep, block_candidates));
   winners_kernel<<<grid, threads, 0, stream>>>(arguments);
   check_launch("sums of winners");
 }

@@ -23,8 +23,8 @@ inline namespace ASYMPTOP_SIMD_NAME {
 
 /// Heads of all rows on the host, best first, zeros after them.
 struct DeviceHeads {
-  DeviceHeads(std::size_t rows, int each) : memory(rows * static_cast<std::size_t>(each) * sizeof(PackedCandidate)), stride(each) {}
-  PackedCandidate* row(std::size_t i) const { return memory.as<PackedCandidate>() + i * static_cast<std::size_t>(stride); }
+  DeviceHeads(std::size_t rows, int each) : memory(rows * each * sizeof(PackedCandidate)), stride(each) {}
+  PackedCandidate* row(std::size_t i) const { return memory.as<PackedCandidate>() + i * stride; }
   std::vector<PackedCandidate> head(std::size_t i) const {
     auto const* const begin = row(i);
     return {begin, std::lower_bound(begin, begin + stride, PackedCandidate{0}, std::greater<>())};
@@ -40,7 +40,7 @@ class DeviceFirst final : public FirstPass<Space> {
   DeviceFirst(DeviceRows const& rows, int keep, bool profile) : rows_(rows), keep_(keep), profile_(profile) {
     if (!profile_) return;
     first_bin_ = device::copied(rows_.first_bin);
-    moments_ = device::Memory(3 * rows_.ranges.size() * static_cast<std::size_t>(rows_.grid.count) * sizeof(std::int64_t));
+    moments_ = device::Memory(3 * rows_.ranges.size() * rows_.grid.count * sizeof(std::int64_t));
     device::set_zero(nullptr, moments_.as<void>(), moments_.bytes());
   }
   /// All keys that lie in memory at once.
@@ -54,7 +54,7 @@ class DeviceFirst final : public FirstPass<Space> {
       plan_ = device::plan_top_k(rows_.count, keys.count, rows_.d, keep, device::gpu().multiprocessors,
                                  rows_.softcap > 0.0 || found_keep_ < keep_ ? 0 : seen_);
     make_room(workspace_, plan_.bytes);
-    make_room(step_heads_, rows * static_cast<std::size_t>(keep) * sizeof(PackedCandidate));
+    make_room(step_heads_, rows * keep * sizeof(PackedCandidate));
     load_ranges(keys.first, keys.count);
     device::TopKArguments const arguments{
         rows_.queries.as<float>(),       limits_.as<std::int64_t>(), keys.on_device.screen, workspace_.as<unsigned char>(),
@@ -72,13 +72,12 @@ class DeviceFirst final : public FirstPass<Space> {
                            ? std::move(spare_)
                            : std::make_shared<DeviceHeads>(rows, std::max(1, found_keep_));
     if (found_keep_ == 0) std::fill_n(found->row(0), rows, PackedCandidate{0});
-    device::download(nullptr, found->row(0), heads_.as<std::uint64_t>(),
-                     rows * static_cast<std::size_t>(found_keep_) * sizeof(PackedCandidate));
+    device::download(nullptr, found->row(0), heads_.as<std::uint64_t>(), rows * found_keep_ * sizeof(PackedCandidate));
     spare_ = found;
-    return [found](int row) { return found->head(static_cast<std::size_t>(row)); };
+    return [found](int row) { return found->head(row); };
   }
   bool sum_heads(HeadSums const& wanted, device::KeysOnDevice const& keys) override {
-    auto const rows = rows_.ranges.size(), width = static_cast<std::size_t>(rows_.d) + 1;
+    auto const rows = rows_.ranges.size(), width = std::size_t{1} + rows_.d;
     auto const counts = device::copied(wanted.counts), reference = device::copied(wanted.reference);
     device::Memory const sums(rows * width * sizeof(std::int64_t));
     device::set_zero(nullptr, sums.as<void>(), sums.bytes());
@@ -88,9 +87,9 @@ class DeviceFirst final : public FirstPass<Space> {
     return true;
   }
   Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const& space) override {
-    auto const rows = profile_ ? rows_.ranges.size() : 0, width = 3 * static_cast<std::size_t>(rows_.grid.count);
+    auto const rows = profile_ ? rows_.ranges.size() : 0, width = std::size_t{3} * rows_.grid.count;
     Tensor3<Kokkos::HostSpace, std::int64_t> const all(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::path::moments"), rows,
-                                                       static_cast<std::size_t>(rows_.grid.count), 3);
+                                                       rows_.grid.count, 3);
     if (!profile_) return all;
     // By way of memory that the device reaches fast; threads share the first touch of what is new.
     if (landing_ == nullptr) landing_ = std::make_unique<device::HostMemory>(moments_.bytes());
@@ -128,7 +127,7 @@ class DeviceFirst final : public FirstPass<Space> {
   void join_heads(LocalIndex first, int keep) {
     auto const rows = rows_.ranges.size();
     int const joined = static_cast<int>(std::min<std::int64_t>(keep_, std::int64_t{found_keep_} + keep));
-    make_room(joined_, rows * static_cast<std::size_t>(joined) * sizeof(PackedCandidate));
+    make_room(joined_, rows * joined * sizeof(PackedCandidate));
     make_room(thresholds_, rows * sizeof(float));
     device::merge_heads(nullptr, {rows_.count, heads_.as<std::uint64_t>(), found_keep_, step_heads_.as<std::uint64_t>(), keep, first,
                                   joined_.as<std::uint64_t>(), joined, thresholds_.as<float>()});

@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "../core/counts.hpp"
 #include "../device/memory.hpp"
 #include "device_second.hpp"
 #include "fused.hpp"
@@ -75,7 +76,7 @@ class DeviceExact final : public AttentionPass<Space> {
     auto const rows = rows_.ranges.size();
     while (nodes_.size() > 1) join(nodes_.size() - 2);
     auto const all = nodes_of(nodes_[0], 0, rows);
-    device::Memory const outputs(rows * static_cast<std::size_t>(rows_.d) * sizeof(float));
+    device::Memory const outputs(rows * rows_.d * sizeof(float));
     device::attention_outputs(nullptr, all, outputs.as<float>());
     device::download(nullptr, to.output, outputs.as<float>(), outputs.bytes());
     std::vector<float> numbers(2 * rows);  // max, then weight
@@ -83,7 +84,7 @@ class DeviceExact final : public AttentionPass<Space> {
     device::download(nullptr, numbers.data(), all.max, numbers.size() * sizeof(float));
     device::download(nullptr, seen.data(), all.seen, rows * sizeof(int));
     for (std::size_t row = 0; row < rows; ++row) {
-      to.log_sum_exp[row] = numbers[row] + std::log(static_cast<double>(numbers[rows + row]));
+      to.log_sum_exp[row] = numbers[row] + std::log(double{numbers[rows + row]});
       to.seen[row] = seen[row];
     }
     return true;
@@ -109,19 +110,19 @@ class DeviceExact final : public AttentionPass<Space> {
 
   void attend(KeyStep<Space> const& keys, std::size_t first_row, std::size_t rows, std::int64_t first_unit, bool open_end,
               std::vector<Node> const& fresh) {
-    auto const plan = device::plan_attention(static_cast<int>(rows), keys.count, rows_.d, unit_, device::gpu().multiprocessors);
+    auto const plan = device::plan_attention(checked_int(rows), keys.count, rows_.d, unit_, device::gpu().multiprocessors);
     make_room(query_tiles_, plan.query_bytes);
     make_room(query_scales_, plan.query_bytes);  // more than enough
     make_room(units_, bytes_of(rows, plan.units));
     auto const units = nodes_at(units_.as<float>(), rows, plan.units);
     device::attend_units(nullptr, plan,
-                         {rows_.queries.as<float>() + first_row * static_cast<std::size_t>(rows_.d), limits_.as<std::int64_t>() + first_row,
+                         {rows_.queries.as<float>() + first_row * rows_.d, limits_.as<std::int64_t>() + first_row,
                           from_.bytes() > 0 ? from_.as<std::int64_t>() + first_row : nullptr, options_.sigma, keys.on_device.split,
                           query_tiles_.as<unsigned char>(), query_scales_.as<float>(), units});
     device::join_units(nullptr, units, first_unit, open_end);
     for (std::size_t i = 0; i < fresh.size(); ++i) {
-      auto const unit = static_cast<int>(fresh[i].unit - first_unit);
-      int const end = i + 1 < fresh.size() ? static_cast<int>(fresh[i + 1].unit - first_unit) : plan.units;
+      auto const unit = checked_int(fresh[i].unit - first_unit);
+      int const end = i + 1 < fresh.size() ? checked_int(fresh[i + 1].unit - first_unit) : plan.units;
       device::take_node(nullptr, units, unit, end, nodes_of(fresh[i], first_row, rows));
     }
   }
@@ -130,7 +131,7 @@ class DeviceExact final : public AttentionPass<Space> {
   void insert(Node node) {
     auto at = nodes_.size();
     while (at > 0 && nodes_[at - 1].unit > node.unit) --at;
-    nodes_.insert(nodes_.begin() + static_cast<std::ptrdiff_t>(at), std::move(node));
+    nodes_.insert(nodes_.begin() + at, std::move(node));
     for (;;) {
       if (at + 1 < nodes_.size() && are_siblings(nodes_[at], nodes_[at + 1])) {
         join(at);
@@ -148,7 +149,7 @@ class DeviceExact final : public AttentionPass<Space> {
     auto const rows = rows_.ranges.size();
     device::join_nodes(nullptr, nodes_of(nodes_[at], 0, rows), nodes_of(nodes_[at + 1], 0, rows));
     ++nodes_[at].level;
-    nodes_.erase(nodes_.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+    nodes_.erase(nodes_.begin() + at + 1);
   }
 
   /// To the runs of its rows.
@@ -170,22 +171,20 @@ class DeviceExact final : public AttentionPass<Space> {
     space.fence();
   }
 
-  std::size_t bytes_of(std::size_t rows, int units) const {
-    return rows * static_cast<std::size_t>(units) * static_cast<std::size_t>(rows_.d + 3) * sizeof(float);
-  }
+  std::size_t bytes_of(std::size_t rows, int units) const { return rows * std::int64_t{units} * rows_.d + 3 * sizeof(float); }
   /// Rows [first, first + count) of a node.
   device::AttentionNodes nodes_of(Node const& node, std::size_t first, std::size_t count) const {
     auto part = nodes_at(node.memory.template as<float>(), rows_.ranges.size(), 1);
     part.max += first;
     part.weight += first;
     part.seen += first;
-    part.values += first * static_cast<std::size_t>(rows_.d);
-    part.rows = static_cast<int>(count);
+    part.values += first * rows_.d;
+    part.rows = checked_int(count);
     return part;
   }
   device::AttentionNodes nodes_at(float* memory, std::size_t rows, int units) const {
-    auto const each = rows * static_cast<std::size_t>(units);
-    return {memory, memory + each, reinterpret_cast<int*>(memory + 2 * each), memory + 3 * each, static_cast<int>(rows), units, rows_.d};
+    auto const each = rows * units;
+    return {memory, memory + each, reinterpret_cast<int*>(memory + 2 * each), memory + 3 * each, checked_int(rows), units, rows_.d};
   }
 
   std::shared_ptr<DeviceRows const> owned_;

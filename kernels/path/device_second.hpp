@@ -23,13 +23,13 @@ struct DeviceRows {
         ranges(rows.ranges),
         grid(rows.grid),
         first_bin(rows.first_bin),
-        queries(device::copied(rows.queries, static_cast<std::size_t>(rows.rows) * static_cast<std::size_t>(rows.d))),
+        queries(device::copied(rows.queries, std::int64_t{rows.rows} * rows.d)),
         limits(device::copied(ranges.limit)),
         from(device::copied(ranges.from)) {}
   /// Queries as scores want them.
   float const* by_column() const {
     if (columns.bytes() == 0) {
-      columns = device::Memory(static_cast<std::size_t>(device::padded_to_tiles(count)) * static_cast<std::size_t>(d) * sizeof(float));
+      columns = device::Memory(std::int64_t{device::padded_to_tiles(count)} * d * sizeof(float));
       device::queries_by_column(nullptr, queries.as<float>(), count, d, columns.as<float>());
     }
     return columns.as<float>();
@@ -50,11 +50,9 @@ class DeviceChunks {
       : rows_(rows),
         count_(count),
         chunk_(device::chunk_keys(device::padded_to_tiles(rows.count), count, std::max(unit, device::score_tile))),
-        scores_(static_cast<std::size_t>(rows.count) * static_cast<std::size_t>(device::score_stride(chunk_)) * sizeof(float)) {}
+        scores_(std::int64_t{rows.count} * device::score_stride(chunk_) * sizeof(float)) {}
   /// Of weights of a chunk.
-  std::size_t weight_bytes() const {
-    return static_cast<std::size_t>(device::padded_to_tiles(rows_.count)) * static_cast<std::size_t>(chunk_) * sizeof(float);
-  }
+  std::size_t weight_bytes() const { return std::int64_t{device::padded_to_tiles(rows_.count)} * chunk_ * sizeof(float); }
   /// Calls take(scores) for each chunk of keys whose first has number `first`. Without waiting.
   template <class Take>
   void visit(float const* packed, std::int64_t first, Take const& take) const {
