@@ -119,19 +119,27 @@ def test_heads_that_sinks_leave_nothing_need_no_key(tmp_path: Path) -> None:
 
 
 def test_selectors_stand_by_what_they_miss(tmp_path: Path) -> None:
+    """With the keys that they keep where these are not as many as the budget has."""
     study = Study(n=(256, 1024), sigma=("2",), k=("16", "n^0.5"), draws=3)
-    path = write_selectors(tmp_path / "r.h5", study, ("window:sinks=4", "random"))
+    path = write_selectors(tmp_path / "r.h5", study, ("window:sinks=4", "random", "threshold"))
+    with changing(path) as file:
+        for group in file["cases"].values():
+            if group.attrs.get("selector") == "threshold":
+                group["kept"][...] = 37 * group["kept"][...]
     lines = summary_of(path)
     assert len(lines) <= LINES - 2
     assert max(map(len, lines)) <= COLUMNS
     text = " ".join(" ".join(lines).split())
     (found,) = re.findall(r"Mass that ([\d,]+) keys \(k = \S+\) miss at n = \S+: (.*?)\.(?: \d\. |$)", text)
-    values = [float(word.rsplit(" ", 1)[1]) for word in found[1].split(", ")]
+    words = re.findall(r"(\S+) ([\d.]+)(?: \(keeps ([\d,]+)\))?(?:, |$)", found[1])
+    n, keys = 1024, int(found[0].replace(",", ""))
+    assert {word[0]: word[2] for word in words} == {
+        "score": "", "window:sinks=4": "", "random": "", "threshold": f"{37 * keys:,}"
+    }  # fmt: skip
+    values = [float(value) for _, value, _ in words]
     assert values == sorted(values)
     with open_results(path) as results:
-        n, keys = max(c.n for c in results.cases), int(found[0].replace(",", ""))
-        for word in found[1].split(", "):
-            selector, value = word.rsplit(" ", 1)
+        for selector, value, _ in words:
             means = [
                 np.mean(c.values("tail_mass")[:, :, c.k.tolist().index(keys)])
                 for c in results.cases
