@@ -17,7 +17,9 @@ from ..fits.quantities import QUANTITIES, k_of_law, points_of_law
 from ..io.precision_file import PrecisionCase
 from ..io.reader import Case, Results
 from ..io.schema import EXACT
+from ..io.selectors import selector_groups
 from ..io.series import Series
+from .selectors import what_to_use
 
 COLUMNS, LINES = 100, 25
 _MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED, _MOST_SENTENCES = 4, 4, 3, 3
@@ -113,9 +115,9 @@ def _selectors(lines: Sequence[Series]) -> list[str]:
     words = ", ".join(f"{selector} {mean:.3g}{_kept_words(budgets[selector])}" for mean, selector in means)
     many = max(map(len, missed.values()))
     over = f", means over {many} {'series' if shown[0].synthetic else 'heads'}" if many > 1 else ""
-    return _wrapped(
-        f"Mass that {_keys_at(shown, law, n):,} keys (k = {law}) miss at n = {power_of_two(n)}{over}: {words}."
-    )
+    no_order = " Made keys have no order: judge windows and pages on a model's." if shown[0].synthetic else ""
+    keys = f"{_keys_at(shown, law, n):,} keys (k = {law})"
+    return _wrapped(f"Mass that {keys} miss at n = {power_of_two(n)}{over}: {words}.{no_order}")
 
 
 def _kept_and_budget(case: Case, law: str) -> tuple[float, float]:
@@ -171,6 +173,7 @@ def summary(
             findings.append(needs)
     if of_selectors := _selectors(lines):
         findings.append(of_selectors)
+        findings += [_wrapped(words) for words in what_to_use(selector_groups(lines)[:1])[:1]]
     findings.append(_claims(judgements))
     printed = _wrapped(_measured(results))
     for number, block in enumerate(findings, 1):
