@@ -171,7 +171,7 @@ class DeviceExact final : public AttentionPass<Space> {
     space.fence();
   }
 
-  std::size_t bytes_of(std::size_t rows, int units) const { return rows * std::int64_t{units} * rows_.d + 3 * sizeof(float); }
+  std::size_t bytes_of(std::size_t rows, int units) const { return rows * units * (rows_.d + 3) * sizeof(float); }
   /// Rows [first, first + count) of a node.
   device::AttentionNodes nodes_of(Node const& node, std::size_t first, std::size_t count) const {
     auto part = nodes_at(node.memory.template as<float>(), rows_.ranges.size(), 1);

@@ -9,7 +9,7 @@
 //   index()       priorities are the scores of a trained indexer, which comes with the tensors
 //   shards()      entries are the best keys, the second best ones, ... of contiguous shards of the context
 //
-// and its line in the table of selectors.hpp.
+// and its line in the table of selectors.hpp. What tests and reports want beside: README.md.
 #pragma once
 
 #include <algorithm>
@@ -170,8 +170,8 @@ class Selector {
   bool has_priorities() { return projection() != nullptr || lookup() != nullptr || index() != nullptr; }
   /// The first `wanted` entries of the order, fewer where the row has no more: first keys of pages, or keys.
   virtual std::vector<GlobalIndex> order(RowOfKeys const& /*row*/, std::int64_t /*wanted*/) const { return {}; }
-  /// Without priorities, where entries `first`, `first` + 1, ... stand in the order of all entries, unless largest scores decide; forced
-  /// entries are ahead of them all.
+  /// Without priorities, where entries `first`, `first` + 1, ... stand in the order of all entries, 0 for its first, unless largest scores
+  /// decide. The same order as order()'s: forced() entries are ahead of them all, and nothing is asked of their places.
   virtual void places(RowOfKeys const& /*row*/, std::int64_t /*first*/, int /*count*/, std::uint32_t* /*out*/) const {}
   /// Whether entries are ordered by the largest true score of their keys.
   virtual bool by_largest_score() const { return false; }

@@ -38,8 +38,8 @@ struct SelectorParameter {
 struct SelectorKind {
   char const* name;
   char const* summary;
-  char const* help;  ///< a paragraph
-  std::vector<SelectorParameter> parameters;
+  char const* help;                           ///< a paragraph
+  std::vector<SelectorParameter> parameters;  ///< a value by itself is of the first
   /// d: 0 where it is not known yet. Throws std::invalid_argument with the key of a value that it cannot take, a blank, and what is wrong
   /// with it.
   std::unique_ptr<Selector> (*make)(SelectorValues const& values, int d);

@@ -14,12 +14,16 @@ double largest_student(InputKind const& kind, double count) {
 
 }  // namespace
 
+double steepest_span(GroupPlan const& group) {
+  double steepest = 0.0;
+  for (auto const slope : group.form.alibi) steepest = std::max(steepest, std::fabs(slope));
+  return steepest * static_cast<double>(group.reach());
+}
+
 double score_span(GroupPlan const& group) {
   double const n = group.keys(), d = group.d, parameter = group.input.parameter;
   constexpr double of_products = 32.0;
-  double steepest = 0.0;
-  for (auto const slope : group.form.alibi) steepest = std::max(steepest, std::fabs(slope));
-  double const normal = of_products + steepest * static_cast<double>(group.reach());
+  double const normal = of_products + steepest_span(group);
   if (group.input.is(Distribution::needle)) return normal + 2.0 * (std::sqrt(2.0 * std::log(n)) + parameter);
   if (group.input.is(Distribution::clusters)) return normal + 2.0 * std::sqrt(d);
   if (group.input.is(Distribution::student)) return std::min(normal + 4.0 * std::pow(n * d, 1.0 / parameter), 1e6 / group.bins_per_unit);
@@ -47,7 +51,7 @@ std::string reason_to_skip_input(GroupPlan const& group) {
   if (group.input.is(Distribution::student)) {
     double const n = group.keys(), d = group.d;
     double const largest = largest_student(group.input, n * d * group.counts.draws),
-                 widest = 9e5 * coarsest_bins / group.bins_per_unit / 2.0;
+                 widest = most_bins * coarsest_bins / group.bins_per_unit / 2.0;
     if (largest > widest)
       return "its largest keys may reach " + std::to_string(largest) + " and scores can be profiled up to " + std::to_string(widest) +
              "; raise NU or lower --n, --draws or --sigma";

@@ -8,6 +8,12 @@
 
 namespace asymptop {
 
+/// Bins of one row, at most: fp32 scores tell no more apart.
+inline constexpr double most_bins = 9e5;
+
+/// What the steepest ALiBi slope of the group's heads adds to the span of a row's scores.
+double steepest_span(GroupPlan const& group);
+
 /// Units of sigma_i that a row's scores may span, which its bins cover; for Student's t about what the largest of n d numbers makes likely.
 double score_span(GroupPlan const& group);
 

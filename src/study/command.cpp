@@ -10,6 +10,7 @@
 #include "kernels/select/selector.hpp"
 #include "launch/input.hpp"
 #include "launch/together.hpp"
+#include "plan/input_plan.hpp"
 #include "results/records.hpp"
 #include "study/draw.hpp"
 #include "study/files/case_file.hpp"
@@ -70,10 +71,10 @@ Scans scan_heads(Communicator const& comm, Input const& input, StudyPlan const& 
       auto const& scan = scans[i].emplace_back(found->second);
       double const most = group.scale * scan.query_norm * scan.key_radius, cap = group.form.softcap,
                    span = 2.0 * (cap > 0.0 ? std::min(cap, most) : most) + std::fabs(group.slope()) * static_cast<double>(group.reach());
-      if (span * group.bins_per_unit > 9e5) {
+      if (span * group.bins_per_unit > most_bins) {
         throw UsageError("--input", config.input,
                          "has queries and keys of head " + std::to_string(group.head) + " whose logits may span " + std::to_string(span) +
-                             "; fp32 logits can be profiled over a span of " + std::to_string(9e5 / group.bins_per_unit) +
+                             "; fp32 logits can be profiled over a span of " + std::to_string(most_bins / group.bins_per_unit) +
                              ", check the tensors and --scale");
       }
     }

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from asymptop.claims.registry import CLAIMS, MEASURED_CLAIMS, judge
+from asymptop.criteria.cheapest import keys_for
 from asymptop.criteria.heads import finding_words, heads_of
 from asymptop.io.reader import open_results
 from asymptop.io.series import exact_series, group_series
 from asymptop.report.inputs import primary
 from asymptop.report.summary import COLUMNS, LINES, summary
+from asymptop.theory.costs import costs_of
 from case_files import changing
 from make_results import Study, write_results
 from make_selectors import write_selectors
@@ -119,19 +121,35 @@ def test_heads_that_sinks_leave_nothing_need_no_key(tmp_path: Path) -> None:
 
 
 def test_selectors_stand_by_what_they_miss(tmp_path: Path) -> None:
+    """With the keys that they keep where these are not as many as the budget has."""
     study = Study(n=(256, 1024), sigma=("2",), k=("16", "n^0.5"), draws=3)
-    path = write_selectors(tmp_path / "r.h5", study, ("window:sinks=4", "random"))
+    path = write_selectors(tmp_path / "r.h5", study, ("window:sinks=4", "random", "threshold"))
+    with changing(path) as file:
+        for group in file["cases"].values():
+            if group.attrs.get("selector") == "threshold":
+                group["kept"][...] = 37 * group["kept"][...]
     lines = summary_of(path)
     assert len(lines) <= LINES - 2
     assert max(map(len, lines)) <= COLUMNS
     text = " ".join(" ".join(lines).split())
-    (found,) = re.findall(r"Mass that ([\d,]+) keys \(k = \S+\) miss at n = \S+: (.*?)\.(?: \d\. |$)", text)
-    values = [float(word.rsplit(" ", 1)[1]) for word in found[1].split(", ")]
+    (found,) = re.findall(r"Mass that ([\d,]+) keys \(k = \S+\) miss at n = \S+: (.*?)\. Made keys have no order", text)
+    words = re.findall(r"(\S+) ([\d.]+)(?: \(keeps ([\d,]+)\))?(?:, |$)", found[1])
+    n, keys = 1024, int(found[0].replace(",", ""))
+    assert {word[0]: word[2] for word in words} == {
+        "score": "", "window:sinks=4": "", "random": "", "threshold": f"{37 * keys:,}"
+    }  # fmt: skip
+    values = [float(value) for _, value, _ in words]
     assert values == sorted(values)
+    (use,) = re.findall(r"σ = 2, n = 2\^10, mean tail mass ([\d.]+): (\S+) reads least, ", text)
     with open_results(path) as results:
-        n, keys = max(c.n for c in results.cases), int(found[0].replace(",", ""))
-        for word in found[1].split(", "):
-            selector, value = word.rsplit(" ", 1)
+        read = {}
+        for case in results.cases:
+            costs, budgets = costs_of(case.selector), keys_for(case, float(use[0]))
+            if case.n == n and costs is not None and budgets is not None:
+                read[case.selector] = costs.bytes_read(n, case.d, float(np.mean(budgets)))
+        assert len(read) > 2
+        assert use[1] == min(read, key=lambda name: read[name])
+        for selector, value, _ in words:
             means = [
                 np.mean(c.values("tail_mass")[:, :, c.k.tolist().index(keys)])
                 for c in results.cases

@@ -59,6 +59,11 @@ def test_what_is_refused(tmp_path: Path) -> None:
     for slopes, more, wanted in (
         (SLOPES, ["--selectors", "quest"], "'quest' is not measured under ALiBi slopes, which layer 3 has; score is"),
         (1e3 * SLOPES, [], "head 1 whose logits may span 32"),
+        (
+            1e300 * SLOPES,
+            [],
+            "ALiBi slopes over which logits of n = 64 span 1.92e+302; fp32 logits can be profiled over",
+        ),
     ):
         file = replace(model, datasets={3: {"alibi": slopes}}).write(tmp_path / "m.h5")
         outcome = asymptop("study", "--input", file, "--n", "64", *more, "-o", tmp_path / "r.h5")

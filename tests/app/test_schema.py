@@ -120,7 +120,7 @@ def test_case_attributes(results: Path) -> None:
     for path, case in files_of(results):
         with h5py.File(path) as file:
             attributes = dict(file["cases"][case].attrs)
-        assert set(names) - {"target_se", "target_missed", "run_path"} - OF_TENSORS <= set(attributes)
+        assert set(names) - {"target_se", "target_missed", "run_path", "selector"} - OF_TENSORS <= set(attributes)
         assert not OF_TENSORS & set(attributes)
         assert attributes["id"] == case
         assert attributes["n"] == 256

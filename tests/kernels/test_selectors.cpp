@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "kernels/score/byte_products.hpp"
@@ -360,6 +361,36 @@ TEST(Selectors, NamesAreDistinctAndDefaultsAreTaken) {
     if (kind.make == nullptr) continue;
     EXPECT_NE(kind.make(values, 64), nullptr) << kind.name;
   }
+}
+
+/// Selectors that go by places of keys say their order twice, forwards and by the place of each key: of all in the table, a new one too.
+TEST(Selectors, PlacesStandAsTheOrderHasThem) {
+  std::set<std::string> compared;
+  for (auto const& kind : selector_kinds()) {
+    SelectorValues values;
+    for (auto const& parameter : kind.parameters) values[parameter.key] = parameter.fallback;
+    auto const selector = kind.make == nullptr ? nullptr : kind.make(values, 64);
+    if (!selector || !selector->has_order() || selector->has_priorities() || selector->by_largest_score() || selector->shards() > 0)
+      continue;
+    compared.insert(kind.name);
+    for (auto const [begin, size] : {std::array{0L, 1L}, {0L, 2L}, {0L, 3L}, {0L, 300L}, {2L, 131L}, {977L, 64L}}) {
+      RowOfKeys const row{{begin, begin + size}, static_cast<std::uint64_t>(size), {}};
+      auto const order = selector->order(row, size + 5);
+      std::set<GlobalIndex> const keys(order.begin(), order.end());
+      ASSERT_TRUE(std::ssize(order) == size && std::ssize(keys) == size && *keys.begin() == begin && *keys.rbegin() == begin + size - 1)
+          << kind.name << ": not every key once, " << size << " from " << begin;
+      ASSERT_EQ(selector->order(row, size / 2), Keys(order.begin(), order.begin() + size / 2)) << kind.name;
+      std::vector<std::uint32_t> places(static_cast<std::size_t>(size));
+      selector->places(row, begin, static_cast<int>(size), places.data());
+      std::int64_t last = -1;
+      for (auto const key : order) {
+        if (selector->forced().holds(key, row.seen)) continue;
+        ASSERT_LT(std::exchange(last, places[static_cast<std::size_t>(key - begin)]), places[static_cast<std::size_t>(key - begin)])
+            << kind.name << ": key " << key << " of " << size << " from " << begin;
+      }
+    }
+  }
+  EXPECT_TRUE(compared.contains("window") && compared.contains("random"));
 }
 
 }  // namespace

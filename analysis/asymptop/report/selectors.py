@@ -156,6 +156,17 @@ def _finding(group: SelectorGroup, epsilon: float, n: int) -> str:
     return text + (f" Next: {', '.join(others)}." if others else "")
 
 
+def what_to_use(groups: Sequence[SelectorGroup]) -> list[str]:
+    """Of every group which selector reads least for each tail mass at its largest n, the largest tail mass first."""
+    return [
+        _finding(group, epsilon, group.largest_n)
+        for group in groups
+        for epsilon in sorted(
+            {e for members in group.lines.values() for s in members for e in s.epsilons}, reverse=True
+        )
+    ]
+
+
 def _cost_tables(groups: Sequence[SelectorGroup]) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
     """One for every head dimension: formulas, and their values at the largest n and the last law of k."""
     tables: list[tuple[str, tuple[str, ...], list[tuple]]] = []
@@ -214,17 +225,10 @@ def selectors_section(
     if not others:
         return ()
     groups = selector_groups(lines)
-    sizes = {id(group): group.largest_n for group in groups}
-    findings = [
-        _finding(group, epsilon, sizes[id(group)])
-        for group in groups
-        for epsilon in sorted(
-            {e for members in group.lines.values() for s in members for e in s.epsilons}, reverse=True
-        )
-    ]
+    findings = what_to_use(groups)
     tables = []
     for group in groups:
-        n = sizes[id(group)]
+        n = group.largest_n
         at = f"at n = {power_of_two(n)}"
         tables.append(
             (

@@ -5,20 +5,25 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..criteria.decisions import power_of_two
 from ..criteria.heads import epsilons_of, finding_words_in_short, heads_of
 from ..criteria.practice import measured_laws
 from ..criteria.verdicts import Judgement, Verdict, clarity
 from ..fits.exponents import FitError
 from ..fits.law_fit import fit_law
-from ..fits.quantities import QUANTITIES, points_of_law
+from ..fits.quantities import QUANTITIES, k_of_law, points_of_law
 from ..io.precision_file import PrecisionCase
 from ..io.reader import Case, Results
 from ..io.schema import EXACT
+from ..io.selectors import selector_groups
 from ..io.series import Series
+from .selectors import what_to_use
 
 COLUMNS, LINES = 100, 25
 _MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED, _MOST_SENTENCES = 4, 4, 3, 3
+_SAME_BUDGET = 0.02  # of the budget: kept keys that differ by more are named
 
 
 def _wrapped(text: str) -> list[str]:
@@ -88,7 +93,10 @@ def _needs(series: Sequence[Series]) -> list[str]:
 
 
 def _selectors(lines: Sequence[Series]) -> list[str]:
-    """What the largest budget misses at the largest n, by selector, best first; means over heads and laws of sigma."""
+    """What the largest budget misses at the largest n, by selector, best first; means over heads and laws of sigma.
+
+    Selectors that keep another number of keys than the budget (thresholds, estimators, unions of shards) say how many.
+    """
     shown = [one for one in lines if one.cases and one.k_laws]
     if all(one.selector == EXACT for one in shown):
         return []
@@ -97,17 +105,34 @@ def _selectors(lines: Sequence[Series]) -> list[str]:
         (law for one in shown for law in one.k_laws if one.cases[-1].n == n), key=lambda law: _keys_at(shown, law, n)
     )
     missed: dict[str, list[float]] = {}
+    budgets: dict[str, list[tuple[float, float]]] = {}
     for one in shown:
         found = points_of_law(one, QUANTITIES["tail_mass"], law) if law in one.k_laws else []
         if found and found[-1].n == n:
             missed.setdefault(one.selector, []).append(found[-1].mean)
+            budgets.setdefault(one.selector, []).append(_kept_and_budget(one.cases[-1], law))
     means = sorted((sum(values) / len(values), selector) for selector, values in missed.items())
-    words = ", ".join(f"{selector} {mean:.3g}" for mean, selector in means)
+    words = ", ".join(f"{selector} {mean:.3g}{_kept_words(budgets[selector])}" for mean, selector in means)
     many = max(map(len, missed.values()))
     over = f", means over {many} {'series' if shown[0].synthetic else 'heads'}" if many > 1 else ""
-    return _wrapped(
-        f"Mass that {_keys_at(shown, law, n):,} keys (k = {law}) miss at n = {power_of_two(n)}{over}: {words}."
-    )
+    no_order = " Made keys have no order: judge windows and pages on a model's." if shown[0].synthetic else ""
+    keys = f"{_keys_at(shown, law, n):,} keys (k = {law})"
+    return _wrapped(f"Mass that {keys} miss at n = {power_of_two(n)}{over}: {words}.{no_order}")
+
+
+def _kept_and_budget(case: Case, law: str) -> tuple[float, float]:
+    """Means over rows: keys that are kept at a law's k, and those of the k that the row has."""
+    k = k_of_law(case, law)
+    budget = float(np.minimum(k, case.values("row_n")).mean())
+    if case.selector == EXACT:
+        return budget, budget
+    return float(case.values("kept")[:, :, list(case.k).index(k)].mean()), budget
+
+
+def _kept_words(budgets: Sequence[tuple[float, float]]) -> str:
+    """Empty where as many keys are kept as the budget has, but for what whole pages leave over."""
+    kept, budget = (sum(part) / len(budgets) for part in zip(*budgets, strict=True))
+    return "" if abs(kept - budget) <= _SAME_BUDGET * budget else f" (keeps {kept:,.0f})"
 
 
 def _keys_at(lines: Sequence[Series], law: str, n: int) -> int:
@@ -148,6 +173,7 @@ def summary(
             findings.append(needs)
     if of_selectors := _selectors(lines):
         findings.append(of_selectors)
+        findings += [_wrapped(words) for words in what_to_use(selector_groups(lines)[:1])[:1]]
     findings.append(_claims(judgements))
     printed = _wrapped(_measured(results))
     for number, block in enumerate(findings, 1):
