@@ -10,8 +10,8 @@ import numpy as np
 
 from ..claims.registry import SELECTOR_CLAIMS, judge
 from ..claims.verdict_table import short
-from ..criteria.cheapest import Need, need_of
 from ..criteria.decisions import power_of_two
+from ..criteria.least_read import what_to_use
 from ..criteria.verdicts import Judgement
 from ..figures.captions import SELECTORS, SELECTORS_NO_ORDER
 from ..figures.drawing import Drawing, RenderedFigure, draw_plots
@@ -22,7 +22,7 @@ from ..io.reader import Case
 from ..io.schema import EXACT
 from ..io.selectors import SelectorGroup, selector_groups
 from ..io.series import Series
-from ..theory.costs import bytes_words, dense_bytes, share_words
+from ..theory.costs import bytes_words, dense_bytes
 from .estimators import HEADINGS, rows_of_estimators
 from .page import Section, figure_blocks
 from .templates import prose, render
@@ -112,59 +112,6 @@ def _rows_needed(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
             found.append((keys, row))
         rows += [row for _, row in sorted(found, key=lambda pair: pair[0])]
     return rows
-
-
-def _needs(group: SelectorGroup, epsilon: float, n: int) -> list[tuple[float, str, list[Need]]]:
-    """(bytes read at n, selector, one need for each head), the fewest bytes first; those that get to epsilon."""
-    found = []
-    for name, members in group.lines.items():
-        needs = [need_of(series, epsilon) for series in members]
-        there = [need for need in needs if need is not None and need.points[-1].n == n and need.costs is not None]
-        if len(there) == len(needs):
-            found.append((float(np.mean([need.bytes_read([n])[0] for need in there])), name, there))
-    return sorted(found, key=lambda one: one[0])
-
-
-def _finding(group: SelectorGroup, epsilon: float, n: int) -> str:
-    """What to use for a tail mass of epsilon, in a sentence or two."""
-    where = f"{group.words}, n = {power_of_two(n)}, mean tail mass {epsilon:g}"
-    ranked = _needs(group, epsilon, n)
-    dense = dense_bytes(n, group.d)
-    if not ranked:
-        return f"{where}: no selector gets there within the stored k; dense attention reads {bytes_words(dense)}."
-    spent, name, needs = ranked[0]
-    by_name = {other: (b, their) for b, other, their in ranked}
-
-    def keys(of: Sequence[Need]) -> str:
-        return f"{np.mean([need.budgets([n])[0] for need in of]):,.0f} keys"
-
-    text = f"{where}: {name} reads least, {bytes_words(spent)} per query and head for {keys(needs)}"
-    if len(needs) == 1 and needs[0].fit is not None and len(needs[0].points) > 1:
-        alpha, exponent = needs[0].law([n])
-        text += f" (k = {alpha:g}·n^{exponent:g})"
-    if name != EXACT and EXACT in by_name:
-        exact, its = by_name[EXACT]
-        text += f", {share_words(spent / exact)} of what exact top-k reads ({bytes_words(exact)} for {keys(its)})"
-    text += f" and {share_words(spent / dense)} of dense attention. "
-    index = needs[0].costs.index_bytes_per_key(group.d) if needs[0].costs is not None else 0.0
-    text += (
-        f"Its index takes {index:g} bytes per key beside {4 * group.d} of key and value."
-        if index
-        else "It needs no index."
-    )
-    others = [f"{other} with {bytes_words(b)}" for b, other, _ in ranked[1:3] if other != EXACT]
-    return text + (f" Next: {', '.join(others)}." if others else "")
-
-
-def what_to_use(groups: Sequence[SelectorGroup]) -> list[str]:
-    """Of every group which selector reads least for each tail mass at its largest n, the largest tail mass first."""
-    return [
-        _finding(group, epsilon, group.largest_n)
-        for group in groups
-        for epsilon in sorted(
-            {e for members in group.lines.values() for s in members for e in s.epsilons}, reverse=True
-        )
-    ]
 
 
 def _cost_tables(groups: Sequence[SelectorGroup]) -> list[tuple[str, tuple[str, ...], list[tuple]]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..criteria.decisions import power_of_two
 from ..criteria.heads import epsilons_of, finding_words_in_short, heads_of
+from ..criteria.least_read import what_to_use
 from ..criteria.practice import measured_laws
 from ..criteria.verdicts import Judgement, Verdict, clarity
 from ..fits.exponents import FitError
@@ -19,7 +20,6 @@ from ..io.reader import Case, Results
 from ..io.schema import EXACT
 from ..io.selectors import selector_groups
 from ..io.series import Series
-from .selectors import what_to_use
 
 COLUMNS, LINES = 100, 25
 _MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED, _MOST_SENTENCES = 4, 4, 3, 3
