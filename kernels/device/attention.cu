@@ -36,21 +36,6 @@ __device__ UnitTiles tiles_of_unit(UnitOperands const& o, int u, std::int64_t fi
   return {static_cast<int>(max(unit, begin)), static_cast<int>(min(next, end))};
 }
 
-/// Places of shared memory that pieces pass through, one after another.
-struct Pieces {
-  std::uint32_t place, full, empty;
-  int stages, stage, parity;
-  __device__ std::uint32_t piece() const { return place + stage * split_piece_bytes; }
-  __device__ std::uint32_t is_full() const { return full + stage * 8; }
-  __device__ std::uint32_t is_empty() const { return empty + stage * 8; }
-  __device__ void next() {
-    if (++stage == stages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-};
-
 __device__ float power_of_two(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -62,18 +47,13 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
   extern __shared__ unsigned char unaligned[];
   __shared__ long long seen_from, seen_to;
   std::uint32_t const queries = (shared_address(unaligned) + 1023u) & ~1023u;
-  Pieces ring{queries + groups * o.chunks * split_query_piece, 0, 0, o.stages, 0, 0};
-  ring.full = ring.place + o.stages * split_piece_bytes;
-  ring.empty = ring.full + o.stages * 8;
-  std::uint32_t const loaded = ring.empty + o.stages * 8;
+  Ring<split_piece_bytes> ring(queries + groups * o.chunks * split_query_piece, o.stages);
+  std::uint32_t const loaded = ring.end();
   // Under a causal mask later rows have more keys: they go first.
   int const row_block = static_cast<int>(gridDim.x - 1 - blockIdx.x), first_row = row_block * block_rows;
   int const working = o.rows - first_row > query_tile ? groups : 1;  // warpgroups that have a query tile
   if (threadIdx.x == 0) {
-    for (int s = 0; s < o.stages; ++s) {
-      barrier_init(ring.full + s * 8, 1);
-      barrier_init(ring.empty + s * 8, working * group_threads / 32);
-    }
+    ring.begin(working * group_threads / 32);
     barrier_init(loaded, 1);
     barriers_ready();
     seen_to = 0;
@@ -274,6 +254,7 @@ AttentionPlan plan_attention(int rows, std::int64_t keys, int d, int unit, int m
     }
   }
   plan.query_bytes = std::int64_t{plan.row_blocks} * query_bytes;
+  plan.scale_bytes = plan.row_blocks * (block_rows * sizeof(float));
   return plan;
 }
 

@@ -70,9 +70,9 @@ struct AttentionNodes {
 /// Sizes of one call.
 struct AttentionPlan {
   int rows, d, units, unit;
-  int row_blocks, splits;  ///< blocks along rows and along units
-  int stages;              ///< pieces in flight
-  std::size_t query_bytes;
+  int row_blocks, splits;                ///< blocks along rows and along units
+  int stages;                            ///< pieces in flight
+  std::size_t query_bytes, scale_bytes;  ///< of query tiles and of their rows' scales
 };
 AttentionPlan plan_attention(int rows, std::int64_t keys, int d, int unit, int multiprocessors);
 
@@ -83,7 +83,7 @@ struct AttentionArguments {
   float sigma;                        ///< factor of the scores
   SplitTensors keys;
   unsigned char* query_tiles;  ///< plan.query_bytes
-  float* query_scales;         ///< (padded rows)
+  float* query_scales;         ///< plan.scale_bytes
   AttentionNodes nodes;
 };
 /// Sums of all units. Without waiting.

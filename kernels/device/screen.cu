@@ -12,6 +12,8 @@ namespace {
 constexpr int groups = 4, group_threads = 128, threads = (groups + 1) * group_threads;
 constexpr int query_piece = query_tile * 128;
 
+using TileRing = Ring<tile_chunk_bytes>;
+
 enum class Use { maxima, survivors };
 
 struct ScreenOperands {
@@ -43,24 +45,8 @@ __device__ float cut(float threshold, QueryBound const& row, TileBound const& ti
 /// The first `left` of 32 bits.
 __device__ std::uint32_t first_bits(int left) { return left >= 32 ? ~0u : left <= 0 ? 0u : (1u << left) - 1u; }
 
-/// Places of shared memory that tiles pass through, one after another.
-struct Ring {
-  std::uint32_t tiles, full, empty;
-  int stages, stage, parity;
-
-  __device__ std::uint32_t tile() const { return tiles + stage * tile_chunk_bytes; }
-  __device__ std::uint32_t is_full() const { return full + stage * 8; }
-  __device__ std::uint32_t is_empty() const { return empty + stage * 8; }
-  __device__ void next() {
-    if (++stage == stages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-};
-
 /// One thread fetches the block's query tiles, then key tiles in the order in which they are wanted.
-__device__ void fetch(ScreenOperands const& o, Ring ring, std::uint32_t queries, std::uint32_t loaded, int first_list, int most) {
+__device__ void fetch(ScreenOperands const& o, TileRing ring, std::uint32_t queries, std::uint32_t loaded, int first_list, int most) {
   int const query_tiles = (o.rows + query_tile - 1) / query_tile, first = block_x() * o.row_groups;
   int const here = min(o.row_groups, query_tiles - first);
   barrier_expect(loaded, here * o.chunks * query_piece);
@@ -74,7 +60,7 @@ __device__ void fetch(ScreenOperands const& o, Ring ring, std::uint32_t queries,
       for (int c = 0; c < o.chunks; ++c) {
         barrier_wait(ring.is_empty(), ring.parity);
         barrier_expect(ring.is_full(), tile_chunk_bytes);
-        bulk_copy(ring.tile(), o.key_tiles + (tile * o.chunks + c) * tile_chunk_bytes, tile_chunk_bytes, ring.is_full());
+        bulk_copy(ring.piece(), o.key_tiles + (tile * o.chunks + c) * tile_chunk_bytes, tile_chunk_bytes, ring.is_full());
         ring.next();
       }
     }
@@ -86,18 +72,13 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
   extern __shared__ unsigned char unaligned[];
   int const key_groups = groups / o.row_groups;
   std::uint32_t const queries = (shared_address(unaligned) + 1023u) & ~1023u;
-  Ring ring{queries + o.row_groups * o.chunks * query_piece, 0, 0, o.stages, 0, 0};
-  ring.full = ring.tiles + o.stages * tile_chunk_bytes;
-  ring.empty = ring.full + o.stages * 8;
-  std::uint32_t const loaded = ring.empty + o.stages * 8;
+  TileRing ring(queries + o.row_groups * o.chunks * query_piece, o.stages);
+  std::uint32_t const loaded = ring.end();
   int const first_list = block_y() * key_groups;
   int most = 0;
   for (int g = 0; g < key_groups; ++g) most = max(most, begin_of(o, first_list + g + 1) - begin_of(o, first_list + g));
   if (threadIdx.x == 0) {
-    for (int s = 0; s < o.stages; ++s) {
-      barrier_init(ring.full + s * 8, 1);
-      barrier_init(ring.empty + s * 8, (o.all_stages ? groups : o.row_groups) * group_threads / 32);
-    }
+    ring.begin((o.all_stages ? groups : o.row_groups) * group_threads / 32);
     barrier_init(loaded, 1);
     barriers_ready();
   }
@@ -172,7 +153,7 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
     std::uint32_t in_use = 0;
     for (int c = 0; c < o.chunks; ++c) {
       barrier_wait(ring.is_full(), ring.parity);
-      std::uint64_t const a = swizzled_rows(own_queries + c * query_piece), b = swizzled_rows(ring.tile());
+      std::uint64_t const a = swizzled_rows(own_queries + c * query_piece), b = swizzled_rows(ring.piece());
       products_begin();
 #pragma unroll
       for (int step = 0; step < 4; ++step) add_products(s, a + 2 * step, b + 2 * step, c + step);

@@ -53,6 +53,35 @@ __device__ inline void bulk_copy(std::uint32_t to, void const* from, int bytes, 
                : "memory");
 }
 
+/// Places of shared memory that pieces of `bytes` pass through, one after another, each with a barrier that says that it is full and one
+/// that it is empty.
+template <int bytes>
+struct Ring {
+  std::uint32_t places, full, empty;
+  int stages, stage = 0, parity = 0;
+
+  __device__ Ring(std::uint32_t begin, int stage_count)
+      : places(begin), full(begin + stage_count * bytes), empty(full + stage_count * 8), stages(stage_count) {}
+  /// Where the shared memory after it begins.
+  __device__ std::uint32_t end() const { return empty + stages * 8; }
+  /// Once, by one thread: `arrivals` empty a place.
+  __device__ void begin(int arrivals) const {
+    for (int s = 0; s < stages; ++s) {
+      barrier_init(full + s * 8, 1);
+      barrier_init(empty + s * 8, arrivals);
+    }
+  }
+  __device__ std::uint32_t piece() const { return places + stage * bytes; }
+  __device__ std::uint32_t is_full() const { return full + stage * 8; }
+  __device__ std::uint32_t is_empty() const { return empty + stage * 8; }
+  __device__ void next() {
+    if (++stage == stages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
 /// Describes rows of 128 bytes, swizzled, eight rows to 1024 bytes, that start at an address whose first row's place is a multiple of 1024.
 __device__ inline std::uint64_t swizzled_rows(std::uint32_t address) {
   return (std::uint64_t{address & 0x3ffffu} >> 4) | (std::uint64_t{1} << 16) | (std::uint64_t{64} << 32) | (std::uint64_t{1} << 62);

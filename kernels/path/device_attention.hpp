@@ -112,7 +112,7 @@ class DeviceExact final : public AttentionPass<Space> {
               std::vector<Node> const& fresh) {
     auto const plan = device::plan_attention(checked_int(rows), keys.count, rows_.d, unit_, device::gpu().multiprocessors);
     make_room(query_tiles_, plan.query_bytes);
-    make_room(query_scales_, plan.query_bytes);  // more than enough
+    make_room(query_scales_, plan.scale_bytes);
     make_room(units_, bytes_of(rows, plan.units));
     auto const units = nodes_at(units_.as<float>(), rows, plan.units);
     device::attend_units(nullptr, plan,

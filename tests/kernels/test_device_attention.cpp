@@ -12,6 +12,7 @@
 
 #include "kernels/core/pack_keys.hpp"
 #include "kernels/path/device.hpp"
+#include "support/device_test.hpp"
 
 namespace asymptop {
 namespace {
@@ -32,31 +33,17 @@ struct Pieces {
   std::int64_t begin, end, step;
 };
 
-class DeviceAttention : public ::testing::Test {
+class DeviceAttention : public test::DeviceTest {
  protected:
-  void SetUp() override {
-    if (!device::gpu().usable) GTEST_SKIP() << "no GPU of compute capability 9.0";
-    char const* const given = std::getenv("ASYMPTOP_TEST_SEED");
-    seed_ = given != nullptr ? static_cast<std::uint32_t>(std::atoll(given)) : std::random_device()();
-    random_.seed(seed_);
-    std::printf("seed %u\n", seed_);
-  }
-
   /// Standard normal numbers, queries divided by the root of d.
   Problem normal(int m, std::int64_t n, int d) {
     Problem p{m, d, n, {}, {}, {}, {}};
-    std::normal_distribution<float> draw;
-    auto const fill = [&](std::vector<float>& to, std::int64_t rows, float scale) {
-      to.resize(static_cast<std::size_t>(rows * d));
-      for (auto& x : to) x = scale * draw(random_);
-    };
-    fill(p.queries, m, 1.0f / std::sqrt(static_cast<float>(d)));
-    fill(p.keys, n, 1.0f);
-    fill(p.values, n, 1.0f);
+    p.queries = normals(m, d, 1.0f / std::sqrt(static_cast<float>(d)));
+    p.keys = normals(n, d);
+    p.values = normals(n, d);
     p.ranges.limit.assign(static_cast<std::size_t>(m), n);
     return p;
   }
-  std::int64_t below(std::int64_t n) { return std::uniform_int_distribution<std::int64_t>(0, n - 1)(random_); }
 
   /// Runs of rows [first, first + count) over the shard's keys.
   std::vector<SoftmaxRun> runs(Problem const& p, Pieces const& pieces, int first, int count, std::vector<std::int64_t>* seen = nullptr,
@@ -163,13 +150,11 @@ class DeviceAttention : public ::testing::Test {
     EXPECT_LT(error.relative, most) << what << " seed " << seed_;
     EXPECT_LT(error.of_sums, 2e-7 + largest * 0x1p-22) << what << " seed " << seed_;
   }
-
-  std::uint32_t seed_ = 0;
-  std::mt19937 random_;
 };
 
 TEST_F(DeviceAttention, KeepsToFp32) {
-  for (int const d : {1, 20, 64, 100, 128, 200, 256}) expect_error(normal(37, 50003, d), "normal, d = " + std::to_string(d), d == 1 ? cancelled : d > 128 ? 4e-6 : 2e-6);
+  for (int const d : {1, 20, 64, 100, 128, 200, 256})
+    expect_error(normal(37, 50003, d), "normal, d = " + std::to_string(d), d == 1 ? cancelled : d > 128 ? 4e-6 : 2e-6);
   for (int const m : {1, 130, 300}) expect_error(normal(m, 20000, 64), "normal, m = " + std::to_string(m), 2e-6);
   for (std::int64_t const n : {1, 127, 129, 4097}) expect_error(normal(5, n, 64), "normal, n = " + std::to_string(n), 2e-6);
 }

@@ -14,6 +14,7 @@
 #include "kernels/input/normal_packed.hpp"
 #include "kernels/path/device.hpp"
 #include "kernels/path/fused.hpp"
+#include "support/device_test.hpp"
 
 namespace asymptop {
 namespace {
@@ -33,32 +34,18 @@ struct Shard {
   PathRows rows() const { return {m, d, queries.data(), ranges, grid, first_bin, 0, softcap}; }
 };
 
-class DevicePath : public ::testing::Test {
+class DevicePath : public test::DeviceTest {
  protected:
-  void SetUp() override {
-    if (!device::gpu().usable) GTEST_SKIP() << "no GPU of compute capability 9.0";
-    char const* const given = std::getenv("ASYMPTOP_TEST_SEED");
-    seed_ = given != nullptr ? static_cast<std::uint32_t>(std::atoll(given)) : std::random_device()();
-    random_.seed(seed_);
-    std::printf("seed %u\n", seed_);
-  }
-
   Shard normal(int m, std::int64_t n, int d) {
     Shard s{m, d, n, {}, {}, {}, {}, {}, 0.0, {}, {}};
-    std::normal_distribution<float> draw;
-    auto const fill = [&](std::vector<float>& to, std::int64_t rows, float scale) {
-      to.resize(static_cast<std::size_t>(rows * d));
-      for (auto& x : to) x = scale * draw(random_);
-    };
-    fill(s.queries, m, 1.0f / std::sqrt(static_cast<float>(d)));
-    fill(s.keys, n, 1.0f);
-    fill(s.values, n, 1.0f);
+    s.queries = normals(m, d, 1.0f / std::sqrt(static_cast<float>(d)));
+    s.keys = normals(n, d);
+    s.values = normals(n, d);
     s.grid = {32.0f, 900};
     s.ranges.limit.assign(static_cast<std::size_t>(m), n);
     s.first_bin.assign(static_cast<std::size_t>(m), -450);
     return s;
   }
-  std::int64_t below(std::int64_t n) { return std::uniform_int_distribution<std::int64_t>(0, n - 1)(random_); }
 
   static void pack_all(Shard& s) {
     s.packed.assign(packed_size(s.n, s.d), 0.0f);
@@ -254,9 +241,6 @@ class DevicePath : public ::testing::Test {
     expect_second(s, found, 512, what);
     expect_second(s, found, 96, what);
   }
-
-  std::uint32_t seed_ = 0;
-  std::mt19937 random_;
 };
 
 TEST_F(DevicePath, NormalsAreTheHosts) {
