@@ -25,6 +25,7 @@
 #include "core/types.hpp"
 #include "core/work_split.hpp"
 #include "device/attention.hpp"
+#include "device/heads.hpp"
 #include "device/memory.hpp"
 #include "device/normals.hpp"
 #include "device/profile.hpp"

@@ -109,22 +109,6 @@ struct TopKArguments {
   float const* known = nullptr;        ///< (rows): T, where the plan has it known
 };
 
-/// Heads of keys and of those after them, each best first, into one: `later` counts its keys from `first` on. In device memory, and not in
-/// place. Where `thresholds` (rows) is not null it gets the score of each row's last head, -inf where the row has fewer than keep.
-struct HeadsMerge {
-  int rows;
-  std::uint64_t const* earlier;  ///< (rows, earlier_keep)
-  int earlier_keep;
-  std::uint64_t const* later;  ///< (rows, later_keep)
-  int later_keep;
-  std::uint32_t first;
-  std::uint64_t* heads;  ///< (rows, keep)
-  int keep;
-  float* thresholds;
-};
-/// Without waiting.
-void merge_heads(Stream stream, HeadsMerge const& merge);
-
 /// Puts the heads of all rows into `heads`. Returns how many rows had to be scored in full. Waits for the stream once or more.
 int top_k(Stream stream, TopKPlan const& plan, TopKArguments const& arguments);
 

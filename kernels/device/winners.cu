@@ -53,7 +53,24 @@ __global__ void __launch_bounds__(threads) winners_kernel(WinnersArguments const
   }
 }
 
+__global__ void __launch_bounds__(threads)
+    outputs_kernel(std::int64_t const* sums, std::int64_t count, int d, double weight_factor, double value_factor, double* outputs) {
+  std::int64_t const at = std::int64_t{blockIdx.x} * threads + threadIdx.x;
+  if (at >= count) return;
+  std::int64_t const row = at / d, column = at - row * d;
+  std::int64_t const* const own = sums + row * (d + 1);
+  // As from_fixed() has it (core/fixed_point.hpp).
+  outputs[at] = static_cast<double>(own[column]) / value_factor / (static_cast<double>(own[d]) / weight_factor);
+}
+
 }  // namespace
+
+void winner_outputs(Stream stream, std::int64_t const* sums, int rows, int d, double weight_factor, double value_factor, double* outputs) {
+  std::int64_t const count = std::int64_t{rows} * d;
+  if (count == 0) return;
+  outputs_kernel<<<blocks(count, threads), threads, 0, stream>>>(sums, count, d, weight_factor, value_factor, outputs);
+  check_launch("outputs of winners");
+}
 
 void sum_winners(Stream stream, WinnersArguments const& arguments) {
   dim3 const grid(blocks(arguments.rows), blocks(arguments.keep, block_candidates));

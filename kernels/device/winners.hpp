@@ -22,4 +22,7 @@ struct WinnersArguments {
 /// Without waiting.
 void sum_winners(Stream stream, WinnersArguments const& arguments);
 
+/// Attention outputs (rows, d) of such sums. Without waiting.
+void winner_outputs(Stream stream, std::int64_t const* sums, int rows, int d, double weight_factor, double value_factor, double* outputs);
+
 }  // namespace asymptop::device

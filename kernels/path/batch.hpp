@@ -13,6 +13,7 @@
 #include "../core/candidate.hpp"
 #include "../core/key_ranges.hpp"
 #include "../device/attention.hpp"
+#include "../device/heads.hpp"
 #include "../profile/score_bins.hpp"
 #include "../score/key_tile.hpp"
 #include "../score/panel.hpp"
@@ -100,15 +101,6 @@ class ScorePass : public KeyPass<Space> {
 /// A row's candidates, best first, at most as many as were wanted. From any thread.
 using RowHead = std::function<std::vector<PackedCandidate>(int row)>;
 
-/// Top-k attention over the first candidates of each row's head, fixed point.
-struct HeadSums {
-  std::vector<int> counts;       ///< (rows): candidates of it
-  std::vector<float> reference;  ///< (rows)
-  float sigma;
-  FixedPoint factor;
-  std::int64_t* sums;  ///< (rows, d + 1): d sums of e^{sigma (s - reference)} v, then that of the weights
-};
-
 /// Profile and top-k.
 template <class Space>
 class FirstPass : public KeyPass<Space> {
@@ -127,8 +119,10 @@ class FirstPass : public KeyPass<Space> {
   virtual KeyPass<Space>* again(std::int64_t /*seen*/) { return nullptr; }
   /// Once all is seen. Heads may outlive the pass.
   virtual RowHead heads(Space const& space) = 0;
-  /// After heads(), where the pass has heads in the memory of a GPU, which has all values of the shard: true. Else nothing is done.
-  virtual bool sum_heads(HeadSums const&, device::KeysOnDevice const&) { return false; }
+  /// Once all is seen, of a pass whose heads rest in the memory of a GPU: there, until the pass is cleared or gone.
+  virtual device::HeadsOnDevice heads_on_device() const { return {}; }
+  /// Likewise, (rows, bins, 3) of a pass with a profile; null elsewhere.
+  virtual std::int64_t const* moments_on_device() const { return nullptr; }
   /// (rows, bins, 3); of a pass with a profile.
   virtual Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const& space) = 0;
   /// Back to before any key, or false where another pass is made as fast.

@@ -13,7 +13,6 @@
 #include "../device/memory.hpp"
 #include "../device/profile.hpp"
 #include "../device/scores.hpp"
-#include "../device/winners.hpp"
 #include "device_attention.hpp"
 #include "device_second.hpp"
 #include "fused.hpp"
@@ -76,16 +75,8 @@ class DeviceFirst final : public FirstPass<Space> {
     spare_ = found;
     return [found](int row) { return found->head(row); };
   }
-  bool sum_heads(HeadSums const& wanted, device::KeysOnDevice const& keys) override {
-    auto const rows = rows_.ranges.size(), width = std::size_t{1} + rows_.d;
-    auto const counts = device::copied(wanted.counts), reference = device::copied(wanted.reference);
-    device::Memory const sums(rows * width * sizeof(std::int64_t));
-    device::set_zero(nullptr, sums.as<void>(), sums.bytes());
-    device::sum_winners(nullptr, {rows_.count, rows_.d, heads_.as<std::uint64_t>(), found_keep_, counts.as<int>(), reference.as<float>(),
-                                  wanted.sigma, keys.values, wanted.factor.weight, wanted.factor.value, sums.as<std::int64_t>()});
-    device::download(nullptr, wanted.sums, sums.as<void>(), sums.bytes());
-    return true;
-  }
+  device::HeadsOnDevice heads_on_device() const override { return {heads_.as<std::uint64_t>(), found_keep_}; }
+  std::int64_t const* moments_on_device() const override { return moments_.as<std::int64_t>(); }
   Tensor3<Kokkos::HostSpace, std::int64_t> moments(Space const& space) override {
     auto const rows = profile_ ? rows_.ranges.size() : 0, width = std::size_t{3} * rows_.grid.count;
     Tensor3<Kokkos::HostSpace, std::int64_t> const all(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::path::moments"), rows,

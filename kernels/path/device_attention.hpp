@@ -83,9 +83,17 @@ class DeviceExact final : public AttentionPass<Space> {
     std::vector<int> seen(rows);
     device::download(nullptr, numbers.data(), all.max, numbers.size() * sizeof(float));
     device::download(nullptr, seen.data(), all.seen, rows * sizeof(int));
-    for (std::size_t row = 0; row < rows; ++row) {
-      to.log_sum_exp[row] = numbers[row] + std::log(double{numbers[rows + row]});
-      to.seen[row] = seen[row];
+    auto const finish = [&, of = to](std::size_t const row) {
+      of.log_sum_exp[row] = numbers[row] + std::log(double{numbers[rows + row]});
+      of.seen[row] = seen[row];
+    };
+    constexpr std::size_t few = 4096;  // done before other threads would have begun
+    if (rows <= few) {
+      for (std::size_t row = 0; row < rows; ++row) finish(row);
+    } else {
+      Space const space;
+      Kokkos::parallel_for("Asymptop::path::log_sum_exp", Kokkos::RangePolicy<Space>(space, 0, rows), finish);
+      space.fence();
     }
     return true;
   }

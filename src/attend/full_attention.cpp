@@ -38,20 +38,20 @@ AttendDraw run_attend_draw(AttendConfig const& config, RingSequence& sequence, s
   times.start();
   sequence.load(config.seed, draw);
   times.stop(AttendPhase::generate);
-  std::optional<ExactAttention> exact;
+  ExactAttention const* exact = nullptr;
   std::optional<TopKAttention> top_k;
   std::optional<DifferenceResult> difference;
   auto const known = [](auto const& part) { return part ? &*part : nullptr; };
-  if (config.wants(BenchKernel::exact_attention)) result.exact_seconds = timed(comm, [&] { exact = exact_attention(sequence, times); });
+  if (config.wants(BenchKernel::exact_attention)) result.exact_seconds = timed(comm, [&] { exact = &exact_attention(sequence, times); });
   if (config.wants(BenchKernel::top_k_attention))
-    result.top_k_seconds = timed(comm, [&] { top_k = top_k_attention(sequence, known(exact), times); });
+    result.top_k_seconds = timed(comm, [&] { top_k = top_k_attention(sequence, exact, times); });
   if (config.spectral) difference = difference_norms(sequence, *top_k, config.seed, draw, config.iterations, times);
-  if (exact && top_k) result.output_error = means(sequence, top_k->error, sequence.item().k.size());
+  if (exact != nullptr && top_k) result.output_error = means(sequence, top_k->error, sequence.item().k.size());
   if (difference) result.norms = difference->norms;
   times.start();
-  result.residuals = check_draw(sequence, draw, known(exact), known(top_k), known(difference));
+  result.residuals = check_draw(sequence, draw, exact, known(top_k), known(difference));
   times.stop(AttendPhase::check);
-  if (save) save(known(exact), known(top_k));
+  if (save) save(exact, known(top_k));
   times.stop(AttendPhase::save);
   times.add(AttendPhase::total, std::chrono::duration<double>(PhaseTimes::Clock::now() - begin).count());
   std::vector<double> seconds(times.seconds().begin(), times.seconds().end());

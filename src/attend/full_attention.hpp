@@ -16,13 +16,6 @@
 
 namespace asymptop {
 
-/// Exact attention of this rank's rows.
-struct ExactAttention {
-  std::vector<float> output;        ///< (rows, d)
-  std::vector<double> log_sum_exp;  ///< (rows)
-  std::int64_t miscounted = 0;      ///< |keys that went into the sums - visible keys|, summed over rows
-};
-
 /// Top-k attention of this rank's rows for every k of the case, and what their heads add up to.
 struct TopKAttention {
   std::vector<float> output;  ///< (k, rows, d)
@@ -61,7 +54,8 @@ struct AttendDraw {
 };
 
 // Steps of a draw. All are collective.
-ExactAttention exact_attention(RingSequence& sequence, AttendTimes& times);
+/// Into sequence.exact(), which is returned.
+ExactAttention const& exact_attention(RingSequence& sequence, AttendTimes& times);
 /// exact: of the same draw, or null. Batches of rows take keys round for the selection and values for the sums.
 TopKAttention top_k_attention(RingSequence& sequence, ExactAttention const* exact, AttendTimes& times);
 DifferenceResult difference_norms(RingSequence& sequence, TopKAttention const& top_k, std::uint64_t seed, std::int64_t draw,

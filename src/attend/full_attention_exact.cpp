@@ -25,13 +25,24 @@ std::int64_t miscounted(RingSequence const& sequence, std::vector<std::int64_t> 
   return keys;
 }
 
+/// Room for the outputs of all rows.
+ExactAttention& room_of(RingSequence& sequence) {
+  auto& room = sequence.exact();
+  std::size_t const numbers = sequence.rows() * sequence.d();
+  if (room.output.size() != numbers) {
+    room.output.reserve(numbers);
+    prefer_huge_pages(room.output.data(), numbers * sizeof(float));
+    room.output.resize(numbers);
+    room.log_sum_exp.resize(sequence.rows());
+  }
+  return room;
+}
+
 /// Outputs from the runs of all rows, which they end.
 template <class RunOf>
-ExactAttention outputs_of(RingSequence const& sequence, int columns, RunOf const& run_of, std::vector<std::int64_t> const& seen) {
+void write_outputs(RingSequence& sequence, int columns, RunOf const& run_of, std::vector<std::int64_t> const& seen) {
   std::size_t const d = sequence.d(), rows = sequence.rows();
-  ExactAttention result;
-  result.output.resize(rows * d);
-  result.log_sum_exp.resize(rows);
+  auto& result = room_of(sequence);
   Space const space;
   auto* to = &result;
   Kokkos::parallel_for("Asymptop::measure::finish_runs", Kokkos::RangePolicy<Space>(space, 0, rows), [=](std::size_t const at) {
@@ -44,13 +55,12 @@ ExactAttention outputs_of(RingSequence const& sequence, int columns, RunOf const
   });
   space.fence();
   result.miscounted = miscounted(sequence, seen);
-  return result;
 }
 
 /// Subtrees of all rows of the rank over the pieces that were here. A piece leaves a few nodes with each row, whatever its length.
 class ExactRows {
  public:
-  explicit ExactRows(RingSequence const& sequence)
+  explicit ExactRows(RingSequence& sequence)
       : sequence_(sequence),
         batches_(sequence.batches()),
         columns_(simd::padded_columns(sequence.d())),
@@ -79,13 +89,13 @@ class ExactRows {
     }
   }
 
-  ExactAttention finish() {
-    return outputs_of(
+  void finish() {
+    write_outputs(
         sequence_, columns_, [this](std::size_t row) -> SoftmaxRun& { return runs_[row]; }, seen_);
   }
 
  private:
-  RingSequence const& sequence_;
+  RingSequence& sequence_;
   Space space_;
   std::vector<QueryBatch> batches_;
   int columns_;
@@ -96,7 +106,8 @@ class ExactRows {
 /// The same by a path that keeps rows in a memory of its own, which pieces of keys come to.
 class RowsOnDevice {
  public:
-  explicit RowsOnDevice(RingSequence& sequence) : sequence_(sequence), copy_(sequence.on_device()), exact_(sequence.exact_on_path()) {}
+  explicit RowsOnDevice(RingSequence& sequence)
+      : sequence_(sequence), room_(room_of(sequence)), copy_(sequence.on_device()), exact_(sequence.exact_on_path()) {}
 
   template <class Poll>
   void add(KeyPiece const& piece, Poll const& poll) {
@@ -111,17 +122,11 @@ class RowsOnDevice {
     exact_.pass->add(space_, step, {[](PathPart) {}, [&poll] { poll.now(); }});
   }
 
-  ExactAttention finish() {
-    ExactAttention result;
-    std::size_t const numbers = sequence_.rows() * sequence_.d();
-    result.output.reserve(numbers);
-    prefer_huge_pages(result.output.data(), numbers * sizeof(float));
-    result.output.resize(numbers);
-    result.log_sum_exp.resize(sequence_.rows());
+  void finish() {
     std::vector<std::int64_t> all_seen(sequence_.rows());
-    if (exact_.pass->outputs({result.output.data(), result.log_sum_exp.data(), all_seen.data()})) {
-      result.miscounted = miscounted(sequence_, all_seen);
-      return result;
+    if (exact_.pass->outputs({room_.output.data(), room_.log_sum_exp.data(), all_seen.data()})) {
+      room_.miscounted = miscounted(sequence_, all_seen);
+      return;
     }
     auto const runs = std::get<AttentionRuns>(exact_.pass->parts());
     std::vector<SoftmaxRun> all(sequence_.rows());
@@ -130,33 +135,37 @@ class RowsOnDevice {
     auto* const of = &all;
     auto const* const from = &runs;
     auto const run_of = [=](std::size_t row) -> SoftmaxRun& { return (*of)[row] = from->run(static_cast<int>(row)); };
-    return outputs_of(sequence_, runs.columns, run_of, seen);
+    write_outputs(sequence_, runs.columns, run_of, seen);
   }
 
  private:
-  RingSequence const& sequence_;
+  RingSequence& sequence_;
+  ExactAttention& room_;
   Space space_;
   device::KeyCopy& copy_;
   OwnedAttention<Space> exact_;
 };
 
 template <class Rows>
-ExactAttention once_round(RingSequence& sequence, AttendTimes& times) {
+void once_round(RingSequence& sequence, AttendTimes& times) {
   Rows rows(sequence);
   sequence.both_go_round(times, AttendPhase::exact_attention, [&](int, std::vector<KeyPiece> const& pieces, auto const& poll) {
     for (auto const& piece : pieces) rows.add(piece, poll);
   });
   times.start();
-  auto result = rows.finish();
+  rows.finish();
   times.stop(AttendPhase::exact_attention);
-  return result;
 }
 
 }  // namespace
 
-ExactAttention exact_attention(RingSequence& sequence, AttendTimes& times) {
-  return sequence.item().exact_path->device_memory != nullptr ? once_round<RowsOnDevice>(sequence, times)
-                                                              : once_round<ExactRows>(sequence, times);
+ExactAttention const& exact_attention(RingSequence& sequence, AttendTimes& times) {
+  if (sequence.item().exact_path->device_memory != nullptr) {
+    once_round<RowsOnDevice>(sequence, times);
+  } else {
+    once_round<ExactRows>(sequence, times);
+  }
+  return sequence.exact();
 }
 
 }  // namespace asymptop

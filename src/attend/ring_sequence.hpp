@@ -69,6 +69,13 @@ class SparsePoll {
   mutable unsigned calls_ = 0;  ///< only the thread that works first calls this
 };
 
+/// Exact attention of a rank's rows.
+struct ExactAttention {
+  std::vector<float> output;        ///< (rows, d)
+  std::vector<double> log_sum_exp;  ///< (rows)
+  std::int64_t miscounted = 0;      ///< |keys that went into the sums - visible keys|, summed over rows
+};
+
 class RingSequence {
  public:
   using Space = RunSpace;
@@ -109,8 +116,12 @@ class RingSequence {
     on_device_.hold(queries_.data(), queries_.size() * sizeof(float));
     on_device_.hold(keys_.data(), keys_.size() * sizeof(float));
     on_device_.hold(values_.data(), values_.size() * sizeof(float));
+    on_device_.hold(exact_.output.data(), exact_.output.size() * sizeof(float));
     return on_device_;
   }
+
+  /// Room for the present draw's exact attention. Kept from draw to draw: its pages take longer to come than a GPU to fill them.
+  ExactAttention& exact() { return exact_; }
 
   /// Keys that a batch sees of a piece; 0 for none.
   static int seen_of(KeyPiece const& piece, QueryBatch const& batch) { return count_within(batch.most - piece.first, piece.count); }
@@ -178,8 +189,9 @@ class RingSequence {
   int d_, leaf_, threads_;
   std::size_t rows_ = 0, most_rows_ = 0;
   std::vector<float> queries_, keys_, values_;  ///< (rows, d), packed run by run, (rows, d)
+  ExactAttention exact_;
   Circulation<float> key_ring_, value_ring_;
-  device::KeyCopy on_device_;
+  device::KeyCopy on_device_;  ///< after what it holds in place
 };
 
 }  // namespace asymptop

@@ -5,6 +5,7 @@
 #include "comm/merge/merge_attention.hpp"
 #include "comm/merge/merge_profile.hpp"
 #include "row/row_lists.hpp"
+#include "row/row_metrics.hpp"
 
 namespace asymptop {
 namespace {
@@ -42,6 +43,14 @@ std::vector<int> KernelWork::all_owners() const {
   std::vector<int> all;
   for (int row = 0; row < rows(); ++row) all.push_back(row);
   return row_owners(all, rows(), problem_.comm.size());
+}
+
+std::vector<double> KernelWork::profile_of(int row, std::vector<std::int64_t> const& moments, std::vector<Candidate> const& head) const {
+  RowBins bins{batch_.grid(), batch_.first_bins()[row], {}};
+  for (std::size_t b = 0; b < moments.size(); b += 3) bins.bins.push_back({moments[b], moments[b + 1], moments[b + 2]});
+  MetricAxes const axes{{problem_.item.k}, {1.0}, {}};
+  auto const metrics = evaluate_row(head, bins, axes, {}, problem_.item.n).laws.front();
+  return {metrics.one("log_sum_exp"), metrics.one("entropy_nats"), metrics.one("sum_p_squared"), metrics.one("p_max")};
 }
 
 void KernelWork::walk(KeyPass<Space>& pass) {

@@ -35,6 +35,8 @@ class KernelWork : public BenchWork {
   std::vector<BenchAnswer::Row> own_rows(std::vector<int> const& asked) const;
   std::size_t own_index(int row) const { return row - problem_.owned().begin; }
   std::vector<int> all_owners() const;
+  /// BenchAnswer::Row::profile of a row from its merged moments (bins, 3) and its head of a candidate more than k.
+  std::vector<double> profile_of(int row, std::vector<std::int64_t> const& moments, std::vector<Candidate> const& head) const;
   /// All keys of the shard through a pass.
   void walk(KeyPass<Space>& pass);
 
@@ -54,6 +56,8 @@ std::unique_ptr<BenchWork> make_profile(BenchProblem const& problem, Path const&
 std::unique_ptr<BenchWork> make_top_k(BenchProblem const& problem, Path const& path);
 std::unique_ptr<BenchWork> make_exact_attention(BenchProblem const& problem, Path const& path);
 std::unique_ptr<BenchWork> make_top_k_attention(BenchProblem const& problem, Path const& path);
+/// The case's selection, with heads that stay in the memory of GPUs.
+std::unique_ptr<BenchWork> make_on_device(BenchProblem const& problem, Path const& path);
 
 /// What each rank keeps of a row without asking the others: nothing, k keys, or k / P.
 enum class LocalSelection { none, each, share };

@@ -42,7 +42,17 @@ double estimate_device_bytes(BenchCase const& c, BenchConfig const& config) {
   double const keys = c.resident ? shard : std::min<double>(shard, path->step_keys);
   // Keys and values once more, as pairs of fp16 numbers, and sums of the rows' units.
   double const split = c.kernel == BenchKernel::exact_attention ? keys * 8.0 * std::ceil(c.d / 128.0) * 128.0 + 1.1e9 : 0.0;
-  return split + path->device_memory({double(c.m), c.kept(), keys, 1.0, 0.0}, c.d);
+  // Heads that come from other ranks, and their merges; NCCL's own.
+  double const merging = c.merge == MergeStrategy::device && c.ranks > 1 ? 24.0 * c.m * c.kept() + 5e8 : 0.0;
+  return split + merging + path->device_memory({double(c.m), c.kept(), keys, 1.0, 0.0}, c.d);
+}
+
+/// Whether heads of the case can stay in the memory of GPUs: keys are counted in 32 bits over the sequence there, and attention wants all
+/// values of a shard.
+bool merges_on_device(BenchCase const& c) {
+  auto const* path = find_path(c.path);
+  return c.selects_over_ranks() && path != nullptr && path->device_memory != nullptr && c.n <= std::int64_t{1} << 32 &&
+         (c.resident || c.kernel != BenchKernel::top_k_attention);
 }
 
 /// Ranks of the case that share a node, at most.
@@ -53,6 +63,8 @@ std::string reason_to_skip(BenchCase const& c, Machine const& machine, bool shar
   if (c.n > largest_n) return "n = " + std::to_string(c.n) + " is over 2^48";
   if (c.n / c.ranks >= (std::int64_t{1} << 32) - (1 << 21)) return "a rank would own 2^32 keys or more; use more ranks";
   if (c.k >= (std::int64_t{1} << 30)) return "k = " + std::to_string(c.k) + " is over 2^30, the most candidates a row may hold";
+  if (c.merge == MergeStrategy::device && !merges_on_device(c))
+    return "merge device is for path device, up to 2^32 keys, with resident ones where values are attended to";
   auto const* path = find_path(c.path);
   if (path != nullptr && path->largest_d > 0 && c.d > path->largest_d)
     return std::string("path ") + path->name + " takes at most " + std::to_string(path->largest_d) + " columns";
@@ -215,6 +227,7 @@ class Planner {
     double const rows = c.m, keep = c.kept() + (c.kernel == BenchKernel::profile ? 1.0 : 0.0);
     if (!c.selects_over_ranks()) return;
     MergeShape const shape{c.ranks, rows, keep, c.keys()};
+    if (c.merge == MergeStrategy::automatic && merges_on_device(c)) c.merge = MergeStrategy::device;
     c.merge = choose_merge(c.merge, shape, machine_.network);
     c.merge_estimate = estimate_merge(c.merge, shape, machine_.network);
   }

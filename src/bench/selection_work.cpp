@@ -1,8 +1,6 @@
 // The works that select: top-k, profile with top-k, top-k attention; on every path.
 #include <algorithm>
-#include <functional>
 #include <iterator>
-#include <optional>
 #include <utility>
 
 #include "bench/kernel_work.hpp"
@@ -11,7 +9,6 @@
 #include "draw/first_pass.hpp"
 #include "kernels/attend/winners.hpp"
 #include "row/row_lists.hpp"
-#include "row/row_metrics.hpp"
 
 namespace asymptop {
 namespace {
@@ -118,12 +115,7 @@ class Profile final : public Selection {
   BenchAnswer answer(std::vector<int> const& asked) override {
     BenchAnswer answer;
     for (auto& row : answer.rows = own_rows(asked)) {
-      RowBins bins{batch_.grid(), batch_.first_bins()[row.row], {}};
-      auto const& moments = bins_[own_index(row.row)];
-      for (std::size_t b = 0; b < moments.size(); b += 3) bins.bins.push_back({moments[b], moments[b + 1], moments[b + 2]});
-      MetricAxes const axes{{problem_.item.k}, {1.0}, {}};
-      auto const metrics = evaluate_row(heads_[own_index(row.row)], bins, axes, {}, problem_.item.n).laws.front();
-      row.profile = {metrics.one("log_sum_exp"), metrics.one("entropy_nats"), metrics.one("sum_p_squared"), metrics.one("p_max")};
+      row.profile = profile_of(row.row, bins_[own_index(row.row)], heads_[own_index(row.row)]);
       row.top_k = top_k_of(row.row);
     }
     return answer;
@@ -158,8 +150,7 @@ class TopKAttention final : public TopK {
     TopK::run();
     phases_.start();
     edges_.share(problem_.comm, heads_);
-    auto const mine = sums_on_device().value_or(std::vector<std::int64_t>());
-    auto const merged = finish(merge_profile(problem_.comm, mine.empty() ? sums_of_winners() : mine, all_owners(), d() + 1));
+    auto const merged = finish(merge_profile(problem_.comm, sums_of_winners(), all_owners(), d() + 1));
     phases_.stop(Phase::merge);
     outputs_ = outputs_of(merged, d(), factor_);
   }
@@ -203,23 +194,6 @@ class TopKAttention final : public TopK {
     return static_cast<int>(end - list.begin());
   }
 
-  /// Where heads and values lie in the memory of a GPU.
-  std::optional<std::vector<std::int64_t>> sums_on_device() {
-    if constexpr (is_host_space<Space>) {
-      if (!problem_.item.resident || !pass_->wants_on_device() || !tensors_.made_on_device()) return std::nullopt;
-      HeadSums wanted{std::vector<int>(lists_.size()), edges_.best, 1.0f, factor_, nullptr};
-      for_each(lists_.size(), [&](std::size_t row) { wanted.counts[row] = winners_of(row); });
-      phases_.stop(Phase::merge);
-      std::vector<std::int64_t> sums(lists_.size() * (d() + 1));
-      wanted.sums = sums.data();
-      auto const& keys = tensors_.values_on_device(0, static_cast<int>(tensors_.size()), false);
-      if (!pass_->sum_heads(wanted, keys)) return std::nullopt;
-      phases_.stop(Phase::attend);
-      return sums;
-    }
-    return std::nullopt;
-  }
-
   std::vector<std::int64_t> sums_of_winners() {
     auto const winners = find_winners();
     phases_.stop(Phase::merge);
@@ -256,12 +230,18 @@ class TopKAttention final : public TopK {
   std::vector<std::vector<double>> outputs_;
 };
 
+template <class OnHost>
+std::unique_ptr<BenchWork> make_selection(BenchProblem const& problem, Path const& path) {
+  if (problem.item.merge == MergeStrategy::device) return make_on_device(problem, path);
+  return std::make_unique<OnHost>(problem, path);
+}
+
 }  // namespace
 
-std::unique_ptr<BenchWork> make_profile(BenchProblem const& problem, Path const& path) { return std::make_unique<Profile>(problem, path); }
-std::unique_ptr<BenchWork> make_top_k(BenchProblem const& problem, Path const& path) { return std::make_unique<TopK>(problem, path); }
+std::unique_ptr<BenchWork> make_profile(BenchProblem const& problem, Path const& path) { return make_selection<Profile>(problem, path); }
+std::unique_ptr<BenchWork> make_top_k(BenchProblem const& problem, Path const& path) { return make_selection<TopK>(problem, path); }
 std::unique_ptr<BenchWork> make_top_k_attention(BenchProblem const& problem, Path const& path) {
-  return std::make_unique<TopKAttention>(problem, path);
+  return make_selection<TopKAttention>(problem, path);
 }
 
 }  // namespace asymptop

@@ -8,8 +8,10 @@ enum class MergeStrategy {
   root,       ///< all lists go to rank 0, finished rows from there to their owners
   owner,      ///< each row's lists go to the rank that owns it
   tree,       ///< neighbours merge pairwise, each keeping half of the rows, log2(ranks) times
-  threshold   ///< owners find a score just under each row's k-th first, then only what is above it goes to them
+  threshold,  ///< owners find a score just under each row's k-th first, then only what is above it goes to them
+  device      ///< as owner, from the memory of one GPU to that of another, where lists rest there
 };
+/// Those of lists that lie in the memory of hosts.
 inline constexpr MergeStrategy all_merge_strategies[] = {MergeStrategy::root, MergeStrategy::owner, MergeStrategy::tree,
                                                          MergeStrategy::threshold};
 
@@ -25,6 +27,8 @@ inline char const* name_of(MergeStrategy value) {
       return "tree";
     case MergeStrategy::threshold:
       return "threshold";
+    case MergeStrategy::device:
+      return "device";
   }
   return "";
 }

@@ -287,8 +287,9 @@ std::vector<Option> rows() {
           "the row) | tree (pairwise) | threshold (owners find each row's k-th score first); the results are the same"}
           .but(for_bench, nullptr,
                all_or<M>({std::begin(all_merge_strategies), std::end(all_merge_strategies)},
-                         some_of({M::automatic, M::root, M::owner, M::tree, M::threshold})),
-               "global selection of kernels that select: auto (fastest by estimate) | root | owner | tree | threshold | all, LIST"),
+                         some_of({M::automatic, M::root, M::owner, M::tree, M::threshold, M::device})),
+               "global selection of kernels that select: auto (fastest by estimate) | root | owner | tree | threshold | device (from GPU "
+               "to GPU, of path device, where it is auto) | all (those of hosts), LIST"),
       Option{"scaling", for_bench, case_id, text, "none", one_of({Scaling::none, Scaling::strong, Scaling::weak}),
              "none | strong (--n keys in all) | weak (--n keys for each rank): every case on each count of ranks"},
       Option{"rank-counts", for_bench, case_id, text, "", or_none(no_sizes, sizes(1 << 20)),

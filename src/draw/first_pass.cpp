@@ -64,13 +64,14 @@ void walk_keys(Space const& space, KeyPass<Space>& pass, ShardTensors<Space>& te
   pass.finish(space, watch);
 }
 
-ShardRows first_pass(Space const& space, PathBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, bool profile, KeyWalk& walk,
-                     PhaseTimes& phases, std::shared_ptr<FirstPass<Space>>* before) {
+std::shared_ptr<FirstPass<Space>> taken_first_pass(Space const& space, PathBatch<Space>& batch, ShardTensors<Space>& tensors, int keep,
+                                                   bool profile, KeyWalk& walk, PhaseTimes& phases,
+                                                   std::shared_ptr<FirstPass<Space>> before) {
   Region const region(profile ? "Asymptop: profile" : "Asymptop: select");
   phases.start();
   std::shared_ptr<FirstPass<Space>> pass;
-  if (before != nullptr && *before != nullptr && (*before)->clear(space)) pass = *before;
-  if (before != nullptr) before->reset();
+  if (before != nullptr && before->clear(space)) pass = before;
+  before.reset();
   if (pass == nullptr) pass = batch.first_pass(space, {keep, profile});
   guess_first_thresholds(space, *pass, tensors, walk);
   phases.stop(Phase::select);
@@ -79,11 +80,17 @@ ShardRows first_pass(Space const& space, PathBatch<Space>& batch, ShardTensors<S
     KeyWalk same(walk.seen());
     walk_keys(space, *again, tensors, same, phases);
   }
+  return pass;
+}
+
+ShardRows first_pass(Space const& space, PathBatch<Space>& batch, ShardTensors<Space>& tensors, int keep, bool profile, KeyWalk& walk,
+                     PhaseTimes& phases, std::shared_ptr<FirstPass<Space>>* before) {
+  std::shared_ptr<FirstPass<Space>> none, &kept = before != nullptr ? *before : none;
+  kept = taken_first_pass(space, batch, tensors, keep, profile, walk, phases, std::move(kept));
   phases.start();
-  ShardRows rows{{}, pass->heads(space)};
-  if (profile) rows.moments = pass->moments(space);
+  ShardRows rows{{}, kept->heads(space)};
+  if (profile) rows.moments = kept->moments(space);
   phases.stop(Phase::select);
-  if (before != nullptr) *before = std::move(pass);
   return rows;
 }
 

@@ -18,8 +18,13 @@ struct ShardRows {
   RowHead head;                                      ///< of a row, best first, at most `keep`; from any thread
 };
 
-/// Top-k of a walk's keys, and their profile where it is asked for. before: a pass of this batch with the same options whose memory may be
-/// used again, or null; it becomes the one that was taken, if that may be used again.
+/// A pass for top-k of a walk's keys, and their profile where it is asked for, that has seen them all. before: a pass of this batch with
+/// the same options whose memory may be used again, or null; taken is what was made of it.
+std::shared_ptr<FirstPass<RunSpace>> taken_first_pass(RunSpace const& space, PathBatch<RunSpace>& batch, ShardTensors<RunSpace>& tensors,
+                                                      int keep, bool profile, KeyWalk& walk, PhaseTimes& phases,
+                                                      std::shared_ptr<FirstPass<RunSpace>> before);
+
+/// What such a pass leaves. before: as above; it becomes the pass that was taken.
 ShardRows first_pass(RunSpace const& space, PathBatch<RunSpace>& batch, ShardTensors<RunSpace>& tensors, int keep, bool profile,
                      KeyWalk& walk, PhaseTimes& phases, std::shared_ptr<FirstPass<RunSpace>>* before = nullptr);
 

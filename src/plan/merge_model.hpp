@@ -27,7 +27,8 @@ struct MergeEstimate {
   double rounds = 0.0;
 };
 
-/// Nothing for one rank. `strategy` is not automatic.
+/// Nothing for one rank. `strategy` is not automatic; of `device`, the estimate of `owner`, whose messages it has: an upper bound where
+/// GPUs have a network of their own.
 MergeEstimate estimate_merge(MergeStrategy strategy, MergeShape const& shape, Network const& network);
 
 /// The strategy asked for; the fastest by estimate for `automatic`.

@@ -34,9 +34,10 @@ Task<std::vector<SortedRow>> merge_rows(Communicator const& comm, MergeStrategy 
     case MergeStrategy::threshold:
       return merge_by_threshold(comm, std::move(rows), std::move(runs), keep);
     case MergeStrategy::automatic:
+    case MergeStrategy::device:
       break;
   }
-  throw RunError("a merge needs a strategy that is settled");
+  throw RunError("a merge of lists on hosts needs a strategy that is settled");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Sorted heads of some keys and of later ones become the heads of both, on the device.
+// Sorted heads of some keys and of later ones become the heads of both; which of a rank's heads a selection over ranks kept.
 #include "common.cuh"
+#include "heads.hpp"
 
 namespace asymptop::device {
 namespace {
@@ -42,7 +43,35 @@ __global__ void __launch_bounds__(256) merge_kernel(HeadsMerge const m) {
   if (at == 0 && all < m.keep && m.thresholds != nullptr) m.thresholds[row] = -INFINITY;
 }
 
+__global__ void __launch_bounds__(256) edges_kernel(HeadsOnDevice const of, int rows, std::uint64_t* edges) {
+  std::int64_t const row = std::int64_t{blockIdx.x} * 256 + threadIdx.x;
+  if (row >= rows) return;
+  std::uint64_t const* const head = of.heads + row * of.keep;
+  int const all = greater_than(head, of.keep, 0);
+  edges[2 * row] = all == 0 ? 0 : head[0];
+  edges[2 * row + 1] = all == 0 ? 0 : head[all - 1];
+}
+
+__global__ void __launch_bounds__(256) winners_of_heads(WinnersSearch const s) {
+  std::int64_t const row = std::int64_t{blockIdx.x} * 256 + threadIdx.x;
+  if (row >= s.rows) return;
+  std::uint64_t const best = s.edges[2 * row], last = s.edges[2 * row + 1];
+  // A head's number over the sequence is smaller by `first`: at least `last` there is more than last - 1 + first here.
+  s.counts[row] = last == 0 ? 0 : greater_than(s.heads.heads + row * s.heads.keep, s.heads.keep, last - 1 + s.first);
+  s.best[row] = from_ordered(static_cast<std::uint32_t>(best >> 32));
+}
+
 }  // namespace
+
+void head_edges(Stream stream, HeadsOnDevice const& heads, int rows, std::uint64_t* edges) {
+  edges_kernel<<<blocks(rows, 256), 256, 0, stream>>>(heads, rows, edges);
+  check_launch("edges of heads");
+}
+
+void find_winners(Stream stream, WinnersSearch const& search) {
+  winners_of_heads<<<blocks(search.rows, 256), 256, 0, stream>>>(search);
+  check_launch("winners");
+}
 
 void merge_heads(Stream stream, HeadsMerge const& m) {
   int longest = m.keep;
