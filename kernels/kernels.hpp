@@ -47,6 +47,7 @@
 #include "path/batch.hpp"
 #include "path/device.hpp"
 #include "path/device_attention.hpp"
+#include "path/device_nodes.hpp"
 #include "path/device_second.hpp"
 #include "path/fused.hpp"
 #include "path/path.hpp"

@@ -24,6 +24,8 @@
 
 namespace asymptop {
 
+class DeviceNodes;
+
 /// Sizes of the tiles that a rank works in.
 struct TileSizes {
   int blas;  ///< keys of one BLAS call; a function of the block length alone
@@ -166,6 +168,8 @@ class AttentionPass : public KeyPass<Space> {
   /// Where all keys of the sequence came to this pass: what the rows end with, and true; nothing more is added then. False where parts()
   /// has to be asked.
   virtual bool outputs(AttentionOutputs const&) { return false; }
+  /// What parts() has, where it rests in the memory of a GPU; null elsewhere.
+  virtual DeviceNodes* nodes_on_device() { return nullptr; }
   virtual void clear(Space const& space) = 0;
 };
 

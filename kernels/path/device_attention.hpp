@@ -4,7 +4,6 @@
 #ifdef ASYMPTOP_DEVICE
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -13,6 +12,7 @@
 
 #include "../core/counts.hpp"
 #include "../device/memory.hpp"
+#include "device_nodes.hpp"
 #include "device_second.hpp"
 #include "fused.hpp"
 
@@ -39,7 +39,8 @@ class DeviceExact final : public AttentionPass<Space> {
         rows_(*owned_),
         options_(options),
         unit_(attention_unit(options.leaf, options.block)),
-        first_unit_(options.first_leaf / (unit_ / options.leaf)) {}
+        first_unit_(options.first_leaf / (unit_ / options.leaf)),
+        nodes_(rows_.ranges.size(), rows_.d) {}
   GlobalIndex step(bool resident) const override {
     return resident ? GlobalIndex{1} << 30 : GlobalIndex{device_step} / device::most_unit * device::most_unit;
   }
@@ -52,14 +53,14 @@ class DeviceExact final : public AttentionPass<Space> {
     load_ranges(keys.first, keys.count);
     std::vector<Node> fresh;
     device::visit_nodes(first_unit, units, open_end, [&](std::int64_t unit, int level) {
-      fresh.push_back({first_unit + unit, level, device::Memory(bytes_of(rows_.ranges.size(), 1))});
+      fresh.push_back({first_unit + unit, level, nodes_.room()});
     });
     // Units' sums of so many rows are in memory at once.
     constexpr std::size_t most_bytes = std::size_t{1} << 29, whole = 1024;
-    auto const most = std::max(whole, most_bytes / bytes_of(1, units) / whole * whole);
+    auto const most = std::max(whole, most_bytes / nodes_.bytes_of(1, units) / whole * whole);
     for (std::size_t row = 0; row < rows_.ranges.size(); row += most)
       attend(keys, row, std::min(most, rows_.ranges.size() - row), first_unit, open_end, fresh);
-    for (auto& node : fresh) insert(std::move(node));
+    for (auto& node : fresh) nodes_.insert(std::move(node));
     done_.set(nullptr);
     while (watch.between && !done_.reached()) watch.between();
     watch.done(PathPart::attend);
@@ -68,35 +69,11 @@ class DeviceExact final : public AttentionPass<Space> {
   std::variant<AttentionRuns, AttentionSums> parts() const override {
     runs_.assign(rows_.ranges.size(), {});
     seen_.assign(rows_.ranges.size(), 0);
-    for (auto const& node : nodes_) take(node);
+    for (auto const& node : nodes_.all()) take(node);
     return AttentionRuns{rows_.d, [this](int row) -> SoftmaxRun const& { return runs_[row]; }, [this](int row) { return seen_[row]; }};
   }
-  bool outputs(AttentionOutputs const& to) override {
-    if (nodes_.empty()) return false;
-    auto const rows = rows_.ranges.size();
-    while (nodes_.size() > 1) join(nodes_.size() - 2);
-    auto const all = nodes_of(nodes_[0], 0, rows);
-    device::Memory const outputs(rows * rows_.d * sizeof(float));
-    device::attention_outputs(nullptr, all, outputs.as<float>());
-    device::download(nullptr, to.output, outputs.as<float>(), outputs.bytes());
-    std::vector<float> numbers(2 * rows);  // max, then weight
-    std::vector<int> seen(rows);
-    device::download(nullptr, numbers.data(), all.max, numbers.size() * sizeof(float));
-    device::download(nullptr, seen.data(), all.seen, rows * sizeof(int));
-    auto const finish = [&, of = to](std::size_t const row) {
-      of.log_sum_exp[row] = numbers[row] + std::log(double{numbers[rows + row]});
-      of.seen[row] = seen[row];
-    };
-    constexpr std::size_t few = 4096;  // done before other threads would have begun
-    if (rows <= few) {
-      for (std::size_t row = 0; row < rows; ++row) finish(row);
-    } else {
-      Space const space;
-      Kokkos::parallel_for("Asymptop::path::log_sum_exp", Kokkos::RangePolicy<Space>(space, 0, rows), finish);
-      space.fence();
-    }
-    return true;
-  }
+  bool outputs(AttentionOutputs const& to) override { return nodes_.finish(Space(), to.output, to.log_sum_exp, to.seen); }
+  DeviceNodes* nodes_on_device() override { return &nodes_; }
   void clear(Space const&) override { nodes_.clear(); }
 
  private:
@@ -109,20 +86,15 @@ class DeviceExact final : public AttentionPass<Space> {
     step_ranges_ = ranges;
   }
 
-  /// A subtree of all rows: units from `unit` on.
-  struct Node {
-    std::int64_t unit;
-    int level;
-    device::Memory memory;
-  };
+  using Node = DeviceNodes::Node;
 
   void attend(KeyStep<Space> const& keys, std::size_t first_row, std::size_t rows, std::int64_t first_unit, bool open_end,
               std::vector<Node> const& fresh) {
     auto const plan = device::plan_attention(checked_int(rows), keys.count, rows_.d, unit_, device::gpu().multiprocessors);
     make_room(query_tiles_, plan.query_bytes);
     make_room(query_scales_, plan.scale_bytes);
-    make_room(units_, bytes_of(rows, plan.units));
-    auto const units = nodes_at(units_.as<float>(), rows, plan.units);
+    make_room(units_, nodes_.bytes_of(rows, plan.units));
+    auto const units = nodes_.at(units_.as<float>(), rows, plan.units);
     device::attend_units(nullptr, plan,
                          {rows_.queries.as<float>() + first_row * rows_.d, limits_.as<std::int64_t>() + first_row,
                           from_.bytes() > 0 ? from_.as<std::int64_t>() + first_row : nullptr, options_.sigma, keys.on_device.split,
@@ -131,40 +103,15 @@ class DeviceExact final : public AttentionPass<Space> {
     for (std::size_t i = 0; i < fresh.size(); ++i) {
       auto const unit = checked_int(fresh[i].unit - first_unit);
       int const end = i + 1 < fresh.size() ? checked_int(fresh[i + 1].unit - first_unit) : plan.units;
-      device::take_node(nullptr, units, unit, end, nodes_of(fresh[i], first_row, rows));
+      device::take_node(nullptr, units, unit, end, nodes_.part(fresh[i], first_row, rows));
     }
-  }
-
-  /// As SoftmaxRun's push() and finish() have it, for all rows at once.
-  void insert(Node node) {
-    auto at = nodes_.size();
-    while (at > 0 && nodes_[at - 1].unit > node.unit) --at;
-    nodes_.insert(nodes_.begin() + at, std::move(node));
-    for (;;) {
-      if (at + 1 < nodes_.size() && are_siblings(nodes_[at], nodes_[at + 1])) {
-        join(at);
-      } else if (at > 0 && are_siblings(nodes_[at - 1], nodes_[at])) {
-        join(--at);
-      } else {
-        break;
-      }
-    }
-  }
-  static bool are_siblings(Node const& left, Node const& right) {
-    return left.level == right.level && (left.unit >> left.level) % 2 == 0 && left.unit + (std::int64_t{1} << left.level) == right.unit;
-  }
-  void join(std::size_t at) {
-    auto const rows = rows_.ranges.size();
-    device::join_nodes(nullptr, nodes_of(nodes_[at], 0, rows), nodes_of(nodes_[at + 1], 0, rows));
-    ++nodes_[at].level;
-    nodes_.erase(nodes_.begin() + at + 1);
   }
 
   /// To the runs of its rows.
   void take(Node const& node) const {
     device::HostMemory const landing(node.memory.bytes());
     device::download(nullptr, landing.as<void>(), node.memory.template as<void>(), node.memory.bytes());
-    auto const here = nodes_at(landing.as<float>(), rows_.ranges.size(), 1);
+    auto const here = nodes_.at(landing.as<float>(), rows_.ranges.size(), 1);
     int level_of_unit = 0;
     while (options_.leaf << level_of_unit < unit_) ++level_of_unit;
     auto* const self = this;
@@ -179,28 +126,12 @@ class DeviceExact final : public AttentionPass<Space> {
     space.fence();
   }
 
-  std::size_t bytes_of(std::size_t rows, int units) const { return rows * units * (rows_.d + 3) * sizeof(float); }
-  /// Rows [first, first + count) of a node.
-  device::AttentionNodes nodes_of(Node const& node, std::size_t first, std::size_t count) const {
-    auto part = nodes_at(node.memory.template as<float>(), rows_.ranges.size(), 1);
-    part.max += first;
-    part.weight += first;
-    part.seen += first;
-    part.values += first * rows_.d;
-    part.rows = checked_int(count);
-    return part;
-  }
-  device::AttentionNodes nodes_at(float* memory, std::size_t rows, int units) const {
-    auto const each = rows * units;
-    return {memory, memory + each, reinterpret_cast<int*>(memory + 2 * each), memory + 3 * each, checked_int(rows), units, rows_.d};
-  }
-
   std::shared_ptr<DeviceRows const> owned_;
   DeviceRows const& rows_;
   Options options_;
   int unit_;
   std::int64_t first_unit_;  ///< of the shard's first key
-  std::vector<Node> nodes_;  ///< by unit
+  DeviceNodes nodes_;
   KeyRanges step_ranges_;
   device::Memory limits_, from_, query_tiles_, query_scales_, units_;
   device::Mark done_;

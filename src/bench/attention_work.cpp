@@ -3,6 +3,7 @@
 
 #include "bench/kernel_work.hpp"
 #include "comm/merge/merge_attention.hpp"
+#include "comm/merge/merge_on_device.hpp"
 #include "comm/merge/merge_profile.hpp"
 #include "row/row_lists.hpp"
 #include "row/row_metrics.hpp"
@@ -126,31 +127,51 @@ class ExactAttention final : public KernelWork {
     pass_->clear(space_);
     walk(*pass_);
     phases_.start();
-    if (problem_.comm.size() == 1 && whole_.of(*pass_, rows(), d())) return;
+    if (merged_on_device()) return;
     auto const parts = pass_->parts();
     outputs_ = std::visit([&](auto const& shard) { return merged(shard); }, parts);
   }
 
   BenchAnswer answer(std::vector<int> const& asked) override {
     BenchAnswer answer;
-    for (auto& row : answer.rows = own_rows(asked)) row.output = outputs_.empty() ? whole_.row(row.row, d()) : outputs_[own_index(row.row)];
+    for (auto& row : answer.rows = own_rows(asked))
+      row.output = outputs_.empty() ? whole_.row(own_index(row.row), d()) : outputs_[own_index(row.row)];
     return answer;
   }
 
  private:
-  /// Outputs of a rank that has all keys, where its pass makes them.
+  /// Outputs of the rows that this rank owns, made where its pass's sums rest.
   struct Whole {
-    bool of(AttentionPass<Space>& pass, std::size_t rows, std::size_t d) {
+    AttentionOutputs room(std::size_t rows, std::size_t d) {
       output.resize(rows * d);
       log_sum_exp.resize(rows);
       seen.resize(rows);
-      return pass.outputs({output.data(), log_sum_exp.data(), seen.data()});
+      return {output.data(), log_sum_exp.data(), seen.data()};
     }
     std::vector<double> row(std::size_t i, std::size_t d) const { return {&output[i * d], &output[i * d] + d}; }
     std::vector<float> output;
     std::vector<double> log_sum_exp;
     std::vector<std::int64_t> seen;
   };
+
+  /// False where sums are on hosts.
+  bool merged_on_device() {
+#ifdef ASYMPTOP_DEVICE
+    auto* const nodes = pass_->nodes_on_device();
+    if (nodes == nullptr) return false;
+    auto const& comm = problem_.comm;
+    if (comm.size() == 1) return pass_->outputs(whole_.room(rows(), d()));
+    std::vector<int> rows_of;
+    for (int r = 0; r < comm.size(); ++r) rows_of.push_back(checked_int(owned_rows(rows(), r, comm.size()).size()));
+    auto merged = merge_nodes(comm, DevicePeers::of(comm), *nodes, rows_of);
+    auto const to = whole_.room(merged.rows(), d());
+    if (merged.rows() > 0) merged.finish(space_, to.output, to.log_sum_exp, to.seen);
+    phases_.stop(Phase::merge);
+    return true;
+#else
+    return false;
+#endif
+  }
 
   std::vector<std::vector<double>> merged(AttentionSums const& shard) {
     auto const merged = finish(merge_profile(problem_.comm, shard.sums, all_owners(), d() + 1));
