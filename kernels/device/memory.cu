@@ -83,6 +83,23 @@ bool Mark::reached() const {
   return state == cudaSuccess;
 }
 
+SideStream::SideStream() {
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+  check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "event");
+}
+SideStream::~SideStream() {
+  cudaEventDestroy(event_);
+  cudaStreamDestroy(stream_);
+}
+void SideStream::follow() {
+  check(cudaEventRecord(event_, nullptr), "event");
+  check(cudaStreamWaitEvent(stream_, event_, 0), "order of streams");
+}
+void SideStream::lead() {
+  check(cudaEventRecord(event_, stream_), "event");
+  check(cudaStreamWaitEvent(nullptr, event_, 0), "order of streams");
+}
+
 void upload(Stream stream, void* to, void const* from, std::size_t bytes) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "copy to the device");
   wait(stream);
@@ -129,6 +146,14 @@ void KeyCopy::place(std::int64_t count, int d) {
   keys_.packed = packed_.as<float>();
   keys_.screen.count = count;
   keys_.screen.d = d;
+}
+
+void KeyCopy::refer(float const* packed, float const* values, std::int64_t count, int d) {
+  keys_ = {};
+  keys_.packed = packed;
+  keys_.screen.count = count;
+  keys_.screen.d = d;
+  keys_.values = values;
 }
 
 void KeyCopy::load(float const* packed, std::int64_t count, int d) {

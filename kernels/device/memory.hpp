@@ -113,6 +113,24 @@ class Mark {
   CUevent_st* event_ = nullptr;
 };
 
+/// A stream beside the default one, whose work overlaps with that.
+class SideStream {
+ public:
+  SideStream();
+  SideStream(SideStream const&) = delete;
+  SideStream& operator=(SideStream const&) = delete;
+  ~SideStream();
+  Stream get() const { return stream_; }
+  /// What it is given from now on begins after what the default stream has been given so far.
+  void follow();
+  /// What the default stream is given from now on begins after what this one has been given so far.
+  void lead();
+
+ private:
+  Stream stream_ = nullptr;
+  CUevent_st* event_ = nullptr;
+};
+
 /// Copies to the device; `from` may change once it returns.
 void upload(Stream stream, void* to, void const* from, std::size_t bytes);
 /// Copies from the device and waits.
@@ -152,6 +170,8 @@ class KeyCopy {
   void make_values(NormalArguments const& values);
   /// Makes of both what attention wants, unless it is there.
   void make_split();
+  /// Takes `count` packed keys of d columns and their values where they lie in device memory; they must stay there while they are used.
+  void refer(float const* packed, float const* values, std::int64_t count, int d);
   /// Memory of the host that is loaded from again and again, and outlives this: it is held in place, so that copies are fast.
   void hold(void const* memory, std::size_t bytes);
   KeyCopy() = default;

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "attend/full_attention.hpp"
+#include "comm/device_peers.hpp"
 #include "kernels/attend/weigh_panel.hpp"
 #include "kernels/core/region.hpp"
 #include "kernels/device/memory.hpp"
@@ -121,6 +122,19 @@ class RowsOnDevice {
     Region const region("Asymptop: attention");
     exact_.pass->add(space_, step, {[](PathPart) {}, [&poll] { poll.now(); }});
   }
+#ifdef ASYMPTOP_DEVICE
+  /// Whether pieces may come in the memory of the GPU.
+  bool takes_on_device() const { return exact_.pass->wants_on_device(); }
+  /// A piece there, without waiting.
+  void add_on_device(KeyPiece const& piece) {
+    KeyStep<Space> step{local_index(piece.first), piece.count, piece.count, {}, {}};
+    copy_.refer(piece.keys, piece.values, piece.count, sequence_.d());
+    copy_.make_split();
+    step.on_device = copy_.keys();
+    Region const region("Asymptop: attention");
+    exact_.pass->add(space_, step, {});
+  }
+#endif
 
   void finish() {
     std::vector<std::int64_t> all_seen(sequence_.rows());
@@ -157,11 +171,75 @@ void once_round(RingSequence& sequence, AttendTimes& times) {
   times.stop(AttendPhase::exact_attention);
 }
 
+#ifdef ASYMPTOP_DEVICE
+/// Keys and values of a rank, one after another, in the memory of a GPU; two such memories take turns on the way round.
+class RingOnDevice {
+ public:
+  RingOnDevice(RingSequence& sequence, DevicePeers& peers) : sequence_(sequence), peers_(peers) {
+    std::size_t most = 0;
+    for (int r = 0; r < sequence.comm().size(); ++r) most = std::max(most, words_of(r));
+    for (auto& memory : memory_) memory = device::Memory(most * sizeof(std::uint64_t));
+  }
+
+  /// As RingSequence::both_go_round(): visit(pieces) for every rank.
+  template <class Visit>
+  void go_round(AttendTimes& times, Visit const& visit) {
+    auto const& comm = sequence_.comm();
+    int const ranks = comm.size(), self = comm.rank();
+    times.start();
+    auto const &keys = sequence_.own_keys(), &values = sequence_.own_values();
+    device::upload(nullptr, memory_[0].as<float>(), keys.data(), keys.size() * sizeof(float));
+    device::upload(nullptr, memory_[0].as<float>() + keys.size(), values.data(), values.size() * sizeof(float));
+    for (int step = 0; step < ranks; ++step) {
+      int const source = (self + step) % ranks, next = (source + 1) % ranks;
+      bool const last = step + 1 == ranks;
+      auto const &here = memory_[step % 2], &there = memory_[(step + 1) % 2];
+      if (!last) {
+        peers_.begin_shift({here.as<std::uint64_t>(), words_of(source)}, (self + ranks - 1) % ranks,
+                           {there.as<std::uint64_t>(), words_of(next)}, (self + 1) % ranks);
+        sequence_.count_sent_by_device(static_cast<std::int64_t>(words_of(source) * sizeof(std::uint64_t)));
+      }
+      visit(sequence_.pieces(source, here.as<float>(), here.as<float>() + sequence_.key_items(source)));
+      device::wait(nullptr);
+      times.stop(AttendPhase::exact_attention);
+      if (last) break;
+      peers_.end_shift();
+      times.stop(AttendPhase::exchange);
+    }
+  }
+
+ private:
+  std::size_t words_of(int rank) const { return (sequence_.key_items(rank) + sequence_.rows_of(rank) * sequence_.d() + 1) / 2; }
+
+  RingSequence& sequence_;
+  DevicePeers& peers_;
+  device::Memory memory_[2];
+};
+
+/// Whether keys and values go from GPU to GPU; then all is done.
+bool once_round_on_devices(RingSequence& sequence, AttendTimes& times) {
+  if (sequence.comm().size() == 1) return false;
+  auto& peers = DevicePeers::of(sequence.comm());
+  times.start();
+  RowsOnDevice rows(sequence);
+  if (!peers.by_nccl() || !rows.takes_on_device()) return false;
+  times.stop(AttendPhase::exact_attention);
+  RingOnDevice(sequence, peers).go_round(times, [&](std::vector<KeyPiece> const& pieces) {
+    for (auto const& piece : pieces) rows.add_on_device(piece);
+  });
+  rows.finish();
+  times.stop(AttendPhase::exact_attention);
+  return true;
+}
+#else
+bool once_round_on_devices(RingSequence&, AttendTimes&) { return false; }
+#endif
+
 }  // namespace
 
 ExactAttention const& exact_attention(RingSequence& sequence, AttendTimes& times) {
   if (sequence.item().exact_path->device_memory != nullptr) {
-    once_round<RowsOnDevice>(sequence, times);
+    if (!once_round_on_devices(sequence, times)) once_round<RowsOnDevice>(sequence, times);
   } else {
     once_round<ExactRows>(sequence, times);
   }

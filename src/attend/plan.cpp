@@ -130,10 +130,12 @@ Path const* choose_path(AttendConfig const& config, Machine const& machine) {
   return path;
 }
 
-/// Bytes of a rank's GPU: its rows; keys and values of a piece, in fp32 and as pairs of fp16 numbers; chunks of rows' sums.
+/// Bytes of a rank's GPU: its rows; keys and values of a piece, in fp32 and as pairs of fp16 numbers, and where they go from GPU to GPU
+/// those that come next; chunks of rows' sums; NCCL's own.
 double device_bytes(AttendCase const& c, AttendConfig const& config, int ranks) {
   double const rows = most_rows(c, config, ranks), columns = std::ceil(c.d / 128.0) * 128.0;
-  return rows * (c.d * 4.0 + 16.0) + rows * (8.0 * c.d + 8.0 * columns) + 4.0 * 2.7e8 + rows * columns * 4.0;
+  return rows * (c.d * 4.0 + 16.0) + rows * (8.0 * c.d + 8.0 * columns) + 4.0 * 2.7e8 + rows * columns * 4.0 +
+         (ranks > 1 ? rows * 16.0 * c.d + 5e8 : 0.0);
 }
 
 /// Why a case is not for the GPU; empty where it is, or where it needs none.

@@ -126,6 +126,12 @@ class RingSequence {
   /// Keys that a batch sees of a piece; 0 for none.
   static int seen_of(KeyPiece const& piece, QueryBatch const& batch) { return count_within(batch.most - piece.first, piece.count); }
 
+  /// Numbers of a rank's packed keys.
+  std::size_t key_items(int rank) const;
+  /// A rank's runs, whose keys and values, or null, lie one after another in memory of any kind.
+  std::vector<KeyPiece> pieces(int source, float const* keys, float const* values) const;
+  std::vector<float> const& own_keys() const { return keys_; }
+  std::vector<float> const& own_values() const { return values_; }
   /// This rank's own keys and values.
   std::vector<KeyPiece> own_pieces() const { return pieces(comm_.rank(), keys_.data(), values_.data()); }
 
@@ -160,12 +166,11 @@ class RingSequence {
   }
 
   /// Bytes of keys and values that this rank has sent on.
-  std::int64_t bytes_sent() const { return key_ring_.bytes_sent() + value_ring_.bytes_sent(); }
+  std::int64_t bytes_sent() const { return key_ring_.bytes_sent() + value_ring_.bytes_sent() + bytes_sent_by_device_; }
+  void count_sent_by_device(std::int64_t bytes) { bytes_sent_by_device_ += bytes; }
 
  private:
-  std::size_t key_items(int rank) const;
   void load_run(Range const& run, std::uint64_t seed, std::int64_t draw, float* queries, float* keys, float* values) const;
-  std::vector<KeyPiece> pieces(int source, float const* keys, float const* values) const;
 
   template <class Work, class... Rings>
   void go_round(AttendTimes& times, AttendPhase phase, Work const& work, Rings&... rings) {
@@ -190,6 +195,7 @@ class RingSequence {
   std::size_t rows_ = 0, most_rows_ = 0;
   std::vector<float> queries_, keys_, values_;  ///< (rows, d), packed run by run, (rows, d)
   ExactAttention exact_;
+  std::int64_t bytes_sent_by_device_ = 0;
   Circulation<float> key_ring_, value_ring_;
   device::KeyCopy on_device_;  ///< after what it holds in place
 };

@@ -60,6 +60,17 @@ class DevicePeers::Library {
     }
     check_nccl(ncclGroupEnd(), "ncclGroupEnd");
   }
+  void begin_shift(Out const& out, int to, In const& in, int from) {
+    side_.follow();
+    check_nccl(ncclGroupStart(), "ncclGroupStart");
+    if (out.words > 0) check_nccl(ncclSend(out.memory, out.words, ncclUint64, to, comm_, side_.get()), "ncclSend");
+    if (in.words > 0) check_nccl(ncclRecv(in.memory, in.words, ncclUint64, from, comm_, side_.get()), "ncclRecv");
+    check_nccl(ncclGroupEnd(), "ncclGroupEnd");
+  }
+  void end_shift() {
+    side_.lead();
+    device::wait(side_.get());
+  }
   void sum_to_owners(std::int64_t const* values, std::vector<std::size_t> const& counts, std::int64_t* own) {
     if (std::adjacent_find(counts.begin(), counts.end(), std::not_equal_to<>()) == counts.end()) {
       check_nccl(ncclReduceScatter(values, own, counts[0], ncclInt64, ncclSum, comm_, nullptr), "ncclReduceScatter");
@@ -76,12 +87,15 @@ class DevicePeers::Library {
  private:
   Library() = default;
   ncclComm_t comm_ = nullptr;
+  device::SideStream side_;
 };
 #else
 class DevicePeers::Library {
  public:
   static std::unique_ptr<Library> make(Communicator const&) { return nullptr; }
   void exchange(std::vector<Out> const&, std::vector<In> const&) {}
+  void begin_shift(Out const&, int, In const&, int) {}
+  void end_shift() {}
   void sum_to_owners(std::int64_t const*, std::vector<std::size_t> const&, std::int64_t*) {}
 };
 #endif
@@ -109,7 +123,7 @@ DevicePeers& DevicePeers::of(Communicator const& comm) {
   return *found;
 }
 
-char const* DevicePeers::transport() const { return library_ != nullptr ? "nccl" : "host"; }
+char const* DevicePeers::transport() const { return by_nccl() ? "nccl" : "host"; }
 
 void DevicePeers::exchange(std::vector<Out> const& out, std::vector<In> const& in) {
   if (library_ == nullptr) return exchange_by_host(out, in);
@@ -119,6 +133,15 @@ void DevicePeers::exchange(std::vector<Out> const& out, std::vector<In> const& i
   comm_.count_rounds(1);
   library_->exchange(out, in);
 }
+
+void DevicePeers::begin_shift(Out const& out, int to, In const& in, int from) {
+  if (library_ == nullptr) throw RunError("device memory goes round beside other work by NCCL only");
+  if (out.words > 0) comm_.count_sent(1, out.words * sizeof(std::uint64_t));
+  comm_.count_rounds(1);
+  library_->begin_shift(out, to, in, from);
+}
+
+void DevicePeers::end_shift() { library_->end_shift(); }
 
 void DevicePeers::exchange_by_host(std::vector<Out> const& out, std::vector<In> const& in) {
   std::vector<std::vector<std::uint64_t>> parts(out.size());

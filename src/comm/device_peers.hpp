@@ -23,6 +23,7 @@ class DevicePeers {
   DevicePeers(DevicePeers const&) = delete;
   DevicePeers& operator=(DevicePeers const&) = delete;
 
+  bool by_nccl() const { return library_ != nullptr; }
   /// "nccl" or "host".
   char const* transport() const;
 
@@ -37,6 +38,11 @@ class DevicePeers {
   };
   /// out[r] goes to rank r and in[r] comes from there, this rank's own among them; lengths agree on both sides.
   void exchange(std::vector<Out> const& out, std::vector<In> const& in);
+  /// Sends to rank `to` and receives from rank `from`, this rank neither of them, beside the default stream's later work: what is sent must
+  /// stay as it is, and what arrives must not be read, before end_shift(). Only by NCCL.
+  void begin_shift(Out const& out, int to, In const& in, int from);
+  /// Waits for it.
+  void end_shift();
   /// Sums over ranks of `values` (the sum of all counts); rank r has `counts[r]` of them in `own`. Exact, whatever the order.
   void sum_to_owners(std::int64_t const* values, std::vector<std::size_t> const& counts, std::int64_t* own);
 

@@ -2,6 +2,8 @@
 
 #include <iostream>
 
+#include "kernels/core/counts.hpp"
+#include "kernels/device/memory.hpp"
 #include "launch/launch.hpp"
 #include "launch/left_behind.hpp"
 #include "launch/peak_memory.hpp"
@@ -32,6 +34,8 @@ int Measurement::finish(Ending const& ending, bool valid) const {
   auto figures = ending.figures;
   figures.push_back({"elapsed", elapsed.count(), "s", false});
   figures.push_back({"peak-memory-per-rank", comm_.max(peak_memory()) / 1e6, "MB", false});
+  if (double const most = comm_.max(exact_double(device::most_memory())); most > 0.0)
+    figures.push_back({"peak-gpu-memory-per-rank", most / 1e6, "MB", false});
   print(ending.remarks + "results: " + options_.output + ending.output_suffix + "\n\n" + figures_text(figures, code == 0));
   return code;
 }

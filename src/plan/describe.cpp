@@ -74,8 +74,12 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
       << memory_line(machine);
   if (plan.teams.size() > 1) out << "Heads are shared out among " << plan.teams.size() << " groups of ranks\n";
   char line[256];
-  std::snprintf(line, sizeof line, "%14s %5s %5s %9s  %-9s %-9s %12s %12s %9s  %s\n", "n", "d", "head", "ranks", "keys", "merge",
-                "bytes/rank", "Gflop", "~seconds", "k, sigma");
+  bool const on_gpus = std::any_of(plan.groups.begin(), plan.groups.end(), [](GroupPlan const& group) { return group.device_bytes > 0.0; });
+  auto const gpu_column = [&](std::string const& text) {
+    return on_gpus ? "  " + std::string(10 - std::min<std::size_t>(10, text.size()), ' ') + text : "";
+  };
+  std::snprintf(line, sizeof line, "%14s %5s %5s %9s  %-9s %-9s %12s%s %12s %9s  %s\n", "n", "d", "head", "ranks", "keys", "merge",
+                "bytes/rank", gpu_column("GPU bytes").c_str(), "Gflop", "~seconds", "k, sigma");
   out << line;
   for (auto const& group : plan.groups) {
     auto head = group.head < 0 ? std::string("-") : std::to_string(group.head);
@@ -83,9 +87,9 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
     auto const& team = plan.teams[group.team];
     auto ranks = std::to_string(team.first_rank);
     if (team.ranks > 1) ranks += "-" + std::to_string(team.first_rank + team.ranks - 1);
-    std::snprintf(line, sizeof line, "%14" PRId64 " %5d %5s %9s  %-9s %-9s %12s %12.4g %9.2g  ", group.n, group.key_d(), head.c_str(),
+    std::snprintf(line, sizeof line, "%14" PRId64 " %5d %5s %9s  %-9s %-9s %12s%s %12.4g %9.2g  ", group.n, group.key_d(), head.c_str(),
                   ranks.c_str(), group.resident ? "resident" : "streamed", name_of(group.merge), bytes_text(group.bytes_per_rank).c_str(),
-                  group.flops / 1e9, group.seconds);
+                  gpu_column(bytes_text(group.device_bytes)).c_str(), group.flops / 1e9, group.seconds);
     out << line << laws_text(group) << "\n";
     cases += group.cases.size();
   }

@@ -90,9 +90,10 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   group.rows_per_batch = rows;
   group.batches_in_flight = batches_in_flight(group, rows, machine);
   group.bytes_per_rank = bytes(group.resident);
-  group.fits = fits_into(group.bytes_per_rank, share) && on_device(group.resident) <= of_device;
+  group.device_bytes = on_device(group.resident);
+  group.fits = fits_into(group.bytes_per_rank, share) && group.device_bytes <= of_device;
   if (!group.fits && !machine.assumed && fits_into(group.bytes_per_rank, share))
-    throw UsageError("n = " + std::to_string(group.n) + " needs " + bytes_text(on_device(group.resident)) +
+    throw UsageError("n = " + std::to_string(group.n) + " needs " + bytes_text(group.device_bytes) +
                      " of the GPU's memory on each rank and " + bytes_text(of_device) + " are free; lower --n, --batch-rows or k" +
                      (group.resident ? ", or use --keys streamed" : ""));
   if (!group.fits && !machine.assumed && steepest_span(group) * group.bins_per_unit > most_bins) {

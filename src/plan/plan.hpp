@@ -92,6 +92,7 @@ struct GroupPlan {
   /// The logit that the head has learned for the denominator of every row; -infinity: none.
   double sink() const { return form.sinks.empty() || head < 0 ? -INFINITY : form.sinks[head]; }
   double bytes_per_rank = 0.0;  ///< estimated peak
+  double device_bytes = 0.0;    ///< of the memory of a rank's GPU, at most; 0 where the path has none
   bool fits = true;             ///< false only on an assumed machine
   double flops = 0.0;           ///< of all draws, scores and outputs
   double seconds = 0.0;         ///< rough estimate

@@ -17,6 +17,7 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
   if (config.input.empty()) json["input"] = name_of(group.input);
   json["seconds"] = group.seconds;
   json["bytes_per_rank"] = group.bytes_per_rank;
+  if (group.device_bytes > 0.0) json["gpu_bytes_per_rank"] = group.device_bytes;
   json["fits"] = group.fits;
   json["gflop"] = group.flops / 1e9;
   json["keys"] = group.resident ? "resident" : "streamed";
