@@ -43,6 +43,13 @@ __global__ void __launch_bounds__(256) merge_kernel(HeadsMerge const m) {
   if (at == 0 && all < m.keep && m.thresholds != nullptr) m.thresholds[row] = -INFINITY;
 }
 
+__global__ void __launch_bounds__(256) last_scores_kernel(HeadsOnDevice const of, int rows, float* scores) {
+  std::int64_t const row = std::int64_t{blockIdx.x} * 256 + threadIdx.x;
+  if (row >= rows) return;
+  std::uint64_t const last = of.heads[row * of.keep + of.keep - 1];
+  scores[row] = last == 0 ? -INFINITY : from_ordered(static_cast<std::uint32_t>(last >> 32));
+}
+
 __global__ void __launch_bounds__(256) edges_kernel(HeadsOnDevice const of, int rows, std::uint64_t* edges) {
   std::int64_t const row = std::int64_t{blockIdx.x} * 256 + threadIdx.x;
   if (row >= rows) return;
@@ -61,7 +68,28 @@ __global__ void __launch_bounds__(256) winners_of_heads(WinnersSearch const s) {
   s.best[row] = from_ordered(static_cast<std::uint32_t>(best >> 32));
 }
 
+__global__ void __launch_bounds__(256) own_winners_kernel(OwnWinners const w) {
+  std::int64_t const row = std::int64_t{blockIdx.x} * 256 + threadIdx.x;
+  if (row >= w.rows) return;
+  std::uint64_t const* const head = w.heads.heads + row * w.heads.keep;
+  int const all = greater_than(head, w.heads.keep, 0);
+  w.counts[row] = min(all, w.most);
+  float const best = all == 0 ? -INFINITY : from_ordered(static_cast<std::uint32_t>(head[0] >> 32));
+  w.best[row] = best;
+  if (w.to != nullptr) w.to[row * w.stride] = __float_as_int(best);
+}
+
 }  // namespace
+
+void take_own_winners(Stream stream, OwnWinners const& winners) {
+  own_winners_kernel<<<blocks(winners.rows, 256), 256, 0, stream>>>(winners);
+  check_launch("winners of a rank");
+}
+
+void last_scores(Stream stream, HeadsOnDevice const& heads, int rows, float* scores) {
+  last_scores_kernel<<<blocks(rows, 256), 256, 0, stream>>>(heads, rows, scores);
+  check_launch("last scores of heads");
+}
 
 void head_edges(Stream stream, HeadsOnDevice const& heads, int rows, std::uint64_t* edges) {
   edges_kernel<<<blocks(rows, 256), 256, 0, stream>>>(heads, rows, edges);

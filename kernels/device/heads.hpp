@@ -29,6 +29,9 @@ struct HeadsMerge {
 /// Without waiting.
 void merge_heads(Stream stream, HeadsMerge const& merge);
 
+/// scores (rows): of each row's `keep`-th candidate, -inf where it has fewer. Without waiting.
+void last_scores(Stream stream, HeadsOnDevice const& heads, int rows, float* scores);
+
 /// edges (rows, 2): the best candidate of each row and its last one, its `keep`-th or the last that there is; zeros for none. Without
 /// waiting.
 void head_edges(Stream stream, HeadsOnDevice const& heads, int rows, std::uint64_t* edges);
@@ -44,5 +47,18 @@ struct WinnersSearch {
 };
 /// Without waiting.
 void find_winners(Stream stream, WinnersSearch const& search);
+
+/// The first `most` of a rank's own heads, without a word to the others.
+struct OwnWinners {
+  int rows;
+  HeadsOnDevice heads;
+  int most;
+  int* counts;       ///< (rows): how many of a row's head they are
+  float* best;       ///< (rows): the best one's score, -inf for none
+  std::int64_t* to;  ///< null, or where the bits of `best` go
+  int stride;        ///< numbers from one row to the next there
+};
+/// Without waiting.
+void take_own_winners(Stream stream, OwnWinners const& winners);
 
 }  // namespace asymptop::device

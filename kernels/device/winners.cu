@@ -16,6 +16,7 @@ __global__ void __launch_bounds__(threads) winners_kernel(WinnersArguments const
   std::int64_t const row = blockIdx.x;
   int const thread = thread_index(), group = thread / width;
   int const first_candidate = block_y() * block_candidates;
+  std::int64_t* const sums = a.sums + row * (a.stride > 0 ? a.stride : a.d + 1);
   int const count = min(a.counts[row], first_candidate + block_candidates);
   std::uint64_t const* const head = a.heads + row * a.keep;
   auto const factor = static_cast<float>(a.value_factor);
@@ -46,10 +47,10 @@ __global__ void __launch_bounds__(threads) winners_kernel(WinnersArguments const
     __syncthreads();
     if (group == 0 && column < a.d) {
       for (int g = 1; g < groups; ++g) sum += static_cast<long long>(totals[g * width + thread]);
-      add_integer(&a.sums[row * (a.d + 1) + column], sum);
+      add_integer(&sums[column], sum);
     }
     __syncthreads();
-    if (first == 0 && weight_sum != 0) add_integer(&a.sums[row * (a.d + 1) + a.d], weight_sum);
+    if (first == 0 && weight_sum != 0) add_integer(&sums[a.d], weight_sum);
   }
 }
 
@@ -63,7 +64,29 @@ __global__ void __launch_bounds__(threads)
   outputs[at] = static_cast<double>(own[column]) / value_factor / (static_cast<double>(own[d]) / weight_factor);
 }
 
+/// Block r: row r.
+__global__ void __launch_bounds__(threads) combine_kernel(WinnersParts const p) {
+  std::int64_t const row = blockIdx.x, width = p.d + 2;
+  auto const part_of = [&](int r) { return p.parts + (std::int64_t{r} * p.rows + row) * width; };
+  auto const reference_of = [&](int r) { return double{__int_as_float(static_cast<int>(part_of(r)[0]))}; };
+  double largest = -INFINITY, weights = 0.0;
+  for (int r = 0; r < p.ranks; ++r) largest = fmax(largest, reference_of(r));
+  auto const factor_of = [&](int r) { return exp(reference_of(r) - largest); };
+  for (int r = 0; r < p.ranks; ++r) weights += factor_of(r) * static_cast<double>(part_of(r)[width - 1]) / p.weight_factor;
+  for (int c = thread_index(); c < p.d; c += threads) {
+    double sum = 0.0;
+    for (int r = 0; r < p.ranks; ++r) sum += factor_of(r) * static_cast<double>(part_of(r)[1 + c]) / p.value_factor;
+    p.outputs[row * p.d + c] = sum / weights;
+  }
+}
+
 }  // namespace
+
+void combine_winners(Stream stream, WinnersParts const& parts) {
+  if (parts.rows == 0) return;
+  combine_kernel<<<blocks(parts.rows), threads, 0, stream>>>(parts);
+  check_launch("outputs of ranks");
+}
 
 void winner_outputs(Stream stream, std::int64_t const* sums, int rows, int d, double weight_factor, double value_factor, double* outputs) {
   std::int64_t const count = std::int64_t{rows} * d;

@@ -117,9 +117,15 @@ class DeviceFirst final : public FirstPass<Space> {
   }
   void join_heads(LocalIndex first, int keep) {
     auto const rows = rows_.ranges.size();
+    make_room(thresholds_, rows * sizeof(float));
+    if (found_keep_ == 0 && first == 0) {
+      std::swap(heads_, step_heads_);
+      found_keep_ = keep;
+      if (keep == keep_) device::last_scores(nullptr, heads_on_device(), rows_.count, thresholds_.as<float>());
+      return;
+    }
     int const joined = static_cast<int>(std::min<std::int64_t>(keep_, std::int64_t{found_keep_} + keep));
     make_room(joined_, rows * joined * sizeof(PackedCandidate));
-    make_room(thresholds_, rows * sizeof(float));
     device::merge_heads(nullptr, {rows_.count, heads_.as<std::uint64_t>(), found_keep_, step_heads_.as<std::uint64_t>(), keep, first,
                                   joined_.as<std::uint64_t>(), joined, thresholds_.as<float>()});
     std::swap(heads_, joined_);

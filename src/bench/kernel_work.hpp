@@ -67,8 +67,10 @@ struct MergeWay {
   LocalSelection selection;
   std::unique_ptr<BenchWork> (*make)(BenchProblem const&, Path const&);
 };
-/// The exact one first.
+/// The exact one of hosts first; those of GPUs where there is one.
 std::vector<MergeWay> merge_ways();
+/// The same with heads that stay in the memory of GPUs.
+std::unique_ptr<BenchWork> make_merge_on_device(BenchProblem const& problem, LocalSelection selection);
 
 /// A way to lay normals out, and what makes them so.
 struct NormalLayout {

@@ -7,6 +7,7 @@
 #include "bench/kernel_work.hpp"
 #include "comm/merge/merge_softmax.hpp"
 #include "comm/merge/merge_top_k.hpp"
+#include "kernels/device/memory.hpp"
 #include "kernels/input/normal_rows.hpp"
 #include "kernels/reference/attention_row.hpp"
 #include "row/row_lists.hpp"
@@ -148,6 +149,10 @@ template <LocalSelection selection>
 std::unique_ptr<BenchWork> make_merge(BenchProblem const& problem, Path const& path) {
   return std::make_unique<MergeWork>(problem, path, selection);
 }
+template <LocalSelection selection>
+std::unique_ptr<BenchWork> make_on_gpus(BenchProblem const& problem, Path const&) {
+  return make_merge_on_device(problem, selection);
+}
 
 LocalSelection selection_of(BenchCase const& item) {
   for (auto const& way : merge_ways()) {
@@ -159,9 +164,13 @@ LocalSelection selection_of(BenchCase const& item) {
 }  // namespace
 
 std::vector<MergeWay> merge_ways() {
-  return {{"exact", LocalSelection::none, make_merge<LocalSelection::none>},
-          {"union", LocalSelection::each, make_merge<LocalSelection::each>},
-          {"share", LocalSelection::share, make_merge<LocalSelection::share>}};
+  using enum LocalSelection;
+  std::vector<MergeWay> ways{{"exact", none, make_merge<none>}, {"union", each, make_merge<each>}, {"share", share, make_merge<share>}};
+  if (device::gpu().usable)
+    ways.insert(
+        ways.end(),
+        {{exact_on_gpus, none, make_on_gpus<none>}, {"union-gpu", each, make_on_gpus<each>}, {"share-gpu", share, make_on_gpus<share>}});
+  return ways;
 }
 
 std::vector<Residual> check_merge(BenchProblem const& problem, std::vector<int> const& rows, BenchAnswer const& answer) {

@@ -12,13 +12,16 @@
 namespace asymptop {
 namespace {
 
+/// The path that a case computes on; null for what only makes keys, and for ways of `merge` on hosts.
+Path const* computing_path(BenchCase const& c) { return c.decodes_on_gpus() ? &device_path : find_path(c.path); }
+
 /// Bytes of one rank at the case's peak; tests/app/test_memory.py measures them.
 double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine const& machine) {
   double const n = c.keys(), d = c.d, m = c.m, ranks = c.ranks;
   double const block = config.block, tile = std::min(512.0, block) * machine.tiles_per_step;
   double const shard = std::min(n, std::ceil(n / block / ranks) * block);
   double const tensors = (takes_values(c.kernel) ? 2.0 : 1.0) * (c.resident ? shard + tile : tile) * d * 4.0;
-  auto const* path = find_path(c.path);  // null for what only makes keys
+  auto const* path = computing_path(c);
   double const scores = path == nullptr ? 0.0 : 4.0 * m * path->memory({m, 0.0, shard, 1.0, tile}).row_scores;
   double bytes = program_bytes + tensors + scores + m * d * 4.0;
   if (c.kernel == BenchKernel::exact_attention) bytes += m * d * 4.0 * (machine.tiles_per_step + 8.0);
@@ -35,7 +38,7 @@ double estimate_bytes(BenchCase const& c, BenchConfig const& config, Machine con
 
 /// Bytes of a rank's GPU.
 double estimate_device_bytes(BenchCase const& c, BenchConfig const& config) {
-  auto const* path = find_path(c.path);
+  auto const* path = computing_path(c);
   if (path == nullptr || path->device_memory == nullptr) return 0.0;
   double const n = c.keys(), block = config.block;
   double const shard = std::min(n, std::ceil(n / block / c.ranks) * block);
@@ -43,14 +46,15 @@ double estimate_device_bytes(BenchCase const& c, BenchConfig const& config) {
   // Keys and values once more, as pairs of fp16 numbers, and sums of the rows' units.
   double const split = c.kernel == BenchKernel::exact_attention ? keys * 8.0 * std::ceil(c.d / 128.0) * 128.0 + 1.1e9 : 0.0;
   // Heads that come from other ranks, and their merges; NCCL's own.
-  double const merging = c.merge == MergeStrategy::device && c.ranks > 1 ? 24.0 * c.m * c.kept() + 5e8 : 0.0;
+  double const each = c.decodes_on_gpus() ? 24.0 * c.ranks : 24.0;
+  double const merging = c.merge == MergeStrategy::device && c.ranks > 1 ? each * c.m * c.kept() + 5e8 : 0.0;
   return split + merging + path->device_memory({double(c.m), c.kept(), keys, 1.0, 0.0}, c.d);
 }
 
 /// Whether heads of the case can stay in the memory of GPUs: keys are counted in 32 bits over the sequence there, and attention wants all
 /// values of a shard.
 bool merges_on_device(BenchCase const& c) {
-  auto const* path = find_path(c.path);
+  auto const* path = computing_path(c);
   return c.selects_over_ranks() && path != nullptr && path->device_memory != nullptr && c.n <= std::int64_t{1} << 32 &&
          (c.resident || c.kernel != BenchKernel::top_k_attention);
 }
@@ -65,7 +69,8 @@ std::string reason_to_skip(BenchCase const& c, Machine const& machine, bool shar
   if (c.k >= (std::int64_t{1} << 30)) return "k = " + std::to_string(c.k) + " is over 2^30, the most candidates a row may hold";
   if (c.merge == MergeStrategy::device && !merges_on_device(c))
     return "merge device is for path device, up to 2^32 keys, with resident ones where values are attended to";
-  auto const* path = find_path(c.path);
+  if (c.path == exact_on_gpus && c.merge != MergeStrategy::device) return "it merges on GPUs alone: --merge auto or device";
+  auto const* path = computing_path(c);
   if (path != nullptr && path->largest_d > 0 && c.d > path->largest_d)
     return std::string("path ") + path->name + " takes at most " + std::to_string(path->largest_d) + " columns";
   int const on_gpu = std::min(c.ranks, machine.ranks_on_gpu);

@@ -10,6 +10,9 @@
 
 namespace asymptop {
 
+/// Of the ways of `merge`, the one that selects over the GPUs of all ranks.
+inline constexpr char const* exact_on_gpus = "exact-gpu";
+
 /// One kernel on one path at one size, measured by some ranks.
 struct BenchCase {
   std::string id;  ///< names the case's group in the results file
@@ -32,7 +35,9 @@ struct BenchCase {
   double keys() const { return exact_double(n); }
   double kept() const { return exact_double(k); }
   /// Whether ranks agree on what they keep: not where each selects alone.
-  bool selects_over_ranks() const { return k > 0 && (kernel != BenchKernel::merge || path == "exact"); }
+  bool selects_over_ranks() const { return k > 0 && (kernel != BenchKernel::merge || path == "exact" || path == exact_on_gpus); }
+  /// Whether the ways of `merge` have their heads in the memory of GPUs.
+  bool decodes_on_gpus() const { return kernel == BenchKernel::merge && path.ends_with("-gpu"); }
   /// Floating-point operations: scores 2 m n d; exact attention as much again for V; top-k attention 2 m k d for V; normals none.
   double flops() const;
   /// Bytes of keys and values that must be read from memory once for all rows; 0 where they are streamed.
