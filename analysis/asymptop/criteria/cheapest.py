@@ -11,7 +11,7 @@ import numpy as np
 import scipy
 
 from ..fits.exponents import FitError, Point, PowerFit, fit_power
-from ..io.reader import Case, has_order
+from ..io.reader import Case, has_order, keeps_by_rule
 from ..io.schema import EXACT
 from ..io.series import Series
 from ..theory.costs import Costs, costs_of, page_of
@@ -64,6 +64,7 @@ def _on_grid(shares: Array, masses: Array, grid: Array) -> Array:
 def keys_for(case: Case, epsilon: float) -> Array | None:
     """(draw,): keys kept where the mean tail mass over the rows of a draw is epsilon, one budget for all of them.
 
+    Of a selector that keeps by a rule, the mean of the keys that it keeps, where its mean tail mass is at most epsilon.
     None for an epsilon that neither the stored k nor the epsilons of the case reach, and for an estimator whose kept
     keys are no order's first ones.
     """
@@ -73,6 +74,9 @@ def keys_for(case: Case, epsilon: float) -> Array | None:
 
 def _keys_for(case: Case, epsilon: float) -> Array:
     """Empty where there is no answer."""
+    if len(case.k) and keeps_by_rule(case.selector):
+        there = float(np.mean(case.values("tail_mass")[:, :, -1])) <= epsilon
+        return case.values("kept")[:, :, -1].astype(float).mean(axis=1) if there else np.empty(0)
     if not len(case.k) or not has_order(case.selector):
         return np.empty(0)
     largest = float(case.k[-1]) if case.selector == EXACT else float(case.values("kept")[:, :, -1].max())
@@ -121,6 +125,11 @@ class Need:
     def selector(self) -> str:
         return self.series.selector
 
+    @property
+    def by_rule(self) -> bool:
+        """Its keys are the mean of what the selector keeps, not a budget that it is given."""
+        return keeps_by_rule(self.selector)
+
     @cached_property
     def fit(self) -> PowerFit | None:
         try:
@@ -152,7 +161,9 @@ class Need:
         return float(f"{math.ceil(alpha / unit - 1e-6) * unit:.4g}"), exponent
 
     def budgets(self, lengths: Sequence[int]) -> list[int]:
-        """Keys of that law at each length."""
+        """Keys of that law at each length; of a rule what it keeps there."""
+        if self.by_rule:
+            return [self._whole(k, n) for k, n in zip(self.keys_at(lengths), lengths, strict=True)]
         alpha, exponent = self.law(lengths)
         return [self._whole(alpha * n**exponent, n) for n in lengths]
 

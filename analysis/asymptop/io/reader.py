@@ -44,6 +44,11 @@ def has_order(selector: str) -> bool:
     return selector.split(":")[0] not in ("vattention", "magicpig", "twilight", "threshold")
 
 
+def keeps_by_rule(selector: str) -> bool:
+    """True for those that keep as many keys as a rule says, the same set at every k."""
+    return selector.split(":")[0] == "threshold"
+
+
 # Attributes that a Case has under their own names.
 _SAME = ("n", "d", "sigma_law", "sigma", "draws", "rows", "input", "head", "row_sigma", "weights", "mask", "seed")
 
