@@ -104,6 +104,20 @@ def test_heads_with_a_window_are_told_too(tmp_path: Path) -> None:
     assert fits[5] is None  # what it sees does not grow
 
 
+def test_heads_in_a_window_are_left_out_where_selectors_are_compared(tmp_path: Path) -> None:
+    """All keys of a window are no selection: where others see all keys these are told of, else a smaller budget."""
+    study = Study(n=(64, 256), heads=2, layers=(0, 5), input="t.h5", draws=3, k=("4", "n^0.5", "n^0.75"))
+    path = write_selectors(tmp_path / "r.h5", study, ("random", "window"))
+    for layers, words in (((5,), "Where heads see all keys: mass that 64 keys"), ((0, 5), "Mass that 16 keys")):
+        with changing(path) as file:
+            for group in file["cases"].values():
+                if group.attrs["layer"] in layers:
+                    group.attrs["window"] = 40
+        text = " ".join(line.strip() for line in summary_of(path))
+        assert f". {words} (k = " in text
+        assert "means over 4 heads" in text if layers == (0, 5) else "means over 2 heads" in text
+
+
 def test_heads_that_sinks_leave_nothing_need_no_key(tmp_path: Path) -> None:
     path = write_results(tmp_path / "r.h5", STUDIES["model"])
     with changing(path) as file:
@@ -188,6 +202,10 @@ def test_what_has_no_room_is_named(tmp_path: Path) -> None:
 
 
 def test_other_selectors_are_counted(tmp_path: Path) -> None:
-    path = write_selectors(tmp_path / "r.h5", STUDIES["one n"], ["random", "window"])
-    text = " ".join(line.strip() for line in summary_of(path))
-    assert " rows. Exact top-k, where none of the 2 other selectors is named. 1. " in text
+    for names, words in (
+        (["random", "window"], "none of the 2 other selectors is named"),
+        (["random"], "the other selector is not named"),
+    ):
+        path = write_selectors(tmp_path / f"{len(names)}.h5", STUDIES["one n"], names)
+        text = " ".join(line.strip() for line in summary_of(path))
+        assert f" 3 draws of 4 rows. Exact top-k, where {words}. 1. " in text

@@ -215,6 +215,8 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
         print(f"{min(files)}:", file=stream)
     print(f"laws of k that keep the mean tail mass at epsilon or below, with their keys at n = {where};", file=stream)
     print("between stored k that are far apart keys are interpolated, to a few per cent\n", file=stream)
+    if any(need.series.window_ends_growth for need in needs):
+        print("where a window ends the growth of a head's keys, its law is a constant\n", file=stream)
     rows = [(need, row) for need in needs if (row := _need_row(need, lengths)) is not None]
     if rows:
         _print_rows([NEED_HEADINGS, *((row[0].removeprefix(name), *row[1:]) for _, row in rows)], stream)

@@ -114,7 +114,8 @@ def _keys_for(case: Case, epsilon: float) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Need:
-    """The keys of one selector at each measured n that gets to epsilon; the fit alpha n^C where two n allow one."""
+    """The keys of one selector at each measured n that gets to epsilon; the fit alpha n^C where two n allow one and no
+    window bounds the keys."""
 
     series: Series
     epsilon: float
@@ -132,15 +133,20 @@ class Need:
 
     @cached_property
     def fit(self) -> PowerFit | None:
+        if self.series.window_ends_growth:
+            return None
         try:
             return fit_power(self.points)
         except FitError:
             return None
 
     def _whole(self, keys: float, n: float) -> int:
-        """A number of keys that is read: whole pages, no more than there are."""
+        """A number of keys that is read: whole pages, no more than a row sees."""
         page = page_of(self.selector)
-        return min(int(n), page * math.ceil(keys / page - 1e-9))
+        return min(int(self._seen(n)), page * math.ceil(keys / page - 1e-9))
+
+    def _seen(self, n: float) -> float:
+        return min(n, self.series.first.window or n)
 
     def keys_at(self, lengths: Sequence[int]) -> list[float]:
         """Between two measured n on the line through both, in logarithms. Raises BudgetError beyond them."""
@@ -152,7 +158,7 @@ class Need:
         ]
 
     def law(self, lengths: Sequence[int]) -> tuple[float, float]:
-        """(alpha, C), as they are printed: C of the fit over all n to three digits, 0 for a single n; alpha to four,
+        """(alpha, C), as they are printed: C of the fit over all n to three digits, 0 without one; alpha to four,
         so that no length gets fewer keys than it needs."""
         exponent = round(self.fit.exponent, 3) if self.fit is not None else 0.0
         needed = self.keys_at(lengths)
@@ -172,7 +178,7 @@ class Need:
         if self.costs is None:
             return [math.inf] * len(lengths)
         d = self.series.first.d
-        return [self.costs.bytes_read(n, d, k) for n, k in zip(lengths, self.budgets(lengths), strict=True)]
+        return [self.costs.bytes_read(self._seen(n), d, k) for n, k in zip(lengths, self.budgets(lengths), strict=True)]
 
 
 def need_of(series: Series, epsilon: float) -> Need | None:
@@ -182,7 +188,7 @@ def need_of(series: Series, epsilon: float) -> Need | None:
     if not points:
         return None
     first = series.first
-    return Need(series, epsilon, points, costs_of(series.selector, (first.index_heads, first.index_d)))
+    return Need(series, epsilon, points, costs_of(series.selector, (first.index_heads, first.index_d), first.d_v))
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,7 @@ def _finding(group: SelectorGroup, epsilon: float) -> str:
     n = group.largest_n
     where = f"{group.words}, n = {power_of_two(n)}, mean tail mass {epsilon:g}"
     ranked = _needs(group, epsilon, n)
-    dense = dense_bytes(n, group.d)
+    dense = dense_bytes(group.seen(n), group.d, group.d_v)
     if not ranked:
         return f"{where}: no selector gets there within the stored k; dense attention reads {bytes_words(dense)}."
     spent, name, needs = ranked[0]
@@ -50,7 +50,7 @@ def _finding(group: SelectorGroup, epsilon: float) -> str:
     text += f" and {share_words(spent / dense)} of dense attention. "
     index = needs[0].costs.index_bytes_per_key(group.d) if needs[0].costs is not None else 0.0
     text += (
-        f"Its index takes {index:g} bytes per key beside {4 * group.d} of key and value."
+        f"Its index takes {index:g} bytes per key beside {dense_bytes(1, group.d, group.d_v):g} of key and value."
         if index
         else "It needs no index."
     )

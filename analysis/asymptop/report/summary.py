@@ -43,10 +43,13 @@ def _cases(cases: Sequence[Case] | Sequence[PrecisionCase]) -> str:
 def _measured(results: Results) -> str:
     cases = results.cases
     draws, rows = min(case.draws for case in cases), min(case.rows for case in cases)
+    most = max(case.draws for case in cases)
+    count = f"{draws} draw{'s' * (draws > 1)}" if draws == most else f"{draws} to {most} draws"
     dimensions = ", ".join(map(str, sorted({case.d for case in cases})))
     others = len({case.selector for case in cases} - {EXACT})
-    beside = f" Exact top-k, where none of the {others} other selector{'s' * (others > 1)} is named." if others else ""
-    return f"{_cases(cases)}, d = {dimensions}, {draws} draws of {rows} rows.{beside}"
+    rest = "the other selector is not" if others == 1 else f"none of the {others} other selectors is"
+    beside = f" Exact top-k, where {rest} named." if others else ""
+    return f"{_cases(cases)}, d = {dimensions}, {count} of {rows} rows.{beside}"
 
 
 def _error_cell(one: Series, law: str) -> str:
@@ -101,10 +104,14 @@ def _selectors(lines: Sequence[Series]) -> list[str]:
     shown = [one for one in lines if one.cases and one.k_laws]
     if all(one.selector == EXACT for one in shown):
         return []
-    n = max(one.cases[-1].n for one in shown)
-    law = max(
-        (law for one in shown for law in one.k_laws if one.cases[-1].n == n), key=lambda law: _keys_at(shown, law, n)
-    )
+    whole = [one for one in shown if not one.window_ends_growth] or shown
+    where = "" if len(whole) == len(shown) else "Where heads see all keys: "
+    shown, n = whole, max(one.cases[-1].n for one in whole)
+    last = [one for one in shown if one.cases[-1].n == n]
+    laws = {law: _keys_at(last, law, n) for one in last for law in one.k_laws}
+    seen = max(one.cases[-1].seen for one in last)
+    # The largest that leaves something out.
+    law = max(laws, key=lambda law: (laws[law] < seen, laws[law]))
     missed: dict[str, list[float]] = {}
     budgets: dict[str, list[tuple[float, float]]] = {}
     for one in shown:
@@ -117,8 +124,10 @@ def _selectors(lines: Sequence[Series]) -> list[str]:
     many = max(map(len, missed.values()))
     over = f", means over {many} {'series' if shown[0].synthetic else 'heads'}" if many > 1 else ""
     no_order = " Made keys have no order: judge windows and pages on a model's." if shown[0].synthetic else ""
-    keys = f"{_keys_at(shown, law, n):,} keys (k = {law})"
-    return _wrapped(f"Mass that {keys} miss at n = {power_of_two(n)}{over}: {words}.{no_order}")
+    keys = f"{laws[law]:,} keys (k = {law})"
+    return _wrapped(
+        f"{where}{'m' if where else 'M'}ass that {keys} miss at n = {power_of_two(n)}{over}: {words}.{no_order}"
+    )
 
 
 def _kept_and_budget(case: Case, law: str) -> tuple[float, float]:
