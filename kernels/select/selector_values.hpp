@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
+#include <limits>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -43,11 +44,18 @@ inline std::int64_t count_of(std::string const& text, std::int64_t low, std::int
   return value;
 }
 
-/// Throws std::invalid_argument unless it is a number over 0 and at most `high`.
-inline double share_of(std::string const& text, double high) {
+/// A decimal number; NaN for any other text, of which std::strtod takes hexadecimal ones and names.
+inline double decimal_of(std::string const& text) {
   char* end = nullptr;
   double const value = std::strtod(text.c_str(), &end);
-  if (text.empty() || *end != '\0' || !(value > 0.0 && value <= high)) {
+  bool const whole = !text.empty() && *end == '\0' && text.find_first_not_of("0123456789.eE+-") == std::string::npos;
+  return whole ? value : std::numeric_limits<double>::quiet_NaN();
+}
+
+/// Throws std::invalid_argument unless it is a number over 0 and at most `high`.
+inline double share_of(std::string const& text, double high) {
+  double const value = decimal_of(text);
+  if (!(value > 0.0 && value <= high)) {
     std::string bound = std::to_string(high);
     throw std::invalid_argument("is no number over 0, at most " + bound.substr(0, bound.find('.') + 2));
   }

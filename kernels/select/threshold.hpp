@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -25,10 +24,8 @@ struct ShareThreshold {
 /// A number over 0, at most 1, or any over 0 with /n behind it. Throws std::invalid_argument.
 inline ShareThreshold share_threshold_of(std::string const& text) {
   bool const of_n = text.size() > 2 && text.compare(text.size() - 2, 2, "/n") == 0;
-  std::string const number = of_n ? text.substr(0, text.size() - 2) : text;
-  char* end = nullptr;
-  double const theta = std::strtod(number.c_str(), &end);
-  if (number.empty() || *end != '\0' || !(theta > 0.0 && std::isfinite(theta)) || (!of_n && theta > 1.0))
+  double const theta = decimal_of(of_n ? text.substr(0, text.size() - 2) : text);
+  if (!(theta > 0.0 && std::isfinite(theta)) || (!of_n && theta > 1.0))
     throw std::invalid_argument("is neither a number over 0, at most 1, nor one over 0 with /n behind it, such as 1/n");
   return {theta, of_n};
 }

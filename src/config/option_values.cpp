@@ -174,9 +174,10 @@ bool parse_switch(std::string const& option, std::string const& text) {
 std::vector<double> parse_epsilons(std::string const& list) {
   std::vector<double> values;
   for (auto const& item : split_list("--epsilon", list)) {
-    char* end = nullptr;
-    double const value = std::strtod(item.c_str(), &end);
-    if (end != item.c_str() + item.size() || !(value > 0.0 && value < 1.0))
+    double value = 0.0;
+    auto const* end = item.data() + item.size();
+    auto const [stop, error] = std::from_chars(item.data(), end, value);
+    if (error != std::errc() || stop != end || !(value > 0.0 && value < 1.0))
       throw UsageError("--epsilon", item, "is not a number in (0, 1)");
     if (std::find(values.begin(), values.end(), value) != values.end()) throw UsageError("--epsilon", list, "names " + item + " twice");
     values.push_back(value);

@@ -84,7 +84,15 @@ void TensorLayer::read_form() {
     fail(wrong(name, "an integer from 0 on"));
   };
   auto& form = shape_.form;
+  for (char const* const name : {"sinks", "alibi"}) {
+    if (h5::has_attribute(group, name)) fail("has " + where + name + ", which is a dataset of a layer: a number for each head of Q");
+    if (!of_layer && h5::has_link(file_, name)) fail("has a dataset " + std::string(name) + " beside Q, K and V: layers alone have it");
+  }
+  for (char const* const name : {"scale", "softcap", "window", "mask", "attention"}) {
+    if (of_layer && h5::has_link(file_, folder_ + name)) fail("has a dataset " + folder_ + name + ", which is an attribute of the layer");
+  }
   if (!of_layer) {
+    if (h5::has_attribute(group, "softcap")) fail("has " + where + "softcap, which layers alone have");
     if (h5::has_attribute(group, "scale")) form.scale = number("scale", true, 0.0);
     return;
   }

@@ -66,8 +66,8 @@ def test_tokens_scale_heads_and_other_widths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--first-axis", "layers"), "--mask is '', --first-axis needs causal or none"),
-        (("--first-axis", "layers", "--mask", "window"), "--mask is 'window'"),
+        (("--first-axis", "layers"), "--mask is not given, --first-axis needs it: allowed are causal and none"),
+        (("--first-axis", "layers", "--mask", "window"), "--mask is 'window', --first-axis needs it"),
         (("--first-axis", "heads", "--mask", "causal"), "--first-axis is 'heads', allowed are layers and texts"),
         (("--mask", "causal"), "--mask is 'causal', and goes with --first-axis"),
         (("--first-axis", "texts", "--mask", "none", "--batch", "0"), "and no --batch"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from asymptop.criteria.cheapest import cheapest, keys_for
+from asymptop.criteria.cheapest import cheapest, keys_for, need_of
+from asymptop.criteria.least_read import what_to_use
 from asymptop.io.reader import open_results
-from asymptop.io.selectors import side_by_side
+from asymptop.io.selectors import selector_groups, side_by_side
 from asymptop.io.series import group_series
 from asymptop.theory.costs import (
     FORMULAS,
@@ -22,6 +24,7 @@ from asymptop.theory.costs import (
     parameters_of,
     share_words,
 )
+from case_files import changing
 from make_results import Study, generator_of, logits_of, write_results
 from make_selectors import write_selectors
 
@@ -105,6 +108,47 @@ def test_a_trained_indexer_is_as_wide_as_the_file_says() -> None:
     assert costs.bytes_read(N, D, K) == 64 * N + 256 + 4 * K * D
     assert costs.flops(N, D, K) == 2 * N * 4 * 32 + 2 * N * 4 + 4 * K * D
     assert costs.with_words == "H = 4, w = 32"
+
+
+@pytest.mark.parametrize("selector", ["score", "window", "quest:page=32", "pq", "twilight:page=32", "magicpig"])
+def test_values_of_their_own_width(selector: str) -> None:
+    """Kept values count by their width, in what is read and in what is computed; keys by theirs."""
+    same, narrow = costs_of(selector), costs_of(selector, d_v=D // 4)
+    assert same is not None
+    assert narrow is not None
+    spared = 2 * K * (D - D // 4)
+    assert narrow.bytes_read(N, D, K) == same.bytes_read(N, D, K) - spared
+    assert narrow.flops(N, D, K) == same.flops(N, D, K) - spared
+    assert narrow.index_bytes_per_key(D) == same.index_bytes_per_key(D)
+    assert "2·k·v" in narrow.words[1] or "2·k·(d + v)" in narrow.words[1]
+    assert not any("v)" in words or "·v" in words for words in same.words)
+    assert dense_bytes(N, D, D // 4) == 2 * N * (D + D // 4)
+
+
+def test_values_and_windows_of_a_file(tmp_path: Path) -> None:
+    """Bytes are of the width that V has, and of the keys that rows in a window see."""
+    study = Study(n=(256, 1024), heads=2, input="t.h5", draws=3, k=("n^0.5",), epsilon=(0.5,))
+    path = write_selectors(tmp_path / "r.h5", study, ["window"])
+    with changing(path) as file:
+        for group in file["cases"].values():
+            group.attrs["window"], group.attrs["d_v"] = 300, 16
+    with open_results(path) as results:
+        lines = group_series(results.cases)
+        (group,) = selector_groups(lines)
+        assert (group.words, group.d_v, group.seen(256), group.seen(1024)) == (
+            "t.h5, 2 heads, window of 300 keys", 16, 256, 300
+        )  # fmt: skip
+        need = need_of(lines[0], 0.5)
+        assert need is not None
+        assert need.fit is None
+        assert need.law([256, 1024])[1] == 0.0
+        first, second = need.budgets([256, 1024])
+        d = lines[0].first.d
+        assert need.bytes_read([256, 1024]) == [2 * 256 * d + 2 * first * 16, 2 * 300 * d + 2 * second * 16]
+        (found,) = what_to_use([group])
+        assert " of dense attention." in found
+        spent, share = re.search(r"least, (\S+) kB per query .* (\d+%) of dense", found).groups()
+        assert f"{1000 * float(spent) / (2 * 300 * (d + 16)):.0%}" == share
 
 
 def test_words() -> None:

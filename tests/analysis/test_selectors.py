@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from asymptop import __main__ as command_line
 from asymptop.claims.registry import CLAIMS, SELECTOR_CLAIMS, judge
 from asymptop.claims.toml_file import read_claims
+from asymptop.criteria.cheapest import need_of
+from asymptop.criteria.least_read import what_to_use
 from asymptop.criteria.selectors import FAR, NEAR, share_deviations
 from asymptop.criteria.verdicts import Judgement, Verdict
 from asymptop.io.reader import ResultsError, open_results
@@ -127,7 +130,8 @@ def test_report_is_the_same_but_for_its_section(
     assert "selectors" not in texts[1]
     for line in printed[1].splitlines():
         # What counts cases, and what stands behind the finding on selectors, has another number.
-        if not line.startswith(("report:", "claim ")) and " cases, all VALID" not in line and ". Claims:" not in line:
+        counted = ("report:", "claim ", "More in the page: ")
+        if not line.startswith(counted) and " cases, all VALID" not in line and ". Claims:" not in line:
             assert " ".join(line.split()) in [" ".join(other.split()) for other in printed[0].splitlines()]
     assert all(re.search(rf"^(NOT TESTED: .*)?\b{c.id}\b", printed[0], re.MULTILINE) for c in SELECTOR_CLAIMS)
 
@@ -288,6 +292,43 @@ def test_advise_selectors(files: tuple[Path, Path], tmp_path: Path, capsys: pyte
         assert spent == sorted(spent)
     assert command_line.main([*arguments[:-2], "--epsilon", "0.3"]) == 0
     assert re.search(r"^1 +0\.3 ", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_rule_counts_with_the_keys_that_it_keeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its keys are the mean of `kept`, where its mean tail mass is small enough; there are no k_epsilon."""
+    name = "threshold:theta=1e-3:by=int4"
+    study = Study(n=(256, 1024), sigma=("2",), k=("16", "n^0.5"), draws=3, epsilon=(0.2, 0.1))
+    path = write_selectors(tmp_path / "r.h5", study, (name, "window"))
+    kept, tail = {256: (20, 0.05), 1024: (60, 0.15)}, {}
+    with changing(path) as file:
+        for group in file["cases"].values():
+            if group.attrs.get("selector") == name:
+                keys, tail_mass = kept[int(group.attrs["n"])]
+                group["kept"][...] = keys + np.arange(group["kept"].shape[1])[:, None]
+                group["tail_mass"][...] = tail_mass
+                del group["k_epsilon"]
+                tail[int(group.attrs["n"])] = keys + (group["kept"].shape[1] - 1) / 2
+    with open_results(path) as results:
+        (series,) = (one for one in group_series(results.cases) if one.selector == name)
+        need = need_of(series, 0.2)
+        assert need is not None
+        assert need.by_rule
+        assert {point.n: point.mean for point in need.points} == tail
+        assert need.budgets([256, 1024]) == [math.ceil(tail[n]) for n in (256, 1024)]
+        few = need_of(series, 0.1)
+        assert few is not None
+        assert [point.n for point in few.points] == [256]
+        (group,) = selector_groups(group_series(results.cases))
+        at_first, at_second = what_to_use([group])
+    assert f": {name} reads least, " in at_first
+    assert f" for {math.ceil(tail[1024])} keys, the mean of what its rule keeps (like n^" in at_first
+    assert name not in at_second
+    assert command_line.main(["advise", str(path), "--selectors", "--epsilon", "0.2"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(
+        rf"^2 +0\.2 +{name} +its rule .* {','.join(str(math.ceil(k)) for _, k in sorted(tail.items()))} ", printed, re.M
+    )
+    assert "keys are means over rows" in printed
 
 
 @pytest.mark.parametrize(

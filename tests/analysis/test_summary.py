@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from asymptop.claims.registry import CLAIMS, MEASURED_CLAIMS, judge
 from asymptop.criteria.cheapest import keys_for
 from asymptop.criteria.heads import finding_words, heads_of
+from asymptop.criteria.least_read import what_to_use
 from asymptop.io.reader import open_results
+from asymptop.io.selectors import selector_groups
 from asymptop.io.series import exact_series, group_series
 from asymptop.report.inputs import primary
 from asymptop.report.summary import COLUMNS, LINES, summary
@@ -101,6 +104,20 @@ def test_heads_with_a_window_are_told_too(tmp_path: Path) -> None:
     assert fits[5] is None  # what it sees does not grow
 
 
+def test_heads_in_a_window_are_left_out_where_selectors_are_compared(tmp_path: Path) -> None:
+    """All keys of a window are no selection: where others see all keys these are told of, else a smaller budget."""
+    study = Study(n=(64, 256), heads=2, layers=(0, 5), input="t.h5", draws=3, k=("4", "n^0.5", "n^0.75"))
+    path = write_selectors(tmp_path / "r.h5", study, ("random", "window"))
+    for layers, words in (((5,), "Where heads see all keys: mass that 64 keys"), ((0, 5), "Mass that 16 keys")):
+        with changing(path) as file:
+            for group in file["cases"].values():
+                if group.attrs["layer"] in layers:
+                    group.attrs["window"] = 40
+        text = " ".join(line.strip() for line in summary_of(path))
+        assert f". {words} (k = " in text
+        assert "means over 4 heads" in text if layers == (0, 5) else "means over 2 heads" in text
+
+
 def test_heads_that_sinks_leave_nothing_need_no_key(tmp_path: Path) -> None:
     path = write_results(tmp_path / "r.h5", STUDIES["model"])
     with changing(path) as file:
@@ -158,7 +175,37 @@ def test_selectors_stand_by_what_they_miss(tmp_path: Path) -> None:
             assert float(value) == pytest.approx(np.mean(means), rel=5e-3), selector
 
 
+def test_what_has_no_room_is_named(tmp_path: Path) -> None:
+    """Other tail masses by their selector, and how much more the page has; the last line of all."""
+    study = replace(STUDIES["many"], n=(64, 256), epsilon=(0.3, 0.1, 0.02))
+    lines = summary_of(write_selectors(tmp_path / "r.h5", study, ("random", "window")))
+    assert len(lines) <= LINES - 2
+    assert lines[-1] == (
+        "More in the page: 2 series; 2 laws of k; what a tail mass of 0.1, 0.02 takes; which selector ..."
+    )
+    small = Study(n=(64, 256), sigma=("1", "3"), draws=2, epsilon=(0.3, 0.1, 0.02))
+    path = write_selectors(tmp_path / "s.h5", small, ("random", "window"))
+    lines = summary_of(path)
+    assert lines[-1] == (
+        "More in the page: what a tail mass of 0.1, 0.02 takes; which selector reads least in 1 more series."
+    )
+    (told,) = (line for line in lines if line.startswith("   tail mass 0.1: "))
+    with open_results(path) as results:
+        groups = selector_groups(group_series(results.cases))
+        found = what_to_use(groups)
+        assert len(found) == 2 * 3
+    for words, sentence in zip(told.strip().split("; "), found[1:3], strict=True):
+        epsilon, name, spent, keys = re.fullmatch(r"tail mass (\S+): (\S+), (.*) for (\S+) keys", words).groups()
+        assert f"mean tail mass {epsilon}: {name} reads least, {spent} per query and head for {keys} keys" in sentence
+    one = replace(small, sigma=("1",), epsilon=(0.3,))
+    assert "More in" not in "".join(summary_of(write_selectors(tmp_path / "o.h5", one, ("random",))))
+
+
 def test_other_selectors_are_counted(tmp_path: Path) -> None:
-    path = write_selectors(tmp_path / "r.h5", STUDIES["one n"], ["random", "window"])
-    text = " ".join(line.strip() for line in summary_of(path))
-    assert " rows. Exact top-k, where none of the 2 other selectors is named. 1. " in text
+    for names, words in (
+        (["random", "window"], "none of the 2 other selectors is named"),
+        (["random"], "the other selector is not named"),
+    ):
+        path = write_selectors(tmp_path / f"{len(names)}.h5", STUDIES["one n"], names)
+        text = " ".join(line.strip() for line in summary_of(path))
+        assert f" 3 draws of 4 rows. Exact top-k, where {words}. 1. " in text

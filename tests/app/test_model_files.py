@@ -214,6 +214,12 @@ def broken(path: Path, name: str) -> str:
         if name == "no scale":
             del file["text0/layer0"].attrs["scale"]
             return "lacks an attribute of text0/layer0, scale, which every layer has"
+        if name == "slope":
+            file["text0/layer1"].attrs["alibi"] = 0.5
+            return "has an attribute of text0/layer1, alibi, which is a dataset of a layer: a number for each head of Q"
+        if name == "window dataset":
+            file["text1/layer0/window"] = np.int64(8)
+            return "has a dataset text1/layer0/window, which is an attribute of the layer"
         if name == "no values":
             del file["text0/layer1/V"]
             return "has no dataset text0/layer1/V"
@@ -231,7 +237,17 @@ def broken(path: Path, name: str) -> str:
 
 
 BROKEN = ["version", "no text", "gap", "layers", "shapes", "attributes", "no mask", "no scale", "no values"]
-BROKEN += ["two axes", "more queries", "infinity", "fewer tokens", "start", "model", "format"]
+BROKEN += [
+    "two axes",
+    "more queries",
+    "infinity",
+    "fewer tokens",
+    "start",
+    "model",
+    "format",
+    "slope",
+    "window dataset",
+]
 
 
 @pytest.mark.parametrize("name", BROKEN)

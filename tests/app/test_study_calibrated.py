@@ -165,6 +165,11 @@ def test_same_bytes_over_ranks_threads_and_storage(tmp_path: Path) -> None:
             "threshold:2",
             "theta=2, which is neither a number over 0, at most 1, nor one over 0 with /n behind it, such as 1/n",
         ),
+        (
+            "threshold:theta=0x1p-3",
+            "theta=0x1p-3, which is neither a number over 0, at most 1, nor one over 0 with /n behind it, such as 1/n",
+        ),
+        ("socket:tau=0x1p-3", "tau=0x1p-3, which is no number over 0, at most 100.0"),
         ("threshold:by=quest", "by=quest, which estimates no scores: score, bf16, fp8, int8, int4, sparq, loki, "),
         ("socket:tau=0", "tau=0, which is no number over 0, at most 100.0"),
     ],

@@ -156,9 +156,28 @@ def tokens_first(path: Path) -> str:
     return f"of shape ({N}, 4, {D}), which as (heads, n, d) would be more heads than rows"
 
 
+def slope_as_an_attribute(path: Path) -> str:
+    write(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["alibi"] = 0.5
+    return "has a root attribute alibi, which is a dataset of a layer: a number for each head of Q"
+
+
+def softcap_of_no_layer(path: Path) -> str:
+    write(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["softcap"] = 30.0
+    return "has a root attribute softcap, which layers alone have"
+
+
+def sinks_of_no_layer(path: Path) -> str:
+    write(path, sinks=np.zeros(1))
+    return "has a dataset sinks beside Q, K and V: layers alone have it"
+
+
 WRONG = [never_written, chunks_never_written, source_gone, source_dataset_gone, source_never_written, source_shorter]
 WRONG += [source_smaller_than_it_was, zeros, zeros_of_a_head, external_file_gone, external_file_short, unknown_filter]
-WRONG += [tokens_first]
+WRONG += [tokens_first, slope_as_an_attribute, softcap_of_no_layer, sinks_of_no_layer]
 
 
 @pytest.mark.parametrize("command", ["study", "attend"])

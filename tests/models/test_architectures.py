@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -148,16 +150,39 @@ def test_sound_encoder_by_its_own_inputs() -> None:
     """The command reads texts alone; the recorder takes whatever runs."""
     network = random_model("WhisperConfig", SOUND, SEED, attn_implementation="eager").encoder
     sound = torch.randn(1, 8, 80)
-    own = attention_outputs(network, "self_attn.out_proj", lambda run: run(input_features=sound))
+    assert_recorded(network, lambda run: run(input_features=sound), "none")
+
+
+@pytest.mark.parametrize("tokens", [33, 40], ids=["fewer tokens than sounds", "as many"])
+def test_sound_decoder_beside_its_encoder(tokens: int) -> None:
+    """Its attention to the encoder's states is computed and left out, also where there are as many of them."""
+    network = random_model("WhisperConfig", SOUND | {"decoder_layers": 2}, SEED, attn_implementation="eager").decoder
+    given = {"input_ids": torch.randint(3, 60, (1, tokens)), "encoder_hidden_states": torch.randn(1, 40, 64)}
+    assert_recorded(network, lambda run: run(**given, use_cache=False), "causal")
+
+
+def test_text_decoder_beside_its_encoder() -> None:
+    bart = ARCHITECTURES["bart"]
+    options = bart.options | {"decoder_layers": 2}
+    network = random_model(bart.config, options, SEED, attn_implementation="eager").decoder
+    given = {"input_ids": torch.randint(3, 60, (1, 33)), "encoder_hidden_states": torch.randn(1, 40, 64)}
+    assert_recorded(network, lambda run: run(**given, use_cache=False), "causal")
+
+
+def assert_recorded(network: Any, run: Callable[[Any], Any], mask: str) -> None:
+    """Every layer's own attention, once, as the model's own code has it; and what the model makes is the same."""
+    own = attention_outputs(network, "self_attn.out_proj", run)
+    with torch.inference_mode():
+        expected_states = run(network).last_hidden_state
     found: list[LayerCapture] = []
-    recorder = Recorder(found.append)
-    with recorder.listening(network, through_interface=True), torch.inference_mode():
-        network(input_features=sound)
-    assert [one.layer for one in found] == [0, 1]
+    with Recorder(found.append).listening(network, through_interface=True), torch.inference_mode():
+        states = run(network).last_hidden_state
+    assert (states - expected_states).abs().max() < 2e-5 * expected_states.abs().max()
+    assert [one.layer for one in found] == list(range(len(own)))
     for one, expected in zip(found, own, strict=True):
-        with h5py.File("sound", "w", driver="core", backing_store=False) as file:
+        with h5py.File("layer", "w", driver="core", backing_store=False) as file:
             for name, tensor in one.tensors.items():
                 file[name] = tensor.numpy()
             file.attrs.update({"scale": one.terms.scale, "mask": one.terms.mask})
-            assert one.terms.mask == "none"
+            assert one.terms.mask == mask
             assert np.abs(plain_attention(file) - expected.numpy()).max() < 2e-5 * expected.abs().max()

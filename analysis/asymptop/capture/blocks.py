@@ -48,15 +48,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, terms: LogitTerms, band: B
 
 
 def attend_under(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, seen: Callable[[int, int, int], Tensor]
+    query: Tensor, key: Tensor, value: Tensor, scale: float, seen: Callable[[int, int, int], Tensor | None]
 ) -> Tensor:
-    """The same of scale q.k under any mask: `seen(first, last, keys)` gives its rows, True where a key is seen."""
+    """The same of scale q.k under any mask: `seen(first, last, keys)` gives its rows, True where a key is seen; None is
+    all of the keys, whose number is then any."""
     n, d_v = query.shape[2], value.shape[3]
     key, value = (_repeated(x, query.shape[1] // key.shape[1]) for x in (key, value))
     query, key, value = _of_one_width(query, key, value)
     found = torch.empty_like(query)
     for first, last in row_blocks(query.shape[1], n, Band(causal=False)):
-        rows, mask = query[:, :, first:last], seen(first, last, n)
+        rows, mask = query[:, :, first:last], seen(first, last, key.shape[2])
         found[:, :, first:last] = scaled_dot_product_attention(rows, key, value, attn_mask=mask, scale=scale)
     return found[..., :d_v]
 

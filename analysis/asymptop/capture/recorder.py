@@ -30,6 +30,8 @@ from .own_rows import by_eager, by_sdpa
 
 NAME = "asymptop_capture"
 ROWS = 16  # of each layer that are computed in other ways too
+# What decoders call their attention to an encoder's keys.
+_CROSS_ATTENTION = {"encoder_attn", "EncDecAttention", "crossattention", "cross_attn", "cross_attention"}
 
 
 class Finished(Exception):  # noqa: N818  (no error: the layers asked for are all there)
@@ -50,7 +52,10 @@ class LayerCapture:
 
 @dataclass
 class Recorder:
-    """`wanted` layers are handed to `deliver`; None: all. The pass ends with the last of them, or `to_the_end`."""
+    """`wanted` layers are handed to `deliver`; None: all. The pass ends with the last of them, or `to_the_end`.
+
+    A decoder's attention to what an encoder made is computed and not handed on: its queries are not those of its keys.
+    """
 
     deliver: Callable[[LayerCapture], None]
     wanted: frozenset[int] | None = None
@@ -59,11 +64,13 @@ class Recorder:
     _book: MaskBook = field(default_factory=MaskBook)
     _bands: dict[tuple[int | None, bool, int], Band] = field(default_factory=dict)
     _modules: list[Any] = field(default_factory=list)
+    _across: list[Any] = field(default_factory=list)
 
     @contextmanager
     def listening(self, network: Any, through_interface: bool) -> Iterator[None]:
         """While the model runs once. It is left to call the function of this name, where it calls one by name."""
         self.seen.clear()
+        self._across = [m for name, m in network.named_modules() if _CROSS_ATTENTION & set(name.split("."))]
         try:
             if through_interface:
                 AttentionInterface.register(NAME, self._from_interface)
@@ -78,6 +85,7 @@ class Recorder:
             self._book.clear()
             self._bands.clear()
             self._modules.clear()
+            self._across.clear()
 
     @contextmanager
     def _module_stack(self) -> Iterator[None]:
@@ -125,6 +133,8 @@ class Recorder:
         numbered = getattr(call.module, "layer_idx", None)
         layer = len(self.seen) if numbered is None else int(numbered)
         try:
+            if any(call.module is one for one in self._across):
+                return _under_its_mask(call)
             if layer in self.seen:
                 raise TensorError("attends more than once")
             self.seen.append(layer)
@@ -154,10 +164,9 @@ class Recorder:
         try:
             band = self._band(call)
         except TensorError:
-            mask = call.read_mask()
-            if not isinstance(mask, FunctionMask) or not call.is_plain:
+            if not isinstance(call.read_mask(), FunctionMask) or not call.is_plain:
                 raise
-            return attend_under(call.query, call.key, call.value, call.scale, mask.block)
+            return _under_its_mask(call)
         return attend(call.query, call.key, call.value, terms_of_call(call, band), band)
 
     def _band(self, call: Call) -> Band:
@@ -168,6 +177,14 @@ class Recorder:
         if key not in self._bands:
             self._bands[key] = band_of_call(call)
         return self._bands[key]
+
+
+def _under_its_mask(call: Call) -> Tensor:
+    """Attention whatever its mask, that is not handed on. Raises TensorError for logits of more than scale q.k."""
+    mask = None if call.mask is None else call.read_mask()
+    if not (mask is None or isinstance(mask, FunctionMask)) or not call.is_plain:
+        raise TensorError("attends to an encoder's keys with more than scale q.k under a mask function")
+    return attend_under(call.query, call.key, call.value, call.scale, (lambda *_: None) if mask is None else mask.block)
 
 
 def _spread(n: int) -> list[int]:

@@ -49,7 +49,9 @@ def _reach(need: Need) -> str:
 
 
 def _law(need: Need, lengths: Sequence[int]) -> str:
-    """As `asymptop study --k` takes it."""
+    """As `asymptop study --k` takes it, where the selector takes a k."""
+    if need.by_rule:
+        return "its rule"
     alpha, exponent = need.law(lengths)
     return f"{alpha:g}*n^{exponent:g}" if exponent else f"{math.ceil(alpha)}"
 
@@ -80,6 +82,8 @@ def print_choices(choices: Sequence[Choice], stream: TextIO) -> None:
         shown = [need for i, need in enumerate(choice.ranked) if i < _SHOWN or need.selector == EXACT]
         rows += [_selector_row(choice, need) for need in shown]
     _print_rows(rows, stream)
+    if any(row[3] == "its rule" for row in rows):
+        print("its rule: the selector says how many keys a row keeps; keys are means over rows.", file=stream)
     for choice in choices:
         where = f"{choice.title}, tail mass {choice.epsilon:g}"
         if choice.best is None:
@@ -106,6 +110,7 @@ def selector_records(choices: Sequence[Choice]) -> list[dict]:
             "C_low": None if need.fit is None or not math.isfinite(need.fit.interval.low) else need.fit.interval.low,
             "C_high": None if need.fit is None or not math.isfinite(need.fit.interval.high) else need.fit.interval.high,
             "k": need.budgets(choice.lengths),
+            "by_rule": need.by_rule,
             "bytes_read": need.bytes_read(choice.lengths),
             "index_bytes_per_key": None if need.costs is None else need.costs.index_bytes_per_key(need.series.first.d),
             "best": need is choice.best,
@@ -210,6 +215,8 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
         print(f"{min(files)}:", file=stream)
     print(f"laws of k that keep the mean tail mass at epsilon or below, with their keys at n = {where};", file=stream)
     print("between stored k that are far apart keys are interpolated, to a few per cent\n", file=stream)
+    if any(need.series.window_ends_growth for need in needs):
+        print("where a window ends the growth of a head's keys, its law is a constant\n", file=stream)
     rows = [(need, row) for need in needs if (row := _need_row(need, lengths)) is not None]
     if rows:
         _print_rows([NEED_HEADINGS, *((row[0].removeprefix(name), *row[1:]) for _, row in rows)], stream)

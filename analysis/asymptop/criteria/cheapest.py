@@ -11,7 +11,7 @@ import numpy as np
 import scipy
 
 from ..fits.exponents import FitError, Point, PowerFit, fit_power
-from ..io.reader import Case, has_order
+from ..io.reader import Case, has_order, keeps_by_rule
 from ..io.schema import EXACT
 from ..io.series import Series
 from ..theory.costs import Costs, costs_of, page_of
@@ -64,6 +64,7 @@ def _on_grid(shares: Array, masses: Array, grid: Array) -> Array:
 def keys_for(case: Case, epsilon: float) -> Array | None:
     """(draw,): keys kept where the mean tail mass over the rows of a draw is epsilon, one budget for all of them.
 
+    Of a selector that keeps by a rule, the mean of the keys that it keeps, where its mean tail mass is at most epsilon.
     None for an epsilon that neither the stored k nor the epsilons of the case reach, and for an estimator whose kept
     keys are no order's first ones.
     """
@@ -73,6 +74,9 @@ def keys_for(case: Case, epsilon: float) -> Array | None:
 
 def _keys_for(case: Case, epsilon: float) -> Array:
     """Empty where there is no answer."""
+    if len(case.k) and keeps_by_rule(case.selector):
+        there = float(np.mean(case.values("tail_mass")[:, :, -1])) <= epsilon
+        return case.values("kept")[:, :, -1].astype(float).mean(axis=1) if there else np.empty(0)
     if not len(case.k) or not has_order(case.selector):
         return np.empty(0)
     largest = float(case.k[-1]) if case.selector == EXACT else float(case.values("kept")[:, :, -1].max())
@@ -110,7 +114,8 @@ def _keys_for(case: Case, epsilon: float) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Need:
-    """The keys of one selector at each measured n that gets to epsilon; the fit alpha n^C where two n allow one."""
+    """The keys of one selector at each measured n that gets to epsilon; the fit alpha n^C where two n allow one and no
+    window bounds the keys."""
 
     series: Series
     epsilon: float
@@ -121,17 +126,27 @@ class Need:
     def selector(self) -> str:
         return self.series.selector
 
+    @property
+    def by_rule(self) -> bool:
+        """Its keys are the mean of what the selector keeps, not a budget that it is given."""
+        return keeps_by_rule(self.selector)
+
     @cached_property
     def fit(self) -> PowerFit | None:
+        if self.series.window_ends_growth:
+            return None
         try:
             return fit_power(self.points)
         except FitError:
             return None
 
     def _whole(self, keys: float, n: float) -> int:
-        """A number of keys that is read: whole pages, no more than there are."""
+        """A number of keys that is read: whole pages, no more than a row sees."""
         page = page_of(self.selector)
-        return min(int(n), page * math.ceil(keys / page - 1e-9))
+        return min(int(self._seen(n)), page * math.ceil(keys / page - 1e-9))
+
+    def _seen(self, n: float) -> float:
+        return min(n, self.series.first.window or n)
 
     def keys_at(self, lengths: Sequence[int]) -> list[float]:
         """Between two measured n on the line through both, in logarithms. Raises BudgetError beyond them."""
@@ -143,7 +158,7 @@ class Need:
         ]
 
     def law(self, lengths: Sequence[int]) -> tuple[float, float]:
-        """(alpha, C), as they are printed: C of the fit over all n to three digits, 0 for a single n; alpha to four,
+        """(alpha, C), as they are printed: C of the fit over all n to three digits, 0 without one; alpha to four,
         so that no length gets fewer keys than it needs."""
         exponent = round(self.fit.exponent, 3) if self.fit is not None else 0.0
         needed = self.keys_at(lengths)
@@ -152,7 +167,9 @@ class Need:
         return float(f"{math.ceil(alpha / unit - 1e-6) * unit:.4g}"), exponent
 
     def budgets(self, lengths: Sequence[int]) -> list[int]:
-        """Keys of that law at each length."""
+        """Keys of that law at each length; of a rule what it keeps there."""
+        if self.by_rule:
+            return [self._whole(k, n) for k, n in zip(self.keys_at(lengths), lengths, strict=True)]
         alpha, exponent = self.law(lengths)
         return [self._whole(alpha * n**exponent, n) for n in lengths]
 
@@ -161,7 +178,7 @@ class Need:
         if self.costs is None:
             return [math.inf] * len(lengths)
         d = self.series.first.d
-        return [self.costs.bytes_read(n, d, k) for n, k in zip(lengths, self.budgets(lengths), strict=True)]
+        return [self.costs.bytes_read(self._seen(n), d, k) for n, k in zip(lengths, self.budgets(lengths), strict=True)]
 
 
 def need_of(series: Series, epsilon: float) -> Need | None:
@@ -171,7 +188,7 @@ def need_of(series: Series, epsilon: float) -> Need | None:
     if not points:
         return None
     first = series.first
-    return Need(series, epsilon, points, costs_of(series.selector, (first.index_heads, first.index_d)))
+    return Need(series, epsilon, points, costs_of(series.selector, (first.index_heads, first.index_d), first.d_v))
 
 
 @dataclass(frozen=True, eq=False)

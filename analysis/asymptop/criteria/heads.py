@@ -67,7 +67,7 @@ class HeadNeed:
     @property
     def seen(self) -> int:
         """Keys that a row sees at the largest n, at most."""
-        return min(self.last.n, self.last.window or self.last.n)
+        return self.last.seen
 
     @property
     def rough(self) -> bool:

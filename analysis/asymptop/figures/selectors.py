@@ -140,7 +140,7 @@ def _bytes_at(group: SelectorGroup, selector: str, curve: KeptCurve) -> Array:
     costs = group.costs(selector)
     if costs is None:
         return np.full(len(curve.kept), np.nan)
-    return np.array([costs.bytes_read(curve.n, group.d, kept) for kept in curve.kept])
+    return np.array([costs.bytes_read(group.seen(curve.n), group.d, kept) for kept in curve.kept])
 
 
 def _spread_words(groups: Sequence[SelectorGroup]) -> str:

@@ -44,6 +44,11 @@ def has_order(selector: str) -> bool:
     return selector.split(":")[0] not in ("vattention", "magicpig", "twilight", "threshold")
 
 
+def keeps_by_rule(selector: str) -> bool:
+    """True for those that keep as many keys as a rule says, the same set at every k."""
+    return selector.split(":")[0] == "threshold"
+
+
 # Attributes that a Case has under their own names.
 _SAME = ("n", "d", "sigma_law", "sigma", "draws", "rows", "input", "head", "row_sigma", "weights", "mask", "seed")
 
@@ -96,12 +101,18 @@ class Case:
     attention: str = ""  # what a model calls it, such as global or sliding
     softcap: float = 0.0  # logits are softcap tanh(. / softcap); 0 for none
     alibi_slope: float = 0.0  # and slope (key - query), of their places, on top
+    d_v: int = 0  # columns of V, where they are not d
     index_d: int = 0  # of the trained indexer that `file` goes by, and its heads; 0 for other selectors
     index_heads: int = 0
 
     @cached_property
     def _names(self) -> frozenset[str]:
         return frozenset(self._group)
+
+    @property
+    def seen(self) -> int:
+        """Keys that a row sees, at most."""
+        return min(self.n, self.window or self.n)
 
     def has(self, name: str) -> bool:
         return name in self._names

@@ -68,5 +68,6 @@ EXACT = "score"
 # Attributes that a case has where they say something, and what their absence says.
 OPTIONAL = {
     **{"selector": EXACT, "layer": -1, "window": 0, "drop_first": 0},
-    **{"contexts": "prefix", "attention": "", "softcap": 0.0, "alibi_slope": 0.0, "index_d": 0, "index_heads": 0},
+    **{"contexts": "prefix", "attention": "", "softcap": 0.0, "alibi_slope": 0.0},
+    **{"d_v": 0, "index_d": 0, "index_heads": 0},
 }

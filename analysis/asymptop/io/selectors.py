@@ -39,6 +39,20 @@ class SelectorGroup:
         return self._members[0].first.d
 
     @property
+    def d_v(self) -> int:
+        """Columns of V, where they are not d; else 0."""
+        return self._members[0].first.d_v
+
+    @property
+    def window(self) -> int:
+        """Keys that a row sees up to its own; 0 for all."""
+        return self._members[0].first.window
+
+    def seen(self, n: int) -> int:
+        """Keys that a row sees in contexts of n keys, at most: what costs depend on."""
+        return min(n, self.window or n)
+
+    @property
     def largest_n(self) -> int:
         return max(case.n for series in self._members for case in series.cases)
 
@@ -48,7 +62,7 @@ class SelectorGroup:
     def costs(self, selector: str) -> Costs | None:
         """None without formulas, as of a trained indexer in files that do not say how wide it is."""
         case = self.lines[selector][0].first if selector in self.lines else None
-        return costs_of(selector, (case.index_heads, case.index_d) if case else (0, 0))
+        return costs_of(selector, (case.index_heads, case.index_d) if case else (0, 0), self.d_v)
 
     def cases_at(self, selector: str, n: int) -> list[Case]:
         """One for each head."""
@@ -79,8 +93,9 @@ def selector_groups(series: Sequence[Series]) -> tuple[SelectorGroup, ...]:
             continue
         lead = by_name.get(EXACT, by_name[names[0]])
         ending = "" if lead.first.selector == EXACT else f", {lead.first.selector}"
-        count = len(lead.members)
+        count, window = len(lead.members), lead.first.first.window
         words = f"{lead.first.first.input}, {count} heads" if count > 1 else lead.first.title.removesuffix(ending)
+        words += f", window of {window} keys" if window and f"window = {window}" not in words else ""
         groups.append(
             SelectorGroup(
                 lead.title.removesuffix(ending),

@@ -65,13 +65,13 @@ def _number(cases: Sequence[Case], quantity: Quantity, k: int | float) -> tuple[
 
 def _bytes(group: SelectorGroup, selector: str, n: int, keys: float) -> str:
     costs = group.costs(selector)
-    return "–" if costs is None else bytes_words(costs.bytes_read(n, group.d, keys))
+    return "–" if costs is None else bytes_words(costs.bytes_read(group.seen(n), group.d, keys))
 
 
 def _laws_of(group: SelectorGroup, n: int) -> list[tuple[str, int]]:
     """Laws of k at the largest n, with their k, but for those that keep all keys."""
     found = {law: k_of_law(c, law) for name in group.lines for c in group.cases_at(name, n) for law in c.k_law}
-    return sorted(((law, k) for law, k in found.items() if k < n), key=lambda pair: pair[1])
+    return sorted(((law, k) for law, k in found.items() if k < group.seen(n)), key=lambda pair: pair[1])
 
 
 def _rows_at_laws(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
@@ -115,19 +115,20 @@ def _rows_needed(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
 
 
 def _cost_tables(groups: Sequence[SelectorGroup]) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
-    """One for every head dimension: formulas, and their values at the largest n and the last law of k."""
+    """One for every width of keys and of values: formulas, and their values at the largest n and the last law of k."""
     tables: list[tuple[str, tuple[str, ...], list[tuple]]] = []
-    for d in sorted({group.d for group in groups}):
-        of_d = [group for group in groups if group.d == d]
-        n = max(group.largest_n for group in of_d)
+    for d, d_v in sorted({(group.d, group.d_v) for group in groups}):
+        of_d = [group for group in groups if (group.d, group.d_v) == (d, d_v)]
+        dense, width = ("2·n·(d + v)", f"d = {d}, v = {d_v}") if d_v else ("4·n·d", f"d = {d}")
+        n = max(group.seen(group.largest_n) for group in of_d)
         k = max((k for group in of_d for _, k in _laws_of(group, n)), default=n)
         rows: list[tuple] = [
             (
                 "dense attention",
                 "",
                 "0",
-                prose(f"4·n·d = {bytes_words(dense_bytes(n, d))}"),
-                prose(f"4·n·d = {4.0 * n * d:.3g}"),
+                prose(f"{dense} = {bytes_words(dense_bytes(n, d, d_v))}"),
+                prose(f"{dense} = {dense_bytes(n, d, d_v):.3g}"),
                 "",
             )
         ]
@@ -147,8 +148,9 @@ def _cost_tables(groups: Sequence[SelectorGroup]) -> list[tuple[str, tuple[str, 
             )
             rows.append((name, costs.with_words, *map(prose, cells), costs.formulas.note))
         caption = (
-            f"Per query and head at n = {power_of_two(n)}, d = {d} and {k:,} keys kept; elements of keys and values "
-            "take two bytes, a multiplication with its addition is two operations."
+            f"Per query and head at n = {power_of_two(n)}, {width} and {k:,} keys kept; elements of keys and values "
+            "take two bytes, a multiplication with its addition is two operations. In a window n is what a row "
+            "sees."
         )
         tables.append((caption, _COSTS, rows))
     return tables

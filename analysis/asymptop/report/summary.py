@@ -9,7 +9,7 @@ import numpy as np
 
 from ..criteria.decisions import power_of_two
 from ..criteria.heads import epsilons_of, finding_words_in_short, heads_of
-from ..criteria.least_read import what_to_use
+from ..criteria.least_read import at_smaller_tail_masses, what_to_use
 from ..criteria.practice import measured_laws
 from ..criteria.verdicts import Judgement, Verdict, clarity
 from ..fits.exponents import FitError
@@ -18,11 +18,12 @@ from ..fits.quantities import QUANTITIES, k_of_law, points_of_law
 from ..io.precision_file import PrecisionCase
 from ..io.reader import Case, Results
 from ..io.schema import EXACT
-from ..io.selectors import selector_groups
+from ..io.selectors import SelectorGroup, selector_groups
 from ..io.series import Series
 
 COLUMNS, LINES = 100, 25
 _MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED, _MOST_SENTENCES = 4, 4, 3, 3
+_MORE = "More in the page: "
 _SAME_BUDGET = 0.02  # of the budget: kept keys that differ by more are named
 
 
@@ -42,10 +43,13 @@ def _cases(cases: Sequence[Case] | Sequence[PrecisionCase]) -> str:
 def _measured(results: Results) -> str:
     cases = results.cases
     draws, rows = min(case.draws for case in cases), min(case.rows for case in cases)
+    most = max(case.draws for case in cases)
+    count = f"{draws} draw{'s' * (draws > 1)}" if draws == most else f"{draws} to {most} draws"
     dimensions = ", ".join(map(str, sorted({case.d for case in cases})))
     others = len({case.selector for case in cases} - {EXACT})
-    beside = f" Exact top-k, where none of the {others} other selector{'s' * (others > 1)} is named." if others else ""
-    return f"{_cases(cases)}, d = {dimensions}, {draws} draws of {rows} rows.{beside}"
+    rest = "the other selector is not" if others == 1 else f"none of the {others} other selectors is"
+    beside = f" Exact top-k, where {rest} named." if others else ""
+    return f"{_cases(cases)}, d = {dimensions}, {count} of {rows} rows.{beside}"
 
 
 def _error_cell(one: Series, law: str) -> str:
@@ -100,10 +104,14 @@ def _selectors(lines: Sequence[Series]) -> list[str]:
     shown = [one for one in lines if one.cases and one.k_laws]
     if all(one.selector == EXACT for one in shown):
         return []
-    n = max(one.cases[-1].n for one in shown)
-    law = max(
-        (law for one in shown for law in one.k_laws if one.cases[-1].n == n), key=lambda law: _keys_at(shown, law, n)
-    )
+    whole = [one for one in shown if not one.window_ends_growth] or shown
+    where = "" if len(whole) == len(shown) else "Where heads see all keys: "
+    shown, n = whole, max(one.cases[-1].n for one in whole)
+    last = [one for one in shown if one.cases[-1].n == n]
+    laws = {law: _keys_at(last, law, n) for one in last for law in one.k_laws}
+    seen = max(one.cases[-1].seen for one in last)
+    # The largest that leaves something out.
+    law = max(laws, key=lambda law: (laws[law] < seen, laws[law]))
     missed: dict[str, list[float]] = {}
     budgets: dict[str, list[tuple[float, float]]] = {}
     for one in shown:
@@ -116,8 +124,10 @@ def _selectors(lines: Sequence[Series]) -> list[str]:
     many = max(map(len, missed.values()))
     over = f", means over {many} {'series' if shown[0].synthetic else 'heads'}" if many > 1 else ""
     no_order = " Made keys have no order: judge windows and pages on a model's." if shown[0].synthetic else ""
-    keys = f"{_keys_at(shown, law, n):,} keys (k = {law})"
-    return _wrapped(f"Mass that {keys} miss at n = {power_of_two(n)}{over}: {words}.{no_order}")
+    keys = f"{laws[law]:,} keys (k = {law})"
+    return _wrapped(
+        f"{where}{'m' if where else 'M'}ass that {keys} miss at n = {power_of_two(n)}{over}: {words}.{no_order}"
+    )
 
 
 def _kept_and_budget(case: Case, law: str) -> tuple[float, float]:
@@ -155,6 +165,27 @@ def _claims(judgements: Sequence[Judgement]) -> list[str]:
     return lines
 
 
+def _least_read(groups: Sequence[SelectorGroup]) -> list[str]:
+    """Of the first group."""
+    found = _wrapped(what_to_use(groups[:1])[0])
+    if others := at_smaller_tail_masses(groups[0]):
+        found += textwrap.wrap(others, COLUMNS - 6, max_lines=1, placeholder=" ...", initial_indent="   ")
+    return found
+
+
+def _more(series: Sequence[Series], groups: Sequence[SelectorGroup], of_heads: bool) -> list[str]:
+    """What of the findings there was no room for. of_heads: they begin with what heads need."""
+    shown = [one for one in series if one.cases]
+    laws = {law for one in shown for law in one.k_laws}
+    counts = [] if of_heads else [(len(shown) - _MOST_SERIES, "series"), (len(laws) - _MOST_LAWS, "laws of k")]
+    found = [f"{count} {what}" for count, what in counts if count > 0]
+    if smaller := sorted({e for one in shown for e in one.epsilons}, reverse=True)[1:]:
+        found.append(f"what a tail mass of {', '.join(f'{e:g}' for e in smaller)} takes")
+    if len(groups) > 1:
+        found.append(f"which selector reads least in {len(groups) - 1} more series")
+    return textwrap.wrap(_MORE + "; ".join(found) + ".", COLUMNS, max_lines=1, placeholder=" ...") if found else []
+
+
 def summary(
     results: Results, lines: Sequence[Series], series: Sequence[Series], judgements: Sequence[Judgement]
 ) -> str:
@@ -171,14 +202,19 @@ def summary(
             findings.append([f"Mean mass of the softmax that the k best keys miss at n = {last}{grows}:", *errors])
         if needs := _needs(series):
             findings.append(needs)
+    groups = selector_groups(lines)
     if of_selectors := _selectors(lines):
         findings.append(of_selectors)
-        findings += [_wrapped(words) for words in what_to_use(selector_groups(lines)[:1])[:1]]
+        findings += [_least_read(groups)] if what_to_use(groups[:1]) else []
     findings.append(_claims(judgements))
     printed = _wrapped(_measured(results))
     for number, block in enumerate(findings, 1):
         printed += [f"{number}. {block[0]}", *block[1:]]
-    return "\n".join(printed[: LINES - 2])
+    more = _more(series, groups, model and bool(epsilons))
+    room = LINES - 2 - len(more)
+    if len(printed) > room:
+        printed[room - 1 :] = [printed[room - 1][: COLUMNS - 4].removesuffix(" ...") + " ..."]
+    return "\n".join([*printed, *more])
 
 
 def precision_summary(cases: Sequence[PrecisionCase], found: Sequence[tuple[str, list[str]]]) -> str:

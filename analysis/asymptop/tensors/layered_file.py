@@ -115,6 +115,7 @@ def write_terms(group: h5py.Group, layer: int, terms: LogitTerms, first_position
 def read_terms(group: h5py.Group) -> LogitTerms:
     """Of a layer's group. Raises TensorError, with the file and the layer, where a part is missing or cannot be."""
     try:
+        _check_kinds(group)
         return LogitTerms(
             scale=float(_attribute(group, "scale", "fiu", "one number")),
             mask=_text(_attribute(group, "mask", "SUO", "a text")),
@@ -125,6 +126,16 @@ def read_terms(group: h5py.Group) -> LogitTerms:
         )
     except TensorError as error:
         raise TensorError(f"{group.file.filename}: {group.name.lstrip('/')}: {error}") from None
+
+
+def _check_kinds(group: h5py.Group) -> None:
+    """Raises TensorError for a part that lies where it would not be read."""
+    for name in PER_HEAD:
+        if name in group.attrs:
+            raise TensorError(f"has {name} as an attribute, allowed is a dataset of a number for each head")
+    for name in ("scale", "softcap", "window", "mask", "attention"):
+        if name in group:
+            raise TensorError(f"has {name} as a dataset, allowed is an attribute")
 
 
 def _attribute(group: h5py.Group, name: str, kinds: str, allowed: str, default: object = None) -> Any:
@@ -181,7 +192,8 @@ def layers_of(
     if axis not in ("layers", "texts"):
         raise TensorError(f"--first-axis is '{axis}', allowed are layers and texts")
     if mask not in MASKS:
-        raise TensorError(f"--mask is '{mask or ''}', --first-axis needs causal or none")
+        given = "is not given" if mask is None else f"is '{mask}'"
+        raise TensorError(f"--mask {given}, --first-axis needs it: allowed are {' and '.join(MASKS)}")
     shapes = {source.shape for source in sources.values()}
     axes = {len(shape) + (reading.head_dim is not None) for shape in shapes}
     if reading.batch is not None or axes != {4} or len({shape[0] for shape in shapes}) > 1:

@@ -3,6 +3,8 @@
 Elements of keys and values take two bytes; a multiplication with its addition is two operations. `index` is what is
 stored per key beside keys and values, `read` is what one query reads (index, keys and values), `flops` what it
 computes: the selection, then the attention over the kept keys. The formulas are evaluated as they are printed.
+`kept` stands in them for what k keys and values take, 4 k d, or 2 k (d + v) where values have a width v of their own;
+`values` for 2 k d or 2 k v.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from . import laws
 
 EXACT = "score"
 _PARAMETERS = ("page", "block", "K", "L", "parts", "bits", "c", "keys", "H", "w")
-_NAMES = ("n", "d", "k", *_PARAMETERS, "r", "width", "budget")
+_NAMES = ("n", "d", "k", *_PARAMETERS, "r", "width", "budget", "kept", "values")
 
 
 @dataclass(frozen=True)
 class Formulas:
-    """Texts in n, d, k and the selector's own parameters."""
+    """Texts in n, d, k, `kept`, `values` and the selector's own parameters."""
 
     index: str
     read: str
@@ -28,19 +30,18 @@ class Formulas:
     note: str = ""
 
 
-_KEPT = "4*k*d"
-_ALL_SCORES = Formulas("0", "2*n*d + 2*k*d", "2*n*d + 2*k*d", "reads every key")
-_BLIND = Formulas("4", _KEPT, _KEPT, "the order is known before the query")
+_ALL_SCORES = Formulas("0", "2*n*d + values", "2*n*d + values", "reads every key")
+_BLIND = Formulas("4", "kept", "kept", "the order is known before the query")
 _OBSERVED = replace(_BLIND, note="the order is known before the query: index: sums of earlier queries' attention")
 # In the order in which tables and figures name them, as `study --selectors` does.
 FORMULAS: dict[str, Formulas] = {
     EXACT: _ALL_SCORES,
-    "window": Formulas("0", _KEPT, _KEPT),
-    "random": Formulas("0", _KEPT, _KEPT),
+    "window": Formulas("0", "kept", "kept"),
+    "random": Formulas("0", "kept", "kept"),
     "quest": Formulas(
-        "4*d/page", "4*n*d/page + 4*k*d", "4*n*d/page + 4*k*d", "index: least and largest of each channel per page"
+        "4*d/page", "4*n*d/page + kept", "4*n*d/page + kept", "index: least and largest of each channel per page"
     ),
-    "block-mean": Formulas("2*d/block", "2*n*d/block + 4*k*d", "2*n*d/block + 4*k*d", "index: mean key of each block"),
+    "block-mean": Formulas("2*d/block", "2*n*d/block + kept", "2*n*d/block + kept", "index: mean key of each block"),
     "block-max": Formulas(
         "0",
         _ALL_SCORES.read,
@@ -49,21 +50,21 @@ FORMULAS: dict[str, Formulas] = {
     ),
     "shard-union": replace(_ALL_SCORES, note="reads every key; keeps up to P times the budget"),
     "shard-share": replace(_ALL_SCORES, note="reads every key, and spares the merge over shards"),
-    "quantised": Formulas("width", "n*width + 4*k*d", "2*n*d + 4*k*d", "index: a narrow copy of the keys"),
-    "sparq": Formulas("2*d", "2*n*r + 4*k*d", "2*n*r + 4*k*d", "index: the keys again, channel by channel"),
-    "loki": Formulas("0", "2*n*r + 4*k*d", "2*n*r + 2*d^2 + 4*k*d", "keys are stored rotated to their principal axes"),
+    "quantised": Formulas("width", "n*width + kept", "2*n*d + kept", "index: a narrow copy of the keys"),
+    "sparq": Formulas("2*d", "2*n*r + kept", "2*n*r + kept", "index: the keys again, channel by channel"),
+    "loki": Formulas("0", "2*n*r + kept", "2*n*r + 2*d^2 + kept", "keys are stored rotated to their principal axes"),
     "double-sparsity": Formulas(
-        "r/2 + 4", "n*(r/2 + 4) + 4*k*d", "2*n*r + 4*k*d", "index: the chosen channels in four bits, with a scale"
+        "r/2 + 4", "n*(r/2 + 4) + kept", "2*n*r + kept", "index: the chosen channels in four bits, with a scale"
     ),
     "pq": Formulas(
         "parts*bits/8",
-        "n*parts*bits/8 + 2^(bits + 1)*d + 4*k*d",
-        "2^(bits + 1)*d + n*parts + 4*k*d",
+        "n*parts*bits/8 + 2^(bits + 1)*d + kept",
+        "2^(bits + 1)*d + n*parts + kept",
         "index: a code per part; a query reads the centroids once, then adds up one product for each code",
     ),
-    "clusters": Formulas("4", "2*c*d + 4*k*d", "2*c*d + 4*k*d", "index: lists of the clusters' keys"),
+    "clusters": Formulas("4", "2*c*d + kept", "2*c*d + kept", "index: lists of the clusters' keys"),
     "infllm": Formulas(
-        "2*d*keys/block", "2*n*d*keys/block + 4*k*d", "2*n*d*keys/block + 4*k*d", "index: representatives of each block"
+        "2*d*keys/block", "2*n*d*keys/block + kept", "2*n*d*keys/block + kept", "index: representatives of each block"
     ),
     "key-norm": _BLIND,
     "key-diff": _BLIND,
@@ -79,7 +80,7 @@ FORMULAS: dict[str, Formulas] = {
         note="index: a sum per block, of queries of the same block; rows of it share its making",
     ),
     "socket": Formulas(
-        "2*L", "2*n*L + 4*k*d", "2*K*L*d + 2*n*L + 4*k*d", "index: a word of K bits per table, looked up in all of them"
+        "2*L", "2*n*L + kept", "2*K*L*d + 2*n*L + kept", "index: a word of K bits per table, looked up in all of them"
     ),
     "vattention": Formulas(
         "0",
@@ -88,17 +89,17 @@ FORMULAS: dict[str, Formulas] = {
         "reads every key to find the best ones; an index in their place costs its own",
     ),
     "magicpig": Formulas(
-        "2*L", "2*n*L + 4*k*d", "2*K*L*d + n*L + 4*k*d", "index: a word of K bits per table, all of them compared"
+        "2*L", "2*n*L + kept", "2*K*L*d + n*L + kept", "index: a word of K bits per table, all of them compared"
     ),
     "twilight": Formulas(
         "4*d/page + d/2 + 4",
-        "4*n*d/page + budget*(d/2 + 4) + 4*k*d",
-        "4*n*d/page + 2*budget*d + 4*k*d",
+        "4*n*d/page + budget*(d/2 + 4) + kept",
+        "4*n*d/page + 2*budget*d + kept",
         "index: Quest's, and a copy in four bits; k: kept keys; budget = 0 stands for the law's k, at least those",
     ),
     "threshold": replace(_ALL_SCORES, note="reads every key, or what it estimates scores by; k: kept keys"),
     "file": Formulas(
-        "2*w", "2*n*w + 2*H*w + 4*k*d", "2*n*H*w + 2*n*H + 4*k*d", "index: keys of width w; a query has H index queries"
+        "2*w", "2*n*w + 2*H*w + kept", "2*n*H*w + 2*n*H + kept", "index: keys of width w; a query has H index queries"
     ),
 }
 _DEFAULTS = {
@@ -172,7 +173,9 @@ def _channels(text: str, d: int) -> float:
     return float(d if text == "d" else max(1, d // int(share)) if share != text else int(text))
 
 
-def _words(text: str, parameters: Mapping[str, str]) -> str:
+def _words(text: str, parameters: Mapping[str, str], own_width: bool) -> str:
+    kept, values = ("2*k*(d + v)", "2*k*v") if own_width else ("4*k*d", "2*k*d")
+    text = text.replace("kept", kept).replace("values", values)
     if "width" in text:
         width = WIDTHS[parameters["format"]]
         text = text.replace("n*width", f"({width})*n" if "+" in width else f"{width}*n").replace("width", width)
@@ -186,15 +189,18 @@ class Costs:
     selector: str
     parameters: Mapping[str, str]
     formulas: Formulas
+    d_v: int = 0  # width of the values; 0: that of the keys
 
     def _value(self, text: str, n: float, d: int, k: float) -> float:
         numbers = [float(self.parameters.get(name, "1")) for name in _PARAMETERS]
         channels = _channels(self.parameters.get("r", "d"), d)
         width = 0.0
         if "format" in self.parameters:
-            width = float(_formula(WIDTHS[self.parameters["format"]])(n, d, k, *numbers, channels, 0.0, 0.0))
+            width = float(_formula(WIDTHS[self.parameters["format"]])(n, d, k, *numbers, channels, *[0.0] * 4))
         budget = min(float(self.parameters.get("budget", "0")) or k, n)
-        return float(_formula(text)(n, float(d), k, *numbers, channels, width, budget))
+        values = 2.0 * k * (self.d_v or d)
+        more = (channels, width, budget, 2.0 * k * d + values, values)
+        return float(_formula(text)(n, float(d), k, *numbers, *more))
 
     def index_bytes_per_key(self, d: int) -> float:
         return self._value(self.formulas.index, 1.0, d, 1.0)
@@ -214,8 +220,9 @@ class Costs:
     @property
     def words(self) -> tuple[str, str, str]:
         """Index bytes per key, bytes read and operations per query."""
-        f = self.formulas
-        return (_words(f.index, self.parameters), _words(f.read, self.parameters), _words(f.flops, self.parameters))
+        texts = (self.formulas.index, self.formulas.read, self.formulas.flops)
+        index, read, flops = (_words(text, self.parameters, self.d_v > 0) for text in texts)
+        return index, read, flops
 
 
 def bytes_words(value: float) -> str:
@@ -231,15 +238,15 @@ def share_words(share: float) -> str:
     return f"{share:.0%}" if share >= 0.0995 else f"{100.0 * share:.2g}%"
 
 
-def dense_bytes(n: float, d: int) -> float:
-    """What attention to all keys reads per query and head."""
-    return 4.0 * n * d
+def dense_bytes(n: float, d: int, d_v: int = 0) -> float:
+    """What attention to all keys reads per query and head; d_v: width of the values, 0 for that of the keys."""
+    return 2.0 * n * (d + (d_v or d))
 
 
-def costs_of(selector: str, index: tuple[int, int] = (0, 0)) -> Costs | None:
+def costs_of(selector: str, index: tuple[int, int] = (0, 0), d_v: int = 0) -> Costs | None:
     """None for a selector, or a value of its parameters, without formulas.
 
-    index: heads and width of the trained indexer that `file` goes by.
+    index: heads and width of the trained indexer that `file` goes by. d_v: width of the values, 0 for that of the keys.
     """
     name, parameters = parameters_of(selector)
     if name == "file":
@@ -249,7 +256,7 @@ def costs_of(selector: str, index: tuple[int, int] = (0, 0)) -> Costs | None:
     if name == "threshold" and (by := parameters["by"]) != EXACT:
         name = "quantised" if by in WIDTHS else by
         parameters = _DEFAULTS.get(name, {}) | parameters | ({"format": by} if by in WIDTHS else {})
-    costs = Costs(selector, parameters, FORMULAS[name])
+    costs = Costs(selector, parameters, FORMULAS[name], d_v)
     try:
         costs.bytes_read(1024.0, 64, 16.0)
     except (ValueError, KeyError, ZeroDivisionError):
