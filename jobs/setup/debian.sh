@@ -5,7 +5,7 @@
 #   - a Python environment for the analysis into build/venv
 #   - with --tests, Slurm and munge (3.5 MB), which the tests of jobs/ start for themselves, and ReFrame and Extra-P
 #     into build/venv-tools; tests of what cannot be had are skipped
-#   - with --full, also what the long tiers of tests/ need: analyzers, valgrind, clang, and a Kokkos of clang's under its thread sanitizer
+#   - with --full, also what the long tiers of tests/ need: analyzers, valgrind, MPICH, clang, and a Kokkos of clang's under its thread sanitizer
 # Sourced or run; repeated runs are quick. Prints one line per step to stderr.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -138,6 +138,7 @@ if [ "${1:-}" = --tests ] || [ "${1:-}" = --full ]; then
   make_tools
 fi
 if [ "${1:-}" = --full ]; then
+  install_packages mpich libmpich-dev libhdf5-mpich-dev || say "no MPICH: its tier is skipped" # beside Open MPI, which mpirun stays
   install_packages clang clang-tidy libomp-dev cppcheck valgrind || say "a tool is missing: its tier is skipped"
   if command -v clang++ >/dev/null; then
     build_kokkos "$repository/build/deps-thread/kokkos" -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS=-fsanitize=thread ||
