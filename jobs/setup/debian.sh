@@ -43,7 +43,7 @@ kokkos_is_present() {
   local probe found
   probe=$(mktemp -d)
   printf 'cmake_minimum_required(VERSION 3.16)\nproject(probe CXX)\nfind_package(Kokkos 3.4 REQUIRED)\nmessage(STATUS "found ${Kokkos_DIR}:${Kokkos_DEVICES}")\n' >"$probe/CMakeLists.txt"
-  found=$(cmake -S "$probe" -B "$probe/b" 2>/dev/null | sed -n 's/^-- found //p')
+  found=$(cmake -G Ninja -S "$probe" -B "$probe/b" 2>/dev/null | sed -n 's/^-- found //p')
   rm -rf "$probe"
   case $found in
     '') return 1 ;;
@@ -82,7 +82,7 @@ build_kokkos() {
     archive=$(ls trilinos_*.orig.tar.*)
     mkdir tree
     tar -xf "$archive" -C tree --strip-components=1 --wildcards '*/packages/kokkos/*'
-    cmake -S tree/packages/kokkos -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
+    cmake -G Ninja -S tree/packages/kokkos -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
       -DCMAKE_CXX_STANDARD=17 -DKokkos_ENABLE_OPENMP=ON -DKokkos_ENABLE_SERIAL=ON -DCMAKE_INSTALL_LIBDIR=lib \
       -DCMAKE_POSITION_INDEPENDENT_CODE=ON "$@"
     cmake --build build -j "$(nproc)"
