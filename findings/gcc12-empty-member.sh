@@ -4,8 +4,8 @@
 # initialisers and a defaulted constexpr constructor, as the Views of Kokkos 4.6 have (mdspan's): a View without memory should say so by a bit,
 # says nothing, and its destructor follows a null pointer. Nothing is said at compile time, and no level of optimisation matters. clang 14 has it right.
 #
-# What to do: a default member initialiser in the aggregate, `View view = {};`, and a list that ends before it. Asymptop's aggregates that are
-# made so are written like that (kernels/path/batch.hpp); with Kokkos 4.6.01 every study had ended with a segmentation fault.
+# What to do: Kokkos with -DKokkos_ENABLE_IMPL_MDSPAN=OFF, or clang. With Kokkos 4.6.01 as it is by default every study had ended with a
+# segmentation fault; CMake tries it out now and refuses. A default member initialiser, `View view = {};`, and a list that ends before it help too.
 #
 # Compiles and runs it, and fails where it is not as described. g++ 12 is installed where it is missing (root).
 set -euo pipefail

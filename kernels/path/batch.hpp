@@ -47,15 +47,14 @@ struct PathRows {
   Alibi alibi{};               ///< of the rows, on fused and blas-tile paths; places are counted from the shard's first key
 };
 
-/// Keys [first, first + count) of a shard, and what else the pass wants of them. Members that are not named take their defaults: gcc 12
-/// makes a View of zero bytes, which ends in a fault, of `{}` for a member without one (Kokkos 4.6, findings/gcc12-empty-member.sh).
+/// Keys [first, first + count) of a shard, and what else the pass wants of them.
 template <class Space>
 struct KeyStep {
   LocalIndex first;
   int count;
   int padded;                           ///< keys with the zeros after them
-  KeyTile keys = {};                    ///< in the path's layout
-  Matrix<Space, float> values = {};     ///< (padded, d)
+  KeyTile keys;                         ///< in the path's layout
+  Matrix<Space, float> values;          ///< (padded, d)
   QuantisedKeys quantised = {};         ///< of packed keys
   device::KeysOnDevice on_device = {};  ///< the step's keys in the memory of a GPU, and its values where they are wanted
   /// Makes (first, count) of the step's packed keys, valid until the next call, where they are not at hand on the host.

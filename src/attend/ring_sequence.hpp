@@ -48,7 +48,7 @@ struct KeyPiece {
 
 /// The first `count` keys of a piece as a step of a pass.
 inline KeyStep<RunSpace> step_of(KeyPiece const& piece, int count, int d) {
-  KeyStep<RunSpace> step{local_index(piece.first), count, count, {piece.keys, d, true}};
+  KeyStep<RunSpace> step{local_index(piece.first), count, count, {piece.keys, d, true}, {}};
   // Passes only read them.
   if (piece.values != nullptr) step.values = Matrix<RunSpace, float>(const_cast<float*>(piece.values), count, d);
   return step;

@@ -43,7 +43,7 @@ void walk_keys(Space const& space, KeyPass<Space>& pass, ShardTensors<Space>& te
     int const padded = pass.padded(count);
     // A device that makes them itself may be all that wants them.
     bool const made_there = pass.wants_on_device() && tensors.made_on_device();
-    KeyStep<Space> step{first, count, padded};
+    KeyStep<Space> step{first, count, padded, {}, {}};
     if (!made_there) step.keys = tensors.key_tile(first, count, padded);
     if constexpr (is_host_space<Space>) {
       if (made_there) {
@@ -80,8 +80,7 @@ ShardRows first_pass(Space const& space, PathBatch<Space>& batch, ShardTensors<S
     walk_keys(space, *again, tensors, same, phases);
   }
   phases.start();
-  ShardRows rows;
-  rows.head = pass->heads(space);
+  ShardRows rows{{}, pass->heads(space)};
   if (profile) rows.moments = pass->moments(space);
   phases.stop(Phase::select);
   if (before != nullptr) *before = std::move(pass);

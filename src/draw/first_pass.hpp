@@ -14,8 +14,8 @@ void walk_keys(RunSpace const& space, KeyPass<RunSpace>& pass, ShardTensors<RunS
 
 /// What the first pass leaves on this rank: the shard's part of each row's profile, and its best candidates.
 struct ShardRows {
-  Tensor3<Kokkos::HostSpace, std::int64_t> moments = {};  ///< (rows, bins, 3); empty without a profile
-  RowHead head = {};                                      ///< of a row, best first, at most `keep`; from any thread
+  Tensor3<Kokkos::HostSpace, std::int64_t> moments;  ///< (rows, bins, 3); empty without a profile
+  RowHead head;                                      ///< of a row, best first, at most `keep`; from any thread
 };
 
 /// Top-k of a walk's keys, and their profile where it is asked for. before: a pass of this batch with the same options whose memory may be

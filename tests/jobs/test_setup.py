@@ -114,3 +114,22 @@ def test_cmake_warns_of_a_kokkos_of_one_thread(tmp_path: Path, backends: str, op
     assert len(lines) == told, done.stderr
     assert all("-DASYMPTOP_SERIAL=ON" in line and kokkos in line for line in lines)
     assert "MPI" in done.stderr  # which comes after it
+
+
+@pytest.mark.parametrize(("end", "refused"), [("", False), ("__builtin_trap();", True)])
+def test_cmake_refuses_views_that_the_compiler_spoils(tmp_path: Path, end: str, refused: bool) -> None:
+    """As gcc 12 does those of Kokkos 4.6: here they fault when they end."""
+    kokkos = Path(machine_kokkos(tmp_path / "kokkos", "OPENMP SERIAL"))
+    header = f"namespace Kokkos {{ template <class T> struct View {{ View() {{}} ~View() {{ {end} }} }}; }}\n"
+    (kokkos / "Kokkos_Core.hpp").write_text(header)
+    package = kokkos / "lib" / "cmake" / "Kokkos"
+    with (package / "KokkosConfig.cmake").open("a") as file:
+        file.write("add_library(Kokkos::kokkos INTERFACE IMPORTED)\n")
+        file.write(f"target_include_directories(Kokkos::kokkos INTERFACE {kokkos})\n")
+    version = package / "KokkosConfigVersion.cmake"
+    version.write_text(version.read_text().replace("3.4.01", "4.6.01"))
+    command = ["cmake", "-S", ROOT, "-B", tmp_path / "build", f"-DKokkos_ROOT={kokkos}", "-DCMAKE_CXX_COMPILER=g++"]
+    command += ["-DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON"]
+    done = subprocess.run(command, env=own_environment(), capture_output=True, text=True, check=False)
+    assert ("spoils the Views" in done.stderr) == refused, done.stderr
+    assert ("Kokkos_ENABLE_IMPL_MDSPAN=OFF" in done.stderr) == refused
