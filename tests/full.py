@@ -302,6 +302,35 @@ def long(run: Run) -> str:
     return run.must(command, "long tests failed", ASYMPTOP_LONG_TESTS="1").strip().splitlines()[-1]
 
 
+# What is Open MPI's own of the suites that run the binary: options of its mpirun, its library under another's calls,
+# codes of mpirun after a signal (findings/hydra-exit-codes.sh), and a plan of memory that counts on its size.
+OPEN_MPI_FILES = ("test_hosts", "test_deaths", "test_launch", "test_mpi_objects", "test_without_mpi")
+OPEN_MPI_TESTS = ("test_stop_and_resume", "test_left_within_a_draw", "test_plan_is_near_what_is_taken")
+RANK_PROGRAMS = ("test_bench_run", "test_merge", "test_pipeline", "test_ring", "test_strategies")
+
+
+def mpich(run: Run) -> str:
+    """A second MPI: programs over ranks, and the program from outside."""
+    need("mpicxx.mpich", "mpirun.mpich")
+    folder = build(run, "mpich", "asymptop", *RANK_PROGRAMS)
+    launcher = folder / "launcher"
+    launcher.mkdir(exist_ok=True)
+    (launcher / "mpirun").write_text('#!/bin/sh\nexec mpirun.mpich "$@"\n')
+    (launcher / "mpirun").chmod(0o755)
+    names = "|".join(RANK_PROGRAMS)
+    code, said = run.call(["ctest", "--test-dir", folder, "-R", f"^({names})_[0-9]", "--output-on-failure"])
+    counts = re.findall(r"tests passed, (\d+ tests failed out of \d+)", said)[:1]
+    leave = [word for name in OPEN_MPI_FILES for word in ("--ignore", f"tests/app/{name}.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile", *leave]
+    command += ["-k", " and ".join(f"not {name}" for name in OPEN_MPI_TESTS), "tests/app"]
+    settings = {"PATH": f"{launcher}:{os.environ['PATH']}", "ASYMPTOP_BINARY": str(folder / "asymptop")}
+    second, said = run.call(command, **settings, ASYMPTOP_TEST_PATIENCE="3")
+    counts += said.strip().splitlines()[-1:]
+    if code != 0 or second != 0:
+        raise FailedError("; ".join(counts))
+    return "; ".join(counts)
+
+
 def slurm(run: Run) -> str:
     need("slurmctld", "slurmd", "munged")
     return script("tests/soak/slurm_soak.py", "--count", "20", "--seed", "{seed}")(run)
@@ -318,6 +347,7 @@ TIERS: dict[str, Callable[[Run], str]] = {
     "kills": script("tests/soak/soak.py", "--kills", "100", "--seed", "{seed}"),
     "soak": script("tests/soak/soak.py", "--minutes", "{minutes}", "--seed", "{seed}"),
     "long": long,
+    "mpich": mpich,
     "slurm": slurm,
 }
 

@@ -8,7 +8,9 @@ log=build/$preset.log
 # A first build compiles the files of a folder as one, in half the time; ASYMPTOP_UNITY=OFF is for those who change files one by one.
 unity=${ASYMPTOP_UNITY:-}
 [ -n "$unity" ] || [ -e "build/$preset/CMakeCache.txt" ] || unity=ON
-{ cmake --preset "$preset" ${unity:+"-DASYMPTOP_UNITY=$unity"} && cmake --build --preset "$preset" ${2:+--target "$2"}; } >"$log" 2>&1 || {
+# ASYMPTOP_SERIAL=ON: a Kokkos of one thread is meant, as for debian.sh; ASYMPTOP_NATIVE=OFF: CXXFLAGS names the instruction set.
+options=(${unity:+"-DASYMPTOP_UNITY=$unity"} ${ASYMPTOP_SERIAL:+"-DASYMPTOP_SERIAL=$ASYMPTOP_SERIAL"} ${ASYMPTOP_NATIVE:+"-DASYMPTOP_NATIVE=$ASYMPTOP_NATIVE"})
+{ cmake --preset "$preset" ${options[@]+"${options[@]}"} && cmake --build --preset "$preset" ${2:+--target "$2"}; } >"$log" 2>&1 || {
   printf 'build: the %s build failed, see %s; its last lines:\n' "$preset" "$log" >&2
   tail -n 20 "$log" >&2
   exit 1

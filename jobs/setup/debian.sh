@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs what Asymptop needs on Debian 12 or Ubuntu and leaves the rest of the machine alone:
 #   - missing Debian packages (only with root or passwordless sudo; otherwise it names them and stops)
-#   - Kokkos with OpenMP into build/deps/kokkos, unless a Kokkos is already to be found
+#   - Kokkos with OpenMP into build/deps/kokkos, unless a Kokkos with threads is already to be found (ASYMPTOP_SERIAL=ON: any)
 #   - a Python environment for the analysis into build/venv
 #   - with --tests, Slurm and munge (3.5 MB), which the tests of jobs/ start for themselves, and ReFrame and Extra-P
 #     into build/venv-tools; tests of what cannot be had are skipped
-#   - with --full, also what the long tiers of tests/ need: analyzers, valgrind, clang, and a Kokkos of clang's under its thread sanitizer
+#   - with --full, also what the long tiers of tests/ need: analyzers, valgrind, MPICH, clang, and a Kokkos of clang's under its thread sanitizer
 # Sourced or run; repeated runs are quick. Prints one line per step to stderr.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -37,16 +37,21 @@ install_packages() {
   fi
 }
 
-# True when CMake finds a Kokkos without our help (Kokkos_ROOT, CMAKE_PREFIX_PATH, a module, a package) that runs on threads or a device:
-# Debian's own package has the Serial backend alone.
+# True when CMake finds a Kokkos without our help (Kokkos_ROOT, CMAKE_PREFIX_PATH, a module, a package) that runs on threads or a device.
+# Debian's own package has the Serial backend alone: it is left aside, and said so, unless ASYMPTOP_SERIAL=ON asks for it.
 kokkos_is_present() {
-  local probe
+  local probe found
   probe=$(mktemp -d)
-  printf 'cmake_minimum_required(VERSION 3.16)\nproject(probe CXX)\nfind_package(Kokkos 3.4 REQUIRED)\nif(NOT Kokkos_DEVICES MATCHES "OPENMP|THREADS|CUDA|HIP|SYCL|HPX")\n  message(FATAL_ERROR "one thread")\nendif()\n' >"$probe/CMakeLists.txt"
-  local found=1
-  cmake -S "$probe" -B "$probe/b" >/dev/null 2>&1 && found=0
+  printf 'cmake_minimum_required(VERSION 3.16)\nproject(probe CXX)\nfind_package(Kokkos 3.4 REQUIRED)\nmessage(STATUS "found ${Kokkos_DIR}:${Kokkos_DEVICES}")\n' >"$probe/CMakeLists.txt"
+  found=$(cmake -G Ninja -S "$probe" -B "$probe/b" 2>/dev/null | sed -n 's/^-- found //p')
   rm -rf "$probe"
-  return $found
+  case $found in
+    '') return 1 ;;
+    *:*OPENMP* | *:*THREADS* | *:*CUDA* | *:*HIP* | *:*SYCL* | *:*HPX*) return 0 ;;
+  esac
+  [ "${ASYMPTOP_SERIAL:-OFF}" = ON ] && return 0
+  say "${found%%:*} is a Kokkos with the Serial backend alone, one thread a rank: one with OpenMP goes into build/deps (ASYMPTOP_SERIAL=ON takes it as it is)"
+  return 1
 }
 
 # Debian 12 packages Kokkos with its Serial backend alone; the same source package holds all of Kokkos. $1: where to; more options of CMake.
@@ -77,7 +82,7 @@ build_kokkos() {
     archive=$(ls trilinos_*.orig.tar.*)
     mkdir tree
     tar -xf "$archive" -C tree --strip-components=1 --wildcards '*/packages/kokkos/*'
-    cmake -S tree/packages/kokkos -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
+    cmake -G Ninja -S tree/packages/kokkos -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
       -DCMAKE_CXX_STANDARD=17 -DKokkos_ENABLE_OPENMP=ON -DKokkos_ENABLE_SERIAL=ON -DCMAKE_INSTALL_LIBDIR=lib \
       -DCMAKE_POSITION_INDEPENDENT_CODE=ON "$@"
     cmake --build build -j "$(nproc)"
@@ -133,6 +138,7 @@ if [ "${1:-}" = --tests ] || [ "${1:-}" = --full ]; then
   make_tools
 fi
 if [ "${1:-}" = --full ]; then
+  install_packages mpich libmpich-dev libhdf5-mpich-dev || say "no MPICH: its tier is skipped" # beside Open MPI, which mpirun stays
   install_packages clang clang-tidy libomp-dev cppcheck valgrind || say "a tool is missing: its tier is skipped"
   if command -v clang++ >/dev/null; then
     build_kokkos "$repository/build/deps-thread/kokkos" -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS=-fsanitize=thread ||

@@ -72,7 +72,8 @@ TextTable const& table() {
                                   {"exact GF/s", 10},
                                   {"top-k GF/s", 10},
                                   {"peak MB", 8},
-                                  {"verdict", 0, false, 2}});
+                                  {"verdict", -7, false, 2}},
+                                 {"peak MB", "d", "frob/n", "spectral/n", "k law", "top-k GF/s"});
   return columns;
 }
 

@@ -40,7 +40,8 @@ TextTable const& table_of(Scaling scaling) {
                                 {"merge", -9, false, 2},
                                 {"merge s", 8},
                                 {"sent MB", 8},
-                                {"verdict", 0, false, 2}});
+                                {"verdict", -7, false, 2}},
+                               {"sent MB", "merge s", "merge", "peak MB", "% read", "GB/s", "keys", "d", "m", "IQR s", "r x t", "path"});
   static TextTable const scaled({{"kernel", -15},
                                  {"path", -10},
                                  {"n", 11},
@@ -57,7 +58,8 @@ TextTable const& table_of(Scaling scaling) {
                                  {"imbal %", 8},
                                  {"GFLOP/s", 9},
                                  {"% sgemm", 8},
-                                 {"verdict", 0, false, 2}});
+                                 {"verdict", -7, false, 2}},
+                                {"keys", "d", "m", "% sgemm", "GFLOP/s", "IQR s", "path", "imbal %", "k", "speed-up"});
   return scaling == Scaling::none ? plain : scaled;
 }
 

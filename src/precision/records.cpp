@@ -110,7 +110,8 @@ TextTable const& table() {
                                   {"tail mass", 11},
                                   {"missed", 11},
                                   {"zeros/n", 11},
-                                  {"verdict", 0, false, 2}});
+                                  {"verdict", -7, false, 2}},
+                                 {"part. ratio", "missed", "order", "tail mass", "in format", "sigma law or head"});
   return columns;
 }
 

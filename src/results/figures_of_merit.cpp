@@ -14,13 +14,11 @@ std::string figures_text(std::vector<FigureOfMerit> const& figures, bool valid) 
     name = std::max(name, int_size(figure.name));
     unit = std::max(unit, int_size(figure.unit));
   }
-  TextTable const table({{"", 3}, {"", -name}, {"", 10}, {"", -unit}, {"", -6}});
+  TextTable const table({{"", 3}, {"", -name}, {"", 10}, {"", -unit}, {"", -6}}, {}, 0);
   std::string text = "FOM v1\n";
   for (auto const& figure : figures) {
     if (!std::isfinite(figure.value)) continue;
-    auto const row =
-        table.row({"FOM", figure.name, digits(figure.value, "%.6g"), figure.unit, figure.higher_is_better ? "higher" : "lower"});
-    text += row.substr(0, row.find_last_not_of(" \n") + 1) + "\n";
+    text += table.row({"FOM", figure.name, digits(figure.value, "%.6g"), figure.unit, figure.higher_is_better ? "higher" : "lower"});
   }
   return text + "FOM v1 " + (valid ? "VALID" : "INVALID") + "\n";
 }

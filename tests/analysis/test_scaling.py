@@ -10,6 +10,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas
 import pytest
 from asymptop import __main__ as command_line
 from asymptop.fits.scaling_model import ModelError, Network, fit, hold_out, observations, projected, traffic, work_of
@@ -162,6 +163,16 @@ def test_command_writes_page_figures_and_data(tmp_path: Path, capsys: pytest.Cap
         rows = list(csv.DictReader(file))
     assert {r["panel"] for r in rows} == {"strong", "weak"}
     assert {r["value"] for r in rows if r["ranks"] == "1"} == {"100.0"}
+    # As src/README.md has it.
+    table = pandas.read_csv(tmp_path / "out" / "scaling_efficiency.csv")
+    wide = table.pivot_table("value", "ranks", ["panel", "line"])
+    assert list(wide.index) == [1, 2, 4]
+    assert set(wide.columns.get_level_values("panel")) == {"strong", "weak"}
+    assert (wide.loc[1] == 100.0).all()
+    for name in FIGURES:
+        whole = pandas.read_csv(tmp_path / "out" / f"{name}.csv")
+        assert whole["ranks"].dtype.kind == "i"
+        assert len(whole.select_dtypes("number").columns) > 2
     with open(tmp_path / "out" / "scaling_projection.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {r["kind"] for r in rows} == {"projection, not measured"}

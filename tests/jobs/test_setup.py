@@ -1,8 +1,9 @@
-"""What jobs/setup/mpi.sh sets for mpirun and ranks, and what it leaves to the user."""
+"""What jobs/setup/mpi.sh sets for mpirun and ranks, and what it leaves; what is said of a Kokkos without threads."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -51,3 +52,84 @@ def test_mpirun_forwards_the_request_to_stop() -> None:
     said, _ = process.communicate(timeout=60)
     assert said.count("heard") == 2  # ranks may write into the same line
     assert "silent" not in said
+
+
+def machine_kokkos(folder: Path, backends: str) -> str:
+    """Where a package of Kokkos with these backends lies, as far as CMake looks into it."""
+    package = folder / "lib" / "cmake" / "Kokkos"
+    package.mkdir(parents=True)
+    (package / "KokkosConfig.cmake").write_text(f"set(Kokkos_DEVICES {backends})\n")
+    (package / "KokkosConfigVersion.cmake").write_text(
+        "set(PACKAGE_VERSION 3.4.01)\nset(PACKAGE_VERSION_COMPATIBLE 1)\n"
+    )
+    return str(folder)
+
+
+SERIAL_ALONE = "has the Serial backend alone, one thread a rank"
+
+
+def set_up(folder: Path, kokkos: str, **settings: str) -> list[str]:
+    """Lines of the set-up script where all is there already: packages, its own Kokkos, the Python environment."""
+    for name in ("jobs/setup/debian.sh", "analysis/requirements.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    machine_kokkos(folder / "build" / "deps" / "kokkos", "OPENMP SERIAL")
+    (folder / "build" / "venv").mkdir()
+    shutil.copy(ROOT / "analysis" / "requirements.txt", folder / "build" / "venv" / ".stamp")
+    kept = {name: value for name, value in own_environment().items() if not name.startswith(("Kokkos_", "ASYMPTOP_"))}
+    environment = kept | {"CMAKE_PREFIX_PATH": kokkos} | settings
+    command = ["bash", str(folder / "jobs" / "setup" / "debian.sh")]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr.splitlines()
+
+
+def test_set_up_leaves_a_kokkos_of_one_thread_aside_and_says_so(tmp_path: Path) -> None:
+    kokkos = machine_kokkos(tmp_path / "serial", "SERIAL")
+    told, ready = set_up(tmp_path / "aside", kokkos)
+    assert told.startswith(f"setup: {kokkos}/lib/cmake/Kokkos is a Kokkos with the Serial backend alone")
+    assert "ASYMPTOP_SERIAL=ON" in told
+    assert ready == "setup: ready"
+    taken = ["setup: using the Kokkos already on this machine", ready]
+    assert set_up(tmp_path / "meant", kokkos, ASYMPTOP_SERIAL="ON") == taken
+    assert set_up(tmp_path / "threads", machine_kokkos(tmp_path / "openmp", "OPENMP SERIAL")) == taken
+
+
+@pytest.mark.parametrize(
+    ("backends", "options", "told"),
+    [("SERIAL", [], 1), ("SERIAL", ["-DASYMPTOP_SERIAL=ON"], 0), ("OPENMP SERIAL", [], 0), ("CUDA SERIAL", [], 0)],
+)
+def test_cmake_warns_of_a_kokkos_of_one_thread(tmp_path: Path, backends: str, options: list[str], told: int) -> None:
+    """In one line. What is found after Kokkos is left out, and the configuration ends there."""
+    kokkos = machine_kokkos(tmp_path / "kokkos", backends)
+    command = [
+        "cmake",
+        "-S",
+        ROOT,
+        "-B",
+        tmp_path / "build",
+        f"-DKokkos_ROOT={kokkos}",
+        "-DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON",
+    ]
+    done = subprocess.run([*command, *options], env=own_environment(), capture_output=True, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if SERIAL_ALONE in line]
+    assert len(lines) == told, done.stderr
+    assert all("-DASYMPTOP_SERIAL=ON" in line and kokkos in line for line in lines)
+    assert "MPI" in done.stderr  # which comes after it
+
+
+@pytest.mark.parametrize(("end", "refused"), [("", False), ("__builtin_trap();", True)])
+def test_cmake_refuses_views_that_the_compiler_spoils(tmp_path: Path, end: str, refused: bool) -> None:
+    """As gcc 12 does those of Kokkos 4.6: here they fault when they end."""
+    kokkos = Path(machine_kokkos(tmp_path / "kokkos", "OPENMP SERIAL"))
+    header = f"namespace Kokkos {{ template <class T> struct View {{ View() {{}} ~View() {{ {end} }} }}; }}\n"
+    (kokkos / "Kokkos_Core.hpp").write_text(header)
+    package = kokkos / "lib" / "cmake" / "Kokkos"
+    with (package / "KokkosConfig.cmake").open("a") as file:
+        file.write("add_library(Kokkos::kokkos INTERFACE IMPORTED)\n")
+        file.write(f"target_include_directories(Kokkos::kokkos INTERFACE {kokkos})\n")
+    version = package / "KokkosConfigVersion.cmake"
+    version.write_text(version.read_text().replace("3.4.01", "4.6.01"))
+    command = ["cmake", "-S", ROOT, "-B", tmp_path / "build", f"-DKokkos_ROOT={kokkos}", "-DCMAKE_CXX_COMPILER=g++"]
+    command += ["-DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON"]
+    done = subprocess.run(command, env=own_environment(), capture_output=True, text=True, check=False)
+    assert ("spoils the Views" in done.stderr) == refused, done.stderr
+    assert ("Kokkos_ENABLE_IMPL_MDSPAN=OFF" in done.stderr) == refused

@@ -1,11 +1,10 @@
 #include "study/files/records.hpp"
 
-#include <cinttypes>
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "results/json_text.hpp"
+#include "results/text_table.hpp"
 #include "study/files/draw_target.hpp"
 
 namespace asymptop {
@@ -72,20 +71,25 @@ std::vector<std::string> record_lines(StudyCase const& c) {
   return lines;
 }
 
-std::string table_heading() {
-  char line[256];
-  std::snprintf(line, sizeof line, "%12s %5s %-18s %9s  %-12s %9s %10s %10s %10s %10s %10s %7s %7s %s\n", "n", "d", "sigma law", "sigma",
-                "k law", "k", "tail_mass", "+-", "row_l2", "row_linf", "out_rel", "GF/s", "sgemm", "verdict");
-  return line;
-}
-
 namespace {
 
-/// Four digits, or a dash for what was not measured.
-std::string digits(double value, int count = 4) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.*g", count, value);
-  return std::isfinite(value) ? text : "-";
+TextTable const& table() {
+  static TextTable const columns({{"n", 12},
+                                  {"d", 5},
+                                  {"sigma law", -18, true, 1, 44},
+                                  {"sigma", 9},
+                                  {"k law", -12, true, 2},
+                                  {"k", 9},
+                                  {"tail_mass", 10},
+                                  {"+-", 10},
+                                  {"row_l2", 10},
+                                  {"row_linf", 10},
+                                  {"out_rel", 10},
+                                  {"GF/s", 7},
+                                  {"sgemm", 7},
+                                  {"verdict", -7}},
+                                 {"sgemm", "GF/s", "row_linf", "row_l2", "d", "out_rel", "sigma", "k law"});
+  return columns;
 }
 
 /// With a target: how many draws it took, or whose errors are over it.
@@ -98,6 +102,8 @@ std::string target_line(StudyCase const& c) {
 }
 
 }  // namespace
+
+std::string table_heading() { return table().heading(); }
 
 std::string table_rows(StudyCase const& c, double sgemm) {
   std::string rows;
@@ -115,14 +121,11 @@ std::string table_rows(StudyCase const& c, double sgemm) {
     if (c.group->drop_first > 0) sigma_law += " drop " + std::to_string(c.group->drop_first);
     if (!c.group->input.is(Distribution::gaussian)) sigma_law = c.input + " " + sigma_law;
     if (!c.plan().selector.is_oracle()) sigma_law = c.plan().selector.text + " " + sigma_law;
-    auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / c.pass_seconds() / 1e9, 3),
-               yardstick = digits(c.group->simulated ? NAN : sgemm, 3);
-    char line[256];
-    std::snprintf(line, sizeof line, "%12" PRId64 " %5d %-18.44s %9.4g  %-12.12s %9" PRId64 " %10s %10s %10s %10s %10s %7s %7s %s\n",
-                  c.group->n, c.group->key_d(), sigma_law.c_str(), c.sigma(), c.config->k[law].text().c_str(), ks[column],
-                  digits(tail.mean).c_str(), digits(tail.standard_error, 2).c_str(), digits(l2).c_str(), digits(linf).c_str(),
-                  digits(out).c_str(), rate.c_str(), yardstick.c_str(), c.verdict());
-    rows += line;
+    auto const rate = digits(c.group->simulated ? NAN : c.score_flops() / c.pass_seconds() / 1e9, "%.3g"),
+               yardstick = digits(c.group->simulated ? NAN : sgemm, "%.3g");
+    rows += table().row({std::to_string(c.group->n), std::to_string(c.group->key_d()), sigma_law, digits(c.sigma()),
+                         c.config->k[law].text(), std::to_string(ks[column]), digits(tail.mean), digits(tail.standard_error, "%.2g"),
+                         digits(l2), digits(linf), digits(out), rate, yardstick, c.verdict()});
   }
   rows += target_line(c);
   if (!c.verdict_reason().empty()) rows += "             INVALID: " + c.verdict_reason() + "\n";
