@@ -17,7 +17,7 @@ NOT_ENDED = 97
 
 # Calls that make nothing that must be ended.
 HARMLESS = re.compile(
-    "Abort|All.*|Barrier|Bcast|Comm_(compare|rank|set_.*|size)|Error_string|Finalized|Gatherv?|Get_.*|Info_get.*|"
+    "Abort|All.*|Barrier|Bcast|Comm_(compare|get_attr|rank|set_.*|size)|Error_string|Finalized|Gatherv?|Get_.*|Info_get.*|"
     "File_(get|read|set|write)_.*|File_sync|Init.*|Iprobe|Recv|Scatterv|Type_(commit|get_extent|size_x)"
 )
 
