@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(256) own_winners_kernel(OwnWinners const w) {
   w.counts[row] = min(all, w.most);
   float const best = all == 0 ? -INFINITY : from_ordered(static_cast<std::uint32_t>(head[0] >> 32));
   w.best[row] = best;
-  if (w.to != nullptr) w.to[row * w.stride] = __float_as_int(best);
+  w.to[row * w.stride] = __float_as_int(best);
 }
 
 }  // namespace

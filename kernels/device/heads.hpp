@@ -55,8 +55,8 @@ struct OwnWinners {
   int most;
   int* counts;       ///< (rows): how many of a row's head they are
   float* best;       ///< (rows): the best one's score, -inf for none
-  std::int64_t* to;  ///< null, or where the bits of `best` go
-  int stride;        ///< numbers from one row to the next there
+  std::int64_t* to;  ///< (rows, stride): the bits of `best` go to the first place
+  int stride;
 };
 /// Without waiting.
 void take_own_winners(Stream stream, OwnWinners const& winners);

@@ -118,11 +118,6 @@ void set_zero(Stream stream, void* memory, std::size_t bytes) {
   if (bytes > 0) check(cudaMemsetAsync(memory, 0, bytes, stream), "zeros");
 }
 
-void set_zero_columns(Stream stream, std::int64_t* memory, int rows, int width, int first) {
-  if (rows == 0 || width <= first) return;
-  check(cudaMemset2DAsync(memory + first, width * sizeof *memory, 0, (width - first) * sizeof *memory, rows, stream), "zeros");
-}
-
 void wait(Stream stream) { check(cudaStreamSynchronize(stream), "work on the device"); }
 
 void make_room(Memory& memory, std::size_t bytes) {

@@ -138,8 +138,6 @@ void download(Stream stream, void* to, void const* from, std::size_t bytes);
 /// Copies to host memory that the device reaches fast, without waiting.
 void begin_download(Stream stream, HostMemory const& to, void const* from, std::size_t bytes);
 void set_zero(Stream stream, void* memory, std::size_t bytes);
-/// (rows, width) numbers of 64 bits, all but the first so many of each row.
-void set_zero_columns(Stream stream, std::int64_t* memory, int rows, int width, int first);
 /// Room for so many bytes; what was there is lost where there was not enough.
 void make_room(Memory& memory, std::size_t bytes);
 void wait(Stream stream);

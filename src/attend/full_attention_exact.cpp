@@ -220,9 +220,10 @@ class RingOnDevice {
 bool once_round_on_devices(RingSequence& sequence, AttendTimes& times) {
   if (sequence.comm().size() == 1) return false;
   auto& peers = DevicePeers::of(sequence.comm());
+  if (!peers.by_nccl()) return false;
   times.start();
   RowsOnDevice rows(sequence);
-  if (!peers.by_nccl() || !rows.takes_on_device()) return false;
+  if (!rows.takes_on_device()) return false;
   times.stop(AttendPhase::exact_attention);
   RingOnDevice(sequence, peers).go_round(times, [&](std::vector<KeyPiece> const& pieces) {
     for (auto const& piece : pieces) rows.add_on_device(piece);

@@ -1,6 +1,7 @@
 // What the works of all kernels share: the shard's tensors, the rows on a path, and the makers that bench_paths() lists.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -48,6 +49,33 @@ class KernelWork : public BenchWork {
   PhaseTimes phases_;
 };
 
+/// The three parts of a decoding step, and what they cost: what ranks agree on, attention over what each keeps, what they combine. They
+/// begin the first and the last together: what ranks wait for each other is no part of what they exchange.
+template <class Agree, class Attend, class Combine>
+void timed_step(Communicator const& comm, PhaseTimes& phases, MergeCost& cost, Agree const& agree, Attend const& attend,
+                Combine const& combine) {
+  using Clock = PhaseTimes::Clock;
+  auto const seconds_since = [](Clock::time_point mark) { return std::chrono::duration<double>(Clock::now() - mark).count(); };
+  comm.barrier();
+  cost = {};
+  auto const before = comm.traffic();
+  auto mark = Clock::now();
+  phases.start();
+  agree();
+  phases.stop(Phase::select);
+  cost.seconds = seconds_since(mark);
+  attend();
+  phases.stop(Phase::attend);
+  comm.barrier();
+  mark = Clock::now();
+  phases.start();
+  combine();
+  phases.stop(Phase::merge);
+  cost.combine_seconds = seconds_since(mark);
+  cost.seconds += cost.combine_seconds;
+  cost.sent = comm.traffic() - before;
+}
+
 /// Attention outputs of the owned rows from merged sums (owned rows, d + 1), fixed point.
 std::vector<std::vector<double>> outputs_of(std::vector<std::int64_t> const& sums, std::size_t d, FixedPoint const& factor);
 
@@ -61,6 +89,10 @@ std::unique_ptr<BenchWork> make_on_device(BenchProblem const& problem, Path cons
 
 /// What each rank keeps of a row without asking the others: nothing, k keys, or k / P.
 enum class LocalSelection { none, each, share };
+/// Keys that each rank keeps of a row without a word to the others.
+inline std::int64_t kept_alone(LocalSelection selection, std::int64_t k, int ranks) {
+  return selection == LocalSelection::share ? std::max<std::int64_t>(1, k / ranks) : k;
+}
 /// A way to select over ranks.
 struct MergeWay {
   char const* name;

@@ -17,11 +17,6 @@
 namespace asymptop {
 namespace {
 
-/// Keys that each rank keeps of a row without a word to the others.
-std::int64_t kept_alone(LocalSelection selection, std::int64_t k, int ranks) {
-  return selection == LocalSelection::share ? std::max<std::int64_t>(1, k / ranks) : k;
-}
-
 class MergeWork final : public KernelWork {
  public:
   MergeWork(BenchProblem const& problem, Path const& path, LocalSelection selection) : KernelWork(problem, path), selection_(selection) {
@@ -38,30 +33,15 @@ class MergeWork final : public KernelWork {
 
   void run() override {
     auto const& comm = problem_.comm;
-    comm.barrier();  // what ranks wait for each other is no part of what they exchange
-    cost_ = {};
-    auto const before = comm.traffic();
-    auto mark = PhaseTimes::Clock::now();
-    phases_.start();
-    if (selection_ == LocalSelection::none) {
-      agree();
-    } else {
-      kept_.clear();
-      for (auto const& list : lists_)
-        kept_.push_back(std::min<std::size_t>(list.size(), kept_alone(selection_, problem_.item.k, comm.size())));
-    }
-    phases_.stop(Phase::select);
-    cost_.seconds = seconds_since(mark);
-    attend();
-    phases_.stop(Phase::attend);
-    comm.barrier();
-    mark = PhaseTimes::Clock::now();
-    phases_.start();
-    outputs_ = finish(merge_softmax(comm, parts_, all_owners(), d()), cost_.exposed_seconds);
-    phases_.stop(Phase::merge);
-    cost_.combine_seconds = seconds_since(mark);
-    cost_.seconds += cost_.combine_seconds;
-    cost_.sent = comm.traffic() - before;
+    timed_step(
+        comm, phases_, cost_,
+        [&] {
+          if (selection_ == LocalSelection::none) return agree();
+          kept_.clear();
+          for (auto const& list : lists_)
+            kept_.push_back(std::min<std::size_t>(list.size(), kept_alone(selection_, problem_.item.k, comm.size())));
+        },
+        [&] { attend(); }, [&] { outputs_ = finish(merge_softmax(comm, parts_, all_owners(), d()), cost_.exposed_seconds); });
   }
 
   BenchAnswer answer(std::vector<int> const& asked) override {
@@ -79,10 +59,6 @@ class MergeWork final : public KernelWork {
   }
 
  private:
-  static double seconds_since(PhaseTimes::Clock::time_point mark) {
-    return std::chrono::duration<double>(PhaseTimes::Clock::now() - mark).count();
-  }
-
   /// The k best of all ranks at the rows' owners, who tell everyone the last of them: a rank's own come before it.
   void agree() {
     auto const& comm = problem_.comm;

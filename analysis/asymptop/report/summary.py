@@ -24,12 +24,13 @@ from ..io.series import Series
 COLUMNS, LINES = 100, 25
 _MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED, _MOST_SENTENCES = 4, 4, 3, 3
 _MORE = "More in the page: "
+_CUT_OFF = " ..."  # ends text that has no room
 _SAME_BUDGET = 0.02  # of the budget: kept keys that differ by more are named
 
 
 def _wrapped(text: str) -> list[str]:
     """A few lines, with room for a number before the first; the page has what is cut off."""
-    return textwrap.wrap(text, COLUMNS - 3, subsequent_indent="   ", max_lines=_MOST_WRAPPED, placeholder=" ...")
+    return textwrap.wrap(text, COLUMNS - 3, subsequent_indent="   ", max_lines=_MOST_WRAPPED, placeholder=_CUT_OFF)
 
 
 def _cases(cases: Sequence[Case] | Sequence[PrecisionCase]) -> str:
@@ -169,7 +170,7 @@ def _least_read(groups: Sequence[SelectorGroup]) -> list[str]:
     """Of the first group."""
     found = _wrapped(what_to_use(groups[:1])[0])
     if others := at_smaller_tail_masses(groups[0]):
-        found += textwrap.wrap(others, COLUMNS - 6, max_lines=1, placeholder=" ...", initial_indent="   ")
+        found += textwrap.wrap(others, COLUMNS - 6, max_lines=1, placeholder=_CUT_OFF, initial_indent="   ")
     return found
 
 
@@ -183,7 +184,7 @@ def _more(series: Sequence[Series], groups: Sequence[SelectorGroup], of_heads: b
         found.append(f"what a tail mass of {', '.join(f'{e:g}' for e in smaller)} takes")
     if len(groups) > 1:
         found.append(f"which selector reads least in {len(groups) - 1} more series")
-    return textwrap.wrap(_MORE + "; ".join(found) + ".", COLUMNS, max_lines=1, placeholder=" ...") if found else []
+    return textwrap.wrap(_MORE + "; ".join(found) + ".", COLUMNS, max_lines=1, placeholder=_CUT_OFF) if found else []
 
 
 def summary(
@@ -213,7 +214,7 @@ def summary(
     more = _more(series, groups, model and bool(epsilons))
     room = LINES - 2 - len(more)
     if len(printed) > room:
-        printed[room - 1 :] = [printed[room - 1][: COLUMNS - 4].removesuffix(" ...") + " ..."]
+        printed[room - 1 :] = [printed[room - 1][: COLUMNS - 4].removesuffix(_CUT_OFF) + _CUT_OFF]
     return "\n".join([*printed, *more])
 
 
