@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 preset=${1:-release}
 mkdir -p build
 log=build/$preset.log
-# A first build compiles the files of a folder as one, in half the time; ASYMPTOP_UNITY=OFF is for those who change files one by one.
+# A first build compiles the files of a few folders as one, in half the time; ASYMPTOP_UNITY=OFF is for those who change files one by one.
 unity=${ASYMPTOP_UNITY:-}
 [ -n "$unity" ] || [ -e "build/$preset/CMakeCache.txt" ] || unity=ON
 # ASYMPTOP_SERIAL=ON: a Kokkos of one thread is meant, as for debian.sh; ASYMPTOP_NATIVE=OFF: CXXFLAGS names the instruction set.

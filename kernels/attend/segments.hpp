@@ -67,17 +67,14 @@ void add_head_and_weigh_tail(Space const& space, Segments<Space> const& segments
                              Matrix<Space, float> const& values, KeyRangesOf<Space> const& ranges, TileRange const& tile,
                              GlobalIndex shard_begin, float sigma, FixedPoint const& factor, Matrix<Space, float> const& weights,
                              Tensor3<Space, std::int64_t> const& sums) {
-  using Policy = Kokkos::TeamPolicy<Space>;
-  using Team = typename Policy::member_type;
   constexpr int batch = batch_size<Space>;
   int const d = values.extent_int(1);
   auto const boundary_scores = segments.boundary_score;
   auto const boundary_indices = segments.boundary_index;
   auto const references = segments.reference;
   auto const boundaries_used = segments.used;
-  auto policy = is_host_space<Space> ? Policy(space, tile.rows, 1) : Policy(space, tile.rows, 256);
   Kokkos::parallel_for(
-      "Asymptop::attend::weigh", policy, KOKKOS_LAMBDA(Team const& team) {
+      "Asymptop::attend::weigh", team_per_row(space, tile.rows), KOKKOS_LAMBDA(TeamOf<Space> const& team) {
         int const row = tile.first_row + team.league_rank();
         int const hidden = ranges.begin(tile, row), keys = ranges.end(tile, row);
         int const boundaries = boundaries_used(row);

@@ -39,6 +39,14 @@ using Tensor3 = Kokkos::View<T***, Kokkos::LayoutRight, typename Space::memory_s
 template <class Space>
 inline constexpr bool is_host_space = Kokkos::SpaceAccessibility<Kokkos::HostSpace, typename Space::memory_space>::accessible;
 
+/// A team of threads for each of so many rows.
+template <class Space>
+auto team_per_row(Space const& space, int rows) {
+  return Kokkos::TeamPolicy<Space>(space, rows, is_host_space<Space> ? 1 : 256);
+}
+template <class Space>
+using TeamOf = typename Kokkos::TeamPolicy<Space>::member_type;
+
 /// Elements that one loop body handles at once.
 template <class Space>
 inline constexpr int batch_size = is_host_space<Space> ? 64 : 1;

@@ -53,14 +53,11 @@ KOKKOS_FORCEINLINE_FUNCTION void probe_batch(float const* scores, BinGrid const 
 template <class Space>
 void add_tile(Space const& space, Probes<Space> const& probes, Matrix<Space, float> const& scores, KeyRangesOf<Space> const& ranges,
               TileRange const& tile) {
-  using Policy = Kokkos::TeamPolicy<Space>;
-  using Team = typename Policy::member_type;
   constexpr int batch = batch_size<Space>;
   int const probe_count = probes.bin.extent_int(1);
   auto const p = probes;
-  auto policy = is_host_space<Space> ? Policy(space, tile.rows, 1) : Policy(space, tile.rows, 256);
   Kokkos::parallel_for(
-      "Asymptop::profile::probe", policy, KOKKOS_LAMBDA(Team const& team) {
+      "Asymptop::profile::probe", team_per_row(space, tile.rows), KOKKOS_LAMBDA(TeamOf<Space> const& team) {
         int const row = tile.first_row + team.league_rank();
         int const hidden = ranges.begin(tile, row), keys = ranges.end(tile, row);
         int const first = p.first_bin(row);

@@ -78,16 +78,13 @@ KOKKOS_FORCEINLINE_FUNCTION int bin_batch(float const* scores, BinGrid const gri
 template <class Space>
 void add_tile(Space const& space, ProfileTopK<Space>& state, Matrix<Space, float> const& scores, KeyRangesOf<Space> const& ranges,
               TileRange const& tile) {
-  using Policy = Kokkos::TeamPolicy<Space>;
-  using Team = typename Policy::member_type;
   constexpr int batch = batch_size<Space>;
   auto const grid = state.grid;
   auto const first_bin = state.first_bin;
   auto const packed = state.packed;
   auto const candidates = state.candidates;
-  auto policy = is_host_space<Space> ? Policy(space, tile.rows, 1) : Policy(space, tile.rows, 256);
   Kokkos::parallel_for(
-      "Asymptop::profile::add_tile", policy, KOKKOS_LAMBDA(Team const& team) {
+      "Asymptop::profile::add_tile", team_per_row(space, tile.rows), KOKKOS_LAMBDA(TeamOf<Space> const& team) {
         int const row = tile.first_row + team.league_rank();
         int const hidden = ranges.begin(tile, row), keys = ranges.end(tile, row);
         int const first = first_bin(row);

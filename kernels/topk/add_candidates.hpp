@@ -34,13 +34,10 @@ KOKKOS_FORCEINLINE_FUNCTION int count_above(float const* scores, float threshold
 template <class Space>
 void add_candidates(Space const& space, CandidateBuffer<Space> const& candidates, Matrix<Space, float> const& scores,
                     KeyRangesOf<Space> const& ranges, TileRange const& tile) {
-  using Policy = Kokkos::TeamPolicy<Space>;
-  using Team = typename Policy::member_type;
   constexpr int batch = batch_size<Space>;
   auto const buffer = candidates;
-  auto policy = is_host_space<Space> ? Policy(space, tile.rows, 1) : Policy(space, tile.rows, 256);
   Kokkos::parallel_for(
-      "Asymptop::topk::add_candidates", policy, KOKKOS_LAMBDA(Team const& team) {
+      "Asymptop::topk::add_candidates", team_per_row(space, tile.rows), KOKKOS_LAMBDA(TeamOf<Space> const& team) {
         int const row = tile.first_row + team.league_rank();
         int const hidden = ranges.begin(tile, row), keys = ranges.end(tile, row);
         float const threshold = buffer.threshold(row);

@@ -94,13 +94,11 @@ KOKKOS_INLINE_FUNCTION void keep_from(Team const& team, PackedCandidate* entries
 /// capacity) and raises its threshold to the worst kept score.
 template <class Space>
 void prune(Space const& space, CandidateBuffer<Space> const& buffer, int headroom) {
-  using Policy = Kokkos::TeamPolicy<Space>;
-  using Team = typename Policy::member_type;
   int const rows = buffer.fill.extent_int(0), capacity = buffer.entries.extent_int(1), keep = buffer.keep;
   constexpr int scratch = 2048 * sizeof(int);
-  auto policy = is_host_space<Space> ? Policy(space, rows, 1) : Policy(space, rows, 256);
   Kokkos::parallel_for(
-      "Asymptop::topk::prune", policy.set_scratch_size(0, Kokkos::PerTeam(scratch)), KOKKOS_LAMBDA(Team const& team) {
+      "Asymptop::topk::prune", team_per_row(space, rows).set_scratch_size(0, Kokkos::PerTeam(scratch)),
+      KOKKOS_LAMBDA(TeamOf<Space> const& team) {
         int const row = team.league_rank();
         int const count = buffer.fill(row);
         if (count + headroom <= capacity || count <= keep) return;

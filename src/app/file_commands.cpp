@@ -20,7 +20,7 @@
 namespace asymptop {
 namespace {
 
-std::vector<std::string> words(int argc, char const* const* argv) { return {argv + 1, argv + argc}; }
+std::vector<std::string> arguments_of(int argc, char const* const* argv) { return {argv + 1, argv + argc}; }
 
 /// Throws UsageError unless the file can be read and is as it was written. read: what the command will do with it, but for what it says.
 void check_file(char const* command, std::string const& path, std::function<void()> const& read) {
@@ -87,7 +87,7 @@ int print_info(std::string const& path, std::ostream& out) {
 }  // namespace
 
 int run_compare(int argc, char const* const* argv) {
-  auto const arguments = words(argc, argv);
+  auto const arguments = arguments_of(argc, argv);
   if (help_wanted(arguments,
                   "asymptop compare A.h5 B.h5\n\nExit 0 when both files hold the same cases and the same bytes of data (dates, hosts and "
                   "timings aside), else 1 and the first difference.\n"))
@@ -100,7 +100,7 @@ int run_compare(int argc, char const* const* argv) {
 }
 
 int run_merge(int argc, char const* const* argv) {
-  auto const arguments = words(argc, argv);
+  auto const arguments = arguments_of(argc, argv);
   if (help_wanted(arguments,
                   "asymptop merge -o RESULTS.h5 CASE.h5...\n\nJoins the cases of several files into one. The output must not exist.\n"))
     return 0;
@@ -125,7 +125,7 @@ int run_merge(int argc, char const* const* argv) {
 }
 
 int run_info(int argc, char const* const* argv) {
-  auto const arguments = words(argc, argv);
+  auto const arguments = arguments_of(argc, argv);
   if (help_wanted(
           arguments,
           "asymptop info [--verify] RESULTS.h5\n\nPrints where a results file comes from and its cases with their verdicts. A file whose "

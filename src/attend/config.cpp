@@ -8,7 +8,7 @@
 namespace asymptop {
 namespace {
 
-constexpr char const* introduction =
+constexpr char const* attend_introduction =
     "asymptop attend: full attention, every one of n query rows over n keys, exact and top-k.\n"
     "\n"
     "Queries, keys and values are spread over the ranks; keys and values travel round a ring of ranks in non-blocking messages while\n"
@@ -33,7 +33,7 @@ bool AttendConfig::wants(BenchKernel which) const { return std::find(kernel.begi
 
 std::optional<AttendConfig> parse_attend_options(int argc, char const* const* argv, bool print_help) {
   auto const values = option_table().read(for_attend, argc, argv);
-  if (help_printed(values, for_attend, introduction, print_help)) return std::nullopt;
+  if (help_printed(values, for_attend, attend_introduction, print_help)) return std::nullopt;
   using Sizes = std::vector<std::int64_t>;
   AttendConfig config;
   MeasureOptions& common = config;

@@ -13,7 +13,7 @@ namespace {
 
 /// Wall seconds of work that starts on all ranks together, on the slowest of them.
 template <class Work>
-double timed(Communicator const& comm, Work const& work) {
+double seconds_of(Communicator const& comm, Work const& work) {
   comm.barrier();
   auto const begin = PhaseTimes::Clock::now();
   work();
@@ -42,9 +42,10 @@ AttendDraw run_attend_draw(AttendConfig const& config, RingSequence& sequence, s
   std::optional<TopKAttention> top_k;
   std::optional<DifferenceResult> difference;
   auto const known = [](auto const& part) { return part ? &*part : nullptr; };
-  if (config.wants(BenchKernel::exact_attention)) result.exact_seconds = timed(comm, [&] { exact = &exact_attention(sequence, times); });
+  if (config.wants(BenchKernel::exact_attention))
+    result.exact_seconds = seconds_of(comm, [&] { exact = &exact_attention(sequence, times); });
   if (config.wants(BenchKernel::top_k_attention))
-    result.top_k_seconds = timed(comm, [&] { top_k = top_k_attention(sequence, exact, times); });
+    result.top_k_seconds = seconds_of(comm, [&] { top_k = top_k_attention(sequence, exact, times); });
   if (config.spectral) difference = difference_norms(sequence, *top_k, config.seed, draw, config.iterations, times);
   if (exact != nullptr && top_k) result.output_error = means(sequence, top_k->error, sequence.item().k.size());
   if (difference) result.norms = difference->norms;

@@ -64,11 +64,11 @@ int choose_teams(AttendSet const& set, AttendConfig const& config, Machine const
 }
 
 /// A sigma law of synthetic input, or a head of a tensor file.
-struct Source {
+struct AttendSource {
   std::int64_t law = -1, head = -1;
 };
 
-AttendCase make_case(AttendConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, Source source, Mask mask,
+AttendCase make_case(AttendConfig const& config, InputShape const& input, std::int64_t n, std::int64_t d, AttendSource source, Mask mask,
                      Path const& exact) {
   AttendCase c;
   c.exact_path = &exact;
@@ -90,8 +90,8 @@ AttendCase make_case(AttendConfig const& config, InputShape const& input, std::i
   return c;
 }
 
-std::vector<Source> sources_of(AttendConfig const& config, InputShape const& input) {
-  std::vector<Source> sources;
+std::vector<AttendSource> sources_of(AttendConfig const& config, InputShape const& input) {
+  std::vector<AttendSource> sources;
   if (input.n == 0) {
     for (std::int64_t law = 0; law < std::ssize(config.sigma); ++law) sources.push_back({law, -1});
     return sources;

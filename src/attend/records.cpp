@@ -59,7 +59,7 @@ std::size_t column_of(AttendCase const& item, std::size_t law) {
   return std::lower_bound(item.k.begin(), item.k.end(), item.k_of_law[law]) - item.k.begin();
 }
 
-TextTable const& table() {
+TextTable const& attend_columns() {
   static TextTable const columns({{"n", 10},
                                   {"d", 5},
                                   {"sigma law", -16, true},
@@ -100,7 +100,7 @@ std::vector<std::string> attend_records(MeasuredAttention const& c) {
   return records;
 }
 
-std::string attend_table_heading() { return table().heading(); }
+std::string attend_table_heading() { return attend_columns().heading(); }
 
 std::string attend_table_rows(MeasuredAttention const& c) {
   std::string rows;
@@ -115,11 +115,11 @@ std::string attend_table_rows(MeasuredAttention const& c) {
   for (std::size_t law = 0; law < lines; ++law) {
     bool const selects = !c.item.k_law.empty();
     auto const column = selects ? column_of(c.item, law) : 0;
-    rows += table().row({std::to_string(c.item.n), std::to_string(c.item.d), c.item.sigma_law, name_of(c.item.mask),
-                         selects ? c.item.k_law[law] : "-", selects ? std::to_string(c.item.k_of_law[law]) : "-",
-                         digits(mean("output_error_relative", column)), digits(mean("spectral_error", column)),
-                         digits(mean("frobenius_error", column)), digits(c.exact_gflops()), digits(c.top_k_gflops()),
-                         digits(c.peak_bytes_per_rank / 1e6, "%.0f"), c.verdict()});
+    rows += attend_columns().row({std::to_string(c.item.n), std::to_string(c.item.d), c.item.sigma_law, name_of(c.item.mask),
+                                  selects ? c.item.k_law[law] : "-", selects ? std::to_string(c.item.k_of_law[law]) : "-",
+                                  digits(mean("output_error_relative", column)), digits(mean("spectral_error", column)),
+                                  digits(mean("frobenius_error", column)), digits(c.exact_gflops()), digits(c.top_k_gflops()),
+                                  digits(c.peak_bytes_per_rank / 1e6, "%.0f"), c.verdict()});
   }
   if (!c.verdict_reason().empty()) rows += "  INVALID: " + c.verdict_reason() + "\n";
   return rows;

@@ -34,7 +34,7 @@ std::array<Known, 8> const known = {
      {Distribution::clusters, "clusters", "COUNT, a whole number from 2 to 65536", 2, 65536, true},
      {Distribution::needle, "needle", "STRENGTH from 0 to 100", 0.0, 100.0}}};
 
-std::string shortest(double value) {
+std::string shortest_text(double value) {
   char text[32];
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
@@ -72,8 +72,8 @@ InputKind parse_input(std::string const& item) {
 std::string name_of(InputKind const& kind) {
   auto const& k = *std::find_if(known.begin(), known.end(), [&](Known const& item) { return kind.is(item.distribution); });
   std::string name = k.name;
-  if (k.numbers[0] != '\0') name += ":" + shortest(kind.parameter);
-  if (kind.is(Distribution::clusters)) name += ":" + shortest(kind.spread);
+  if (k.numbers[0] != '\0') name += ":" + shortest_text(kind.parameter);
+  if (kind.is(Distribution::clusters)) name += ":" + shortest_text(kind.spread);
   return name;
 }
 

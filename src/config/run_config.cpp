@@ -23,7 +23,7 @@ char const* name_of(GpuUse value) { return value == GpuUse::own ? "auto" : "shar
 
 namespace {
 
-constexpr char const* introduction =
+constexpr char const* study_introduction =
     "asymptop study: how sparse attention is, measured over context lengths n.\n"
     "\n"
     "For every n, d and sigma law it draws keys and query rows, runs exact and top-k attention over key shards on all MPI ranks,\n"
@@ -145,7 +145,7 @@ RunConfig config_of(OptionValues const& values) {
 
 std::optional<RunConfig> parse_study_options(int argc, char const* const* argv, bool print_help) {
   auto const values = option_table().read(for_study, argc, argv);
-  if (help_printed(values, for_study, introduction, print_help)) return std::nullopt;
+  if (help_printed(values, for_study, study_introduction, print_help)) return std::nullopt;
   auto config = config_of(values);
   check_target(config);
   return config;

@@ -18,7 +18,7 @@
 namespace asymptop::h5 {
 namespace {
 
-constexpr rlim_t processor_seconds = 10, bytes_per_second = 20'000'000, more_address_space = rlim_t{16} << 30;
+constexpr rlim_t most_processor_seconds = 10, bytes_per_second = 20'000'000, more_address_space = rlim_t{16} << 30;
 
 rlim_t address_space_in_use() {
   unsigned long long pages = 0;
@@ -38,7 +38,7 @@ rlim_t address_space_in_use() {
     setrlimit(resource, &limit);
   };
   lower(RLIMIT_CORE, 0);
-  lower(RLIMIT_CPU, processor_seconds + bytes / bytes_per_second);
+  lower(RLIMIT_CPU, most_processor_seconds + bytes / bytes_per_second);
   lower(RLIMIT_AS, address_space_in_use() + more_address_space);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   // What the C library says of a damaged heap is not for the user.

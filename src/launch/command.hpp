@@ -1,4 +1,4 @@
-// What the program knows of a subcommand. Each has a folder of its own, whose command.hpp gives this; app/main.cpp lists them.
+// What the program knows of a subcommand. Each has a folder of its own, whose command.hpp gives this; app/program.cpp lists them.
 #pragma once
 
 #include <optional>

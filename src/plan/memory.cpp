@@ -20,8 +20,8 @@ double bins_per_row(GroupPlan const& group, RunConfig const& config, double rows
 }
 
 /// A batch's rows on their way to their owners, some of each owner at a time.
-double merge_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, double rows, double local, double capacity,
-                   double bins) {
+double bytes_of_merge(GroupPlan const& group, RunConfig const& config, Machine const& machine, double rows, double local, double capacity,
+                      double bins) {
   double const ranks = machine.ranks, keep = group.keep();
   auto const merge = config.merge == MergeStrategy::automatic ? MergeStrategy::owner : config.merge;
   bool const root = merge == MergeStrategy::root;
@@ -101,7 +101,7 @@ double study_bytes(GroupPlan const& group, RunConfig const& config, Machine cons
   double const scores = all_rows * pass.row_scores * 4.0;
   double const laws = case_axes(group).laws(), segments = int_size(group.k) + 1.0;
   double const sums = config.output_error ? all_rows * (laws + 4.0) * segments * (d + 1.0) * 8.0 : 0.0;
-  double const merge = merge_bytes(group, config, machine, rows, std::min(keep, shard), pass.listed, bins);
+  double const merge = bytes_of_merge(group, config, machine, rows, std::min(keep, shard), pass.listed, bins);
   // Candidates go before sums of attention come. Results grow draw by draw, and leave gaps behind.
   double const selection = selector_bytes(group, config, machine, rows, std::max<double>(group.path->step_keys, tile), bins);
   double const passes = std::max({candidates + merge, sums, selection});

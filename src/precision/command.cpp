@@ -78,7 +78,7 @@ class PrecisionStudy final : public Measurement {
   bool measure(PrecisionCase const& item, Progress& progress, double done) {
     auto const start = Clock::now();
     MeasuredPrecision measured{&config_, item, {}, {}, 0.0, input_.shape.name};
-    auto const step = std::max<std::int64_t>(1, rows_together(item, std::int64_t{comm_.size()} * machine_.threads) / item.rows);
+    auto const step = std::max<std::int64_t>(1, rows_between_gathers(item, std::int64_t{comm_.size()} * machine_.threads) / item.rows);
     for (std::int64_t first = 0; first < item.draws; first += step) {
       if (stop_wanted(comm_)) return false;
       progress.update(done + item.seconds * exact_double(first) / exact_double(item.draws),

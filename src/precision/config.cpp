@@ -7,7 +7,7 @@
 namespace asymptop {
 namespace {
 
-constexpr char const* introduction =
+constexpr char const* precision_introduction =
     "asymptop precision: what the precision of arithmetic does to softmax attention, against n.\n"
     "\n"
     "Rows of n independent N(0, sigma^2) logits, made in fp64, or with --input those of heads of a model. Each is turned into attention "
@@ -36,7 +36,7 @@ constexpr char const* introduction =
 
 std::optional<PrecisionConfig> parse_precision_options(int argc, char const* const* argv, bool print_help) {
   auto const values = option_table().read(for_precision, argc, argv);
-  if (help_printed(values, for_precision, introduction, print_help)) return std::nullopt;
+  if (help_printed(values, for_precision, precision_introduction, print_help)) return std::nullopt;
   PrecisionConfig config;
   MeasureOptions& common = config;
   common = measure_options(values);

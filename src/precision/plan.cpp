@@ -101,7 +101,8 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& in
     c.bytes_per_rank = program_bytes + machine.threads * size * bytes_per_entry;
     double to_make = seconds_to_draw;
     if (c.captured) {
-      double const d = exact_double(c.captured->layer.width()), most = exact_double(rows_together(c, machine.ranks * machine.threads));
+      double const d = exact_double(c.captured->layer.width()),
+                   most = exact_double(rows_between_gathers(c, machine.ranks * machine.threads));
       c.bytes_per_rank += 4.0 * d * (size + exact_double(c.captured->contexts.tail)) + 8.0 * size * most;
       to_make = seconds_of_product * d;
     }
@@ -114,7 +115,7 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& in
   return plan;
 }
 
-std::int64_t rows_together(PrecisionCase const& item, std::int64_t workers) {
+std::int64_t rows_between_gathers(PrecisionCase const& item, std::int64_t workers) {
   constexpr std::int64_t most_rows = 64, most_entries = std::int64_t{1} << 22;
   return std::clamp(most_entries / item.n, std::min(workers, most_rows), most_rows);
 }

@@ -42,7 +42,7 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& in
 
 /// Rows between two gathers: enough to share out, few enough to show progress by and, where they are long, to hear soon of a request to
 /// stop; but one for each of the threads of all ranks.
-std::int64_t rows_together(PrecisionCase const& item, std::int64_t workers);
+std::int64_t rows_between_gathers(PrecisionCase const& item, std::int64_t workers);
 
 /// The plan as a person reads it.
 std::string describe(PrecisionPlan const& plan, PrecisionConfig const& config, Machine const& machine);

@@ -39,9 +39,9 @@ Estimate paired_difference(Column const& column, std::size_t draws) {
   return estimate(difference, draws, 1, 0);
 }
 
-class Records {
+class PrecisionRecords {
  public:
-  explicit Records(MeasuredPrecision const& c) : c_(c), draws_(c.item.draws) {}
+  explicit PrecisionRecords(MeasuredPrecision const& c) : c_(c), draws_(c.item.draws) {}
 
   template <class T>
   void per_row(char const* metric, std::vector<T> const& values) {
@@ -99,7 +99,7 @@ class Records {
   std::vector<std::string> lines_;
 };
 
-TextTable const& table() {
+TextTable const& precision_columns() {
   static TextTable const columns({{"n", 12},
                                   {"sigma law or head", -18, true},
                                   {"precision", -24, true},
@@ -118,7 +118,7 @@ TextTable const& table() {
 }  // namespace
 
 std::vector<std::string> precision_records(MeasuredPrecision const& c) {
-  Records records(c);
+  PrecisionRecords records(c);
   records.per_row("sum_p", c.data.sum_p);
   records.per_row("sum_p_in_format", c.data.sum_p_in_format);
   records.per_row("normaliser", c.data.normaliser);
@@ -132,7 +132,7 @@ std::vector<std::string> precision_records(MeasuredPrecision const& c) {
   return records.take();
 }
 
-std::string precision_table_heading() { return table().heading(); }
+std::string precision_table_heading() { return precision_columns().heading(); }
 
 std::string precision_table_rows(MeasuredPrecision const& c) {
   std::string rows;
@@ -150,9 +150,10 @@ std::string precision_table_rows(MeasuredPrecision const& c) {
       std::snprintf(text, sizeof text, "%.4g", mean(values, columns, column));
       return std::string(text);
     };
-    rows += table().row({std::to_string(c.item.n), source_of(c.item), arithmetic.text, name_of(arithmetic.order), shown(c.data.sum_p, 1, 0),
-                         shown(c.data.sum_p_in_format, 1, 0), shown(c.data.participation_ratio, 1, 0), shown(c.data.tail_mass, width, at),
-                         shown(c.data.missed_mass, width, at), digits(mean(c.data.zeros, 1, 0) / exact_double(c.item.n)), c.verdict()});
+    rows += precision_columns().row(
+        {std::to_string(c.item.n), source_of(c.item), arithmetic.text, name_of(arithmetic.order), shown(c.data.sum_p, 1, 0),
+         shown(c.data.sum_p_in_format, 1, 0), shown(c.data.participation_ratio, 1, 0), shown(c.data.tail_mass, width, at),
+         shown(c.data.missed_mass, width, at), digits(mean(c.data.zeros, 1, 0) / exact_double(c.item.n)), c.verdict()});
   }
   if (!c.verdict_reason().empty()) rows += "  INVALID: " + c.verdict_reason() + "\n";
   return rows;

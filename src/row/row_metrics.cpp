@@ -12,7 +12,7 @@
 namespace asymptop {
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float float_infinity = std::numeric_limits<float>::infinity();
 
 /// Bins whose few scores are collected whole rather than through a window.
 constexpr std::int64_t collect_whole_bin = 4096;
@@ -64,11 +64,11 @@ double identity_kl_residual(RowMetrics const& metrics, SumsAlong const& sums, st
 
 /// The first window: where a density that is linear over the bin puts the target, give or take its counting noise.
 void first_window(Probe& probe, RowBins const& grid, double sigma, double mass) {
-  probe.bracket_low = -infinity;
-  probe.bracket_high = infinity;
+  probe.bracket_low = -float_infinity;
+  probe.bracket_high = float_infinity;
   if (probe.bin_total.count <= collect_whole_bin) {
-    probe.low = -infinity;
-    probe.high = infinity;
+    probe.low = -float_infinity;
+    probe.high = float_infinity;
     probe.capacity = probe.bin_total.count;
     return;
   }
@@ -133,7 +133,7 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
     }
     double const score = top + y / sigma;
     float edge = static_cast<float>(score);
-    if (edge > score) edge = std::nextafter(edge, -infinity);
+    if (edge > score) edge = std::nextafter(edge, -float_infinity);
     double const number = std::nearbyint(edge * double{bins.grid.bins_per_unit}) - bins.first_bin;
     if (!(number >= 0.0)) {
       metrics.count("count_p_above").push_back(visible);

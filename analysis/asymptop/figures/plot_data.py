@@ -14,7 +14,7 @@ from ..fits.quantities import Parameter, Quantity, expected_draw_values, has_par
 from ..io.reader import Case, ResultsError
 from ..io.series import Panel
 from ..theory.statistics import Array
-from .style import INVALID_COLOUR
+from .style import BARS, INVALID_COLOUR
 
 
 class Absent(enum.Enum):
@@ -159,12 +159,7 @@ def draw_curve(
             yerr=[np.nan_to_num(low), np.nan_to_num(curve.high - curve.value)],
             color=colour,
             marker=marker,
-            capsize=2,
-            elinewidth=0.9,
-            capthick=0.9,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            zorder=3,
+            **BARS,
         )
     if np.isfinite(curve.expected).any():
         axes.plot(curve.x, prepare(curve.expected), color=colour, linestyle=(0, (4, 2)), linewidth=1.1, zorder=2)

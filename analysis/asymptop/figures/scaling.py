@@ -17,6 +17,7 @@ from ..theory.statistics import Array
 from . import captions
 from .plot_data import Plot
 from .style import (
+    BARS,
     INK,
     INVALID_COLOUR,
     MUTED,
@@ -114,12 +115,7 @@ def _bars(place: Axes, x: Array, value: Array, low: Array, high: Array, index: i
         color=colour(index),
         marker=marker(index),
         linestyle="-",
-        capsize=2,
-        elinewidth=0.9,
-        capthick=0.9,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        zorder=3,
+        **BARS,
     )
 
 

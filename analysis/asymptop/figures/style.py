@@ -235,6 +235,10 @@ def proxy(label: str, **style: Any) -> Line2D:
 
 
 MEASURED: Stroke = {"color": MUTED, "marker": "o", "linestyle": "none"}
+BARS: Stroke = {
+    **{"capsize": 2, "elinewidth": 0.9, "capthick": 0.9},
+    **{"markeredgecolor": "white", "markeredgewidth": 0.5, "zorder": 3},
+}
 EXPECTED: Stroke = {"color": MUTED, "linestyle": (0, (4, 2)), "linewidth": 1.2}
 FORMULA: Stroke = {"color": MUTED, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 
