@@ -1,4 +1,4 @@
-// Sums of units of keys for blocks of query rows, by pairs of fp16 numbers on tensor cores (attention.hpp).
+// Sums of units of keys for blocks of query rows, by pairs of fp16 numbers, or by bf16 numbers, on tensor cores (attention.hpp).
 //
 // A block holds two query tiles and lets pieces of keys and values pass through shared memory, unit after unit; each of two warpgroups
 // takes one query tile, a third fetches. While one makes weights, the tensor cores have the other's products.
@@ -42,12 +42,14 @@ __device__ float power_of_two(float x) {
   return y;
 }
 
-template <int pieces>
+template <int pieces, Numbers numbers>
 __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o) {
+  constexpr bool pairs = parts<numbers> == 2;
+  constexpr int piece_bytes = parts<numbers> * tile_chunk_bytes, query_piece = parts<numbers> * query_tile * 128;
   extern __shared__ unsigned char unaligned[];
   __shared__ long long seen_from, seen_to;
   std::uint32_t const queries = (shared_address(unaligned) + 1023u) & ~1023u;
-  Ring<split_piece_bytes> ring(queries + groups * o.chunks * split_query_piece, o.stages);
+  Ring<piece_bytes> ring(queries + groups * o.chunks * query_piece, o.stages);
   std::uint32_t const loaded = ring.end();
   // Under a causal mask later rows have more keys: they go first.
   int const row_block = static_cast<int>(gridDim.x - 1 - blockIdx.x), first_row = row_block * block_rows;
@@ -75,22 +77,22 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
   if (group == groups) {
     leave_registers<24>();
     if (threadIdx.x % group_threads != 0) return;
-    barrier_expect(loaded, working * o.chunks * split_query_piece);
+    barrier_expect(loaded, working * o.chunks * query_piece);
     for (int i = 0; i < working * o.chunks; ++i)
-      bulk_copy(queries + i * split_query_piece, o.query_tiles + (std::int64_t{row_block} * groups * o.chunks + i) * split_query_piece,
-                split_query_piece, loaded);
+      bulk_copy(queries + i * query_piece, o.query_tiles + (std::int64_t{row_block} * groups * o.chunks + i) * query_piece, query_piece,
+                loaded);
     ring.parity = 1;
     auto const fetch = [&](unsigned char const* from) {
       barrier_wait(ring.is_empty(), ring.parity);
-      barrier_expect(ring.is_full(), split_piece_bytes);
-      bulk_copy(ring.piece(), from, split_piece_bytes, ring.is_full());
+      barrier_expect(ring.is_full(), piece_bytes);
+      bulk_copy(ring.piece(), from, piece_bytes, ring.is_full());
       ring.next();
     };
     for (int u = first_unit; u < end_unit; ++u) {
       auto const range = tiles_of_unit(o, u, first, last);
       for (std::int64_t t = range.begin; t < range.end; ++t) {
-        for (int c = 0; c < o.chunks; ++c) fetch(o.key_tiles + (t * o.chunks + c) * split_piece_bytes);
-        for (int p = 0; p < pieces; ++p) fetch(o.value_tiles + (t * o.value_pieces + first_piece + p) * split_piece_bytes);
+        for (int c = 0; c < o.chunks; ++c) fetch(o.key_tiles + (t * o.chunks + c) * piece_bytes);
+        for (int p = 0; p < pieces; ++p) fetch(o.value_tiles + (t * o.value_pieces + first_piece + p) * piece_bytes);
       }
     }
     return;
@@ -110,7 +112,7 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
   }
   int const open = max(from[0], from[1]), shut = min(limit[0], limit[1]);
   float const base2 = o.sigma * 1.44269504088896341f;
-  std::uint32_t const own_queries = queries + group * o.chunks * split_query_piece;
+  std::uint32_t const own_queries = queries + group * o.chunks * query_piece;
   auto const release = [&](std::uint32_t stage_empty) {
     if (lane == 0) barrier_arrive(stage_empty);
   };
@@ -125,16 +127,21 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
       float const key_scale = o.key_scales[t], value_scale = o.value_scales[t] * 0x1p-14f;
       for (int c = 0; c < o.chunks; ++c) {
         barrier_wait(ring.is_full(), ring.parity);
-        std::uint64_t const a1 = swizzled_rows(own_queries + c * split_query_piece), b1 = swizzled_rows(ring.piece());
-        std::uint64_t const a2 = swizzled_rows(own_queries + c * split_query_piece + split_query_piece / 2),
-                            b2 = swizzled_rows(ring.piece() + tile_chunk_bytes);
+        std::uint64_t const a1 = swizzled_rows(own_queries + c * query_piece), b1 = swizzled_rows(ring.piece());
         products_begin();
+        if constexpr (pairs) {
+          std::uint64_t const a2 = swizzled_rows(own_queries + c * query_piece + query_piece / 2),
+                              b2 = swizzled_rows(ring.piece() + tile_chunk_bytes);
 #pragma unroll
-        for (int step = 0; step < 4; ++step) add_half_products(s, a2 + 2 * step, b1 + 2 * step, c + step);
+          for (int step = 0; step < 4; ++step) add_half_products(s, a2 + 2 * step, b1 + 2 * step, c + step);
 #pragma unroll
-        for (int step = 0; step < 4; ++step) add_half_products(s, a1 + 2 * step, b2 + 2 * step, 1);
+          for (int step = 0; step < 4; ++step) add_half_products(s, a1 + 2 * step, b2 + 2 * step, 1);
 #pragma unroll
-        for (int step = 0; step < 4; ++step) add_half_products(s, a1 + 2 * step, b1 + 2 * step, 1);
+          for (int step = 0; step < 4; ++step) add_half_products(s, a1 + 2 * step, b1 + 2 * step, 1);
+        } else {
+#pragma unroll
+          for (int step = 0; step < 4; ++step) add_products(s, a1 + 2 * step, b1 + 2 * step, c + step);
+        }
         products_commit();
         if (c > 0) {
           products_wait<1>();
@@ -179,7 +186,7 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
           float const x = power_of_two(fmaf(s[8 * step + 2 * i], factor[h], shift[h]));
           float const y = power_of_two(fmaf(s[8 * step + 2 * i + 1], factor[h], shift[h]));
           sum[h] += x + y;
-          split_pair(x, y, p1[step][i], p2[step][i]);
+          split_pair<numbers>(x, y, p1[step][i], p2[step][i]);
         }
       }
 #pragma unroll
@@ -188,15 +195,21 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
       for (int p = 0; p < pieces; ++p) {
         float out[32];
         barrier_wait(ring.is_full(), ring.parity);
-        std::uint64_t const v1 = swizzled_rows(ring.piece()), v2 = swizzled_rows(ring.piece() + tile_chunk_bytes);
-        constexpr int half = split_value_half / 16;
+        std::uint64_t const v1 = swizzled_rows(ring.piece());
+        auto const place = [](int step) { return step / 4 * (split_value_half / 16) + step % 4 * 2; };
         products_begin();
+        if constexpr (pairs) {
+          std::uint64_t const v2 = swizzled_rows(ring.piece() + tile_chunk_bytes);
 #pragma unroll
-        for (int step = 0; step < 8; ++step) add_half_products(out, p2[step], v1 + step / 4 * half + step % 4 * 2, step);
+          for (int step = 0; step < 8; ++step) add_half_products(out, p2[step], v1 + place(step), step);
 #pragma unroll
-        for (int step = 0; step < 8; ++step) add_half_products(out, p1[step], v2 + step / 4 * half + step % 4 * 2, 1);
+          for (int step = 0; step < 8; ++step) add_half_products(out, p1[step], v2 + place(step), 1);
 #pragma unroll
-        for (int step = 0; step < 8; ++step) add_half_products(out, p1[step], v1 + step / 4 * half + step % 4 * 2, 1);
+          for (int step = 0; step < 8; ++step) add_half_products(out, p1[step], v1 + place(step), 1);
+        } else {
+#pragma unroll
+          for (int step = 0; step < 8; ++step) add_products(out, p1[step], v1 + place(step), step);
+        }
         products_commit();
         products_wait<0>();
         release(ring.is_empty());
@@ -232,15 +245,17 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
 
 }  // namespace
 
-AttentionPlan plan_attention(int rows, std::int64_t keys, int d, int unit, int multiprocessors) {
+AttentionPlan plan_attention(Numbers numbers, int rows, std::int64_t keys, int d, int unit, int multiprocessors) {
   AttentionPlan plan{};
+  plan.numbers = numbers;
   plan.rows = rows;
   plan.d = d;
   plan.unit = unit;
   plan.units = static_cast<int>((keys + unit - 1) / unit);
   plan.row_blocks = (rows + block_rows - 1) / block_rows;
-  int const query_bytes = groups * chunks_of(d) * split_query_piece;
-  plan.stages = std::min(6, (most_shared - 2048 - query_bytes) / (split_piece_bytes + 16));
+  int const query_bytes = groups * chunks_of(d) * split_query_piece(numbers);
+  int const piece_bytes = split_piece_bytes(numbers);
+  plan.stages = std::min(6 * split_piece_bytes(Numbers::half_pairs) / piece_bytes, (most_shared - 2048 - query_bytes) / (piece_bytes + 16));
   // Blocks of as equal a length as can be, in as few rounds as are well filled; more of them where rows see different numbers of keys.
   double best = 0.0;
   int const most = std::min(plan.units, 8 * multiprocessors / plan.row_blocks + 1);
@@ -260,7 +275,7 @@ AttentionPlan plan_attention(int rows, std::int64_t keys, int d, int unit, int m
 
 void attend_units(Stream stream, AttentionPlan const& plan, AttentionArguments const& a) {
   int const padded = plan.row_blocks * block_rows;
-  split_queries(stream, a.queries, plan.rows, padded, plan.d, a.query_tiles, a.query_scales);
+  split_queries(stream, plan.numbers, a.queries, plan.rows, padded, plan.d, a.query_tiles, a.query_scales);
   UnitOperands const o{plan.rows,
                        chunks_of(plan.d),
                        value_pieces(plan.d),
@@ -279,17 +294,18 @@ void attend_units(Stream stream, AttentionPlan const& plan, AttentionArguments c
                        a.from,
                        a.sigma,
                        a.nodes};
-  int const shared = 1024 + groups * o.chunks * split_query_piece + plan.stages * (split_piece_bytes + 16) + 8;
+  int const shared = 1024 + groups * o.chunks * split_query_piece(plan.numbers) + plan.stages * (split_piece_bytes(plan.numbers) + 16) + 8;
   auto const launch = [&](auto* const kernel, int pieces) {
     allow_shared(kernel, shared);
     dim3 const grid(blocks(plan.row_blocks), blocks(plan.splits), blocks(o.value_pieces / pieces));
     kernel<<<grid, threads, shared, stream>>>(o);
     check_launch("attention");
   };
-  if (o.value_pieces == 1) {
-    launch(attend_kernel<1>, 1);
+  bool const one = o.value_pieces == 1;
+  if (plan.numbers == Numbers::bfloat16) {
+    launch(one ? attend_kernel<1, Numbers::bfloat16> : attend_kernel<2, Numbers::bfloat16>, one ? 1 : 2);
   } else {
-    launch(attend_kernel<2>, 2);
+    launch(one ? attend_kernel<1, Numbers::half_pairs> : attend_kernel<2, Numbers::half_pairs>, one ? 1 : 2);
   }
 }
 

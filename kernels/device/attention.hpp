@@ -13,6 +13,9 @@
 // weights and O = sum of weight * v for each row; units become nodes of one fixed binary tree over the sequence, by the operations of
 // attend/softmax_tree.hpp. So the bits depend on the unit's length and on nothing else: neither on how rows are batched nor on how keys are
 // cut into steps and shards.
+//
+// Beside it, for comparison, the same with numbers rounded to bf16 and one product of two, as inference engines compute attention: a score
+// is off by 2^-8 sum |q_c k_c| at most, weights and values by 2^-9 of themselves; sums are fp32 as above.
 #pragma once
 
 #include <algorithm>
@@ -28,26 +31,33 @@ inline constexpr int most_attention_columns = 256;
 /// Keys of a unit: a power of two in this range.
 inline constexpr std::int64_t least_unit = 1024, most_unit = 8192;
 
-/// Bytes of 64 columns of a tile as two fp16 numbers each.
-inline constexpr int split_piece_bytes = 2 * tile_chunk_bytes;
+/// What tensors are multiplied as: pairs of fp16 numbers, which have fp32's accuracy, or bf16 numbers. fp32: not on tensor cores.
+enum class Numbers { fp32, half_pairs, bfloat16 };
+/// 16-bit numbers for one of a tensor.
+constexpr int parts_of(Numbers numbers) { return numbers == Numbers::bfloat16 ? 1 : 2; }
+/// Bytes of 64 columns of a tile.
+constexpr int split_piece_bytes(Numbers numbers) { return parts_of(numbers) * tile_chunk_bytes; }
 
-/// Keys (count, d) and values (count, d) as pairs of fp16 numbers, in the layout that wgmma reads.
+/// Keys (count, d) and values (count, d) as pairs of fp16 numbers, or as bf16 numbers x1, in the layout that wgmma reads.
 struct SplitTensors {
+  Numbers numbers;
   std::int64_t count;
   int d;
   unsigned char* keys;    ///< (tiles, key pieces): 128 keys x 64 columns, x1 then x2
   unsigned char* values;  ///< (tiles, value pieces): 64 columns x 128 keys, x1 then x2, each in two halves of 64 keys
-  float* key_scales;      ///< (tiles): 2^e
+  float* key_scales;      ///< (tiles): 2^e; 1 for bf16
   float* value_scales;    ///< (tiles)
 };
 /// Pieces of a tile's values: blocks take two where there are more than one.
 inline int value_pieces(int d) { return d <= chunk_columns ? 1 : (chunks_of(d) + 1) / 2 * 2; }
-inline std::size_t split_key_bytes(std::int64_t count, int d) { return std::int64_t{tiles_of(count)} * chunks_of(d) * split_piece_bytes; }
-inline std::size_t split_value_bytes(std::int64_t count, int d) {
-  return std::int64_t{tiles_of(count)} * value_pieces(d) * split_piece_bytes;
+inline std::size_t split_key_bytes(Numbers numbers, std::int64_t count, int d) {
+  return std::int64_t{tiles_of(count)} * chunks_of(d) * split_piece_bytes(numbers);
+}
+inline std::size_t split_value_bytes(Numbers numbers, std::int64_t count, int d) {
+  return std::int64_t{tiles_of(count)} * value_pieces(d) * split_piece_bytes(numbers);
 }
 
-/// Splits keys, in whole packed groups of 32 (core/pack_keys.hpp), and values (count, d). Without waiting.
+/// Makes to.numbers of keys, in whole packed groups of 32 (core/pack_keys.hpp), and of values (count, d). Without waiting.
 void split_tensors(Stream stream, float const* packed_keys, float const* values, SplitTensors const& to);
 
 /// The keys of a step in device memory.
@@ -69,12 +79,13 @@ struct AttentionNodes {
 
 /// Sizes of one call.
 struct AttentionPlan {
+  Numbers numbers;
   int rows, d, units, unit;
   int row_blocks, splits;                ///< blocks along rows and along units
   int stages;                            ///< pieces in flight
   std::size_t query_bytes, scale_bytes;  ///< of query tiles and of their rows' scales
 };
-AttentionPlan plan_attention(int rows, std::int64_t keys, int d, int unit, int multiprocessors);
+AttentionPlan plan_attention(Numbers numbers, int rows, std::int64_t keys, int d, int unit, int multiprocessors);
 
 /// Operands, in device memory; fewer than 2^31 - 128 keys. Keys are counted from the first one of the step, which begins a unit.
 struct AttentionArguments {

@@ -173,14 +173,15 @@ void KeyCopy::make_values(NormalArguments const& values) {
   keys_.split = {};
 }
 
-void KeyCopy::make_split() {
+void KeyCopy::make_split(Numbers numbers) {
   auto& split = keys_.split;
-  if (split.keys != nullptr) return;
+  if (split.keys != nullptr && split.numbers == numbers) return;
+  split.numbers = numbers;
   split.count = keys_.screen.count;
   split.d = keys_.screen.d;
   std::size_t const tiles = tiles_of(split.count);
-  make_room(split_keys_, split_key_bytes(split.count, split.d));
-  make_room(split_values_, split_value_bytes(split.count, split.d));
+  make_room(split_keys_, split_key_bytes(numbers, split.count, split.d));
+  make_room(split_values_, split_value_bytes(numbers, split.count, split.d));
   make_room(split_scales_, 2 * tiles * sizeof(float));
   split.keys = split_keys_.as<unsigned char>();
   split.values = split_values_.as<unsigned char>();

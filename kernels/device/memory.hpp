@@ -169,7 +169,7 @@ class KeyCopy {
   void load_values(float const* values);
   void make_values(NormalArguments const& values);
   /// Makes of both what attention wants, unless it is there.
-  void make_split();
+  void make_split(Numbers numbers);
   /// Takes `count` packed keys of d columns and their values where they lie in device memory; they must stay there while they are used.
   void refer(float const* packed, float const* values, std::int64_t count, int d);
   /// Memory of the host that is loaded from again and again, and outlives this: it is held in place, so that copies are fast.
@@ -183,7 +183,7 @@ class KeyCopy {
   void make_values(NormalArguments const&) {}
   void hold(void const*, std::size_t) {}
   void make_screen() {}
-  void make_split() {}
+  void make_split(Numbers) {}
   void load_values(float const*) {}
 #endif
   KeysOnDevice const& keys() const { return keys_; }

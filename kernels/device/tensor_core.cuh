@@ -129,21 +129,27 @@ __device__ inline void leave_registers() {
 __device__ inline void add_products(float (&s)[64], std::uint64_t a, std::uint64_t b, int add) { ASYMPTOP_PRODUCTS_128("bf16"); }
 /// The same of fp16 numbers.
 __device__ inline void add_half_products(float (&s)[64], std::uint64_t a, std::uint64_t b, int add) { ASYMPTOP_PRODUCTS_128("f16"); }
-/// sums (64 x 64) likewise, of fp16 numbers, a from registers: those of the sums' layout, two neighbours in a word.
+#define ASYMPTOP_PRODUCTS_64(numbers)                                                     \
+  asm volatile(                                                                           \
+      "{\n"                                                                               \
+      ".reg .pred p;\n"                                                                   \
+      "setp.ne.b32 p, %37, 0;\n"                                                          \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." numbers "." numbers                   \
+      " "                                                                                 \
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "           \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, " \
+      "{%32, %33, %34, %35}, %36, p, 1, 1, 0;\n"                                          \
+      "}\n"                                                                               \
+      : ASYMPTOP_SUMS_16(s, 0), ASYMPTOP_SUMS_16(s, 16)                                   \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add))
+
+/// sums (64 x 64) likewise, a from registers: those of the sums' layout, two neighbours in a word.
+__device__ inline void add_products(float (&s)[32], std::uint32_t const (&a)[4], std::uint64_t b, int add) { ASYMPTOP_PRODUCTS_64("bf16"); }
 __device__ inline void add_half_products(float (&s)[32], std::uint32_t const (&a)[4], std::uint64_t b, int add) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-      "{%32, %33, %34, %35}, %36, p, 1, 1, 0;\n"
-      "}\n"
-      : ASYMPTOP_SUMS_16(s, 0), ASYMPTOP_SUMS_16(s, 16)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+  ASYMPTOP_PRODUCTS_64("f16");
 }
 
+#undef ASYMPTOP_PRODUCTS_64
 #undef ASYMPTOP_PRODUCTS_128
 #undef ASYMPTOP_SUMS_16
 

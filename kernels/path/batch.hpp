@@ -85,8 +85,8 @@ class KeyPass {
   virtual bool wants_values() const { return false; }
   virtual bool wants_quantised() const { return false; }
   virtual bool wants_on_device() const { return false; }
-  virtual bool wants_screen() const { return false; }  ///< of keys on a device
-  virtual bool wants_split() const { return false; }   ///< of keys and values on a device
+  virtual bool wants_screen() const { return false; }                            ///< of keys on a device
+  virtual device::Numbers wants_split() const { return device::Numbers::fp32; }  ///< what it wants keys and values on a device as, too
   virtual void add(Space const& space, KeyStep<Space> const& keys, StepWatch const& watch) = 0;
   /// After the last step.
   virtual void finish(Space const&, StepWatch const&) {}

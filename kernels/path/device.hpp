@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -145,7 +146,7 @@ class DeviceFirst final : public FirstPass<Space> {
 };
 
 template <class Space>
-class DeviceBatch final : public FusedBatch<Space> {
+class DeviceBatch : public FusedBatch<Space> {
  public:
   DeviceBatch(Space const& space, PathRows const& rows, TileSizes const& tiles)
       : FusedBatch<Space>(space, rows, tiles), device_(std::make_shared<DeviceRows const>(rows)) {}
@@ -160,11 +161,24 @@ class DeviceBatch final : public FusedBatch<Space> {
   }
   std::unique_ptr<AttentionPass<Space>> attention(Space const& space, typename AttentionPass<Space>::Options const& options) override {
     if (!DeviceExact<Space>::takes(*device_, options)) return FusedBatch<Space>::attention(space, options);
-    return std::make_unique<DeviceExact<Space>>(device_, options);
+    return std::make_unique<DeviceExact<Space>>(device_, options, device::Numbers::half_pairs);
   }
 
- private:
+ protected:
   std::shared_ptr<DeviceRows const> device_;
+};
+
+/// Exact attention of numbers rounded to bf16.
+template <class Space>
+class BfloatBatch final : public DeviceBatch<Space> {
+ public:
+  using DeviceBatch<Space>::DeviceBatch;
+  /// Throws std::invalid_argument where blocks of keys hold no whole units, and under a softcap.
+  std::unique_ptr<AttentionPass<Space>> attention(Space const&, typename AttentionPass<Space>::Options const& options) override {
+    if (!DeviceExact<Space>::takes(*this->device_, options))
+      throw std::invalid_argument("path device-bf16 wants blocks of keys (--block) that are multiples of 1024, and no softcap");
+    return std::make_unique<DeviceExact<Space>>(this->device_, options, device::Numbers::bfloat16);
+  }
 };
 
 /// Exact attention without what other passes would want of its rows.
@@ -172,7 +186,8 @@ template <class Space>
 OwnedAttention<Space> attention_on_device(Space const& space, PathRows const& rows, TileSizes const& tiles,
                                           typename AttentionPass<Space>::Options const& options) {
   auto const on_device = std::make_shared<DeviceRows const>(rows);
-  if (DeviceExact<Space>::takes(*on_device, options)) return {nullptr, std::make_unique<DeviceExact<Space>>(on_device, options)};
+  if (DeviceExact<Space>::takes(*on_device, options))
+    return {nullptr, std::make_unique<DeviceExact<Space>>(on_device, options, device::Numbers::half_pairs)};
   return attention_of<Space, FusedBatch<Space>>(space, rows, tiles, options);
 }
 

@@ -1,4 +1,5 @@
-// Exact attention on the path of a GPU: units of keys by split products (device/attention.hpp), joined there along the softmax tree.
+// Exact attention on the paths of a GPU: units of keys by products on tensor cores (device/attention.hpp), joined there along the softmax
+// tree.
 #pragma once
 
 #ifdef ASYMPTOP_DEVICE
@@ -34,8 +35,9 @@ class DeviceExact final : public AttentionPass<Space> {
   static bool takes(DeviceRows const& rows, Options const& options) {
     return rows.softcap <= 0.0 && rows.d <= device::most_attention_columns && attention_unit(options.leaf, options.block) > 0;
   }
-  DeviceExact(std::shared_ptr<DeviceRows const> rows, Options const& options)
-      : owned_(std::move(rows)),
+  DeviceExact(std::shared_ptr<DeviceRows const> rows, Options const& options, device::Numbers numbers)
+      : numbers_(numbers),
+        owned_(std::move(rows)),
         rows_(*owned_),
         options_(options),
         unit_(attention_unit(options.leaf, options.block)),
@@ -45,7 +47,7 @@ class DeviceExact final : public AttentionPass<Space> {
     return resident ? GlobalIndex{1} << 30 : GlobalIndex{device_step} / device::most_unit * device::most_unit;
   }
   bool wants_on_device() const override { return true; }
-  bool wants_split() const override { return true; }
+  device::Numbers wants_split() const override { return numbers_; }
   void add(Space const&, KeyStep<Space> const& keys, StepWatch const& watch) override {
     auto const first_unit = first_unit_ + keys.first / unit_;
     int const units = (keys.count + unit_ - 1) / unit_;
@@ -90,7 +92,7 @@ class DeviceExact final : public AttentionPass<Space> {
 
   void attend(KeyStep<Space> const& keys, std::size_t first_row, std::size_t rows, std::int64_t first_unit, bool open_end,
               std::vector<Node> const& fresh) {
-    auto const plan = device::plan_attention(checked_int(rows), keys.count, rows_.d, unit_, device::gpu().multiprocessors);
+    auto const plan = device::plan_attention(numbers_, checked_int(rows), keys.count, rows_.d, unit_, device::gpu().multiprocessors);
     make_room(query_tiles_, plan.query_bytes);
     make_room(query_scales_, plan.scale_bytes);
     make_room(units_, nodes_.bytes_of(rows, plan.units));
@@ -126,6 +128,7 @@ class DeviceExact final : public AttentionPass<Space> {
     space.fence();
   }
 
+  device::Numbers numbers_;
   std::shared_ptr<DeviceRows const> owned_;
   DeviceRows const& rows_;
   Options options_;

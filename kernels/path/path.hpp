@@ -53,6 +53,7 @@ struct Path {
   double (*device_memory)(PassSize const&, double d){};  ///< bytes of the memory of a GPU of its own; null where it has none
   int largest_d{};                                       ///< columns that it takes, at most; 0: any
   char const* numbers{};                                 ///< the path whose numbers it makes, to the bit; null: its own
+  double output_error{};  ///< relative, of outputs of normal tensors, beyond what fp32 costs; 0 where numbers are fp32's
 
   /// All that a study asks for.
   bool whole() const { return verbs.profile && verbs.second_pass; }
@@ -146,8 +147,25 @@ inline constexpr Path device_path{"device",
                                   1024,
                                   fused_path.name};
 
+/// Attention as inference engines compute it, to compare its speed and error with. Rounding to 8 bits leaves errors that are independent of
+/// one another where tensors are: outputs are off by some 2^-8.
+inline constexpr Path bfloat_path{"device-bf16",
+                                  "tensors and weights rounded to bf16 on a GPU",
+                                  KeyLayout::packed,
+                                  {false, false, false, false, true, false, false},
+                                  false,
+                                  1,
+                                  device_step,
+                                  0.0,
+                                  no_device,
+                                  device_pass_memory,
+                                  device_bytes,
+                                  256,
+                                  nullptr,
+                                  0x1p-6};
+
 /// All paths, in the order in which options name them.
-inline constexpr std::array<Path const*, 4> all_paths{&fused_path, &screened_path, &tiles_path, &device_path};
+inline constexpr std::array<Path const*, 5> all_paths{&fused_path, &screened_path, &tiles_path, &device_path, &bfloat_path};
 
 /// Null for a name that none has.
 inline Path const* find_path(std::string_view name) {

@@ -42,7 +42,10 @@ std::vector<PathMaker<Space>> path_makers() {
   all.push_back({&tiles_path, make_batch<Space, TiledBatch<Space>>, attention_of<Space, TiledBatch<Space>>, true});
 #ifdef ASYMPTOP_DEVICE
   if constexpr (is_host_space<Space>) {
-    if (device::gpu().usable) all.push_back({&device_path, make_batch<Space, DeviceBatch<Space>>, attention_on_device<Space>, true});
+    if (device::gpu().usable) {
+      all.push_back({&device_path, make_batch<Space, DeviceBatch<Space>>, attention_on_device<Space>, true});
+      all.push_back({&bfloat_path, make_batch<Space, BfloatBatch<Space>>, attention_of<Space, BfloatBatch<Space>>, true});
+    }
   }
 #endif
   return all;

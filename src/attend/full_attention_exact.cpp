@@ -116,7 +116,7 @@ class RowsOnDevice {
     if (exact_.pass->wants_on_device()) {
       copy_.load(piece.keys, piece.count, sequence_.d());
       copy_.load_values(piece.values);
-      copy_.make_split();
+      copy_.make_split(exact_.pass->wants_split());
       step.on_device = copy_.keys();
     }
     Region const region("Asymptop: attention");
@@ -129,7 +129,7 @@ class RowsOnDevice {
   void add_on_device(KeyPiece const& piece) {
     KeyStep<Space> step{local_index(piece.first), piece.count, piece.count, {}, {}};
     copy_.refer(piece.keys, piece.values, piece.count, sequence_.d());
-    copy_.make_split();
+    copy_.make_split(exact_.pass->wants_split());
     step.on_device = copy_.keys();
     Region const region("Asymptop: attention");
     exact_.pass->add(space_, step, {});

@@ -237,7 +237,8 @@ class AnswerCheck {
       found.push_back({"top_k_missed", lists_usable() ? worst[1] : infinity, score});
     }
     if (kernel == BenchKernel::profile) found.push_back({"profile", worst[2], sums});
-    if (attends()) found.push_back({"output", lists_usable() ? worst[3] : infinity, sums});
+    auto const* path = find_path(problem_.item.path);
+    if (attends()) found.push_back({"output", lists_usable() ? worst[3] : infinity, sums + (path != nullptr ? path->output_error : 0.0)});
     if (kernel == BenchKernel::score) found.push_back({"keys_covered", keys_uncovered(), 0.0});
     return found;
   }

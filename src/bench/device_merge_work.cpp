@@ -69,7 +69,7 @@ class MergeOnDevice final : public HeadsOnGpus {
   /// This rank's softmax over its kept keys.
   void attend() {
     if (heads_.keep > 0) {
-      auto const& keys = tensors_.values_on_device(0, checked_int(tensors_.size()), false);
+      auto const& keys = tensors_.values_on_device(0, checked_int(tensors_.size()), device::Numbers::fp32);
       winners_.sum(rows(), d(), heads_, keys.values, parts_.as<std::int64_t>() + (agrees_ ? 0 : 1), width());
     }
     device::wait(nullptr);

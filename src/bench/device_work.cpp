@@ -107,7 +107,7 @@ class TopKAttentionOnDevice final : public TopKOnDevice {
     device::set_zero(nullptr, sums_.as<void>(), sums_.bytes());
     if (heads_.keep > 0) {
       winners_.find(rows(), heads_, problem_.shard.begin);
-      auto const& keys = tensors_.values_on_device(0, checked_int(tensors_.size()), false);
+      auto const& keys = tensors_.values_on_device(0, checked_int(tensors_.size()), device::Numbers::fp32);
       winners_.sum(rows(), d(), heads_, keys.values, sums_.as<std::int64_t>(), 0);
     }
     device::wait(nullptr);

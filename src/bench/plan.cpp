@@ -301,14 +301,14 @@ std::string describe(BenchPlan const& plan, BenchConfig const& config, Machine c
   out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.samples << " samples each\n"
       << memory_line(machine);
   char line[256];
-  std::snprintf(line, sizeof line, "%-15s %-10s %14s %5s %6s %10s  %-8s %6s %12s %12s  %-9s %9s %9s\n", "kernel", "path", "n", "d", "m",
+  std::snprintf(line, sizeof line, "%-15s %-11s %14s %5s %6s %10s  %-8s %6s %12s %12s  %-9s %9s %9s\n", "kernel", "path", "n", "d", "m",
                 "k", "keys", "ranks", "bytes/rank", "Gflop", "merge", "~merge s", "~sent MB");
   out << line;
   for (auto const& group : plan.groups) {
     for (auto i = group.first; i < group.end; ++i) {
       auto const& c = plan.cases[i];
       auto const k = c.k > 0 ? std::to_string(c.k) : std::string("-");
-      std::snprintf(line, sizeof line, "%-15s %-10s %14s %5d %6d %10s  %-8s %6d %12s %12.4g", name_of(c.kernel), c.path.c_str(),
+      std::snprintf(line, sizeof line, "%-15s %-11s %14s %5d %6d %10s  %-8s %6d %12s %12.4g", name_of(c.kernel), c.path.c_str(),
                     std::to_string(c.n).c_str(), c.d, c.m, k.c_str(), c.resident ? "resident" : "streamed", c.ranks,
                     bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9);
       out << line;

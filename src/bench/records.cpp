@@ -23,7 +23,7 @@ Json phases_of(MeasuredCase const& c) {
 
 TextTable const& table_of(Scaling scaling) {
   static TextTable const plain({{"kernel", -15},
-                                {"path", -10},
+                                {"path", -11},
                                 {"n", 11},
                                 {"d", 5},
                                 {"m", 6},
@@ -43,7 +43,7 @@ TextTable const& table_of(Scaling scaling) {
                                 {"verdict", -7, false, 2}},
                                {"sent MB", "merge s", "merge", "peak MB", "% read", "GB/s", "keys", "d", "m", "IQR s", "r x t", "path"});
   static TextTable const scaled({{"kernel", -15},
-                                 {"path", -10},
+                                 {"path", -11},
                                  {"n", 11},
                                  {"d", 5},
                                  {"m", 6},

@@ -104,7 +104,7 @@ class ShardTensors {
 
   /// The same with their values, made there or those that the last values() call gave, and with both as attention wants them where it is
   /// asked for.
-  device::KeysOnDevice const& values_on_device(LocalIndex first, int count, bool split) {
+  device::KeysOnDevice const& values_on_device(LocalIndex first, int count, device::Numbers split) {
     bool const there = resident_ && device_keys_.keys().values != nullptr;
     if (!there && made_on_device()) {
       device_keys_.make_values(normals(origin_.values, first, count));
@@ -112,7 +112,7 @@ class ShardTensors {
       device_keys_.hold(values_.data(), values_.span() * sizeof(float));
       device_keys_.load_values(values_.data() + (resident_ ? std::size_t{first} * d_ : 0));
     }
-    if (split) device_keys_.make_split();
+    if (split != device::Numbers::fp32) device_keys_.make_split(split);
     return device_keys_.keys();
   }
 

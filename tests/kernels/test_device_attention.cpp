@@ -4,8 +4,11 @@
 
 #include <Kokkos_Core.hpp>
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -45,7 +48,7 @@ class DeviceAttention : public test::DeviceTest {
     return p;
   }
 
-  /// Runs of rows [first, first + count) over the shard's keys.
+  /// Runs of rows [first, first + count) over the shard's keys, on the path of `numbers`.
   std::vector<SoftmaxRun> runs(Problem const& p, Pieces const& pieces, int first, int count, std::vector<std::int64_t>* seen = nullptr,
                                std::vector<float>* outputs = nullptr) {
     Space const space;
@@ -53,9 +56,14 @@ class DeviceAttention : public test::DeviceTest {
     for (int i = 0; i < count; ++i) some[static_cast<std::size_t>(i)] = first + i;
     auto const ranges = p.ranges.of(some).counted_from(pieces.begin, pieces.end - pieces.begin);
     PathRows const rows{count, p.d, p.queries.data() + std::ptrdiff_t{first} * p.d, ranges, {}, {}, 0, 0.0};
-    DeviceBatch<Space> batch(space, rows, {leaf, leaf});
-    auto const pass = batch.attention(space, {leaf, pieces.begin / leaf, 1.0f, p.n, 10.0, {}, block});
-    EXPECT_TRUE(pass->wants_split());
+    std::unique_ptr<PathBatch<Space>> batch;
+    if (numbers_ == device::Numbers::bfloat16) {
+      batch = std::make_unique<BfloatBatch<Space>>(space, rows, TileSizes{leaf, leaf});
+    } else {
+      batch = std::make_unique<DeviceBatch<Space>>(space, rows, TileSizes{leaf, leaf});
+    }
+    auto const pass = batch->attention(space, {leaf, pieces.begin / leaf, 1.0f, p.n, 10.0, {}, block});
+    EXPECT_EQ(pass->wants_split(), numbers_);
     device::KeyCopy copy;
     for (auto at = pieces.begin; at < pieces.end; at += pieces.step) {
       auto const here = std::min(pieces.step, pieces.end - at);
@@ -63,7 +71,7 @@ class DeviceAttention : public test::DeviceTest {
       pack_keys(p.keys.data() + at * p.d, here, p.d, packed.data());
       copy.load(packed.data(), here, p.d);
       copy.load_values(p.values.data() + at * p.d);
-      copy.make_split();
+      copy.make_split(numbers_);
       KeyStep<Space> keys{static_cast<LocalIndex>(at - pieces.begin), static_cast<int>(here), static_cast<int>(here), {}, {}};
       keys.on_device = copy.keys();
       pass->add(space, keys, {});
@@ -100,7 +108,8 @@ class DeviceAttention : public test::DeviceTest {
   struct Error {
     double relative = 0.0, of_sums = 0.0;
   };
-  Error worst_error(Problem const& p, std::string const& what) {
+  /// rounding: what the terms q_c k_c of a score may be off by, relative.
+  Error worst_error(Problem const& p, std::string const& what, double rounding = 0.0) {
     std::vector<std::int64_t> seen;
     auto const found = runs(p, {0, p.n, p.n}, 0, p.m, &seen);
     Error worst;
@@ -110,10 +119,15 @@ class DeviceAttention : public test::DeviceTest {
       auto const begin = p.ranges.first(row), end = p.ranges.limit[row];
       EXPECT_EQ(seen[row], std::max<std::int64_t>(0, end - begin)) << what << " row " << row << " seed " << seed_;
       if (begin >= end) continue;
-      double top = -INFINITY, weight = 0.0;
+      double top = -INFINITY, weight = 0.0, terms = 0.0;
       for (auto j = begin; j < end; ++j) {
-        double s = 0.0;
-        for (std::size_t c = 0; c < d; ++c) s += double{p.queries[row * d + c]} * double{p.keys[static_cast<std::size_t>(j) * d + c]};
+        double s = 0.0, size = 0.0;
+        for (std::size_t c = 0; c < d; ++c) {
+          double const term = double{p.queries[row * d + c]} * double{p.keys[static_cast<std::size_t>(j) * d + c]};
+          s += term;
+          size += std::fabs(term);
+        }
+        terms = std::max(terms, size);
         scores[static_cast<std::size_t>(j)] = s;
         top = std::max(top, s);
       }
@@ -137,7 +151,7 @@ class DeviceAttention : public test::DeviceTest {
         size += std::pow(output[c] / weight, 2);
       }
       worst.relative = std::max(worst.relative, std::sqrt(off / size));
-      EXPECT_NEAR(own[0] + std::log(double{own[1]}), top + std::log(weight), 2e-6 * std::max(8.0, std::fabs(top)))
+      EXPECT_NEAR(own[0] + std::log(double{own[1]}), top + std::log(weight), (rounding * terms) + (2e-6 * std::max(8.0, std::fabs(top))))
           << what << " row " << row;
     }
     std::printf("%s: worst relative error %.3g, of sums %.3g\n", what.c_str(), worst.relative, worst.of_sums);
@@ -150,7 +164,47 @@ class DeviceAttention : public test::DeviceTest {
     EXPECT_LT(error.relative, most) << what << " seed " << seed_;
     EXPECT_LT(error.of_sums, 2e-7 + largest * 0x1p-22) << what << " seed " << seed_;
   }
+
+  device::Numbers numbers_ = device::Numbers::half_pairs;
 };
+
+/// Tensors rounded to bf16 are exact from there on: what is left is the weights' rounding, 2^-9 of each, and what fp32 costs.
+TEST_F(DeviceAttention, OfBf16IsThatOfRoundedTensors) {
+  numbers_ = device::Numbers::bfloat16;
+  auto const round = [](std::vector<float>& all) {
+    for (auto& x : all) {
+      auto const bits = std::bit_cast<std::uint32_t>(x);
+      x = std::bit_cast<float>((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
+    }
+  };
+  for (int const d : {1, 20, 64, 100, 128, 200, 256}) {
+    auto p = normal(70, 20011, d);
+    for (auto& limit : p.ranges.limit) limit = below(p.n + 1);
+    auto const whole = p;
+    for (auto* const tensor : {&p.queries, &p.keys, &p.values}) round(*tensor);
+    auto const error = worst_error(p, "bf16, d = " + std::to_string(d));
+    EXPECT_LT(error.of_sums, 0x1p-9 + 1e-6) << "d " << d << " seed " << seed_;
+    // Of the tensors as they were, whose scores and values have lost as much and more.
+    auto const off = worst_error(whole, "bf16 against fp32, d = " + std::to_string(d), 0x1.01p-8);
+    EXPECT_LT(off.of_sums, 0x1p-5) << "d " << d << " seed " << seed_;
+    EXPECT_GT(off.of_sums, 0x1p-12) << "d " << d << " seed " << seed_;
+  }
+}
+
+TEST_F(DeviceAttention, OfBf16HasTheSameBitsOverStepsAndShards) {
+  numbers_ = device::Numbers::bfloat16;
+  for (int const d : {64, 128}) {
+    auto const p = normal(140, 45000, d);
+    auto const whole = runs(p, {0, p.n, p.n}, 0, p.m), steps = runs(p, {0, p.n, 3 * block}, 0, p.m);
+    auto left = runs(p, {0, 4 * block, p.n}, 0, p.m);
+    auto const right = runs(p, {4 * block, p.n, p.n}, 0, p.m);
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+      left[i].push(right[i], d);
+      auto const wanted = numbers(whole[i], d);
+      EXPECT_TRUE(numbers(steps[i], d) == wanted && numbers(left[i], d) == wanted) << "d " << d << " row " << i << " seed " << seed_;
+    }
+  }
+}
 
 TEST_F(DeviceAttention, KeepsToFp32) {
   for (int const d : {1, 20, 64, 100, 128, 200, 256})

@@ -43,7 +43,7 @@ class Tree:
         link = folder / "build" / "deps"
         if not link.exists():
             link.symlink_to(ROOT / "build" / "deps")
-        self._call(["cmake", "--preset", "release"], "configure")
+        self._call(["cmake", "--preset", "release", "-DASYMPTOP_UNITY=ON"], "configure")
 
     def build(self, *targets: str) -> str | None:
         """What the compiler has to say, if it refuses."""

@@ -1,12 +1,14 @@
-"""Times Asymptop's kernels on a GPU beside PyTorch's, and counts the rows whose k largest torch.topk gets wrong.
+"""Times Asymptop's kernels on a GPU beside PyTorch's and FlashInfer's; counts the rows whose k largest those get wrong.
 
 `python3 tests/peers/gpu.py --program build/device/asymptop`, with any Python that has PyTorch with CUDA; nothing else
-is needed. All starts from fp32 tensors in the GPU's memory and ends with fp32 results there (PyTorch) or on the host
-(Asymptop, whose times are the longer for it). PyTorch's times are by CUDA events, medians of ten; Asymptop's those of
-`asymptop bench --path device`, case by case in turns with PyTorch's.
+is needed. FlashInfer (flashinfer-python, which compiles its kernels by nvcc) takes part where it can be loaded.
 
-Ways of PyTorch: fp32 products (TF32 off) and torch.topk, also of bf16 tensors; attention as products, softmax, products
-in fp32, scaled_dot_product_attention in fp32 and bf16.
+All starts from fp32 tensors in the GPU's memory and ends with fp32 results there (peers) or on the host (Asymptop,
+whose times are the longer for it). Peers' times are by CUDA events, medians of ten; Asymptop's those of
+`asymptop bench --path device`, case by case in turns with theirs.
+
+Ways of peers: fp32 products (TF32 off) and torch.topk or flashinfer.top_k (sorted), also of bf16 tensors; attention
+as products, softmax, products in fp32, scaled_dot_product_attention in fp32 and in bf16, beside `device-bf16`.
 """
 
 from __future__ import annotations
@@ -24,8 +26,22 @@ from typing import Any
 
 import torch
 
+try:
+    import flashinfer
+except ImportError:
+    flashinfer = None
+
+Selection = Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]]
 SAMPLES = 10
 CHECKED = 4  # rows of attention against fp64
+
+
+def selections() -> dict[str, Selection]:
+    """Values and indices of the k largest of every row, largest first."""
+    ways: dict[str, Selection] = {"torch.topk": torch.topk}
+    if flashinfer is not None:
+        ways["flashinfer.top_k"] = partial(flashinfer.top_k, sorted=True)
+    return ways
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -52,10 +68,9 @@ class Tensors:
         self.q, self.k, self.v = normal(m) / d**0.5, normal(n), normal(n)
         self.low = [x.bfloat16() for x in (self.q, self.k, self.v)]
 
-    def select(self, k: int, low: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def select(self, k: int, low: bool, way: Selection) -> tuple[torch.Tensor, torch.Tensor]:
         queries, keys, _ = self.low if low else (self.q, self.k, self.v)
-        found = torch.topk(queries @ keys.T, k)
-        return found.values, found.indices
+        return way(queries @ keys.T, k)
 
     def products(self) -> torch.Tensor:
         return torch.softmax(self.q @ self.k.T, 1) @ self.v
@@ -73,11 +88,11 @@ class Tensors:
         return worst
 
 
-def asymptop(program: str, threads: int, words: list[str]) -> float:
+def asymptop(program: str, threads: int, words: list[str], path: str = "device") -> float:
     """Median seconds of one case; INVALID ends the run by its exit code."""
     with tempfile.TemporaryDirectory() as folder:
         records = Path(folder, "b.json")
-        command = [program, "bench", "--path", "device", "--threads", str(threads), "--samples", str(SAMPLES), *words]
+        command = [program, "bench", "--path", path, "--threads", str(threads), "--samples", str(SAMPLES), *words]
         command += ["-o", str(Path(folder, "b.h5")), "--json", str(records)]
         subprocess.run(command, check=True, capture_output=True)
         (case,) = json.loads(records.read_text())
@@ -121,20 +136,25 @@ def milliseconds(name: str, time: float, own: float, more: str = "") -> str:
 
 def compare_selection(options: argparse.Namespace, tensors: Tensors, sizes: list[str], k: int) -> str:
     own = asymptop(options.program, options.threads, [*sizes, "--kernel", "top-k", "--k", str(k)])
-    full, low = (seconds(partial(tensors.select, k, low)) for low in (False, True))
-    peers = [milliseconds("torch fp32", full, own), milliseconds("torch bf16", low, own)]
+    peers = [
+        milliseconds(f"{name} {numbers}", seconds(partial(tensors.select, k, numbers == "bf16", way)), own)
+        for name, way in selections().items()
+        for numbers in ("fp32", "bf16")
+    ]
     return ", ".join([f"asymptop {1e3 * own:.3f}", *peers])
 
 
 def compare_attention(options: argparse.Namespace, tensors: Tensors, sizes: list[str]) -> str:
-    own = asymptop(options.program, options.threads, [*sizes, "--kernel", "exact-attention"])
+    words = [*sizes, "--kernel", "exact-attention"]
+    own = asymptop(options.program, options.threads, words)
+    own_bf16 = asymptop(options.program, options.threads, words, "device-bf16")
     ways = {
         "products fp32": tensors.products,
         "SDPA fp32": partial(tensors.sdpa, False),
         "SDPA bf16": partial(tensors.sdpa, True),
     }
     peers = [milliseconds(name, seconds(way), own, f", error {tensors.error(way()):.1e}") for name, way in ways.items()]
-    return ", ".join([f"asymptop {1e3 * own:.3f}", *peers])
+    return ", ".join([f"asymptop {1e3 * own:.3f}", f"its bf16 {1e3 * own_bf16:.3f}", *peers])
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -149,11 +169,9 @@ def compare(options: argparse.Namespace) -> None:
             print(f"top-k, d = {d}, m = {m}, k = {k}: {compare_selection(options, tensors, sizes, k)}", flush=True)
         print(f"attention, d = {d}, m = {m}: {compare_attention(options, tensors, sizes)}", flush=True)
     for name, (queries, keys) in tied_inputs(1 << 16, 16, 64).items():
-        for k in (16, 1024):
-            missed, later = wrong_sets(queries, keys, k, torch.topk(queries @ keys.T, k).indices)
-            print(
-                f"torch.topk, {name}, k = {k}: {missed} of 64 rows miss a greater key, {later} the first of equal ones"
-            )
+        for k, (way, select) in product((16, 1024), selections().items()):
+            missed, later = wrong_sets(queries, keys, k, select(queries @ keys.T, k)[1])
+            print(f"{way}, {name}, k = {k}: {missed} of 64 rows miss a greater key, {later} the first of equal ones")
 
 
 def main() -> None:
