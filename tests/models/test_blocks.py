@@ -22,12 +22,13 @@ from torch.utils._pytree import tree_leaves
 
 SEED = int(os.environ.get("ASYMPTOP_TEST_SEED", "1"))
 HEADS = 4
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 SINKS, SLOPES = np.linspace(-1.0, 2.0, HEADS), np.linspace(0.0, 0.5, HEADS)
 
 
 def whole(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, terms: LogitTerms) -> torch.Tensor:
     """In float64, with the matrix of n x n."""
-    q, k, v = (x.double() for x in (q, k, v))
+    q, k, v = (x.double().cpu() for x in (q, k, v))
     k, v = (x.repeat_interleave(HEADS // x.shape[1], dim=1) for x in (k, v))
     n = q.shape[2]
     distance = torch.arange(n)[None, :] - torch.arange(n)[:, None]
@@ -62,13 +63,15 @@ def whole(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, terms: LogitTerms) 
 )
 @pytest.mark.parametrize(("keys", "d", "d_v"), [(4, 8, 8), (1, 16, 8), (2, 8, 24)])
 @pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("device", DEVICES)
 def test_blocks_make_the_whole(
-    monkeypatch: pytest.MonkeyPatch, terms: LogitTerms, keys: int, d: int, d_v: int, fused: bool
+    monkeypatch: pytest.MonkeyPatch, terms: LogitTerms, keys: int, d: int, d_v: int, fused: bool, device: str
 ) -> None:
     print(f"seed {SEED}")
     torch.manual_seed(SEED)
     n = 199
-    q, k, v = torch.randn(1, HEADS, n, d), torch.randn(1, keys, n, d), torch.randn(1, keys, n, d_v)
+    shapes = ((1, HEADS, n, d), (1, keys, n, d), (1, keys, n, d_v))
+    q, k, v = (torch.randn(shape).to(device) for shape in shapes)
     monkeypatch.setattr(blocks, "LOGIT_BYTES", 4 * HEADS * n * 33)
     if not fused:
         monkeypatch.setattr(blocks, "_fused", lambda *_: None)
@@ -79,12 +82,12 @@ def test_blocks_make_the_whole(
     found = blocks.attend(q, k, v, terms, band)
     expected = whole(q, k, v, terms)
     assert found.shape == expected.shape
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=5e-6 * float(expected.abs().max()))
+    assert (found.dtype, found.device) == (torch.float32, q.device)
+    torch.testing.assert_close(found.double().cpu(), expected, rtol=0, atol=5e-6 * float(expected.abs().max()))
     half = blocks.attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), terms, band)
     assert half.dtype == torch.bfloat16
     exact = whole(q.bfloat16(), k.bfloat16(), v.bfloat16(), terms)
-    torch.testing.assert_close(half.double(), exact, rtol=0, atol=0.02 * float(exact.abs().max()))
+    torch.testing.assert_close(half.double().cpu(), exact, rtol=0, atol=0.02 * float(exact.abs().max()))
 
 
 class _Largest(TorchDispatchMode):
@@ -104,14 +107,15 @@ class _Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", ["gemma3", "gemma2", "gpt_oss", "deepseek_v3", "bert"])
-def test_no_tensor_is_as_large_as_n_by_n(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_no_tensor_is_as_large_as_n_by_n(monkeypatch: pytest.MonkeyPatch, name: str, device: str) -> None:
     n = 1536
     monkeypatch.setattr(blocks, "LOGIT_BYTES", 1 << 20)
     architecture = ARCHITECTURES[name]
     options = architecture.options | {"max_position_embeddings": n, "sliding_window": 60}
-    network = random_model(architecture.config, options, SEED, attn_implementation="eager")
+    network = random_model(architecture.config, options, SEED, attn_implementation="eager").to(device)
     largest, layers = _Largest(), []
     with Recorder(lambda one: layers.append(one.layer)).listening(network, True), torch.inference_mode(), largest:
-        network(input_ids=torch.arange(n)[None] % 97, use_cache=False)
+        network(input_ids=torch.arange(n, device=device)[None] % 97, use_cache=False)
     assert layers == [0, 1, 2]
     assert 64 * n < largest.numbers < n * n // 4

@@ -23,14 +23,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, terms: LogitTerms, band: B
     """(1, heads, n, d_v) of (1, heads, n, d), (1, key heads, n, d) and (1, key heads, n, d_v), in their own type."""
     n, d_v = query.shape[2], value.shape[3]
     plain = not terms.softcap and not terms.per_head
-    repeat = query.shape[1] // key.shape[1]
     if plain:
-        key, value = (_repeated(x, repeat) for x in (key, value))
+        key, value = (_repeated(x, query.shape[1] // key.shape[1]) for x in (key, value))
         query, key, value = _of_one_width(query, key, value)
         if not band.window or band.window >= n:
             whole = _fused(query, key, value, terms.scale, band.causal)
             if whole is not None:
                 return whole[..., :d_v]
+    else:
+        key, value = key.float(), value.float()  # once, as every block of rows reads them
     found = query.new_empty((*query.shape[:3], value.shape[3]))
     for first, last in row_blocks(query.shape[1], n, band):
         begin = max(0, first - band.window + 1) if band.window else 0
@@ -42,7 +43,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, terms: LogitTerms, band: B
                 rows, keys, values, attn_mask=mask, scale=terms.scale
             )
         else:
-            keys, values = (_repeated(x, repeat) for x in (keys, values))
             found[:, :, first:last] = _in_full(rows, keys, values, terms, mask, first, begin)
     return found[..., :d_v]
 
@@ -113,7 +113,10 @@ def _mask(band: Band, lead: int, rows: int, keys: int, device: torch.device) -> 
 def _in_full(
     rows: Tensor, keys: Tensor, values: Tensor, terms: LogitTerms, mask: Tensor | None, first: int, begin: int
 ) -> Tensor:
-    logits = (rows.float() @ keys.float().transpose(2, 3)) * terms.scale
+    """Of float32 keys and values once per key head: the rows of all query heads that read a key head are one matrix."""
+    heads, count, d = rows.shape[1:]
+    gathered = rows.float().reshape(1, keys.shape[1], -1, d)
+    logits = (gathered @ keys.transpose(2, 3)).view(1, heads, count, -1) * terms.scale
     if terms.softcap:
         logits = terms.softcap * torch.tanh(logits / terms.softcap)
 
@@ -123,13 +126,14 @@ def _in_full(
 
     if "alibi" in terms.per_head:
         at = torch.arange(begin, begin + keys.shape[2], device=logits.device)[None, :]
-        distance = at - torch.arange(first, first + rows.shape[2], device=logits.device)[:, None]
+        distance = at - torch.arange(first, first + count, device=logits.device)[:, None]
         logits = logits + per_head("alibi") * distance
     if mask is not None:
         logits = logits.masked_fill(~mask, -math.inf)
     if "sinks" in terms.per_head:
-        sink = per_head("sinks").expand(*logits.shape[:3], 1)
+        sink = per_head("sinks").expand(1, heads, count, 1)
         p = torch.softmax(torch.cat([logits, sink], dim=-1), dim=-1)[..., :-1]
     else:
         p = torch.softmax(logits, dim=-1)
-    return (p @ values.float()).to(values.dtype)
+    found = p.reshape(1, keys.shape[1], -1, keys.shape[2]) @ values
+    return found.view(1, heads, count, -1)

@@ -49,6 +49,7 @@ class Model:
 def load(path: Path, dtype: str, device: str) -> Model:
     """Raises TensorError, in one line, where the model cannot be taken."""
     _quiet()
+    _no_tf32()
     gguf = path.suffix == GGUF_SUFFIX
     folder, source = (path.parent, {"gguf_file": path.name}) if gguf else (path, {})
     try:
@@ -76,7 +77,12 @@ def load(path: Path, dtype: str, device: str) -> Model:
         raise
     except Exception as error:  # of many kinds: files that are missing, damaged, unknown
         raise TensorError(f"{path}: transformers does not load it: {_one_line(error)}") from error
-    return Model(prepared(network, device), tokenizer, through_interface, _fingerprint(path, gguf))
+    try:
+        network = prepared(network, device)
+    except torch.OutOfMemoryError:
+        words = f"{path}: does not fit the GPU's memory in {dtype}"
+        raise TensorError(f"{words}; --dtype bfloat16 takes half of float32, --device cpu the machine's own") from None
+    return Model(network, tokenizer, through_interface, _fingerprint(path, gguf))
 
 
 def prepared(network: Any, device: str) -> Any:
@@ -111,6 +117,12 @@ def _quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(transformers|torch)\b")
+
+
+def _no_tf32() -> None:
+    """float32 means it on a GPU: some containers switch products to TF32, PyTorch itself does so for convolutions."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _one_line(error: Exception) -> str:
