@@ -125,6 +125,15 @@ ASYMPTOP_SIMD_INLINE LaneMask below(Ints a, Ints b) {
 #endif
 }
 
+/// Lanes where a >= b.
+ASYMPTOP_SIMD_INLINE LaneMask not_below(Ints a, Ints b) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+  return _mm512_cmpge_epi32_mask(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b));
+#else
+  return below(a, b) ^ all_lanes;
+#endif
+}
+
 /// Lanes where a == b.
 ASYMPTOP_SIMD_INLINE LaneMask equal(Ints a, Ints b) {
 #if defined(ASYMPTOP_SIMD_AVX512)

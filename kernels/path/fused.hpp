@@ -41,11 +41,8 @@ struct FusedRows {
   PackedQueries packed(std::vector<int> const& rows) const {
     std::vector<float> q;
     for (int const row : rows) {
-      auto const after = std::upper_bound(queries.panels.begin(), queries.panels.end(), row,
-                                          [](int wanted, PackedQueries::Panel const& panel) { return wanted < panel.first_row; });
-      auto const& panel = *std::prev(after);
-      float const* element = &queries.data[panel.offset] + (row - panel.first_row);
-      for (int c = 0; c < queries.d; ++c) q.push_back(element[c * panel.rows]);
+      auto const numbers = queries.row(row);
+      for (int c = 0; c < queries.d; ++c) q.push_back(numbers(c));
     }
     PackedQueries some(q.data(), int_size(rows), queries.d);
     some.softcap = queries.softcap;

@@ -5,8 +5,10 @@
 // It does not depend on the panel, the tile, the vector width or the thread that it was computed by.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -51,6 +53,18 @@ struct PackedQueries {
   double softcap = 0.0;  ///< scores are softcap tanh(q . k / softcap); 0: q . k
   Alibi alibi{};         ///< and this on top
   int panel_count() const { return int_size(panels); }
+  /// A row's numbers, by column.
+  struct Row {
+    float const* first;
+    int step;
+    float operator()(int c) const { return first[std::ptrdiff_t{c} * step]; }
+  };
+  Row row(int index) const {
+    auto const after =
+        std::upper_bound(panels.begin(), panels.end(), index, [](int wanted, Panel const& p) { return wanted < p.first_row; });
+    auto const& panel = *std::prev(after);
+    return {&data[panel.offset] + (index - panel.first_row), panel.rows};
+  }
 
   PackedQueries() = default;
   /// q: row-major (row_count, columns).

@@ -93,10 +93,12 @@ inline KeyGroupBound group_bound(float scale, float residual_squares, float inte
           round_up((norm + rounding) / scale * more)};
 }
 
-/// A batch of query rows in 8 bits, cut into the panels of the PackedQueries that it is made from. Arrays of a panel have panel_lanes
-/// places, zeros past its rows.
+/// A batch of query rows in 8 bits, cut into panels. Arrays of a panel have panel_lanes places, zeros past its rows.
 struct QuantisedQueries {
   static constexpr int panel_lanes = 16;
+  struct Rows {
+    int first_row, rows;
+  };
   struct alignas(64) Panel {
     float bound[panel_lanes];         ///< P of the row's current threshold
     float size[panel_lanes];          ///< A
@@ -105,6 +107,7 @@ struct QuantisedQueries {
     std::int32_t shift[panel_lanes];  ///< 128 * sum of q', what the bytes' offset adds to a product
     double unit[panel_lanes];         ///< a
     double underflow[panel_lanes];    ///< eta
+    int first_row, rows;
 
     /// Sets P for a row whose scores are wanted above `threshold`, -inf included; +inf: none are.
     void set_threshold(int row, float threshold) {
@@ -118,29 +121,44 @@ struct QuantisedQueries {
   float largest_norm = 0.0f;  ///< of a key that bounds are claimed for
   std::vector<Panel> panels;
   std::vector<std::size_t> offset;  ///< of a panel in `bytes`
-  std::vector<std::int32_t> bytes;  ///< four columns of a row in 32 bits, at [panel][step][row]
+  /// Four columns of a row in 32 bits, at [panel][step][row], or for tiles of bytes at [panel][step / 16][row of 16][step % 16].
+  std::vector<std::int32_t> bytes;
 
   QuantisedQueries() = default;
-  explicit QuantisedQueries(PackedQueries const& queries) : d(queries.d), steps((queries.d + 3) / 4) {
+  /// The panels of `queries`.
+  explicit QuantisedQueries(PackedQueries const& queries) : QuantisedQueries(queries, panels_of(queries), false) {}
+  /// Panels of at most panel_lanes rows; tiles: laid out for products of tiles. Throws std::invalid_argument above quantised_max_d columns.
+  QuantisedQueries(PackedQueries const& queries, std::vector<Rows> const& cut, bool tiles) : d(queries.d), steps((queries.d + 3) / 4) {
     if (d > quantised_max_d)
       throw std::invalid_argument("screening takes at most " + std::to_string(quantised_max_d) + " columns, not " + std::to_string(d));
     reach = static_cast<float>((16129.0 * d + 2.0) * (1.0 + 0x1p-20));
-    bytes.resize(std::int64_t{queries.rows} * steps);
-    panels.resize(queries.panels.size());
     double largest = 0.0;
-    for (std::size_t p = 0; p < panels.size(); ++p) {
-      offset.push_back(std::int64_t{queries.panels[p].first_row} * steps);
-      for (int r = 0; r < queries.panels[p].rows; ++r) largest = std::max(largest, add_row(queries, p, r));
+    for (auto const& rows : cut) {
+      offset.push_back(bytes.size());
+      int const words = tiles ? (steps + 15) / 16 * 16 * panel_lanes : steps * rows.rows;
+      bytes.resize(bytes.size() + static_cast<std::size_t>(words));
+      auto& panel = panels.emplace_back();
+      panel.first_row = rows.first_row;
+      panel.rows = rows.rows;
+      for (int r = 0; r < rows.rows; ++r) {
+        auto const place = [&](int step) { return tiles ? (step / 16 * panel_lanes + r) * 16 + step % 16 : step * rows.rows + r; };
+        largest = std::max(largest, add_row(queries, panel, r, &bytes[offset.back()], place));
+      }
     }
     largest_norm = round_down(0x1p126 / largest);
   }
 
  private:
-  /// Quantises one row and returns a bound on its norm.
-  double add_row(PackedQueries const& queries, std::size_t panel, int row) {
-    auto const& from = queries.panels[panel];
-    auto& to = panels[panel];
-    auto const at = [&](int c) { return queries.data[from.offset + c * from.rows + row]; };
+  static std::vector<Rows> panels_of(PackedQueries const& queries) {
+    std::vector<Rows> cut;
+    for (auto const& panel : queries.panels) cut.push_back({panel.first_row, panel.rows});
+    return cut;
+  }
+
+  /// Quantises one row, to words[place(step)], and returns a bound on its norm.
+  template <class Place>
+  double add_row(PackedQueries const& queries, Panel& to, int row, std::int32_t* words, Place const& place) {
+    auto const at = queries.row(to.first_row + row);
     double largest = 0.0, squares = 0.0, residuals = 0.0;
     for (int c = 0; c < d; ++c) largest = std::max<double>(largest, std::fabs(at(c)));
     double const unit = std::max(largest / 127.0, 0x1p-100);
@@ -151,8 +169,7 @@ struct QuantisedQueries {
       residuals += (x - rounded) * (x - rounded);
       auto const integer = static_cast<std::int32_t>(rounded);
       sum += integer;
-      auto& word = bytes[offset[panel] + c / 4 * from.rows + row];
-      word |= (integer & 0xffu) << (8 * (c % 4));
+      words[place(c / 4)] |= static_cast<std::int32_t>((static_cast<std::uint32_t>(integer) & 0xffu) << (8 * (c % 4)));
     }
     // fp64 sums of squares of x: relative errors below 1e-10, absolute ones of x itself below 1e-13.
     double const norm = std::sqrt(squares) * (1.0 + 1e-10);

@@ -24,10 +24,9 @@ struct QueryLines {
 
   QueryLines() = default;
   explicit QueryLines(PackedQueries const& queries) : stride((queries.d + chunk - 1) / chunk * chunk), data((queries.rows + 1) * stride) {
-    for (auto const& panel : queries.panels) {
-      for (int r = 0; r < panel.rows; ++r) {
-        for (int c = 0; c < queries.d; ++c) data[(panel.first_row + r) * stride + c] = queries.data[panel.offset + c * panel.rows + r];
-      }
+    for (int r = 0; r < queries.rows; ++r) {
+      auto const numbers = queries.row(r);
+      for (int c = 0; c < queries.d; ++c) data[r * stride + c] = numbers(c);
     }
   }
   float const* row(int r) const { return data.data() + r * stride; }

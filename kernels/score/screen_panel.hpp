@@ -21,7 +21,7 @@ inline namespace ASYMPTOP_SIMD_NAME {
 /// `bounded`: whether the group's keys are small enough for a bound.
 ASYMPTOP_SIMD_INLINE void start_sums(QuantisedQueries::Panel const& panel, KeyGroupBound const& keys, float reach, bool bounded,
                                      std::int32_t* start) {
-  for (int l = 0; l < panel_rows; l += width) {
+  for (int l = 0; l < QuantisedQueries::panel_lanes; l += width) {
     Floats const loss =
         fma(load(panel.size + l), broadcast(keys.residual), fma(load(panel.residual + l), broadcast(keys.norm), load(panel.slack + l)));
     Floats const x = bounded ? fma(load(panel.bound + l), broadcast(keys.scale), -loss) : broadcast(-reach);

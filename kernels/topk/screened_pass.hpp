@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "../score/quantised.hpp"
 #include "../score/score_pairs.hpp"
 #include "../score/screen_panel.hpp"
+#include "../score/screen_tiles.hpp"
 #include "streamed_heads.hpp"
 
 namespace asymptop {
@@ -40,16 +42,32 @@ class ScreenedPass : public StreamedHeads {
  public:
   /// ranges: keys of the shard that rows see. Bounds are those of products: queries have neither softcap nor slopes.
   ScreenedPass(PackedQueries const& queries, int keep, int threads, KeyRanges ranges)
-      : StreamedHeads(queries, keep, std::max(keep / 2, 16), threads, std::move(ranges)),
-        quantised_(queries),
-        lines_(queries),
-        workers_(split_.workers()) {
-    int const panels = queries.panel_count();
+      : StreamedHeads(queries, keep, std::max(keep / 2, 16), threads, std::move(ranges)), lines_(queries), workers_(split_.workers()) {
+    // Panels of the screen: those of the queries, or blocks of 16 of each worker's rows.
+    std::vector<QuantisedQueries::Rows> cut;
+    std::vector<Part> of_part;
+    for (int part = 0; part < split_.row_parts; ++part) {
+      auto const panels = part_of(queries.panel_count(), part, split_.row_parts);
+      int const begin = int_size(cut);
+      if (tiles_ && panels.begin < panels.end) {
+        auto const& last = queries.panels[panels.end - 1];
+        int const end = last.first_row + last.rows;
+        for (int row = queries.panels[panels.begin].first_row; row < end; row += tiles::rows)
+          cut.push_back({row, std::min(tiles::rows, end - row)});
+      } else {
+        for (int p = panels.begin; p < panels.end; ++p) cut.push_back({queries.panels[p].first_row, queries.panels[p].rows});
+      }
+      of_part.push_back({begin, int_size(cut)});
+    }
+    quantised_ = QuantisedQueries(queries, cut, tiles_);
     for (int w = 0; w < split_.workers(); ++w) {
       auto& worker = workers_[w];
       worker.part = w / split_.row_parts;
-      worker.panels = part_of(panels, w % split_.row_parts, split_.row_parts);
-      worker.bounds.assign(quantised_.panels.begin() + worker.panels.begin, quantised_.panels.begin() + worker.panels.end);
+      worker.panels = part_of(queries.panel_count(), w % split_.row_parts, split_.row_parts);
+      worker.screened = of_part[w % split_.row_parts];
+      worker.bounds.assign(quantised_.panels.begin() + worker.screened.begin, quantised_.panels.begin() + worker.screened.end);
+      for (int p = 0; tiles_ && p < int_size(worker.bounds); ++p)
+        worker.blocks.push_back({bytes_of(worker, p), worker.bounds[p].first_row, worker.bounds[p].rows});
       worker.applied.assign(queries.rows, std::numeric_limits<float>::quiet_NaN());
     }
   }
@@ -66,9 +84,11 @@ class ScreenedPass : public StreamedHeads {
  private:
   /// A worker's own state, on cache lines of its own.
   struct alignas(128) Worker {
-    std::size_t part = 0;  ///< of the keys
-    Part panels{};
-    std::vector<QuantisedQueries::Panel> bounds;  ///< of its panels
+    std::size_t part = 0;                         ///< of the keys
+    Part panels{};                                ///< of the queries
+    Part screened{};                              ///< panels of the screen, of the same rows
+    std::vector<QuantisedQueries::Panel> bounds;  ///< of those
+    std::vector<simd::TileRows> blocks;           ///< the same, for tiles
     std::vector<float> applied;                   ///< the threshold that a row's bound is for
     ScreenedPairs passed;
     int pause = 0;       ///< strips to score in fp32 before the next try to screen one
@@ -87,6 +107,8 @@ class ScreenedPass : public StreamedHeads {
 
   void work(int w, float const* packed, QuantisedKeys const& quantised, LocalIndex first, int count) {
     auto& worker = workers_[w];
+    std::optional<simd::TileScreen> tiles;
+    if (tiles_) tiles.emplace(quantised_.steps);
     auto const keys = part_of(count, w / split_.row_parts, split_.key_parts, key_group);
     for (int begin = keys.begin; begin < keys.end; begin += score_strip) {
       Strip const strip{packed + std::ptrdiff_t{begin} * queries_.d, quantised.from(begin / key_group, queries_.d), first + begin,
@@ -96,7 +118,7 @@ class ScreenedPass : public StreamedHeads {
       // Not worth a try if too many rows take any score still, or too much passed of late.
       bool const sparse = worker.pause == 0 && open * dense <= seeing;
       worker.pause = std::max(0, worker.pause - 1);
-      int const screened = sparse ? screen(worker, strip) : 0;
+      int const screened = sparse ? screen(worker, strip, tiles ? &*tiles : nullptr) : 0;
       if (screened > 0) rescore(worker, strip, screened);
       if (screened < strip.groups()) score_all(worker, strip, screened);
     }
@@ -110,11 +132,9 @@ class ScreenedPass : public StreamedHeads {
   /// Brings bounds up to date.
   Rows apply_thresholds(Worker& worker, Strip const& strip) const {
     int seeing = 0, open = 0;
-    for (int p = worker.panels.begin; p < worker.panels.end; ++p) {
-      auto const& panel = queries_.panels[p];
-      auto& bounds = worker.bounds[p - worker.panels.begin];
-      for (int r = 0; r < panel.rows; ++r) {
-        int const row = panel.first_row + r;
+    for (auto& bounds : worker.bounds) {
+      for (int r = 0; r < bounds.rows; ++r) {
+        int const row = bounds.first_row + r;
         bool const sees = seen(row, strip.first, strip.count).end > 0;
         float const threshold = sees ? heads_[worker.part].threshold(row) : std::numeric_limits<float>::infinity();
         seeing += sees ? 1 : 0;
@@ -129,7 +149,7 @@ class ScreenedPass : public StreamedHeads {
   }
 
   /// Collects what passes of a strip, group by group. Stops after the group in which too much has, and returns the groups done.
-  int screen(Worker& worker, Strip const& strip) const {
+  int screen(Worker& worker, Strip const& strip, simd::TileScreen* tiles) const {
     auto& passed = worker.passed;
     auto const& last = queries_.panels[worker.panels.end - 1];
     int const row_count = last.first_row + last.rows - queries_.panels[worker.panels.begin].first_row;
@@ -138,7 +158,7 @@ class ScreenedPass : public StreamedHeads {
     for (int g = 0; g < strip.groups(); ++g) {
       passed.begin[g] = passed.count;
       bool const fetch = g > 0 && passed.count > passed.begin[g - 1];
-      screen_group(worker, strip.quantised.from(g, queries_.d), fetch ? strip.group(g - 1, queries_.d) : nullptr);
+      screen_group(worker, strip.quantised.from(g, queries_.d), fetch ? strip.group(g - 1, queries_.d) : nullptr, tiles);
       if (passed.count > limit) {
         worker.pause = worker.next_pause;
         worker.next_pause = std::min(2 * worker.next_pause, longest_pause);
@@ -152,22 +172,39 @@ class ScreenedPass : public StreamedHeads {
   }
 
   /// `fetch`: fp32 keys of a group that will be needed soon, or null.
-  void screen_group(Worker& worker, QuantisedKeys const& keys, float const* fetch) const {
+  void screen_group(Worker& worker, QuantisedKeys const& keys, float const* fetch, simd::TileScreen* tiles) const {
     auto& passed = worker.passed;
     bool const bounded = keys.bounds->largest_norm <= quantised_.largest_norm;
+    int const panels = int_size(worker.bounds), fetches = fetch == nullptr ? 0 : queries_.d * 2;
+    // A few lines with each panel: many at once would fill the queue of misses and hold up the products.
+    auto const prefetch = [&](int from, int to) {
+      for (int i = fetches * from / panels; i < fetches * to / panels; ++i) __builtin_prefetch(fetch + i * 16, 0, 2);
+    };
+    if (tiles != nullptr) {
+      tiles->take_group(keys.values);
+      for (int p = 0; p < panels; p += simd::tile_blocks) {
+        int const count = std::min(simd::tile_blocks, panels - p);
+        prefetch(p, p + count);
+        for (int b = 0; b < count; ++b) simd::start_sums(worker.bounds[p + b], *keys.bounds, quantised_.reach, bounded, tiles->start(b));
+        RowKeyPair* const to = passed.reserve(simd::tile_pairs);
+        passed.count += tiles->screen(&worker.blocks[p], count, to) - to;
+      }
+      return;
+    }
     alignas(64) std::int32_t start[QuantisedQueries::panel_lanes];
-    int const panels = worker.panels.end - worker.panels.begin, fetches = fetch == nullptr ? 0 : queries_.d * 2;
     for (int p = 0; p < panels; ++p) {
-      // A few lines with each tile: many at once would fill the queue of misses and hold up the tile.
-      for (int i = fetches * p / panels; i < fetches * (p + 1) / panels; ++i) __builtin_prefetch(fetch + i * 16, 0, 2);
-      std::size_t const panel = worker.panels.begin + p;
-      auto const& rows = queries_.panels[panel];
+      prefetch(p, p + 1);
+      auto const& rows = worker.bounds[p];
       RowKeyPair* const to = passed.reserve(simd::panel_pairs);
-      simd::start_sums(worker.bounds[p], *keys.bounds, quantised_.reach, bounded, start);
-      auto const* const end = simd::screen_panel_of(rows.rows)(&quantised_.bytes[quantised_.offset[panel]], keys.values, quantised_.steps,
-                                                               start, rows.first_row, to);
+      simd::start_sums(rows, *keys.bounds, quantised_.reach, bounded, start);
+      auto const* const end =
+          simd::screen_panel_of(rows.rows)(bytes_of(worker, p), keys.values, quantised_.steps, start, rows.first_row, to);
       passed.count += end - to;
     }
+  }
+
+  std::int32_t const* bytes_of(Worker const& worker, int panel) const {
+    return &quantised_.bytes[quantised_.offset[worker.screened.begin + panel]];
   }
 
   /// Scores what passed of the first `groups` groups in fp32 and offers it to the heads, keys ascending.
@@ -213,6 +250,7 @@ class ScreenedPass : public StreamedHeads {
   static constexpr int dense = 8;
   static constexpr int longest_pause = 64;
 
+  bool const tiles_ = simd::width >= 8 && tiles::usable();
   QuantisedQueries quantised_;
   QueryLines lines_;
   std::vector<Worker> workers_;
