@@ -149,20 +149,16 @@ inline constexpr Path device_path{"device",
 
 /// Attention as inference engines compute it, to compare its speed and error with. Rounding to 8 bits leaves errors that are independent of
 /// one another where tensors are: outputs are off by some 2^-8.
-inline constexpr Path bfloat_path{"device-bf16",
-                                  "tensors and weights rounded to bf16 on a GPU",
-                                  KeyLayout::packed,
-                                  {false, false, false, false, true, false, false},
-                                  false,
-                                  1,
-                                  device_step,
-                                  0.0,
-                                  no_device,
-                                  device_pass_memory,
-                                  device_bytes,
-                                  256,
-                                  nullptr,
-                                  0x1p-6};
+inline constexpr Path bfloat_path = [] {
+  auto path = device_path;
+  path.name = "device-bf16";
+  path.what = "tensors and weights rounded to bf16 on a GPU";
+  path.verbs = {false, false, false, false, true, false, false};
+  path.largest_d = 256;
+  path.numbers = nullptr;
+  path.output_error = 0x1p-6;
+  return path;
+}();
 
 /// All paths, in the order in which options name them.
 inline constexpr std::array<Path const*, 5> all_paths{&fused_path, &screened_path, &tiles_path, &device_path, &bfloat_path};
