@@ -11,7 +11,7 @@ work=build/real-model
 usage() {
   cat <<'END'
 usage: jobs/cases/real-model.sh [options]
-  --full                contexts of 32,768 tokens at 8 places of the text: a night of two cores, minutes on a GPU, 30 GB of disk
+  --full                contexts of 32,768 tokens at 8 places of the text: a night of two cores, minutes on a GPU, 30 GB of disk (60 for a while)
   --lengths LIST        context lengths; the longest is captured (default: 2^8:2^11; with --full 2^8:2^15)
   --places P            contexts, evenly spaced over the text (default: 4; with --full 8)
   --layers LIST         layers of the model, such as 5,11,17, which see all keys (default: all)

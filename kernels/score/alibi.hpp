@@ -22,10 +22,10 @@ KOKKOS_FORCEINLINE_FUNCTION float biased(float score, double slope, double dista
 
 inline namespace ASYMPTOP_SIMD_NAME {
 
-/// `count` scores of neighbouring keys, the first of them at `distance`.
-[[gnu::noinline]] inline void bias_strip(double slope, double distance, float* scores, int count) {
+/// `count` scores of keys that lie `step` apart, the first of them at `distance`.
+[[gnu::noinline]] inline void bias_strip(double slope, double distance, float* scores, int count, int step = 1) {
 #pragma omp simd
-  for (int j = 0; j < count; ++j) scores[j] = biased(scores[j], slope, distance + j);
+  for (int j = 0; j < count; ++j) scores[j] = biased(scores[j], slope, distance + j * step);
 }
 
 /// From products of a panel to its scores: softcap, then slopes, where the queries have them. Rows lie at scores[r * stride], keys are

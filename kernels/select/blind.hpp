@@ -19,6 +19,7 @@ namespace asymptop {
 class BlindProjection : public Projection {
  public:
   int width(int /*d*/) const override { return 1; }
+  SlopeOf slope_of() const override { return SlopeOf::none; }
   void query(float const* /*q*/, int /*d*/, float* out) const override { *out = 1.0f; }
 };
 

@@ -140,6 +140,8 @@ class InfllmProjection final : public Projection {
  public:
   InfllmProjection(int block, int representatives) : block_(block), representatives_(representatives) {}
   int page() const override { return block_; }
+  /// Representatives lie anywhere in the block.
+  SlopeOf slope_of() const override { return SlopeOf::unknown; }
   bool wants_calibration() const override { return true; }
   bool wants_queries() const override { return true; }
   void calibrate(Calibration const& calibration) override {

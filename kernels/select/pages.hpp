@@ -18,6 +18,7 @@ class QuestProjection final : public Projection {
   explicit QuestProjection(int page) : page_(page) {}
   int page() const override { return page_; }
   int width(int d) const override { return 2 * d; }
+  SlopeOf slope_of() const override { return SlopeOf::largest; }
   void query(float const* q, int d, float* out) const override {
     for (int c = 0; c < d; ++c) {
       out[c] = std::max(q[c], 0.0f);

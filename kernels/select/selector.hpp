@@ -39,6 +39,10 @@ struct Calibration {
   std::vector<float> queries{};  ///< (count, d), scaled as logits want them: none that is measured; where some method wants them
 };
 
+/// What an ALiBi slope adds to a priority that stands for logits: slope (key - query) of the entry's key, of a page's mean place, or the
+/// largest of its keys'. none: priorities are no logits, and stay; unknown: the method does not say.
+enum class SlopeOf { mean_place, largest, none, unknown };
+
 /// Priorities that are dot products. Entries of the order are keys, or pages of `page` keys that are read together.
 class Projection {
  public:
@@ -46,6 +50,7 @@ class Projection {
   virtual int page() const { return 1; }
   /// Numbers of a projected query, and of an entry.
   virtual int width(int d) const { return d; }
+  virtual SlopeOf slope_of() const { return SlopeOf::mean_place; }
   /// Whether entries are the keys as they are; entry() is not called then.
   virtual bool keys_as_they_are() const { return false; }
   /// Not 0: vectors are rounded to whole numbers up to this, each with a scale of its own, which can be multiplied exactly
@@ -168,6 +173,11 @@ class Selector {
   virtual TrainedIndex const* index() const { return nullptr; }
   /// Whether entries stand by numbers that are worked out from queries and keys; the largest come first.
   bool has_priorities() { return projection() != nullptr || lookup() != nullptr || index() != nullptr; }
+  /// Whether its order is defined where logits have ALiBi slopes. Runs of keys have no place of their own.
+  bool takes_slopes() {
+    if (projection() != nullptr && projection()->slope_of() == SlopeOf::unknown) return false;
+    return lookup() == nullptr || lookup()->observers() == nullptr || lookup()->observers()->run == 1;
+  }
   /// The first `wanted` entries of the order, fewer where the row has no more: first keys of pages, or keys.
   virtual std::vector<GlobalIndex> order(RowOfKeys const& /*row*/, std::int64_t /*wanted*/) const { return {}; }
   /// Without priorities, where entries `first`, `first` + 1, ... stand in the order of all entries, 0 for its first, unless largest scores

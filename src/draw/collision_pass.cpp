@@ -60,7 +60,7 @@ class CollisionPass {
         bool const always = forced.holds(first + from + i, seen);
         if (!always && selector_.tables().collisions(&queries_[row * words_], &keys_[i * words_]) < 2) continue;
         copy_key(tile, from + i, key.data());
-        keep(row, key, always, [&](std::size_t c) { return double{values(from + i, c)}; });
+        keep(row, key, first + from + i, always, [&](std::size_t c) { return double{values(from + i, c)}; });
       }
     });
     Kokkos::DefaultHostExecutionSpace().fence();
@@ -70,9 +70,9 @@ class CollisionPass {
 
  private:
   template <class Value>
-  void keep(std::size_t row, std::vector<float>& key, bool always, Value const& value) {
+  void keep(std::size_t row, std::vector<float>& key, GlobalIndex place, bool always, Value const& value) {
     float const* const q = &rows_.queries.q[row * d_];
-    double const s = double{rows_.score(row, key.data())} - sums_.score_max[row];
+    double const s = double{rows_.score(row, key.data(), place)} - sums_.score_max[row];
     double weight = 1.0;
     if (!always) {
       selector_.centre(key.data());

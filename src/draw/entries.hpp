@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "draw/entry_pass.hpp"
+#include "draw/entry_slopes.hpp"
 
 namespace asymptop {
 
@@ -94,7 +95,8 @@ inline std::vector<float> project(EntryRows const& rows, Projection const& proje
 
 /// Per row, the pages of the shard that it sees a part of: those with its first key and with its last one.
 inline std::vector<std::vector<PackedCandidate>> ragged_entries(EntryRows const& rows, Projection const& projection,
-                                                                std::vector<float> const& projected, ShardTensors<RunSpace>& tensors) {
+                                                                std::vector<float> const& projected, EntrySlopes const& slopes,
+                                                                ShardTensors<RunSpace>& tensors) {
   auto const page = GlobalIndex{projection.page()};
   int const d = rows.key_d, width = projection.width(d);
   std::vector<std::vector<PackedCandidate>> found(rows.queries.rows());
@@ -117,7 +119,8 @@ inline std::vector<std::vector<PackedCandidate>> ragged_entries(EntryRows const&
         projection.entry(keys.data(), checked_int(part.size()), d, entry.data());
         made = part;
       }
-      found[i].push_back(pack(product(&projected[i * width], entry.data(), width), local_index(p - rows.shard.begin / page)));
+      float const priority = slopes.added(product(&projected[i * width], entry.data(), width), checked_int(i), part);
+      found[i].push_back(pack(priority, local_index(p - rows.shard.begin / page)));
     }
   }
   return found;

@@ -76,7 +76,7 @@ std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> con
         }
         copy_key(keys, local, key.data());
         if (narrow) estimate->entry(key.data(), 1, rows.key_d, copy.data());
-        score = capped(product(query + std::int64_t{of.row} * width, narrow ? copy.data() : key.data(), width), rows.softcap);
+        score = rows.score_of(product(query + std::int64_t{of.row} * width, narrow ? copy.data() : key.data(), width), of.row, of.key);
       }
     });
     Host().fence();
@@ -112,7 +112,7 @@ void add_outputs(EntryRows const& rows, std::vector<WantedOutput> wanted, std::v
                              std::size_t const row = of.row, local = of.key - rows.shard.begin - first;
                              copy_key(keys, local, key.data());
                              auto const budget = row * outputs.budgets + of.budget;
-                             float const score = rows.score(row, key.data());
+                             float const score = rows.score(row, key.data(), of.key);
                              double const s = score - double{references[budget]};
                              for (std::size_t law = 0; law < outputs.laws; ++law) {
                                double const weight = std::exp(sigmas[law] * s);

@@ -34,12 +34,14 @@ class KeyScores {
         packed_(rows.path.keys == KeyLayout::packed ? 0 : packed_size(step, rows.d)),
         scores_("Asymptop::select::scores", queries_.rows, step) {
     queries_.softcap = rows.softcap;
+    queries_.alibi = rows.alibi_of(asked);
   }
 
   /// The next step: keys [first, first + count) of the shard, packed. The time since then is that of what follows.
   KeyTile step(LocalIndex first, int count) {
     phases_.between_steps();
     phases_.start();
+    first_ = first;
     auto keys = tensors_.key_tile(first, count, count);
     if (!packed_.empty()) {
       pack_keys(keys.data, count, d_, packed_.data());
@@ -49,8 +51,10 @@ class KeyScores {
     return keys;
   }
 
-  /// Scores of a step's keys. Does not wait.
-  void score(KeyTile const& keys, int count) { score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, keys.data, count, scores_); }
+  /// Scores of the last step's keys. Does not wait.
+  void score(KeyTile const& keys, int count) {
+    score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, keys.data, count, scores_, first_);
+  }
 
   float const* of_row(std::size_t i) const { return &scores_(i, 0); }
 
@@ -59,6 +63,7 @@ class KeyScores {
   ShardTensors<RunSpace>& tensors_;
   PhaseTimes& phases_;
   int d_;
+  LocalIndex first_ = 0;  ///< of the last step
   std::vector<float> packed_;
   HostScores scores_;
 };

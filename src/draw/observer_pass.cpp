@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "comm/collectives.hpp"
 #include "config/errors.hpp"
@@ -69,7 +70,12 @@ class ObserverPass {
     }
     find_parts(context.ends);
     queries_ = {queries.data(), checked_int(all), checked_int(width)};
-    if (run_ == 1) queries_.softcap = rows.softcap;
+    if (run_ == 1) {
+      queries_.softcap = rows.softcap;
+      std::vector<int> latest_first(observers_.size());
+      std::iota(latest_first.rbegin(), latest_first.rend(), 0);
+      queries_.alibi = rows.alibi_of(latest_first);
+    }
     scores_ = HostScores("Asymptop::select::observers", observers_.size(), step_);
     weights_ = Kokkos::View<std::int64_t**, Kokkos::LayoutRight, Kokkos::HostSpace>("Asymptop::select::weights", observers_.size(), step_);
   }
@@ -145,7 +151,7 @@ class ObserverPass {
         packed_.resize(packed_size(count, width));
         pack_keys(runs_.data(), count, width, packed_.data());
       }
-      score_packed(Host(), queries_, run_ > 1 ? packed_.data() : tile.data, count, scores_);
+      score_packed(Host(), queries_, run_ > 1 ? packed_.data() : tile.data, count, scores_, first);
       Host().fence();
       visit((rows_.shard.begin + first) / run_, count);
     }

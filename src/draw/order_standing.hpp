@@ -48,14 +48,17 @@ class Standing {
     }
     if (has_priorities()) priorities_ = HostScores("Asymptop::select::priorities", asked.size(), room_for(step / selector.page()));
     if (projection_ == nullptr) return;
-    in_bytes_ = projection_->levels() > 0 && !selector.shared();
+    slopes_.emplace(rows, *projection_, selector.shared());
+    rows_ = rows_of(asked);
+    // Priorities in 8 bits are products over the query's scale: not what is added to other queries' or to slopes.
+    in_bytes_ = projection_->levels() > 0 && !selector.shared() && !slopes_->any();
     if (in_bytes_) {
       byte_queries_ = {packed_queries(rows_of(asked), rows.queries.q, rows.d), projection_->levels()};
       return;
     }
     auto const projected = project(rows, *projection_, selector.shared());
     queries_ = packed_queries(rows_of(asked), projected, projected_width(rows, *projection_));
-    ragged_ = ragged_entries(rows, *projection_, projected, tensors);
+    ragged_ = ragged_entries(rows, *projection_, projected, *slopes_, tensors);
     if (!projection_->keys_as_they_are()) entries_.emplace(room_for(step / selector.page()), projection_->width(rows.key_d), rows.key_d);
   }
 
@@ -70,17 +73,8 @@ class Standing {
     if (index_) index_->find(first, count, priorities_);
     if (lookup_) lookup_->find(keys, first, count, priorities_);
     if (projection_ == nullptr) return;
-    if (in_bytes_) {
-      byte_products(Kokkos::DefaultHostExecutionSpace(), byte_queries_, keys.data, count, projection_->levels(), byte_keys_, priorities_);
-      return;
-    }
-    if (!entries_) {
-      score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, keys.data, count, priorities_);
-      return;
-    }
-    entries_->clear();
-    entries_->fill_from(*projection_, keys, 0, count / page());
-    score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, entries_->tile().data, count / page(), priorities_);
+    multiply(keys, count);
+    slopes_->add(rows_, first_entry_ + first / page(), count / page(), priorities_);
   }
 
   bool has_priorities() const { return projection_ != nullptr || index_ || lookup_; }
@@ -120,6 +114,20 @@ class Standing {
   }
 
  private:
+  void multiply(KeyTile const& keys, int count) {
+    Kokkos::DefaultHostExecutionSpace const space;
+    if (in_bytes_) {
+      byte_products(space, byte_queries_, keys.data, count, projection_->levels(), byte_keys_, priorities_);
+    } else if (!entries_) {
+      score_packed(space, queries_, keys.data, count, priorities_);
+    } else {
+      entries_->clear();
+      entries_->fill_from(*projection_, keys, 0, count / page());
+      score_packed(space, queries_, entries_->tile().data, count / page(), priorities_);
+    }
+    if (slopes_->any()) space.fence();
+  }
+
   /// Whole groups, and a page that is seen in part.
   static int room_for(int entries) { return (entries + key_group) / key_group * key_group; }
 
@@ -129,6 +137,8 @@ class Standing {
   std::int64_t first_entry_;  ///< of the shard
   std::optional<IndexScores> index_;
   std::optional<LookupScores> lookup_;
+  std::optional<EntrySlopes> slopes_;  ///< of a projection
+  std::vector<int> rows_;              ///< that are asked about
   PackedQueries queries_;
   bool in_bytes_ = false;
   ByteQueries byte_queries_;

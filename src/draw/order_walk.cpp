@@ -329,7 +329,7 @@ class OrderWalk {
       for (auto j = part.begin; j < part.end; ++j) {
         copy_key(keys, j - begin, key.data());
         ++entry.keys;
-        entry.mass += mass_of(sigma * (rows_.score(asked_[i].row, key.data()) - top));
+        entry.mass += mass_of(sigma * (rows_.score(asked_[i].row, key.data(), j) - top));
       }
       findings_.answers.entries[q].push_back(entry);
     }

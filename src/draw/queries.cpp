@@ -201,7 +201,8 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
       high = softcapped(high, cap) + 1e-6 * cap;
     }
     auto const seen = seen_from(group, position - first);
-    if (double const slope = group.slope(); slope != 0.0) {
+    if (group.has_slopes()) {
+      double const slope = group.slope();
       auto const place = position - first;
       double const of_first = slope * static_cast<double>(seen.begin - place), of_last = slope * static_cast<double>(seen.end - 1 - place);
       low += std::min(of_first, of_last);

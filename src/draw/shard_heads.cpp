@@ -30,6 +30,7 @@ StretchHeads::StretchHeads(EntryRows const& rows, ShardTensors<RunSpace>& tensor
   PathRows queries{int_size(rows.queries.position), rows.d, rows.queries.q.data(), {}, {}, {}};
   queries.ranges = rows.queries.ranges_in(rows.shard);
   queries.softcap = rows.softcap;
+  queries.alibi = rows.queries.alibi_in(rows.shard, rows.slope);
   batch_ = make_path_batch(rows.path, space_, queries, tile_sizes(space_, rows.block));
 }
 

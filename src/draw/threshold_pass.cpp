@@ -89,6 +89,7 @@ class ThresholdPass::Walk {
     int const width = projected_width(rows, estimate);
     queries_ = packed_queries(all_rows(rows), project(rows, estimate, false), width);
     queries_.softcap = rows.softcap;
+    queries_.alibi = rows.alibi_of(all_rows(rows));
     if (!estimate.keys_as_they_are()) entries_.emplace(step_, width, rows.key_d);
     estimates_ = HostScores("Asymptop::select::estimates", rows.queries.rows(), step_);
   }
@@ -107,7 +108,7 @@ class ThresholdPass::Walk {
         entries_->fill_from(selector_.estimate(), keys, 0, count);
         packed = entries_->tile().data;
       }
-      score_packed(Host(), queries_, packed, count, estimates_);
+      score_packed(Host(), queries_, packed, count, estimates_, first);
       Host().fence();
       phases_.stop(Phase::score);
       auto const begin = rows_.shard.begin + first;

@@ -20,6 +20,8 @@ double steepest_span(GroupPlan const& group) {
   return steepest * static_cast<double>(group.reach());
 }
 
+double widest_span(GroupPlan const& group) { return most_bins * (steepest_span(group) > 0.0 ? coarsest_bins : 1) / group.bins_per_unit; }
+
 double score_span(GroupPlan const& group) {
   double const n = group.keys(), d = group.d, parameter = group.input.parameter;
   constexpr double of_products = 32.0;

@@ -12,11 +12,13 @@ namespace {
 /// Merges bring so much to a rank at a time (src/row/row_lists.hpp).
 constexpr double merge_budget = 32.0 * 1048576.0;
 
-/// Bins of a row's profile: the widest row of a draw sets their number for all, and never fewer than some 700 (bins_of_draw).
+/// Bins of a row's profile: the widest row of a draw sets their number for all, and never fewer than some 700, beside slopes never
+/// more than 10^6 (bins_of_draw).
 double bins_per_row(GroupPlan const& group, RunConfig const& config, double rows) {
   bool const spread = config.row_sigma == RowSigma::natural && config.input.empty();
   double const widest = spread ? 1.0 + 0.8 * std::sqrt(std::log(rows + 1.0) / group.d) : 1.0;
-  return std::max(700.0, group.bins_per_unit * score_span(group) * widest);
+  double const bins = group.bins_per_unit * score_span(group) * widest;
+  return std::max(700.0, steepest_span(group) > 0.0 ? std::min(bins, 1e6) : bins);
 }
 
 /// A batch's rows on their way to their owners, some of each owner at a time.

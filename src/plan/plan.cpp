@@ -96,11 +96,10 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
     throw UsageError("n = " + std::to_string(group.n) + " needs " + bytes_text(group.device_bytes) +
                      " of the GPU's memory on each rank and " + bytes_text(of_device) + " are free; lower --n, --batch-rows or k" +
                      (group.resident ? ", or use --keys streamed" : ""));
-  if (!group.fits && !machine.assumed && steepest_span(group) * group.bins_per_unit > most_bins) {
+  if (!group.fits && !machine.assumed && steepest_span(group) > widest_span(group)) {
     std::ostringstream why;
     why << "has ALiBi slopes over which logits of n = " << group.n << " span " << steepest_span(group)
-        << "; fp32 logits can be profiled over a span of " << most_bins / group.bins_per_unit
-        << ", check them or leave the layer out (--layers)";
+        << "; fp32 logits can be profiled over a span of " << widest_span(group) << ", check them or leave the layer out (--layers)";
     throw UsageError("--input", config.input, why.str());
   }
   if (!group.fits && !machine.assumed) {

@@ -87,6 +87,16 @@ struct GroupPlan {
   bool by_thresholds() const { return held < k.back(); }
   /// What ALiBi adds to a logit of the head for each place that a key lies behind its query.
   double slope() const { return form.alibi.empty() || head < 0 ? 0.0 : form.alibi[static_cast<std::size_t>(head)]; }
+  /// The same of all heads that choose together with it.
+  double slope_together() const {
+    double sum = 0.0;
+    auto const first = head / choose_together * choose_together;
+    for (auto other = first; !form.alibi.empty() && head >= 0 && other < first + choose_together; ++other)
+      sum += form.alibi[static_cast<std::size_t>(other)];
+    return sum;
+  }
+  /// Whether places of queries count.
+  bool has_slopes() const { return slope() != 0.0 || slope_together() != 0.0; }
   /// Keys that a row sees, at most.
   std::int64_t reach() const { return window > 0 ? std::min(window, n) : n; }
   /// The logit that the head has learned for the denominator of every row; -infinity: none.

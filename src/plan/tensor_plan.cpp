@@ -1,6 +1,7 @@
 #include "plan/tensor_plan.hpp"
 
 #include "config/errors.hpp"
+#include "config/selector_list.hpp"
 
 namespace asymptop {
 
@@ -20,10 +21,12 @@ std::string reason_to_skip_tensors(GroupPlan const& group, RunConfig const& conf
                      "does not go with the window of " + std::to_string(group.window) + " keys that layer " + std::to_string(group.layer) +
                          " has: " + why + "; --window 0 takes it away");
   }
-  auto const selectors = case_axes(group).selectors;
-  if (!group.form.alibi.empty() && !selectors.empty())
-    throw UsageError("--selectors", selectors.front().text,
-                     "is not measured under ALiBi slopes, which layer " + std::to_string(group.layer) + " has; score is");
+  for (auto const& choice : case_axes(group).selectors) {
+    if (!group.form.alibi.empty() && !make_selector(choice, group.key_d())->takes_slopes())
+      throw UsageError("--selectors", choice.text,
+                       "is not defined under ALiBi slopes, which layer " + std::to_string(group.layer) +
+                           " has: it goes by several keys at once that lie apart; --layers leaves the layer out");
+  }
   return "";
 }
 

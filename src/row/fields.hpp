@@ -45,7 +45,7 @@ inline constexpr auto row_fields = [] {
     {"sigma_i", row, real, query, always, unrecorded, "1", "standard deviation of the row's logits over keys",
      "exact for synthetic input (over random keys; per input in [src/draw/README.md](../draw/README.md)), sampled over the row's own keys for tensors"},
     {"logit_mean", row, real, logits, always, unrecorded, "1", "mean of the row's logits",
-     "from moments in bins of width w <= sigma / 32 (tensors: <= 1/32; up to 4 times wider where logits of `student` input go beyond 15,000): known to w 2^-15"},
+     "from moments in bins of width w <= sigma / 32 (tensors: <= 1/32; up to 4 times wider where logits of `student` input go beyond 15,000 or those beside ALiBi slopes span over 31,000): known to w 2^-15"},
     {"logit_std", row, real, logits, always, unrecorded, "1", "standard deviation of the row's logits over its keys", "from the same bins: the variance is known to w^2 2^-10"},
     {"logit_max", row, real, logits, always, unrecorded, "1", "largest logit of the row"},
     {"log_sum_exp", row, real, logits, always, unrecorded, "1", "log of the sum of exp(logit)", "the denominator, with a learned sink in it"},

@@ -104,7 +104,7 @@ void BatchPipeline::ask_for_queries() {
   incoming_.reset();
   if (started_ == next_break_) return;
   incoming_ = broadcast_queries(setup_.channels->queries, queries_of(started_), begin_of(started_ + 1) - begin_of(started_), group_.d,
-                                group_.choose_together, group_.slope() != 0.0);
+                                group_.choose_together, group_.has_slopes());
 }
 
 void BatchPipeline::start() {

@@ -5,6 +5,7 @@
 #include <array>
 #include <iostream>
 #include <map>
+#include <sstream>
 
 #include "config/errors.hpp"
 #include "kernels/select/selector.hpp"
@@ -70,12 +71,14 @@ Scans scan_heads(Communicator const& comm, Input const& input, StudyPlan const& 
       }
       auto const& scan = scans[i].emplace_back(found->second);
       double const most = group.scale * scan.query_norm * scan.key_radius, cap = group.form.softcap,
-                   span = 2.0 * (cap > 0.0 ? std::min(cap, most) : most) + std::fabs(group.slope()) * static_cast<double>(group.reach());
-      if (span * group.bins_per_unit > most_bins) {
-        throw UsageError("--input", config.input,
-                         "has queries and keys of head " + std::to_string(group.head) + " whose logits may span " + std::to_string(span) +
-                             "; fp32 logits can be profiled over a span of " + std::to_string(most_bins / group.bins_per_unit) +
-                             ", check the tensors and --scale");
+                   products = 2.0 * (cap > 0.0 ? std::min(cap, most) : most),
+                   span = products + std::fabs(group.slope()) * static_cast<double>(group.reach());
+      double const allowed = products * group.bins_per_unit > most_bins ? most_bins / group.bins_per_unit : widest_span(group);
+      if (span > allowed) {
+        std::ostringstream why;
+        why << "has queries and keys of head " << group.head << " whose logits may span " << span
+            << "; fp32 logits can be profiled over a span of " << allowed << ", check the tensors and --scale";
+        throw UsageError("--input", config.input, why.str());
       }
     }
   }

@@ -99,8 +99,7 @@ Task<void> add_some_outputs(SelectionBatch const& batch, std::span<WantedOutput 
 }  // namespace
 
 EntryRows entry_rows_of(SelectionBatch const& batch) {
-  return {batch.queries,       *batch.group.path,       batch.shard, batch.setup.config->block, batch.group.d,
-          batch.group.key_d(), batch.group.form.softcap};
+  return entry_rows_of(batch.queries, batch.group, batch.shard, batch.setup.config->block);
 }
 
 FixedPoint factor_of_values(SelectionBatch const& batch) {

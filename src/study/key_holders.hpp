@@ -10,6 +10,10 @@
 
 namespace asymptop {
 
+/// Rows of a group over a rank's shard.
+inline EntryRows entry_rows_of(QueryRows const& queries, GroupPlan const& group, Range const& shard, GlobalIndex block) {
+  return {queries, *group.path, shard, block, group.d, group.key_d(), group.form.softcap, group.slope(), group.slope_together()};
+}
 EntryRows entry_rows_of(SelectionBatch const& batch);
 
 /// Fixed point for the values of the group's draws.

@@ -61,7 +61,8 @@ Observation observation_of(StudySetup const& setup, GroupPlan const& group, std:
   for (auto* numbers : {&queries.position, &queries.from, &queries.visible, &ends})
     *numbers = finish(all_gather(comm, std::move(*numbers)));
   auto const shard = key_shard(group.n, setup.config->block, comm.rank(), comm.size());
-  EntryRows const rows{queries, *group.path, shard, setup.config->block, group.d, group.key_d(), group.form.softcap};
+  if (group.has_slopes()) queries.place = queries.position;
+  auto const rows = entry_rows_of(queries, group, shard, setup.config->block);
   return observe(comm, wanted, rows, {group.n, group.sink(), ends}, *setup.tensors);
 }
 

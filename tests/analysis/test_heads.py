@@ -181,6 +181,59 @@ def test_advice_is_a_budget_per_head(model: Path, tmp_path: Path, capsys: pytest
             assert record["k"][-1] >= one.keys - 1e-6
 
 
+@pytest.fixture(scope="module")
+def windowed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Layer 2 has a window of 100 keys: its numbers at n = 64 are all of them."""
+    path = tmp_path_factory.mktemp("windowed") / "model-results.h5"
+    path.write_bytes(model.read_bytes())
+    with changing(path) as file:
+        for group in file["cases"].values():
+            if group.attrs["layer"] != 2:
+                continue
+            group.attrs["window"] = 100
+            for name in ("k_epsilon", "row_n"):
+                group[name][...] = np.minimum(group[name][()], 100)
+    return path
+
+
+def test_advice_speaks_of_the_keys_that_a_head_sees(
+    windowed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, words = tmp_path / "advice.json", ["advise", str(windowed), "--epsilon", "0.1"]
+    assert command_line.main([*words, "--lengths", "256,1024", "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    records = {(r["layer"], r["head"]): r for r in json.loads(out.read_text(encoding="utf-8"))}
+    for (layer, head), record in records.items():
+        seen = [100, 100] if layer == 2 else [256, 1024]
+        assert record["keys_seen"] == seen
+        assert all(k <= of for k, of in zip(record["k"], seen, strict=True))
+        name = f"layer {layer}, head {head}" + (", window = 100" if layer == 2 else "")
+        line = next(line for line in printed.splitlines() if line.startswith(f"{name} "))
+        assert f"  {'100' if layer == 2 else 'all'} keys " in line
+        if layer == 2:
+            assert int(line.split("  0.1  ")[1].split()[0]) <= 100
+        assert line.endswith(", ".join(f"{k / of:.2%}" for k, of in zip(record["k"], seen, strict=True)))
+    assert "tail mass 0.1 in all 3 of them that see 100 keys: " in printed
+    assert "tail mass 0.1 in all 3 of them that see all keys: " in printed
+    assert command_line.main([*words, "--lengths", "64"]) == 0
+    assert "100 keys" not in capsys.readouterr().out
+
+
+def test_laws_of_n_are_none_of_windows(windowed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["advise", str(windowed), "--budget", "4", "--norm", "tail_mass"]) == 0
+    printed = capsys.readouterr().out
+    assert "layer 7, head 0" in printed
+    assert "layer 2" not in printed
+    assert "Left out: 3 heads with a window shorter than the lengths" in printed
+    path = tmp_path / "all.h5"
+    path.write_bytes(windowed.read_bytes())
+    with changing(path) as file:
+        for group in file["cases"].values():
+            group.attrs["window"] = 100
+    assert command_line.main(["advise", str(path), "--budget", "4"]) == 2
+    assert "all heads of the file have windows shorter than the lengths" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

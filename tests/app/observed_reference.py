@@ -27,6 +27,8 @@ class Context:
     softcap: float = 0.0
     sink: float = -np.inf
     """A learned logit of the denominator."""
+    slope: float = 0.0
+    """Of ALiBi."""
 
     @property
     def n(self) -> int:
@@ -51,6 +53,7 @@ class Context:
             scores = self.k[begin:end] @ self.q[place]
             if self.softcap > 0.0:
                 scores = self.softcap * np.tanh(scores / self.softcap)
+            scores = scores + self.slope * (np.arange(begin, end) - place)
             if end > begin:
                 row[begin:end] = np.exp(scores - scores.max())
                 row /= row.sum() + np.exp(self.sink - scores.max())

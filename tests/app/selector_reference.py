@@ -104,6 +104,17 @@ def key_norm(_q: Array, keys: Array) -> Order:
     return Order(-square, single(len(keys)), float(2.0**-21 * square.max()))
 
 
+def under_slope(order: Order, bias: Array, softcap: float = 0.0, largest: bool = False) -> Order:
+    """Of an order by what stands for logits. bias: of every key that the row sees, which adds its mean over an entry's
+    keys, or its `largest` there, to what is left of the priority under a softcap."""
+    if not bias.any():
+        return order
+    capped = softcap * np.tanh(order.priority / softcap) if softcap > 0.0 else order.priority
+    added = np.array([bias[keys].max() if largest else bias[keys].mean() for keys in order.entries])
+    slack = order.slack + 2.0**-22 * (np.abs(bias).max() + np.abs(capped).max())
+    return Order(capped + added, order.entries, slack, order.page)
+
+
 SELECTORS: dict[str, Callable[[Array, Array, int], Order]] = {
     "window": lambda q, k, first: window(q, k, 4, first),
     "window:sinks=0": lambda q, k, first: window(q, k, 0, first),

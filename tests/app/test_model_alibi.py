@@ -53,20 +53,40 @@ def test_the_same_bytes_on_any_number_of_ranks_and_threads(tmp_path: Path) -> No
         assert outcome.code == 0, str(outcome)
 
 
+def test_logits_that_span_more_than_the_bins_of_others(tmp_path: Path) -> None:
+    """The steepest head of MPT-7B-StoryWriter at its 65,536 tokens, and the steepest that is taken there: bins are
+    wider, far keys weigh nothing."""
+    n = 65536
+    model = random_model(np.random.default_rng(123), texts=1, layers=(0,), n=n, d=8)
+    model = replace(model, datasets={0: {"alibi": np.array([2.0**-0.5, 2.0**-4, 0.0, 112000 / n])}})
+    words = [
+        "--input",
+        model.write(tmp_path / "m.h5"),
+        "--n",
+        str(n),
+        "--heads",
+        "0,1,3",
+        "--rows",
+        "2",
+        "--draws",
+        "1",
+    ]
+    words += ["--contexts", "prefix", "--k", "1,9,n^0.5", "--epsilon", "0.5,0.1", "--count-above", "1/n,1e-2"]
+    with h5py.File(study(tmp_path / "r.h5", words)) as file:
+        assert len(file["cases"]) == 3
+        for case in file["cases"].values():
+            check_case(case, model.of_layer(0))
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
-    """Selectors beside, and slopes whose logits span more than can be profiled."""
+    """Slopes whose logits span more than can be profiled."""
     model = random_model(np.random.default_rng(122), texts=1, layers=(3,), n=64, d=4)
-    for slopes, more, wanted in (
-        (SLOPES, ["--selectors", "quest"], "'quest' is not measured under ALiBi slopes, which layer 3 has; score is"),
-        (1e3 * SLOPES, [], "head 1 whose logits may span 32"),
-        (
-            1e300 * SLOPES,
-            [],
-            "ALiBi slopes over which logits of n = 64 span 1.92e+302; fp32 logits can be profiled over",
-        ),
+    for slopes, wanted in (
+        (1e4 * SLOPES, "head 1 whose logits may span 32"),
+        (1e300 * SLOPES, "head 0 whose logits may span 2.5e+299; fp32 logits can be profiled over a span of 112500"),
     ):
         file = replace(model, datasets={3: {"alibi": slopes}}).write(tmp_path / "m.h5")
-        outcome = asymptop("study", "--input", file, "--n", "64", *more, "-o", tmp_path / "r.h5")
+        outcome = asymptop("study", "--input", file, "--n", "64", "-o", tmp_path / "r.h5")
         assert outcome.code == 2, str(outcome)
         assert wanted in outcome.stderr
         assert outcome.stderr.count("\n") == 1

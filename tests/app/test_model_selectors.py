@@ -16,7 +16,7 @@ from command_line import assert_equal, study
 from estimator_reference import SELECTION, Bound, Tables, Weighted, permutation, random_keys, row_name
 from model_files import ModelFile, random_model
 from observed_reference import ABSOLUTE, RELATIVE, Context, h2o, snapkv, socket, vertical_slash, xattention
-from selector_reference import SELECTORS, Array, Order, pages, rounding, single
+from selector_reference import SELECTORS, Array, Order, pages, rounding, single, under_slope
 from synthetic_input import Draw
 from test_model_values import with_values
 from test_study_calibrated import infllm
@@ -80,11 +80,14 @@ class Seen:
             int(case.attrs.get("drop_first", 0)),
             float(case.attrs.get("softcap", 0.0)),
             float(case.attrs.get("sink_logit", -np.inf)),
+            float(case.attrs.get("alibi_slope", 0.0)),
         )
         self.queries = calibration_queries(self.q, self.n, positions[at[0]])
         self.softcap = self.of.softcap
         logits = self.keys @ self.row
-        self.logits = self.softcap * np.tanh(logits / self.softcap) if self.softcap > 0.0 else logits
+        self.own = self.position - begin - self.first  # the query's place among the keys
+        self.bias = self.of.slope * (np.arange(len(logits)) - self.own)
+        self.logits = (self.softcap * np.tanh(logits / self.softcap) if self.softcap > 0.0 else logits) + self.bias
         self.e = np.exp(self.logits - self.logits.max())
         self.of_sink = float(np.exp(self.of.sink - self.logits.max()))
         z = self.e.sum() + self.of_sink
@@ -129,7 +132,13 @@ def order_on(seen: Seen, name: str) -> Order:
         return infllm(32, 4, seen.first)(seen.row, seen.keys, seen.context, seen.queries)
     if name == "file:idx":
         return Order(seen.index, single(len(seen.keys)), 1e-5)
-    return SELECTORS[name](seen.row, seen.keys, seen.first)
+    order = SELECTORS[name](seen.row, seen.keys, seen.first)
+    if name.startswith(("window", "key-norm")):
+        return order
+    if name.startswith("block-max") and seen.of.slope:
+        best = np.array([seen.logits[entry].max() for entry in order.entries])
+        return replace(order, priority=best, slack=order.slack + float(2.0**-22 * np.abs(seen.bias).max()))
+    return under_slope(order, seen.bias, seen.softcap, largest=name.startswith("quest"))
 
 
 def kept_by(seen: Seen, name: str, k: int, kept: int) -> Weighted | None:
@@ -162,6 +171,7 @@ def check_case(case: Loaded, model: ModelFile, name: str) -> None:
             at, budget = (draw, row, i), min(int(k), len(seen.p))
             if name in TWILIGHT:
                 twilight = replace(TWILIGHT[name], first=seen.first, softcap=seen.softcap, sink=seen.of.sink)
+                twilight = replace(twilight, slope=seen.of.slope, own=seen.own)
                 sets = list(twilight.kept(seen.row, seen.keys, int(k), 1.0) or [])
                 if sets:
                     fits = (s for s in sets if matches(case, at, s, seen.p))
@@ -169,7 +179,7 @@ def check_case(case: Loaded, model: ModelFile, name: str) -> None:
                 continue
             if name in THRESHOLDS:
                 rule = replace(THRESHOLDS[name], sinks=seen.sinks(THRESHOLDS[name].sinks))
-                of_row = rule.kept(seen.row, seen.keys, 1.0, seen.softcap, seen.of.sink)
+                of_row = rule.kept(seen.row, seen.keys, 1.0, seen.softcap, seen.of.sink, seen.bias)
                 if of_row is not None:
                     check_set(case, at, of_row, seen.p, seen.values, seen.sink_mass)
                 continue

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from brute_force import Tensors
 from command_line import study
-from selector_reference import Array, Keys, quantised, quest
+from selector_reference import Array, Keys, quantised, quest, under_slope
 from test_study_selectors import COMMON, SHAPES_OF_SETS, assert_refused, tensors_of
 
 
@@ -36,13 +36,20 @@ class Twilight:
     softcap: float = 0.0
     sink: float = -np.inf
     """A learned logit of the denominator."""
+    slope: float = 0.0
+    """Of ALiBi."""
+    own: int = 0
+    """The query's place among the keys."""
+
+    def bias(self, places: Keys) -> Array:
+        return self.slope * (places - self.own)
 
     def candidates(self, q: Array, keys: Array, k: int) -> Keys | None:
         """None where the rounding of Quest's bounds may decide which they are."""
         n, budget = len(keys), self.budget or k
         if budget >= n:
             return np.arange(n)
-        order = quest(q, keys, self.page, self.first)
+        order = under_slope(quest(q, keys, self.page, self.first), self.bias(np.arange(n)), self.softcap, largest=True)
         count = max(1, budget // self.page)
         sinks = [i for i, e in enumerate(order.entries) if e[0] + self.first < self.sinks]
         recent = [i for i, e in enumerate(order.entries) if i not in sinks and e[-1] >= n - self.recent]
@@ -64,6 +71,7 @@ class Twilight:
         estimates = narrow_scores(q, keys[candidates])
         if self.softcap > 0.0:
             estimates = self.softcap * np.tanh(estimates / self.softcap)
+        estimates = estimates + self.bias(candidates)
         sinks = max(0, self.sinks - self.first)
         forced = (candidates < sinks) | (candidates >= max(min(sinks, n), n - min(n, self.recent)))
         order = np.lexsort((candidates, -estimates, ~forced))

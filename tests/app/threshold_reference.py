@@ -23,11 +23,13 @@ class Threshold:
     sinks: int = 0
     recent: int = 0
 
-    def kept(self, q: Array, keys: Array, sigma: float, cap: float = 0.0, sink: float = -np.inf) -> Keys | None:
-        """q, keys: in the unit of logits at sigma = 1. None where rounding may decide."""
+    def kept(
+        self, q: Array, keys: Array, sigma: float, cap: float = 0.0, sink: float = -np.inf, bias: Array | float = 0.0
+    ) -> Keys | None:
+        """q, keys: in the unit of logits at sigma = 1; bias: added to logits. None where rounding may decide."""
         n = len(keys)
         s = keys @ q if self.by == "score" else quantised(keys, self.by) @ quantised(q[None], self.by)[0]
-        s = sigma * (cap * np.tanh(s / cap) if cap > 0.0 else s)
+        s = sigma * ((cap * np.tanh(s / cap) if cap > 0.0 else s) + bias)
         e = np.exp(s - s.max())
         share = e if self.of_largest else e / (e.sum() + np.exp(sink - s.max()))
         theta = min(self.theta / (n if self.of_n else 1), float(share.max()))

@@ -43,6 +43,16 @@ def timed(device: str, work: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - started, torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else 0.0
 
 
+def tell_of_pass(device: str, work: Callable[[], Any]) -> None:
+    """That of the model's own attention, which may want all n x n logits at once."""
+    what = "a pass with scaled_dot_product_attention"
+    try:
+        tell(what, *timed(device, work))
+    except torch.OutOfMemoryError:
+        print(f"{what:<58} does not fit the GPU's memory", flush=True)
+        torch.cuda.empty_cache()
+
+
 def tell(what: str, seconds: float, gigabytes: float) -> None:
     print(f"{what:<58} {seconds:8.2f} s" + (f" {gigabytes:6.1f} GB of GPU memory" if gigabytes else ""), flush=True)
 
@@ -81,7 +91,7 @@ def main() -> int:
         if not asked.softcap:  # which that function does not know
             network.set_attn_implementation("sdpa")
             plain(1024)
-            tell("a pass with scaled_dot_product_attention", *timed(asked.device, lambda: plain(asked.tokens)))
+            tell_of_pass(asked.device, lambda: plain(asked.tokens))
         network.set_attn_implementation("eager")
         recorded(1024)
         tell("a pass under capture's recorder, nothing written", *timed(asked.device, lambda: recorded(asked.tokens)))

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -111,6 +112,22 @@ def test_killed_at_any_time_and_resumed(tmp_path: Path, model: Path) -> None:
     assert command_line.main(words(model, output, "--resume")) == 0
     assert contents(output) == contents(tmp_path / "whole.h5")
     assert not parts.exists()
+
+
+def test_a_disk_without_room_is_refused_beforehand(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two texts of three layers with 4 + 2 + 2 heads of 24, 64 tokens and 4 bytes: once as layers, once as the file."""
+    whole = 2 * 3 * 8 * 24 * 64 * 4
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * whole - 1))
+    assert command_line.main(words(model, tmp_path / "t.h5")) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"needs {2 * whole / 1e9:.3g} GB while layers become one file" in last
+    assert not (tmp_path / "t.h5").exists()
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * whole))
+    assert command_line.main(words(model, tmp_path / "t.h5")) == 0
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert command_line.main(words(model, tmp_path / "t.h5", "--resume")) == 0  # whole already
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from .recorder import Finished, LayerCapture, Recorder
 from .texts import Context, contexts, identity
 
 TRIAL_TOKENS = 64
+FLOAT_BYTES = 4  # of every number in the file
 # |difference| of an attention output over sum_j p_j |v_j|: of the file from the model's own code, both in float64, and
 # of what the model went on with, which is computed in its own type.
 FILE_BOUND = 1e-4
@@ -72,7 +74,8 @@ def capture(asked: Asked, say: Say) -> list[LayerSummary]:
     found, notes = contexts(asked.texts, model.tokenise, length, asked.places)
     for note in notes:
         say(f"note: {note}")
-    layers = trial(model, asked.layers, found[0].tokens[:TRIAL_TOKENS], asked.dtype, device)
+    widths = trial(model, asked.layers, found[0].tokens[:TRIAL_TOKENS], asked.dtype, device)
+    layers = list(widths)
     facts = {"model": model.kind, "dtype": asked.dtype, "files": model.fingerprint}
     parts = Parts(output_target(asked.output), identity(facts, found))
     if asked.resume and parts.output.exists() and not asked.force:
@@ -81,6 +84,7 @@ def capture(asked: Asked, say: Say) -> list[LayerSummary]:
             return summaries(parts.output, layers, {})
         raise TensorError(f"{asked.output}: exists and is of another capture; --force replaces it")
     parts.begin(asked.resume, asked.force)
+    check_room(parts, widths, len(found), length)
     passes = Passes(model, layers, parts, asked.dtype, device, say)
     for text in range(len(found)):
         passes.over(found, text)
@@ -97,10 +101,25 @@ def chosen_device(asked: str) -> str:
     return ("cuda" if there else "cpu") if asked == "auto" else asked
 
 
-def trial(model: Model, asked: list[int] | None, tokens: list[int], dtype: str, device: str) -> list[int]:
-    """The layers to write, by a pass over a few tokens whose check is the same as for all. Raises as `capture`."""
+def check_room(parts: Parts, widths: dict[int, int], texts: int, tokens: int) -> None:
+    """Raises TensorError where the disk has no room for the layers and, before they are gone, the file of them all."""
+    missing = sum(width for text in range(texts) for layer, width in widths.items() if not parts.whole(text, layer))
+    needed = FLOAT_BYTES * tokens * (missing + texts * sum(widths.values()))
+    free = shutil.disk_usage(parts.output.resolve().parent).free
+    if needed > free:
+        raise TensorError(
+            f"{parts.output}: needs {needed / 1e9:.3g} GB while layers become one file, and its disk has "
+            f"{free / 1e9:.3g} free; fewer --layers or --places, or shorter --lengths, take less"
+        )
+
+
+def trial(model: Model, asked: list[int] | None, tokens: list[int], dtype: str, device: str) -> dict[int, int]:
+    """The layers to write, each with the numbers that a token has there, by a pass over a few tokens whose check is the
+    same as for all. Raises as `capture`."""
+    widths: dict[int, int] = {}
 
     def deliver(one: LayerCapture) -> None:
+        widths[one.layer] = sum(x.shape[0] * x.shape[2] for x in one.tensors.values())
         with h5py.File(f"trial-layer{one.layer}", "w", driver="core", backing_store=False) as file:
             write(file, one)
             check(file, one, dtype)
@@ -113,7 +132,7 @@ def trial(model: Model, asked: list[int] | None, tokens: list[int], dtype: str, 
     if lost := sorted(set(asked or []) - set(there)):
         shown = ",".join(map(str, there))
         raise TensorError(f"--layers has {lost[0]}, allowed are layers with attention: {shown}")
-    return there if asked is None else sorted(asked)
+    return {layer: widths[layer] for layer in (there if asked is None else sorted(asked))}
 
 
 def run(model: Model, recorder: Recorder, tokens: list[int], device: str) -> None:

@@ -31,7 +31,8 @@ read) or the sum of n k. The error at any k is interpolated between the k that t
 bootstrap over draws.
 
 With neither --budget nor --selectors: how many keys each head of a model, or each law of sigma, needs at the lengths so
-that the mean tail mass is epsilon, and how many are enough for all of them.
+that the mean tail mass is epsilon, also as a share of the keys that a row sees there (n, or its window), and how many
+are enough for all of them.
 
 With --selectors, of a study --selectors: the selector, and its law of k, that reads the fewest bytes per query and head
 while the mean tail mass stays at epsilon or below at every length. Bytes are from formulas, which the report prints.
@@ -126,19 +127,27 @@ def _chosen(series: Sequence[Series], law: str | None) -> list[Series]:
     return chosen
 
 
-def _comparisons(series: Sequence[Series], arguments: argparse.Namespace) -> list[Comparison]:
+def _comparisons(series: Sequence[Series], arguments: argparse.Namespace) -> tuple[list[Comparison], int]:
+    """And how many heads see no more keys as n grows, which no law of n is for."""
     budgets = _budgets(arguments.budget)
     lengths = None if arguments.lengths is None else _lengths(arguments.lengths)
     norms = _norms(arguments.norm)
     costs = [arguments.cost] if arguments.cost else list(COSTS)
+    chosen = _chosen(series, arguments.sigma)
+    growing = [one for one in chosen if not one.window_cuts(max(lengths or [one.cases[-1].n]))]
+    if chosen and not growing:
+        raise UsageError(
+            "--budget compares laws of n, and all heads of the file have windows shorter than the lengths: a fixed k "
+            "is theirs (--epsilon says which)"
+        )
     found = [
         compare_laws(one, norm, budget, cost, lengths)
-        for one in _chosen(series, arguments.sigma)
+        for one in growing
         for budget in budgets
         for cost in costs
         for norm in norms
     ]
-    return [one for one in found if one is not None]
+    return [one for one in found if one is not None], len(chosen) - len(growing)
 
 
 def _choices(series: Sequence[Series], arguments: argparse.Namespace) -> list[Choice]:
@@ -195,10 +204,10 @@ def _advice(arguments: argparse.Namespace) -> tuple[list[dict], Callable[[TextIO
             return _needs(exact_series(lines), arguments)
         if arguments.epsilon is not None:
             raise UsageError("--epsilon does not go with --budget: that compares laws at equal cost")
-        found = _comparisons(exact_series(lines), arguments)
+        found, windowed = _comparisons(exact_series(lines), arguments)
     if not found:
         raise UsageError(f"{arguments.results}: no VALID case that holds the norm")
-    return records(found), partial(print_advice, found)
+    return records(found), partial(print_advice, found, windowed)
 
 
 def run(arguments: argparse.Namespace) -> int:

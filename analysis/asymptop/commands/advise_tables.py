@@ -35,7 +35,7 @@ SELECTOR_HEADINGS = (
     "of exact top-k",
     "index, bytes per key",
 )
-NEED_HEADINGS = ("", "tail mass", "law of k", "C (95%)", "keys at the lengths", "share of n")
+NEED_HEADINGS = ("", "sees", "tail mass", "law of k", "C (95%)", "keys at the lengths", "share of keys seen")
 _SHOWN = 3
 
 
@@ -53,7 +53,7 @@ def _law(need: Need, lengths: Sequence[int]) -> str:
     if need.by_rule:
         return "its rule"
     alpha, exponent = need.law(lengths)
-    return f"{alpha:g}*n^{exponent:g}" if exponent else f"{math.ceil(alpha)}"
+    return f"{alpha:g}*n^{exponent:g}" if exponent else f"{min(math.ceil(alpha), int(need.series.seen(max(lengths))))}"
 
 
 def _selector_row(choice: Choice, need: Need) -> tuple[str, ...]:
@@ -150,7 +150,8 @@ def _print_rows(rows: Sequence[tuple[str, ...]], stream: TextIO) -> None:
     print(file=stream)
 
 
-def print_advice(comparisons: Sequence[Comparison], stream: TextIO) -> None:
+def print_advice(comparisons: Sequence[Comparison], windowed: int, stream: TextIO) -> None:
+    """windowed: heads that were left out, as their windows are shorter than the longest length."""
     lengths = ", ".join(power_of_two(n) for n in comparisons[0].lengths)
     print(f"mean error over n = {lengths}; every law costs what the fixed k costs\n", file=stream)
     _print_rows([HEADINGS, *(_row(one) for one in comparisons)], stream)
@@ -161,6 +162,12 @@ def print_advice(comparisons: Sequence[Comparison], stream: TextIO) -> None:
         shown = ", ".join(f"{c:g}" for c in left)
         print(
             f"Left out somewhere: C = {shown}, whose k is below 1 or beyond the k that the study stored.", file=stream
+        )
+    if windowed:
+        print(
+            f"Left out: {windowed} head{'s' * (windowed > 1)} with a window shorter than the lengths; no law of n is "
+            "for them, and --epsilon says how many keys of it they need.",
+            file=stream,
         )
 
 
@@ -197,12 +204,17 @@ def _need_row(need: Need, lengths: Sequence[int]) -> tuple[str, ...] | None:
         return None
     return (
         need.series.title,
+        _sees(need, lengths),
         f"{need.epsilon:g}",
         law,
         _reach(need),
         ",".join(str(k) for k in keys),
-        ", ".join(f"{k / n:.2%}" for k, n in zip(keys, lengths, strict=True)),
+        ", ".join(f"{k / need.series.seen(n):.2%}" for k, n in zip(keys, lengths, strict=True)),
     )
+
+
+def _sees(need: Need, lengths: Sequence[int]) -> str:
+    return f"{need.series.first.window} keys" if need.series.window_cuts(max(lengths)) else "all keys"
 
 
 def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence[int], stream: TextIO) -> None:
@@ -216,15 +228,24 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
     print(f"laws of k that keep the mean tail mass at epsilon or below, with their keys at n = {where};", file=stream)
     print("between stored k that are far apart keys are interpolated, to a few per cent\n", file=stream)
     if any(need.series.window_ends_growth for need in needs):
-        print("where a window ends the growth of a head's keys, its law is a constant\n", file=stream)
+        print(
+            "where a window ends the growth of a head's keys, its law is a constant and shares are of the window\n",
+            file=stream,
+        )
     rows = [(need, row) for need in needs if (row := _need_row(need, lengths)) is not None]
     if rows:
-        _print_rows([NEED_HEADINGS, *((row[0].removeprefix(name), *row[1:]) for _, row in rows)], stream)
-    for epsilon in dict.fromkeys(need.epsilon for need, _ in rows):
-        of_all = [need.budgets(lengths) for need, _ in rows if need.epsilon == epsilon]
+        table = [NEED_HEADINGS, *((row[0].removeprefix(name), *row[1:]) for _, row in rows)]
+        alike = len({row[1] for _, row in rows}) == 1 and rows[0][1][1] == "all keys"
+        _print_rows([(row[0], *row[2:]) for row in table] if alike else table, stream)
+    groups: dict[tuple[float, str], list[list[int]]] = {}
+    for need, row in rows:
+        groups.setdefault((need.epsilon, row[1]), []).append(need.budgets(lengths))
+    sights = {sees for _, sees in groups}
+    for (epsilon, sees), of_all in groups.items():
         if len(of_all) > 1:
             most = ",".join(str(max(keys)) for keys in zip(*of_all, strict=True))
-            print(f"tail mass {epsilon:g} in all {len(of_all)} of them: {most} keys", file=stream)
+            who = f"in all {len(of_all)} of them" + (f" that see {sees}" if len(sights) > 1 else "")
+            print(f"tail mass {epsilon:g} {who}: {most} keys", file=stream)
     there = {(need.series.title, need.epsilon) for need, _ in rows}
     missing = [
         *missing,
@@ -252,6 +273,7 @@ def need_records(needs: Sequence[Need], lengths: Sequence[int]) -> list[dict]:
                 "alpha": alpha,
                 "C": exponent,
                 "k": need.budgets(lengths),
+                "keys_seen": [int(need.series.seen(n)) for n in lengths],
                 "draws": need.series.draws,
                 "rows": need.series.rows,
             }

@@ -143,10 +143,7 @@ class Need:
     def _whole(self, keys: float, n: float) -> int:
         """A number of keys that is read: whole pages, no more than a row sees."""
         page = page_of(self.selector)
-        return min(int(self._seen(n)), page * math.ceil(keys / page - 1e-9))
-
-    def _seen(self, n: float) -> float:
-        return min(n, self.series.first.window or n)
+        return min(int(self.series.seen(n)), page * math.ceil(keys / page - 1e-9))
 
     def keys_at(self, lengths: Sequence[int]) -> list[float]:
         """Between two measured n on the line through both, in logarithms. Raises BudgetError beyond them."""
@@ -178,7 +175,10 @@ class Need:
         if self.costs is None:
             return [math.inf] * len(lengths)
         d = self.series.first.d
-        return [self.costs.bytes_read(self._seen(n), d, k) for n, k in zip(lengths, self.budgets(lengths), strict=True)]
+        return [
+            self.costs.bytes_read(self.series.seen(n), d, k)
+            for n, k in zip(lengths, self.budgets(lengths), strict=True)
+        ]
 
 
 def need_of(series: Series, epsilon: float) -> Need | None:

@@ -112,7 +112,7 @@ class Case:
     @property
     def seen(self) -> int:
         """Keys that a row sees, at most."""
-        return min(self.n, self.window or self.n)
+        return min(self.n - self.drop_first, self.window or self.n)
 
     def has(self, name: str) -> bool:
         return name in self._names

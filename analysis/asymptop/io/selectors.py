@@ -50,7 +50,7 @@ class SelectorGroup:
 
     def seen(self, n: int) -> int:
         """Keys that a row sees in contexts of n keys, at most: what costs depend on."""
-        return min(n, self.window or n)
+        return int(self._members[0].seen(n))
 
     @property
     def largest_n(self) -> int:

@@ -59,7 +59,15 @@ class Series:
     @property
     def window_ends_growth(self) -> bool:
         """Whether rows at the largest n see fewer keys than there are: laws in n are none of theirs."""
-        return bool(self.cases) and 0 < self.cases[-1].window < self.cases[-1].n
+        return bool(self.cases) and self.window_cuts(self.cases[-1].n)
+
+    def window_cuts(self, n: int) -> bool:
+        """Whether rows of a context of n have a window that is shorter."""
+        return 0 < self.first.window < n
+
+    def seen(self, n: float) -> float:
+        """Keys that a row sees of a context of n, at most."""
+        return min(n - self.first.drop_first, self.first.window or n)
 
     @property
     def synthetic(self) -> bool:

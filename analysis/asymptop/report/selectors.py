@@ -32,14 +32,17 @@ _AT_LAWS = (
     *("k law", "selector", "keys kept", "tail mass", "regret", "recall"),
     *("exponent of regret in n (95%)", "bytes read"),
 )
-_NEEDED = ("ε", "selector", "k_ε", "share of n", "its exponent C in n (95%)", "bytes read")
+_NEEDED = ("ε", "selector", "k_ε", "share of keys seen", "its exponent C in n (95%)", "bytes read")
 _COSTS = ("selector", "with", "index, bytes per key", "bytes read", "operations", "")
 
 
 def _exponent(members: Sequence[Series], measured: Callable[[Series], list[Point]]) -> str:
-    """With its interval; over heads the median and the reach of 10 to 90% of them."""
+    """With its interval; over heads the median and the reach of 10 to 90% of them. None of rows that see no more as n
+    grows."""
     fits = []
     for series in members:
+        if series.window_ends_growth:
+            continue
         try:
             fits.append(fit_power(measured(series)))
         except FitError:
@@ -108,7 +111,7 @@ def _rows_needed(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
                 continue
             keys, words = _number(cases, K_EPSILON, epsilon)
             exponent = _exponent(members, partial(points, quantity=K_EPSILON, parameter=epsilon))
-            row = (f"{epsilon:g}", name, words, f"{keys / n:.2%}", exponent, _bytes(group, name, n, keys))
+            row = (f"{epsilon:g}", name, words, f"{keys / group.seen(n):.2%}", exponent, _bytes(group, name, n, keys))
             found.append((keys, row))
         rows += [row for _, row in sorted(found, key=lambda pair: pair[0])]
     return rows
