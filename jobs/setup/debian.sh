@@ -75,7 +75,9 @@ build_kokkos() {
   mkdir -p "$work/cache/archives/partial"
   (
     # Joined by &&, as set -e does nothing before a ||.
-    cd "$work" && apt-get "${options[@]}" update && apt-get "${options[@]}" --download-only source trilinos && mkdir tree &&
+    cd "$work" && apt-get "${options[@]}" update &&
+      # Of the package's files the archive alone is wanted, which apt has checked when it lies here.
+      { apt-get "${options[@]}" --download-only source trilinos || ls trilinos_*.orig.tar.*; } && mkdir tree &&
       # Only the Kokkos folder is unpacked: the whole of Trilinos is large.
       tar -xf trilinos_*.orig.tar.* -C tree --strip-components=1 --wildcards '*/packages/kokkos/*' &&
       # From gcc 13 on no other header brings it.
