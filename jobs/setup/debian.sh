@@ -74,19 +74,18 @@ build_kokkos() {
                  -o "Dir::State::Lists=$work/lists" -o "APT::Sandbox::User=root" -o "Dir::Cache=$work/cache")
   mkdir -p "$work/cache/archives/partial"
   (
-    cd "$work"
-    apt-get "${options[@]}" update
-    apt-get "${options[@]}" --download-only source trilinos
-    # Only the Kokkos folder is unpacked: the whole of Trilinos is large.
-    local archive
-    archive=$(ls trilinos_*.orig.tar.*)
-    mkdir tree
-    tar -xf "$archive" -C tree --strip-components=1 --wildcards '*/packages/kokkos/*'
-    cmake -G Ninja -S tree/packages/kokkos -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
-      -DCMAKE_CXX_STANDARD=17 -DKokkos_ENABLE_OPENMP=ON -DKokkos_ENABLE_SERIAL=ON -DCMAKE_INSTALL_LIBDIR=lib \
-      -DCMAKE_POSITION_INDEPENDENT_CODE=ON "$@"
-    cmake --build build -j "$(nproc)"
-    cmake --install build
+    # Joined by &&, as set -e does nothing before a ||.
+    cd "$work" && apt-get "${options[@]}" update &&
+      # Of the package's files the archive alone is wanted, which apt has checked when it lies here.
+      { apt-get "${options[@]}" --download-only source trilinos || ls trilinos_*.orig.tar.*; } && mkdir tree &&
+      # Only the Kokkos folder is unpacked: the whole of Trilinos is large.
+      tar -xf trilinos_*.orig.tar.* -C tree --strip-components=1 --wildcards '*/packages/kokkos/*' &&
+      # From gcc 13 on no other header brings it.
+      sed -i '1i #include <cstdint>' tree/packages/kokkos/core/src/impl/Kokkos_MemoryPool.cpp &&
+      cmake -G Ninja -S tree/packages/kokkos -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$prefix" \
+        -DCMAKE_CXX_STANDARD=17 -DKokkos_ENABLE_OPENMP=ON -DKokkos_ENABLE_SERIAL=ON -DCMAKE_INSTALL_LIBDIR=lib \
+        -DCMAKE_POSITION_INDEPENDENT_CODE=ON "$@" &&
+      cmake --build build -j "$(nproc)" && cmake --install build
   ) >"$dependencies/kokkos.log" 2>&1 || { say "Kokkos did not build, see $dependencies/kokkos.log"; return 1; }
   rm -rf "$work"
 }

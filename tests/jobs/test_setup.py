@@ -68,18 +68,48 @@ def machine_kokkos(folder: Path, backends: str) -> str:
 SERIAL_ALONE = "has the Serial backend alone, one thread a rank"
 
 
-def set_up(folder: Path, kokkos: str, **settings: str) -> list[str]:
-    """Lines of the set-up script where all is there already: packages, its own Kokkos, the Python environment."""
+def lay_out(folder: Path) -> list[str]:
+    """The set-up script in a folder that has its Python environment already; the command that runs it."""
     for name in ("jobs/setup/debian.sh", "analysis/requirements.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    machine_kokkos(folder / "build" / "deps" / "kokkos", "OPENMP SERIAL")
-    (folder / "build" / "venv").mkdir()
+    (folder / "build" / "venv").mkdir(parents=True)
     shutil.copy(ROOT / "analysis" / "requirements.txt", folder / "build" / "venv" / ".stamp")
+    return ["bash", str(folder / "jobs" / "setup" / "debian.sh")]
+
+
+def set_up(folder: Path, kokkos: str, **settings: str) -> list[str]:
+    """Lines of the set-up script where all is there already: packages, its own Kokkos, the Python environment."""
+    command = lay_out(folder)
+    machine_kokkos(folder / "build" / "deps" / "kokkos", "OPENMP SERIAL")
     kept = {name: value for name, value in own_environment().items() if not name.startswith(("Kokkos_", "ASYMPTOP_"))}
     environment = kept | {"CMAKE_PREFIX_PATH": kokkos} | settings
-    command = ["bash", str(folder / "jobs" / "setup" / "debian.sh")]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr.splitlines()
+
+
+SOURCES = "t/packages/kokkos/core/src/impl"
+STAND_INS = {
+    "apt-get": f'case "$*" in *" source "*) mkdir -p {SOURCES} && echo >{SOURCES}/Kokkos_MemoryPool.cpp'
+    " && tar -czf trilinos_1.orig.tar.gz t ;; esac",
+    "cmake": 'case "$*" in *--build*) [ -e FAILS ] && exit 1 ;; *--install*) echo "$*" >INSTALLED ;; esac; exit 0',
+}
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_kokkos_that_does_not_build_ends_the_set_up(tmp_path: Path, fails: bool) -> None:
+    """Nothing of it is installed, which the next run would take for a whole one."""
+    command, tools = lay_out(tmp_path), tmp_path / "tools"
+    tools.mkdir()
+    installed = tmp_path / "installed"
+    for name, text in STAND_INS.items():
+        text = text.replace("FAILS", str(tmp_path if fails else tmp_path / "none")).replace("INSTALLED", str(installed))
+        (tools / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tools / name).chmod(0o755)
+    kept = {name: value for name, value in own_environment().items() if not name.startswith(("Kokkos_", "ASYMPTOP_"))}
+    environment = kept | {"PATH": f"{tools}:{kept['PATH']}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0, installed.exists()) == (fails, not fails), done.stderr
+    assert ("Kokkos did not build" in done.stderr) == fails
 
 
 def test_set_up_leaves_a_kokkos_of_one_thread_aside_and_says_so(tmp_path: Path) -> None:
