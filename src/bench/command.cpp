@@ -154,9 +154,10 @@ class Bench final : public Measurement {
     }
     auto& most = ranks_.rbegin()->second->yardsticks;
     bool const here = ranks_.rbegin()->second->take_part;
-    provenance_ =
-        provenance("bench", machine_.threads,
-                   {{"fma_gflops", here ? most.fma_gflops() : 0.0}, {"read_bandwidth", here ? bandwidth_.rbegin()->second : 0.0}});
+    provenance_ = provenance("bench", machine_.threads,
+                             {{"fma_gflops", here ? most.fma_gflops() : 0.0},
+                              {"byte_gops", here ? std::max(most.byte_gops().vectors, most.byte_gops().tiles) : 0.0},
+                              {"read_bandwidth", here ? bandwidth_.rbegin()->second : 0.0}});
     if (comm_.is_root()) provenance_.texts.emplace_back("cpu", cpu_name());
     return true;
   }
@@ -172,6 +173,13 @@ class Bench final : public Measurement {
     if (count > 1) {
       auto const single = yardsticks.fma_of_ranks();
       std::snprintf(line, sizeof line, "; a rank's least / mean / most: %.4g / %.4g / %.4g", single.min, single.mean, single.max);
+      text += line;
+    }
+    auto const& bytes = yardsticks.byte_gops();
+    std::snprintf(line, sizeof line, "\nbytes     8-bit multiply-adds from registers: %.4g GOP/s", bytes.vectors);
+    text += line;
+    if (bytes.tiles > 0.0) {
+      std::snprintf(line, sizeof line, ", by tiles %.4g", bytes.tiles);
       text += line;
     }
     std::snprintf(line, sizeof line, "\nread      memory: %.4g GB/s\n", bandwidth);

@@ -16,6 +16,8 @@
 #include "comm/cores.hpp"
 #include "kernels/core/counts.hpp"
 #include "kernels/core/fixed_point.hpp"
+#include "kernels/core/simd.hpp"
+#include "kernels/core/tiles.hpp"
 #include "shard/huge_pages.hpp"
 
 namespace asymptop {
@@ -68,6 +70,34 @@ float multiply_add(std::int64_t rounds, float seed) {
   float total = 0.0f;
   for (int i = 0; i < chains; ++i) total += sums[i][0] + sums[i][lanes - 1];
   return total;
+}
+
+/// Products of bytes in vectors, as the screen has them.
+std::int32_t multiply_bytes(std::int64_t rounds, std::int32_t seed) {
+  using namespace simd;
+  Ints const u = broadcast(0x01020304 + seed), s = broadcast(0x04030201 + seed);
+  Ints sums[chains];
+  for (int i = 0; i < chains; ++i) sums[i] = broadcast(seed + i);  // chains that start alike would be made one
+  for (std::int64_t r = 0; r < rounds; ++r) {
+    for (int i = 0; i < chains; ++i) sums[i] = dot4(sums[i], u, s);
+  }
+  Ints total{};
+  for (auto const& sum : sums) total += sum;
+  return total[0];
+}
+
+/// The same in tiles: four sums, each of a product that waits for none of the others.
+void multiply_tiles(std::int64_t rounds) {
+  tiles::Shapes shapes;
+  for (int t = 0; t < tiles::registers; ++t) shapes.set(t, tiles::rows, tiles::row_bytes);
+  tiles::configure(shapes);
+  for (std::int64_t r = 0; r < rounds; ++r) {
+    tiles::add_products<0, 4, 6>();
+    tiles::add_products<1, 4, 7>();
+    tiles::add_products<2, 5, 6>();
+    tiles::add_products<3, 5, 7>();
+  }
+  tiles::release();
 }
 
 /// Bits of all words, so that nothing is left out; four chains of adds keep up with memory.
@@ -154,22 +184,39 @@ SgemmRates const& Yardsticks::sgemm(int m, int d) {
   return rates;
 }
 
-double Yardsticks::fma_gflops() {
-  if (fma_ > 0.0) return fma_;
-  std::vector<float> sink(threads_ * 16);
+template <class Kernel>
+OverRanks Yardsticks::best_rates(double operations, Kernel const& kernel) const {
   std::int64_t rounds = 10000;
-  auto const work = [&](int const t) { sink[t * 16] = multiply_add(rounds, static_cast<float>(t)); };
+  auto const work = [&](int const t) { kernel(rounds, t); };
   timed_on_all(comm_, threads_, work);
   rounds = std::max<std::int64_t>(1, to_integer(1e4 * 0.02 / timed_on_all(comm_, threads_, work)));
-  double const flops = 2.0 * chains * lanes * exact_double(rounds) * threads_;
+  OverRanks best{};
   for (int s = 0; s < yardstick_samples; ++s) {
-    auto const rates = over_ranks(comm_, flops / timed_together(comm_, threads_, work) / 1e9);
-    double const all = rates.mean * comm_.size();
-    if (all <= fma_) continue;
-    fma_ = all;
-    fma_of_ranks_ = rates;
+    auto const rates = over_ranks(comm_, operations * exact_double(rounds) * threads_ / timed_together(comm_, threads_, work) / 1e9);
+    if (rates.mean > best.mean) best = rates;
   }
-  return fma_;
+  return best;
+}
+
+double Yardsticks::fma_gflops() {
+  if (!(fma_of_ranks_.mean > 0.0)) {
+    std::vector<float> sink(threads_ * 16);
+    fma_of_ranks_ =
+        best_rates(2.0 * chains * lanes, [&](std::int64_t rounds, int t) { sink[t * 16] = multiply_add(rounds, static_cast<float>(t)); });
+  }
+  return fma_of_ranks_.mean * comm_.size();
+}
+
+ByteRates const& Yardsticks::byte_gops() {
+  if (bytes_.vectors > 0.0) return bytes_;
+  std::vector<std::int32_t> sink(threads_ * 16);
+  bytes_.vectors = comm_.size() * best_rates(2.0 * chains * 4 * simd::width, [&](std::int64_t rounds, int t) {
+                                    sink[t * 16] = multiply_bytes(rounds, t);
+                                  }).mean;
+  bool const everywhere = comm_.max(tiles::usable() ? 0.0 : 1.0) == 0.0;
+  constexpr double products = 4.0 * tiles::rows * (tiles::row_bytes / 4) * tiles::row_bytes;
+  if (everywhere) bytes_.tiles = comm_.size() * best_rates(2.0 * products, [](std::int64_t rounds, int) { multiply_tiles(rounds); }).mean;
+  return bytes_;
 }
 
 device::GpuRates const& Yardsticks::gpu(int m, std::int64_t n, int d) {

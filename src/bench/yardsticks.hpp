@@ -22,6 +22,12 @@ struct SgemmRates {
   std::vector<std::pair<std::string, double>> tried;  ///< OPENBLAS_CORETYPE and its rate
 };
 
+/// Multiply-adds of bytes from registers, of two operations each, in 1e9 a second.
+struct ByteRates {
+  double vectors = 0.0;  ///< as the build's vectors have them, in several instructions where there is none for it
+  double tiles = 0.0;    ///< 0 where a rank's processor has none
+};
+
 /// Keys of the sgemm yardstick's tile.
 inline constexpr int yardstick_keys = 2048;
 
@@ -46,6 +52,8 @@ class Yardsticks {
     fma_gflops();
     return fma_of_ranks_;
   }
+  /// What screening in 8 bits could reach, measured likewise.
+  ByteRates const& byte_gops();
   /// Reading memory well beyond the caches: the best of a few samples, in GB/s. Measured at every call: on shared machines it moves.
   double read_bandwidth() const;
   /// cuBLAS on the GPU, m rows x n keys (as many as a GiB of fp32 scores has room for) x d, and copies within its memory, GB/s. On rank 0
@@ -57,6 +65,10 @@ class Yardsticks {
   /// Rate with one kernel set; empty name: as the BLAS picks. 0 where it does not run.
   double sgemm_with(std::string const& core_type, int m, int d, std::string& kernel);
 
+  /// The best of a few samples of kernel(rounds, thread), of so many operations a round and thread, in 1e9 a second.
+  template <class Kernel>
+  OverRanks best_rates(double operations, Kernel const& kernel) const;
+
   bool stopped() const { return stop_ && stop_(comm_); }
 
   Communicator const& comm_;
@@ -65,8 +77,8 @@ class Yardsticks {
   std::map<std::pair<int, int>, SgemmRates> sgemm_;
   std::map<std::pair<int, int>, device::GpuRates> gpu_;
   double gpu_copy_ = -1.0;
-  double fma_ = 0.0;
   OverRanks fma_of_ranks_{};
+  ByteRates bytes_;
 };
 
 /// The child's side. Returns false when the arguments are not those of a child; else the program has nothing more to do.

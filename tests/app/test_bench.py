@@ -98,7 +98,7 @@ def test_file_says_what_the_records_say(run: tuple[Path, Outcome, int, int]) -> 
         assert file.attrs["kind"] == "bench"
         assert file.attrs["schema_version"] == 1
         assert {"version", "git_hash", "date_utc", "command_line", "config_text", "host_names"} <= set(file.attrs)
-        assert {"cpu", "fma_gflops", "read_bandwidth"} <= set(file.attrs)
+        assert {"cpu", "fma_gflops", "byte_gops", "read_bandwidth"} <= set(file.attrs)
         cases = {
             (g.attrs["kernel"], g.attrs["m"], g.attrs["k"] or None, g.attrs["keys"], g.attrs["path"]): g
             for g in file["cases"].values()

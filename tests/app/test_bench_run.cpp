@@ -366,6 +366,10 @@ TEST(Yardsticks, AreSane) {
   EXPECT_GT(fma, 1.0);
   EXPECT_LT(fma, 1e6);
   EXPECT_EQ(yardsticks.fma_gflops(), fma) << "measured once";
+  auto const& bytes = yardsticks.byte_gops();
+  EXPECT_GT(bytes.vectors, 1.0);
+  EXPECT_LT(bytes.vectors, 1e6);
+  EXPECT_GE(bytes.tiles, 0.0);
   EXPECT_GT(bandwidth, 0.1);
   EXPECT_LT(bandwidth, 1e5);
   auto const& rates = yardsticks.sgemm(16, 64);
