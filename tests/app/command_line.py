@@ -25,6 +25,7 @@ SETTINGS = {
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "OMPI_MCA_mpi_yield_when_idle": "1",
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",  # the same, for mpirun of Open MPI 5
     "OMPI_MCA_btl": "self,vader",
     "OMPI_MCA_pml": "ob1",
     "OMPI_MCA_ess_singleton_isolated": "1",
