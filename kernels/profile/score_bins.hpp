@@ -36,6 +36,9 @@ struct BinGrid {
 /// Fixed-point units of r and r^2.
 inline constexpr float first_scale = 16384.0f, second_scale = 512.0f;
 
+/// What binning costs a sum of e^{sigma s} at c = sigma w, relative: the bound at the top of this file.
+inline double bin_error(double c) { return c * c * c / 192.0 * (1.0 + c) + c * 0x1p-15 + c * c * 0x1p-11; }
+
 /// Integer moments of the scores in a bin: exact, whatever the order of summation. Up to 2^48 scores per bin.
 struct BinMoments {
   std::int64_t count = 0;

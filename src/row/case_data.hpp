@@ -10,6 +10,7 @@
 
 #include "comm/timing.hpp"
 #include "kernels/core/counts.hpp"
+#include "kernels/profile/score_bins.hpp"
 #include "row/field_values.hpp"
 #include "row/tolerances.hpp"
 
@@ -53,16 +54,17 @@ struct CheckResiduals {
   static void add(double& value, double residual) { value = std::isnan(residual) ? INFINITY : std::max(value, residual); }
 };
 
-/// Counts must be right; the rest is fp32's (tolerances.hpp).
-inline std::array<double, check_names.size()> check_tolerances(std::int64_t d, double largest_logit) {
-  double const sums = sums_tolerance(d, largest_logit);
+/// Counts must be right; the rest is fp32's (tolerances.hpp). widening: how many times wider than planned bins may be.
+inline std::array<double, check_names.size()> check_tolerances(std::int64_t d, double largest_logit, double widening = 1.0) {
+  constexpr double planned = 1.0 / 32.0;  // of the logits' unit
+  double const sums = sums_tolerance(d, largest_logit), binned = 1e-5 + bin_error(widening * planned) - bin_error(planned);
   std::array<double, check_names.size()> tolerance{};
   auto const set = [&](Check check, double value) { tolerance[static_cast<std::size_t>(check)] = value; };
   set(Check::audit_scores, score_tolerance(d));
   set(Check::audit_metrics, sums);
-  set(Check::sum_p, 1e-5);
+  set(Check::sum_p, binned);
   set(Check::sum_p_direct, sums);
-  set(Check::identity_kl, 1e-5);
+  set(Check::identity_kl, binned);
   set(Check::identity_output, sums);
   set(Check::selection, 1e-12);
   return tolerance;

@@ -135,7 +135,7 @@ void write_data(hid_t group, StudyCase const& c) {
     put("draw_text", {draw}, texts, "1", "text that the draw's context is from, its place in the list of texts");
     put("draw_end", {draw}, ends, "tokens", "place in the text where the draw's context ends: its keys are the n before");
   }
-  auto const tolerance = check_tolerances(c.group->d, c.largest_logit());
+  auto const tolerance = c.tolerances();
   auto const checks = [&](auto const& all) { return std::vector<double>(all.begin(), all.begin() + c.check_count()); };
   put("check_residual", {{"check", c.check_count()}}, checks(c.checks.worst), "1", "worst residual over draws");
   put("check_tolerance", {{"check", c.check_count()}}, checks(tolerance), "1", "largest residual of a valid case");

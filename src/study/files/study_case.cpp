@@ -4,6 +4,8 @@
 #include <cmath>
 #include <sstream>
 
+#include "plan/input_plan.hpp"
+
 namespace asymptop {
 
 void StudyCase::keep_draws(std::int64_t count) {
@@ -31,8 +33,10 @@ double StudyCase::largest_logit() const {
   return largest;
 }
 
+StudyCase::Tolerances StudyCase::tolerances() const { return check_tolerances(group->d, largest_logit(), widening_by_slopes(*group)); }
+
 std::string StudyCase::verdict_reason() const {
-  auto const tolerance = check_tolerances(group->d, largest_logit());
+  auto const tolerance = tolerances();
   std::ostringstream reason;
   reason.precision(3);
   for (std::size_t i = 0; i < check_names.size(); ++i) {

@@ -40,6 +40,9 @@ struct StudyCase {
   double score_flops() const;
   /// Largest |logit| of any row, for the tolerances.
   double largest_logit() const;
+  /// Of the self-checks, in their order.
+  using Tolerances = std::array<double, check_names.size()>;
+  Tolerances tolerances() const;
   /// Empty when valid; else the checks that failed, with residual and tolerance.
   std::string verdict_reason() const;
   char const* verdict() const { return verdict_reason().empty() ? "VALID" : "INVALID"; }
