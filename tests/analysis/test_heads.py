@@ -215,8 +215,24 @@ def test_advice_speaks_of_the_keys_that_a_head_sees(
         assert line.endswith(", ".join(f"{k / of:.2%}" for k, of in zip(record["k"], seen, strict=True)))
     assert "tail mass 0.1 in all 3 of them that see 100 keys: " in printed
     assert "tail mass 0.1 in all 3 of them that see all keys: " in printed
-    assert command_line.main([*words, "--lengths", "64"]) == 0
+    assert command_line.main([*words, "--lengths", "64", "--json", str(out)]) == 0
     assert "100 keys" not in capsys.readouterr().out
+    # Below the window's size a head needs what it needs there, whatever other lengths are asked for.
+    alone = {(r["layer"], r["head"]): r["k"][0] for r in json.loads(out.read_text(encoding="utf-8"))}
+    assert command_line.main([*words, "--lengths", "64,1024", "--json", str(out)]) == 0
+    assert "as listed" in capsys.readouterr().out
+    for r in json.loads(out.read_text(encoding="utf-8")):
+        if r["layer"] == 2:
+            assert r["k"][0] == alone[2, r["head"]]
+
+
+def test_advice_says_what_is_left_out(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "partly.h5"
+    path.write_bytes(model.read_bytes())
+    with changing(path) as file:
+        next(iter(file["cases"].values())).attrs["verdict"] = "INVALID"
+    assert command_line.main(["advise", str(path), "--epsilon", "0.1"]) == 0
+    assert capsys.readouterr().err == "asymptop advise: 1 INVALID case left out\n"
 
 
 def test_laws_of_n_are_none_of_windows(windowed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

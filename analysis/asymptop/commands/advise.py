@@ -197,6 +197,8 @@ def _advice(arguments: argparse.Namespace) -> tuple[list[dict], Callable[[TextIO
     """Records of what was compared, and what prints the advice. Raises ResultsError, UsageError and BudgetError."""
     with open_results(arguments.results) as results:
         lines = group_series(results.cases)
+        if invalid := sum(not case.valid for case in results.cases):
+            print(f"asymptop advise: {invalid} INVALID case{'s' * (invalid > 1)} left out", file=sys.stderr)
         if arguments.selectors:
             choices = _choices(lines, arguments)
             return selector_records(choices), partial(print_choices, choices)

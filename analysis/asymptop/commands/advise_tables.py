@@ -43,15 +43,24 @@ def _reach(need: Need) -> str:
     if need.fit is None:
         return "–"
     low, high = need.fit.interval.low, need.fit.interval.high
-    return (
+    text = (
         f"{need.fit.exponent:.3f} [{low:.3f}, {high:.3f}]" if math.isfinite(high - low) else f"{need.fit.exponent:.3f}"
     )
+    return text + (", bends" if _bends(need) else "")
+
+
+def _bends(need: Need) -> bool:
+    """Whether one exponent does not describe all n; fewer than three allow no bend."""
+    return need.fit is not None and len(need.fit.used) >= 3 and need.fit.bends
 
 
 def _law(need: Need, lengths: Sequence[int]) -> str:
     """As `asymptop study --k` takes it, where the selector takes a k."""
     if need.by_rule:
         return "its rule"
+    if need.series.window_ends_growth:
+        keys = need.budgets(lengths)
+        return str(max(keys)) if all(map(need.series.window_cuts, lengths)) else "as listed"
     alpha, exponent = need.law(lengths)
     return f"{alpha:g}*n^{exponent:g}" if exponent else f"{min(math.ceil(alpha), int(need.series.seen(max(lengths))))}"
 
@@ -229,7 +238,8 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
     print("between stored k that are far apart keys are interpolated, to a few per cent\n", file=stream)
     if any(need.series.window_ends_growth for need in needs):
         print(
-            "where a window ends the growth of a head's keys, its law is a constant and shares are of the window\n",
+            "a head whose window ends the growth of its keys has no law of n: its keys are those needed at each\n"
+            "length, its shares those of the keys that it sees there\n",
             file=stream,
         )
     rows = [(need, row) for need in needs if (row := _need_row(need, lengths)) is not None]
@@ -237,6 +247,8 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
         table = [NEED_HEADINGS, *((row[0].removeprefix(name), *row[1:]) for _, row in rows)]
         alike = len({row[1] for _, row in rows}) == 1 and rows[0][1][1] == "all keys"
         _print_rows([(row[0], *row[2:]) for row in table] if alike else table, stream)
+    if any(_bends(need) for need, _ in rows):
+        print("bends: keys go like no one power of n here, and C is not how they go on\n", file=stream)
     groups: dict[tuple[float, str], list[list[int]]] = {}
     for need, row in rows:
         groups.setdefault((need.epsilon, row[1]), []).append(need.budgets(lengths))

@@ -164,8 +164,9 @@ class Need:
         return float(f"{math.ceil(alpha / unit - 1e-6) * unit:.4g}"), exponent
 
     def budgets(self, lengths: Sequence[int]) -> list[int]:
-        """Keys of that law at each length; of a rule what it keeps there."""
-        if self.by_rule:
+        """Keys of that law at each length; of a rule what it keeps there, and of rows in a window what they need there:
+        below its size keys grow with n, beyond it they do not."""
+        if self.by_rule or self.series.window_ends_growth:
             return [self._whole(k, n) for k, n in zip(self.keys_at(lengths), lengths, strict=True)]
         alpha, exponent = self.law(lengths)
         return [self._whole(alpha * n**exponent, n) for n in lengths]
