@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
   Ring<piece_bytes> ring(queries + groups * o.chunks * query_piece, o.stages);
   std::uint32_t const loaded = ring.end();
   // Under a causal mask later rows have more keys: they go first.
-  int const row_block = static_cast<int>(gridDim.x - 1 - blockIdx.x), first_row = row_block * block_rows;
+  int const row_block = gridDim.x - 1 - blockIdx.x, first_row = row_block * block_rows;
   int const working = o.rows - first_row > query_tile ? groups : 1;  // warpgroups that have a query tile
   if (threadIdx.x == 0) {
     ring.begin(working * group_threads / 32);
@@ -69,8 +69,8 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
   }
   __syncthreads();
   std::int64_t const last = min(std::int64_t{seen_to}, o.keys), first = min(std::int64_t{seen_from}, last);
-  int const first_unit = static_cast<int>(std::int64_t{blockIdx.y} * o.units / o.splits);
-  int const end_unit = static_cast<int>((std::int64_t{blockIdx.y} + 1) * o.units / o.splits);
+  int const first_unit = std::int64_t{blockIdx.y} * o.units / o.splits;
+  int const end_unit = (std::int64_t{blockIdx.y} + 1) * o.units / o.splits;
   int const first_piece = block_z() * pieces;
   // The same for all of a warp, which the compiler does not know otherwise.
   int const group = __shfl_sync(~0u, thread_index() / group_threads, 0);
@@ -251,7 +251,7 @@ AttentionPlan plan_attention(Numbers numbers, int rows, std::int64_t keys, int d
   plan.rows = rows;
   plan.d = d;
   plan.unit = unit;
-  plan.units = static_cast<int>((keys + unit - 1) / unit);
+  plan.units = (keys + unit - 1) / unit;
   plan.row_blocks = (rows + block_rows - 1) / block_rows;
   int const query_bytes = groups * chunks_of(d) * split_query_piece(numbers);
   int const piece_bytes = split_piece_bytes(numbers);

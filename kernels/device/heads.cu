@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(256) merge_kernel(HeadsMerge const m) {
   std::int64_t const row = blockIdx.y;
   std::uint64_t const *a = m.earlier + row * m.earlier_keep, *b = m.later + row * m.later_keep;
   std::uint64_t* const heads = m.heads + row * m.keep;
-  int const at = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
+  int const at = blockIdx.x * 256 + threadIdx.x;
   int const of_a = greater_than(a, m.earlier_keep, 0), of_b = greater_than(b, m.later_keep, 0), all = of_a + of_b;
   auto const put = [&](int place, std::uint64_t candidate) {
     if (place < m.keep) heads[place] = candidate;

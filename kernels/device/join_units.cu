@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(threads) join_kernel(AttentionNodes const node
   for (int half = 1; half < nodes.units; half *= 2) {
     int const twice = 2 * half;
     // The first unit of the call that begins a parent of this level.
-    int const begin = static_cast<int>((twice - first_unit % twice) % twice);
+    int const begin = (twice - first_unit % twice) % twice;
     for (std::int64_t left = begin + std::int64_t{warp} * twice; left + half < nodes.units; left += std::int64_t{warps} * twice) {
       if (left + twice <= nodes.units || open_end) combine(nodes, row + left, nodes, row + left + half);
     }

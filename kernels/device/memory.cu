@@ -30,7 +30,7 @@ Gpu find_gpu() {
   found.usable = properties.major == 9;
   found.multiprocessors = properties.multiProcessorCount;
   std::size_t free = 0, all = 0;
-  if (found.usable && cudaMemGetInfo(&free, &all) == cudaSuccess) found.memory_bytes = static_cast<double>(free);
+  if (found.usable && cudaMemGetInfo(&free, &all) == cudaSuccess) found.memory_bytes = free;
   return found;
 }
 

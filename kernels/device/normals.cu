@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(threads) packed_kernel(NormalArguments const a
   int const stride = (a.d + 3) / 4;
   std::int64_t const i = std::int64_t{blockIdx.x} * threads + threadIdx.x, row = i / (key_group * stride) * key_group + i % key_group;
   if (row >= (a.count + key_group - 1) / key_group * key_group) return;
-  int const column = static_cast<int>(i / key_group % stride);
+  int const column = i / key_group % stride;
   float x[4] = {};
   if (row < a.count) quad(a, a.first + static_cast<std::uint64_t>(row), static_cast<std::uint32_t>(column), x);
 #pragma unroll
@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(threads) rows_kernel(NormalArguments const a, 
   int const stride = (a.d + 3) / 4;
   std::int64_t const i = std::int64_t{blockIdx.x} * threads + threadIdx.x, row = i / stride;
   if (row >= a.count) return;
-  int const column = static_cast<int>(i % stride);
+  int const column = i % stride;
   float x[4];
   quad(a, a.first + static_cast<std::uint64_t>(row), static_cast<std::uint32_t>(column), x);
 #pragma unroll

@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(32 * warps) score_kernel(ScoreOperands const o
 }  // namespace
 
 void set_thresholds(Stream stream, TopKPlan const& plan, Workspace const& work) {
-  int const groups = static_cast<int>(sample_of(plan.keys) / 32);
+  int const groups = sample_of(plan.keys) / 32;
   set_thresholds_kernel<<<blocks(plan.rows, 4), 128, 0, stream>>>(work.maxima, plan.rows, groups, plan.sample_rank, work.thresholds);
   check_launch("thresholds");
 }

@@ -150,7 +150,7 @@ __global__ void unpack_kernel(float const* packed, std::int64_t count, int d, fl
 
 /// Block (rows, column).
 __global__ void by_column_kernel(float const* queries, int rows, int padded, int d, float* columns) {
-  int const row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), c = block_y();
+  int const row = blockIdx.x * blockDim.x + threadIdx.x, c = block_y();
   if (row < padded) columns[std::int64_t{c} * padded + row] = row < rows ? queries[std::int64_t{row} * d + c] : 0.0f;
 }
 

@@ -267,7 +267,7 @@ ScreenOperands operands_of(TopKPlan const& plan, TopKArguments const& arguments,
 void sample_maxima(Stream stream, TopKPlan const& plan, TopKArguments const& arguments, Workspace const& work) {
   auto o = operands_of(plan, arguments, work);
   o.keys = sample_of(plan.keys);
-  o.tiles = static_cast<int>(tiles_of(o.keys));
+  o.tiles = tiles_of(o.keys);
   o.key_tiles = arguments.keys.sample_tiles;
   o.maxima = work.maxima;
   int const most = o.tiles * plan.row_groups / groups;
@@ -279,7 +279,7 @@ void sample_maxima(Stream stream, TopKPlan const& plan, TopKArguments const& arg
 void screen(Stream stream, TopKPlan const& plan, TopKArguments const& arguments, Workspace const& work) {
   auto o = operands_of(plan, arguments, work);
   o.keys = plan.keys;
-  o.tiles = static_cast<int>(tiles_of(o.keys));
+  o.tiles = tiles_of(o.keys);
   o.key_tiles = arguments.keys.tiles;
   o.key_bounds = arguments.keys.bounds;
   o.thresholds = plan.known ? arguments.known : work.thresholds;

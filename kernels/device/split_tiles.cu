@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(threads)
   constexpr int group = 32;
   __shared__ Piece piece;
   std::int64_t const t = blockIdx.x;
-  int const keys = static_cast<int>(min(std::int64_t{tile_keys}, count - t * tile_keys)), groups = (keys + group - 1) / group;
+  int const keys = min(std::int64_t{tile_keys}, count - t * tile_keys), groups = (keys + group - 1) / group;
   float const* const from = packed + t * tile_keys * d;
   float largest = 0.0f;
   for (int i = thread_index(); i < groups * group * d; i += threads) largest = fmaxf(largest, fabsf(from[i]));
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(threads)
     split_values(float const* values, std::int64_t count, int d, int pieces, unsigned char* tiles, float* scales) {
   __shared__ Piece piece;
   std::int64_t const t = blockIdx.x;
-  int const keys = static_cast<int>(min(std::int64_t{tile_keys}, count - t * tile_keys));
+  int const keys = min(std::int64_t{tile_keys}, count - t * tile_keys);
   float const* const from = values + t * tile_keys * d;
   float largest = 0.0f;
   for (int i = thread_index(); i < keys * d; i += threads) largest = fmaxf(largest, fabsf(from[i]));

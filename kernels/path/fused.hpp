@@ -48,7 +48,7 @@ struct FusedRows {
     some.softcap = queries.softcap;
     some.alibi.slope = queries.alibi.slope;
     for (int const row : rows) {
-      if (some.alibi.slope != 0.0) some.alibi.places.push_back(queries.alibi.places[static_cast<std::size_t>(row)]);
+      if (some.alibi.slope != 0.0) some.alibi.places.push_back(queries.alibi.places[row]);
     }
     return some;
   }

@@ -136,7 +136,7 @@ struct QuantisedQueries {
     for (auto const& rows : cut) {
       offset.push_back(bytes.size());
       int const words = tiles ? (steps + 15) / 16 * 16 * panel_lanes : steps * rows.rows;
-      bytes.resize(bytes.size() + static_cast<std::size_t>(words));
+      bytes.resize(bytes.size() + words);
       auto& panel = panels.emplace_back();
       panel.first_row = rows.first_row;
       panel.rows = rows.rows;
@@ -169,7 +169,7 @@ struct QuantisedQueries {
       residuals += (x - rounded) * (x - rounded);
       auto const integer = static_cast<std::int32_t>(rounded);
       sum += integer;
-      words[place(c / 4)] |= static_cast<std::int32_t>((static_cast<std::uint32_t>(integer) & 0xffu) << (8 * (c % 4)));
+      words[place(c / 4)] |= (integer & 0xffu) << (8 * (c % 4));
     }
     // fp64 sums of squares of x: relative errors below 1e-10, absolute ones of x itself below 1e-13.
     double const norm = std::sqrt(squares) * (1.0 + 1e-10);

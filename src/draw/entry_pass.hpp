@@ -47,7 +47,7 @@ struct EntryRows {
   Alibi alibi_of(std::vector<int> const& rows) const {
     Alibi alibi{slope, {}};
     for (auto const row : rows) {
-      if (slope != 0.0) alibi.places.push_back(queries.place[static_cast<std::size_t>(row)] - shard.begin);
+      if (slope != 0.0) alibi.places.push_back(queries.place[row] - shard.begin);
     }
     return alibi;
   }

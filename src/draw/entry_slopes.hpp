@@ -42,7 +42,7 @@ class EntrySlopes {
  private:
   /// The mean place of an entry's keys less the query's, or the place that the slope likes best.
   double distance(int row, KeyRun const& keys) const {
-    auto const first = static_cast<double>(keys.begin - queries_.place[static_cast<std::size_t>(row)]);
+    auto const first = static_cast<double>(keys.begin - queries_.place[row]);
     auto const last = first + static_cast<double>(keys.size() - 1);
     return largest_ ? (slope_ > 0.0 ? last : first) : 0.5 * (first + last);
   }

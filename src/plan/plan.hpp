@@ -86,13 +86,12 @@ struct GroupPlan {
   int key_d() const { return d - zero_columns; }
   bool by_thresholds() const { return held < k.back(); }
   /// What ALiBi adds to a logit of the head for each place that a key lies behind its query.
-  double slope() const { return form.alibi.empty() || head < 0 ? 0.0 : form.alibi[static_cast<std::size_t>(head)]; }
+  double slope() const { return form.alibi.empty() || head < 0 ? 0.0 : form.alibi[head]; }
   /// The same of all heads that choose together with it.
   double slope_together() const {
     double sum = 0.0;
     auto const first = head / choose_together * choose_together;
-    for (auto other = first; !form.alibi.empty() && head >= 0 && other < first + choose_together; ++other)
-      sum += form.alibi[static_cast<std::size_t>(other)];
+    for (auto other = first; !form.alibi.empty() && head >= 0 && other < first + choose_together; ++other) sum += form.alibi[other];
     return sum;
   }
   /// Whether places of queries count.

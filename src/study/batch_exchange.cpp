@@ -103,7 +103,7 @@ void BatchRun::prepare_audit(std::int64_t rows, std::size_t segments, std::size_
   std::vector<std::int64_t> places;
   auto const alibi = queries_.alibi_in(shard_, group_.slope());
   for (int const row : audited_) {
-    if (!alibi.places.empty()) places.push_back(alibi.places[static_cast<std::size_t>(row)]);
+    if (!alibi.places.empty()) places.push_back(alibi.places[row]);
   }
   work_.audit_places = to_device(space_, "Asymptop::measure::audit_places", places);
   work_.audit_sigmas = to_device(space_, "Asymptop::measure::audit_sigmas", axes_.sigma);

@@ -183,7 +183,7 @@ void BatchRun::check_winners(OwnedRow const& row) {
       if (group_.form.softcap > 0.0) score = softcapped(score, group_.form.softcap);
       double bias = 0.0;
       if (group_.slope() != 0.0) {
-        bias = group_.slope() * static_cast<double>(row.boundaries[at].index - queries_.place[static_cast<std::size_t>(row.row)]);
+        bias = group_.slope() * static_cast<double>(row.boundaries[at].index - queries_.place[row.row]);
         score += bias;
       }
       double const scale = std::sqrt(q_square * key_square + bias * bias), error = std::fabs(score - row.boundaries[at].score);
