@@ -40,7 +40,7 @@ struct ByteQueries {
     if (d > quantised_max_d) throw std::invalid_argument("products in 8 bits take at most " + std::to_string(quantised_max_d) + " columns");
     for (auto const& panel : panels) {
       for (int r = 0; r < panel.rows; ++r) {
-        auto const at = [&](int c) { return queries.data[panel.offset + c * panel.rows + r]; };
+        auto const at = queries.row(panel.first_row + r);
         float largest = 0.0f;
         for (int c = 0; c < d; ++c) largest = std::max(largest, std::fabs(at(c)));
         float const scale = largest / static_cast<float>(levels);

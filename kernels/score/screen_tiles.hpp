@@ -47,7 +47,8 @@ class TileScreen {
   /// The group that the next blocks meet; bytes as QuantisedKeys's.
   void take_group(std::uint8_t const* keys) {
     keys_ = keys;
-    asked_ = false;
+    // The next group's bytes are asked for meanwhile.
+    for (std::ptrdiff_t line = 0; line < ahead_; line += 64) __builtin_prefetch(keys + ahead_ + line, 0, 3);
     std::uint8_t const* const last = keys + whole_ * piece;
     tiles::load<6>(last, group_row);
     tiles::load<7>(last + tiles::row_bytes, group_row);
@@ -60,9 +61,6 @@ class TileScreen {
   /// Writes the pairs of `count` blocks, at most tile_blocks, whose sums from start() on are not negative, as screen_tile() does, and
   /// returns where the next one goes.
   RowKeyPair* screen(TileRows const* blocks, int count, RowKeyPair* passed) {
-    // The next group's bytes are asked for meanwhile.
-    for (std::ptrdiff_t line = 0; line < ahead_ && !asked_; line += 64) __builtin_prefetch(keys_ + ahead_ + line, 0, 3);
-    asked_ = true;
     if (whole_ == 0) {
       multiply_in_turns(blocks, count);
     } else {
@@ -148,7 +146,6 @@ class TileScreen {
   int whole_;             ///< pieces of 64 columns before the last
   int last_;              ///< fours of columns of the last piece
   std::ptrdiff_t ahead_;  ///< bytes of a group
-  bool asked_ = false;    ///< whether the next group has been asked for
   std::uint8_t const* keys_ = nullptr;
   alignas(64) std::int32_t sums_[tile_blocks * tiles::rows][key_group];
   alignas(64) std::int32_t start_[tile_blocks * tiles::rows];
