@@ -113,8 +113,8 @@ class FirstPass : public KeyPass<Space> {
     KeyOrder order = KeyOrder::ascending;
     int slack = 2048;  ///< as RowHeads's, for small `keep`
   };
-  /// Whether a sample of so many keys is worth its while where `population` keys will be seen at least.
-  virtual bool wants_sample(int, std::int64_t) const { return false; }
+  /// Keys of a sample that is worth its while where `population` keys will be seen at least; 0: none is. resident: keys lie in memory.
+  virtual int sample_of(std::int64_t /*population*/, bool /*resident*/) const { return 0; }
   /// Keys drawn from all over the shard, in the path's layout.
   virtual void take_sample(Space const&, float const*, int, std::int64_t /*shard*/, std::int64_t /*population*/) {}
   /// After `seen` keys, a pass to repeat over the same ones, for rows that a sample has left short; null where there are none.

@@ -137,7 +137,7 @@ class HeadsPass : public FirstPass<Space>, public std::enable_shared_from_this<H
   HeadsPass(FusedRows<Space> const& rows, int keep, More const&... more)
       : rows_(rows), keep_(keep), pass_(rows.queries, more..., rows.ranges) {}
   GlobalIndex step(bool resident) const override { return packed_step_of(rows_.queries.rows, resident); }
-  bool wants_sample(int sample, std::int64_t population) const override { return pass_.guess_would_help(sample, population); }
+  int sample_of(std::int64_t population, bool resident) const override { return pass_.sample_of(population, resident); }
   void take_sample(Space const& space, float const* keys, int sample, std::int64_t shard, std::int64_t population) override {
     pass_.guess_thresholds(space, keys, sample, shard, population);
   }

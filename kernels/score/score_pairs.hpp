@@ -77,19 +77,25 @@ ASYMPTOP_SIMD_INLINE void transpose(Floats (&rows)[16]) {
 ASYMPTOP_SIMD_INLINE void score_pairs_in_lanes(QueryLines const& queries, RowKeyPair const* pairs, float const* group, int d,
                                                float* scores) {
   auto const lanes = reinterpret_cast<__m512i>(load(pairs));  // of which the permutation below looks at the low five bits
-  Floats sum{};
-  for (int begin = 0; begin < d; begin += 16) {
-    Floats q[16];
+  Floats sum{}, q[16];
+  auto const load_queries = [&](int begin) {
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) q[i] = load(queries.row(row_of(pairs[i])) + begin);
     transpose(q);
-    float const* column = group + begin * key_group;
+  };
+  auto const add_column = [&](Floats const& of_rows, float const* column) {
+    auto const k = _mm512_permutex2var_ps(_mm512_loadu_ps(column), lanes, _mm512_loadu_ps(column + 16));
+    sum = fma(of_rows, reinterpret_cast<Floats>(k), sum);
+  };
+  int const whole = d / 16 * 16;
+  for (int begin = 0; begin < whole; begin += 16) {
+    load_queries(begin);
 #pragma GCC unroll 16
-    for (int c = 0; c < 16; ++c) {
-      if (begin + c >= d) break;
-      auto const k = _mm512_permutex2var_ps(_mm512_loadu_ps(column + c * key_group), lanes, _mm512_loadu_ps(column + c * key_group + 16));
-      sum = fma(q[c], reinterpret_cast<Floats>(k), sum);
-    }
+    for (int c = 0; c < 16; ++c) add_column(q[c], group + (begin + c) * key_group);
+  }
+  if (whole < d) {
+    load_queries(whole);
+    for (int c = whole; c < d; ++c) add_column(q[c - whole], group + c * key_group);
   }
   store(scores, sum);
 }

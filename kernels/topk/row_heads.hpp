@@ -81,6 +81,13 @@ class RowHeads {
     fill_[r] = fill;
   }
 
+  /// A score will be offered to the row soon: where it would go is fetched meanwhile.
+  void expect(int row) const {
+    std::size_t const r = row, at = r * stride_ + fill_[r];
+    __builtin_prefetch(scores_.data() + at, 1);
+    __builtin_prefetch(indices_.data() + at, 1);
+  }
+
   /// Offers one score; the row's keys come in ascending order here too.
   void add(int row, float score, LocalIndex key) {
     std::size_t const r = row;

@@ -72,6 +72,34 @@ class ScreenedPass : public StreamedHeads {
     }
   }
 
+  /// A larger sample where many candidates are wanted of keys that are held: screened, it costs less than the candidates that it spares.
+  int sample_of(std::int64_t population, bool resident) const {
+    auto const most = std::min<std::int64_t>(std::min(16384, keep_) * 4, population / 16);
+    auto const large = static_cast<int>(most / score_strip * score_strip);
+    return resident && large > 8192 && guess_would_help(large, population) ? large : StreamedHeads::sample_of(population, resident);
+  }
+
+  /// As StreamedHeads's; the sample is screened, too.
+  void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t shard, std::int64_t population) {
+    Vector<Space, std::uint8_t> const bytes(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::sample"),
+                                            quantised_size(sample, queries_.d));
+    Vector<Space, KeyGroupBound> const bounds(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::sample_bounds"),
+                                              quantised_groups(sample));
+    quantise_keys(space, packed, sample, queries_.d, bytes.data(), bounds.data());
+    int const rank = rank_of_guess(sample, population);
+    ScreenedPass best(queries_, rank, split_.workers(), std::vector<std::int64_t>(queries_.rows, sample));
+    best.add(space, packed, {bytes.data(), bounds.data()}, 0, sample);
+    auto* self = this;
+    auto const* of_sample = &best;
+    Kokkos::parallel_for("Asymptop::topk::guess", Kokkos::RangePolicy<Space>(space, 0, queries_.rows), [=](int const row) {
+      if (!self->sees_all(row, shard)) return;
+      std::vector<PackedCandidate> spare;
+      auto const head = of_sample->head(row, spare);
+      if (int_size(head) == rank) self->start_from(row, score_of(head.back()));
+    });
+    space.fence();
+  }
+
   /// Keys [first, first + count) of the shard, packed and quantised; pieces come in ascending order and start at multiples of key_group.
   void add(Space const& space, float const* packed, QuantisedKeys const& quantised, LocalIndex first, int count) {
     auto* self = this;
@@ -218,6 +246,7 @@ class ScreenedPass : public StreamedHeads {
       for (auto i = passed.begin[g]; i < group_end; i += simd::pair_batch) {
         alignas(64) float scores[simd::pair_batch];
         auto const count = std::min(group_end - i, simd::pair_batch);
+        for (std::size_t l = 0; l < count; ++l) heads.expect(row_of(passed.pairs[i + l]));
         simd::score_pairs(lines_, &passed.pairs[i], strip.group(g, queries_.d), count, queries_.d, scores);
         for (std::size_t l = 0; l < count; ++l) {
           int const row = row_of(passed.pairs[i + l]);

@@ -35,6 +35,12 @@ class StreamedHeads {
   }
 
   int rows() const { return queries_.rows; }
+  /// Scores up to it are not taken of this row any more.
+  float threshold(int row) const {
+    float largest = heads_.front().threshold(row);
+    for (auto const& heads : heads_) largest = std::max(largest, heads.threshold(row));
+    return largest;
+  }
 
   /// Whether thresholds guessed from a sample of that size would spare more candidates than a stream of thresholds does by itself. Scores
   /// with slopes depend on where keys lie, which a sample does not know.
@@ -44,11 +50,17 @@ class StreamedHeads {
     return hits >= 4.0 && guess_rank(hits) < sample && taken < 0.75 * (1.0 + std::log(exact_double(population) / keep_));
   }
 
+  /// Keys of a sample that first thresholds are guessed from; 0: none would help. Only shards of many times that are sampled.
+  int sample_of(std::int64_t population, bool /*resident*/) const {
+    constexpr int sample = 8192, worthwhile = 32;
+    return population >= std::int64_t{sample} * worthwhile && guess_would_help(sample, population) ? sample : 0;
+  }
+
   /// Guesses thresholds from a sample of the shard: whole packed groups drawn from all over it. `population`: how many of its keys will be
   /// seen at least. Rows that see only part of the shard are left alone.
   template <class Space>
   void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t shard, std::int64_t population) {
-    int const rank = checked_int(guess_rank(expected_hits(sample, population)));
+    int const rank = rank_of_guess(sample, population);
     auto* self = this;
     int const panels = queries_.panel_count(), workers = std::min(split_.workers(), panels);
     int panel_rows = 0;
@@ -92,6 +104,15 @@ class StreamedHeads {
   }
 
  protected:
+  /// Place in a sample, from 1, of the score that is guessed.
+  int rank_of_guess(int sample, std::int64_t population) const { return checked_int(guess_rank(expected_hits(sample, population))); }
+  bool sees_all(int row, std::int64_t shard) const { return ranges_.limit[row] >= shard && ranges_.first(row) == 0; }
+  /// A guess at the score that a row's candidates have to exceed.
+  void start_from(int row, float threshold) {
+    for (auto& heads : heads_) heads.guess_threshold(row, threshold);
+    guessed_[row] = 1;
+  }
+
   /// Keys of [first, first + count) that a row sees.
   Part seen(int row, LocalIndex first, int count) const { return ranges_.within(row, first, count); }
 
@@ -124,10 +145,9 @@ class StreamedHeads {
     }
     for (int r = 0; r < panel.rows; ++r) {
       int const row = panel.first_row + r;
-      if (ranges_.limit[row] < shard || ranges_.first(row) > 0) continue;
+      if (!sees_all(row, shard)) continue;
       sampled.prune(r);
-      for (auto& heads : heads_) heads.guess_threshold(row, sampled.threshold(r));
-      guessed_[row] = 1;
+      start_from(row, sampled.threshold(r));
     }
   }
 

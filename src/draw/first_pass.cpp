@@ -7,9 +7,6 @@ namespace {
 
 using Space = RunSpace;
 
-/// Keys of the sample that first thresholds are guessed from; only shards of many times that are sampled.
-constexpr int guess_sample = 8192, guess_worthwhile = 32;
-
 Phase phase_of(PathPart part) {
   switch (part) {
     case PathPart::score:
@@ -29,8 +26,8 @@ Phase phase_of(PathPart part) {
 /// Thresholds to start from, where a sample helps. They leave candidates enough of as few keys as the walk may see.
 void guess_first_thresholds(Space const& space, FirstPass<Space>& pass, ShardTensors<Space>& tensors, KeyWalk const& walk) {
   auto const keys = walk.keys_of_first_part();
-  if (keys >= std::int64_t{guess_sample} * guess_worthwhile && pass.wants_sample(guess_sample, keys))
-    pass.take_sample(space, tensors.packed_sample(guess_sample / key_group).data(), guess_sample, tensors.size(), keys);
+  int const sample = pass.sample_of(keys, tensors.resident());
+  if (sample > 0) pass.take_sample(space, tensors.packed_sample(sample / key_group).data(), sample, tensors.size(), keys);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "kernels/profile/fused_first_pass.hpp"
@@ -104,6 +105,24 @@ TEST(ScreenedPass, CausalLimits) {
       for (int const threads : {1, 4}) EXPECT_EQ(wrong_rows(p, limits, {keep, threads, 1024}), 0) << p.name << ", keep " << keep;
     }
   }
+}
+
+TEST(ScreenedPass, ASampleSparesCandidatesAndLeavesNoRowShort) {
+  Random random(89);
+  Problem const p("normal", random, 30, 60000, 8);
+  Screen screen(p);
+  ScreenedPass<Space> pass(screen.queries, 2000, 2, all_of(p));
+  EXPECT_EQ(pass.threshold(0), -std::numeric_limits<float>::infinity());
+  pass.guess_thresholds(Space(), screen.packed.data(), 6144, p.n, p.n);
+  auto const scored = fp32_heads(p, all_of(p), p.n);
+  for (int row = 0; row < p.rows; ++row) {
+    // The 290th largest of 6144, where 205 of the best 2000 are expected: 2834 of all.
+    auto const taken = std::count_if(scored[row].begin(), scored[row].end(), [&](auto c) { return score_of(c) > pass.threshold(row); });
+    EXPECT_GE(taken, 2000) << row;
+    EXPECT_LE(taken, 3700) << row;
+  }
+  pass.add(Space(), screen.packed.data(), screen.keys(), 0, p.n);
+  EXPECT_TRUE(pass.short_rows(p.n).empty());
 }
 
 TEST(ScreenedPass, TiesAcrossTheLastPlace) {
