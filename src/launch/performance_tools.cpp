@@ -48,7 +48,7 @@ namespace {
 /// Names of their own: Adiak has another `mpi_version`.
 std::string own(std::string const& name) { return "asymptop." + name; }
 
-/// Caliper (2.14) keeps the lower 32 bits of a `long`, and all of a `long long`.
+/// Of a `long` Caliper keeps the lower 32 bits alone (findings/caliper-adiak-long.sh).
 void tell_number(std::string const& name, std::int64_t value) { adiak::value(own(name), static_cast<long long>(value)); }
 
 }  // namespace
