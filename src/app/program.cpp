@@ -36,6 +36,7 @@
 #include "kernels/device/memory.hpp"
 #include "launch/launch.hpp"
 #include "launch/machine.hpp"
+#include "launch/performance_tools.hpp"
 #include "launch/stop.hpp"
 #include "precision/command.hpp"
 #include "results/provenance.hpp"
@@ -311,7 +312,10 @@ int run_program(int argc, char** argv) {
     if (can_stop) listen_for_stop();
     std::optional<StopWatch> stop_watch;
     if (can_stop) stop_watch.emplace(std::string(argv[1]) == "study", end_all_ranks);
-    code = output_checked(guarded(comm, leaving, argc, argv));
+    {
+      PerformanceTools const tools(comm);
+      code = output_checked(guarded(comm, leaving, argc, argv));
+    }
     stop_watch.reset();
     Kokkos::finalize();
   }

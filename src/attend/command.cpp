@@ -13,6 +13,7 @@
 #include "launch/left_behind.hpp"
 #include "launch/measurement.hpp"
 #include "launch/peak_memory.hpp"
+#include "launch/performance_tools.hpp"
 #include "launch/stop.hpp"
 #include "plan/teams.hpp"
 
@@ -56,6 +57,7 @@ class Attend final : public Measurement {
     scan_values();
     print("\n" + attend_table_heading());
     provenance_ = provenance("attend", machine_.threads);
+    tell_adiak("kernel_path", plan_.exact_path->name);
     if (!config_.save_output.empty())
       outputs_ = std::make_unique<OutputFile>(comm_, config_.save_output, config_.wants(BenchKernel::exact_attention));
     for (auto const& set : plan_.sets) {

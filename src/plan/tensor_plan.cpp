@@ -2,6 +2,7 @@
 
 #include "config/errors.hpp"
 #include "config/selector_list.hpp"
+#include "kernels/select/selector.hpp"
 
 namespace asymptop {
 

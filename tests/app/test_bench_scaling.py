@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas
 import pytest
 import xarray
 from command_line import ROOT, Outcome, asymptop
@@ -66,6 +67,12 @@ def test_every_count_of_ranks_is_measured(run: tuple[Path, str, int, Outcome]) -
     assert outcome.stdout.count(" VALID") == len(records) + 1  # and the last word
     for text in ("effic %", "imbal %", "speed-up", "merge", "T1", f"{scaling}, on the first"):
         assert text in outcome.stdout
+    # Long form, as src/README.md reads it.
+    table = pandas.read_json(folder / "records.json").pivot_table("efficiency", "ranks", "scaling_id")
+    assert list(table.index) == COUNTS[ranks]
+    assert {name: list(table[name]) for name in table} == {
+        name: pytest.approx([r["efficiency"] for r in study]) for name, study in studies.items()
+    }
 
 
 def test_ratios_follow_from_the_samples(run: tuple[Path, str, int, Outcome]) -> None:

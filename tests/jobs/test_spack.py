@@ -24,7 +24,7 @@ WORDS = ("license", "version", "variant", "depends_on", "conflicts", "requires",
 PACKAGES = {
     "Kokkos": "kokkos", "MPI": "mpi", "Boost": "boost", "OpenSSL": "openssl", "PkgConfig": "pkgconfig", "HDF5": "hdf5",
     "nlohmann_json": "nlohmann-json", "MUPARSER": "muparser", "GTest": "googletest", "CUDAToolkit": "cuda",
-    "ASYMPTOP_CBLAS": "openblas", "BLAS": "openblas",
+    "ASYMPTOP_CBLAS": "openblas", "BLAS": "openblas", "adiak": "adiak", "caliper": "caliper",
 }  # fmt: skip
 
 

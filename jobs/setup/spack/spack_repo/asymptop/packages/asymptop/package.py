@@ -24,6 +24,8 @@ class Asymptop(CMakePackage, CudaPackage):
 
     variant("openmp", default=True, description="Threads of a rank, by the OpenMP backend of Kokkos")
     variant("native", default=True, description="Compile for the instruction set of the machine that builds")
+    variant("adiak", default=False, description="Tell Adiak options, provenance and figures of merit of each run")
+    variant("caliper", default=False, description="Give Caliper the regions of Kokkos Tools")
     variant("tests", default=False, description="Build the tests of the C++ code")
 
     depends_on("c", type="build")
@@ -45,6 +47,9 @@ class Asymptop(CMakePackage, CudaPackage):
     depends_on("random123")
     depends_on("nlohmann-json")
     depends_on("googletest", when="+tests")
+    depends_on("adiak@0.4: +mpi", when="+adiak")
+    depends_on("caliper@2.11: +mpi", when="+caliper")
+    depends_on("caliper +adiak", when="+adiak +caliper")
     # Kernels of its own for compute capability 9.0, beside those of any Kokkos.
     depends_on("cuda@12:", when="+cuda")
     for arch in CudaPackage.cuda_arch_values:
@@ -56,6 +61,8 @@ class Asymptop(CMakePackage, CudaPackage):
     def cmake_args(self):
         return [
             self.define_from_variant("ASYMPTOP_NATIVE", "native"),
+            self.define_from_variant("ASYMPTOP_ADIAK", "adiak"),
+            self.define_from_variant("ASYMPTOP_CALIPER", "caliper"),
             self.define_from_variant("ASYMPTOP_TESTS", "tests"),
             self.define_from_variant("ASYMPTOP_DEVICE", "cuda"),
             self.define("Kokkos_ROOT", self.spec["kokkos"].prefix),
