@@ -57,7 +57,7 @@ class Attend final : public Measurement {
     scan_values();
     print("\n" + attend_table_heading());
     provenance_ = provenance("attend", machine_.threads);
-    tell_adiak("kernel_path", plan_.exact_path->name);
+    report_to_adiak("kernel_path", plan_.exact_path->name);
     if (!config_.save_output.empty())
       outputs_ = std::make_unique<OutputFile>(comm_, config_.save_output, config_.wants(BenchKernel::exact_attention));
     for (auto const& set : plan_.sets) {

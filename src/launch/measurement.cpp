@@ -26,7 +26,7 @@ void Measurement::print(std::string const& text) const {
 Provenance Measurement::provenance(std::string const& kind, int threads, std::vector<std::pair<std::string, double>> numbers) const {
   auto found = collect_provenance(comm_, {kind, options_.command_line, options_.config_text, options_.seed, options_.block, threads},
                                   std::move(numbers));
-  tell_adiak(found);
+  report_to_adiak(found);
   return found;
 }
 
@@ -39,7 +39,7 @@ int Measurement::finish(Ending const& ending, bool valid) const {
   figures.push_back({"peak-memory-per-rank", comm_.max(peak_memory()) / 1e6, "MB", false});
   if (double const most = comm_.max(exact_double(device::most_memory())); most > 0.0)
     figures.push_back({"peak-gpu-memory-per-rank", most / 1e6, "MB", false});
-  if (comm_.is_root()) tell_adiak(figures);
+  if (comm_.is_root()) report_to_adiak(figures);
   print(ending.remarks + "results: " + options_.output + ending.output_suffix + "\n\n" + figures_text(figures, code == 0));
   return code;
 }

@@ -48,12 +48,12 @@ namespace {
 /// Names of their own: Adiak has another `mpi_version`.
 std::string own(std::string const& name) { return "asymptop." + name; }
 
-/// Of a `long` Caliper keeps the lower 32 bits alone (findings/caliper-adiak-long.sh).
-void tell_number(std::string const& name, std::int64_t value) { adiak::value(own(name), static_cast<long long>(value)); }
+/// Of a `long` Caliper keeps the lower 32 bits alone (2.14.0).
+void report_number(std::string const& name, std::int64_t value) { adiak::value(own(name), static_cast<long long>(value)); }
 
 }  // namespace
 
-void tell_adiak(std::string const& name, std::string const& text) {
+void report_to_adiak(std::string const& name, std::string const& text) {
   if (text.empty()) return;
   double number = 0.0;
   auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -61,17 +61,17 @@ void tell_adiak(std::string const& name, std::string const& text) {
   if (is_number && (number != std::floor(number) || std::abs(number) > 1e15)) {
     adiak::value(own(name), number);
   } else if (is_number) {
-    tell_number(name, static_cast<std::int64_t>(number));
+    report_number(name, static_cast<std::int64_t>(number));
   } else {
     try {
-      tell_number(name, parse_size(name, text, largest_n));
+      report_number(name, parse_size(name, text, largest_n));
     } catch (UsageError const&) {
       adiak::value(own(name), text);
     }
   }
 }
 
-void tell_adiak(Provenance const& provenance) {
+void report_to_adiak(Provenance const& provenance) {
   for (auto const& [name, text] : provenance.texts) {
     if (name != "config_text") {
       bool const of_each_rank = text.find('\n') != std::string::npos;  // in the results file alone
@@ -81,14 +81,14 @@ void tell_adiak(Provenance const& provenance) {
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {
       auto const equals = line.find(" = ");
-      if (equals != std::string::npos) tell_adiak(line.substr(0, equals), line.substr(equals + 3));
+      if (equals != std::string::npos) report_to_adiak(line.substr(0, equals), line.substr(equals + 3));
     }
   }
-  for (auto const& [name, value] : provenance.integers) tell_number(name, value);
+  for (auto const& [name, value] : provenance.integers) report_number(name, value);
   for (auto const& [name, value] : provenance.numbers) adiak::value(own(name), value);
 }
 
-void tell_adiak(std::vector<FigureOfMerit> const& figures) {
+void report_to_adiak(std::vector<FigureOfMerit> const& figures) {
   for (auto const& figure : figures) {
     if (std::isfinite(figure.value)) adiak::value(figure.name, figure.value, adiak_performance, figure.unit);
   }
@@ -96,9 +96,9 @@ void tell_adiak(std::vector<FigureOfMerit> const& figures) {
 
 #else
 
-void tell_adiak(std::string const&, std::string const&) {}
-void tell_adiak(Provenance const&) {}
-void tell_adiak(std::vector<FigureOfMerit> const&) {}
+void report_to_adiak(std::string const&, std::string const&) {}
+void report_to_adiak(Provenance const&) {}
+void report_to_adiak(std::vector<FigureOfMerit> const&) {}
 
 #endif
 

@@ -1,4 +1,4 @@
-// What Adiak and Caliper hear of a run, where Asymptop is built with them (ASYMPTOP_ADIAK, ASYMPTOP_CALIPER of CMake). Elsewhere nothing
+// What Adiak and Caliper are given of a run, where Asymptop is built with them (ASYMPTOP_ADIAK, ASYMPTOP_CALIPER of CMake). Elsewhere nothing
 // here does anything.
 #pragma once
 
@@ -22,12 +22,12 @@ class PerformanceTools {
 };
 
 /// The text as `asymptop.NAME` of Adiak; as a number where it is one, or one size such as 2^20.
-void tell_adiak(std::string const& name, std::string const& text);
+void report_to_adiak(std::string const& name, std::string const& text);
 
 /// Each root attribute of one line, and each option in force as `asymptop.OPTION`.
-void tell_adiak(Provenance const& provenance);
+void report_to_adiak(Provenance const& provenance);
 
 /// Each by its own name, its unit as the subcategory; on rank 0.
-void tell_adiak(std::vector<FigureOfMerit> const& figures);
+void report_to_adiak(std::vector<FigureOfMerit> const& figures);
 
 }  // namespace asymptop

@@ -202,7 +202,7 @@ void Study::report(CasePlace const& place, StudyCase const& item, double sgemm) 
   auto const& made =
       reports_[place] = {table_rows(item, sgemm), record_lines(item), missed_line(item), item.score_flops(), item.pass_seconds(), sgemm};
   print(made.table);
-  tell_adiak("kernel_path", item.path());
+  report_to_adiak("kernel_path", item.path());
 }
 
 /// Brings the reports of other teams to rank 0, which shows them. No team goes on before all are done.
