@@ -39,9 +39,9 @@ ASYMPTOP_SIMD_INLINE void weigh_tile(float const* weights, std::ptrdiff_t weight
   }
 }
 
-/// Registers for sums: 6 x 4 of 32 with AVX-512, 3 x 4 of 16 otherwise.
-inline constexpr int weigh_vectors = 4;
-inline constexpr int weigh_rows = width == 16 ? 6 : 3;
+/// Registers for sums: 6 x 4 of 32 with AVX-512, 6 x 2 of 16 otherwise; values and a weight need some too.
+inline constexpr int weigh_vectors = width == 16 ? 4 : 2;
+inline constexpr int weigh_rows = 6;
 
 /// Keys whose products are added up in registers before they join the sums in memory.
 inline constexpr int weigh_keys = 128;

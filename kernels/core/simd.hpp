@@ -56,7 +56,8 @@ ASYMPTOP_SIMD_INLINE LaneMask first_lanes(std::int64_t lanes) {
   return lanes >= width ? all_lanes : (lanes <= 0 ? LaneMask{0} : (LaneMask{1} << lanes) - 1u);
 }
 
-ASYMPTOP_SIMD_INLINE Floats broadcast(float x) { return Floats{} + x; }
+/// Less zero, which changes no number: zero and -0 are not 0 + x, so compilers add them.
+ASYMPTOP_SIMD_INLINE Floats broadcast(float x) { return x - Floats{}; }
 ASYMPTOP_SIMD_INLINE Ints broadcast(std::int32_t x) { return Ints{} + x; }
 
 /// From and to any address.
