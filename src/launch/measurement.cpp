@@ -23,8 +23,10 @@ void Measurement::print(std::string const& text) const {
 }
 
 Provenance Measurement::provenance(std::string const& kind, int threads, std::vector<std::pair<std::string, double>> numbers) const {
-  return collect_provenance(comm_, {kind, options_.command_line, options_.config_text, options_.seed, options_.block, threads},
-                            std::move(numbers));
+  auto collected = collect_provenance(comm_, {kind, options_.command_line, options_.config_text, options_.seed, options_.block, threads},
+                                      std::move(numbers));
+  collected.texts.emplace_back("cpus", cpus_of_ranks(comm_));
+  return collected;
 }
 
 int Measurement::finish(Ending const& ending, bool valid) const {
