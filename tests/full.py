@@ -331,6 +331,17 @@ def mpich(run: Run) -> str:
     return "; ".join(counts)
 
 
+def levels(run: Run) -> str:
+    """Ranks at different levels of CPUs, on a build for several, and every number at the first level and the last."""
+    folder = build(run, "levels", "asymptop")
+    programs = [str(program) for program in sorted(folder.glob("libexec/asymptop/*/asymptop"))]
+    same = [sys.executable, "tests/support/same_numbers.py", programs[0], programs[-1]]
+    numbers = run.must(same, "levels make other numbers").strip().splitlines()[-1]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/app/test_mixed_levels.py"]
+    said = run.must(command, "tests of mixed levels failed", ASYMPTOP_LEVELS=str(folder / "asymptop"))
+    return f"{numbers}; {said.strip().splitlines()[-1]}"
+
+
 def slurm(run: Run) -> str:
     need("slurmctld", "slurmd", "munged")
     return script("tests/soak/slurm_soak.py", "--count", "20", "--seed", "{seed}")(run)
@@ -348,6 +359,7 @@ TIERS: dict[str, Callable[[Run], str]] = {
     "soak": script("tests/soak/soak.py", "--minutes", "{minutes}", "--seed", "{seed}"),
     "long": long,
     "mpich": mpich,
+    "levels": levels,
     "slurm": slurm,
 }
 

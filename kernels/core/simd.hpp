@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "processor.hpp"
+
 #if !defined(ASYMPTOP_SIMD_WIDTH)
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define ASYMPTOP_SIMD_WIDTH 16
@@ -201,25 +203,54 @@ ASYMPTOP_SIMD_INLINE LaneMask negative(Ints x) {
 #endif
 }
 
-/// Whether dot4() is one instruction here.
+/// Ways to dot4(): spelt out, or by the processor's instruction.
+enum class Dot { spelt_out, instruction };
+
+/// Whether the compiler's target has an instruction for dot4(); ASYMPTOP_SIMD_NO_DOT does without, for tests.
 #if defined(ASYMPTOP_SIMD_AVX512) && defined(__AVX512VNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
-inline constexpr bool has_dot4 = true;
+inline constexpr bool target_has_dot4 = true;
 #elif defined(ASYMPTOP_SIMD_AVX2) && defined(__AVXVNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
-inline constexpr bool has_dot4 = true;
+inline constexpr bool target_has_dot4 = true;
 #else
-inline constexpr bool has_dot4 = false;
+inline constexpr bool target_has_dot4 = false;
 #endif
 
-/// sum + the products of four unsigned bytes of u with four signed ones of s, lane by lane and exact where the sum fits 32 bits.
-/// ASYMPTOP_SIMD_NO_DOT spells it out where an instruction could be had, for tests.
-ASYMPTOP_SIMD_INLINE Ints dot4(Ints sum, Ints u, Ints s) {
-#if defined(ASYMPTOP_SIMD_AVX512) && defined(__AVX512VNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
-  return reinterpret_cast<Ints>(
-      _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(u), reinterpret_cast<__m512i>(s)));
-#elif defined(ASYMPTOP_SIMD_AVX2) && defined(__AVXVNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
-  return reinterpret_cast<Ints>(
-      _mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(u), reinterpret_cast<__m256i>(s)));
+/// With ASYMPTOP_SIMD_CHOOSE_DOT the instruction is taken where the processor has it and the target may not: one more copy of the
+/// functions that use it, chosen at run time.
+#if defined(ASYMPTOP_SIMD_CHOOSE_DOT) && defined(__x86_64__) && (defined(ASYMPTOP_SIMD_AVX512) || defined(ASYMPTOP_SIMD_AVX2))
+inline constexpr bool chooses_dot4 = !target_has_dot4;
 #else
+inline constexpr bool chooses_dot4 = false;
+#endif
+
+/// Whether dot4() is one instruction here.
+inline bool has_dot4() {
+  if constexpr (chooses_dot4) {
+    return width == 16 ? processor::avx512_vnni : processor::avx_vnni;
+  } else {
+    return target_has_dot4;
+  }
+}
+
+/// sum + the products of four unsigned bytes of u with four signed ones of s, lane by lane and exact where the sum fits 32 bits.
+/// Dot::instruction: where has_dot4() alone.
+template <Dot dot = target_has_dot4 ? Dot::instruction : Dot::spelt_out>
+ASYMPTOP_SIMD_INLINE Ints dot4(Ints sum, Ints u, Ints s) {
+  if constexpr (dot == Dot::instruction) {
+#if defined(ASYMPTOP_SIMD_AVX512) && defined(__AVX512VNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
+    return reinterpret_cast<Ints>(
+        _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(u), reinterpret_cast<__m512i>(s)));
+#elif defined(ASYMPTOP_SIMD_AVX2) && defined(__AVXVNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
+    return reinterpret_cast<Ints>(
+        _mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(u), reinterpret_cast<__m256i>(s)));
+#elif defined(ASYMPTOP_SIMD_AVX512)
+    // As assembly: compilers offer their own name for it to functions of that target alone, and do not inline across targets.
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(u), "vm"(s));
+#elif defined(ASYMPTOP_SIMD_AVX2)
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(u), "xm"(s));
+#endif
+    return sum;
+  }
   // Even and odd bytes as 16-bit numbers: bytes of u above zero, those of s with their sign.
   using Shorts [[gnu::vector_size(4 * width)]] = std::int16_t;
   using UnsignedShorts [[gnu::vector_size(4 * width)]] = std::uint16_t;
@@ -238,7 +269,6 @@ ASYMPTOP_SIMD_INLINE Ints dot4(Ints sum, Ints u, Ints s) {
   auto const pairs = [](Ints a, Ints b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); };
 #endif
   return sum + pairs(even_u, even_s) + pairs(odd_u, odd_s);
-#endif
 }
 
 /// a > b ? a : b, so b where either is NaN.

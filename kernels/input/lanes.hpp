@@ -34,14 +34,6 @@
 
 namespace asymptop {
 
-/// a * b + c, rounded once on targets with FMA: written out, because compilers differ in what they contract.
-KOKKOS_FORCEINLINE_FUNCTION float multiply_add(float a, float b, float c) {
-#if defined(__CUDA_ARCH__) || defined(__FMA__) || defined(__FP_FAST_FMAF)
-  return __builtin_fmaf(a, b, c);
-#else
-  return a * b + c;
-#endif
-}
 KOKKOS_FORCEINLINE_FUNCTION float square_root(float x) { return sqrtf(x); }
 /// The word as a signed integer, rounded to nearest.
 KOKKOS_FORCEINLINE_FUNCTION float signed_float(std::uint32_t w) { return static_cast<float>(static_cast<std::int32_t>(w)); }

@@ -41,8 +41,8 @@ inline void bin_strip(float const* scores, int count, BinGrid const grid, int co
     for (int j = 0; j < size; j += width) {
       Floats const scaled = smaller(larger(load(scores + begin + j) * bins_per_unit, lowest), highest);
       Floats const shifted = scaled + rounder, residual = scaled - (shifted - rounder);
-      Ints const r = bits_of(residual * first_scale + rounder) - r_offset,
-                 r2 = bits_of(residual * residual * second_scale + rounder) - r2_offset;
+      Ints const r = bits_of(fma(residual, broadcast(first_scale), rounder)) - r_offset,
+                 r2 = bits_of(fma(residual * residual, broadcast(second_scale), rounder)) - r2_offset;
       Ints const low = r2 + (r << packed_first_shift), high = one + (r >> (32 - packed_first_shift));
       store(where + j, bits_of(shifted) - bin_offset);
       store(what + 2 * j, interleave_low(low, high));

@@ -85,11 +85,11 @@ inline void round_group(float const* packed, int d, int levels, std::uint8_t* ou
   }
 }
 
-template <int rows, int vectors>
+template <Dot dot, int rows, int vectors>
 ASYMPTOP_SIMD_INLINE void byte_tile(std::int32_t const* q, int row_step, std::uint8_t const* keys, int steps, std::int32_t const* start,
                                     float const* scales, int first_lane, float* out, std::ptrdiff_t out_step) {
   Ints sum[rows][vectors];
-  add_byte_products<rows, vectors>(q, row_step, keys, steps, start, first_lane, sum);
+  add_byte_products<dot, rows, vectors>(q, row_step, keys, steps, start, first_lane, sum);
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 16
@@ -99,16 +99,16 @@ ASYMPTOP_SIMD_INLINE void byte_tile(std::int32_t const* q, int row_step, std::ui
 }
 
 /// A panel of `rows` rows against one group of keys.
-template <int rows>
+template <Dot dot, int rows>
 void byte_panel(std::int32_t const* q, std::uint8_t const* keys, int steps, std::int32_t const* start, float const* scales, float* out,
                 std::ptrdiff_t out_step) {
   for (int l = 0; l < key_group; l += tile_vectors * width) {
     if constexpr (rows <= tile_rows) {
-      byte_tile<rows, tile_vectors>(q, rows, keys, steps, start, scales, l, out + l, out_step);
+      byte_tile<dot, rows, tile_vectors>(q, rows, keys, steps, start, scales, l, out + l, out_step);
     } else {
-      byte_tile<tile_rows, tile_vectors>(q, rows, keys, steps, start, scales, l, out + l, out_step);
-      byte_tile<rows - tile_rows, tile_vectors>(q + tile_rows, rows, keys, steps, start + tile_rows, scales, l,
-                                                out + tile_rows * out_step + l, out_step);
+      byte_tile<dot, tile_rows, tile_vectors>(q, rows, keys, steps, start, scales, l, out + l, out_step);
+      byte_tile<dot, rows - tile_rows, tile_vectors>(q + tile_rows, rows, keys, steps, start + tile_rows, scales, l,
+                                                     out + tile_rows * out_step + l, out_step);
     }
   }
 }
@@ -117,14 +117,16 @@ using BytePanel = void (*)(std::int32_t const*, std::uint8_t const*, int, std::i
 
 /// The function for a panel of 1 to panel_rows rows.
 inline BytePanel byte_panel_of(int rows) {
-  static constexpr auto table = []<int... r>(std::integer_sequence<int, r...>) {
-    struct Table {
-      BytePanel of[sizeof...(r)];
-    };
-    return Table{{byte_panel<r + 1>...}};
-  }
-  (std::make_integer_sequence<int, panel_rows>());
-  return table.of[rows - 1];
+  return of_best_dot([rows]<Dot dot>() {
+    static constexpr auto table = []<int... r>(std::integer_sequence<int, r...>) {
+      struct Table {
+        BytePanel of[sizeof...(r)];
+      };
+      return Table{{byte_panel<dot, r + 1>...}};
+    }
+    (std::make_integer_sequence<int, panel_rows>());
+    return table.of[rows - 1];
+  });
 }
 
 }  // namespace ASYMPTOP_SIMD_NAME

@@ -12,7 +12,7 @@ inline namespace ASYMPTOP_SIMD_NAME {
 
 /// sum(r, v) = start[r] + products of `rows` rows with `vectors` * width keys of a group, from lane `first_lane` on. q: four columns of a
 /// row in 32 bits at [step][row], row_step rows a step; keys: bytes plus 128 at [step][key][4 columns].
-template <int rows, int vectors>
+template <Dot dot, int rows, int vectors>
 ASYMPTOP_SIMD_INLINE void add_byte_products(std::int32_t const* q, int row_step, std::uint8_t const* keys, int steps,
                                             std::int32_t const* start, int first_lane, Ints (&sum)[rows][vectors]) {
 #pragma GCC unroll 16
@@ -29,8 +29,18 @@ ASYMPTOP_SIMD_INLINE void add_byte_products(std::int32_t const* q, int row_step,
     for (int r = 0; r < rows; ++r) {
       Ints const x = broadcast(q[c * row_step + r]);
 #pragma GCC unroll 16
-      for (int v = 0; v < vectors; ++v) sum[r][v] = dot4(sum[r][v], k[v], x);
+      for (int v = 0; v < vectors; ++v) sum[r][v] = dot4<dot>(sum[r][v], k[v], x);
     }
+  }
+}
+
+/// What `make`, a template over Dot, gives for the dot product that is best here.
+template <class Make>
+auto of_best_dot(Make const& make) {
+  if constexpr (chooses_dot4) {
+    return has_dot4() ? make.template operator()<Dot::instruction>() : make.template operator()<Dot::spelt_out>();
+  } else {
+    return make.template operator() < target_has_dot4 ? Dot::instruction : Dot::spelt_out > ();
   }
 }
 

@@ -35,11 +35,11 @@ inline constexpr std::size_t panel_pairs = panel_rows * key_group + 2;
 
 /// `rows` x (`vectors` * width) sums from `start` on. Writes the pairs whose sums are not negative, with rows counted from `first_row` and
 /// keys from the group's first, and returns where the next one goes. Of one row, keys ascend.
-template <int rows, int vectors>
+template <Dot dot, int rows, int vectors>
 ASYMPTOP_SIMD_INLINE RowKeyPair* screen_tile(std::int32_t const* q, int row_step, std::uint8_t const* keys, int steps,
                                              std::int32_t const* start, int first_lane, int first_row, RowKeyPair* passed) {
   Ints sum[rows][vectors];
-  add_byte_products<rows, vectors>(q, row_step, keys, steps, start, first_lane, sum);
+  add_byte_products<dot, rows, vectors>(q, row_step, keys, steps, start, first_lane, sum);
   Ints all = sum[0][0];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
@@ -68,16 +68,16 @@ ASYMPTOP_SIMD_INLINE RowKeyPair* screen_tile(std::int32_t const* q, int row_step
 }
 
 /// Screens a panel of `rows` rows, of which the first is `first_row`, against one group.
-template <int rows>
+template <Dot dot, int rows>
 RowKeyPair* screen_panel(std::int32_t const* q, std::uint8_t const* keys, int steps, std::int32_t const* start, int first_row,
                          RowKeyPair* passed) {
   for (int l = 0; l < key_group; l += tile_vectors * width) {
     if constexpr (rows <= tile_rows) {
-      passed = screen_tile<rows, tile_vectors>(q, rows, keys, steps, start, l, first_row, passed);
+      passed = screen_tile<dot, rows, tile_vectors>(q, rows, keys, steps, start, l, first_row, passed);
     } else {
-      passed = screen_tile<tile_rows, tile_vectors>(q, rows, keys, steps, start, l, first_row, passed);
-      passed = screen_tile<rows - tile_rows, tile_vectors>(q + tile_rows, rows, keys, steps, start + tile_rows, l, first_row + tile_rows,
-                                                           passed);
+      passed = screen_tile<dot, tile_rows, tile_vectors>(q, rows, keys, steps, start, l, first_row, passed);
+      passed = screen_tile<dot, rows - tile_rows, tile_vectors>(q + tile_rows, rows, keys, steps, start + tile_rows, l,
+                                                                first_row + tile_rows, passed);
     }
   }
   return passed;
@@ -87,14 +87,16 @@ using ScreenPanel = RowKeyPair* (*)(std::int32_t const*, std::uint8_t const*, in
 
 /// The function for a panel of 1 to panel_rows rows.
 inline ScreenPanel screen_panel_of(int rows) {
-  static constexpr auto table = []<int... r>(std::integer_sequence<int, r...>) {
-    struct Table {
-      ScreenPanel of[sizeof...(r)];
-    };
-    return Table{{screen_panel<r + 1>...}};
-  }
-  (std::make_integer_sequence<int, panel_rows>());
-  return table.of[rows - 1];
+  return of_best_dot([rows]<Dot dot>() {
+    static constexpr auto table = []<int... r>(std::integer_sequence<int, r...>) {
+      struct Table {
+        ScreenPanel of[sizeof...(r)];
+      };
+      return Table{{screen_panel<dot, r + 1>...}};
+    }
+    (std::make_integer_sequence<int, panel_rows>());
+    return table.of[rows - 1];
+  });
 }
 
 }  // namespace ASYMPTOP_SIMD_NAME

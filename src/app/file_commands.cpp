@@ -63,6 +63,13 @@ std::string attend_summary(hid_t group) {
          ", mask " + h5::read_text_attribute(group, "mask") + ", " + std::to_string(h5::read_int_attribute(group, "draws")) + " draws";
 }
 
+/// Lines, as of ranks, one after another.
+std::string on_one_line(std::string text) {
+  while (text.ends_with('\n')) text.pop_back();
+  for (auto at = text.find('\n'); at != std::string::npos; at = text.find('\n', at + 2)) text.replace(at, 1, "; ");
+  return text;
+}
+
 /// The exit code: 1 when a case is not VALID.
 int print_info(std::string const& path, std::ostream& out) {
   auto const file = h5::open_file(path);
@@ -72,6 +79,9 @@ int print_info(std::string const& path, std::ostream& out) {
   out << "kind: " << kind << "\n";
   for (auto const* name : {"version", "git_hash", "date_utc", "command_line", "host_names", "execution_space", "blas_kernel"}) {
     out << name << ": " << h5::read_text_attribute(file, name) << "\n";
+  }
+  for (auto const* name : {"simd", "cpus"}) {
+    if (h5::has_attribute(file, name)) out << name << ": " << on_one_line(h5::read_text_attribute(file, name)) << "\n";
   }
   auto const cases = h5::open_group(file, "cases");
   int exit_code = 0;

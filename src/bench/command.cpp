@@ -18,6 +18,7 @@
 
 #include "bench/records.hpp"
 #include "config/errors.hpp"
+#include "launch/launch.hpp"
 #include "launch/measurement.hpp"
 #include "launch/stop.hpp"
 
@@ -57,6 +58,7 @@ class Bench final : public Measurement {
   std::string heading() const override { return ""; }  // of the machine, once it is at rest
 
   int run() override {
+    check_same_blas(comm_);  // its rate is a yardstick for all
     for (auto const& item : plan_.cases) {
       if (item.device_bytes > 0.0) keep_freed_memory();
       auto& place = ranks_[item.ranks];

@@ -18,6 +18,7 @@
 #include "kernels/core/fixed_point.hpp"
 #include "kernels/core/simd.hpp"
 #include "kernels/core/tiles.hpp"
+#include "kernels/score/byte_tile.hpp"
 #include "shard/huge_pages.hpp"
 
 namespace asymptop {
@@ -33,8 +34,7 @@ constexpr int vector_bytes = 32;
 #else
 constexpr int vector_bytes = 16;
 #endif
-using Lanes = float __attribute__((vector_size(vector_bytes)));
-constexpr int lanes = vector_bytes / 4;
+constexpr int lanes = simd::width;
 
 constexpr int yardstick_samples = 5;
 
@@ -58,14 +58,20 @@ double timed_on_all(Communicator const& comm, int threads, Work const& work) {
 constexpr int chains = 12;
 
 float multiply_add(std::int64_t rounds, float seed) {
-  Lanes x{}, y{}, sums[chains];
+  simd::Floats x{}, y{}, sums[chains];
   for (int l = 0; l < lanes; ++l) {
     x[l] = 0.999f + seed * 1e-9f;
     y[l] = 0.001f + seed * 1e-9f;
   }
   for (int i = 0; i < chains; ++i) sums[i] = y * static_cast<float>(i);
   for (std::int64_t r = 0; r < rounds; ++r) {
-    for (int i = 0; i < chains; ++i) sums[i] = sums[i] * x + y;
+    for (int i = 0; i < chains; ++i) {
+      if constexpr (lanes > 4) {
+        sums[i] = simd::fma(sums[i], x, y);  // written out: a build for several CPUs contracts nothing
+      } else {
+        sums[i] = sums[i] * x + y;
+      }
+    }
   }
   float total = 0.0f;
   for (int i = 0; i < chains; ++i) total += sums[i][0] + sums[i][lanes - 1];
@@ -73,13 +79,14 @@ float multiply_add(std::int64_t rounds, float seed) {
 }
 
 /// Products of bytes in vectors, as the screen has them.
+template <simd::Dot dot>
 std::int32_t multiply_bytes(std::int64_t rounds, std::int32_t seed) {
   using namespace simd;
   Ints const u = broadcast(0x01020304 + seed), s = broadcast(0x04030201 + seed);
   Ints sums[chains];
   for (int i = 0; i < chains; ++i) sums[i] = broadcast(seed + i);  // chains that start alike would be made one
   for (std::int64_t r = 0; r < rounds; ++r) {
-    for (int i = 0; i < chains; ++i) sums[i] = dot4(sums[i], u, s);
+    for (int i = 0; i < chains; ++i) sums[i] = dot4<dot>(sums[i], u, s);
   }
   Ints total{};
   for (auto const& sum : sums) total += sum;
@@ -210,9 +217,9 @@ double Yardsticks::fma_gflops() {
 ByteRates const& Yardsticks::byte_gops() {
   if (bytes_.vectors > 0.0) return bytes_;
   std::vector<std::int32_t> sink(threads_ * 16);
-  bytes_.vectors = comm_.size() * best_rates(2.0 * chains * 4 * simd::width, [&](std::int64_t rounds, int t) {
-                                    sink[t * 16] = multiply_bytes(rounds, t);
-                                  }).mean;
+  auto const multiply = simd::of_best_dot([]<simd::Dot dot>() { return multiply_bytes<dot>; });
+  bytes_.vectors = comm_.size() *
+                   best_rates(2.0 * chains * 4 * simd::width, [&](std::int64_t rounds, int t) { sink[t * 16] = multiply(rounds, t); }).mean;
   bool const everywhere = comm_.max(tiles::usable() ? 0.0 : 1.0) == 0.0;
   constexpr double products = 4.0 * tiles::rows * (tiles::row_bytes / 4) * tiles::row_bytes;
   if (everywhere) bytes_.tiles = comm_.size() * best_rates(2.0 * products, [](std::int64_t rounds, int) { multiply_tiles(rounds); }).mean;

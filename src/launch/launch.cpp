@@ -11,25 +11,49 @@
 #include "comm/cores.hpp"
 #include "config/errors.hpp"
 #include "kernels/core/simd.hpp"
+#include "launch/cpu_features.hpp"
+#include "launch/machine.hpp"
 #include "launch/together.hpp"
+#include "results/cpu_level.hpp"
 #include "results/json_text.hpp"
 #include "results/provenance.hpp"
 
 extern "C" {
 char* openblas_get_corename();
 /// What this program was compiled for, for missing_cpu_features.cpp.
-extern char const* const asymptop_compiled_for;
-char const* const asymptop_compiled_for = asymptop::simd::name;
+extern asymptop::CpuFeatures const asymptop_compiled_for;
+asymptop::CpuFeatures const asymptop_compiled_for = asymptop::compiled_for();
 }
 
 namespace asymptop {
 namespace {
 
-std::string described(RankPlace const& place) { return json_text(nlohmann::json{place.host, place.build, place.cpu, place.cores}); }
+/// What decides how sums of products are rounded: kernels use fused multiply-adds where there are any, in vectors of every width alike, and
+/// the C library does so where the CPU has them.
+std::string arithmetic() {
+#if defined(__FP_FAST_FMAF)
+  return "fused multiply-adds";
+#elif defined(__x86_64__)
+  return std::string("separate multiplications and additions, a C library ") +
+         (missing_feature(this_cpu(), set_of(CpuFeature::fma) | set_of(CpuFeature::avx2), nullptr) == nullptr ? "with" : "without") +
+         " fused ones";
+#else
+  return "separate multiplications and additions";
+#endif
+}
 
-RankPlace place_of(std::string const& text) {
-  auto const json = nlohmann::json::parse(text);
-  return {json[0].get<std::string>(), json[1].get<std::string>(), json[2].get<std::string>(), json[3].get<std::vector<std::vector<int>>>()};
+std::string level_text() { return *cpu_level() == '\0' ? "native" : cpu_level(); }
+
+/// Of all ranks; complete on rank 0.
+std::vector<RankPlace> places_of(Communicator const& comm) {
+  nlohmann::json const mine{host_name(), build_id(), level_text(), arithmetic(), openblas_get_corename(), thread_cores()};
+  std::vector<RankPlace> places;
+  for (auto const& text : comm.gather(json_text(mine))) {
+    auto const json = nlohmann::json::parse(text);
+    places.push_back({json[0].get<std::string>(), json[1].get<std::string>(), json[2].get<std::string>(), json[3].get<std::string>(),
+                      json[4].get<std::string>(), json[5].get<std::vector<std::vector<int>>>()});
+  }
+  return places;
 }
 
 std::string numbers(std::vector<int> const& values) {
@@ -48,9 +72,22 @@ std::string first_odd_rank(std::vector<RankPlace> const& places) {
     if (place.build != first.build)
       return who + " runs another build (" + place.build + ") than rank 0 on " + first.host + " (" + first.build +
              "): results are the same bytes for one build only. Start the same program everywhere";
-    if (place.cpu != first.cpu)
-      return who + " computes with " + place.cpu + ", rank 0 on " + first.host + " with " + first.cpu +
-             ": results are the same bytes on one kind of CPU only. Take nodes of one kind, or set OPENBLAS_CORETYPE for all";
+    if (place.arithmetic != first.arithmetic)
+      return who + " computes at level " + place.level + " with " + place.arithmetic + ", rank 0 on " + first.host + " at level " +
+             first.level + " with " + first.arithmetic +
+             ": results would not be the same bytes. Set ASYMPTOP_CPU to one level for all, or take nodes of one kind";
+  }
+  return "";
+}
+
+std::string first_odd_blas(std::vector<RankPlace> const& places) {
+  auto const& first = places.front();
+  for (std::size_t rank = 1; rank < places.size(); ++rank) {
+    auto const& place = places[rank];
+    if (place.blas != first.blas)
+      return "rank " + std::to_string(rank) + " on " + place.host + " computes with OpenBLAS " + place.blas + ", rank 0 on " + first.host +
+             " with OpenBLAS " + first.blas +
+             ": its results are the same bytes on one kind of CPU only. Set OPENBLAS_CORETYPE for all, or take nodes of one kind";
   }
   return "";
 }
@@ -113,9 +150,7 @@ bool started_alone(Environment const& environment) {
 }
 
 void check_launch(Communicator const& comm) {
-  std::string const cpu = std::string(simd::name) + " kernels and OpenBLAS " + openblas_get_corename();
-  std::vector<RankPlace> places;
-  for (auto const& text : comm.gather(described({host_name(), build_id(), cpu, thread_cores()}))) places.push_back(place_of(text));
+  auto const places = places_of(comm);
   check_on_root(comm, [&] {
     auto const mismatch = launcher_mismatch([](char const* name) { return std::getenv(name); }, comm.size());
     if (!mismatch.empty()) throw UsageError(mismatch);
@@ -124,6 +159,23 @@ void check_launch(Communicator const& comm) {
   });
   if (!comm.is_root()) return;
   for (auto const& line : crowded_cores(places)) std::cerr << line + "\n" << std::flush;
+}
+
+void check_same_blas(Communicator const& comm) {
+  auto const places = places_of(comm);
+  check_on_root(comm, [&] {
+    auto const odd = first_odd_blas(places);
+    if (!odd.empty()) throw UsageError(odd);
+  });
+}
+
+std::string cpus_of_ranks(Communicator const& comm) {
+  std::string all;
+  auto const vectors = std::string(simd::name) + (simd::has_dot4() ? "+vnni" : "");
+  for (auto const& line : comm.gather(std::to_string(comm.rank()) + " " + level_text() + " " + vectors + " " + cpu_name() + "\n"))
+    all += line;
+  comm.broadcast(all);
+  return all;
 }
 
 }  // namespace asymptop

@@ -24,10 +24,11 @@ void Measurement::print(std::string const& text) const {
 }
 
 Provenance Measurement::provenance(std::string const& kind, int threads, std::vector<std::pair<std::string, double>> numbers) const {
-  auto found = collect_provenance(comm_, {kind, options_.command_line, options_.config_text, options_.seed, options_.block, threads},
-                                  std::move(numbers));
-  report_to_adiak(found);
-  return found;
+  auto collected = collect_provenance(comm_, {kind, options_.command_line, options_.config_text, options_.seed, options_.block, threads},
+                                      std::move(numbers));
+  collected.texts.emplace_back("cpus", cpus_of_ranks(comm_));
+  report_to_adiak(collected);
+  return collected;
 }
 
 int Measurement::finish(Ending const& ending, bool valid) const {

@@ -1,13 +1,10 @@
 #include "results/provenance.hpp"
 
 #include <hdf5.h>
-#include <link.h>
 #include <mpi.h>
 #include <unistd.h>
 
 #include <Kokkos_Core.hpp>
-#include <cstdio>
-#include <cstring>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -67,38 +64,23 @@ std::string kokkos_version() {
          std::to_string(KOKKOS_VERSION % 100);
 }
 
+/// What ranks say that they are, each answer once.
+std::string answers(Communicator const& comm, std::string const& mine) {
+  std::string all;
+  std::set<std::string> seen;
+  for (auto const& answer : comm.gather(mine)) {
+    if (seen.insert(answer).second) all.append(all.empty() ? "" : ", ").append(answer);
+  }
+  comm.broadcast(all);
+  return all;
+}
+
 }  // namespace
 
 std::string host_name() {
   char name[256] = {};
   gethostname(name, sizeof name - 1);
   return name;
-}
-
-std::string build_id() {
-  auto const visit = [](dl_phdr_info* object, std::size_t, void* data) {
-    for (int i = 0; i < object->dlpi_phnum; ++i) {
-      auto const& header = object->dlpi_phdr[i];
-      if (header.p_type != PT_NOTE) continue;
-      auto const* note = reinterpret_cast<char const*>(object->dlpi_addr + header.p_vaddr);
-      for (auto const* end = note + header.p_memsz; note + sizeof(ElfW(Nhdr)) <= end;) {
-        ElfW(Nhdr) head;
-        std::memcpy(&head, note, sizeof head);
-        auto const* content = note + sizeof head + (head.n_namesz + 3u) / 4u * 4u;
-        for (ElfW(Word) byte = 0; head.n_type == NT_GNU_BUILD_ID && byte < head.n_descsz; ++byte) {
-          char text[3];
-          unsigned char const value = content[byte];
-          std::snprintf(text, sizeof text, "%02x", value);
-          *static_cast<std::string*>(data) += text;
-        }
-        note = content + (head.n_descsz + 3u) / 4u * 4u;
-      }
-    }
-    return 1;  // the program is the first object, libraries follow
-  };
-  std::string id;
-  dl_iterate_phdr(visit, &id);
-  return id.empty() ? "unknown" : id;
 }
 
 std::string version_text() { return std::string("asymptop ") + build_info::version + " (" + build_info::git_hash + ")"; }
@@ -131,9 +113,9 @@ Provenance collect_provenance(Communicator const& comm, RunIdentity const& run, 
                       {"kokkos_version", kokkos_version()},
                       {"execution_space", RunSpace::name()},
                       {"build_id", build_id()},
-                      {"simd", simd::name},
+                      {"simd", answers(comm, simd::name)},
                       {"blas", openblas_get_config()},
-                      {"blas_kernel", openblas_get_corename()},
+                      {"blas_kernel", answers(comm, openblas_get_corename())},
                       {"mpi_version", mpi_version()},
                       {"hdf5_version", hdf5_version()},
                       {"host_names", hosts},

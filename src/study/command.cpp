@@ -10,10 +10,12 @@
 #include "config/errors.hpp"
 #include "kernels/select/selector.hpp"
 #include "launch/input.hpp"
+#include "launch/launch.hpp"
 #include "launch/together.hpp"
 #include "plan/input_plan.hpp"
 #include "results/records.hpp"
 #include "study/draw.hpp"
+#include "study/files/by_blas.hpp"
 #include "study/files/case_file.hpp"
 #include "study/files/plan_records.hpp"
 #include "study/files/resume.hpp"
@@ -156,6 +158,8 @@ class KeyStudy final : public Study {
 
  protected:
   std::unique_ptr<DrawSource> make_source(Communicator const& team) override {
+    auto const& groups = plan().groups;
+    if (std::any_of(groups.begin(), groups.end(), [&](auto const& group) { return is_by_blas(config(), group); })) check_same_blas(comm_);
     return std::make_unique<KeyDraws>(team, config(), input_, scan_heads(comm_, input_, plan(), config()));
   }
 

@@ -89,12 +89,27 @@ def test_ranks_of_another_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("two_programs")
-def test_ranks_with_other_kernels(tmp_path: Path) -> None:
-    words = ["--bind-to", "none", "-n", "1", binary(), *STUDY, ":", "-n", "1"]
-    outcome = mpirun(*words, "-x", "OPENBLAS_CORETYPE=Prescott", binary(), *STUDY, cwd=tmp_path)
+def test_ranks_with_other_blas_kernels(tmp_path: Path) -> None:
+    """Refused where the BLAS makes numbers of the results, and there alone."""
+
+    def on_two(*options: str) -> subprocess.CompletedProcess[str]:
+        words = ["--bind-to", "none", "-n", "1", binary(), *STUDY, *options, ":", "-n", "1"]
+        return mpirun(*words, "-x", "OPENBLAS_CORETYPE=Prescott", binary(), *STUDY, *options, cwd=tmp_path)
+
+    outcome = on_two("--path", "blas-tile")
     assert outcome.returncode == 2, outcome.stderr
     assert "rank 1 on " in said(outcome.stderr)
     assert "OpenBLAS Prescott" in said(outcome.stderr)
+    assert not (tmp_path / "results.h5").exists()
+    assert asymptop(*STUDY, cwd=tmp_path).code == 0
+    with h5py.File(tmp_path / "results.h5") as file:
+        path, kernels = next(iter(file["cases"].values())).attrs["path"], str(file.attrs["blas_kernel"])
+    if path == "fused":
+        outcome = on_two("-o", "mixed.h5")
+        assert outcome.returncode == 0, outcome.stderr
+        with h5py.File(tmp_path / "mixed.h5") as file:
+            assert file.attrs["blas_kernel"] == f"{kernels}, Prescott"
+        assert asymptop("compare", "results.h5", "mixed.h5", cwd=tmp_path).code == 0
 
 
 @pytest.mark.usefixtures("two_programs")

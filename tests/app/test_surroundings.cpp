@@ -9,6 +9,7 @@
 
 #include "comm/cores.hpp"
 #include "launch/available_memory.hpp"
+#include "launch/cpu_features.hpp"
 #include "launch/launch.hpp"
 
 namespace asymptop {
@@ -169,8 +170,9 @@ TEST(Launcher, CountsThatDiffer) {
 }
 
 TEST(Launcher, CrowdedCores) {
-  RankPlace const free{"a", "b", "c", {{0, 1}, {0, 1}}}, bound{"a", "b", "c", {{0}, {1}}}, first{"a", "b", "c", {{0}}},
-      elsewhere{"z", "b", "c", {{0}, {1}}}, unknown{"a", "b", "c", {{}, {}}};
+  auto const on = [](char const* host, std::vector<std::vector<int>> const& cores) { return RankPlace{host, "b", "c", "d", "e", cores}; };
+  RankPlace const free = on("a", {{0, 1}, {0, 1}}), bound = on("a", {{0}, {1}}), first = on("a", {{0}}), elsewhere = on("z", {{0}, {1}}),
+                  unknown = on("a", {{}, {}});
   EXPECT_TRUE(crowded_cores({free}).empty());
   EXPECT_TRUE(crowded_cores({bound}).empty());
   EXPECT_TRUE(crowded_cores({bound, elsewhere}).empty());
@@ -180,6 +182,68 @@ TEST(Launcher, CrowdedCores) {
   EXPECT_NE(crowded_cores({bound, first})[0].find("2 threads share core(s) 0 (rank 0, 1)"), std::string::npos);
   ASSERT_EQ(crowded_cores({free, first}).size(), 1u);
   EXPECT_NE(crowded_cores({free, first})[0].find("3 threads share core(s) 0, 1"), std::string::npos);
+}
+
+TEST(Launcher, RanksOfOneArithmetic) {
+  RankPlace const zen{"a", "build", "x86-64-v3", "fused", "Zen", {}}, skylake{"b", "build", "x86-64-v4", "fused", "SkylakeX", {}},
+      plain{"c", "build", "x86-64", "separate", "Zen", {}}, other{"d", "other", "x86-64-v3", "fused", "Zen", {}};
+  EXPECT_EQ(first_odd_rank({zen, skylake, zen}), "");
+  EXPECT_NE(
+      first_odd_rank({zen, skylake, plain}).find("rank 2 on c computes at level x86-64 with separate, rank 0 on a at level x86-64-v3"),
+      std::string::npos);
+  EXPECT_NE(first_odd_rank({zen, other}).find("rank 1 on d runs another build (other)"), std::string::npos);
+  EXPECT_EQ(first_odd_blas({zen, plain}), "");
+  EXPECT_NE(first_odd_blas({zen, zen, skylake}).find("rank 2 on b computes with OpenBLAS SkylakeX"), std::string::npos);
+}
+
+/// A CPU with some features, of which the system keeps the registers.
+Cpuid cpu_with(CpuFeatures features) {
+  Cpuid cpu;
+  cpu.kept = 0xe6;
+  for (int i = 0; i < static_cast<int>(CpuFeature::count); ++i) {
+    if ((features >> i & 1u) != 0) cpu.*feature_bits[i].word |= 1u << feature_bits[i].bit;
+  }
+  return cpu;
+}
+
+TEST(CpuLevels, BestOfThoseThatAreThere) {
+  auto const v3 = numbered_level(1).wanted, v4 = numbered_level(2).wanted;
+  auto const old = cpu_with(set_of(CpuFeature::popcnt)), zen3 = cpu_with(v3), skylake = cpu_with(v4);
+  auto const phi = cpu_with(v3 | set_of(CpuFeature::avx512f) | set_of(CpuFeature::avx512cd));  // no AVX-512 of bytes and words
+  struct Case {
+    Cpuid cpu;
+    unsigned there;
+    int level;
+  };
+  for (auto const& [cpu, there, level] : {Case{old, 7, 0},
+                                          {old, 6, -1},
+                                          {zen3, 7, 1},
+                                          {zen3, 6, 1},
+                                          {zen3, 5, 0},
+                                          {zen3, 4, -1},
+                                          {phi, 7, 1},
+                                          {skylake, 7, 2},
+                                          {skylake, 3, 1},
+                                          {skylake, 0, -1}})
+    EXPECT_EQ(best_level(cpu, there, nullptr), level);
+  EXPECT_EQ(best_level(skylake, 7, "avx512vl"), 1);
+  EXPECT_EQ(best_level(skylake, 7, "bmi2"), 0);
+  EXPECT_EQ(best_level(skylake, 7, "avx512vnni"), 2);  // which no level wants
+}
+
+TEST(CpuLevels, RegistersThatTheSystemDoesNotKeep) {
+  auto cpu = cpu_with(numbered_level(2).wanted);
+  cpu.kept = 0x6;
+  EXPECT_EQ(best_level(cpu, 7, nullptr), 1);
+  EXPECT_STREQ(missing_feature(cpu, numbered_level(2).wanted, nullptr), "avx512f");
+  cpu.kept = 0;
+  EXPECT_EQ(best_level(cpu, 7, nullptr), 0);
+}
+
+TEST(CpuLevels, ThisProgramRunsHere) {
+  EXPECT_EQ(missing_feature(this_cpu(), compiled_for(), nullptr), nullptr);
+  EXPECT_EQ(level_of_name("x86-64-v4"), 2);
+  EXPECT_EQ(level_of_name("x86-64-v2"), -1);
 }
 
 TEST(Cores, AsText) {

@@ -43,7 +43,10 @@ TEST(Simd, DotOfFourBytesIsExact) {
       u[l] = static_cast<std::int32_t>(u_bits);
       s[l] = static_cast<std::int32_t>(s_bits);
     }
-    store(out, dot4(load(sum), load(u), load(s)));
+    store(out, dot4<Dot::spelt_out>(load(sum), load(u), load(s)));
+    for (int l = 0; l < width; ++l) ASSERT_EQ(out[l], expected[l]);
+    if (!has_dot4()) continue;
+    store(out, dot4<Dot::instruction>(load(sum), load(u), load(s)));
     for (int l = 0; l < width; ++l) ASSERT_EQ(out[l], expected[l]);
   }
 }

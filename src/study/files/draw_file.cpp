@@ -9,6 +9,7 @@
 #include "results/seal.hpp"
 #include "results/whole_file.hpp"
 #include "row/packed_rows.hpp"
+#include "study/files/by_blas.hpp"
 #include "study/files/case_file.hpp"
 #include "study/files/resume.hpp"
 
@@ -183,6 +184,7 @@ FoundDraw find_draw(std::string const& output, Provenance const& provenance, Stu
     auto const file = h5::open_file(path);
     check_same_run(file, *any.config, kind);
     check_same_build(file, provenance);
+    check_same_blas_kernel(file, provenance, *any.config, *any.group);
     if (h5::read_text_attribute(file, "id") != all_ids(*any.group)) throw RunError("it is of other cases");
     if (h5::read_int_attribute(file, "k_held") != any.group->held) throw RunError("it holds another k_held");
     if (h5::read_text_attribute(file, "path") != any.path()) throw RunError("it was made on another kernel path");

@@ -12,6 +12,7 @@
 #include "h5/h5.hpp"
 #include "results/records.hpp"
 #include "results/seal.hpp"
+#include "study/files/by_blas.hpp"
 #include "study/files/case_file.hpp"
 
 namespace asymptop {
@@ -45,6 +46,7 @@ void check_origin(hid_t file, hid_t group, Provenance const& provenance, StudyCa
     return;
   }
   check_same_build(file, provenance);
+  check_same_blas_kernel(file, provenance, *c.config, *c.group);
   if (h5::read_int_attribute(group, "k_held") != c.group->held) throw RunError("it holds another k_held");
   if (h5::read_text_attribute(group, "path") != c.path()) throw RunError("it was made on another kernel path");
 }
@@ -237,10 +239,13 @@ void check_same_run(hid_t file, RunConfig const& config, std::string const& kind
 }
 
 void check_same_build(hid_t file, Provenance const& provenance) {
-  for (auto const* name : {"build_id", "simd", "blas_kernel", "execution_space"}) {
+  for (auto const* name : {"build_id", "execution_space"}) {
     if (h5::read_text_attribute(file, name) != text_of(provenance, name))
-      throw RunError("it was made by another build or on another kind of CPU (" + std::string(name) + ")");
+      throw RunError("it was made by another build (" + std::string(name) + ")");
   }
+  // Vectors of any width round alike where there are fused multiply-adds, which plain ones have not.
+  if ((h5::read_text_attribute(file, "simd") == "plain") != (text_of(provenance, "simd") == "plain"))
+    throw RunError("it was made at another level of CPUs (simd)");
 }
 
 Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases) {

@@ -24,8 +24,13 @@ class Asymptop(CMakePackage, CudaPackage):
 
     variant("openmp", default=True, description="Threads of a rank, by the OpenMP backend of Kokkos")
     variant("native", default=True, description="Compile for the instruction set of the machine that builds")
-    variant("adiak", default=False, description="Tell Adiak options, provenance and figures of merit of each run")
+    variant("adiak", default=False, description="Give Adiak options, provenance and figures of merit of each run")
     variant("caliper", default=False, description="Give Caliper the regions of Kokkos Tools")
+    variant(
+        "cpus",
+        values=any_combination_of("x86-64", "x86-64-v3", "x86-64-v4"),
+        description="Instead: a program for each of these levels, of which each rank takes the best that its CPU has",
+    )
     variant("tests", default=False, description="Build the tests of the C++ code")
 
     depends_on("c", type="build")
@@ -59,7 +64,7 @@ class Asymptop(CMakePackage, CudaPackage):
     requires("%gcc@12:", "%clang@14:", policy="one_of", msg="C++20")
 
     def cmake_args(self):
-        return [
+        args = [
             self.define_from_variant("ASYMPTOP_NATIVE", "native"),
             self.define_from_variant("ASYMPTOP_ADIAK", "adiak"),
             self.define_from_variant("ASYMPTOP_CALIPER", "caliper"),
@@ -67,3 +72,6 @@ class Asymptop(CMakePackage, CudaPackage):
             self.define_from_variant("ASYMPTOP_DEVICE", "cuda"),
             self.define("Kokkos_ROOT", self.spec["kokkos"].prefix),
         ]
+        if not self.spec.satisfies("cpus=none"):
+            args.append(self.define_from_variant("ASYMPTOP_CPUS", "cpus"))
+        return args
