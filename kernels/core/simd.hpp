@@ -203,8 +203,11 @@ ASYMPTOP_SIMD_INLINE LaneMask negative(Ints x) {
 #endif
 }
 
-/// Ways to dot4(): spelt out, or by the processor's instruction.
-enum class Dot { spelt_out, instruction };
+/// Ways to dot4(): spelt out; with pairs of products summed in 16 bits, where no byte of s is beyond +-pair_levels; or by the processor's
+/// instruction.
+enum class Dot { spelt_out, pairs, instruction };
+/// 2 * 255 * 64 < 2^15.
+inline constexpr int pair_levels = 64;
 
 /// Whether the compiler's target has an instruction for dot4(); ASYMPTOP_SIMD_NO_DOT does without, for tests.
 #if defined(ASYMPTOP_SIMD_AVX512) && defined(__AVX512VNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)
@@ -251,6 +254,17 @@ ASYMPTOP_SIMD_INLINE Ints dot4(Ints sum, Ints u, Ints s) {
 #endif
     return sum;
   }
+#if defined(ASYMPTOP_SIMD_AVX512)
+  if constexpr (dot == Dot::pairs) {
+    auto const pairs = _mm512_maddubs_epi16(reinterpret_cast<__m512i>(u), reinterpret_cast<__m512i>(s));
+    return sum + reinterpret_cast<Ints>(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+  }
+#elif defined(ASYMPTOP_SIMD_AVX2)
+  if constexpr (dot == Dot::pairs) {
+    auto const pairs = _mm256_maddubs_epi16(reinterpret_cast<__m256i>(u), reinterpret_cast<__m256i>(s));
+    return sum + reinterpret_cast<Ints>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+#endif
   // Even and odd bytes as 16-bit numbers: bytes of u above zero, those of s with their sign.
   using Shorts [[gnu::vector_size(4 * width)]] = std::int16_t;
   using UnsignedShorts [[gnu::vector_size(4 * width)]] = std::uint16_t;

@@ -34,13 +34,13 @@ ASYMPTOP_SIMD_INLINE void add_byte_products(std::int32_t const* q, int row_step,
   }
 }
 
-/// What `make`, a template over Dot, gives for the dot product that is best here.
-template <class Make>
+/// What `make`, a template over Dot, gives for the dot product that is best here; `without` the instruction for another.
+template <Dot without = Dot::spelt_out, class Make>
 auto of_best_dot(Make const& make) {
   if constexpr (chooses_dot4) {
-    return has_dot4() ? make.template operator()<Dot::instruction>() : make.template operator()<Dot::spelt_out>();
+    return has_dot4() ? make.template operator()<Dot::instruction>() : make.template operator()<without>();
   } else {
-    return make.template operator() < target_has_dot4 ? Dot::instruction : Dot::spelt_out > ();
+    return make.template operator() < target_has_dot4 ? Dot::instruction : without > ();
   }
 }
 

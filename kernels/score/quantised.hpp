@@ -1,8 +1,8 @@
 // Keys and queries in 8 bits, and the bound that certifies what their products say about fp32 scores.
 //
 // A group of 32 keys shares one scale z: key k becomes the integers k'_c = round(z k_c), |k'_c| <= 127, and rho = z k - k' is what rounding
-// left. A query q has a scale of its own: q' = round(q / a), phi = q / a - q'. Let b = 1 / z, u = 2^-24, D = q' . k' (an integer), and s
-// the fp32 score, a chain of d fused multiply-adds (panel.hpp). Then
+// left. A query q has a scale of its own: q' = round(q / a), |q'_c| <= 127 or less, phi = q / a - q'. Let b = 1 / z, u = 2^-24, D = q' . k'
+// (an integer), and s the fp32 score, a chain of d fused multiply-adds (panel.hpp). Then
 //
 //   |s / (a b) - D| <= |q.k / (a b) - D| + |s - q.k| / (a b)
 //                   <= |phi . k'| + |q / a . rho| + (gamma_d ||q|| ||k|| + eta) / (a b)                gamma_d = d u / (1 - d u)
@@ -126,9 +126,11 @@ struct QuantisedQueries {
 
   QuantisedQueries() = default;
   /// The panels of `queries`.
-  explicit QuantisedQueries(PackedQueries const& queries) : QuantisedQueries(queries, panels_of(queries), false) {}
-  /// Panels of at most panel_lanes rows; tiles: laid out for products of tiles. Throws std::invalid_argument above quantised_max_d columns.
-  QuantisedQueries(PackedQueries const& queries, std::vector<Rows> const& cut, bool tiles) : d(queries.d), steps((queries.d + 3) / 4) {
+  QuantisedQueries(PackedQueries const& queries, int levels) : QuantisedQueries(queries, panels_of(queries), false, levels) {}
+  /// Panels of at most panel_lanes rows; tiles: laid out for products of tiles; levels: the largest |q'_c|, 1 to 127. Throws
+  /// std::invalid_argument above quantised_max_d columns.
+  QuantisedQueries(PackedQueries const& queries, std::vector<Rows> const& cut, bool tiles, int levels)
+      : d(queries.d), steps((queries.d + 3) / 4) {
     if (d > quantised_max_d)
       throw std::invalid_argument("screening takes at most " + std::to_string(quantised_max_d) + " columns, not " + std::to_string(d));
     reach = static_cast<float>((16129.0 * d + 2.0) * (1.0 + 0x1p-20));
@@ -142,7 +144,7 @@ struct QuantisedQueries {
       panel.rows = rows.rows;
       for (int r = 0; r < rows.rows; ++r) {
         auto const place = [&](int step) { return tiles ? (step / 16 * panel_lanes + r) * 16 + step % 16 : step * rows.rows + r; };
-        largest = std::max(largest, add_row(queries, panel, r, &bytes[offset.back()], place));
+        largest = std::max(largest, add_row(queries, panel, r, levels, &bytes[offset.back()], place));
       }
     }
     largest_norm = round_down(0x1p126 / largest);
@@ -157,11 +159,11 @@ struct QuantisedQueries {
 
   /// Quantises one row, to words[place(step)], and returns a bound on its norm.
   template <class Place>
-  double add_row(PackedQueries const& queries, Panel& to, int row, std::int32_t* words, Place const& place) {
+  double add_row(PackedQueries const& queries, Panel& to, int row, int levels, std::int32_t* words, Place const& place) {
     auto const at = queries.row(to.first_row + row);
     double largest = 0.0, squares = 0.0, residuals = 0.0;
     for (int c = 0; c < d; ++c) largest = std::max<double>(largest, std::fabs(at(c)));
-    double const unit = std::max(largest / 127.0, 0x1p-100);
+    double const unit = std::max(largest / levels, 0x1p-100);
     std::int32_t sum = 0;
     for (int c = 0; c < d; ++c) {
       double const x = at(c) / unit, rounded = std::nearbyint(x);

@@ -83,11 +83,14 @@ RowKeyPair* screen_panel(std::int32_t const* q, std::uint8_t const* keys, int st
   return passed;
 }
 
+/// What queries are quantised to, +-, for it: coarser where that makes a dot product of three instructions.
+inline int screen_levels() { return has_dot4() ? 127 : pair_levels; }
+
 using ScreenPanel = RowKeyPair* (*)(std::int32_t const*, std::uint8_t const*, int, std::int32_t const*, int, RowKeyPair*);
 
 /// The function for a panel of 1 to panel_rows rows.
 inline ScreenPanel screen_panel_of(int rows) {
-  return of_best_dot([rows]<Dot dot>() {
+  return of_best_dot<Dot::pairs>([rows]<Dot dot>() {
     static constexpr auto table = []<int... r>(std::integer_sequence<int, r...>) {
       struct Table {
         ScreenPanel of[sizeof...(r)];

@@ -59,7 +59,7 @@ class ScreenedPass : public StreamedHeads {
       }
       of_part.push_back({begin, int_size(cut)});
     }
-    quantised_ = QuantisedQueries(queries, cut, tiles_);
+    quantised_ = QuantisedQueries(queries, cut, tiles_, tiles_ ? 127 : simd::screen_levels());
     for (int w = 0; w < split_.workers(); ++w) {
       auto& worker = workers_[w];
       worker.part = w / split_.row_parts;

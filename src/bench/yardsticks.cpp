@@ -217,7 +217,7 @@ double Yardsticks::fma_gflops() {
 ByteRates const& Yardsticks::byte_gops() {
   if (bytes_.vectors > 0.0) return bytes_;
   std::vector<std::int32_t> sink(threads_ * 16);
-  auto const multiply = simd::of_best_dot([]<simd::Dot dot>() { return multiply_bytes<dot>; });
+  auto const multiply = simd::of_best_dot<simd::Dot::pairs>([]<simd::Dot dot>() { return multiply_bytes<dot>; });
   bytes_.vectors = comm_.size() *
                    best_rates(2.0 * chains * 4 * simd::width, [&](std::int64_t rounds, int t) { sink[t * 16] = multiply(rounds, t); }).mean;
   bool const everywhere = comm_.max(tiles::usable() ? 0.0 : 1.0) == 0.0;

@@ -1,5 +1,5 @@
-// What Adiak and Caliper are given of a run, where Asymptop is built with them (ASYMPTOP_ADIAK, ASYMPTOP_CALIPER of CMake). Elsewhere nothing
-// here does anything.
+// What Adiak and Caliper are given of a run, where Asymptop is built with them (ASYMPTOP_ADIAK, ASYMPTOP_CALIPER of CMake). Elsewhere
+// nothing here does anything.
 #pragma once
 
 #include <string>

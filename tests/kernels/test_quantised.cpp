@@ -22,9 +22,10 @@ using test::Random;
 using test::Screen;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-TEST(Simd, DotOfFourBytesIsExact) {
+/// Against sums in whole numbers, s from `least` to `largest`.
+template <simd::Dot dot>
+void expect_exact_dots(Random& random, int least, int largest) {
   using namespace simd;
-  Random random(80);
   for (int i = 0; i < 3000; ++i) {
     alignas(64) std::int32_t sum[width], u[width], s[width], out[width];
     std::int32_t expected[width];
@@ -33,9 +34,9 @@ TEST(Simd, DotOfFourBytesIsExact) {
       expected[l] = sum[l];
       std::uint32_t u_bits = 0, s_bits = 0;
       for (int b = 0; b < 4; ++b) {
-        auto const extreme = random.integer(0, 3);
-        auto const x = static_cast<std::int32_t>(extreme == 0 ? 255 : extreme == 1 ? 0 : random.integer(0, 255));
-        auto const y = static_cast<std::int32_t>(extreme == 0 ? -128 : extreme == 1 ? 127 : random.integer(-128, 127));
+        auto const extreme = random.integer(0, 4);
+        auto const x = static_cast<std::int32_t>(extreme <= 1 ? 255 : extreme == 2 ? 0 : random.integer(0, 255));
+        auto const y = static_cast<std::int32_t>(extreme == 0 ? least : extreme <= 2 ? largest : random.integer(least, largest));
         u_bits |= static_cast<std::uint32_t>(x) << (8 * b);
         s_bits |= (static_cast<std::uint32_t>(y) & 0xffu) << (8 * b);
         expected[l] += x * y;
@@ -43,12 +44,16 @@ TEST(Simd, DotOfFourBytesIsExact) {
       u[l] = static_cast<std::int32_t>(u_bits);
       s[l] = static_cast<std::int32_t>(s_bits);
     }
-    store(out, dot4<Dot::spelt_out>(load(sum), load(u), load(s)));
-    for (int l = 0; l < width; ++l) ASSERT_EQ(out[l], expected[l]);
-    if (!has_dot4()) continue;
-    store(out, dot4<Dot::instruction>(load(sum), load(u), load(s)));
+    store(out, dot4<dot>(load(sum), load(u), load(s)));
     for (int l = 0; l < width; ++l) ASSERT_EQ(out[l], expected[l]);
   }
+}
+
+TEST(Simd, DotOfFourBytesIsExact) {
+  Random random(80);
+  expect_exact_dots<simd::Dot::spelt_out>(random, -128, 127);
+  expect_exact_dots<simd::Dot::pairs>(random, -simd::pair_levels, simd::pair_levels);
+  if (simd::has_dot4()) expect_exact_dots<simd::Dot::instruction>(random, -128, 127);
 }
 
 TEST(Quantised, RoundsTheRightWay) {

@@ -159,7 +159,7 @@ TEST(ScreenedPass, ATenthOfTheBoundLosesKeys) {
 
 TEST(ScreenedPass, RefusesMoreColumnsThanItCanSum) {
   PackedQueries const queries(std::vector<float>(quantised_max_d + 1, 1.0f).data(), 1, quantised_max_d + 1);
-  EXPECT_THROW(QuantisedQueries{queries}, std::invalid_argument);
+  EXPECT_THROW(QuantisedQueries(queries, 127), std::invalid_argument);
 }
 
 TEST(ScreenedPass, TheLargestSumsFit) {

@@ -122,7 +122,7 @@ struct Screen {
         values(quantised_size(p.n, p.d)),
         bounds(quantised_groups(p.n)),
         queries(p.q.data(), p.rows, p.d),
-        quantised(queries) {
+        quantised(queries, simd::screen_levels()) {
     quantise_keys(Kokkos::DefaultHostExecutionSpace(), packed.data(), p.n, p.d, values.data(), bounds.data());
     Kokkos::DefaultHostExecutionSpace().fence();
   }
