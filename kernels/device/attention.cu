@@ -2,9 +2,13 @@
 //
 // A block holds two query tiles and lets pieces of keys and values pass through shared memory, unit after unit; each of two warpgroups
 // takes one query tile, a third fetches. While one makes weights, the tensor cores have the other's products.
+// Pairs of more than 256 columns: shared memory does not hold the queries beside pieces in flight, so they pass through it with the keys;
+// scores are added in fp32 every few pieces, for the tensor core's own sums lose digits as they grow; a third of the sums of values lies in
+// shared memory, to make room for that in registers.
 // Weights are powers of two, 2^{14 + c s - R}, with c = sigma log2(e) and R an integer that is no less than c s for all keys so far.
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "common.cuh"
 #include "split_tiles.cuh"
@@ -13,8 +17,9 @@
 namespace asymptop::device {
 namespace {
 
-constexpr int groups = 2, group_threads = 128, threads = (groups + 1) * group_threads, block_rows = groups * query_tile;
-constexpr int most_shared = 227 * 1024;
+constexpr int groups = 2, group_threads = 128, block_threads = groups * group_threads, threads = block_threads + group_threads,
+              block_rows = groups * query_tile;
+constexpr int most_shared = 227 * 1024, most_stages = 6;
 
 struct UnitOperands {
   int rows, chunks, value_pieces, units, unit_tiles, splits, stages;
@@ -42,14 +47,28 @@ __device__ float power_of_two(float x) {
   return y;
 }
 
+/// Whether queries pass through shared memory with the keys.
+constexpr bool are_streamed(Numbers numbers, int pieces) { return numbers == Numbers::half_pairs && pieces > 2; }
+/// The same for kernels.
+template <Numbers numbers, int pieces>
+constexpr bool streams = are_streamed(numbers, pieces);
+/// Bytes of a block's sums of values of 64 columns.
+constexpr int last_sums_bytes = block_rows * chunk_columns * 4;
+/// Bytes of shared memory beside what passes: for the queries of a block, or for sums of values.
+int staying_bytes(Numbers numbers, int pieces, int chunks) {
+  return are_streamed(numbers, pieces) ? last_sums_bytes : chunks * groups * split_query_piece(numbers);
+}
+
 template <int pieces, Numbers numbers>
 __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o) {
-  constexpr bool pairs = parts<numbers> == 2;
+  constexpr bool pairs = parts<numbers> == 2, streamed = streams<numbers, pieces>;
+  constexpr int held = streamed ? pieces - 1 : pieces, chunks_at_once = 3;
   constexpr int piece_bytes = parts<numbers> * tile_chunk_bytes, query_piece = parts<numbers> * query_tile * 128;
   extern __shared__ unsigned char unaligned[];
   __shared__ long long seen_from, seen_to;
   std::uint32_t const queries = (shared_address(unaligned) + 1023u) & ~1023u;
-  Ring<piece_bytes> ring(queries + groups * o.chunks * query_piece, o.stages);
+  static_assert(groups * query_piece == piece_bytes);
+  Ring<piece_bytes> ring(queries + (streamed ? last_sums_bytes : groups * o.chunks * query_piece), o.stages);
   std::uint32_t const loaded = ring.end();
   // Under a causal mask later rows have more keys: they go first.
   int const row_block = gridDim.x - 1 - blockIdx.x, first_row = row_block * block_rows;
@@ -77,10 +96,12 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
   if (group == groups) {
     leave_registers<24>();
     if (threadIdx.x % group_threads != 0) return;
-    barrier_expect(loaded, working * o.chunks * query_piece);
-    for (int i = 0; i < working * o.chunks; ++i)
-      bulk_copy(queries + i * query_piece, o.query_tiles + (std::int64_t{row_block} * groups * o.chunks + i) * query_piece, query_piece,
-                loaded);
+    auto const query_tile_of = [&](int g) { return o.query_tiles + (std::int64_t{row_block} * groups + g) * o.chunks * query_piece; };
+    if constexpr (!streamed) {
+      barrier_expect(loaded, working * o.chunks * query_piece);
+      for (int i = 0; i < working * o.chunks; ++i)
+        bulk_copy(queries + i * query_piece, query_tile_of(0) + i * query_piece, query_piece, loaded);
+    }
     ring.parity = 1;
     auto const fetch = [&](unsigned char const* from) {
       barrier_wait(ring.is_empty(), ring.parity);
@@ -88,10 +109,20 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
       bulk_copy(ring.piece(), from, piece_bytes, ring.is_full());
       ring.next();
     };
+    auto const fetch_queries = [&](int c) {
+      barrier_wait(ring.is_empty(), ring.parity);
+      barrier_expect(ring.is_full(), working * query_piece);
+      for (int g = 0; g < working; ++g)
+        bulk_copy(ring.piece() + g * query_piece, query_tile_of(g) + c * query_piece, query_piece, ring.is_full());
+      ring.next();
+    };
     for (int u = first_unit; u < end_unit; ++u) {
       auto const range = tiles_of_unit(o, u, first, last);
       for (std::int64_t t = range.begin; t < range.end; ++t) {
-        for (int c = 0; c < o.chunks; ++c) fetch(o.key_tiles + (t * o.chunks + c) * piece_bytes);
+        for (int c = 0; c < o.chunks; ++c) {
+          if constexpr (streamed) fetch_queries(c);
+          fetch(o.key_tiles + (t * o.chunks + c) * piece_bytes);
+        }
         for (int p = 0; p < pieces; ++p) fetch(o.value_tiles + (t * o.value_pieces + first_piece + p) * piece_bytes);
       }
     }
@@ -113,45 +144,75 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
   int const open = max(from[0], from[1]), shut = min(limit[0], limit[1]);
   float const base2 = o.sigma * 1.44269504088896341f;
   std::uint32_t const own_queries = queries + group * o.chunks * query_piece;
+  // Of the last piece of values, where `streamed`.
+  auto* const last_sums = reinterpret_cast<float4*>(unaligned + (queries - shared_address(unaligned))) + thread_index();
+  auto const last_sum = [&](int e) { return reinterpret_cast<float const*>(last_sums + e / 4 * block_threads)[e % 4]; };
   auto const release = [&](std::uint32_t stage_empty) {
     if (lane == 0) barrier_arrive(stage_empty);
   };
-  barrier_wait(loaded, 0);
+  if constexpr (!streamed) barrier_wait(loaded, 0);
   for (int u = first_unit; u < end_unit; ++u) {
-    float total[pieces][32] = {}, top[2] = {-INFINITY, -INFINITY}, weight[2] = {0.0f, 0.0f};
+    float total[held][32] = {}, top[2] = {-INFINITY, -INFINITY}, weight[2] = {0.0f, 0.0f};
     int seen[2] = {0, 0};
+    if constexpr (streamed) {
+      for (int i = 0; i < 8; ++i) last_sums[i * block_threads] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    }
     auto const range = tiles_of_unit(o, u, first, last);
     for (int t = range.begin; t < range.end; ++t) {
       float s[64];
-      std::uint32_t in_use = 0;
+      std::uint32_t in_use = 0, queries_in_use = 0;  // places of the products under way
+      auto const release_products = [&] {
+        release(in_use);
+        if constexpr (streamed) release(queries_in_use);
+      };
+      float before[64] = {};  // sums of pieces that are done, where `streamed`
       float const key_scale = o.key_scales[t], value_scale = o.value_scales[t] * 0x1p-14f;
       for (int c = 0; c < o.chunks; ++c) {
+        std::uint32_t query = own_queries + c * query_piece, came_in = 0;
+        if constexpr (streamed) {
+          barrier_wait(ring.is_full(), ring.parity);
+          query = ring.piece() + group * query_piece;
+          came_in = ring.is_empty();
+          ring.next();
+        }
+        int const of_sum = streamed ? c % chunks_at_once : c;
         barrier_wait(ring.is_full(), ring.parity);
-        std::uint64_t const a1 = swizzled_rows(own_queries + c * query_piece), b1 = swizzled_rows(ring.piece());
+        std::uint64_t const a1 = swizzled_rows(query), b1 = swizzled_rows(ring.piece());
         products_begin();
         if constexpr (pairs) {
-          std::uint64_t const a2 = swizzled_rows(own_queries + c * query_piece + query_piece / 2),
-                              b2 = swizzled_rows(ring.piece() + tile_chunk_bytes);
+          std::uint64_t const a2 = swizzled_rows(query + query_piece / 2), b2 = swizzled_rows(ring.piece() + tile_chunk_bytes);
 #pragma unroll
-          for (int step = 0; step < 4; ++step) add_half_products(s, a2 + 2 * step, b1 + 2 * step, c + step);
+          for (int step = 0; step < 4; ++step) add_half_products(s, a2 + 2 * step, b1 + 2 * step, of_sum + step);
 #pragma unroll
           for (int step = 0; step < 4; ++step) add_half_products(s, a1 + 2 * step, b2 + 2 * step, 1);
 #pragma unroll
           for (int step = 0; step < 4; ++step) add_half_products(s, a1 + 2 * step, b1 + 2 * step, 1);
         } else {
 #pragma unroll
-          for (int step = 0; step < 4; ++step) add_products(s, a1 + 2 * step, b1 + 2 * step, c + step);
+          for (int step = 0; step < 4; ++step) add_products(s, a1 + 2 * step, b1 + 2 * step, of_sum + step);
         }
         products_commit();
-        if (c > 0) {
+        if (of_sum > 0) {
           products_wait<1>();
-          release(in_use);
+          release_products();
         }
         in_use = ring.is_empty();
+        queries_in_use = came_in;
         ring.next();
+        if constexpr (streamed) {
+          if (of_sum + 1 < chunks_at_once || c + 1 == o.chunks) continue;
+          products_wait<0>();
+          release_products();
+#pragma unroll
+          for (int e = 0; e < 64; ++e) before[e] += s[e];
+        }
       }
       products_wait<0>();
-      release(in_use);
+      release_products();
+      if constexpr (streamed) {
+#pragma unroll
+        for (int e = 0; e < 64; ++e) s[e] += before[e];
+      }
       int const first_key = t * tile_keys;
       if (first_key < open || first_key + tile_keys > shut) {
 #pragma unroll
@@ -214,8 +275,21 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
         products_wait<0>();
         release(ring.is_empty());
         ring.next();
+        auto const add = [&](float& sum, int e) { sum = fmaf(out[e], value_scale, sum * shrink[e / 2 % 2]); };
+        if (p < held) {
 #pragma unroll
-        for (int e = 0; e < 32; ++e) total[p][e] = fmaf(out[e], value_scale, total[p][e] * shrink[e / 2 % 2]);
+          for (int e = 0; e < 32; ++e) add(total[p < held ? p : 0][e], e);
+        } else {
+#pragma unroll
+          for (int i = 0; i < 8; ++i) {
+            float4 four = last_sums[i * block_threads];
+            add(four.x, 4 * i);
+            add(four.y, 4 * i + 1);
+            add(four.z, 4 * i + 2);
+            add(four.w, 4 * i + 3);
+            last_sums[i * block_threads] = four;
+          }
+        }
       }
     }
 #pragma unroll
@@ -236,7 +310,7 @@ __global__ void __launch_bounds__(threads, 1) attend_kernel(UnitOperands const o
 #pragma unroll
         for (int e = 0; e < 32; ++e) {
           int const column = (first_piece + p) * chunk_columns + 8 * (e / 4) + 2 * q + e % 2;
-          if (e / 2 % 2 == h && column < o.nodes.d) to[column] = total[p][e];
+          if (e / 2 % 2 == h && column < o.nodes.d) to[column] = p < held ? total[p < held ? p : 0][e] : last_sum(e);
         }
       }
     }
@@ -253,9 +327,9 @@ AttentionPlan plan_attention(Numbers numbers, int rows, std::int64_t keys, int d
   plan.unit = unit;
   plan.units = (keys + unit - 1) / unit;
   plan.row_blocks = (rows + block_rows - 1) / block_rows;
-  int const query_bytes = groups * chunks_of(d) * split_query_piece(numbers);
-  int const piece_bytes = split_piece_bytes(numbers);
-  plan.stages = std::min(6 * split_piece_bytes(Numbers::half_pairs) / piece_bytes, (most_shared - 2048 - query_bytes) / (piece_bytes + 16));
+  int const staying = staying_bytes(numbers, block_pieces(d), chunks_of(d)), piece_bytes = split_piece_bytes(numbers);
+  plan.stages =
+      std::min(most_stages * split_piece_bytes(Numbers::half_pairs) / piece_bytes, (most_shared - 2048 - staying) / (piece_bytes + 16));
   // Blocks of as equal a length as can be, in as few rounds as are well filled; more of them where rows see different numbers of keys.
   double best = 0.0;
   int const most = std::min(plan.units, 8 * multiprocessors / plan.row_blocks + 1);
@@ -268,7 +342,7 @@ AttentionPlan plan_attention(Numbers numbers, int rows, std::int64_t keys, int d
       plan.splits = splits;
     }
   }
-  plan.query_bytes = std::int64_t{plan.row_blocks} * query_bytes;
+  plan.query_bytes = std::size_t{1} * plan.row_blocks * groups * chunks_of(d) * split_query_piece(numbers);
   plan.scale_bytes = plan.row_blocks * (block_rows * sizeof(float));
   return plan;
 }
@@ -294,18 +368,28 @@ void attend_units(Stream stream, AttentionPlan const& plan, AttentionArguments c
                        a.from,
                        a.sigma,
                        a.nodes};
-  int const shared = 1024 + groups * o.chunks * split_query_piece(plan.numbers) + plan.stages * (split_piece_bytes(plan.numbers) + 16) + 8;
-  auto const launch = [&](auto* const kernel, int pieces) {
+  int const pieces = block_pieces(plan.d);
+  int const shared = 1024 + staying_bytes(plan.numbers, pieces, o.chunks) + plan.stages * (split_piece_bytes(plan.numbers) + 16) + 8;
+  auto const launch = [&](auto* const kernel) {
     allow_shared(kernel, shared);
     dim3 const grid(blocks(plan.row_blocks), blocks(plan.splits), blocks(o.value_pieces / pieces));
     kernel<<<grid, threads, shared, stream>>>(o);
     check_launch("attention");
   };
-  bool const one = o.value_pieces == 1;
+  auto const launch_of = [&](auto const of) {
+    constexpr Numbers numbers = decltype(of)::value;
+    if (pieces == 1) {
+      launch(attend_kernel<1, numbers>);
+    } else if (pieces == 2) {
+      launch(attend_kernel<2, numbers>);
+    } else {
+      launch(attend_kernel<3, numbers>);
+    }
+  };
   if (plan.numbers == Numbers::bfloat16) {
-    launch(one ? attend_kernel<1, Numbers::bfloat16> : attend_kernel<2, Numbers::bfloat16>, one ? 1 : 2);
+    launch_of(std::integral_constant<Numbers, Numbers::bfloat16>());
   } else {
-    launch(one ? attend_kernel<1, Numbers::half_pairs> : attend_kernel<2, Numbers::half_pairs>, one ? 1 : 2);
+    launch_of(std::integral_constant<Numbers, Numbers::half_pairs>());
   }
 }
 

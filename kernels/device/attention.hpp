@@ -5,8 +5,8 @@
 // 2^-25 where x2 is subnormal, that is 2^-39 of the tile's largest number. Of the four products of two such pairs, x2 y2 is left out: 2^-22
 // of the product. A weight e^{sigma s - M}, M no less than sigma s for all keys so far, is 2^-14 (p1 + p2) likewise.
 //
-// Outputs of normal tensors are right to 2e-6 for d <= 128 and to 4e-6 beyond: scores are sums of 3 d / 16 products of the tensor core
-// (test_device_attention.cpp).
+// Outputs of normal tensors are right to 2e-6 for d <= 128 and to 4e-6 beyond: scores are sums of 3 d / 16 products of the tensor core, for
+// d > 256 those of sums of 36, added in fp32 (test_device_attention.cpp).
 //
 // The tensor core's own sums lose digits as they grow (a relative 2e-4 was measured over 2^20 keys): sums over the keys of a tile begin
 // at zero and are added to the row's in fp32. A unit, a run of tiles at a place that depends on the sequence alone, leaves M, Z = sum of
@@ -15,7 +15,7 @@
 // cut into steps and shards.
 //
 // Beside it, for comparison, the same with numbers rounded to bf16 and one product of two, as inference engines compute attention: a score
-// is off by 2^-8 sum |q_c k_c| at most, weights and values by 2^-9 of themselves; sums are fp32 as above.
+// is off by some 2^-7 sum |q_c k_c| at most, weights and values by 2^-8 of themselves; sums are fp32 as above.
 #pragma once
 
 #include <algorithm>
@@ -26,8 +26,8 @@
 
 namespace asymptop::device {
 
-/// Largest d: a block's queries lie in shared memory, twice.
-inline constexpr int most_attention_columns = 256;
+/// Largest d, that of DeepSeek's latent attention; errors are measured up to it.
+inline constexpr int most_attention_columns = 576;
 /// Keys of a unit: a power of two in this range.
 inline constexpr std::int64_t least_unit = 1024, most_unit = 8192;
 
@@ -48,8 +48,12 @@ struct SplitTensors {
   float* key_scales;      ///< (tiles): 2^e; 1 for bf16
   float* value_scales;    ///< (tiles)
 };
-/// Pieces of a tile's values: blocks take two where there are more than one.
-inline int value_pieces(int d) { return d <= chunk_columns ? 1 : (chunks_of(d) + 1) / 2 * 2; }
+/// Value pieces of a block, which makes its rows' scores anew: as many as there are registers for.
+inline int block_pieces(int d) { return d <= chunk_columns ? 1 : d <= 4 * chunk_columns ? 2 : 3; }
+/// Pieces of a tile's values, in whole blocks.
+inline int value_pieces(int d) { return (chunks_of(d) + block_pieces(d) - 1) / block_pieces(d) * block_pieces(d); }
+/// Columns of a tile's values, with those that no value has.
+inline int split_columns(int d) { return value_pieces(d) * chunk_columns; }
 inline std::size_t split_key_bytes(Numbers numbers, std::int64_t count, int d) {
   return std::int64_t{tiles_of(count)} * chunks_of(d) * split_piece_bytes(numbers);
 }

@@ -10,7 +10,7 @@
 namespace asymptop::device {
 namespace {
 
-std::atomic<std::size_t> held{0}, most{0};
+std::atomic<std::size_t> held{0}, most{0}, most_before{0};  // before the last reset
 
 int chosen = 0;
 
@@ -45,7 +45,11 @@ Gpu const& gpu() {
 
 std::size_t memory_held() { return held; }
 std::size_t most_memory() { return most; }
-void reset_most_memory() { most = held.load(); }
+std::size_t most_memory_ever() { return std::max(most.load(), most_before.load()); }
+void reset_most_memory() {
+  most_before = most_memory_ever();
+  most = held.load();
+}
 
 Memory::Memory(std::size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;

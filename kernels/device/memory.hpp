@@ -33,9 +33,11 @@ struct GpuRates {
 Gpu const& gpu();
 /// The process takes that of number `place` among those that it sees, counted round. Before gpu() is asked for the first time.
 void choose_gpu(int place);
-/// Bytes that Memory holds now, and the most since reset_most_memory().
+/// Bytes that Memory holds now, the most since reset_most_memory(), and the most ever. A context, code and NCCL's buffers are not among
+/// them.
 std::size_t memory_held();
 std::size_t most_memory();
+std::size_t most_memory_ever();
 void reset_most_memory();
 /// (m, d) x (keys, d)^T, medians of ten.
 GpuRates product_rates(int m, std::int64_t keys, int d);
@@ -50,6 +52,7 @@ inline Gpu const& gpu() {
 inline void choose_gpu(int) {}
 inline std::size_t memory_held() { return 0; }
 inline std::size_t most_memory() { return 0; }
+inline std::size_t most_memory_ever() { return 0; }
 inline void reset_most_memory() {}
 inline GpuRates product_rates(int, std::int64_t, int) { return {}; }
 inline double copy_bandwidth() { return 0.0; }

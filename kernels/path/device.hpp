@@ -33,7 +33,8 @@ struct DeviceHeads {
   int stride;
 };
 
-/// Heads stay on the device from step to step, and the worst of a row's head is the threshold of the next.
+/// Heads stay on the device from step to step, and the worst of a row's head is the threshold of the next. Steps may come in any order:
+/// what reaches a threshold is kept, ties too, and heads are merged by score and index.
 template <class Space>
 class DeviceFirst final : public FirstPass<Space> {
  public:
@@ -150,9 +151,7 @@ class DeviceBatch : public FusedBatch<Space> {
  public:
   DeviceBatch(Space const& space, PathRows const& rows, TileSizes const& tiles)
       : FusedBatch<Space>(space, rows, tiles), device_(std::make_shared<DeviceRows const>(rows)) {}
-  std::shared_ptr<FirstPass<Space>> first_pass(Space const& space, typename FirstPass<Space>::Options const& options) override {
-    // Keys that come in another order are few.
-    if (options.order != KeyOrder::ascending) return FusedBatch<Space>::first_pass(space, options);
+  std::shared_ptr<FirstPass<Space>> first_pass(Space const&, typename FirstPass<Space>::Options const& options) override {
     return std::make_shared<DeviceFirst<Space>>(*device_, options.keep, options.profile);
   }
   std::unique_ptr<KeyPass<Space>> second_pass(Space const&, SecondPass<Space> const& work, GlobalIndex shard_begin,

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <string_view>
 
+#include "../device/attention.hpp"
+
 namespace asymptop {
 
 /// How a path reads keys: as rows (key, column), or packed in groups (core/types.hpp).
@@ -154,7 +156,7 @@ inline constexpr Path bfloat_path = [] {
   path.name = "device-bf16";
   path.what = "tensors and weights rounded to bf16 on a GPU";
   path.verbs = {false, false, false, false, true, false, false};
-  path.largest_d = 256;
+  path.largest_d = device::most_attention_columns;
   path.numbers = nullptr;
   path.output_error = 0x1p-6;
   return path;

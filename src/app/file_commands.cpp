@@ -13,6 +13,8 @@
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
 #include "h5/trial.hpp"
+#include "kernels/core/counts.hpp"
+#include "plan/plan.hpp"
 #include "results/compare.hpp"
 #include "results/seal.hpp"
 #include "study/files/case_file.hpp"
@@ -70,6 +72,14 @@ std::string on_one_line(std::string text) {
   return text;
 }
 
+/// What a case made on a GPU took of its memory; empty of others, and of files that do not say it.
+std::string device_summary(hid_t group) {
+  if (!h5::has_attribute(group, "device_peak_bytes")) return "";
+  auto const text = [&](char const* name) { return bytes_text(exact_double(h5::read_int_attribute(group, name))); };
+  return ", GPU memory " + text("device_peak_bytes") +
+         (h5::has_attribute(group, "device_planned_bytes") ? " of " + text("device_planned_bytes") + " planned" : "");
+}
+
 /// The exit code: 1 when a case is not VALID.
 int print_info(std::string const& path, std::ostream& out) {
   auto const file = h5::open_file(path);
@@ -88,7 +98,8 @@ int print_info(std::string const& path, std::ostream& out) {
   for (auto const& id : h5::group_members(cases)) {
     auto const group = h5::open_group(cases, id);
     auto const verdict = h5::read_text_attribute(group, "verdict");
-    out << verdict << "  " << id << "  " << summary(group) << " " << h5::read_text_attribute(group, "verdict_reason") << "\n";
+    out << verdict << "  " << id << "  " << summary(group) << device_summary(group) << " "
+        << h5::read_text_attribute(group, "verdict_reason") << "\n";
     if (verdict != "VALID") exit_code = 1;
   }
   return exit_code;

@@ -8,6 +8,7 @@
 
 #include "attend/file.hpp"
 #include "config/errors.hpp"
+#include "kernels/device/memory.hpp"
 #include "kernels/input/philox_normal.hpp"
 #include "launch/input.hpp"
 #include "launch/left_behind.hpp"
@@ -99,6 +100,7 @@ class Attend final : public Measurement {
     std::size_t const own = number, draws = config_.draws, teams = set.teams;
     std::vector<AttendDraw> of_case;  // on rank 0: of the case that is not complete
     reset_peak_memory();
+    device::reset_most_memory();
     for (std::size_t first = 0; first < set.cases.size() * draws; first += teams) {
       if (stop_wanted(comm_)) return false;
       std::vector<AttendUnit> units;
@@ -109,14 +111,14 @@ class Attend final : public Measurement {
       std::optional<AttendDraw> draw;
       if (own < units.size()) draw = make(team, units, own, sequence);
       if (outputs_ && !draw) outputs_->write(units);
-      double const peak = comm_.max(peak_memory());
+      double const peak = comm_.max(peak_memory()), device_peak = comm_.max(exact_double(device::most_memory()));
       auto const before = cases_.size();
       auto unit = units.begin();
       for (auto& made : gather_draws(comm_, draw && team.is_root() ? &*draw : nullptr)) {
         of_case.push_back(std::move(made));
         auto const& item = *(unit++)->item;
         if (of_case.size() == draws)
-          cases_.push_back({item, std::exchange(of_case, {}), comm_.size() / set.teams, machine_.threads, set.teams, peak});
+          cases_.push_back({item, std::exchange(of_case, {}), comm_.size() / set.teams, machine_.threads, set.teams, peak, device_peak});
       }
       for (auto i = before; i < cases_.size(); ++i) print(attend_table_rows(cases_[i]));
       // As soon as a case is complete: a run that is ended loses those in flight only.

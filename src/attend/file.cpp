@@ -105,7 +105,7 @@ double MeasuredAttention::top_k_gflops() const { return rate(*this, item.top_k_f
 
 void write_attend_file(std::string const& output, Provenance const& provenance, std::vector<MeasuredAttention> const& cases) {
   write_cases(output, provenance, cases, [](hid_t group, MeasuredAttention const& c) {
-    write_attributes(group, attend_quantities(), c);
+    write_attributes(group, attend_quantities(c), c);
     write_data(group, c);
   });
 }

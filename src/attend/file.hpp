@@ -20,6 +20,7 @@ struct MeasuredAttention {
   int ranks = 0, threads = 0;  ///< of each of the teams that worked beside one another
   int teams = 1;
   double peak_bytes_per_rank = 0.0;
+  double device_peak_bytes = 0.0;  ///< of the memory of a rank's GPU, of the largest rank
 
   /// Residuals of all draws: the worst of each.
   std::vector<Residual> residuals() const;

@@ -239,7 +239,7 @@ bool once_round_on_devices(RingSequence&, AttendTimes&) { return false; }
 }  // namespace
 
 ExactAttention const& exact_attention(RingSequence& sequence, AttendTimes& times) {
-  if (sequence.item().exact_path->device_memory != nullptr) {
+  if (sequence.on_gpu()) {
     if (!once_round_on_devices(sequence, times)) once_round<RowsOnDevice>(sequence, times);
   } else {
     once_round<ExactRows>(sequence, times);

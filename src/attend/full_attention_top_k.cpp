@@ -6,6 +6,7 @@
 #include "attend/full_attention.hpp"
 #include "draw/row_batch.hpp"
 #include "kernels/attend/winners.hpp"
+#include "kernels/device/memory.hpp"
 #include "kernels/topk/radix_sort.hpp"
 
 #ifndef ASYMPTOP_PORTABLE_DEVICE
@@ -93,10 +94,45 @@ class BatchWinners {
   std::vector<Matrix<Space, std::int64_t>> sums_;  ///< (segments) of (rows, d + 1)
 };
 
+#ifdef ASYMPTOP_DEVICE
+/// Keys of pieces in the memory of a GPU, which those of a single rank come to once.
+class KeysOnGpu {
+ public:
+  explicit KeysOnGpu(RingSequence const& sequence) : sequence_(sequence) {}
+  /// Those of all pieces of a rank, one or more.
+  void load(int source, std::vector<KeyPiece> const& pieces) {
+    if (sequence_.comm().size() == 1 && memory_.bytes() > 0) return;
+    begin_ = pieces.front().keys;
+    auto const bytes = sequence_.key_items(source) * sizeof(float);
+    make_room(memory_, bytes);
+    device::upload(nullptr, memory_.as<void>(), begin_, bytes);
+  }
+  /// The first `count` of a piece, as a selection wants them.
+  device::KeysOnDevice first(KeyPiece const& piece, int count) {
+    copy_.refer(memory_.as<float>() + (piece.keys - begin_), nullptr, count, sequence_.d());
+    copy_.make_screen();
+    return copy_.keys();
+  }
+
+ private:
+  RingSequence const& sequence_;
+  device::Memory memory_;
+  device::KeyCopy copy_;
+  float const* begin_ = nullptr;
+};
+#else
+class KeysOnGpu {
+ public:
+  explicit KeysOnGpu(RingSequence const&) {}
+  void load(int, std::vector<KeyPiece> const&) {}
+  device::KeysOnDevice first(KeyPiece const&, int) { return {}; }
+};
+#endif
+
 class TopKRows {
  public:
   TopKRows(RingSequence& sequence, ExactAttention const* exact, AttendTimes& times)
-      : sequence_(sequence), exact_(exact), times_(times), ks_(sequence.item().k) {
+      : sequence_(sequence), exact_(exact), times_(times), ks_(sequence.item().k), keys_(sequence) {
     auto const rows = sequence.rows();
     result_.output.resize(ks_.size() * rows * sequence.d());
     result_.max.resize(rows);
@@ -117,7 +153,8 @@ class TopKRows {
  private:
   std::size_t batch_rows() const {
     double const shard = exact_double(sequence_.most_rows()) * sequence_.d() * 4.0;
-    return to_integer(std::max(1.0, selection_budget(shard) / selection_bytes_per_row(ks_.back())));
+    auto const rows = to_integer(std::max(1.0, selection_budget(shard) / selection_bytes_per_row(ks_.back())));
+    return sequence_.on_gpu() ? std::min(rows, most_selecting_on_gpu) : rows;
   }
 
   void attend(QueryBatch const& batch) {
@@ -141,12 +178,18 @@ class TopKRows {
 
   void select(QueryBatch const& batch, BatchWinners& winners) {
     // A rank without rows of its own passes keys on.
-    auto const rows = batch.size() > 0 ? sequence_.on_path(batch) : nullptr;
+    auto const rows = batch.size() > 0 ? sequence_.selecting(batch) : nullptr;
     auto pass = rows ? rows->first_pass(space_, {checked_int(ks_.back()), false, KeyOrder::any, 512}) : nullptr;
-    sequence_.keys_go_round(times_, AttendPhase::select, [&](int, std::vector<KeyPiece> const& pieces, auto const& poll) {
+    sequence_.keys_go_round(times_, AttendPhase::select, [&](int source, std::vector<KeyPiece> const& pieces, auto const& poll) {
+      bool const on_device = pass && pass->wants_on_device() && !pieces.empty();
+      if (on_device) keys_.load(source, pieces);
       for (auto const& piece : pieces) {
         int const count = RingSequence::seen_of(piece, batch);
-        if (count > 0) pass->add(space_, step_of(piece, count, sequence_.d()), {[](PathPart) {}, [&poll] { poll(); }});
+        if (count == 0) continue;
+        auto step = step_of(piece, count, sequence_.d());
+        if (on_device) step.on_device = keys_.first(piece, count);
+        pass->add(space_, step, {[](PathPart) {}, [&poll] { poll(); }});
+        if (on_device) poll.now();
       }
     });
     times_.start();
@@ -199,6 +242,7 @@ class TopKRows {
   ExactAttention const* exact_;
   AttendTimes& times_;
   std::vector<std::int64_t> const& ks_;
+  KeysOnGpu keys_;
   Space space_;
   TopKAttention result_;
 };

@@ -22,6 +22,11 @@ double most_rows(AttendCase const& c, AttendConfig const& config, int ranks) {
   return std::min(n, std::ceil(std::ceil(n / block) / (runs * ranks)) * runs * block);
 }
 
+/// Rows of a rank with so many whose candidates are there at once.
+double rows_together(AttendCase const& c, double rows) {
+  return std::min(rows, std::max(1.0, selection_budget(rows * c.d * 4.0) / selection_bytes_per_row(c.k.back())));
+}
+
 /// Bytes of one rank of a team at the case's peak.
 double estimate_bytes(AttendCase const& c, AttendConfig const& config, int ranks) {
   double const d = c.d, rows = most_rows(c, config, ranks);
@@ -31,8 +36,7 @@ double estimate_bytes(AttendCase const& c, AttendConfig const& config, int ranks
   double bytes = program_bytes + matrix * (1.0 + 2.0 * buffers + heads);
   if (config.wants(BenchKernel::exact_attention)) bytes += matrix + rows * (4.0 * d * 4.0 + 200.0);
   if (!c.k.empty()) {
-    double const of_row = selection_bytes_per_row(c.k.back()), together = std::min(rows, std::max(1.0, selection_budget(matrix) / of_row));
-    bytes += together * (of_row + heads * (d + 1.0) * 8.0) + rows * heads * 64.0;
+    bytes += rows_together(c, rows) * (selection_bytes_per_row(c.k.back()) + heads * (d + 1.0) * 8.0) + rows * heads * 64.0;
   }
   if (config.spectral) bytes += rows * heads * (4.0 * buffers + 60.0);
   return bytes;
@@ -130,22 +134,29 @@ Path const* choose_path(AttendConfig const& config, Machine const& machine) {
   return path;
 }
 
-/// Bytes of a rank's GPU: its rows; keys and values of a piece, in fp32 and as pairs of fp16 numbers, and where they go from GPU to GPU
-/// those that come next; chunks of rows' sums; NCCL's own.
-double device_bytes(AttendCase const& c, AttendConfig const& config, int ranks) {
-  double const rows = most_rows(c, config, ranks), columns = std::ceil(c.d / 128.0) * 128.0;
-  return rows * (c.d * 4.0 + 16.0) + rows * (8.0 * c.d + 8.0 * columns) + 4.0 * 2.7e8 + rows * columns * 4.0 +
-         (ranks > 1 ? rows * 16.0 * c.d + 5e8 : 0.0);
+/// Bytes of a rank's GPU, 0 where the path has none. Exact attention: its rows; keys and values of a piece, in fp32 and as pairs of fp16
+/// numbers, and where they go from GPU to GPU those that come next; chunks of rows' sums; NCCL's own. And a batch of rows' selection.
+double estimate_device_bytes(AttendCase const& c, AttendConfig const& config, int ranks) {
+  if (c.exact_path->device_memory == nullptr) return 0.0;
+  double const rows = most_rows(c, config, ranks), columns = device::split_columns(c.d), together = most_selecting_on_gpu;
+  double bytes = 0.0;
+  if (config.wants(BenchKernel::exact_attention))
+    bytes += rows * (c.d * 4.0 + 16.0) + rows * (8.0 * c.d + 8.0 * columns) + 4.0 * 2.7e8 + rows * columns * 4.0 +
+             (ranks > 1 ? rows * 16.0 * c.d + 5e8 : 0.0);
+  if (!c.k.empty())
+    bytes += c.exact_path->device_memory({std::min(together, rows_together(c, rows)), exact_double(c.k.back()), rows, 1.0, 0.0}, c.d);
+  return bytes;
 }
 
 /// Why a case is not for the GPU; empty where it is, or where it needs none.
-std::string reason_against_device(AttendCase const& c, AttendConfig const& config, Path const& path, int ranks, Machine const& machine) {
-  if (path.device_memory == nullptr) return "";
-  if (c.d > device::most_attention_columns)
-    return "path device takes at most " + std::to_string(device::most_attention_columns) + " columns";
-  double const bytes = device_bytes(c, config, ranks), share = machine.device_bytes / machine.ranks_on_gpu;
-  if (fits_into(bytes, share)) return "";
-  return "it needs " + bytes_text(bytes) + " of the GPU's memory on each rank and " + bytes_text(share) + " are free; use more GPUs";
+std::string reason_against_device(AttendCase const& c, AttendConfig const& config, Machine const& machine) {
+  if (!(c.device_bytes > 0.0)) return "";
+  int const most = config.wants(BenchKernel::exact_attention) ? device::most_attention_columns : c.exact_path->largest_d;
+  if (c.d > most) return "path device takes at most " + std::to_string(most) + " columns";
+  double const share = machine.device_bytes / machine.ranks_on_gpu;
+  if (fits_into(c.device_bytes, share)) return "";
+  return "it needs " + bytes_text(c.device_bytes) + " of the GPU's memory on each rank and " + bytes_text(share) +
+         " are free; use more GPUs";
 }
 
 }  // namespace
@@ -188,11 +199,16 @@ AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Mach
         AttendSet set;
         for (auto const& source : sources) set.cases.push_back(make_case(config, input, n, d, source, mask, *plan.exact_path));
         set.teams = choose_teams(set, config, machine);
-        double const bytes = estimate_bytes(set.cases.front(), config, machine.ranks / set.teams);
-        auto reason = reason_to_skip(bytes, set, machine);
-        if (reason.empty()) reason = reason_against_device(set.cases.front(), config, *plan.exact_path, machine.ranks / set.teams, machine);
+        int const ranks = machine.ranks / set.teams;
+        double const bytes = estimate_bytes(set.cases.front(), config, ranks);
+        double const on_device = estimate_device_bytes(set.cases.front(), config, ranks);
         for (auto& c : set.cases) {
           c.bytes_per_rank = bytes;
+          c.device_bytes = on_device;
+        }
+        auto reason = reason_to_skip(bytes, set, machine);
+        if (reason.empty()) reason = reason_against_device(set.cases.front(), config, machine);
+        for (auto const& c : set.cases) {
           if (!reason.empty()) plan.skips.push_back({c.id, reason});
         }
         if (reason.empty()) plan.sets.push_back(std::move(set));
@@ -214,10 +230,10 @@ std::string describe(AttendPlan const& plan, AttendConfig const& config, Machine
   for (auto const& set : plan.sets) {
     for (auto const& c : set.cases) {
       double const flops = (config.wants(BenchKernel::exact_attention) ? c.exact_flops() : 0.0) + c.top_k_flops();
-      std::snprintf(line, sizeof line, "%-28s %10s %5d %-16.16s %-7s %6d %12s %12.4g%s\n", c.id.c_str(), std::to_string(c.n).c_str(), c.d,
-                    c.sigma_law.c_str(), name_of(c.mask), set.teams, bytes_text(c.bytes_per_rank).c_str(), flops / 1e9,
-                    c.k_clipped ? "  (k clipped to n)" : "");
-      out << line;
+      std::snprintf(line, sizeof line, "%-28s %10s %5d %-16.16s %-7s %6d %12s %12.4g", c.id.c_str(), std::to_string(c.n).c_str(), c.d,
+                    c.sigma_law.c_str(), name_of(c.mask), set.teams, bytes_text(c.bytes_per_rank).c_str(), flops / 1e9);
+      out << line << (c.device_bytes > 0.0 ? "  GPU " + bytes_text(c.device_bytes) : "") << (c.k_clipped ? "  (k clipped to n)" : "")
+          << "\n";
     }
   }
   for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";

@@ -25,6 +25,7 @@ struct AttendCase {
   std::vector<std::int64_t> k;         ///< distinct ones, ascending
   bool k_clipped = false;
   double bytes_per_rank = 0.0;  ///< estimated peak
+  double device_bytes = 0.0;    ///< of the memory of a rank's GPU, at most; 0 where the path has none
 
   /// n, as a number to compute with.
   double rows() const { return exact_double(n); }
@@ -53,6 +54,9 @@ struct AttendPlan {
 
 /// Bytes that the candidates of a batch of rows may take on a rank whose keys take `shard_bytes`.
 double selection_budget(double shard_bytes);
+
+/// Rows of a batch whose candidates are selected on a GPU, at most.
+inline constexpr std::int64_t most_selecting_on_gpu = 4096;
 
 /// Bytes that a row's candidates take while the `keep` best are selected, and its lists afterwards.
 double selection_bytes_per_row(std::int64_t keep);

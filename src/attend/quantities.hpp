@@ -8,6 +8,6 @@
 
 namespace asymptop {
 
-std::vector<Quantity<MeasuredAttention>> const& attend_quantities();
+std::vector<Quantity<MeasuredAttention>> attend_quantities(MeasuredAttention const& measured);
 
 }  // namespace asymptop

@@ -115,9 +115,9 @@ QueryBatch RingSequence::batch(std::size_t first, std::size_t count) const {
   return batch;
 }
 
-std::unique_ptr<PathBatch<RingSequence::Space>> RingSequence::on_path(QueryBatch const& batch) const {
+std::unique_ptr<PathBatch<RingSequence::Space>> RingSequence::on_path(Path const& path, QueryBatch const& batch) const {
   PathRows const rows{batch.queries.rows, d_, query(batch.first), batch.limit, {}, {}, leaf_};
-  return make_path_batch(path_in_pieces(), Space(), rows, {leaf_, leaf_});
+  return make_path_batch(path, Space(), rows, {leaf_, leaf_});
 }
 
 OwnedAttention<RingSequence::Space> RingSequence::exact_on_path() const {

@@ -108,7 +108,13 @@ class RingSequence {
   std::size_t batch_rows() const { return std::int64_t{score_strip} * threads_; }
   std::vector<QueryBatch> batches() const;
   /// Its verbs: those of the best path that takes keys in pieces.
-  std::unique_ptr<PathBatch<Space>> on_path(QueryBatch const& batch) const;
+  std::unique_ptr<PathBatch<Space>> on_path(QueryBatch const& batch) const { return on_path(path_in_pieces(), batch); }
+  /// Those of the selection: of a GPU where exact attention is computed on one, whose heads are the same.
+  std::unique_ptr<PathBatch<Space>> selecting(QueryBatch const& batch) const {
+    return on_path(on_gpu() ? *item_.exact_path : path_in_pieces(), batch);
+  }
+  /// Whether the case's path has a GPU.
+  bool on_gpu() const { return item_.exact_path->device_memory != nullptr; }
   /// All rows of this rank in one pass of exact attention over pieces.
   OwnedAttention<Space> exact_on_path() const;
   /// Room for a piece of keys and values in the memory of a GPU, which reaches those of this rank fast. Kept from draw to draw.
@@ -170,6 +176,7 @@ class RingSequence {
   void count_sent_by_device(std::int64_t bytes) { bytes_sent_by_device_ += bytes; }
 
  private:
+  std::unique_ptr<PathBatch<Space>> on_path(Path const& path, QueryBatch const& batch) const;
   void load_run(Range const& run, std::uint64_t seed, std::int64_t draw, float* queries, float* keys, float* values) const;
 
   template <class Work, class... Rings>

@@ -7,6 +7,7 @@
 
 #include "config/errors.hpp"
 #include "config/option_values.hpp"
+#include "kernels/device/attention.hpp"
 #include "plan/memory.hpp"
 
 namespace asymptop {
@@ -44,7 +45,7 @@ double estimate_device_bytes(BenchCase const& c, BenchConfig const& config) {
   double const shard = std::min(n, std::ceil(n / block / c.ranks) * block);
   double const keys = c.resident ? shard : std::min<double>(shard, path->step_keys);
   // Keys and values once more, as pairs of fp16 numbers, and sums of the rows' units.
-  double const split = c.kernel == BenchKernel::exact_attention ? keys * 8.0 * std::ceil(c.d / 128.0) * 128.0 + 1.1e9 : 0.0;
+  double const split = c.kernel == BenchKernel::exact_attention ? keys * 8.0 * device::split_columns(c.d) + 1.1e9 : 0.0;
   // Heads that come from other ranks, and their merges; NCCL's own.
   double const each = c.decodes_on_gpus() ? 24.0 * c.ranks : 24.0;
   double const merging = c.merge == MergeStrategy::device && c.ranks > 1 ? each * c.m * c.kept() + 5e8 : 0.0;

@@ -86,6 +86,7 @@ std::vector<Quantity<MeasuredCase>> bench_quantities(MeasuredCase const& measure
           "efficiency_iqr", [](C c) { return c.efficiency_iqr(); }, in_file)};
   if (measured.item.device_bytes > 0.0) {
     all.insert(all.end(), {integer("device_peak_bytes", [](C c) { return to_integer(c.result.device_peak_bytes); }),
+                           integer("device_planned_bytes", [](C c) { return to_integer(c.item.device_bytes); }),
                            number("cublas_fp32_gflops", [](C c) { return c.gpu.fp32_gflops; }),
                            number("cublas_tf32_gflops", [](C c) { return c.gpu.tf32_gflops; }),
                            number("cublas_bf16_gflops", [](C c) { return c.gpu.bf16_gflops; }),

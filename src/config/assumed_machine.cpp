@@ -13,7 +13,7 @@ namespace asymptop {
 namespace {
 
 /// `256GB`, `64e9`: bytes, with a unit of 1000 or, as in `4GiB`, of 1024.
-double parse_bytes(std::string const& text) {
+double parse_bytes(std::string const& name, std::string const& text) {
   double value = 0.0;
   auto const* end = text.data() + text.size();
   auto const [stop, error] = std::from_chars(text.data(), end, value);
@@ -24,7 +24,7 @@ double parse_bytes(std::string const& text) {
   };
   double const bytes = power(decimal) < 5.0 ? value * std::pow(1000.0, power(decimal)) : value * std::pow(1024.0, power(binary));
   if (error != std::errc() || power(binary) + power(decimal) >= 10.0 || !(bytes > 0.0) || !std::isfinite(bytes))
-    throw UsageError("--machine", "memory=" + text, "is not bytes such as 64e9, 64GB or 64GiB");
+    throw UsageError("--machine", name + "=" + text, "is not bytes such as 64e9, 64GB or 64GiB");
   return bytes;
 }
 
@@ -46,9 +46,11 @@ AssumedMachine parse_machine(std::string const& text) {
     } else if (name == "threads") {
       machine.threads = whole(1 << 10);
     } else if (name == "memory") {
-      machine.memory_bytes = parse_bytes(value);
+      machine.memory_bytes = parse_bytes(name, value);
+    } else if (name == "gpu-memory") {
+      machine.gpu_memory_bytes = parse_bytes(name, value);
     } else {
-      throw UsageError("--machine", item, "is none of: nodes=N, ranks-per-node=N, threads=N, memory=BYTES");
+      throw UsageError("--machine", item, "is none of: nodes=N, ranks-per-node=N, threads=N, memory=BYTES, gpu-memory=BYTES");
     }
   }
   return machine;

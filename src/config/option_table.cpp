@@ -109,8 +109,10 @@ std::any path_or_none(Text option, Text name) {
 
 std::vector<Option> rows() {
   static std::string const path_help = "auto | " + path_choices(is_for_studies, " | ", true) + "; part of a result's identity",
-                           attend_path_help = "of exact attention: auto | " + path_choices(is_for_attend, " | ", false) +
-                                              "; on a GPU its numbers are its own, to 2e-6, and the same for any number of ranks";
+                           attend_path_help = "of exact attention and of the selection: auto | " +
+                                              path_choices(is_for_attend, " | ", false) +
+                                              "; on a GPU exact attention has numbers of its own, to 2e-6, the same for any number of "
+                                              "ranks, and the selection those of fused";
   using enum OptionIdentity;
   using enum OptionKind;
   using enum BenchKernel;
@@ -156,7 +158,8 @@ std::vector<Option> rows() {
           .but(for_precision, nullptr, {}, "print the cases with memory and time; measure and write nothing"),
       Option{"machine", for_study, unrecorded, text, "",
              or_none(std::optional<AssumedMachine>(), [](Text, Text text) { return std::any(std::optional(parse_machine(text))); }),
-             "with --dry-run: plan for other nodes than this one, e.g. nodes=4,ranks-per-node=2,threads=16,memory=256GB (of a node)"},
+             "with --dry-run: plan for other nodes than this one, e.g. nodes=4,ranks-per-node=2,threads=16,memory=256GB (of a node), "
+             "and gpu-memory=141GB where each rank has a GPU for --path device"},
       Option{"case-files-only", for_study, unrecorded, on, nullptr, {}, "write the case files alone; `asymptop merge` joins them"},
       Option{"kernel", for_attend | for_bench, contents, text, "all",
              all_or<BenchKernel>({std::begin(all_bench_kernels), std::end(all_bench_kernels)},

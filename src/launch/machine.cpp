@@ -67,6 +67,11 @@ Machine assume_machine(AssumedMachine const& assumed) {
   if (machine.ranks > 1) machine.network = assumed_network;
   machine.memory_bytes = assumed.memory_bytes;
   machine.memory_limit = "--machine";
+  if (assumed.gpu_memory_bytes > 0.0) {
+    machine.device_bytes = assumed.gpu_memory_bytes;
+    machine.device_name = "--machine";
+    if (std::find(machine.paths.begin(), machine.paths.end(), &device_path) == machine.paths.end()) machine.paths.push_back(&device_path);
+  }
   return machine;
 }
 

@@ -25,7 +25,7 @@ struct NodePlace {
 };
 NodePlace place_on_node(Communicator const& comm);
 
-/// Ranks, threads and memory as assumed, processors as here, a network such as clusters have.
+/// Ranks, threads, memory and GPUs as assumed, processors as here, a network such as clusters have.
 Machine assume_machine(AssumedMachine const& assumed);
 
 /// Collective: the tightest of all nodes.

@@ -26,10 +26,13 @@ bool is_data(std::string const& name) {
   return identity != OptionIdentity::manner && identity != OptionIdentity::unrecorded;
 }
 
-/// A case's attributes, but for what it was asked for when how many draws it got depended on them: those alone tell.
+/// A case's attributes, but for what it was asked for when how many draws it got depended on them: those alone tell; and but for what only
+/// runs on a GPU have.
 std::vector<std::string> names_of_attributes(hid_t group) {
   auto names = h5::attribute_names(group);
-  std::erase_if(names, [](auto const& name) { return name == "target_se" || name == "target_missed" || name.starts_with(run_attribute); });
+  std::erase_if(names, [](auto const& name) {
+    return name == "target_se" || name == "target_missed" || name.starts_with("device_") || name.starts_with(run_attribute);
+  });
   return names;
 }
 

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "kernels/device/memory.hpp"
 #include "launch/performance_tools.hpp"
 #include "results/json_text.hpp"
 #include "study/files/case_file.hpp"
@@ -146,6 +147,7 @@ int Study::measure(Rest& rest, std::int64_t first, Progress& progress, double do
   Checkpoints checkpoints(config_, provenance_);
   checkpoints.start(cases, std::max(cases.front().seconds_total, found.seconds_total));
   Breaks breaks(checkpoints, cases, team_, stop_);
+  device::reset_most_memory();
   double const sgemm = source_->start(rest.index, group, breaks);
   provenance_.numbers = {{"sgemm_gflops", sgemm}};
   start_target(rest.index);
@@ -158,7 +160,11 @@ int Study::measure(Rest& rest, std::int64_t first, Progress& progress, double do
     end = std::min(goal, draw + source_->at_once());
     auto const result = source_->make(draw, end, std::exchange(found.partial, {}));
     if (result.stopped) return stopped_after(draw, goal);
-    for (std::size_t law = 0; law < cases.size() && team_.is_root(); ++law) append(cases[law], result, law);
+    double const device_peak = group.device_bytes > 0.0 ? team_.max(exact_double(device::most_memory())) : 0.0;
+    for (std::size_t law = 0; law < cases.size() && team_.is_root(); ++law) {
+      append(cases[law], result, law);
+      cases[law].device_peak_bytes = device_peak;
+    }
     goal = std::max(target_.goal(team_, cases, end, goal, most), fewest);
     if (end == goal) break;
     if (team_.is_root()) checkpoints.added(cases);

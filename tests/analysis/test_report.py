@@ -20,6 +20,7 @@ from asymptop.fits.quantities import TAIL_MASS
 from asymptop.io.reader import open_results
 from asymptop.io.series import group_series
 from asymptop.report.inputs import judge_inputs, primary
+from asymptop.report.sections import provenance_section
 from asymptop.report.templates import prose, render
 from make_results import Study, write_results
 from matplotlib import pyplot as plt
@@ -128,6 +129,16 @@ def test_sections(made: tuple[str, Path]) -> None:
     for fact in ("0123abc-dirty", "g++ 12.2.0", "OpenBLAS 0.3.21", "231.5 GFLOP/s", "2026-01-01T00:00:00Z"):
         assert fact in text
     assert text.count("<figcaption>") == len(FIGURES)
+
+
+def test_gpu_memory(made: tuple[str, Path], tmp_path: Path) -> None:
+    assert "GPU memory" not in made[0]
+    path = write_results(tmp_path / "results.h5", Study(n=(256, 1024), draws=2))
+    with h5py.File(path, "r+") as file:
+        for peak, case in enumerate(file["cases"].values(), 1):
+            case.attrs.update(device_peak_bytes=peak * 10**9, device_planned_bytes=5 * 10**9)
+    count = len(open_results(path).cases)
+    assert f"at most {count} GB of a rank&#39;s GPU held, 5 GB planned" in provenance_section(open_results(path))
 
 
 def test_invalid_cases_are_shown(made: tuple[str, Path]) -> None:

@@ -70,6 +70,23 @@ def test_assumed_machine(tmp_path: Path) -> None:
     assert one["groups"][1]["bytes_per_rank"] > 2 * four["groups"][1]["bytes_per_rank"]
 
 
+def test_assumed_gpus(tmp_path: Path) -> None:
+    """What a study would take of a GPU's memory, asked for where there is none."""
+    size = ("--n", "2^20,2^28", "--keys", "resident", "--k", "64", "--path", "device")
+    machine = "nodes=2,memory=1TB,gpu-memory=80GB"
+    found = plan(tmp_path, *size, "--machine", machine)["groups"]
+    assert [group["fits"] for group in found] == [True, False]
+    # Keys and values of half of them in fp32, at the least.
+    assert found[1]["gpu_bytes_per_rank"] > 2**27 * 64 * 8 > found[0]["gpu_bytes_per_rank"] > 2**19 * 64 * 8
+    outcome = asymptop("study", *size, "--machine", machine, "--dry-run", cwd=tmp_path)
+    assert "GPU: --machine, 80.00 GB free, one for each rank" in outcome.stdout
+    assert f"{found[0]['gpu_bytes_per_rank'] / 1e9:.2f} GB" in outcome.stdout
+    assert all("gpu_bytes_per_rank" not in group for group in plan(tmp_path, *SIZE, "--machine", machine)["groups"])
+    outcome = asymptop("study", *SIZE, "--dry-run", "--machine", "gpu-memory=much", cwd=tmp_path)
+    assert outcome.code == 2
+    assert "gpu-memory=much" in outcome.stderr
+
+
 def test_batch_rows(tmp_path: Path) -> None:
     def rows(*words: str) -> list[int]:
         return [group["rows_per_batch"] for group in plan(tmp_path, *SIZE, *words)["groups"]]

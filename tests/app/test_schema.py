@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import h5py
@@ -29,6 +30,7 @@ DIMENSIONS = {
 }
 OF_TENSORS = {"layer", "text", "attention", "contexts", "window", "drop_first", "softcap", "first_keys", "recent_keys"}
 OF_TENSORS |= {"alibi_slope", "sink_logit", "d_v", "index_d", "index_heads"}
+OF_GPUS = {"run_path", "device_peak_bytes", "device_planned_bytes"}
 SCALES = ("draw", "row", "k", "epsilon", "threshold", "k_law", "check", "phase")
 
 
@@ -120,8 +122,8 @@ def test_case_attributes(results: Path) -> None:
     for path, case in files_of(results):
         with h5py.File(path) as file:
             attributes = dict(file["cases"][case].attrs)
-        assert set(names) - {"target_se", "target_missed", "run_path", "selector"} - OF_TENSORS <= set(attributes)
-        assert not OF_TENSORS & set(attributes)
+        assert set(names) - {"target_se", "target_missed", "selector"} - OF_TENSORS - OF_GPUS <= set(attributes)
+        assert not (OF_TENSORS | OF_GPUS) & set(attributes)
         assert attributes["id"] == case
         assert attributes["n"] == 256
         assert attributes["scale"] == 0.125
@@ -131,3 +133,20 @@ def test_case_attributes(results: Path) -> None:
         assert attributes["verdict_reason"] == ""
         assert 0 < attributes["seconds_pass"] <= attributes["seconds_total"]
         assert attributes["gflop"] == pytest.approx(2 * 3 * 16 * 256 * 64 / 1e9)
+
+
+def test_what_only_a_gpu_has(results: Path, tmp_path: Path) -> None:
+    """info shows what a case took of a GPU's memory; compare leaves it out."""
+    path, case = tmp_path / "device.h5", "n256-d64-sigma1"
+    shutil.copy(results, path)
+    of_gpu = {"run_path": "device", "device_peak_bytes": 5 * 10**9, "device_planned_bytes": 6 * 10**9}
+    with h5py.File(path, "r+") as file:
+        file["cases"][case].attrs.update(of_gpu)
+    outcome = asymptop("info", str(path), cwd=tmp_path)
+    assert outcome.code == 0, str(outcome)
+    lines = [line for line in outcome.stdout.splitlines() if "GPU" in line]
+    assert len(lines) == 1
+    assert case in lines[0]
+    assert "GPU memory 5.00 GB of 6.00 GB planned" in lines[0]
+    outcome = asymptop("compare", str(path), str(results), cwd=tmp_path)
+    assert (outcome.code, outcome.stdout) == (0, "equal\n"), str(outcome)

@@ -168,7 +168,7 @@ class DeviceAttention : public test::DeviceTest {
   device::Numbers numbers_ = device::Numbers::half_pairs;
 };
 
-/// Tensors rounded to bf16 are exact from there on: what is left is the weights' rounding, 2^-9 of each, and what fp32 costs.
+/// Tensors rounded to bf16 are exact from there on: what is left is the weights' rounding to 8 bits, 2^-8 of each, and what fp32 costs.
 TEST_F(DeviceAttention, OfBf16IsThatOfRoundedTensors) {
   numbers_ = device::Numbers::bfloat16;
   auto const round = [](std::vector<float>& all) {
@@ -177,15 +177,16 @@ TEST_F(DeviceAttention, OfBf16IsThatOfRoundedTensors) {
       x = std::bit_cast<float>((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
     }
   };
-  for (int const d : {1, 20, 64, 100, 128, 200, 256}) {
-    auto p = normal(70, 20011, d);
+  for (int const d : {1, 20, 64, 100, 128, 200, 256, 257, 320, 512, 576}) {
+    auto p = normal(d > 256 ? 21 : 70, 20011, d);
     for (auto& limit : p.ranges.limit) limit = below(p.n + 1);
+    p.ranges.limit[0] = 1 + below(8);  // whose rounding does not average out
     auto const whole = p;
     for (auto* const tensor : {&p.queries, &p.keys, &p.values}) round(*tensor);
     auto const error = worst_error(p, "bf16, d = " + std::to_string(d));
-    EXPECT_LT(error.of_sums, 0x1p-9 + 1e-6) << "d " << d << " seed " << seed_;
+    EXPECT_LT(error.of_sums, 0x1p-8 + 1e-6) << "d " << d << " seed " << seed_;
     // Of the tensors as they were, whose scores and values have lost as much and more.
-    auto const off = worst_error(whole, "bf16 against fp32, d = " + std::to_string(d), 0x1.01p-8);
+    auto const off = worst_error(whole, "bf16 against fp32, d = " + std::to_string(d), 0x1.02p-7);
     EXPECT_LT(off.of_sums, 0x1p-5) << "d " << d << " seed " << seed_;
     EXPECT_GT(off.of_sums, 0x1p-12) << "d " << d << " seed " << seed_;
   }
@@ -193,7 +194,7 @@ TEST_F(DeviceAttention, OfBf16IsThatOfRoundedTensors) {
 
 TEST_F(DeviceAttention, OfBf16HasTheSameBitsOverStepsAndShards) {
   numbers_ = device::Numbers::bfloat16;
-  for (int const d : {64, 128}) {
+  for (int const d : {64, 128, 576}) {
     auto const p = normal(140, 45000, d);
     auto const whole = runs(p, {0, p.n, p.n}, 0, p.m), steps = runs(p, {0, p.n, 3 * block}, 0, p.m);
     auto left = runs(p, {0, 4 * block, p.n}, 0, p.m);
@@ -211,6 +212,19 @@ TEST_F(DeviceAttention, KeepsToFp32) {
     expect_error(normal(37, 50003, d), "normal, d = " + std::to_string(d), d == 1 ? cancelled : d > 128 ? 4e-6 : 2e-6);
   for (int const m : {1, 130, 300}) expect_error(normal(m, 20000, 64), "normal, m = " + std::to_string(m), 2e-6);
   for (std::int64_t const n : {1, 127, 129, 4097}) expect_error(normal(5, n, 64), "normal, n = " + std::to_string(n), 2e-6);
+}
+
+/// Columns of which shared memory does not hold all queries. Scores are sums of 3 d / 16 products, each of which is rounded, and some rows
+/// go by few keys.
+TEST_F(DeviceAttention, OfWideHeadsKeepsToFp32) {
+  auto const expect = [&](int m, std::int64_t n, int d) {
+    expect_error(normal(m, n, d), "normal, m = " + std::to_string(m) + ", n = " + std::to_string(n) + ", d = " + std::to_string(d), 4e-6,
+                 d / 64.0);
+  };
+  for (int const d : {257, 320, 512, 576}) expect(37, 20003, d);
+  // Blocks of one and of two query tiles, the last one full, nearly full and nearly empty.
+  for (int const m : {1, 63, 65, 128, 129}) expect(m, 4099, 576);
+  for (std::int64_t const n : {1, 127, 129}) expect(5, n, 576);
 }
 
 TEST_F(DeviceAttention, OfOutlierChannels) {
@@ -238,19 +252,24 @@ TEST_F(DeviceAttention, OfSharpRows) {
 }
 
 TEST_F(DeviceAttention, OfMasksAndWindows) {
-  auto p = normal(150, 30000, 64);
-  for (auto& limit : p.ranges.limit) limit = below(p.n + 1);
-  p.ranges.limit[0] = 0;
-  p.ranges.limit[1] = 1;
-  p.ranges.limit[2] = p.n;
-  expect_error(p, "causal", 2e-6);
-  for (auto const limit : p.ranges.limit) p.ranges.from.push_back(below(limit + 1));
-  p.ranges.from[2] = p.n - 1;
-  expect_error(p, "windows", 2e-6);
+  for (int const d : {64, 320, 576}) {
+    bool const wide = d > 256;
+    std::int64_t const few = wide ? 64 : 0;  // their scores' errors do not average out
+    auto p = normal(150, wide ? 6000 : 30000, d);
+    for (auto& limit : p.ranges.limit) limit = few + below(p.n - few + 1);
+    p.ranges.limit[0] = 0;
+    p.ranges.limit[1] = 1;
+    p.ranges.limit[2] = p.n;
+    auto const most = wide ? 4e-6 : 2e-6, largest = wide ? d / 64.0 : 1.0;
+    expect_error(p, "causal, d = " + std::to_string(d), most, largest);
+    for (auto const limit : p.ranges.limit) p.ranges.from.push_back(below(std::max<std::int64_t>(1, limit - few + 1)));
+    p.ranges.from[2] = p.n - 1;
+    expect_error(p, "windows, d = " + std::to_string(d), most, largest);
+  }
 }
 
 TEST_F(DeviceAttention, HasTheSameBitsOverStepsBatchesAndShards) {
-  for (int const d : {64, 128}) {
+  for (int const d : {64, 128, 576}) {
     auto p = normal(140, 45000, d);
     for (std::size_t i = 0; i < p.ranges.limit.size(); i += 2) p.ranges.limit[i] = below(p.n + 1);
     std::vector<std::vector<float>> expected;

@@ -58,11 +58,13 @@ class DevicePath : public test::DeviceTest {
     pack_keys(s.keys.data(), s.n, s.d, s.packed.data());
   }
 
-  /// Takes a pass along all keys in steps of at most so many.
-  void walk(Shard const& s, KeyPass<Space>& pass, std::int64_t step) {
+  /// Takes a pass along all keys in steps of at most so many, beginning with that of number `begin`, as on a ring.
+  void walk(Shard const& s, KeyPass<Space>& pass, std::int64_t step, std::int64_t begin = 0) {
     Space const space;
     device::KeyCopy copy;
-    for (std::int64_t first = 0; first < s.n; first += step) {
+    auto const steps = (s.n + step - 1) / step;
+    for (std::int64_t i = 0; i < steps; ++i) {
+      auto const first = (begin + i) % steps * step;
       int const count = static_cast<int>(std::min(step, s.n - first));
       float const* const packed = s.packed.data() + first * s.d;
       KeyStep<Space> keys{static_cast<LocalIndex>(first), count, count, {packed, s.d, true}, {}};
@@ -88,11 +90,11 @@ class DevicePath : public test::DeviceTest {
     std::vector<std::int64_t> moments;
   };
   template <class Batch>
-  Found first_pass(Shard const& s, int keep, std::int64_t step) {
+  Found first_pass(Shard const& s, int keep, std::int64_t step, std::int64_t begin = 0) {
     Space const space;
     Batch batch(space, s.rows(), {512, 512});
-    auto const pass = batch.first_pass(space, {keep, true});
-    walk(s, *pass, step);
+    auto const pass = batch.first_pass(space, {keep, true, begin == 0 ? KeyOrder::ascending : KeyOrder::any});
+    walk(s, *pass, step, begin);
     Found found;
     auto const heads = pass->heads(space);
     for (int row = 0; row < s.m; ++row) found.heads.push_back(heads(row));
@@ -103,13 +105,16 @@ class DevicePath : public test::DeviceTest {
 
   Found expect_first(Shard const& s, int keep, std::string const& what) {
     auto expected = first_pass<FusedBatch<Space>>(s, keep, packed_step);
-    for (auto const step : {s.n, std::int64_t{2} * packed_step, std::int64_t{32} * 1000}) {
-      auto const found = first_pass<DeviceBatch<Space>>(s, keep, step);
-      EXPECT_TRUE(found.moments == expected.moments) << what << " step " << step << " seed " << seed_;
+    auto const expect_same = [&](std::int64_t step, std::int64_t begin) {
+      auto const found = first_pass<DeviceBatch<Space>>(s, keep, step, begin);
+      auto const how = what + " step " + std::to_string(step) + " from " + std::to_string(begin) + " seed " + std::to_string(seed_);
+      EXPECT_TRUE(found.moments == expected.moments) << how;
       for (std::size_t row = 0; row < found.heads.size(); ++row)
-        EXPECT_TRUE(found.heads[row] == expected.heads[row]) << what << " k " << keep << " step " << step << " row " << row << " of seed "
-                                                             << seed_ << ": " << found.heads[row].size() << " candidates";
-    }
+        EXPECT_TRUE(found.heads[row] == expected.heads[row])
+            << how << " k " << keep << " row " << row << ": " << found.heads[row].size() << " candidates";
+    };
+    for (auto const step : {s.n, std::int64_t{2} * packed_step, std::int64_t{32} * 1000}) expect_same(step, 0);
+    for (std::int64_t const begin : {1, 2}) expect_same(std::int64_t{32} * 1000, begin);
     return expected;
   }
 

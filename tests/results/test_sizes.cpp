@@ -4,8 +4,10 @@
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "attend/plan.hpp"
 #include "config/errors.hpp"
 #include "config/option_values.hpp"
 #include "config/run_config.hpp"
@@ -278,6 +280,30 @@ TEST(Plan, AGpuThatIsMissingOrTooSmallIsNamed) {
   EXPECT_FALSE(plan_study(parse({"--n", "2^28", "--path", "device"}), {}, machine).groups.front().resident);
   EXPECT_STREQ(plan_study(parse({"--n", "64", "--k", "8"}), {}, machine).groups.front().path->name, "fused");
   EXPECT_STREQ(device_path.recorded(), "fused");
+}
+
+TEST(Plan, FullAttentionThatAGpuCannotTakeIsSkipped) {
+  Machine machine;
+  machine.paths = {&fused_path, &device_path};
+  machine.device_bytes = 1e10;
+  auto const plan = [&](std::vector<char const*> arguments) {
+    arguments.insert(arguments.begin(), {"attend", "--kernel", "exact-attention"});
+    auto const config = parse_attend_options(static_cast<int>(arguments.size()), arguments.data(), false).value();
+    auto made = plan_attend(config, {}, machine);
+    return std::pair(made, describe(made, config, machine));
+  };
+  auto const [some, text] = plan({"--n", "2^16,2^24", "--d", "64,576,577", "--path", "device"});
+  ASSERT_EQ(some.sets.size(), 2u);
+  EXPECT_EQ(some.sets[1].cases[0].d, 576);
+  // Keys and values in fp32 and as pairs of fp16 numbers.
+  EXPECT_GT(some.sets[1].cases[0].device_bytes, 16.0 * 576 * 65536);
+  EXPECT_NE(text.find("  GPU " + bytes_text(some.sets[1].cases[0].device_bytes)), std::string::npos) << text;
+  ASSERT_EQ(some.skips.size(), 4u);
+  EXPECT_NE(some.skips[0].reason.find("of the GPU's memory on each rank and 10.00 GB are free"), std::string::npos) << some.skips[0].reason;
+  EXPECT_NE(some.skips[2].reason.find("576 columns"), std::string::npos) << some.skips[2].reason;
+  auto const [hosts, hosts_text] = plan({"--n", "2^16"});
+  EXPECT_EQ(hosts.sets[0].cases[0].device_bytes, 0.0);
+  EXPECT_EQ(hosts_text.find("  GPU "), std::string::npos) << hosts_text;
 }
 
 /// A plan for tensors of so many heads.

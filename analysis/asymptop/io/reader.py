@@ -25,6 +25,7 @@ from .schema import (
     DATA,
     EXACT,
     NUMBER_SCALES,
+    OF_GPUS,
     OF_ORDERS,
     OF_SELECTORS,
     OPTIONAL,
@@ -288,6 +289,7 @@ def _read_case(group: h5py.Group, where: str) -> Case:
     attributes = _attributes(group, {str: CASE_TEXT, int: CASE_INTEGERS, float: CASE_NUMBERS}, where)
     there = {name: type(default) for name, default in OPTIONAL.items() if name in group.attrs}
     attributes |= {name: read_attribute(group, name, kind, where) for name, kind in there.items()}
+    attributes |= {name: read_attribute(group, name, int, where) for name in OF_GPUS if name in group.attrs}
     if attributes["verdict"] not in ("VALID", "INVALID"):
         raise ResultsError(f"{where}: verdict is '{attributes['verdict']}', expected VALID or INVALID")
     if attributes["n"] < 1 or attributes["draws"] < 1 or attributes["rows"] < 1:

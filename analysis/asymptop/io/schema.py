@@ -65,6 +65,8 @@ OF_SELECTORS = {name: ("draw", "row", "k") for name in ("kept", "regret", "recal
 OF_ORDERS = ("row_l2_error", "row_linf_error", "k_epsilon", "regret", "recall")
 # Exact top-k, whose cases say nothing of a selector.
 EXACT = "score"
+# Attributes of cases made on a GPU.
+OF_GPUS = ("device_peak_bytes", "device_planned_bytes")
 # Attributes that a case has where they say something, and what their absence says.
 OPTIONAL = {
     **{"selector": EXACT, "layer": -1, "window": 0, "drop_first": 0},

@@ -194,4 +194,11 @@ def provenance_section(results: Results) -> Markup:
         {f"{c.attributes['keys']} keys, {c.attributes['merge']} merge, {c.attributes['path']} path" for c in cases}
     )
     entries += [("Computed by", "; ".join(how)), ("Time", f"{seconds:.3g} s over all cases, slowest rank")]
+    on_gpus = [c.attributes for c in cases if "device_peak_bytes" in c.attributes]
+    if on_gpus:
+        held = max(int(a["device_peak_bytes"]) for a in on_gpus)
+        planned = max(int(a["device_planned_bytes"]) for a in on_gpus)
+        entries.append(
+            ("GPU memory", f"at most {held / 1e9:.3g} GB of a rank's GPU held, {planned / 1e9:.3g} GB planned")
+        )
     return render("measured", words=REPLICATES_EXPLAINED, entries=entries, provenance=facts)

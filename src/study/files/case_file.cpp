@@ -8,6 +8,7 @@
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "kernels/core/fixed_point.hpp"
 #include "results/attributes.hpp"
 #include "results/seal.hpp"
 #include "results/whole_file.hpp"
@@ -85,6 +86,10 @@ void write_attributes(hid_t group, StudyCase const& c) {
   to.text("path", c.path());
   // Where they were made is no part of what they are.
   if (!simulated && c.group->path->numbers != nullptr) to.text((run_attribute + "path").c_str(), c.group->path->name);
+  if (c.group->device_bytes > 0.0) {
+    to.integer("device_peak_bytes", to_integer(c.device_peak_bytes));
+    to.integer("device_planned_bytes", to_integer(c.group->device_bytes));
+  }
   to.number("seconds_total", c.seconds_total);
   to.number("seconds_pass", c.pass_seconds());
   to.number("gflop", c.score_flops() / 1e9);

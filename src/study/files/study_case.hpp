@@ -26,6 +26,7 @@ struct StudyCase {
   CheckResiduals checks;
   std::vector<std::array<double, phase_names.size()>> phase_seconds;  ///< per draw
   double seconds_total = 0.0;
+  double device_peak_bytes = 0.0;  ///< of the memory of a rank's GPU, in the run that finished it; of the largest rank
 
   CasePlan const& plan() const { return group->cases[law]; }
   FieldAxes axes() const { return field_axes(*group, *config, plan()); }
