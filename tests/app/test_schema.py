@@ -28,6 +28,7 @@ DIMENSIONS = {
     "phase_seconds": ("draw", "phase"),
 }
 OF_TENSORS = {"layer", "text", "attention", "contexts", "window", "drop_first", "softcap", "first_keys", "recent_keys"}
+AT_TIMES = {"target_se", "target_missed", "run_path", "selector", "bin_width"}
 OF_TENSORS |= {"alibi_slope", "sink_logit", "d_v", "index_d", "index_heads"}
 SCALES = ("draw", "row", "k", "epsilon", "threshold", "k_law", "check", "phase")
 
@@ -120,7 +121,7 @@ def test_case_attributes(results: Path) -> None:
     for path, case in files_of(results):
         with h5py.File(path) as file:
             attributes = dict(file["cases"][case].attrs)
-        assert set(names) - {"target_se", "target_missed", "run_path", "selector"} - OF_TENSORS <= set(attributes)
+        assert set(names) - AT_TIMES - OF_TENSORS <= set(attributes)
         assert not OF_TENSORS & set(attributes)
         assert attributes["id"] == case
         assert attributes["n"] == 256
