@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from .io.streams import OutputError, run_command
+from .io.streams import OutputError, UsageError, run_command
 
 # By name, what `--help` says of it. commands/ has a module of each name, imported only when that command is run: numpy,
 # scipy and matplotlib take a second.
@@ -30,6 +30,10 @@ COMMANDS = {
 _ONE_THREAD = ("report", "scaling", "advise", "validate")
 
 
+# For storage that fails h5py has both OSError and RuntimeError.
+_WRITE_TENSORS = ("convert", "capture")
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage."""
 
@@ -45,10 +49,12 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
+        added = subparsers.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name == command:
-            importlib.import_module(f".commands.{name}", __package__).add_parser(subparsers, summary)
-        else:
-            subparsers.add_parser(name, help=summary)
+            module = importlib.import_module(f".commands.{name}", __package__)
+            added.description, added.epilog = getattr(module, "DESCRIPTION", summary), getattr(module, "EPILOG", None)
+            module.add_options(added)
+            added.set_defaults(run=module.run)
     return parser
 
 
@@ -60,7 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments)
     except OutputError:
         raise
+    except UsageError as error:  # names may have any character
+        print(f"asymptop {arguments.command}:", "\\n".join(str(error).splitlines()), file=sys.stderr)
+        return 2
     except Exception as error:
+        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and command in _WRITE_TENSORS):
+            file = getattr(error, "filename", None) or arguments.output
+            reason = getattr(error, "strerror", None) or error
+            # HDF5 says the time, on a line of its own.
+            print(f"asymptop {arguments.command}: {file}: {' '.join(str(reason).split())}", file=sys.stderr)
+            return 1
         from .io.trial import tried  # with h5py, which a list of commands does without
 
         if not tried:

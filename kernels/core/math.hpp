@@ -91,34 +91,10 @@ KOKKOS_FORCEINLINE_FUNCTION double exp_fp64(double x) {
   return x < -700.0 ? 0.0 : y;
 }
 
-/// log(x) of a positive normal fp32 number, relative error below 2e-7 of max(|log x|, 2^-24).
-KOKKOS_FORCEINLINE_FUNCTION float log_fp32(float x) {
-  auto bits = bit_cast<std::int32_t>(x);
-  // Mantissa in [sqrt(1/2), sqrt(2)): the offset makes the exponent change at sqrt(1/2).
-  std::int32_t const shifted = bits - 0x3f3504f3;
-  std::int32_t const exponent = shifted >> 23;
-  bits = (shifted & 0x007fffff) + 0x3f3504f3;
-  float const f = bit_cast<float>(bits) - 1.0f;
-  float const z = f * f;
-  float p = 7.0376836292e-2f;
-  p = multiply_add(p, f, -1.1514610310e-1f);
-  p = multiply_add(p, f, 1.1676998740e-1f);
-  p = multiply_add(p, f, -1.2420140846e-1f);
-  p = multiply_add(p, f, 1.4249322787e-1f);
-  p = multiply_add(p, f, -1.6668057665e-1f);
-  p = multiply_add(p, f, 2.0000714765e-1f);
-  p = multiply_add(p, f, -2.4999993993e-1f);
-  p = multiply_add(p, f, 3.3333331174e-1f);
-  float const e = static_cast<float>(exponent);
-  float y = multiply_add(p * f, z, -2.12194440e-4f * e);
-  y = multiply_add(-0.5f, z, y);
-  return multiply_add(0.693359375f, e, f + y);
-}
-
 /// log(x) of a positive normal fp64 number, relative error below 1e-15 of max(|log x|, 2^-53).
 KOKKOS_FORCEINLINE_FUNCTION double log_fp64(double x) {
   auto bits = bit_cast<std::int64_t>(x);
-  // As in log_fp32: mantissa in [sqrt(1/2), sqrt(2)).
+  // Mantissa in [sqrt(1/2), sqrt(2)): the offset makes the exponent change at sqrt(1/2).
   std::int64_t const shifted = bits - 0x3fe6a09e667f3bcd;
   std::int64_t const exponent = shifted >> 52;
   bits = (shifted & 0x000fffffffffffff) + 0x3fe6a09e667f3bcd;
@@ -139,27 +115,6 @@ KOKKOS_FORCEINLINE_FUNCTION double log_fp64(double x) {
   double y = multiply_add(f, z * p / q, -2.121944400546905827679e-4 * e);
   y = multiply_add(-0.5, z, y);
   return multiply_add(0.693359375, e, f + y);
-}
-
-/// sin and cos of 2 pi t for |t| <= 1/2 (t in turns), absolute error below 1e-7.
-KOKKOS_FORCEINLINE_FUNCTION void sincos_turns(float t, float& sine, float& cosine) {
-  float const quarter = round_to_integer(t * 4.0f);
-  float const x = multiply_add(t, 4.0f, -quarter) * 1.57079632679489662f;  // |x| <= pi / 4
-  float const z = x * x;
-  float s = -1.9515295891e-4f;
-  s = multiply_add(s, z, 8.3321608736e-3f);
-  s = multiply_add(s, z, -1.6666654611e-1f);
-  s = multiply_add(s * z, x, x);
-  float c = 2.443315711809948e-5f;
-  c = multiply_add(c, z, -1.388731625493765e-3f);
-  c = multiply_add(c, z, 4.166664568298827e-2f);
-  c = multiply_add(c * z, z, -0.5f * z) + 1.0f;
-  auto const q = static_cast<std::int32_t>(quarter);
-  bool const swap = (q & 1) != 0;
-  float const a = swap ? c : s;
-  float const b = swap ? s : c;
-  sine = (q & 2) != 0 ? -a : a;
-  cosine = ((q + 1) & 2) != 0 ? -b : b;
 }
 
 }  // namespace asymptop

@@ -1,16 +1,18 @@
 // asymptop compare, merge and info: commands over results files. One process does the work.
 #include "app/file_commands.hpp"
 
+#include <boost/program_options.hpp>
 #include <cinttypes>
-#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "h5/h5.hpp"
 #include "h5/trial.hpp"
 #include "kernels/core/counts.hpp"
@@ -22,7 +24,37 @@
 namespace asymptop {
 namespace {
 
-std::vector<std::string> arguments_of(int argc, char const* const* argv) { return {argv + 1, argv + argc}; }
+namespace po = boost::program_options;
+
+/// What a command over files is given.
+struct FileWords {
+  std::vector<std::string> files;
+  std::string output;
+  bool verify = false;
+};
+
+/// Options stand anywhere among the files; behind `--` there are files alone. option: the command's own beside --help. Nothing where help
+/// was asked for, which is printed: how the command is used, and `text`.
+std::optional<FileWords> read_words(int argc, char const* const* argv, std::string const& usage, char const* text,
+                                    std::function<void(po::options_description_easy_init, FileWords&)> const& option) {
+  FileWords words;
+  po::options_description all;
+  all.add_options()("help,h", "")("file", po::value(&words.files));
+  option(all.add_options(), words);
+  po::positional_options_description files;
+  files.add("file", -1);
+  try {
+    po::variables_map found;
+    auto const style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
+    po::store(po::command_line_parser(argc, argv).options(all).style(style).positional(files).run(), found);
+    po::notify(found);
+    if (found.count("help") == 0) return words;
+  } catch (po::error const& error) {
+    throw UsageError(std::string(argv[0]) + ": " + error.what() + "; use " + usage);
+  }
+  std::cout << usage << "\n\n" << text << "\n";
+  return std::nullopt;
+}
 
 /// Throws UsageError unless the file can be read and is as it was written. read: what the command will do with it, but for what it says.
 void check_file(char const* command, std::string const& path, std::function<void()> const& read) {
@@ -37,12 +69,6 @@ void check_file(char const* command, std::string const& path, std::function<void
   if (seal == Seal::broken) throw UsageError(command, path, "is damaged: its checksum is not that of its bytes");
 }
 
-bool help_wanted(std::vector<std::string> const& arguments, char const* text) {
-  if (arguments.empty() || (arguments[0] != "--help" && arguments[0] != "-h")) return false;
-  std::cout << text;
-  return true;
-}
-
 std::string study_summary(hid_t group) {
   return "n = " + std::to_string(h5::read_int_attribute(group, "n")) + ", sigma law " + h5::read_text_attribute(group, "sigma_law") + ", " +
          std::to_string(h5::read_int_attribute(group, "draws")) + " draws x " + std::to_string(h5::read_int_attribute(group, "rows")) +
@@ -50,14 +76,11 @@ std::string study_summary(hid_t group) {
 }
 
 std::string bench_summary(hid_t group) {
-  char text[160];
-  std::snprintf(text, sizeof text, "median %.4g s, %.4g GFLOP/s, %.1f%% of sgemm", h5::read_double_attribute(group, "median_seconds"),
-                h5::read_double_attribute(group, "gflops"), 100.0 * h5::read_double_attribute(group, "share_of_sgemm"));
+  auto const text = formatted("median %.4g s, %.4g GFLOP/s, %.1f%% of sgemm", h5::read_double_attribute(group, "median_seconds"),
+                              h5::read_double_attribute(group, "gflops"), 100.0 * h5::read_double_attribute(group, "share_of_sgemm"));
   if (!h5::has_attribute(group, "efficiency")) return text;
-  char more[80];
-  std::snprintf(more, sizeof more, ", efficiency on %" PRId64 " rank(s) %.1f%%", h5::read_int_attribute(group, "ranks"),
-                100.0 * h5::read_double_attribute(group, "efficiency"));
-  return std::string(text) + more;
+  return text + formatted(", efficiency on %" PRId64 " rank(s) %.1f%%", h5::read_int_attribute(group, "ranks"),
+                          100.0 * h5::read_double_attribute(group, "efficiency"));
 }
 
 std::string attend_summary(hid_t group) {
@@ -108,58 +131,47 @@ int print_info(std::string const& path, std::ostream& out) {
 }  // namespace
 
 int run_compare(int argc, char const* const* argv) {
-  auto const arguments = arguments_of(argc, argv);
-  if (help_wanted(arguments,
-                  "asymptop compare A.h5 B.h5\n\nExit 0 when both files hold the same cases and the same bytes of data (dates, hosts and "
-                  "timings aside), else 1 and the first difference.\n"))
-    return 0;
-  if (arguments.size() != 2) throw UsageError("compare takes two results files: asymptop compare A.h5 B.h5");
-  for (auto const& path : arguments) check_file("compare", path, [&] { first_difference(path, path); });
-  auto const difference = first_difference(arguments[0], arguments[1]);
+  std::string const usage = "asymptop compare A.h5 B.h5";
+  auto const words = read_words(argc, argv, usage,
+                                "Exit 0 when both files hold the same cases and the same bytes of data (dates, hosts and timings aside), "
+                                "else 1 and the first difference.",
+                                [](auto, auto&) {});
+  if (!words) return 0;
+  auto const& files = words->files;
+  if (files.size() != 2) throw UsageError("compare takes two results files: " + usage);
+  for (auto const& path : files) check_file("compare", path, [&] { first_difference(path, path); });
+  auto const difference = first_difference(files[0], files[1]);
   std::cout << (difference.empty() ? "equal" : difference) << "\n";
   return difference.empty() ? 0 : 1;
 }
 
 int run_merge(int argc, char const* const* argv) {
-  auto const arguments = arguments_of(argc, argv);
-  if (help_wanted(arguments,
-                  "asymptop merge -o RESULTS.h5 CASE.h5...\n\nJoins the cases of several files into one. The output must not exist.\n"))
-    return 0;
-  std::string output;
-  std::vector<std::string> inputs;
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    if ((arguments[i] == "-o" || arguments[i] == "--output") && i + 1 < arguments.size()) {
-      output = arguments[++i];
-    } else if (!arguments[i].empty() && arguments[i][0] == '-') {
-      throw UsageError("merge: unknown option " + arguments[i] + "; use asymptop merge -o RESULTS.h5 CASE.h5...");
-    } else {
-      inputs.push_back(arguments[i]);
-    }
-  }
-  if (output.empty() || inputs.empty())
-    throw UsageError("merge takes an output and at least one file: asymptop merge -o RESULTS.h5 CASE.h5...");
-  for (auto const& path : inputs) check_file("merge", path, [&] { try_merge(path); });
-  check_new_output(output);
-  merge_cases(output, inputs);
-  std::cout << "results: " << output << "\n";
+  std::string const usage = "asymptop merge -o RESULTS.h5 CASE.h5...";
+  auto const words = read_words(argc, argv, usage, "Joins the cases of several files into one. The output must not exist.",
+                                [](auto option, auto& given) { option("output,o", po::value(&given.output)); });
+  if (!words) return 0;
+  if (words->output.empty() || words->files.empty()) throw UsageError("merge takes an output and at least one file: " + usage);
+  for (auto const& path : words->files) check_file("merge", path, [&] { try_merge(path); });
+  check_new_output(words->output);
+  merge_cases(words->output, words->files);
+  std::cout << "results: " << words->output << "\n";
   return 0;
 }
 
 int run_info(int argc, char const* const* argv) {
-  auto const arguments = arguments_of(argc, argv);
-  if (help_wanted(
-          arguments,
-          "asymptop info [--verify] RESULTS.h5\n\nPrints where a results file comes from and its cases with their verdicts. A file whose "
-          "bytes are not those of its checksum is refused; with --verify one without a checksum is, too.\n"))
-    return 0;
-  bool const verify = !arguments.empty() && arguments[0] == "--verify";
-  if (arguments.size() != (verify ? 2u : 1u)) throw UsageError("info takes one results file: asymptop info [--verify] RESULTS.h5");
-  auto const& path = arguments.back();
+  std::string const usage = "asymptop info [--verify] RESULTS.h5";
+  auto const words = read_words(argc, argv, usage,
+                                "Prints where a results file comes from and its cases with their verdicts. A file whose bytes are not "
+                                "those of its checksum is refused; with --verify one without a checksum is, too.",
+                                [](auto option, auto& given) { option("verify", po::bool_switch(&given.verify)); });
+  if (!words) return 0;
+  if (words->files.size() != 1) throw UsageError("info takes one results file: " + usage);
+  auto const& path = words->files.front();
   check_file("info", path, [&] {
     std::ostringstream nowhere;
     print_info(path, nowhere);
   });
-  if (verify && check_seal(path) == Seal::none)
+  if (words->verify && check_seal(path) == Seal::none)
     throw UsageError("info", path, "has no checksum: written by an older version, or changed by another program since");
   return print_info(path, std::cout);
 }

@@ -1,8 +1,12 @@
 // asymptop attend: options -> plan -> every draw of every case -> results file, outputs, table and records.
 #include "attend/command.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -34,14 +38,15 @@ class Attend final : public Measurement {
 
   std::string describe() const override { return input_line(input_.shape) + asymptop::describe(plan_, config_, machine_); }
 
+  nlohmann::ordered_json plan_record() const override {
+    auto json = plan_head("attend", machine_, plan_.skips);
+    json["cases"] = plan_records(plan_, config_);
+    return json;
+  }
+
   std::vector<NamedFile> written() const override {
     auto files = Measurement::written();
     files.push_back({"--save-output", config_.save_output});
-    return files;
-  }
-  std::vector<NamedFile> read() const override {
-    auto files = Measurement::read();
-    files.push_back({"--input", config_.input});
     return files;
   }
 
@@ -61,9 +66,13 @@ class Attend final : public Measurement {
     report_to_adiak("kernel_path", plan_.exact_path->name);
     if (!config_.save_output.empty())
       outputs_ = std::make_unique<OutputFile>(comm_, config_.save_output, config_.wants(BenchKernel::exact_attention));
-    for (auto const& set : plan_.sets) {
-      if (measure(set)) continue;
-      print(stopped_line(cases_.size(), plan_.cases(), cases_.empty() ? "" : ", in " + config_.output));
+    // A draw of many rows may take longer than whoever asks for a stop will wait.
+    std::optional<LeaveInTime> leave;
+    leave.emplace(std::chrono::seconds(3), [this] { leave_within_a_draw(); });
+    bool const measured = std::all_of(plan_.sets.begin(), plan_.sets.end(), [this](AttendSet const& set) { return measure(set); });
+    leave.reset();
+    if (!measured) {
+      print_stopped();
       return exit_stopped;
     }
     if (outputs_) outputs_->close();
@@ -79,6 +88,18 @@ class Attend final : public Measurement {
   }
 
  private:
+  void print_stopped() const { print(stopped_line(cases_.size(), plan_.cases(), cases_.empty() ? "" : ", in " + config_.output)); }
+
+  /// Called by another thread than the one that measures.
+  void leave_within_a_draw() {
+    std::unique_lock const lock(results_, std::try_to_lock);
+    if (!lock) return;  // the next call finds it done
+    leave_now(comm_, [this] {
+      if (outputs_) outputs_->remove_part();
+      print_stopped();
+    });
+  }
+
   /// Those of the file, which has one layer of one text; null for synthetic input.
   TensorLayer const* tensors() const { return input_.file == nullptr ? nullptr : &input_.file->layer(0, -1); }
 
@@ -112,9 +133,11 @@ class Attend final : public Measurement {
       if (own < units.size()) draw = make(team, units, own, sequence);
       if (outputs_ && !draw) outputs_->write(units);
       double const peak = comm_.max(peak_memory()), device_peak = comm_.max(exact_double(device::most_memory()));
+      auto gathered = gather_draws(comm_, draw && team.is_root() ? &*draw : nullptr);
+      std::lock_guard const lock(results_);
       auto const before = cases_.size();
       auto unit = units.begin();
-      for (auto& made : gather_draws(comm_, draw && team.is_root() ? &*draw : nullptr)) {
+      for (auto& made : gathered) {
         of_case.push_back(std::move(made));
         auto const& item = *(unit++)->item;
         if (of_case.size() == draws)
@@ -149,7 +172,8 @@ class Attend final : public Measurement {
   AttendPlan plan_;
   Provenance provenance_;
   std::unique_ptr<OutputFile> outputs_;
-  std::vector<MeasuredAttention> cases_;                                   ///< complete ones, on rank 0
+  std::mutex results_;                    ///< of what follows, while there is another thread that may leave
+  std::vector<MeasuredAttention> cases_;  ///< complete ones, on rank 0
   std::map<std::pair<std::int64_t, std::int64_t>, double> largest_value_;  ///< |v| of a head's first n rows
 };
 

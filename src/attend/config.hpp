@@ -19,7 +19,6 @@ struct AttendConfig : MeasureOptions {
   std::vector<BenchKernel> kernel;  ///< exact_attention, top_k_attention
   std::vector<Mask> mask;
   std::int64_t draws = 1;
-  std::string input;                ///< tensor file, empty for synthetic input
   std::vector<std::int64_t> heads;  ///< heads of the tensor file, empty for all
   bool spectral = false;
   std::int64_t iterations = 200;  ///< of the power iteration, at most

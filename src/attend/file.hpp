@@ -59,6 +59,8 @@ class OutputFile {
   /// On a rank that has none of them.
   void write(std::vector<AttendUnit> const& units);
   void close();
+  /// What has been written, of a file that will not be closed.
+  void remove_part() const;
 
  private:
   void write_unit(AttendUnit const& unit, RingSequence const* sequence, ExactAttention const* exact, TopKAttention const* top_k);

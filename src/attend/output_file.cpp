@@ -35,8 +35,12 @@ OutputFile::OutputFile(Communicator const& comm, std::string path, bool exact) :
 OutputFile::~OutputFile() {
   if (file_ < 0) return;
   file_.reset();
+  if (comm_.is_root()) remove_part();
+}
+
+void OutputFile::remove_part() const {
   std::error_code ignored;
-  if (comm_.is_root()) fs::remove(part_, ignored);
+  fs::remove(part_, ignored);
 }
 
 void OutputFile::write(std::vector<AttendUnit> const& units, std::size_t own, RingSequence const& sequence, ExactAttention const* exact,

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "config/options.hpp"
 #include "kernels/device/attention.hpp"
 #include "plan/k_axis.hpp"
@@ -176,6 +177,10 @@ double AttendCase::top_k_flops() const {
   return 2.0 * d * (visible_pairs() + kept);
 }
 
+double AttendCase::flops(AttendConfig const& config) const {
+  return (config.wants(BenchKernel::exact_attention) ? exact_flops() : 0.0) + top_k_flops();
+}
+
 double selection_budget(double shard_bytes) { return std::max(6.4e7, 4.0 * shard_bytes); }
 
 double selection_bytes_per_row(std::int64_t keep) {
@@ -219,24 +224,40 @@ AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Mach
   return plan;
 }
 
+nlohmann::ordered_json plan_records(AttendPlan const& plan, AttendConfig const& config) {
+  auto all = nlohmann::ordered_json::array();
+  for (auto const& set : plan.sets) {
+    for (auto const& c : set.cases) {
+      nlohmann::ordered_json json{{"id", c.id}, {"n", c.n}, {"d", c.d}};
+      if (c.head >= 0) json["head"] = c.head;
+      if (c.device_bytes > 0.0) json["gpu_bytes_per_rank"] = c.device_bytes;
+      json.update({{"sigma_law", c.sigma_law},
+                   {"sigma", c.sigma},
+                   {"mask", name_of(c.mask)},
+                   {"k_of_law", c.k_of_law},
+                   {"draws", config.draws},
+                   {"groups", set.teams},
+                   {"bytes_per_rank", c.bytes_per_rank},
+                   {"gflop", c.flops(config) / 1e9}});
+      all.push_back(std::move(json));
+    }
+  }
+  return all;
+}
+
 std::string describe(AttendPlan const& plan, AttendConfig const& config, Machine const& machine) {
   std::ostringstream out;
   out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draw(s) each\n"
       << memory_line(machine);
-  char line[256];
-  std::snprintf(line, sizeof line, "%-28s %10s %5s %-16s %-7s %6s %12s %12s\n", "case", "n", "d", "sigma law", "mask", "groups",
-                "bytes/rank", "Gflop");
-  out << line;
+  out << formatted("%-28s %10s %5s %-16s %-7s %6s %12s %12s\n", "case", "n", "d", "sigma law", "mask", "groups", "bytes/rank", "Gflop");
   for (auto const& set : plan.sets) {
     for (auto const& c : set.cases) {
-      double const flops = (config.wants(BenchKernel::exact_attention) ? c.exact_flops() : 0.0) + c.top_k_flops();
-      std::snprintf(line, sizeof line, "%-28s %10s %5d %-16.16s %-7s %6d %12s %12.4g", c.id.c_str(), std::to_string(c.n).c_str(), c.d,
-                    c.sigma_law.c_str(), name_of(c.mask), set.teams, bytes_text(c.bytes_per_rank).c_str(), flops / 1e9);
-      out << line << (c.device_bytes > 0.0 ? "  GPU " + bytes_text(c.device_bytes) : "") << (c.k_clipped ? "  (k clipped to n)" : "")
-          << "\n";
+      out << formatted("%-28s %10s %5d %-16.16s %-7s %6d %12s %12.4g", c.id.c_str(), std::to_string(c.n).c_str(), c.d,
+                       c.sigma_law.c_str(), name_of(c.mask), set.teams, bytes_text(c.bytes_per_rank).c_str(), c.flops(config) / 1e9)
+          << (c.device_bytes > 0.0 ? "  GPU " + bytes_text(c.device_bytes) : "") << (c.k_clipped ? "  (k clipped to n)" : "") << "\n";
     }
   }
-  for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
+  out << skipped_lines(plan.skips);
   return out.str();
 }
 

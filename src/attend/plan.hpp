@@ -1,6 +1,7 @@
 // The axes of full attention become explicit cases; impossible ones are skipped with their reason.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,8 @@ struct AttendCase {
   double exact_flops() const { return 4.0 * d * visible_pairs(); }
   /// Flops of top-k attention: 2 d for every visible pair and 2 d for every key kept at the largest k.
   double top_k_flops() const;
+  /// Of the kernels that are asked for.
+  double flops(AttendConfig const& config) const;
 };
 
 /// Cases of one shape. Their draws, one after another, are shared out among teams of ranks (plan/teams.hpp).
@@ -65,6 +68,9 @@ double selection_bytes_per_row(std::int64_t keep);
 /// most; of equal ones the largest, whose rings are the shortest. Throws UsageError for a law that fails at some n, for more groups than
 /// there are ranks or draws, and when no case is left.
 AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Machine const& machine);
+
+/// The cases for programs.
+nlohmann::ordered_json plan_records(AttendPlan const& plan, AttendConfig const& config);
 
 /// The plan as a person reads it.
 std::string describe(AttendPlan const& plan, AttendConfig const& config, Machine const& machine);

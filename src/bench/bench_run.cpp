@@ -154,10 +154,4 @@ std::vector<BenchResult> run_bench_turns(Communicator const& all, std::vector<Be
   return results;
 }
 
-BenchResult run_bench_case(Communicator const& comm, BenchCase const& item, BenchConfig const& config, BenchPath const& path) {
-  auto on_all = item;
-  on_all.ranks = comm.size();
-  return std::move(run_bench_turns(comm, {{&on_all, &comm}}, true, config, path).front());
-}
-
 }  // namespace asymptop

@@ -50,7 +50,4 @@ struct BenchTurn {
 std::vector<BenchResult> run_bench_turns(Communicator const& all, std::vector<BenchTurn> const& turns, bool together,
                                          BenchConfig const& config, BenchPath const& path, std::function<bool()> const& stop = {});
 
-/// A single case on all ranks.
-BenchResult run_bench_case(Communicator const& comm, BenchCase const& item, BenchConfig const& config, BenchPath const& path);
-
 }  // namespace asymptop

@@ -1,23 +1,21 @@
 // asymptop bench: options -> plan -> yardsticks -> measure each case -> results file, table and records.
 #include "bench/command.hpp"
 
-#include <unistd.h>
-
 #if __has_include(<malloc.h>)
 #include <malloc.h>
 #endif
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
-#include <thread>
 
 #include "bench/records.hpp"
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "launch/launch.hpp"
 #include "launch/measurement.hpp"
 #include "launch/stop.hpp"
@@ -55,6 +53,12 @@ class Bench final : public Measurement {
         plan_(plan_bench(config, paths_of(paths), machine_)) {}
 
   std::string describe() const override { return asymptop::describe(plan_, config_, machine_); }
+  nlohmann::ordered_json plan_record() const override {
+    auto json = plan_head("bench", machine_, plan_.skips);
+    json["samples"] = config_.samples;
+    json["cases"] = plan_records(plan_);
+    return json;
+  }
   std::string heading() const override { return ""; }  // of the machine, once it is at rest
 
   int run() override {
@@ -109,18 +113,11 @@ class Bench final : public Measurement {
     print(stopped_line(cases_.size(), plan_.cases.size(), cases_.empty() ? "" : ", in " + config_.output));
   }
 
-  /// Called by another thread than the one that measures. Ranks that are in a sample cannot meet: they end where they are.
+  /// Called by another thread than the one that measures.
   void leave_within_a_step() {
     std::unique_lock const lock(results_, std::try_to_lock);
     if (!lock) return;  // the next call finds it done
-    if (comm_.is_root()) {
-      stop_here();
-    } else {
-      std::this_thread::sleep_for(std::chrono::milliseconds(500));  // rank 0 may have something to say
-    }
-    if (comm_.size() == 1) _exit(exit_stopped);
-    alarm(5);  // should MPI be stuck
-    MPI_Abort(MPI_COMM_WORLD, exit_stopped);
+    leave_now(comm_, [this] { stop_here(); });
   }
 
   void print_machine() const {
@@ -168,24 +165,18 @@ class Bench final : public Measurement {
   std::string yardstick_lines(FirstRanks& first, int count) {
     auto& yardsticks = first.yardsticks;
     double const fma = yardsticks.fma_gflops(), bandwidth = bandwidth_[count] = yardsticks.read_bandwidth();
-    char line[160];
     std::string text = config_.scaling == Scaling::none ? "" : "on " + std::to_string(count) + " rank(s):\n";
-    std::snprintf(line, sizeof line, "fma       fp32 multiply-adds from registers: %.4g GFLOP/s", fma);
-    text += line;
+    text += formatted("fma       fp32 multiply-adds from registers: %.4g GFLOP/s", fma);
     if (count > 1) {
       auto const single = yardsticks.fma_of_ranks();
-      std::snprintf(line, sizeof line, "; a rank's least / mean / most: %.4g / %.4g / %.4g", single.min, single.mean, single.max);
-      text += line;
+      text += formatted("; a rank's least / mean / most: %.4g / %.4g / %.4g", single.min, single.mean, single.max);
     }
     auto const& bytes = yardsticks.byte_gops();
-    std::snprintf(line, sizeof line, "\nbytes     8-bit multiply-adds from registers: %.4g GOP/s", bytes.vectors);
-    text += line;
+    text += formatted("\nbytes     8-bit multiply-adds from registers: %.4g GOP/s", bytes.vectors);
     if (bytes.tiles > 0.0) {
-      std::snprintf(line, sizeof line, ", by tiles %.4g", bytes.tiles);
-      text += line;
+      text += formatted(", by tiles %.4g", bytes.tiles);
     }
-    std::snprintf(line, sizeof line, "\nread      memory: %.4g GB/s\n", bandwidth);
-    text += line;
+    text += formatted("\nread      memory: %.4g GB/s\n", bandwidth);
     for (auto const& item : plan_.cases) {
       int const m = item.m, d = item.d;
       if (item.ranks == count && m > 0 && !yardsticks.knows_sgemm(m, d)) text += sgemm_line(m, d, yardsticks.sgemm(m, d));
@@ -198,15 +189,11 @@ class Bench final : public Measurement {
     std::string text;
     for (auto const& item : plan_.cases) {
       if (item.ranks != count || !(item.device_bytes > 0.0)) continue;
-      char line[256];
-      if (text.empty()) {
-        std::snprintf(line, sizeof line, "gpu       %s, copy within its memory: %.4g GB/s\n", device::gpu().name.c_str(),
-                      yardsticks.gpu_copy());
-        text = line;
-      }
+      if (text.empty())
+        text = formatted("gpu       %s, copy within its memory: %.4g GB/s\n", device::gpu().name.c_str(), yardsticks.gpu_copy());
       auto const& rates = yardsticks.gpu(item.m, item.n, item.d);
-      std::snprintf(line, sizeof line, "cublas    m = %d, d = %d: fp32 %.4g, tf32 %.4g, bf16 %.4g GFLOP/s\n", item.m, item.d,
-                    rates.fp32_gflops, rates.tf32_gflops, rates.bf16_gflops);
+      auto const line = formatted("cublas    m = %d, d = %d: fp32 %.4g, tf32 %.4g, bf16 %.4g GFLOP/s\n", item.m, item.d, rates.fp32_gflops,
+                                  rates.tf32_gflops, rates.bf16_gflops);
       if (text.find(line) == std::string::npos) text += line;
     }
     return text;

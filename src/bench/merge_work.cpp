@@ -143,9 +143,9 @@ std::vector<MergeWay> merge_ways() {
   using enum LocalSelection;
   std::vector<MergeWay> ways{{"exact", none, make_merge<none>}, {"union", each, make_merge<each>}, {"share", share, make_merge<share>}};
   if (device::gpu().usable)
-    ways.insert(
-        ways.end(),
-        {{exact_on_gpus, none, make_on_gpus<none>}, {"union-gpu", each, make_on_gpus<each>}, {"share-gpu", share, make_on_gpus<share>}});
+    ways.insert(ways.end(), {{gpu_merges[0], none, make_on_gpus<none>},
+                             {gpu_merges[1], each, make_on_gpus<each>},
+                             {gpu_merges[2], share, make_on_gpus<share>}});
   return ways;
 }
 

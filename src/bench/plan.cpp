@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "config/option_values.hpp"
 #include "kernels/device/attention.hpp"
 #include "plan/memory.hpp"
@@ -70,7 +71,7 @@ std::string reason_to_skip(BenchCase const& c, Machine const& machine, bool shar
   if (c.k >= (std::int64_t{1} << 30)) return "k = " + std::to_string(c.k) + " is over 2^30, the most candidates a row may hold";
   if (c.merge == MergeStrategy::device && !merges_on_device(c))
     return "merge device is for path device, up to 2^32 keys, with resident ones where values are attended to";
-  if (c.path == exact_on_gpus && c.merge != MergeStrategy::device) return "it merges on GPUs alone: --merge auto or device";
+  if (c.path == gpu_merges.front() && c.merge != MergeStrategy::device) return "it merges on GPUs alone: --merge auto or device";
   auto const* path = computing_path(c);
   if (path != nullptr && path->largest_d > 0 && c.d > path->largest_d)
     return std::string("path ") + path->name + " takes at most " + std::to_string(path->largest_d) + " columns";
@@ -171,9 +172,9 @@ class Planner {
     for (auto const& name : known) allowed += (allowed.empty() ? "" : ", ") + name;
     for (auto const& name : config_.path) {
       if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-      auto const* path = find_path(name);
-      throw UsageError("--path", name,
-                       path != nullptr && path->unavailable != nullptr ? std::string(path->unavailable) : "is none of: " + allowed);
+      auto const* path = is_gpu_merge(name) ? &device_path : find_path(name);
+      std::string const why = path != nullptr && path->unavailable != nullptr ? path->unavailable : "";
+      throw UsageError("--path", name, (why.empty() ? "is none of: " : why.substr(0, why.find(';')) + "; allowed are ") + allowed);
     }
   }
 
@@ -297,33 +298,45 @@ BenchPlan plan_bench(BenchConfig const& config, PathsOf const& paths_of, Machine
   return Planner(config, paths_of, machine).plan();
 }
 
+nlohmann::ordered_json plan_records(BenchPlan const& plan) {
+  auto all = nlohmann::ordered_json::array();
+  for (auto const& c : plan.cases) {
+    nlohmann::ordered_json json{{"id", c.id}, {"kernel", name_of(c.kernel)}, {"path", c.path}, {"n", c.n}, {"d", c.d}, {"m", c.m}};
+    if (c.k > 0) json.update({{"k_law", c.k_law}, {"k", c.k}});
+    if (c.selects_over_ranks()) json["merge"] = name_of(c.merge);
+    json.update({{"keys", c.resident ? "resident" : "streamed"},
+                 {"ranks", c.ranks},
+                 {"bytes_per_rank", c.bytes_per_rank},
+                 {"gflop", c.flops() / 1e9}});
+    if (c.device_bytes > 0.0) json["gpu_bytes_per_rank"] = c.device_bytes;
+    all.push_back(std::move(json));
+  }
+  return all;
+}
+
 std::string describe(BenchPlan const& plan, BenchConfig const& config, Machine const& machine) {
   std::ostringstream out;
   out << "Cases: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.samples << " samples each\n"
       << memory_line(machine);
-  char line[256];
-  std::snprintf(line, sizeof line, "%-15s %-11s %14s %5s %6s %10s  %-8s %6s %12s %12s  %-9s %9s %9s\n", "kernel", "path", "n", "d", "m",
-                "k", "keys", "ranks", "bytes/rank", "Gflop", "merge", "~merge s", "~sent MB");
-  out << line;
+  out << formatted("%-15s %-11s %14s %5s %6s %10s  %-8s %6s %12s %12s  %-9s %9s %9s\n", "kernel", "path", "n", "d", "m", "k", "keys",
+                   "ranks", "bytes/rank", "Gflop", "merge", "~merge s", "~sent MB");
   for (auto const& group : plan.groups) {
     for (auto i = group.first; i < group.end; ++i) {
       auto const& c = plan.cases[i];
       auto const k = c.k > 0 ? std::to_string(c.k) : std::string("-");
-      std::snprintf(line, sizeof line, "%-15s %-11s %14s %5d %6d %10s  %-8s %6d %12s %12.4g", name_of(c.kernel), c.path.c_str(),
-                    std::to_string(c.n).c_str(), c.d, c.m, k.c_str(), c.resident ? "resident" : "streamed", c.ranks,
-                    bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9);
-      out << line;
+      out << formatted("%-15s %-11s %14s %5d %6d %10s  %-8s %6d %12s %12.4g", name_of(c.kernel), c.path.c_str(),
+                       std::to_string(c.n).c_str(), c.d, c.m, k.c_str(), c.resident ? "resident" : "streamed", c.ranks,
+                       bytes_text(c.bytes_per_rank).c_str(), c.flops() / 1e9);
       if (c.device_bytes > 0.0) out << "  GPU " << bytes_text(c.device_bytes);
       if (c.selects_over_ranks()) {
-        std::snprintf(line, sizeof line, "  %-9s %9.2g %9.3g%s", name_of(c.merge), c.merge_estimate.seconds, c.merge_estimate.bytes / 1e6,
-                      c.k_clipped ? "  (k clipped to n)" : "");
-        out << line;
+        out << formatted("  %-9s %9.2g %9.3g%s", name_of(c.merge), c.merge_estimate.seconds, c.merge_estimate.bytes / 1e6,
+                         c.k_clipped ? "  (k clipped to n)" : "");
       }
       out << "\n";
     }
     if (!group.together) out << "  counts of ranks one after the other: memory does not hold all at once\n";
   }
-  for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
+  out << skipped_lines(plan.skips);
   return out.str();
 }
 

@@ -1,8 +1,12 @@
 // The axes of a benchmark become explicit cases; impossible ones are skipped with their reason.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bench/config.hpp"
@@ -10,8 +14,9 @@
 
 namespace asymptop {
 
-/// Of the ways of `merge`, the one that selects over the GPUs of all ranks.
-inline constexpr char const* exact_on_gpus = "exact-gpu";
+/// The ways of `merge` that have their heads in the memory of GPUs; the first selects over the GPUs of all ranks.
+inline constexpr std::array<char const*, 3> gpu_merges = {"exact-gpu", "union-gpu", "share-gpu"};
+inline bool is_gpu_merge(std::string_view path) { return std::find(gpu_merges.begin(), gpu_merges.end(), path) != gpu_merges.end(); }
 
 /// One kernel on one path at one size, measured by some ranks.
 struct BenchCase {
@@ -35,9 +40,8 @@ struct BenchCase {
   double keys() const { return exact_double(n); }
   double kept() const { return exact_double(k); }
   /// Whether ranks agree on what they keep: not where each selects alone.
-  bool selects_over_ranks() const { return k > 0 && (kernel != BenchKernel::merge || path == "exact" || path == exact_on_gpus); }
-  /// Whether the ways of `merge` have their heads in the memory of GPUs.
-  bool decodes_on_gpus() const { return kernel == BenchKernel::merge && path.ends_with("-gpu"); }
+  bool selects_over_ranks() const { return k > 0 && (kernel != BenchKernel::merge || path == "exact" || path == gpu_merges.front()); }
+  bool decodes_on_gpus() const { return kernel == BenchKernel::merge && is_gpu_merge(path); }
   /// Floating-point operations: scores 2 m n d; exact attention as much again for V; top-k attention 2 m k d for V; normals none.
   double flops() const;
   /// Bytes of keys and values that must be read from memory once for all rows; 0 where they are streamed.
@@ -63,6 +67,9 @@ using PathsOf = std::function<std::vector<std::string>(BenchKernel)>;
 
 /// Throws UsageError for an unknown path, for more ranks than there are, for a law that fails at some n, and when no case is left.
 BenchPlan plan_bench(BenchConfig const& config, PathsOf const& paths_of, Machine const& machine);
+
+/// The cases for programs.
+nlohmann::ordered_json plan_records(BenchPlan const& plan);
 
 /// The plan as a person reads it.
 std::string describe(BenchPlan const& plan, BenchConfig const& config, Machine const& machine);

@@ -1,9 +1,9 @@
 #include "bench/records.hpp"
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "bench/quantities.hpp"
+#include "config/number_text.hpp"
 #include "results/json_text.hpp"
 #include "results/text_table.hpp"
 
@@ -94,10 +94,8 @@ std::string bench_record(MeasuredCase const& c) {
 }
 
 std::string sgemm_line(int m, int d, SgemmRates const& rates) {
-  char line[256];
-  std::snprintf(line, sizeof line, "sgemm     m = %d, d = %d: best %.4g GFLOP/s (%s), by default %.4g (%s)", m, d, rates.best,
-                rates.best_kernel.c_str(), rates.standard, rates.standard_kernel.c_str());
-  std::string text = line;
+  auto text = formatted("sgemm     m = %d, d = %d: best %.4g GFLOP/s (%s), by default %.4g (%s)", m, d, rates.best,
+                        rates.best_kernel.c_str(), rates.standard, rates.standard_kernel.c_str());
   for (auto const& [type, rate] : rates.tried) text += "; " + type + " " + (rate > 0.0 ? digits(rate, "%.4g") : "does not run");
   return text + "\n";
 }

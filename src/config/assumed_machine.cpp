@@ -1,11 +1,11 @@
 #include "config/assumed_machine.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <vector>
 
 #include "config/law.hpp"
+#include "config/number_text.hpp"
 #include "config/option_values.hpp"
 #include "kernels/core/counts.hpp"
 
@@ -14,16 +14,14 @@ namespace {
 
 /// `256GB`, `64e9`: bytes, with a unit of 1000 or, as in `4GiB`, of 1024.
 double parse_bytes(std::string const& name, std::string const& text) {
-  double value = 0.0;
-  auto const* end = text.data() + text.size();
-  auto const [stop, error] = std::from_chars(text.data(), end, value);
-  std::string const unit(stop, end);
+  auto const number = leading_number<double>(text);
   std::vector<std::string> const decimal{"", "kB", "MB", "GB", "TB"}, binary{"B", "KiB", "MiB", "GiB", "TiB"};
   auto const power = [&](std::vector<std::string> const& units) {
-    return exact_double(std::find(units.begin(), units.end(), unit) - units.begin());
+    return exact_double(std::find(units.begin(), units.end(), number.rest) - units.begin());
   };
-  double const bytes = power(decimal) < 5.0 ? value * std::pow(1000.0, power(decimal)) : value * std::pow(1024.0, power(binary));
-  if (error != std::errc() || power(binary) + power(decimal) >= 10.0 || !(bytes > 0.0) || !std::isfinite(bytes))
+  double const bytes =
+      power(decimal) < 5.0 ? number.value * std::pow(1000.0, power(decimal)) : number.value * std::pow(1024.0, power(binary));
+  if (power(binary) + power(decimal) >= 10.0 || !(bytes > 0.0) || !std::isfinite(bytes))
     throw UsageError("--machine", name + "=" + text, "is not bytes such as 64e9, 64GB or 64GiB");
   return bytes;
 }

@@ -8,7 +8,7 @@ namespace asymptop {
 
 /// A text from outside as part of a message of one line: control characters become ?, and what is long loses its middle.
 inline std::string one_line(std::string text) {
-  constexpr std::size_t longest = 400, end = 40;
+  constexpr std::size_t longest = 400, end = 80;
   if (text.size() > longest) text.replace(longest - end, text.size() - longest, " ... ");
   for (auto& c : text) {
     if (unsigned char const byte = c; byte < 32 || byte == 127) c = '?';

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <sstream>
 
 #include "config/errors.hpp"
 #include "config/law.hpp"
+#include "config/number_text.hpp"
 #include "kernels/input/ar1_levels.hpp"
 
 namespace asymptop {
@@ -34,17 +34,11 @@ std::array<Known, 8> const known = {
      {Distribution::clusters, "clusters", "COUNT, a whole number from 2 to 65536", 2, 65536, true},
      {Distribution::needle, "needle", "STRENGTH from 0 to 100", 0.0, 100.0}}};
 
-std::string shortest_text(double value) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, value).ptr};
-}
-
 double number(std::string const& item, std::string const& text, std::string const& what, double low, double high, bool whole) {
-  double value = 0.0;
-  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  bool const good = error == std::errc() && end == text.data() + text.size() && value >= low && value <= high;
-  if (!good || (whole && value != std::floor(value))) throw UsageError("--inputs", item, "needs " + what);
-  return value + 0.0;  // no negative zero
+  auto const value = number_of<double>(text);
+  bool const good = value && *value >= low && *value <= high;
+  if (!good || (whole && *value != std::floor(*value))) throw UsageError("--inputs", item, "needs " + what);
+  return *value + 0.0;  // no negative zero
 }
 
 InputKind parse_input(std::string const& item) {
@@ -72,8 +66,8 @@ InputKind parse_input(std::string const& item) {
 std::string name_of(InputKind const& kind) {
   auto const& k = *std::find_if(known.begin(), known.end(), [&](Known const& item) { return kind.is(item.distribution); });
   std::string name = k.name;
-  if (k.numbers[0] != '\0') name += ":" + shortest_text(kind.parameter);
-  if (kind.is(Distribution::clusters)) name += ":" + shortest_text(kind.spread);
+  if (k.numbers[0] != '\0') name += ":" + shortest(kind.parameter);
+  if (kind.is(Distribution::clusters)) name += ":" + shortest(kind.spread);
   return name;
 }
 

@@ -15,6 +15,7 @@ MeasureOptions measure_options(OptionValues const& values) {
   options.force = values.on("force");
   options.dry_run = values.on("dry-run");
   options.json = values.get<std::string>("json");
+  options.input = values.get<std::string>("input");
   options.config_file = values.get<std::string>("config");
   options.seed = values.get<std::int64_t>("seed");
   options.block = checked_int(values.get<std::int64_t>("block"));

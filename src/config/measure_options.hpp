@@ -14,7 +14,8 @@ struct MeasureOptions {
   std::string config_file;  ///< empty for none
   bool force = false;
   bool dry_run = false;
-  std::string json;  ///< file of the tidy records, `-` for stdout, empty for none
+  std::string json;   ///< file of the tidy records, `-` for stdout, empty for none
+  std::string input;  ///< tensor file; empty for synthetic input, and for a command that reads none
   std::uint64_t seed = 1;
   int block = 4096;
   int threads = 0;

@@ -125,7 +125,6 @@ std::vector<Option> rows() {
                      n_of_simulation = needed("context lengths such as 2^10:2^16", sizes(largest_simulated_n)),
                      n_of_attention = needed("rows and keys such as 2^10:2^14", sizes(most_entries)),
                      n_of_rows = needed("entries of a row such as 2^10:2^20", sizes(most_entries));
-  char const* const cases_only = "print the cases with memory and flops; measure and write nothing";
   // name, commands, identity, kind, default, reader, help; then what differs for some commands
   return {
       Option{"help", for_all, unrecorded, set_apart, nullptr, {}, "print this and exit"}.in_short("h"),
@@ -152,10 +151,7 @@ std::vector<Option> rows() {
              on,
              nullptr,
              {},
-             "print the plan; measure and write nothing, but the plan as JSON where --json says"}
-          .but(for_simulate, nullptr, {}, "print the plan; simulate and write nothing")
-          .but(for_attend | for_bench, nullptr, {}, cases_only)
-          .but(for_precision, nullptr, {}, "print the cases with memory and time; measure and write nothing"),
+             "print the plan, cases with memory and work; measure and write nothing, but the plan as JSON where --json says"},
       Option{"machine", for_study, unrecorded, text, "",
              or_none(std::optional<AssumedMachine>(), [](Text, Text text) { return std::any(std::optional(parse_machine(text))); }),
              "with --dry-run: plan for other nodes than this one, e.g. nodes=4,ranks-per-node=2,threads=16,memory=256GB (of a node), "

@@ -1,7 +1,6 @@
 #include "config/option_values.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <optional>
@@ -9,16 +8,15 @@
 #include <string_view>
 
 #include "config/law.hpp"
+#include "config/number_text.hpp"
 #include "kernels/core/counts.hpp"
 
 namespace asymptop {
 std::int64_t parse_integer(std::string const& option, std::string const& text, std::int64_t low, std::int64_t high) {
-  std::int64_t value = 0;
-  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
+  auto const value = number_of<std::int64_t>(text);
+  if (!value || *value < low || *value > high)
     throw UsageError(option, text, "is not an integer from " + std::to_string(low) + " to " + std::to_string(high));
-  }
-  return value;
+  return *value;
 }
 
 int threads_of_openmp(char const* text) {
@@ -27,21 +25,18 @@ int threads_of_openmp(char const* text) {
   std::string const first = std::string(text).substr(0, std::string(text).find(','));
   auto const begin = first.find_first_not_of(" \t"), end = first.find_last_not_of(" \t");
   if (begin == std::string::npos || first.find_first_not_of("0123456789", begin) <= end) return 0;
-  std::int64_t threads = 0;
-  auto const [stop, error] = std::from_chars(first.data() + begin, first.data() + end + 1, threads);
-  if (error != std::errc() || threads > most_threads)
+  auto const threads = number_of<std::int64_t>(first.substr(begin, end + 1 - begin));
+  if (!threads || *threads > most_threads)
     throw UsageError("OMP_NUM_THREADS", text,
                      "is over " + std::to_string(most_threads) + " threads, the most of a rank; --threads overrides it");
-  return checked_int(threads);
+  return checked_int(*threads);
 }
 
 int parse_groups(std::string const& text) {
   if (text == "auto") return 0;
-  int groups = 0;
-  auto const* end = text.data() + text.size();
-  auto const [stop, error] = std::from_chars(text.data(), end, groups);
-  if (error != std::errc() || stop != end || groups < 1) throw UsageError("--groups", text, "is neither auto nor a number from 1");
-  return groups;
+  auto const groups = number_of<int>(text);
+  if (!groups || *groups < 1) throw UsageError("--groups", text, "is neither auto nor a number from 1");
+  return *groups;
 }
 
 namespace {
@@ -55,10 +50,8 @@ std::optional<std::int64_t> whole(std::string_view text, std::int64_t largest) {
     if (text[i] < '0' || text[i] > '9') return std::nullopt;
     digits += text[i];
   }
-  std::int64_t value = 0;
-  auto const [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (digits.empty() || error != std::errc() || value > largest) return std::nullopt;
-  return value;
+  auto const value = number_of<std::int64_t>(digits);
+  return value && *value <= largest ? value : std::nullopt;
 }
 
 std::optional<std::int64_t> power(std::string_view base_text, std::string_view exponent_text, std::int64_t largest) {
@@ -148,10 +141,8 @@ std::vector<std::int64_t> parse_sizes(std::string const& option, std::string con
     auto const last = parts.size() > 1 ? parse_size(option, parts[1], largest) : first;
     std::int64_t factor = 2;
     if (parts.size() > 2) {
-      auto const* end = parts[2].data() + parts[2].size();
-      auto const [stop, error] = std::from_chars(parts[2].data(), end, factor);
-      if (error != std::errc() || stop != end || factor < 2 || factor > 1 << 20)
-        throw UsageError(option, item, "has no whole factor from 2 to 1048576");
+      factor = number_of<std::int64_t>(parts[2]).value_or(0);
+      if (factor < 2 || factor > 1 << 20) throw UsageError(option, item, "has no whole factor from 2 to 1048576");
     }
     if (last < first) throw UsageError(option, item, "has its last before its first");
     if (parts.size() > 2 && last > first && factor > last / first)
@@ -174,11 +165,8 @@ bool parse_switch(std::string const& option, std::string const& text) {
 std::vector<double> parse_epsilons(std::string const& list) {
   std::vector<double> values;
   for (auto const& item : split_list("--epsilon", list)) {
-    double value = 0.0;
-    auto const* end = item.data() + item.size();
-    auto const [stop, error] = std::from_chars(item.data(), end, value);
-    if (error != std::errc() || stop != end || !(value > 0.0 && value < 1.0))
-      throw UsageError("--epsilon", item, "is not a number in (0, 1)");
+    double const value = number_of<double>(item).value_or(0.0);
+    if (!(value > 0.0 && value < 1.0)) throw UsageError("--epsilon", item, "is not a number in (0, 1)");
     if (std::find(values.begin(), values.end(), value) != values.end()) throw UsageError("--epsilon", list, "names " + item + " twice");
     values.push_back(value);
   }
@@ -186,25 +174,19 @@ std::vector<double> parse_epsilons(std::string const& list) {
 }
 
 double parse_share(std::string const& option, std::string const& text) {
-  double value = 0.0;
-  auto const* end = text.data() + text.size();
-  auto const [stop, error] = std::from_chars(text.data(), end, value);
-  bool const percent = stop + 1 == end && *stop == '%';
-  if (percent) value /= 100.0;
-  if (error != std::errc() || (stop != end && !percent) || !(value > 0.0 && value < 1.0))
+  auto const number = leading_number<double>(text);
+  bool const percent = number.rest == "%";
+  double const value = number.value / (percent ? 100.0 : 1.0);
+  if (!(value > 0.0 && value < 1.0) || (!percent && !number.rest.empty()))
     throw UsageError(option, text, "is neither a percentage, such as 1%, nor a number between 0 and 1");
   return value;
 }
 
 double parse_duration(std::string const& option, std::string const& text) {
-  double value = 0.0;
-  auto const* end = text.data() + text.size();
-  auto const [stop, error] = std::from_chars(text.data(), end, value);
-  std::string const unit(stop, end);
-  double const seconds = unit == "h" ? 3600.0 : unit == "m" ? 60.0 : unit.empty() || unit == "s" ? 1.0 : 0.0;
-  if (error != std::errc() || !(value * seconds > 0.0 && value * seconds < 1e9))
-    throw UsageError(option, text, "is no time such as 90s, 30m or 2h");
-  return value * seconds;
+  auto const [value, unit] = leading_number<double>(text);
+  double const seconds = value * (unit == "h" ? 3600.0 : unit == "m" ? 60.0 : unit.empty() || unit == "s" ? 1.0 : 0.0);
+  if (!(seconds > 0.0 && seconds < 1e9)) throw UsageError(option, text, "is no time such as 90s, 30m or 2h");
+  return seconds;
 }
 
 }  // namespace asymptop

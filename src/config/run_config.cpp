@@ -113,7 +113,6 @@ RunConfig config_of(OptionValues const& values) {
   config.row_sigma = values.get<RowSigma>("row-sigma");
   config.weights = values.get<Weights>("weights");
   config.self = values.get<SelfKey>("self");
-  config.input = values.get<std::string>("input");
   config.heads = values.get<Sizes>("heads");
   config.layers = values.get<Sizes>("layers");
   config.mask = values.get<Mask>("mask");

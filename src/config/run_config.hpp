@@ -69,7 +69,6 @@ struct RunConfig : MeasureOptions {
   RowSigma row_sigma = RowSigma::natural;
   Weights weights = Weights::identity;
   SelfKey self = SelfKey::exclude;
-  std::string input;                 ///< tensor file, empty for synthetic input
   std::vector<std::int64_t> heads;   ///< heads of the tensor file to study, empty for all
   std::vector<std::int64_t> layers;  ///< its layers, empty for all
   Mask mask = Mask::none;

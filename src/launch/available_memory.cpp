@@ -1,11 +1,12 @@
 #include "launch/available_memory.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <optional>
 #include <sstream>
 #include <vector>
+
+#include "config/number_text.hpp"
 
 namespace asymptop {
 namespace fs = std::filesystem;
@@ -100,11 +101,8 @@ void look_at_groups(ControlGroups const& version, fs::path const& root, Availabl
 /// A count of megabytes, or with a suffix K, M, G or T.
 std::optional<double> megabytes(char const* text) {
   if (text == nullptr) return std::nullopt;
-  std::string const words(text);
-  double value = 0.0;
-  auto const [end, error] = std::from_chars(words.data(), words.data() + words.size(), value);
-  if (error != std::errc() || value <= 0.0) return std::nullopt;
-  std::string const suffix(end, words.data() + words.size());
+  auto const [value, suffix] = leading_number<double>(text);
+  if (value <= 0.0) return std::nullopt;
   if (suffix.empty() || suffix == "M") return value;
   if (suffix == "K") return value / 1024.0;
   if (suffix == "G") return value * 1024.0;
@@ -116,11 +114,8 @@ std::optional<double> megabytes(char const* text) {
 double of_node(std::string const& list, int node) {
   std::istringstream items(list);
   for (std::string item; std::getline(items, item, ',');) {
-    double count = 0.0;
-    int nodes = 1;
-    std::from_chars(item.data(), item.data() + item.size(), count);
-    if (auto const times = item.find("(x"); times != std::string::npos)
-      std::from_chars(item.data() + times + 2, item.data() + item.size(), nodes);
+    auto const [count, times] = leading_number<double>(item);
+    int const nodes = times.starts_with("(x") ? leading_number(times.substr(2), 1).value : 1;
     if (node < nodes) return count;
     node -= nodes;
   }

@@ -1,7 +1,6 @@
 #include "launch/launch.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
@@ -10,6 +9,7 @@
 
 #include "comm/cores.hpp"
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "kernels/core/simd.hpp"
 #include "launch/cpu_features.hpp"
 #include "launch/machine.hpp"
@@ -127,13 +127,12 @@ std::string launcher_mismatch(Environment const& environment, int ranks) {
   for (auto const* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "PALS_NRANKS", "FLUX_JOB_SIZE", "JSM_NAMESPACE_SIZE",
                            "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"}) {
     char const* text = environment(name);
-    int tasks = 0;
-    if (text == nullptr || std::from_chars(text, text + std::strlen(text), tasks).ec != std::errc() || tasks < 1) continue;
+    int const tasks = text == nullptr ? 0 : leading_number<int>(text).value;
+    if (tasks < 1) continue;
     if (tasks == ranks) return "";
     return std::string(name) + " is " + std::to_string(tasks) + ", but this run has " + std::to_string(ranks) +
            " rank(s): the launcher has started processes that do not know of one another. Start them with the mpirun of this program's "
-           "MPI, "
-           "or with srun --mpi=pmix";
+           "MPI, or with srun --mpi=pmix";
   }
   return "";
 }

@@ -8,11 +8,26 @@
 #include "launch/left_behind.hpp"
 #include "launch/peak_memory.hpp"
 #include "launch/performance_tools.hpp"
+#include "results/json_text.hpp"
 #include "results/records.hpp"
 
 namespace asymptop {
 
-void Measurement::show_plan() const { print(describe()); }
+nlohmann::ordered_json Measurement::plan_head(char const* command, Machine const& machine, std::vector<Skip> const& skips) const {
+  nlohmann::ordered_json json;
+  json["kind"] = "plan";
+  json["command"] = command;
+  json["ranks"] = machine.ranks;
+  json["ranks_per_node"] = machine.ranks_on_node;
+  json["threads"] = machine.threads;
+  json["memory_bytes_per_node"] = machine.memory_bytes;
+  json["memory_limit"] = machine.memory_limit;
+  json["input"] = options_.input;
+  json["output"] = options_.output;
+  json["skips"] = nlohmann::ordered_json::array();
+  for (auto const& skip : skips) json["skips"].push_back({{"what", skip.what}, {"reason", skip.reason}});
+  return json;
+}
 
 void Measurement::check_output() const {
   check_new_file("--output", options_.output, options_.force);
@@ -54,7 +69,8 @@ int carry_out(Measurement& measurement) {
   if (options.dry_run) {
     check_on_root(measurement.comm(), [&] {
       check_names();
-      measurement.show_plan();
+      measurement.print(measurement.describe());
+      if (!options.json.empty()) write_records(options.json, json_text(measurement.plan_record(), 1) + "\n");
     });
     return 0;
   }

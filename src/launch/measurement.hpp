@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,13 +29,13 @@ class Measurement {
 
   /// The plan as a person reads it.
   virtual std::string describe() const = 0;
-  /// --dry-run, on rank 0.
-  virtual void show_plan() const;
+  /// The plan for programs, on rank 0: plan_head() and what the command adds.
+  virtual nlohmann::ordered_json plan_record() const = 0;
   /// What stands above the results: the plan.
   virtual std::string heading() const { return describe(); }
   /// The files that the options name, by option.
   virtual std::vector<NamedFile> written() const { return {{"--output", options_.output}, {"--json", options_.json}}; }
-  virtual std::vector<NamedFile> read() const { return {{"--config", options_.config_file}}; }
+  std::vector<NamedFile> read() const { return {{"--config", options_.config_file}, {"--input", options_.input}}; }
   /// On rank 0: throws UsageError unless the outputs can be written; removes what killed runs have left of them.
   virtual void check_output() const;
   /// Measures and writes. Returns the exit code.
@@ -46,6 +47,8 @@ class Measurement {
   void print(std::string const& text) const;
 
  protected:
+  /// What every plan's record begins with. skips: cases that are left out.
+  nlohmann::ordered_json plan_head(char const* command, Machine const& machine, std::vector<Skip> const& skips = {}) const;
   /// Collective. kind: of the results file.
   Provenance provenance(std::string const& kind, int threads, std::vector<std::pair<std::string, double>> numbers = {}) const;
   /// What finish() writes and says; on rank 0.
@@ -64,7 +67,7 @@ class Measurement {
   std::chrono::steady_clock::time_point const made_ = std::chrono::steady_clock::now();
 };
 
-/// Plan, checks and run of a measurement, or its plan alone with --dry-run. Returns the exit code.
+/// Plan, checks and run of a measurement, or with --dry-run its plan alone, to --json as JSON. Returns the exit code.
 int carry_out(Measurement& measurement);
 
 /// The options as every rank reads them; nothing where help was asked for, which rank 0 prints.

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "config/number_text.hpp"
 #include "kernels/core/counts.hpp"
 
 namespace asymptop {
@@ -14,14 +15,9 @@ namespace {
 constexpr double seconds_between_lines = 30.0, seconds_between_bars = 0.2;
 
 std::string clock_text(double seconds) {
-  char text[32];
   auto const whole = std::llround(seconds);
-  if (whole >= 3600) {
-    std::snprintf(text, sizeof text, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
-  } else {
-    std::snprintf(text, sizeof text, "%lld:%02lld", whole / 60, whole % 60);
-  }
-  return text;
+  if (whole >= 3600) return formatted("%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+  return formatted("%lld:%02lld", whole / 60, whole % 60);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "launch/stop.hpp"
 
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): sigaction is POSIX's
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -113,6 +114,18 @@ LeaveInTime::LeaveInTime(std::chrono::milliseconds after, std::function<void()> 
       }) {}
 
 LeaveInTime::~LeaveInTime() { end_thread(mutex_, wake_, ended_, thread_); }
+
+void leave_now(Communicator const& comm, std::function<void()> const& last) {
+  if (comm.is_root()) {
+    last();
+  } else {
+    std::this_thread::sleep_for(500ms);  // rank 0 may have something to say
+  }
+  if (comm.size() == 1) _exit(exit_stopped);
+  alarm(5);  // should MPI be stuck
+  MPI_Abort(MPI_COMM_WORLD, exit_stopped);
+  _exit(exit_stopped);
+}
 
 bool stop_wanted(Communicator const& comm) { return comm.max(asked) != 0; }
 

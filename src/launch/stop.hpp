@@ -59,6 +59,10 @@ class LeaveInTime {
   std::thread thread_;
 };
 
+/// What `leave` may do: ends all ranks where they are, as stopped on request, after rank 0 has done `last`. Of ranks that are in a step of
+/// their work, which cannot meet.
+[[noreturn]] void leave_now(Communicator const& comm, std::function<void()> const& last);
+
 /// Whether any rank has been asked. Collective: a small reduction.
 bool stop_wanted(Communicator const& comm);
 

@@ -1,20 +1,16 @@
 // A plan in words.
 #include <algorithm>
 #include <cinttypes>
-#include <cstdio>
 #include <sstream>
 
 #include "config/law.hpp"
+#include "config/number_text.hpp"
 #include "plan/memory.hpp"
 #include "plan/plan.hpp"
 
 namespace asymptop {
 
-std::string bytes_text(double bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, bytes >= 1e9 ? "%.2f GB" : "%.0f MB", bytes >= 1e9 ? bytes / 1e9 : bytes / 1e6);
-  return text;
-}
+std::string bytes_text(double bytes) { return bytes >= 1e9 ? formatted("%.2f GB", bytes / 1e9) : formatted("%.0f MB", bytes / 1e6); }
 
 std::string input_line(InputShape const& input) {
   if (input.n == 0) return "";
@@ -60,9 +56,15 @@ std::string laws_text(GroupPlan const& group) {
   return laws;
 }
 
-std::string lowered_lines(StudyPlan const& plan) {
+std::string skipped_lines(std::vector<Skip> const& skips) {
   std::string lines;
-  for (auto const& line : plan.lowered) lines += "lowered: " + line + "\n";
+  for (auto const& skip : skips) lines += "skipped: " + skip.what + ": " + skip.reason + "\n";
+  return lines;
+}
+
+std::string lowered_lines(std::vector<std::string> const& lowered) {
+  std::string lines;
+  for (auto const& line : lowered) lines += "lowered: " + line + "\n";
   return lines;
 }
 
@@ -73,30 +75,26 @@ std::string describe(StudyPlan const& plan, RunConfig const& config, Machine con
       << config.draws << " draws x " << config.rows << " rows\n"
       << memory_line(machine);
   if (plan.teams.size() > 1) out << "Heads are shared out among " << plan.teams.size() << " groups of ranks\n";
-  char line[256];
   bool const on_gpus = std::any_of(plan.groups.begin(), plan.groups.end(), [](GroupPlan const& group) { return group.device_bytes > 0.0; });
   auto const gpu_column = [&](std::string const& text) {
     return on_gpus ? "  " + std::string(10 - std::min<std::size_t>(10, text.size()), ' ') + text : "";
   };
-  std::snprintf(line, sizeof line, "%14s %5s %5s %9s  %-9s %-9s %12s%s %12s %9s  %s\n", "n", "d", "head", "ranks", "keys", "merge",
-                "bytes/rank", gpu_column("GPU bytes").c_str(), "Gflop", "~seconds", "k, sigma");
-  out << line;
+  out << formatted("%14s %5s %5s %9s  %-9s %-9s %12s%s %12s %9s  %s\n", "n", "d", "head", "ranks", "keys", "merge", "bytes/rank",
+                   gpu_column("GPU bytes").c_str(), "Gflop", "~seconds", "k, sigma");
   for (auto const& group : plan.groups) {
     auto head = group.head < 0 ? std::string("-") : std::to_string(group.head);
     if (group.layer >= 0) head = std::to_string(group.layer) + "/" + head;
     auto const& team = plan.teams[group.team];
     auto ranks = std::to_string(team.first_rank);
     if (team.ranks > 1) ranks += "-" + std::to_string(team.first_rank + team.ranks - 1);
-    std::snprintf(line, sizeof line, "%14" PRId64 " %5d %5s %9s  %-9s %-9s %12s%s %12.4g %9.2g  ", group.n, group.key_d(), head.c_str(),
-                  ranks.c_str(), group.resident ? "resident" : "streamed", name_of(group.merge), bytes_text(group.bytes_per_rank).c_str(),
-                  gpu_column(bytes_text(group.device_bytes)).c_str(), group.flops / 1e9, group.seconds);
-    out << line << laws_text(group) << "\n";
+    out << formatted("%14" PRId64 " %5d %5s %9s  %-9s %-9s %12s%s %12.4g %9.2g  ", group.n, group.key_d(), head.c_str(), ranks.c_str(),
+                     group.resident ? "resident" : "streamed", name_of(group.merge), bytes_text(group.bytes_per_rank).c_str(),
+                     gpu_column(bytes_text(group.device_bytes)).c_str(), group.flops / 1e9, group.seconds)
+        << laws_text(group) << "\n";
     cases += group.cases.size();
   }
-  out << lowered_lines(plan);
-  for (auto const& skip : plan.skips) out << "skipped: " << skip.what << ": " << skip.reason << "\n";
-  std::snprintf(line, sizeof line, "%zu case(s), about %.3g s\n", cases, plan.seconds());
-  out << line;
+  out << lowered_lines(plan.lowered) << skipped_lines(plan.skips);
+  out << formatted("%zu case(s), about %.3g s\n", cases, plan.seconds());
   return out.str();
 }
 

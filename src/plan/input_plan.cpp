@@ -22,12 +22,6 @@ double steepest_span(GroupPlan const& group) {
 
 double widest_span(GroupPlan const& group) { return most_bins * (steepest_span(group) > 0.0 ? coarsest_bins : 1) / group.bins_per_unit; }
 
-double widening_by_slopes(GroupPlan const& group) {
-  // With room for what products add to the span of the slopes.
-  double const bins = 1.25 * steepest_span(group) * group.bins_per_unit;
-  return std::min<double>(coarsest_bins, std::exp2(std::ceil(std::log2(std::max(1.0, bins / most_bins)))));
-}
-
 double score_span(GroupPlan const& group) {
   double const n = group.keys(), d = group.d, parameter = group.input.parameter;
   constexpr double of_products = 32.0;

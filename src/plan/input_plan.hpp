@@ -17,8 +17,6 @@ double steepest_span(GroupPlan const& group);
 /// The span that a row's bins cover at most. Beside slopes they may be coarsest_bins times as wide: what is spread so far is far keys,
 /// which weigh nothing where slopes are positive, as models' are, while rounding of near ones stays what it is.
 double widest_span(GroupPlan const& group);
-/// How many times wider than planned a row's bins may be beside the group's slopes: 1, 2 or coarsest_bins.
-double widening_by_slopes(GroupPlan const& group);
 
 /// Units of sigma_i that a row's scores may span, which its bins cover; for Student's t about what the largest of n d numbers makes likely.
 double score_span(GroupPlan const& group);

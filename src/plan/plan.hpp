@@ -150,7 +150,10 @@ GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine);
 
 /// Lines that say what is measured with less than was asked for; empty where all is.
-std::string lowered_lines(StudyPlan const& plan);
+std::string lowered_lines(std::vector<std::string> const& lowered);
+
+/// What a plan leaves out, a line each.
+std::string skipped_lines(std::vector<Skip> const& skips);
 
 /// How a tensor file was read, a line; empty for synthetic input.
 std::string input_line(InputShape const& input);

@@ -2,6 +2,7 @@
 #include "precision/command.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
@@ -26,10 +27,11 @@ class PrecisionStudy final : public Measurement {
 
   std::string describe() const override { return input_line(input_.shape) + asymptop::describe(plan_, config_, machine_); }
 
-  std::vector<NamedFile> read() const override {
-    auto files = Measurement::read();
-    files.push_back({"--input", config_.input});
-    return files;
+  nlohmann::ordered_json plan_record() const override {
+    auto json = plan_head("precision", machine_, plan_.skips);
+    json["lowered"] = plan_.lowered;
+    json["cases"] = plan_records(plan_);
+    return json;
   }
 
   int run() override {

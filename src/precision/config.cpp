@@ -47,7 +47,6 @@ std::optional<PrecisionConfig> parse_precision_options(int argc, char const* con
   config.precision = values.get<std::vector<PrecisionSet>>("precision");
   config.rows = values.get<std::int64_t>("rows");
   config.draws = values.get<std::int64_t>("draws");
-  config.input = values.get<std::string>("input");
   config.layers = values.get<std::vector<std::int64_t>>("layers");
   config.heads = values.get<std::vector<std::int64_t>>("heads");
   if (values.given("mask")) config.mask = values.get<Mask>("mask");

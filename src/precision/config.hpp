@@ -18,7 +18,6 @@ struct PrecisionConfig : MeasureOptions {
   std::vector<Law> sigma, k, count_above;
   std::vector<PrecisionSet> precision;  ///< the first is fp64 throughout, pairwise: what the others are held against
   std::int64_t rows = 4, draws = 16;
-  std::string input;                        ///< tensor file whose rows are taken; empty: rows are drawn
   std::vector<std::int64_t> layers, heads;  ///< of the file; empty: all
   std::optional<Mask> mask;                 ///< instead of the file's own
 };

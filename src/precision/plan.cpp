@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "config/options.hpp"
 #include "plan/heads.hpp"
 #include "plan/k_axis.hpp"
@@ -66,15 +67,15 @@ void add_captured_cases(PrecisionConfig const& config, InputShape const& input, 
     c.captured = captured;
     c.id = "n" + std::to_string(n) + (layer->layer < 0 ? "" : "-layer" + std::to_string(layer->layer)) + "-head" + std::to_string(head) +
            (captured.mask == Mask::causal ? "-causal" : "");
-    auto const where = "n = " + std::to_string(n) + ", " + source_of(c) + ": ";
+    auto const where = "n = " + std::to_string(n) + ", " + source_of(c);
     if (auto const why = reason_to_skip(captured, form.window, n); !why.empty()) {
-      plan.remarks.push_back("skipped: " + where + why);
+      plan.skips.push_back({where, why});
       continue;
     }
     c.rows = std::min(config.rows, captured.contexts.tail);
     c.draws = std::min(config.draws, captured.contexts.texts * captured.contexts.ends);
     if (c.rows < config.rows || c.draws < config.draws)
-      plan.remarks.push_back("lowered: " + where + std::to_string(c.draws) + " draws x " + std::to_string(c.rows) + " rows instead of " +
+      plan.lowered.push_back(where + ": " + std::to_string(c.draws) + " draws x " + std::to_string(c.rows) + " rows instead of " +
                              std::to_string(config.draws) + " draws x " + std::to_string(config.rows) + " rows");
     plan.cases.push_back(std::move(c));
   }
@@ -89,13 +90,14 @@ std::string source_of(PrecisionCase const& item) {
 
 PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& input, Machine const& machine) {
   PrecisionPlan plan;
-  double const share = memory_of_rank(machine), sets = int_size(config.precision);
+  double const share = memory_of_rank(machine), sets = int_size(config.precision), cores = 1.0 * machine.ranks * machine.threads;
   for (auto const n : config.n) {
     if (input.n > 0) add_captured_cases(config, input, n, plan);
     for (std::size_t law = 0; law < config.sigma.size() && input.n == 0; ++law) plan.cases.push_back(drawn_case(config, n, law));
   }
   if (plan.cases.empty())
-    throw UsageError("--n", std::to_string(config.n.front()), "leaves no rows of " + input.name + " (" + plan.remarks.front() + ")");
+    throw UsageError("--n", std::to_string(config.n.front()),
+                     "leaves no rows of " + input.name + " (skipped: " + plan.skips.front().what + ": " + plan.skips.front().reason + ")");
   for (auto& c : plan.cases) {
     double const size = exact_double(c.n), rows = exact_double(c.rows * c.draws);
     c.bytes_per_rank = program_bytes + machine.threads * size * bytes_per_entry;
@@ -106,7 +108,7 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& in
       c.bytes_per_rank += 4.0 * d * (size + exact_double(c.captured->contexts.tail)) + 8.0 * size * most;
       to_make = seconds_of_product * d;
     }
-    c.seconds = rows * size * (to_make + sets * seconds_per_set);
+    c.seconds = rows * size * (to_make + sets * seconds_per_set) / cores;
     if (!fits_into(c.bytes_per_rank, share))
       throw UsageError("--n", std::to_string(c.n),
                        "needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + available_text(machine, share) +
@@ -120,33 +122,46 @@ std::int64_t rows_between_gathers(PrecisionCase const& item, std::int64_t worker
   return std::clamp(most_entries / item.n, std::min(workers, most_rows), most_rows);
 }
 
+nlohmann::ordered_json plan_records(PrecisionPlan const& plan) {
+  auto all = nlohmann::ordered_json::array();
+  for (auto const& c : plan.cases) {
+    nlohmann::ordered_json json{{"id", c.id}, {"n", c.n}};
+    if (c.captured) {
+      if (c.captured->layer.layer >= 0) json["layer"] = c.captured->layer.layer;
+      json["head"] = c.captured->head;
+    }
+    json.update({{"sigma_law", c.sigma_law},
+                 {"sigma", c.sigma},
+                 {"k_of_law", c.k_of_law},
+                 {"rows", c.rows},
+                 {"draws", c.draws},
+                 {"bytes_per_rank", c.bytes_per_rank},
+                 {"seconds", c.seconds}});
+    all.push_back(std::move(json));
+  }
+  return all;
+}
+
 std::string describe(PrecisionPlan const& plan, PrecisionConfig const& config, Machine const& machine) {
   std::ostringstream out;
   out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << config.draws << " draws x " << config.rows
       << " rows\n"
       << memory_line(machine);
   for (auto const& set : config.precision) {
-    char line[256];
-    std::snprintf(line, sizeof line, "%-28s logits %s, difference %s, exp %s, sum %s %s, p %s\n", set.text.c_str(), name_of(set.logits),
-                  name_of(set.difference), name_of(set.exp), name_of(set.sum), name_of(set.order), name_of(set.p));
-    out << line;
+    out << formatted("%-28s logits %s, difference %s, exp %s, sum %s %s, p %s\n", set.text.c_str(), name_of(set.logits),
+                     name_of(set.difference), name_of(set.exp), name_of(set.sum), name_of(set.order), name_of(set.p));
   }
-  char line[256];
-  std::snprintf(line, sizeof line, "%12s %-18s %12s %9s  %s\n", "n", "sigma law", "bytes/rank", "~seconds", "k");
-  out << line;
+  out << formatted("%12s %-18s %12s %9s  %s\n", "n", "sigma law", "bytes/rank", "~seconds", "k");
   double seconds = 0.0;
   for (auto const& c : plan.cases) {
-    double const ranks = machine.ranks, here = c.seconds / (ranks * machine.threads);
-    std::snprintf(line, sizeof line, "%12s %-18.18s %12s %9.2g  ", std::to_string(c.n).c_str(), source_of(c).c_str(),
-                  bytes_text(c.bytes_per_rank).c_str(), here);
-    out << line;
+    out << formatted("%12s %-18.18s %12s %9.2g  ", std::to_string(c.n).c_str(), source_of(c).c_str(), bytes_text(c.bytes_per_rank).c_str(),
+                     c.seconds);
     for (std::size_t i = 0; i < c.k_of_law.size(); ++i) out << (i == 0 ? "" : ", ") << c.k_of_law[i];
     out << (c.k_clipped ? " (clipped to n)" : "") << "\n";
-    seconds += here;
+    seconds += c.seconds;
   }
-  std::snprintf(line, sizeof line, "%zu case(s), about %.3g s\n", plan.cases.size(), seconds);
-  out << line;
-  for (auto const& remark : plan.remarks) out << remark << "\n";
+  out << formatted("%zu case(s), about %.3g s\n", plan.cases.size(), seconds);
+  out << lowered_lines(plan.lowered) << skipped_lines(plan.skips);
   return out.str();
 }
 

@@ -1,6 +1,7 @@
 // The axes of a study of arithmetic become explicit cases.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,12 +26,13 @@ struct PrecisionCase {
   bool k_clipped = false;
   std::vector<double> threshold;  ///< --count-above at n
   double bytes_per_rank = 0.0;    ///< estimated peak
-  double seconds = 0.0;           ///< rough estimate of all rows, on one core
+  double seconds = 0.0;           ///< rough estimate of all rows
 };
 
 struct PrecisionPlan {
   std::vector<PrecisionCase> cases;
-  std::vector<std::string> remarks;  ///< what is left out, and what there is less of than asked for: a line each
+  std::vector<Skip> skips;
+  std::vector<std::string> lowered;  ///< what there is less of than asked for: a line each
 };
 
 /// What a case's rows are of, in a few words: its law of sigma, or `layer 5, head 3`.
@@ -43,6 +45,9 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& in
 /// Rows between two gathers: enough to share out, few enough to show progress by and, where they are long, to hear soon of a request to
 /// stop; but one for each of the threads of all ranks.
 std::int64_t rows_between_gathers(PrecisionCase const& item, std::int64_t workers);
+
+/// The cases for programs.
+nlohmann::ordered_json plan_records(PrecisionPlan const& plan);
 
 /// The plan as a person reads it.
 std::string describe(PrecisionPlan const& plan, PrecisionConfig const& config, Machine const& machine);

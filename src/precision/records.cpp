@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "config/number_text.hpp"
 #include "precision/file.hpp"
 #include "results/json_text.hpp"
 #include "results/quantities.hpp"
@@ -146,9 +146,7 @@ std::string precision_table_rows(MeasuredPrecision const& c) {
     auto const& arithmetic = c.config->precision[set];
     // What a format has made of a sum may be infinite or no number: it is shown as it is.
     auto const shown = [&](auto const& values, std::size_t columns, std::size_t column) {
-      char text[32];
-      std::snprintf(text, sizeof text, "%.4g", mean(values, columns, column));
-      return std::string(text);
+      return formatted("%.4g", mean(values, columns, column));
     };
     rows += precision_columns().row(
         {std::to_string(c.item.n), source_of(c.item), arithmetic.text, name_of(arithmetic.order), shown(c.data.sum_p, 1, 0),

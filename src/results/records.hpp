@@ -9,9 +9,6 @@ namespace asymptop {
 /// A JSON array of records, to a file or to stdout for `-`. Throws RunError.
 void write_record_list(std::string const& path, std::vector<std::string> const& records);
 
-/// The shortest text that reads back to the same number.
-std::string shortest(double value);
-
 /// `1/n` stays as given; a plain number takes its shortest form, so that 1e-3 and 0.001 are one parameter.
 std::string parameter_text(std::string const& law);
 

@@ -123,7 +123,7 @@ void check_writable(std::string const& output, std::string const& option) {
   if (fs::exists(path) && !fs::is_regular_file(path))
     throw UsageError(option, output, "is a device, a pipe or the like, allowed is a file");
   if (access(folder.c_str(), W_OK) != 0 || (fs::exists(path) && access(path.c_str(), W_OK) != 0))
-    throw UsageError(option, output, "cannot be written");
+    throw UsageError(option, output, std::string("cannot be written: ") + std::strerror(errno));
 }
 
 void check_apart(std::vector<NamedFile> const& written, std::vector<NamedFile> const& read) {

@@ -43,21 +43,26 @@ inline constexpr std::size_t checks_of(bool by_selector) { return check_names.si
 /// Worst residual of each check over draws, per case.
 struct CheckResiduals {
   std::array<double, check_names.size()> worst{};
+  double bin_width = 0.0;  ///< of the widest bins that logits were summed over, in the logits' unit
   void note(Check check, double residual) { add(worst[static_cast<std::size_t>(check)], residual); }
   /// So many of them went wrong.
   void count(Check check, std::int64_t wrong) { note(check, exact_double(wrong)); }
   void note(CheckResiduals const& other) {
     for (std::size_t i = 0; i < worst.size(); ++i) add(worst[i], other.worst[i]);
+    bin_width = std::max(bin_width, other.bin_width);
   }
 
  private:
   static void add(double& value, double residual) { value = std::isnan(residual) ? INFINITY : std::max(value, residual); }
 };
 
-/// Counts must be right; the rest is fp32's (tolerances.hpp). widening: how many times wider than planned bins may be.
-inline std::array<double, check_names.size()> check_tolerances(std::int64_t d, double largest_logit, double widening = 1.0) {
-  constexpr double planned = 1.0 / 32.0;  // of the logits' unit
-  double const sums = sums_tolerance(d, largest_logit), binned = 1e-5 + bin_error(widening * planned) - bin_error(planned);
+/// Width of the widest bins that a plan has, in the logits' unit. Those of a draw are wider where its logits span too many.
+inline constexpr double planned_bin_width = 1.0 / 32.0;
+
+/// Counts must be right; the rest is fp32's (tolerances.hpp), and what bins wider than planned add. bin_width: CheckResiduals'.
+inline std::array<double, check_names.size()> check_tolerances(std::int64_t d, double largest_logit, double bin_width) {
+  double const sums = sums_tolerance(d, largest_logit),
+               binned = 1e-5 + bin_error(std::max(bin_width, planned_bin_width)) - bin_error(planned_bin_width);
   std::array<double, check_names.size()> tolerance{};
   auto const set = [&](Check check, double value) { tolerance[static_cast<std::size_t>(check)] = value; };
   set(Check::audit_scores, score_tolerance(d));

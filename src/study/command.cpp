@@ -13,12 +13,8 @@
 #include "launch/launch.hpp"
 #include "launch/together.hpp"
 #include "plan/input_plan.hpp"
-#include "results/records.hpp"
 #include "study/draw.hpp"
 #include "study/files/by_blas.hpp"
-#include "study/files/case_file.hpp"
-#include "study/files/plan_records.hpp"
-#include "study/files/resume.hpp"
 #include "study/study.hpp"
 
 namespace asymptop {
@@ -87,17 +83,11 @@ Scans scan_heads(Communicator const& comm, Input const& input, StudyPlan const& 
   return scans;
 }
 
-std::string name_of_input(Input const& input, GroupPlan const& group) {
-  return input.file == nullptr ? name_of(group.input) : input.shape.name;
-}
-
 /// Rows of queries over this team's keys, one draw at a time.
 class KeyDraws final : public DrawSource {
  public:
   KeyDraws(Communicator const& team, RunConfig const& config, Input const& input, Scans scans)
       : team_(team), channels_(team), config_(config), input_(input), scans_(std::move(scans)) {}
-
-  std::string input_name(GroupPlan const& group) const override { return name_of_input(input_, group); }
 
   double start(std::size_t index, GroupPlan const& group, DrawBreaks& breaks) override {
     tensors_.reset();  // its memory goes first
@@ -136,20 +126,6 @@ class KeyStudy final : public Study {
 
   std::string describe() const override { return input_line(input_.shape) + asymptop::describe(plan(), config(), machine()); }
 
-  /// With --json for programs, too; with --resume that says what each case's file is worth.
-  void show_plan() const override {
-    print(describe());
-    if (config().json.empty()) return;
-    CaseStates states;
-    for (auto const& group : plan().groups) {
-      for (std::size_t law = 0; law < group.cases.size() && config().resume; ++law) {
-        auto item = start_case(config(), name_of_input(input_, group), group, law);
-        states[item.plan().id] = case_state(case_path(config().output, item.plan().id), item);
-      }
-    }
-    write_records(config().json, plan_record(plan(), config(), machine(), states));
-  }
-
   void check_output() const override {
     if (config().mpi_memory == MpiMemory::device && !is_host_space<RunSpace> && !mpi_takes_device_memory())
       throw UsageError("--mpi-memory", "device", "needs an MPI that reads device memory, which this one does not say it does");
@@ -157,6 +133,9 @@ class KeyStudy final : public Study {
   }
 
  protected:
+  std::string input_name(GroupPlan const& group) const override {
+    return input_.file == nullptr ? name_of(group.input) : input_.shape.name;
+  }
   std::unique_ptr<DrawSource> make_source(Communicator const& team) override {
     auto const& groups = plan().groups;
     if (std::any_of(groups.begin(), groups.end(), [&](auto const& group) { return is_by_blas(config(), group); })) check_same_blas(comm_);

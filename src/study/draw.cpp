@@ -99,7 +99,10 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
       for (auto const& batch : batches) append(batch, law, with_selectors, identity, result);
     }
   }
-  for (auto& check : result.checks) check = worst_over_ranks(comm, check);
+  for (std::size_t law = 0; law < group.cases.size(); ++law) {
+    result.checks[law] = worst_over_ranks(comm, result.checks[law]);
+    result.checks[law].bin_width = group.cases[law].sigma / bound.bins_per_unit;
+  }
   result.phase_seconds = {progress.seconds()};
   return result;
 }

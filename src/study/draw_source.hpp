@@ -24,8 +24,6 @@ struct DrawResult {
 class DrawSource {
  public:
   virtual ~DrawSource() = default;
-  /// What a case calls its input.
-  virtual std::string input_name(GroupPlan const& group) const = 0;
   /// Draws of a group follow; `index`: its place in the plan, `group`: what is left of it, alive while they are made. `breaks` is asked
   /// within a draw where the plan has breaks. Returns the rate of sgemm at the group's shape in GFLOP/s, 0 without keys. Collective.
   virtual double start(std::size_t index, GroupPlan const& group, DrawBreaks& breaks) = 0;

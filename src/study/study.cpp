@@ -11,6 +11,7 @@
 #include "study/files/case_file.hpp"
 #include "study/files/checkpoints.hpp"
 #include "study/files/kept_contents.hpp"
+#include "study/files/plan_records.hpp"
 #include "study/files/records.hpp"
 
 namespace asymptop {
@@ -52,15 +53,6 @@ std::string names_of(std::vector<std::string> const& paths) {
 
 }  // namespace
 
-StudyCase start_case(RunConfig const& config, std::string const& input, GroupPlan const& group, std::size_t law) {
-  StudyCase item;
-  item.config = &config;
-  item.group = &group;
-  item.law = law;
-  item.input = input;
-  return item;
-}
-
 Study::Study(Communicator const& comm, RunConfig const& config, Machine machine, StudyPlan plan)
     : Measurement(comm, config),
       config_(config),
@@ -73,10 +65,27 @@ Study::Study(Communicator const& comm, RunConfig const& config, Machine machine,
   check_target_metrics(config);
 }
 
-std::vector<NamedFile> Study::read() const {
-  auto files = Measurement::read();
-  files.push_back({"--input", config_.input});
-  return files;
+/// A case before its first draw.
+StudyCase Study::start_case(GroupPlan const& group, std::size_t law) const {
+  StudyCase item;
+  item.config = &config_;
+  item.group = &group;
+  item.law = law;
+  item.input = input_name(group);
+  return item;
+}
+
+nlohmann::ordered_json Study::plan_record() const {
+  CaseStates states;
+  for (auto const& group : plan_.groups) {
+    for (std::size_t law = 0; law < group.cases.size() && config_.resume; ++law) {
+      auto item = start_case(group, law);
+      states[item.plan().id] = case_state(case_path(config_.output, item.plan().id), item);
+    }
+  }
+  auto json = plan_head(plan_.groups.front().simulated ? "simulate" : "study", machine_, plan_.skips);
+  add_plan(json, plan_, config_, states);
+  return json;
 }
 
 void Study::check_output() const {
@@ -93,7 +102,7 @@ int Study::run() {
   check_on_root(comm_, [&] { begin_output(config_); });
   double done = 0.0;
   Progress progress(comm_.is_root(), plan_.teams[team_index_].seconds);
-  print(lowered_lines(plan_) + table_heading());
+  print(lowered_lines(plan_.lowered) + table_heading());
   int exit_code = 0;
   for (std::size_t i = 0; i < plan_.groups.size() && exit_code != exit_stopped; ++i) {
     auto const& group = plan_.groups[i];
@@ -112,7 +121,7 @@ int Study::run() {
 int Study::run_group(std::size_t index, Progress& progress, double done) {
   auto const& group = plan_.groups[index];
   std::vector<StudyCase> cases;
-  for (std::size_t law = 0; law < group.cases.size(); ++law) cases.push_back(start_case(config_, source_->input_name(group), group, law));
+  for (std::size_t law = 0; law < group.cases.size(); ++law) cases.push_back(start_case(group, law));
   Resumed resumed;
   resumed.finished.assign(cases.size(), 0);
   if (config_.resume && team_.is_root()) resumed = resume_cases(config_.output, provenance_, cases);

@@ -22,7 +22,8 @@ class Study : public Measurement {
  public:
   Study(Communicator const& comm, RunConfig const& config, Machine machine, StudyPlan plan);
 
-  std::vector<NamedFile> read() const override;
+  /// With --resume it says what each case's file is worth.
+  nlohmann::ordered_json plan_record() const final;
   void check_output() const override;
   /// With --resume, the options with which it is to be planned anew, so that no case loses what it holds; nothing where it stays as it is.
   std::optional<RunConfig> with_kept() const;
@@ -30,6 +31,8 @@ class Study : public Measurement {
   int run() final;
 
  protected:
+  /// What a case calls its input.
+  virtual std::string input_name(GroupPlan const& group) const = 0;
   /// Made on a team of ranks when the run starts, before anything is written. Throws UsageError for input that cannot be measured.
   virtual std::unique_ptr<DrawSource> make_source(Communicator const& team) = 0;
 
@@ -58,6 +61,7 @@ class Study : public Measurement {
     std::int64_t fewest_draws = 0;  ///< those of the finished ones: a group's cases share their draws
   };
 
+  StudyCase start_case(GroupPlan const& group, std::size_t law) const;
   int run_group(std::size_t index, Progress& progress, double done);
   int measure(Rest& rest, std::int64_t first, Progress& progress, double done);
   int finish_cases(Rest& rest, double sgemm, double seconds);
@@ -81,9 +85,6 @@ class Study : public Measurement {
   std::int64_t draws_in_work_ = 0, draws_wanted_ = 0;  ///< of a group that was left unfinished
   DrawTarget target_;
 };
-
-/// A case before its first draw. input: its name.
-StudyCase start_case(RunConfig const& config, std::string const& input, GroupPlan const& group, std::size_t law);
 
 /// drive() for a study: `Made` is the Study for the options that `parse` reads.
 template <class Made, auto parse>

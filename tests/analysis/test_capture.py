@@ -48,7 +48,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         (("--resume", "--force"), "--force and --resume: allowed is one of them"),
         (("--text", "nowhere.txt"), "--text nowhere.txt: no such file"),
         (("-o", "."), "is a folder, allowed is the name of a file to write"),
-        (("-o", "nowhere/t.h5"), "is not there or cannot be written to"),
+        (("-o", "nowhere/t.h5"), "cannot be written: No such file or directory"),
         (("-o", "text.txt"), "text.txt: exists already; --force replaces it"),
         (("-o", "text.txt", "--force"), "text.txt: is an input itself, allowed is another name"),
         ((), "model: no such folder; allowed are a folder with config.json"),
@@ -91,7 +91,10 @@ def test_what_must_be_installed_is_named(
         (tmp_path / name).write_text("{}", encoding="utf-8")
     said = refused(capsys, tmp_path / model, "--text", tmp_path / "text.txt", "--lengths", 8, "-o", tmp_path / "t.h5")
     assert f"needs {missing}, which cannot be imported" in said
-    assert ": pip install torch transformers" in said
+    assert ": pip install './analysis[models]'" in said
+    with pytest.raises(SystemExit):
+        command_line.main(["capture", "--help"])
+    assert said.rstrip("\n").rsplit("): ", 1)[1] in capsys.readouterr().out
 
 
 # ---- contexts ----------------------------------------------------------------------------------------------------

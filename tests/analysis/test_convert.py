@@ -13,7 +13,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from asymptop.__main__ import build_parser
+from asymptop.__main__ import main
 from asymptop.commands import convert
 from asymptop.tensors import study_input
 from failing_storage import failing_library, settings
@@ -41,8 +41,7 @@ def save(folder: Path, arrays: dict[str, np.ndarray], file_format: str) -> list[
 
 
 def call(*words: object) -> int:
-    arguments = build_parser("convert").parse_args(["convert", *map(str, words)])
-    return arguments.run(arguments)
+    return main(["convert", *map(str, words)])
 
 
 def converted(folder: Path, *words: object) -> dict[str, np.ndarray]:

@@ -253,6 +253,7 @@ def test_beyond_the_stored_k_the_epsilons_answer(epsilon: float, keys: float | N
     stored = {"tail_mass": 4.0 / k, "k_epsilon": np.array([40]), "row_n": np.array(1024)}
     case = SimpleNamespace(
         k=k, epsilon=np.array([0.1]), n=1024, draws=2, rows=3, selector="score", kept=lambda key, compute: compute(),
+        has=lambda name: name in stored,
         values=lambda name: np.broadcast_to(stored[name], (2, 3, *stored[name].shape)),
     )  # fmt: skip
     found = keys_for(case, epsilon)

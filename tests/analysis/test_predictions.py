@@ -124,10 +124,10 @@ def test_exponents_are_the_limits_of_the_closed_forms(c: float) -> None:
         low, high = np.log(function(n, k, 1.0))
         return float((high - low) / np.log(n[1] / n[0]))
 
-    assert slope(predictions.tail_mass) == pytest.approx(predictions.tail_mass_exponent(c), abs=1e-3)
-    assert slope(predictions.row_l2_error) == pytest.approx(predictions.row_l2_exponent(c), abs=1e-3)
-    assert slope(predictions.frobenius_over_n) == pytest.approx(predictions.frobenius_exponent(c), abs=1e-3)
-    assert slope(predictions.row_linf_error) == pytest.approx(predictions.row_linf_exponent(c), abs=0.07)
+    assert slope(predictions.tail_mass) == pytest.approx(0.0, abs=1e-3)
+    assert slope(predictions.row_l2_error) == pytest.approx(-c / 2.0, abs=1e-3)
+    assert slope(predictions.frobenius_over_n) == pytest.approx(-(1.0 + c) / 2.0, abs=1e-3)
+    assert slope(predictions.row_linf_error) == pytest.approx(-c, abs=0.07)
 
 
 def test_exponents_of_the_random_energy_model() -> None:

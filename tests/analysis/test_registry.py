@@ -355,7 +355,7 @@ def test_exponents_of_entries_are_the_limits_of_the_expectations(c: float) -> No
     regime = laws.Regime("sqrt_log", c)
     (line,) = itself(None)
     for quantity, exponent in (
-        (EFFECTIVE_ENTRIES, predictions.entropy_exponent),
+        (EFFECTIVE_ENTRIES, lambda c: max(0.0, predictions.critical_exponent(c))),
         (PARTICIPATION_RATIO, predictions.participation_exponent),
         (P_MAX, predictions.largest_entry_exponent),
     ):
@@ -379,7 +379,7 @@ def test_expectations_far_beyond_the_data() -> None:
     """At 2^200 keys exp(sigma^2) alone overflows."""
     row = finite_size.profile(2.0**200, 2.0 * np.sqrt(200 * np.log(2.0)))
     assert 0 < finite_size.sum_p_squared(row) < 1
-    assert finite_size.sum_p_squared(row) == pytest.approx(predictions.largest_weight_limit(2.0), abs=0.03)
+    assert finite_size.sum_p_squared(row) == pytest.approx(1.0 - np.sqrt(2.0) / 2.0, abs=0.03)
 
 
 def _attend_file(path: Path, exponent: float) -> Path:

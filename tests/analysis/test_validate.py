@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 from asymptop import __main__ as command_line
-from asymptop.commands.validate import REFERENCE, TableError, read_reference
+from asymptop.commands.validate import REFERENCE, read_reference
+from asymptop.io.streams import UsageError
 from make_results import Study, write_results
 
 LAWS = ("1", "2", "sqrt(log(n))", "log(n)")
@@ -111,7 +112,7 @@ def test_what_is_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 )
 def test_bad_tables(rows: Path, tmp_path: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "table.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(TableError, match=words):
+    with pytest.raises(UsageError, match=words):
         read_reference(tmp_path / "table.csv")
     assert validate(rows, "--reference", str(tmp_path / "table.csv")) == 2
     assert capsys.readouterr().err.count("\n") == 1

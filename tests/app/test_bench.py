@@ -213,6 +213,7 @@ def test_dry_run_and_help(tmp_path: Path) -> None:
         (["--merge", "magic"], ["--merge", "magic", "threshold"]),
         (["--path", "magic"], ["--path", "magic", "blas-tile"]),
         (["--path", "device"], ["--path", "device", "ASYMPTOP_DEVICE"]),
+        (["--kernel", "merge", "--path", "exact-gpu"], ["--path", "exact-gpu", "ASYMPTOP_DEVICE", "exact, union"]),
         (["--keys", "disk"], ["--keys", "disk"]),
         (["--samples", "1"], ["--samples", "'1'"]),
         (["--m", "0"], ["--m", "'0'"]),

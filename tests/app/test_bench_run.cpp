@@ -55,6 +55,12 @@ class BrokenWork final : public BenchWork {
   std::unique_ptr<BenchWork> right_;
 };
 
+/// A single case on all ranks.
+BenchResult run_bench_case(BenchCase item, BenchConfig const& config, BenchPath const& path) {
+  item.ranks = world().size();
+  return std::move(run_bench_turns(world(), {{&item, &world()}}, true, config, path).front());
+}
+
 std::unique_ptr<BenchWork> make_broken(BenchProblem const& problem) { return std::make_unique<BrokenWork>(problem); }
 
 BenchResult result_of(
@@ -63,7 +69,7 @@ BenchResult result_of(
   BenchConfig config;
   config.block = 64;
   config.samples = 3;
-  return run_bench_case(world(), item, config, {item.kernel, item.path, make_broken});
+  return run_bench_case(item, config, {item.kernel, item.path, make_broken});
 }
 
 /// Spoils the rows of the answer that this rank has.
@@ -251,7 +257,7 @@ TEST(BenchRun, PhasesSayWhereScoresAreMade) {
     BenchConfig config;
     config.block = 64;
     config.samples = 3;
-    return run_bench_case(world(), item, config, path_of(bench_paths(), item)).phases;
+    return run_bench_case(item, config, path_of(bench_paths(), item)).phases;
   };
   using Names = std::vector<std::string>;
   using enum BenchKernel;

@@ -156,3 +156,22 @@ def test_skips_say_why(tmp_path: Path) -> None:
     skips = [line for line in outcome.stdout.splitlines() if line.startswith("skipped")]
     assert any("n = 8" in line and "needle:1" in line and "9 rows" in line for line in skips)
     assert any("n = 1048576" in line and "student:1" in line and "raise NU" in line for line in skips)
+
+
+def test_logits_that_span_more_than_planned_bins(tmp_path: Path) -> None:
+    """A seed whose largest key is far out: its sums are over bins four times as wide, and are off by more than those of
+    planned ones may be."""
+    words = ["--n", "64", "--d", "4", "--inputs", "student:1", "--row-sigma", "fixed", "--rows", "16", "--draws", "2"]
+    words += ["--block", "64", "--k", "8", "--seed", "110"]
+    path = study(tmp_path / "r.h5", words)
+    with h5py.File(path) as file:
+        (case,) = file["cases"].values()
+        assert case.attrs["bin_width"] == 0.125
+        checks = case["check"].asstr()[()].tolist()
+        residual, tolerance = (case[f"check_{of}"][checks.index("sum_p")] for of in ("residual", "tolerance"))
+    # c^3 (1 + c) / 192 + c 2^-15 + c^2 2^-11 at c = 1/8 for 1/32 (kernels/profile/score_bins.hpp)
+    assert tolerance == pytest.approx(1e-5 + 2.288818e-5 - 1.606e-6, rel=1e-3)
+    assert 1e-5 < residual < tolerance
+    again = asymptop("study", *words, "--resume", "-o", path)
+    assert again.code == 0, str(again)
+    assert "INVALID" not in again.stdout

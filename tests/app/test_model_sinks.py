@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from asymptop import open_results
+from asymptop.__main__ import main
 from asymptop.io.row_checks import faults_of
 from brute_force import check_case, in_fp32, softmax_row
 from command_line import asymptop, study
@@ -43,6 +45,9 @@ def test_every_head(path: str, tmp_path: Path) -> None:
     model = replace(model, attributes={1: {"window": 90, "attention": "sliding"}})
     words = ["--input", model.write(tmp_path / "m.h5"), "--n", "70,500", "--draws", "3", "--rows", "6", "--path", path]
     found = check_all(study(tmp_path / "r.h5", [*words, *COMMON]), model)
+    assert main(["advise", str(tmp_path / "r.h5"), "--epsilon", "0.1", "--json", str(tmp_path / "advice.json")]) == 0
+    keys = {(one["layer"], one["head"]): one["k"] for one in json.loads((tmp_path / "advice.json").read_text())}
+    assert all((keys[layer, head] == [0, 0]) == (head == 3) for layer in (0, 1) for head in range(4))
     assert len(found) == 2 * 2 * 4
     for name, data in found.items():
         head = int(name.split("head")[1].split("-")[0])

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 from case_files import make_invalid
 from command_line import assert_equal, asymptop
@@ -32,15 +33,33 @@ def test_cases_and_sizes(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "command", ["simulate --n 256", "attend --n 256", "precision --n 256", "bench --kernel score --n 256 --d 8 --m 4"]
-)
-def test_plans_that_are_text_alone_leave_stdout_to_records(command: str, tmp_path: Path) -> None:
-    outcome = asymptop(*command.split(), "--dry-run", "--json", "-", cwd=tmp_path)
+COMMANDS = {
+    "study": "--n 256,300 --sigma 2",
+    "simulate": "--n 256,300 --sigma 2",
+    "attend": "--n 256,300 --sigma 2",
+    "precision": "--n 256,300 --sigma 2",
+    "bench": "--kernel top-k,normals --n 256,300 --d 8 --m 4",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_plan_as_json(command: str, tmp_path: Path) -> None:
+    """On stdout alone; what its cases are called is what the results call them."""
+    words = [command, *COMMANDS[command].split(), *("--k", "8", "-o", "r.h5")]
+    outcome = asymptop(*words, "--dry-run", "--json", "-", cwd=tmp_path)
     assert outcome.code == 0, str(outcome)
-    assert outcome.stdout == ""
-    assert "256" in outcome.stderr
-    assert asymptop(*command.split(), "--dry-run", cwd=tmp_path).stdout != ""
+    assert "300" in outcome.stderr
+    found = json.loads(outcome.stdout)
+    assert (found["kind"], found["command"], found["output"], found["skips"]) == ("plan", command, "r.h5", [])
+    cases = found.get("cases") or [group | case for group in found["groups"] for case in group["cases"]]
+    assert {case["n"] for case in cases} == {256, 300}
+    assert all(case["bytes_per_rank"] > 1e7 for case in cases)
+    assert all(case["sigma"] == 2.0 and case["k_of_law"] == [8] for case in cases if command != "bench")
+    more = {"bench": ["--samples", "3"], "attend": [], "precision": []}
+    rest = more.get(command, ["--rows", "4", "--draws", "2"])
+    assert asymptop(*words, *rest, cwd=tmp_path).code == 0
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert set(file["cases"]) == {case["id"] for case in cases}
 
 
 def test_an_empty_folder_of_cases_is_none(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ DIMENSIONS = {
     "phase_seconds": ("draw", "phase"),
 }
 OF_TENSORS = {"layer", "text", "attention", "contexts", "window", "drop_first", "softcap", "first_keys", "recent_keys"}
+AT_TIMES = {"target_se", "target_missed", "selector", "bin_width"}
 OF_TENSORS |= {"alibi_slope", "sink_logit", "d_v", "index_d", "index_heads"}
 OF_GPUS = {"run_path", "device_peak_bytes", "device_planned_bytes"}
 SCALES = ("draw", "row", "k", "epsilon", "threshold", "k_law", "check", "phase")
@@ -122,7 +123,7 @@ def test_case_attributes(results: Path) -> None:
     for path, case in files_of(results):
         with h5py.File(path) as file:
             attributes = dict(file["cases"][case].attrs)
-        assert set(names) - {"target_se", "target_missed", "selector"} - OF_TENSORS - OF_GPUS <= set(attributes)
+        assert set(names) - AT_TIMES - OF_TENSORS - OF_GPUS <= set(attributes)
         assert not (OF_TENSORS | OF_GPUS) & set(attributes)
         assert attributes["id"] == case
         assert attributes["n"] == 256

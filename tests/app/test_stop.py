@@ -262,6 +262,23 @@ def test_commands_without_resume_stop_between_cases(start: Callable[..., Run], t
         assert asymptop("info", "--verify", output).code == 0
 
 
+def test_attend_stops_within_a_draw(start: Callable[..., Run], tmp_path: Path) -> None:
+    """One that would take minutes: within seconds, with the case that is finished."""
+    output = tmp_path / "r.h5"
+    words = ["--n", "64,2^17", "--k", "8", "--threads", "1", "--save-output", str(tmp_path / "out.h5")]
+    run = start(output, 2, *words, command="attend")
+    deadline = time.monotonic() + 60.0
+    while not output.exists() and not run.over() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(0.5)
+    run.process.send_signal(signal.SIGUSR1)
+    outcome = run.finish(20.0)
+    assert outcome.code == 75, str(outcome)
+    assert "stopped on request: 1 of 2 cases finished, in " in outcome.stdout
+    assert asymptop("info", "--verify", output).code == 0
+    assert list(tmp_path.iterdir()) == [output]
+
+
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of a study that was stopped with checkpoints of its first two cases. Not to be changed."""

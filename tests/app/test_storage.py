@@ -143,7 +143,7 @@ def test_read_only_folder(tmp_path: Path) -> None:
     if outcome.returncode == 99:
         pytest.skip("tmpfs cannot be mounted here")
     assert "exit 2" in outcome.stdout, outcome.stdout + outcome.stderr
-    assert "--output: 'there/r.h5' cannot be written" in said(outcome.stderr)
+    assert f"--output: 'there/r.h5' cannot be written: {os.strerror(errno.EROFS)}" in said(outcome.stderr)
 
 
 def test_cases_on_another_file_system(whole: Path, tmp_path: Path) -> None:

@@ -83,39 +83,6 @@ TEST(Math, ExpFp64AtItsEdges) {
   EXPECT_EQ(exp_fp64(-infinity), 0.0);
 }
 
-TEST(Math, LogFp32OverAllNormalNumbers) {
-  double worst = 0.0;
-  auto const visit = [&](float x) {
-    double const reference = std::log(static_cast<double>(x));
-    worst = std::max(worst, std::fabs(static_cast<double>(log_fp32(x)) - reference) / std::max(std::fabs(reference), std::ldexp(1.0, -24)));
-  };
-  for (std::uint32_t bits = 0x00800000u; bits < 0x7f800000u; bits += 983u) visit(bit_cast<float>(bits));
-  // Around 1, where the logarithm loses its leading digits, and around the seam at sqrt(1/2).
-  for (std::uint32_t bits = 0x3f7f0000u; bits < 0x3f810000u; ++bits) visit(bit_cast<float>(bits));
-  for (std::uint32_t bits = 0x3f3504f3u - 1000u; bits < 0x3f3504f3u + 1000u; ++bits) visit(bit_cast<float>(bits));
-  EXPECT_LT(worst, 2e-7);
-  EXPECT_EQ(log_fp32(1.0f), 0.0f);
-}
-
-TEST(Math, SincosOverHalfATurnEitherWay) {
-  constexpr double two_pi = 6.283185307179586477;
-  double worst = 0.0, worst_norm = 0.0;
-  auto const visit = [&](float t) {
-    float s, c;
-    sincos_turns(t, s, c);
-    double const x = two_pi * static_cast<double>(t), s64 = static_cast<double>(s), c64 = static_cast<double>(c);
-    worst = std::max({worst, std::fabs(s64 - std::sin(x)), std::fabs(c64 - std::cos(x))});
-    worst_norm = std::max(worst_norm, std::fabs(s64 * s64 + c64 * c64 - 1.0));
-  };
-  for (int i = 0; i <= 1 << 21; ++i) visit(static_cast<float>(i - (1 << 20)) / static_cast<float>(1 << 21));
-  for (std::uint32_t bits = 0x00800000u; bits <= 0x3f000000u; bits += 1021u) {
-    visit(bit_cast<float>(bits));
-    visit(-bit_cast<float>(bits));
-  }
-  EXPECT_LT(worst, 1e-7);
-  EXPECT_LT(worst_norm, 2e-7);
-}
-
 TEST(Math, RoundToIntegerIsNearestEven) {
   for (float const x : {0.0f, 0.5f, -0.5f, 1.5f, -1.5f, 2.5f, 0.49999997f, 0.50000006f, 4194303.5f, -4194303.5f}) {
     EXPECT_EQ(round_to_integer(x), std::nearbyint(x)) << x;

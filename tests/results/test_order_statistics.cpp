@@ -355,7 +355,7 @@ std::vector<std::pair<std::string, Moments>> many_rows(std::int64_t n, Resolutio
     auto const metrics = evaluate_simulated_row(statistics, ranks, sigma, axes, thresholds);
     CheckResiduals checks;
     check_simulated_row(statistics, ranks, sigma, axes, metrics, checks);
-    auto const tolerance = check_tolerances(64, std::fabs(metrics.one("logit_max")) * 2.0);
+    auto const tolerance = check_tolerances(64, std::fabs(metrics.one("logit_max")) * 2.0, planned_bin_width);
     for (std::size_t i = 0; i < check_names.size(); ++i) EXPECT_LE(checks.worst[i], tolerance[i]) << check_names[i] << " sigma " << sigma;
     auto const numbers = numbers_of(metrics, axes, sigma > 5.0);
     all.resize(numbers.size());

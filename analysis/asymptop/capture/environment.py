@@ -12,6 +12,8 @@ from ..tensors.mapped import TensorError
 GGUF_SUFFIX = ".gguf"
 MODELS = ("torch", "transformers")
 GGUF = (*MODELS, "gguf", "accelerate")
+# They are the extra `models` of this package, which is on no index: where its source lies is for the user to say.
+INSTALL = "pip install './analysis[models]' in Asymptop's source"
 
 
 def require_for(model: Path) -> None:
@@ -36,5 +38,4 @@ def require(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except (ImportError, OSError) as error:
             why = " ".join(str(error).split())
-            advice = f"pip install {' '.join(names)}"
-            raise TensorError(f"running this model needs {name}, which cannot be imported ({why}): {advice}") from None
+            raise TensorError(f"running this model needs {name}, which cannot be imported ({why}): {INSTALL}") from None

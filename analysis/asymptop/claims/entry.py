@@ -25,6 +25,7 @@ from ..fits import lines, quantities
 from ..fits.lines import Line
 from ..fits.quantities import Parameter, Quantity
 from ..io.series import Series
+from ..io.streams import UsageError
 from ..theory import laws, predictions
 from ..theory.laws import Regime
 from ..theory.statistics import Array
@@ -75,7 +76,7 @@ _EXPONENTS = _SCALARS | {name: getattr(predictions, name) for name in _OF_C}
 _ARRAYS = _SCALARS | {"exp": np.exp, "Phi": ndtr, "Phi_inv": ndtri} | {f.__name__: f for f in predictions.CLOSED_FORMS}
 
 
-class ClaimsError(Exception):
+class ClaimsError(UsageError):
     """A claims file that cannot be used, in one line: the claim, the key, the value, and what is allowed."""
 
 

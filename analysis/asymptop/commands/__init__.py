@@ -1,1 +1,1 @@
-"""One module per command, each with add_parser(subparsers) and run(arguments) -> exit code."""
+"""One module per command, each with add_options(parser) and run(arguments) -> exit code."""

@@ -4,19 +4,19 @@ selector that reads least."""
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from ..criteria.budgets import COSTS, NORMS, BudgetError, Comparison, compare_laws, places
+from ..criteria.budgets import COSTS, NORMS, Comparison, compare_laws, places
 from ..criteria.cheapest import Choice, cheapest, need_of
-from ..io.output_target import check_no_input
-from ..io.reader import ResultsError, open_results
+from ..io.output_target import write_records
+from ..io.reader import open_results
 from ..io.selectors import side_by_side
 from ..io.series import Series, exact_series, group_series
+from ..io.streams import UsageError
 from ..theory import laws
 from ..theory.law_grammar import number
 from ..theory.sizes import SizeError, expand, parse_size
@@ -46,18 +46,7 @@ examples:
 """
 
 
-class UsageError(ValueError):
-    """A bad option, in one line."""
-
-
-def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
-    parser = subparsers.add_parser(
-        "advise",
-        help=summary,
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     names = [norm.name for norm in NORMS]
     parser.add_argument("results", type=Path, help="results file of a study")
     what = parser.add_mutually_exclusive_group()
@@ -73,7 +62,6 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     parser.add_argument("--cost", choices=tuple(COSTS), help="equal sum of k, or of n*k (default: both)")
     parser.add_argument("--sigma", metavar="LAW", help="only series of this law of σ (default: all)")
     parser.add_argument("--json", metavar="FILE", help="all that was compared as records; - is stdout")
-    parser.set_defaults(run=run)
 
 
 def _budgets(text: str) -> list[float]:
@@ -213,19 +201,6 @@ def _advice(arguments: argparse.Namespace) -> tuple[list[dict], Callable[[TextIO
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
-        found, show = _advice(arguments)
-    except (ResultsError, UsageError, BudgetError) as error:
-        print(f"asymptop advise: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    text = json.dumps(found, indent=1) + "\n"
-    if arguments.json == "-":
-        sys.stdout.write(text)
-    elif arguments.json is not None:
-        try:
-            check_no_input(Path(arguments.json), [arguments.results]).write_text(text, encoding="utf-8")
-        except OSError as error:
-            print(f"asymptop advise: --json {arguments.json}: {error.strerror}", file=sys.stderr)
-            return 1
-    show(sys.stderr if arguments.json == "-" else sys.stdout)
+    found, show = _advice(arguments)
+    show(write_records(arguments.json, found, [arguments.results]))
     return EXIT_OK

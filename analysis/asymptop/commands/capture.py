@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..capture.environment import require_for
-from ..io.output_target import output_target
+from ..capture.environment import INSTALL, require_for
+from ..io.output_target import new_output
 from ..tensors.mapped import TensorError
 from ..theory.sizes import SizeError, parse_sizes
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 LONGEST = 1 << 24
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Runs a model over texts and writes, for `asymptop study --input FILE`, the queries, keys and values of its attention
 layers as they meet: after norms and rotary positions, keys before they are repeated for the query heads that share
 them. Beside them stands what else a logit consists of: scale, soft cap, window, mask, learned sinks, ALiBi slopes.
@@ -34,7 +33,7 @@ what the model's own code makes of the same rows (within 1e-4 of sum_j p_j |v_j|
 (1e-3 in float32, 3e-2 in bfloat16). A layer whose logits the file cannot say is refused by name: biases by tables of
 distance (T5), attention in chunks or to selected keys, windows that look ahead.
 
-Needs torch and transformers, for .gguf accelerate too: pip install './analysis[models]'.
+Needs torch and transformers, for .gguf accelerate too: {INSTALL}.
 """
 EPILOG = """\
 examples:
@@ -44,14 +43,7 @@ examples:
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
-    parser = subparsers.add_parser(
-        "capture",
-        help=summary,
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="folder with config.json, weights and tokeniser, or a .gguf file")
     add("--text", nargs="+", required=True, metavar="FILE", help="texts in UTF-8; those too short are left out")
@@ -74,24 +66,11 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     )
     add("--resume", action="store_true", help="keep the layers that an earlier run has finished")
     add("--force", action="store_true", help="replace an existing output file, and layers that lie beside it")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
-        check_options(arguments)
-        require_for(Path(arguments.model))
-        return _capture(arguments)
-    except TensorError as error:
-        print("asymptop capture:", "\\n".join(str(error).splitlines()), file=sys.stderr)
-        return 2
-    except (OSError, RuntimeError) as error:  # h5py has both for storage that fails
-        file, reason = getattr(error, "filename", None) or arguments.output, getattr(error, "strerror", None) or error
-        print(f"asymptop capture: {file}: {' '.join(str(reason).split())}", file=sys.stderr)
-        return 1
-
-
-def _capture(arguments: argparse.Namespace) -> int:
+    check_options(arguments)
+    require_for(Path(arguments.model))
     from ..capture.run import CheckError, capture
 
     try:
@@ -120,23 +99,9 @@ def check_options(arguments: argparse.Namespace) -> None:
     for text in arguments.text:
         if not Path(text).is_file():
             raise TensorError(f"--text {text}: no such file")
-    output = _output(arguments.output)
-    if output.exists() and not (arguments.force or arguments.resume):
-        raise TensorError(f"{output}: exists already; --force replaces it")
+    output = new_output(Path(arguments.output), replace=arguments.force or arguments.resume)
     if any(output.exists() and output.samefile(text) for text in (*arguments.text, arguments.model)):
         raise TensorError(f"{output}: is an input itself, allowed is another name")
-
-
-def _output(name: str) -> Path:
-    try:
-        output = output_target(Path(name))
-    except OSError as error:
-        raise TensorError(f"{error.filename}: {error.strerror}") from None
-    if output.is_dir():
-        raise TensorError(f"{output}: is a folder, allowed is the name of a file to write")
-    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
-        raise TensorError(f"{output}: the folder {output.parent} is not there or cannot be written to")
-    return output
 
 
 def _asked(arguments: argparse.Namespace) -> Asked:

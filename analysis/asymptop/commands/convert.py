@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..io.number_formats import WIDENED
-from ..io.output_target import output_target
+from ..io.output_target import new_output
 from ..tensors.hdf5_tensors import stored_scale
 from ..tensors.layered_file import (
     LogitTerms,
@@ -63,14 +61,7 @@ examples:
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
-    parser = subparsers.add_parser(
-        "convert",
-        help=summary,
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT", help="files that hold Q, K and V, or three in that order")
     add("-o", "--output", required=True, metavar="FILE", help="tensor file to write")
@@ -93,26 +84,12 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     add("--without", metavar="LIST", help="softcap, sinks, alibi: what of a layer's logits may be left out")
     add("--scale", metavar="S", help="logit scale to store (the study's default: 1/sqrt(d))")
     add("--force", action="store_true", help="replace an existing output file")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
-        return _convert(arguments)
-    except TensorError as error:
-        print("asymptop convert:", "\\n".join(str(error).splitlines()), file=sys.stderr)  # names may have any character
-        return 2
-    except (OSError, RuntimeError) as error:  # h5py has both for storage that fails
-        file, reason = getattr(error, "filename", None) or arguments.output, getattr(error, "strerror", None) or error
-        # HDF5 says the time, on a line of its own.
-        print(f"asymptop convert: {file}: {' '.join(str(reason).split())}", file=sys.stderr)
-        return 1
-
-
-def _convert(arguments: argparse.Namespace) -> int:
     scale = None if arguments.scale is None else positive_number("--scale", arguments.scale)
     reading = parse_reading(arguments.layout, arguments.batch, arguments.head_dim, arguments.tokens)
-    output = _output_path(arguments)
+    output = new_output(Path(arguments.output), arguments.force)
     catalogues = {Path(name): read_catalogue(Path(name)) for name in arguments.inputs}
     wanted = {role: getattr(arguments, role.lower()) for role in ROLES}
     if not all(wanted.values()):
@@ -178,23 +155,6 @@ def _left_out(catalogues: Catalogues, taken: set[str]) -> list[str]:
     if not others:
         return []
     return [f"not asked for and left out: {len(others)} of the inputs, {named(t.name for t in others)}"]
-
-
-def _output_path(arguments: argparse.Namespace) -> Path:
-    try:
-        output = output_target(Path(arguments.output))
-    except OSError as error:
-        raise TensorError(f"{error.filename}: {error.strerror}") from None
-    if output.is_dir():
-        raise TensorError(f"{output}: is a folder, allowed is the name of a file to write")
-    if output.exists() and not arguments.force:
-        raise TensorError(f"{output}: exists already; --force replaces it")
-    folder = output.parent
-    if not folder.is_dir():
-        raise TensorError(f"{output}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise TensorError(f"{output}: the folder {folder} cannot be written to")
-    return output
 
 
 def _check_not_an_input(output: Path, sources: Mapping[str, SourceTensor]) -> None:

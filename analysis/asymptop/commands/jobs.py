@@ -17,10 +17,8 @@ from ..report.page import Section
 from ..report.scaling import print_tables
 
 
-def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
-    parser = subparsers.add_parser("jobs", help=summary)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run of jobs/submit")
-    parser.set_defaults(run=run)
 
 
 def decided(judgements: Sequence[Judgement]) -> int:
@@ -48,10 +46,6 @@ def cost_section(run: Path | None, cases: Sequence[Case], judgements: Sequence[J
 
 def run(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder
-    try:
-        records = read_jobs(folder)
-    except ResultsError as error:
-        print(f"asymptop jobs: {error}", file=sys.stderr)
-        return 2
+    records = read_jobs(folder)
     print_tables([summary(records, *verdict_counts(folder / "results.h5")), unit_rows(records)], sys.stdout)
     return 0

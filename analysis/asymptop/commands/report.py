@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ..claims.registry import CLAIMS, MEASURED_CLAIMS, judge
-from ..claims.toml_file import ClaimsError, read_claims
+from ..claims.toml_file import read_claims
 from ..claims.verdict_table import print_verdicts
 from ..figures.builders import draw
 from ..figures.simulated import simulated_series
@@ -40,8 +40,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
-def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
-    parser = subparsers.add_parser("report", help=summary)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "results", type=Path, help="results file of a study, of asymptop precision, or of a benchmark with --scaling"
     )
@@ -63,7 +62,6 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     )
     parser.add_argument("--jobs", type=Path, metavar="RUN", help="folder of jobs/submit: adds what the run cost")
     parser.add_argument("--table", action="store_true", help="also print every test of every claim (wide)")
-    parser.set_defaults(run=run)
 
 
 def _precision(results: PrecisionResults | None, folder: Path | None, number: int) -> tuple[Section, ...]:
@@ -74,56 +72,49 @@ def _precision(results: PrecisionResults | None, folder: Path | None, number: in
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
-        read = (arguments.results, arguments.simulated, arguments.precision, arguments.attend, arguments.claims)
-        for written in filter(None, (arguments.output, arguments.extra_p)):
-            check_no_input(written, [path for path in read if path is not None])
-        check_place(arguments.output)
-        if kind_of(arguments.results) == "attend":
-            raise ResultsError(
-                f"{arguments.results}: kind is 'attend', which goes beside a study: report STUDY --attend FILE"
-            )
-        if kind_of(arguments.results) == KIND:
-            rounded = read_precision(arguments.results)
-            write_precision_report(arguments.output, rounded, arguments.figures)
-            print(precision_summary(rounded.cases, findings(rounded)))
-            print(f"\nreport: {arguments.output}")
-            return EXIT_OK
-        if kind_of(arguments.results) == "bench":
-            write_scaling([arguments.results], Target(), arguments.output, arguments.figures)
-            print(f"report: {arguments.output}")
-            return EXIT_OK
-        claims = CLAIMS if arguments.claims is None else (*CLAIMS, *read_claims(arguments.claims))
-        arithmetic = read_precision(arguments.precision) if arguments.precision is not None else None
-        with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
-            lines = group_series(results.cases)
-            series = exact_series(lines)
-            norms = read_attend(arguments.attend) if arguments.attend is not None else ()
-            # Other processors go on with the figures meanwhile.
-            drawing = draw(series, arguments.figures, simulated)
-            of_heads = draw_heads(series, arguments.figures)
-            of_selectors = draw_selectors(lines, arguments.figures)
-            judgements = judge((*primary(lines), *marked_simulated(simulated), *norms), claims)
-            if any(one.cases and not one.synthetic for one in series):
-                judgements = (*judge(series, MEASURED_CLAIMS), *judgements)
-            inputs = judge_inputs(lines, claims)
-            beside = judge_selectors(primary(lines))
-            maps, figures, drawn = of_heads.figures(), drawing.figures(), of_selectors.figures()
-            first = len(maps) + 1
-            more = selectors_section(lines, beside, drawn, first + len(figures))
-            more += _precision(arithmetic, arguments.figures, first + len(figures) + len(drawn))
-            more += cost_section(arguments.jobs, results.cases, judgements)
-            lead = heads_section(series, maps)
-            words = summary(results, lines, series, judgements)
-            write_page(arguments.output, build_report(results, series, judgements, figures, more, inputs, lead, first))
-            if arguments.extra_p is not None:
-                write_extra_p(arguments.extra_p, series)
-    except (ResultsError, ClaimsError) as error:
-        print(f"asymptop report: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except OSError as error:
-        print(f"asymptop report: {error.filename or arguments.output}: {error.strerror}", file=sys.stderr)
-        return EXIT_FAILED
+    read = (arguments.results, arguments.simulated, arguments.precision, arguments.attend, arguments.claims)
+    for written in filter(None, (arguments.output, arguments.extra_p)):
+        check_no_input(written, [path for path in read if path is not None])
+    check_place(arguments.output)
+    if kind_of(arguments.results) == "attend":
+        raise ResultsError(
+            f"{arguments.results}: kind is 'attend', which goes beside a study: report STUDY --attend FILE"
+        )
+    if kind_of(arguments.results) == KIND:
+        rounded = read_precision(arguments.results)
+        write_precision_report(arguments.output, rounded, arguments.figures)
+        print(precision_summary(rounded.cases, findings(rounded)))
+        print(f"\nreport: {arguments.output}")
+        return EXIT_OK
+    if kind_of(arguments.results) == "bench":
+        write_scaling([arguments.results], Target(), arguments.output, arguments.figures)
+        print(f"report: {arguments.output}")
+        return EXIT_OK
+    claims = CLAIMS if arguments.claims is None else (*CLAIMS, *read_claims(arguments.claims))
+    arithmetic = read_precision(arguments.precision) if arguments.precision is not None else None
+    with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
+        lines = group_series(results.cases)
+        series = exact_series(lines)
+        norms = read_attend(arguments.attend) if arguments.attend is not None else ()
+        # Other processors go on with the figures meanwhile.
+        drawing = draw(series, arguments.figures, simulated)
+        of_heads = draw_heads(series, arguments.figures)
+        of_selectors = draw_selectors(lines, arguments.figures)
+        judgements = judge((*primary(lines), *marked_simulated(simulated), *norms), claims)
+        if any(one.cases and not one.synthetic for one in series):
+            judgements = (*judge(series, MEASURED_CLAIMS), *judgements)
+        inputs = judge_inputs(lines, claims)
+        beside = judge_selectors(primary(lines))
+        maps, figures, drawn = of_heads.figures(), drawing.figures(), of_selectors.figures()
+        first = len(maps) + 1
+        more = selectors_section(lines, beside, drawn, first + len(figures))
+        more += _precision(arithmetic, arguments.figures, first + len(figures) + len(drawn))
+        more += cost_section(arguments.jobs, results.cases, judgements)
+        lead = heads_section(series, maps)
+        words = summary(results, lines, series, judgements)
+        write_page(arguments.output, build_report(results, series, judgements, figures, more, inputs, lead, first))
+        if arguments.extra_p is not None:
+            write_extra_p(arguments.extra_p, series)
     if arguments.table:
         print_verdicts((*judgements, *beside), sys.stdout)
         print()

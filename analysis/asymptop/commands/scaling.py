@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..fits.scaling_model import Network
 from ..io.bench_reader import read_bench
-from ..io.reader import ResultsError
+from ..io.streams import UsageError
 from ..report.page import write_page
 from ..report.scaling import (
     Target,
@@ -25,16 +25,10 @@ from ..report.scaling import (
 )
 
 
-class OptionError(Exception):
-    """A bad option, in one line."""
-
-
-def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
-    parser = subparsers.add_parser("scaling", help=summary)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, nargs="+", help="results files of asymptop bench --scaling")
     parser.add_argument("-o", "--output", type=Path, default=Path("scaling"), metavar="DIR", help="(%(default)s)")
     add_projection_options(parser)
-    parser.set_defaults(run=run)
 
 
 def add_projection_options(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +45,7 @@ def _positive(option: str, text: str, whole: bool = False) -> float:
         value = math.nan
     if not (math.isfinite(value) and value > 0) or (whole and (value != int(value) or value > 1e7)):
         allowed = "a whole number from 1 to 10000000" if whole else "a positive finite number"
-        raise OptionError(f"{option} is '{text}', allowed is {allowed}")
+        raise UsageError(f"{option} is '{text}', allowed is {allowed}")
     return value
 
 
@@ -76,14 +70,7 @@ def write_scaling(paths: Sequence[Path], target: Target, page: Path, figures: Pa
 
 def run(arguments: argparse.Namespace) -> int:
     page = arguments.output / "scaling.html"
-    try:
-        write_scaling(arguments.results, target_of(arguments), page, arguments.output)
-    except (OptionError, ResultsError) as error:
-        print(f"asymptop scaling: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"asymptop scaling: {error.filename or arguments.output}: {error.strerror}", file=sys.stderr)
-        return 1
+    write_scaling(arguments.results, target_of(arguments), page, arguments.output)
     print(f"report: {page}")
     print(f"figures: {arguments.output}")
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot, isfinite
@@ -16,6 +15,7 @@ from ..io.reader import Case, ResultsError, open_results
 from ..io.row_checks import CHECKS, faults_of
 from ..io.schema import EXACT
 from ..io.series import SIMULATED
+from ..io.streams import UsageError
 from ..theory import laws
 from ..theory.statistics import standard_error
 
@@ -27,10 +27,6 @@ METRICS = (*AT_K, *PLAIN, "k_epsilon", "count_p_above")
 # Of all cells 99 in 100 within NEAR combined standard errors, and every one within FAR.
 NEAR, FAR, SHARE = 4.0, 6.0, 0.01
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
-
-
-class TableError(Exception):
-    """A table of reference values that cannot be used, in one line."""
 
 
 @dataclass(frozen=True)
@@ -71,28 +67,28 @@ class Cell:
 
 
 def read_reference(path: Path) -> list[Expected]:
-    """Rows of a CSV file with COLUMNS; lines that start with # are comments. Raises TableError."""
+    """Rows of a CSV file with COLUMNS; lines that start with # are comments. Raises UsageError."""
     try:  # with a byte-order mark or comments in another encoding, as editors save it
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             table = csv.DictReader(line for line in file if not line.startswith("#"))
             missing = [c for c in COLUMNS if c not in (table.fieldnames or ())]
             if missing:
-                raise TableError(f"{path}: column '{missing[0]}' is missing, needed are {', '.join(COLUMNS)}")
+                raise UsageError(f"{path}: column '{missing[0]}' is missing, needed are {', '.join(COLUMNS)}")
             return [_expected(row, f"{path}: line {i}") for i, row in enumerate(table, start=1)]
     except (OSError, csv.Error) as error:
-        raise TableError(f"{path}: {getattr(error, 'strerror', None) or 'not a text file'}") from error
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or 'not a text file'}") from error
 
 
 def _expected(row: dict[str, str], where: str) -> Expected:
     if row["metric"] not in METRICS:
-        raise TableError(f"{where}: metric is '{row['metric']}', allowed are {', '.join(METRICS)}")
+        raise UsageError(f"{where}: metric is '{row['metric']}', allowed are {', '.join(METRICS)}")
     try:
         exponent, mean, spread = (float(row[name]) for name in ("log2_n", "mean", "standard_error"))
         laws.evaluate(row["sigma_law"], 2.0**exponent)
     except (ValueError, TypeError, ArithmeticError) as error:
-        raise TableError(f"{where}: log2_n, sigma_law, mean or standard_error cannot be read") from error
+        raise UsageError(f"{where}: log2_n, sigma_law, mean or standard_error cannot be read") from error
     if not (isfinite(mean) and isfinite(spread) and spread >= 0):
-        raise TableError(f"{where}: mean or standard_error is not a finite number")
+        raise UsageError(f"{where}: mean or standard_error is not a finite number")
     return Expected(round(2.0**exponent), row["sigma_law"], row["metric"], row["parameter"], mean, spread)
 
 
@@ -141,16 +137,15 @@ def cells_of(case: Case, reference: Sequence[Expected]) -> list[Cell]:
     return found
 
 
-def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
-    parser = subparsers.add_parser(
-        "validate",
-        help=summary,
-        description="Checks a results file of study or simulate: its schema, the verdict of every case, what must hold "
-        "between the numbers of each row, and every (n, sigma law, metric, parameter) that a table of means over "
-        "independent Gaussian logits holds. Passes when 99 of 100 cells are within 4 combined standard errors and all "
-        "within 6. Cases whose rows differ in sigma, see a mask or are of other inputs are not compared. One line per "
-        "fault; exit 0 when there is none, 1 otherwise.",
-    )
+DESCRIPTION = """\
+Checks a results file of study or simulate: its schema, the verdict of every case, what must hold between the numbers of
+each row, and every (n, sigma law, metric, parameter) that a table of means over independent Gaussian logits holds.
+Passes when 99 of 100 cells are within 4 combined standard errors and all within 6. Cases whose rows differ in sigma,
+see a mask or are of other inputs are not compared. One line per fault; exit 0 when there is none, 1 otherwise.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, help="results file of asymptop study or simulate")
     parser.add_argument(
         "--reference",
@@ -158,7 +153,6 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
         metavar="FILE",
         help=f"CSV with the columns {', '.join(COLUMNS)} (default: means at n = 4096 that come with the package)",
     )
-    parser.set_defaults(run=run)
 
 
 def _compare(cases: Sequence[Case], reference: Sequence[Expected]) -> tuple[list[Cell], dict[str, int]]:
@@ -198,16 +192,11 @@ def _report(cells: Sequence[Cell], left_out: dict[str, int], reference: Path, re
 
 def run(arguments: argparse.Namespace) -> int:
     path = arguments.reference or REFERENCE
-    try:
-        reference = read_reference(path)
-    except TableError as error:
-        print(f"asymptop validate: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    reference = read_reference(path)
     kind = kind_of(arguments.results) if arguments.results.is_file() else None
     if kind not in ("study", "", None) or not arguments.results.is_file():
         what = "no such file" if kind is None else f"kind is '{kind}', allowed are files of study and simulate"
-        print(f"asymptop validate: {arguments.results}: {what}", file=sys.stderr)
-        return EXIT_USAGE
+        raise UsageError(f"{arguments.results}: {what}")
     try:
         with open_results(arguments.results) as results:
             faults = [f"case {case.id}: {fault}" for case in results.cases for fault in faults_of(case)]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import sys
 from pathlib import Path
 
-from ..io.output_target import check_no_input
+from ..io.output_target import write_records
+from ..io.streams import UsageError
 from ..layers import query_key_norms
 from ..layers.reading import LAYOUTS, Given
 from ..report.weights import Asked, weights_report
 from ..report.weights_table import print_heads, records
-from ..tensors.mapped import TensorError
 from ..theory.sizes import SizeError, parse_sizes
 from ..weights import fused_layouts
 
@@ -42,18 +40,7 @@ examples:
 """
 
 
-class UsageError(ValueError):
-    """A bad option, in one line."""
-
-
-def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
-    parser = subparsers.add_parser(
-        "weights",
-        help=summary,
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", type=Path, nargs="+", metavar="FILE", help="tensors: .safetensors (or a folder of), .npz, .npy, HDF5")
     add("--q", metavar="NAME", help="name of the query weights, * for what differs between layers")
@@ -82,7 +69,6 @@ def add_parser(subparsers: argparse._SubParsersAction, summary: str) -> None:
     add("--n", default="2^10,2^14,2^17,2^20", metavar="LIST", help="default: %(default)s")
     add("--epsilon", type=float, default=0.1, metavar="E", help="tail mass allowed (default: %(default)s)")
     add("--json", metavar="FILE", help="all numbers; - is stdout, and the table then goes to stderr")
-    parser.set_defaults(run=run)
 
 
 def _sizes(text: str) -> list[int]:
@@ -120,19 +106,6 @@ def _asked(arguments: argparse.Namespace) -> Asked:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
-        report = weights_report(_asked(arguments))
-    except (TensorError, UsageError) as error:
-        print("asymptop weights:", "\\n".join(str(error).splitlines()), file=sys.stderr)  # names may have any character
-        return EXIT_USAGE
-    text = json.dumps(records(report), indent=1) + "\n"
-    if arguments.json == "-":
-        sys.stdout.write(text)
-    elif arguments.json is not None:
-        try:
-            check_no_input(Path(arguments.json), arguments.files).write_text(text, encoding="utf-8")
-        except OSError as error:
-            print(f"asymptop weights: --json {arguments.json}: {error.strerror}", file=sys.stderr)
-            return EXIT_FAILED
-    print_heads(report, sys.stderr if arguments.json == "-" else sys.stdout)
+    report = weights_report(_asked(arguments))
+    print_heads(report, write_records(arguments.json, records(report), arguments.files))
     return EXIT_OK

@@ -16,6 +16,7 @@ import numpy as np
 from ..fits.error_curve import ErrorCurve, error_curve
 from ..fits.quantities import OUTPUT_ERROR, ROW_L2_ERROR, ROW_LINF_ERROR, TAIL_MASS, Quantity
 from ..io.series import Series
+from ..io.streams import UsageError
 from ..theory.statistics import CONFIDENCE, Array, Interval, small_sample_stretch
 from .decisions import power_of_two
 
@@ -27,7 +28,7 @@ RESAMPLES = 1000
 _SEED = 20240402
 
 
-class BudgetError(ValueError):
+class BudgetError(UsageError):
     """A budget or a set of lengths that the file cannot answer for, in one line."""
 
 

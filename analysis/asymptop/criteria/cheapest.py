@@ -62,7 +62,8 @@ def _on_grid(shares: Array, masses: Array, grid: Array) -> Array:
 
 
 def keys_for(case: Case, epsilon: float) -> Array | None:
-    """(draw,): keys kept where the mean tail mass over the rows of a draw is epsilon, one budget for all of them.
+    """(draw,): keys kept where the mean tail mass over the rows of a draw is epsilon, one budget for all of them; 0
+    where learned sinks leave all keys together no more than that.
 
     Of a selector that keeps by a rule, the mean of the keys that it keeps, where its mean tail mass is at most epsilon.
     None for an epsilon that neither the stored k nor the epsilons of the case reach, and for an estimator whose kept
@@ -85,8 +86,12 @@ def _keys_for(case: Case, epsilon: float) -> Array:
     grid = np.union1d(np.linspace(0.0, math.log(case.n), _GRID), np.log(case.k.astype(float)))
     shares, masses = _row_curves(case)
     seen = np.log(case.values("row_n").astype(float))
+    without_keys = 1.0 - case.draw_means("sink_mass") if case.has("sink_mass") else np.ones(case.draws)
     found = []
     for draw in range(case.draws):
+        if without_keys[draw] <= epsilon:
+            found.append(0.0)
+            continue
         rows = [
             np.where(
                 grid >= seen[draw, row] - 1e-12,
@@ -146,13 +151,13 @@ class Need:
         return min(int(self.series.seen(n)), page * math.ceil(keys / page - 1e-9))
 
     def keys_at(self, lengths: Sequence[int]) -> list[float]:
-        """Between two measured n on the line through both, in logarithms. Raises BudgetError beyond them."""
-        sizes = [point.n for point in self.points]
-        logs = [math.log(point.mean) for point in self.points]
-        return [
-            math.exp((1.0 - place.share) * logs[place.first] + place.share * logs[place.second])
-            for place in places(sizes, lengths)
-        ]
+        """Between two measured n on the line through both, in logarithms; the more of both where one needs none.
+        Raises BudgetError beyond them."""
+        found = []
+        for place in places([point.n for point in self.points], lengths):
+            first, second = self.points[place.first].mean, self.points[place.second].mean
+            found.append(first ** (1.0 - place.share) * second**place.share or max(first, second))
+        return found
 
     def law(self, lengths: Sequence[int]) -> tuple[float, float]:
         """(alpha, C), as they are printed: C of the fit over all n to three digits, 0 without one; alpha to four,
@@ -160,6 +165,8 @@ class Need:
         exponent = round(self.fit.exponent, 3) if self.fit is not None else 0.0
         needed = self.keys_at(lengths)
         alpha = max(k / n**exponent for k, n in zip(needed, lengths, strict=True))
+        if alpha == 0.0:
+            return 0.0, 0.0
         unit = 10.0 ** (math.floor(math.log10(alpha)) - 3)
         return float(f"{math.ceil(alpha / unit - 1e-6) * unit:.4g}"), exponent
 

@@ -52,16 +52,9 @@ class HeadNeed:
         found = need_of(self.series, self.epsilon)
         return found if found is not None and found.points[-1].n == self.last.n else None
 
-    @cached_property
-    def no_key(self) -> bool:
-        """Whether learned sinks leave all keys no more than epsilon, in the mean over the rows of each draw."""
-        return self.last.has("sink_mass") and bool(np.all(1.0 - self.last.draw_means("sink_mass") <= self.epsilon))
-
     @property
     def keys(self) -> float:
         """Of that budget at the largest n; NaN where neither stored k nor epsilons reach it."""
-        if self.no_key:
-            return 0.0
         return math.nan if self.need is None else self.need.points[-1].mean
 
     @property
@@ -73,7 +66,7 @@ class HeadNeed:
     def rough(self) -> bool:
         """Whether the budget lies between stored k that are over a factor of two apart, or beyond the last: where it is
         interpolated through the rows' k_epsilon, and known to a few per cent."""
-        if not math.isfinite(self.keys) or self.no_key:
+        if not math.isfinite(self.keys) or self.keys == 0.0:
             return False
         above = int(np.searchsorted(self.last.k, self.keys))
         return above in (0, len(self.last.k)) or self.last.k[above] > 2 * self.last.k[above - 1]
@@ -105,7 +98,7 @@ class HeadNeed:
     @cached_property
     def output_error(self) -> tuple[int, float] | None:
         """The smallest stored k that is no less than `keys`, and the median relative error of the output there."""
-        known = math.isfinite(self.keys) and not self.no_key
+        known = math.isfinite(self.keys) and self.keys > 0.0
         at = int(np.searchsorted(self.last.k, self.keys)) if known else len(self.last.k)
         if at == len(self.last.k) or not self.last.has("output_error_relative"):
             return None
@@ -145,7 +138,7 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
         f"({np.median([one.keys / one.seen for one in there]):.2%} of those that a row sees)"
         + (f", from {keys.min():,.0f} to {keys.max():,.0f} ({_name(most)})." if len(there) > 1 else ".")
     ]
-    if none := sum(one.no_key for one in there):
+    if none := sum(one.keys == 0.0 for one in there):
         sentences[0] += f" {none} of them need{'s' * (none == 1)} none: learned sinks leave keys less than that."
     if len(there) >= 10:
         sentences[0] += f" {np.percentile(keys, 90.0):,.0f} are enough for nine heads in ten."
@@ -153,7 +146,7 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
         sentences[0] += (
             " Some (≈ in the table of heads) lie between stored k far apart, and are known to a few per cent."
         )
-    if most.last.window == 0 and not most.no_key and most.need is not None and most.need.fit is not None:
+    if most.last.window == 0 and most.keys > 0.0 and most.need is not None and most.need.fit is not None:
         alpha, exponent = most.need.law([n])
         sentences.append(f"k = {alpha:g}·n^{exponent:g} is what the head that needs most asks for at these n.")
     fitted = [one for one in there if one.fit is not None and one.last.window == 0]

@@ -16,7 +16,6 @@ from .schema import ROOT_TEXT, SCHEMA_VERSION
 
 TEXT = ("scaling", "kernel", "path", "keys", "k_law", "merge")
 INTEGERS = ("d", "m", "threads", "interleaved")
-MEDIAN_OF_PHASES = ("ranks", "phase", "over_ranks")
 BY_RANKS = ("n", "k", "median_seconds", "speed_up", "efficiency", "load_imbalance", "fma_gflops", "read_bandwidth")
 MERGE = "merge"
 

@@ -37,6 +37,7 @@ from .schema import (
     TEXT_SCALES,
 )
 from .seal import SealError, check_seal
+from .streams import UsageError
 from .trial import refusal
 
 
@@ -58,7 +59,7 @@ _SAME = ("n", "d", "sigma_law", "sigma", "draws", "rows", "input", "head", "row_
 Kept = TypeVar("Kept", bound=NDArray | None)
 
 
-class ResultsError(Exception):
+class ResultsError(UsageError):
     """A results file that cannot be read as schema version 1, in one line."""
 
 

@@ -34,6 +34,10 @@ _SPELT = {
 _ERRORS = "asymptop.spelt"
 
 
+class UsageError(Exception):
+    """What a command cannot do with its options or files, in one line: exit 2."""
+
+
 class OutputError(Exception):
     """Standard output cannot be written; no OSError, which commands take for one of their files."""
 

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..io.number_formats import SAFETENSORS_NAMES, WIDENED, decode, storage
+from ..io.streams import UsageError
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 
@@ -34,7 +35,7 @@ MALFORMED = (OSError, ValueError, KeyError, TypeError, SyntaxError, MemoryError,
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError)  # of a compressed member
 
 
-class TensorError(Exception):
+class TensorError(UsageError):
     """An input that cannot be used, in one line: the file or tensor, the value, and what is allowed."""
 
 

@@ -87,38 +87,12 @@ CLOSED_FORMS = (
 )
 
 
-# Limits of d log(error) / d log(n) for k = alpha n^C, 0 < C < 1, and constant sigma.
-
-
-def tail_mass_exponent(c: float) -> float:
-    """tau_k grows to 1."""
-    return 0.0
-
-
-def row_l2_exponent(c: float) -> float:
-    return -c / 2.0
-
-
-def row_linf_exponent(c: float) -> float:
-    """Reached slowly: corrections of order sigma / sqrt(2 log n)."""
-    return -c
-
-
-def frobenius_exponent(c: float) -> float:
-    return -(1.0 + c) / 2.0
-
-
 # sigma = c sqrt(log n), source E.
 
 
 def critical_exponent(coefficient: float) -> float:
     """k = n^C suffices for tau_k -> 0 iff C exceeds this; coefficient = c < sqrt 2."""
     return 1.0 - coefficient**2 / 2.0
-
-
-def entropy_exponent(coefficient: float) -> float:
-    """exp(entropy) ~ n^e: the critical exponent, 0 above the freezing point."""
-    return max(0.0, critical_exponent(coefficient))
 
 
 def largest_entry_exponent(coefficient: float) -> float:
@@ -140,21 +114,11 @@ def count_exponent(coefficient: float) -> float:
     return 1.0 - cut**2 / 2.0
 
 
-def largest_weight_limit(coefficient: float) -> float:
-    """sum p^2 as n grows: 0 below c = sqrt 2, 1 - sqrt 2 / c above."""
-    return max(0.0, 1.0 - np.sqrt(2.0) / coefficient)
-
-
 def tail_exponent(coefficient: float, c: float) -> float:
     """tau_k for k = n^c at sigma = coefficient sqrt(log n), every phase."""
     if coefficient >= np.sqrt(2.0):
         return float(tail_exponent_frozen(coefficient, c))
     return float(tail_exponent_above_critical(coefficient, c)) if c > critical_exponent(coefficient) else 0.0
-
-
-def rate_coefficient(c: float) -> float:
-    """sigma = this sqrt(log n) and above make tau_k fall like n^-c for k = n^c."""
-    return float(np.sqrt(2.0) * (1.0 + np.sqrt(1.0 - c)))
 
 
 def tail_exponent_above_critical(coefficient: float, c: float) -> float:

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "config/errors.hpp"
 #include "config/law.hpp"
+#include "config/number_text.hpp"
 #include "kernels/select/selector.hpp"
 #include "study/files/records.hpp"
 
@@ -54,9 +54,7 @@ std::vector<std::string> missed_targets(StudyCase const& study_case) {
   for (auto const& record : records_of(study_case)) {
     double const error = relative_error(record.value);
     if (!wanted(config, record) || error <= config.target_se) continue;
-    char text[32];
-    std::snprintf(text, sizeof text, " %.3g%%", 100.0 * error);
-    missed.push_back(record.metric + (record.parameter.empty() ? "" : "(" + record.parameter + ")") + text);
+    missed.push_back(record.metric + (record.parameter.empty() ? "" : "(" + record.parameter + ")") + formatted(" %.3g%%", 100.0 * error));
   }
   return missed;
 }

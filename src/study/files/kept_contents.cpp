@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "config/option_values.hpp"
 #include "h5/h5.hpp"
 #include "results/attributes.hpp"
-#include "results/records.hpp"
 #include "results/seal.hpp"
 #include "study/files/case_file.hpp"
 #include "study/files/resume.hpp"

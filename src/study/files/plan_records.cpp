@@ -2,22 +2,13 @@
 
 #include <nlohmann/json.hpp>
 
-#include "results/json_text.hpp"
 #include "study/files/case_file.hpp"
 
 namespace asymptop {
 namespace {
 
-nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& config, CaseStates const& states) {
-  nlohmann::ordered_json json;
-  json["n"] = group.n;
-  json["d"] = group.key_d();
-  if (group.layer >= 0) json["layer"] = group.layer;
-  if (group.head >= 0) json["head"] = group.head;
-  if (config.input.empty()) json["input"] = name_of(group.input);
-  json["seconds"] = group.seconds;
-  json["bytes_per_rank"] = group.bytes_per_rank;
-  if (group.device_bytes > 0.0) json["gpu_bytes_per_rank"] = group.device_bytes;
+/// How the group's keys are passed over.
+void add_passes(nlohmann::ordered_json& json, GroupPlan const& group, RunConfig const& config) {
   json["fits"] = group.fits;
   json["gflop"] = group.flops / 1e9;
   json["keys"] = group.resident ? "resident" : "streamed";
@@ -26,9 +17,22 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
   json["batches_in_flight"] = group.batches_in_flight;
   json["batches_per_break"] = group.batches_per_break;
   json["parts_per_pass"] = group.parts_per_pass;
-  json["k_of_law"] = group.k_of_law;
   json["k_held"] = group.held;
   json["k_held_follows_memory"] = group.by_thresholds() && (config.hold == 0 || group.held < config.hold);
+}
+
+nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& config, CaseStates const& states) {
+  nlohmann::ordered_json json;
+  json["n"] = group.n;
+  json["d"] = group.key_d();
+  if (group.layer >= 0) json["layer"] = group.layer;
+  if (group.head >= 0) json["head"] = group.head;
+  if (config.input.empty()) json["input"] = group.simulated ? "simulated" : name_of(group.input);
+  json["seconds"] = group.seconds;
+  json["bytes_per_rank"] = group.bytes_per_rank;
+  if (group.device_bytes > 0.0) json["gpu_bytes_per_rank"] = group.device_bytes;
+  if (!group.simulated) add_passes(json, group, config);
+  json["k_of_law"] = group.k_of_law;
   json["rows"] = group.counts.rows;
   json["draws"] = group.counts.draws;
   json["cases"] = nlohmann::ordered_json::array();
@@ -48,24 +52,13 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
 
 }  // namespace
 
-std::string plan_record(StudyPlan const& plan, RunConfig const& config, Machine const& machine, CaseStates const& states) {
-  nlohmann::ordered_json json;
-  json["kind"] = "plan";
-  json["ranks"] = machine.ranks;
-  json["ranks_per_node"] = machine.ranks_on_node;
-  json["threads"] = machine.threads;
-  json["memory_bytes_per_node"] = machine.memory_bytes;
-  json["memory_limit"] = machine.memory_limit;
-  json["input"] = config.input;
-  json["output"] = config.output;
+void add_plan(nlohmann::ordered_json& json, StudyPlan const& plan, RunConfig const& config, CaseStates const& states) {
   json["draws"] = config.draws;
   json["rows"] = config.rows;
+  json["lowered"] = plan.lowered;
   json["seconds"] = plan.seconds();
   json["groups"] = nlohmann::ordered_json::array();
   for (auto const& group : plan.groups) json["groups"].push_back(group_record(group, config, states));
-  json["skips"] = nlohmann::ordered_json::array();
-  for (auto const& skip : plan.skips) json["skips"].push_back({{"what", skip.what}, {"reason", skip.reason}});
-  return json_text(json, 1) + "\n";
 }
 
 }  // namespace asymptop

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "plan/plan.hpp"
@@ -11,7 +12,7 @@ namespace asymptop {
 /// State of each case's file by the case's id (case_state); empty where nobody looked.
 using CaseStates = std::map<std::string, std::string>;
 
-/// One JSON object. Keys of a group's cases are shared, so a group is measured by one run.
-std::string plan_record(StudyPlan const& plan, RunConfig const& config, Machine const& machine, CaseStates const& states);
+/// Adds a study's own to the record of its plan. Keys of a group's cases are shared, so a group is measured by one run.
+void add_plan(nlohmann::ordered_json& json, StudyPlan const& plan, RunConfig const& config, CaseStates const& states);
 
 }  // namespace asymptop

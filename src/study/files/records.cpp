@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "config/number_text.hpp"
 #include "results/json_text.hpp"
 #include "results/text_table.hpp"
 #include "study/files/draw_target.hpp"

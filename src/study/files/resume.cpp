@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "config/options.hpp"
 #include "h5/h5.hpp"
-#include "results/records.hpp"
 #include "results/seal.hpp"
 #include "study/files/by_blas.hpp"
 #include "study/files/case_file.hpp"
@@ -127,6 +127,7 @@ double load_case(hid_t file, hid_t group, StudyCase& c) {
   read("check_residual", {c.check_count()}, residuals);
   read("phase_seconds", {draws, phase_names.size()}, seconds);
   std::copy(residuals.begin(), residuals.end(), c.checks.worst.begin());
+  if (h5::has_attribute(group, "bin_width")) c.checks.bin_width = h5::read_double_attribute(group, "bin_width");
   for (std::size_t i = 0; i < seconds.size(); i += phase_names.size())
     std::copy_n(seconds.begin() + i, phase_names.size(), c.phase_seconds.emplace_back().begin());
   c.seconds_total = h5::read_double_attribute(group, "seconds_total");

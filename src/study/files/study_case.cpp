@@ -4,8 +4,6 @@
 #include <cmath>
 #include <sstream>
 
-#include "plan/input_plan.hpp"
-
 namespace asymptop {
 
 void StudyCase::keep_draws(std::int64_t count) {
@@ -33,7 +31,7 @@ double StudyCase::largest_logit() const {
   return largest;
 }
 
-StudyCase::Tolerances StudyCase::tolerances() const { return check_tolerances(group->d, largest_logit(), widening_by_slopes(*group)); }
+StudyCase::Tolerances StudyCase::tolerances() const { return check_tolerances(group->d, largest_logit(), checks.bin_width); }
 
 std::string StudyCase::verdict_reason() const {
   auto const tolerance = tolerances();

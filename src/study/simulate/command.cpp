@@ -14,8 +14,6 @@ class SimulatedRows final : public DrawSource {
  public:
   SimulatedRows(Communicator const& comm, RunConfig const& config) : comm_(comm), config_(config) {}
 
-  std::string input_name(GroupPlan const&) const override { return "simulated"; }
-
   double start(std::size_t, GroupPlan const& group, DrawBreaks&) override {
     group_ = &group;
     ranks_ = drawn_ranks(group.n, group.k);
@@ -52,6 +50,7 @@ class Simulation final : public Study {
   std::string describe() const override { return describe_simulation(plan(), config(), machine()); }
 
  protected:
+  std::string input_name(GroupPlan const&) const override { return "simulated"; }
   std::unique_ptr<DrawSource> make_source(Communicator const& team) override { return std::make_unique<SimulatedRows>(team, config()); }
 
  private:

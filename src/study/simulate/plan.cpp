@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cmath>
-#include <cstdio>
 #include <sstream>
 
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "config/options.hpp"
 #include "plan/memory.hpp"
 
@@ -20,6 +20,7 @@ constexpr double seconds_per_row = 1e-3, seconds_per_law = 3e-4;
 
 StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
   StudyPlan plan;
+  double const cores = 1.0 * machine.ranks * machine.threads;
   double seconds = 0.0;
   for (auto const d : config.d) {
     for (auto const n : config.n) {
@@ -29,7 +30,7 @@ StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
       for (auto const& item : group.cases)
         option_table().check_at(for_simulate, "sigma", config.sigma_from_R ? "--R" : "--sigma", item.sigma_law, item.sigma, n);
       double const rows = group.counts.all_rows(), laws = int_size(group.cases);
-      group.seconds = rows * std::min(1.0, group.keys() / 4096.0) * (seconds_per_row + laws * seconds_per_law);
+      group.seconds = rows * std::min(1.0, group.keys() / 4096.0) * (seconds_per_row + laws * seconds_per_law) / cores;
       group.bytes_per_rank = simulation_bytes(group, config, machine);
       double const share = memory_of_rank(machine);
       if (!fits_into(group.bytes_per_rank, share))
@@ -45,23 +46,17 @@ StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
 
 std::string describe_simulation(StudyPlan const& plan, RunConfig const& config, Machine const& machine) {
   std::ostringstream out;
-  double seconds = 0.0;
   std::size_t cases = 0;
   out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.target_se > 0.0 ? "at least " : "")
       << config.draws << " draws x " << config.rows << " rows, simulated\n"
       << memory_line(machine);
-  char line[256];
-  std::snprintf(line, sizeof line, "%20s %5s %12s %9s  %s\n", "n", "d", "bytes/rank", "~seconds", "k, sigma");
-  out << line;
+  out << formatted("%20s %5s %12s %9s  %s\n", "n", "d", "bytes/rank", "~seconds", "k, sigma");
   for (auto const& group : plan.groups) {
-    double const here = group.seconds / (1.0 * machine.ranks * machine.threads);
-    std::snprintf(line, sizeof line, "%20" PRId64 " %5d %12s %9.2g  ", group.n, group.d, bytes_text(group.bytes_per_rank).c_str(), here);
-    out << line << laws_text(group) << "\n";
-    seconds += here;
+    out << formatted("%20" PRId64 " %5d %12s %9.2g  ", group.n, group.d, bytes_text(group.bytes_per_rank).c_str(), group.seconds)
+        << laws_text(group) << "\n";
     cases += group.cases.size();
   }
-  std::snprintf(line, sizeof line, "%zu case(s), about %.3g s\n", cases, seconds);
-  out << line;
+  out << formatted("%zu case(s), about %.3g s\n", cases, plan.seconds());
   return out.str();
 }
 
