@@ -252,8 +252,8 @@ std::string describe(AttendPlan const& plan, AttendConfig const& config, Machine
   out << formatted("%-28s %10s %5s %-16s %-7s %6s %12s %12s\n", "case", "n", "d", "sigma law", "mask", "groups", "bytes/rank", "Gflop");
   for (auto const& set : plan.sets) {
     for (auto const& c : set.cases) {
-      out << formatted("%-28s %10s %5d %-16.16s %-7s %6d %12s %12.4g", c.id.c_str(), std::to_string(c.n).c_str(), c.d,
-                       c.sigma_law.c_str(), name_of(c.mask), set.teams, bytes_text(c.bytes_per_rank).c_str(), c.flops(config) / 1e9)
+      out << formatted("%-28s %10s %5d %-16.16s %-7s %6d %12s %12.4g", c.id.c_str(), std::to_string(c.n).c_str(), c.d, c.sigma_law.c_str(),
+                       name_of(c.mask), set.teams, bytes_text(c.bytes_per_rank).c_str(), c.flops(config) / 1e9)
           << (c.device_bytes > 0.0 ? "  GPU " + bytes_text(c.device_bytes) : "") << (c.k_clipped ? "  (k clipped to n)" : "") << "\n";
     }
   }
