@@ -24,7 +24,8 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
                    Vector<Space, double> const& worst, double softcap = 0.0, double slope = 0.0,
                    Vector<Space, std::int64_t> const& places = {}) {
   // Few rows are audited: their keys are shared out in parts. Every chunk is summed by itself, so parts do not change a bit.
-  constexpr int chunk = is_host_space<Space> ? 64 : 8, most_laws = 16;
+  // Within one, sums are of lanes of a fixed number, whatever the width of vectors.
+  constexpr int chunk = is_host_space<Space> ? 64 : 8, lanes = 8, most_laws = 16;
   int const parts = is_host_space<Space> ? space.concurrency() : 2048;
   int const d = queries.extent_int(1), laws = sigmas.extent_int(0);
   auto const seg = segments;
@@ -47,8 +48,8 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
           for (int j0 = part * chunk; j0 < visible; j0 += parts * chunk) {
             int const count = visible - j0 < chunk ? visible - j0 : chunk, unseen = hidden - j0;
             if (unseen >= count) continue;
-            double s[chunk];
-            int segment[chunk];
+            double s[chunk] = {};
+            int segment[chunk] = {};
             double squares[chunk];
             keys.dots(q, j0, count, s, squares);
             for (int l = 0; l < count && softcap > 0.0; ++l) s[l] = softcapped(s[l], softcap);
@@ -74,20 +75,27 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
             for (int g = 0; g < group; ++g) {
               int const law = first_law + g;
               double const sigma = sigmas(law);
-              double z1 = 0.0, z2 = 0.0, h = 0.0;
+              double z1[lanes] = {}, z2[lanes] = {}, h[lanes] = {};
               int tail = 0;
-#pragma omp simd reduction(+ : z1, z2, h, tail)
-              for (int l = 0; l < count; ++l) {
-                double const y = sigma * (s[l] - tail_reference);
-                double const weight = segment[l] == boundaries ? exp_fp64(y) : 0.0;
-                z1 += weight;
-                z2 += weight * weight;
-                h += y * weight;
-                tail += segment[l] == boundaries ? 1 : 0;
+              for (int j = 0; j < count; j += lanes) {
+#pragma omp simd reduction(+ : tail)
+                for (int l = 0; l < lanes; ++l) {
+                  bool const in = (j + l < count) & (segment[j + l] == boundaries);
+                  double const y = in ? sigma * (s[j + l] - tail_reference) : 0.0, weight = in ? exp_fp64(y) : 0.0;
+                  z1[l] += weight;
+                  z2[l] += weight * weight;
+                  h[l] += y * weight;
+                  tail += in ? 1 : 0;
+                }
               }
-              tails[g][0] += to_fixed(z1, factor);
-              tails[g][1] += to_fixed(z2, factor);
-              tails[g][2] += to_fixed(h, factor);
+              for (int l = 1; l < lanes; ++l) {
+                z1[0] += z1[l];
+                z2[0] += z2[l];
+                h[0] += h[l];
+              }
+              tails[g][0] += to_fixed(z1[0], factor);
+              tails[g][1] += to_fixed(z2[0], factor);
+              tails[g][2] += to_fixed(h[0], factor);
               tails[g][3] += tail;
               if (tail == count) continue;
               for (int l = 0; l < count; ++l) {

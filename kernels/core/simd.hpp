@@ -237,7 +237,7 @@ inline bool has_dot4() {
 
 /// sum + the products of four unsigned bytes of u with four signed ones of s, lane by lane and exact where the sum fits 32 bits.
 /// Dot::instruction: where has_dot4() alone.
-template <Dot dot = target_has_dot4 ? Dot::instruction : Dot::spelt_out>
+template <Dot dot>
 ASYMPTOP_SIMD_INLINE Ints dot4(Ints sum, Ints u, Ints s) {
   if constexpr (dot == Dot::instruction) {
 #if defined(ASYMPTOP_SIMD_AVX512) && defined(__AVX512VNNI__) && !defined(ASYMPTOP_SIMD_NO_DOT)

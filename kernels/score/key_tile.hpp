@@ -20,17 +20,26 @@ struct KeyTile {
       for (int g = 0; g < count; g += key_group) group_dots(q, data + std::ptrdiff_t{first + g} * d, dot + g, square + g);
       return;
     }
-    for (int l = 0; l < count; ++l) {
-      float const* k = data + std::ptrdiff_t{first + l} * d;
-      double sum = 0.0, norm = 0.0;
-#pragma omp simd reduction(+ : sum, norm)
-      for (int c = 0; c < d; ++c) {
-        double const x = k[c];
-        sum += q[c] * x;
-        norm += x * x;
+    constexpr int lanes = 8;  // whatever the width of vectors: sums do not depend on it
+    for (int key = 0; key < count; ++key) {
+      float const* k = data + std::ptrdiff_t{first + key} * d;
+      double sum[lanes] = {}, norm[lanes] = {};
+      auto const add = [&](int c, int l) {
+        double const x = k[c + l];
+        sum[l] += q[c + l] * x;
+        norm[l] += x * x;
+      };
+      int const whole = d / lanes * lanes;
+      for (int c = 0; c < whole; c += lanes) {
+#pragma omp simd
+        for (int l = 0; l < lanes; ++l) add(c, l);
       }
-      dot[l] = sum;
-      square[l] = norm;
+      for (int l = 0; whole + l < d; ++l) add(whole, l);
+      dot[key] = square[key] = 0.0;
+      for (int l = 0; l < lanes; ++l) {
+        dot[key] += sum[l];
+        square[key] += norm[l];
+      }
     }
   }
 

@@ -20,7 +20,7 @@ SMALL = ["--block", "64", "--threads", "1"]
 STUDY = ["study", "--n", "500,2000", "--k", "16,n^0.5", "--rows", "6", "--draws", "3", *SMALL]
 ATTEND = ["attend", "--n", "300", "--k", "8,n^0.5", "--mask", "none,causal", "--draws", "2", *SMALL]
 BENCH = ["bench", "--kernel", "score,profile,top-k,exact-attention,top-k-attention", "--n", "3000", "--m", "13"]
-BENCH += ["--k", "40", "--samples", "2", *SMALL]
+BENCH += ["--k", "40", "--samples", "3", *SMALL]
 
 
 def run(
@@ -55,7 +55,7 @@ def same(a: Path, b: Path) -> None:
     "command",
     [
         STUDY,
-        [*STUDY, "--selectors", "score,quest:page=16,quantised:int8,window:size=64", "--inputs", "gaussian,student:3"],
+        [*STUDY, "--selectors", "score,quest:page=16,quantised:int8,window", "--inputs", "gaussian,student:3"],
         [*STUDY, "--merge", "threshold", "--keys", "streamed", "--weights", "gaussian"],
         ATTEND,
         [*ATTEND, "--spectral"],
