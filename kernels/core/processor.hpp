@@ -8,14 +8,13 @@
 namespace asymptop::processor {
 
 /// A bit of what the instruction cpuid says of leaf 7: of register `c` of its part 0, or `a` of its part 1.
-inline bool has_leaf_7(int part, unsigned bit) {
+inline bool has_leaf_7([[maybe_unused]] unsigned part, [[maybe_unused]] unsigned bit) {
 #if defined(__x86_64__)
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || static_cast<unsigned>(part) > a) return false;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || part > a) return false;
   if (part > 0) __cpuid_count(7, part, a, b, c, d);
   return ((part == 0 ? c : a) >> bit & 1u) != 0;
 #else
-  static_cast<void>(part), static_cast<void>(bit);
   return false;
 #endif
 }

@@ -73,44 +73,80 @@ ASYMPTOP_SIMD_INLINE void transpose(Floats (&rows)[16]) {
   }
 }
 
-/// The same for 16 pairs, a lane for each.
+/// Lane l: number (which[l] % 32) of a column of the group.
+ASYMPTOP_SIMD_INLINE Floats pick(float const* column, Ints which) {
+  return reinterpret_cast<Floats>(
+      _mm512_permutex2var_ps(_mm512_loadu_ps(column), reinterpret_cast<__m512i>(which), _mm512_loadu_ps(column + 16)));
+}
+#elif defined(ASYMPTOP_SIMD_AVX2)
+/// rows[i][c] becomes rows[c][i]: pairs of numbers, then fours, then halves change places.
+ASYMPTOP_SIMD_INLINE void transpose(Floats (&rows)[8]) {
+  Floats twos[8], fours[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    twos[2 * i] = __builtin_shufflevector(rows[2 * i], rows[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    twos[2 * i + 1] = __builtin_shufflevector(rows[2 * i], rows[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    int const from = i / 2 * 4 + i % 2, to = i / 2 * 4 + 2 * (i % 2);
+    fours[to] = __builtin_shufflevector(twos[from], twos[from + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    fours[to + 1] = __builtin_shufflevector(twos[from], twos[from + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    rows[i] = __builtin_shufflevector(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    rows[i + 4] = __builtin_shufflevector(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+
+/// Lane l: number (which[l] % 32) of a column of the group.
+ASYMPTOP_SIMD_INLINE Floats pick(float const* column, Ints which) {
+  auto const of_eight = [&](int eight) {
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps(column + 8 * eight), reinterpret_cast<__m256i>(which));
+  };
+  // A blend goes by the highest bit of a lane.
+  auto const odd = reinterpret_cast<__m256>(which << 28), upper = reinterpret_cast<__m256>(which << 27);
+  return reinterpret_cast<Floats>(
+      _mm256_blendv_ps(_mm256_blendv_ps(of_eight(0), of_eight(1), odd), _mm256_blendv_ps(of_eight(2), of_eight(3), odd), upper));
+}
+#endif
+
+#if defined(ASYMPTOP_SIMD_AVX512) || defined(ASYMPTOP_SIMD_AVX2)
+static_assert(QueryLines::chunk % width == 0);
+/// The same for `width` pairs, a lane for each.
 ASYMPTOP_SIMD_INLINE void score_pairs_in_lanes(QueryLines const& queries, RowKeyPair const* pairs, float const* group, int d,
                                                float* scores) {
-  auto const lanes = reinterpret_cast<__m512i>(load(pairs));  // of which the permutation below looks at the low five bits
-  Floats sum{}, q[16];
+  Ints const which = load(pairs);
+  Floats sum{}, q[width];
   auto const load_queries = [&](int begin) {
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) q[i] = load(queries.row(row_of(pairs[i])) + begin);
+    for (int i = 0; i < width; ++i) q[i] = load(queries.row(row_of(pairs[i])) + begin);
     transpose(q);
   };
-  auto const add_column = [&](Floats const& of_rows, float const* column) {
-    auto const k = _mm512_permutex2var_ps(_mm512_loadu_ps(column), lanes, _mm512_loadu_ps(column + 16));
-    sum = fma(of_rows, reinterpret_cast<Floats>(k), sum);
-  };
-  int const whole = d / 16 * 16;
-  for (int begin = 0; begin < whole; begin += 16) {
+  int const whole = d / width * width;
+  for (int begin = 0; begin < whole; begin += width) {
     load_queries(begin);
 #pragma GCC unroll 16
-    for (int c = 0; c < 16; ++c) add_column(q[c], group + (begin + c) * key_group);
+    for (int c = 0; c < width; ++c) sum = fma(q[c], pick(group + (begin + c) * key_group, which), sum);
   }
   if (whole < d) {
     load_queries(whole);
-    for (int c = whole; c < d; ++c) add_column(q[c - whole], group + c * key_group);
+    for (int c = whole; c < d; ++c) sum = fma(q[c - whole], pick(group + c * key_group, which), sum);
   }
   store(scores, sum);
 }
+/// So many pairs are scored faster one by one.
+inline constexpr std::size_t few_pairs = width == 16 ? 4 : 2;
 #endif
 
 /// scores[i] = the score of pairs[i] for `count` pairs of one packed group. pair_batch places of `pairs` hold valid ones, whatever
 /// `count`, and as many scores are written.
 inline void score_pairs(QueryLines const& queries, RowKeyPair const* pairs, float const* group, std::size_t count, int d, float* scores) {
-#if defined(ASYMPTOP_SIMD_AVX512)
-  if (count > 4) {
-    score_pairs_in_lanes(queries, pairs, group, d, scores);
-    return;
-  }
-#endif
   std::size_t i = 0;
+#if defined(ASYMPTOP_SIMD_AVX512) || defined(ASYMPTOP_SIMD_AVX2)
+  for (; i + few_pairs < count; i += width) score_pairs_in_lanes(queries, pairs + i, group, d, scores + i);
+#endif
   for (; i + 4 <= count; i += 4) score_pairs_apart<4>(queries, pairs + i, group, d, scores + i);
   for (; i < count; ++i) score_pairs_apart<1>(queries, pairs + i, group, d, scores + i);
 }

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/counts.hpp"
 #include "../core/simd.hpp"
 #include "../core/work_split.hpp"
 #include "../score/panel.hpp"
@@ -75,7 +76,7 @@ class ScreenedPass : public StreamedHeads {
   /// A larger sample where many candidates are wanted of keys that are held: screened, it costs less than the candidates that it spares.
   int sample_of(std::int64_t population, bool resident) const {
     auto const most = std::min<std::int64_t>(std::min(16384, keep_) * 4, population / 16);
-    auto const large = static_cast<int>(most / score_strip * score_strip);
+    int const large = checked_int(most / score_strip * score_strip);
     return resident && large > 8192 && guess_would_help(large, population) ? large : StreamedHeads::sample_of(population, resident);
   }
 

@@ -29,7 +29,7 @@ std::string own_folder() {
   char path[4096];
   auto const length = readlink("/proc/self/exe", path, sizeof path);
   if (length <= 0 || length == sizeof path) refuse("the place of the program cannot be read from /proc/self/exe");
-  std::string const own(path, static_cast<std::size_t>(length));
+  std::string const own(path, path + length);
   return own.substr(0, own.rfind('/'));
 }
 

@@ -90,9 +90,8 @@ constexpr bool same_text(char const* a, char const* b) {
 /// The first of the wanted features that the CPU lacks; nullptr when it has them all. `pretended`: one that is taken for missing, for
 /// tests; may be null.
 constexpr char const* missing_feature(Cpuid const& cpu, CpuFeatures wanted, char const* pretended) {
-  for (int i = 0; i < static_cast<int>(CpuFeature::count); ++i) {
-    auto const& feature = feature_bits[i];
-    if ((wanted >> i & 1u) == 0) continue;
+  for (auto const& feature : feature_bits) {
+    if ((wanted >> (&feature - feature_bits) & 1u) == 0) continue;
     if (!has_feature(cpu, feature) || (pretended != nullptr && same_text(pretended, feature.name))) return feature.name;
   }
   return nullptr;

@@ -11,6 +11,7 @@
 #include "comm/cores.hpp"
 #include "comm/measure_network.hpp"
 #include "draw/run_paths.hpp"
+#include "kernels/core/counts.hpp"
 #include "kernels/device/memory.hpp"
 #include "kernels/score/score_tile.hpp"
 #include "launch/available_memory.hpp"
@@ -90,8 +91,9 @@ Machine describe_machine(Communicator const& comm) {
   auto const& gpu = device::gpu();
   machine.device_bytes = -comm.max(-gpu.memory_bytes);
   machine.device_name = gpu.name;
-  auto const ids = comm.all_gather(std::vector<std::int64_t>{static_cast<std::int64_t>(gpu.id)});
-  if (gpu.usable) machine.ranks_on_gpu = static_cast<int>(std::count(ids.begin(), ids.end(), static_cast<std::int64_t>(gpu.id)));
+  std::int64_t const id = gpu.id;
+  auto const ids = comm.all_gather(std::vector<std::int64_t>{id});
+  if (gpu.usable) machine.ranks_on_gpu = checked_int(std::count(ids.begin(), ids.end(), id));
   machine.ranks_on_gpu = comm.max(machine.ranks_on_gpu);
   comm.broadcast(machine.memory_limit, comm.min(memory.bytes > machine.memory_bytes ? comm.size() : comm.rank()));
   return machine;

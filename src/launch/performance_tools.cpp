@@ -49,7 +49,7 @@ namespace {
 std::string own(std::string const& name) { return "asymptop." + name; }
 
 /// Of a `long` Caliper keeps the lower 32 bits alone (2.14.0).
-void report_number(std::string const& name, std::int64_t value) { adiak::value(own(name), static_cast<long long>(value)); }
+void report_number(std::string const& name, long long value) { adiak::value(own(name), value); }
 
 }  // namespace
 
@@ -61,7 +61,7 @@ void report_to_adiak(std::string const& name, std::string const& text) {
   if (is_number && (number != std::floor(number) || std::abs(number) > 1e15)) {
     adiak::value(own(name), number);
   } else if (is_number) {
-    report_number(name, static_cast<std::int64_t>(number));
+    report_number(name, std::llround(number));
   } else {
     try {
       report_number(name, parse_size(name, text, largest_n));

@@ -52,16 +52,17 @@ std::string own_id() {
 /// Empty where the file is no program that has one.
 std::string id_of_file(fs::path const& path) {
   std::ifstream file(path, std::ios::binary);
-  auto const read = [&](auto at, void* to, std::size_t size) {
-    file.seekg(static_cast<std::streamoff>(at));
-    return static_cast<bool>(file.read(static_cast<char*>(to), static_cast<std::streamsize>(size)));
+  auto const read = [&](std::streamoff at, void* to, std::streamsize size) {
+    file.seekg(at);
+    file.read(static_cast<char*>(to), size);
+    return file.good();
   };
   std::string id;
   ElfW(Ehdr) head{};
   if (!read(0, &head, sizeof head) || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0) return id;
   for (int i = 0; i < head.e_phnum; ++i) {
     ElfW(Phdr) part{};
-    if (!read(head.e_phoff + sizeof part * static_cast<std::size_t>(i), &part, sizeof part)) return "";
+    if (!read(head.e_phoff + sizeof part * i, &part, sizeof part)) return "";
     if (part.p_type != PT_NOTE) continue;
     std::vector<char> notes(part.p_filesz);
     if (!read(part.p_offset, notes.data(), notes.size())) return "";
