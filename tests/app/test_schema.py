@@ -115,6 +115,10 @@ def test_root_attributes(results: Path) -> None:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", attributes["date_utc"])
         assert json.loads(attributes["slurm"]) == {"SLURM_JOB_ID": "42"}
         assert attributes["rank_layout"].startswith("0 " + attributes["host_names"])
+        rank, level, vectors, _ = attributes["cpus"].split(maxsplit=3)
+        assert rank == "0"
+        assert level == "native" or level.startswith("x86-64")
+        assert vectors.split("+")[0] == attributes["simd"]
 
 
 def test_case_attributes(results: Path) -> None:
