@@ -84,7 +84,7 @@ RowKeyPair* screen_panel(std::int32_t const* q, std::uint8_t const* keys, int st
 }
 
 /// What queries are quantised to, +-, for it: coarser where that makes a dot product of three instructions.
-inline int screen_levels() { return has_dot4() ? 127 : pair_levels; }
+inline int screen_levels() { return has_dot4() || width == 4 ? 127 : pair_levels; }
 
 using ScreenPanel = RowKeyPair* (*)(std::int32_t const*, std::uint8_t const*, int, std::int32_t const*, int, RowKeyPair*);
 

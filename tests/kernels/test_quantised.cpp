@@ -165,12 +165,14 @@ Worth worth(Random& random, int n, int d, int keep) {
 TEST(Quantised, TheBoundIsWorthHaving) {
   Random random(84);
   auto const at_64 = worth(random, 1 << 14, 64, 16), at_128 = worth(random, 1 << 14, 128, 16), many = worth(random, 1 << 14, 64, 256);
-  EXPECT_NEAR(at_64.bound, 0.12, 0.02);
-  EXPECT_NEAR(at_128.bound, 0.18, 0.02);
-  EXPECT_LT(at_64.ratio, 2.0);
-  EXPECT_LT(many.ratio, 1.6);
+  // Half of the bound is what queries lose by being rounded: twice as much of half as many levels.
+  bool const coarse = simd::screen_levels() < 127;
+  EXPECT_NEAR(at_64.bound, coarse ? 0.18 : 0.12, 0.02);
+  EXPECT_NEAR(at_128.bound, coarse ? 0.25 : 0.18, 0.02);
+  EXPECT_LT(at_64.ratio, coarse ? 2.4 : 2.0);
+  EXPECT_LT(many.ratio, coarse ? 1.8 : 1.6);
   EXPECT_GE(at_64.ratio, 1.0);
-  EXPECT_LT(at_128.ratio, 2.5);
+  EXPECT_LT(at_128.ratio, coarse ? 3.2 : 2.5);
 }
 
 }  // namespace
