@@ -67,7 +67,7 @@ void plan_screen(TopKPlan& plan, int multiprocessors, std::int64_t seen) {
   plan.row_capacity = static_cast<int>(std::fmin(most, block_sort_most));
   int const query_tiles = padded_rows(plan.rows) / query_tile, query_bytes = chunks_of(plan.d) * query_tile * 128;
   plan.row_groups = query_tiles > 2 ? 4 : query_tiles;
-  while (plan.row_groups > 1 && plan.row_groups * query_bytes > shared_most - 5 * tile_chunk_bytes - 2048) plan.row_groups /= 2;
+  while (plan.row_groups > 1 && plan.row_groups * query_bytes > shared_most - 4 * tile_chunk_bytes - 2048) plan.row_groups /= 2;
   plan.row_blocks = (query_tiles + plan.row_groups - 1) / plan.row_groups;
   int const tiles = static_cast<int>(tiles_of(plan.keys)), key_groups = 4 / plan.row_groups;
   plan.splits = std::max(1, std::min(multiprocessors / plan.row_blocks, tiles / key_groups));
