@@ -35,8 +35,8 @@ std::vector<PathMaker<Space>> path_makers() {
     // A processor without fused multiply-adds in vectors runs the fused kernels, but slowly: BLAS is better.
     constexpr bool fast = simd::width > 4;
     all.push_back({&fused_path, make_batch<Space, FusedBatch<Space>>, attention_of<Space, FusedBatch<Space>>, fast});
-    // Screening wins where 8-bit products are an instruction.
-    all.insert(simd::has_dot4() ? all.begin() : all.end(),
+    // Screening wins where bytes are multiplied in vectors.
+    all.insert(fast ? all.begin() : all.end(),
                {&screened_path, make_batch<Space, ScreenedBatch<Space>>, attention_of<Space, ScreenedBatch<Space>>, fast});
   }
   all.push_back({&tiles_path, make_batch<Space, TiledBatch<Space>>, attention_of<Space, TiledBatch<Space>>, true});

@@ -231,9 +231,9 @@ nlohmann::ordered_json plan_records(AttendPlan const& plan, AttendConfig const& 
       nlohmann::ordered_json json{{"id", c.id}, {"n", c.n}, {"d", c.d}};
       if (c.head >= 0) json["head"] = c.head;
       if (c.device_bytes > 0.0) json["gpu_bytes_per_rank"] = c.device_bytes;
-      json.update({{"sigma_law", c.sigma_law},
-                   {"sigma", c.sigma},
-                   {"mask", name_of(c.mask)},
+      json["sigma_law"] = c.sigma_law;
+      if (c.head < 0) json["sigma"] = c.sigma;
+      json.update({{"mask", name_of(c.mask)},
                    {"k_of_law", c.k_of_law},
                    {"draws", config.draws},
                    {"groups", set.teams},

@@ -130,13 +130,10 @@ nlohmann::ordered_json plan_records(PrecisionPlan const& plan) {
       if (c.captured->layer.layer >= 0) json["layer"] = c.captured->layer.layer;
       json["head"] = c.captured->head;
     }
-    json.update({{"sigma_law", c.sigma_law},
-                 {"sigma", c.sigma},
-                 {"k_of_law", c.k_of_law},
-                 {"rows", c.rows},
-                 {"draws", c.draws},
-                 {"bytes_per_rank", c.bytes_per_rank},
-                 {"seconds", c.seconds}});
+    json["sigma_law"] = c.sigma_law;
+    if (!c.captured) json["sigma"] = c.sigma;
+    json.update(
+        {{"k_of_law", c.k_of_law}, {"rows", c.rows}, {"draws", c.draws}, {"bytes_per_rank", c.bytes_per_rank}, {"seconds", c.seconds}});
     all.push_back(std::move(json));
   }
   return all;

@@ -117,7 +117,9 @@ void check_writable(std::string const& output, std::string const& option) {
   std::error_code error;
   if (fs::status(path, error).type() == fs::file_type::none) throw UsageError(option, output, "cannot be used: " + error.message());
   auto const folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
-  if (!fs::is_directory(folder)) throw UsageError(option, output, "is in a folder that does not exist");
+  if (!fs::is_directory(folder))
+    throw UsageError(option, output,
+                     fs::exists(folder, error) ? "is in " + folder.string() + ", which is a file" : "is in a folder that does not exist");
   if (fs::is_directory(path)) throw UsageError(option, output, "is a folder");
   // A file that is replaced: /dev/null would be one afterwards.
   if (fs::exists(path) && !fs::is_regular_file(path))

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 from case_files import make_invalid
 from command_line import assert_equal, asymptop
+from model_files import random_model
 
 SIZE = ("--n", "64,100", "--d", "8", "--sigma", "1,2", "--k", "4", "--rows", "4", "--draws", "2", "--block", "64")
 
@@ -60,6 +62,26 @@ def test_every_command_has_its_plan_as_json(command: str, tmp_path: Path) -> Non
     assert asymptop(*words, *rest, cwd=tmp_path).code == 0
     with h5py.File(tmp_path / "r.h5") as file:
         assert set(file["cases"]) == {case["id"] for case in cases}
+
+
+@pytest.mark.parametrize("command", ["study", "attend", "precision"])
+def test_the_sigma_of_tensors_is_not_known_beforehand(command: str, tmp_path: Path) -> None:
+    model = random_model(np.random.default_rng(132), texts=1, layers=(0,), n=70, d=6)
+    file = model.texts[0][0].write(tmp_path / "t.h5")
+    words = [command, "--input", str(file), "--n", "64", "--k", "8", "-o", "r.h5", "--dry-run", "--json", "-"]
+    outcome = asymptop(*words, cwd=tmp_path)
+    assert outcome.code == 0, str(outcome)
+    found = json.loads(outcome.stdout)
+    cases = found.get("cases") or [case for group in found["groups"] for case in group["cases"]]
+    assert {case["sigma_law"] for case in cases} == {"measured"}
+    assert all("sigma" not in case for case in cases)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = asymptop("study", *SIZE, "-o", "file/s.h5", cwd=tmp_path)
+    assert outcome.code == 2
+    assert "--output: 'file/s.h5' is in file, which is a file" in outcome.stderr
 
 
 def test_an_empty_folder_of_cases_is_none(tmp_path: Path) -> None:

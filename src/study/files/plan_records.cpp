@@ -40,7 +40,7 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
     nlohmann::ordered_json record;
     record["id"] = item.id;
     record["sigma_law"] = item.sigma_law;
-    record["sigma"] = item.sigma;
+    if (group.head < 0) record["sigma"] = item.sigma;  // of tensors it is measured with the rest
     record["selector"] = item.selector.text;
     record["file"] = case_path(config.output, item.id);
     auto const state = states.find(item.id);
