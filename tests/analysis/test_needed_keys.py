@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asymptop.criteria.needed_keys import all_keys_needed
+from asymptop.criteria.needed_keys import all_keys_needed, expected_keys
 from asymptop.figures.needed_keys import _spread, needed_keys_against_n, needed_keys_by_norm
 from asymptop.figures.phase import expected_slope, measured_slopes, phase_diagram
 from asymptop.fits.error_curve import error_curve, needed_keys
-from asymptop.fits.quantities import FROBENIUS_OVER_N, K_EPSILON, ROW_L2_ERROR, TAIL_MASS
+from asymptop.fits.quantities import FROBENIUS_OVER_N, K_EPSILON, ROW_L2_ERROR, TAIL_MASS, expected_draw_values
 from asymptop.io.reader import open_results
 from asymptop.io.series import group_panels, group_series
 from asymptop.theory import predictions
@@ -96,6 +96,19 @@ def test_signs_on_either_side_of_the_boundary(tmp_path: Path) -> None:
         assert needed_keys_against_n(panels).records
         assert needed_keys_by_norm(panels).records
         assert phase_diagram(panels[:2]) is None
+
+
+def test_expected_lines_go_by_the_sigma_of_every_row(tmp_path: Path) -> None:
+    study = Study(n=(256, 1024), sigma=("2*sqrt(log(n))",), draws=4)
+    with open_results(write_results(tmp_path / "r.h5", study)) as results:
+        cases = sorted(results.cases, key=lambda case: case.n)
+        series = group_series(cases)
+        plot = needed_keys_against_n(group_panels(series))
+        (drawn,) = [line.get_ydata() for line in plot.canvas.axes[0].lines if line.get_alpha() == 0.75]
+        own = [expected_draw_values(case, K_EPSILON, 0.01).mean() for case in cases]
+        np.testing.assert_allclose(drawn, own)
+        at_law = [expected_keys(series[0].regime, 0.01, case.n) for case in cases]
+        assert not np.allclose(own, at_law, rtol=0.02)
 
 
 def test_labels_are_moved_apart() -> None:

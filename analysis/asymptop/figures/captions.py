@@ -41,10 +41,11 @@ MEASURED_AND_SIMULATED = _text("""
 """)
 NEEDED_KEYS = _text("""
     Left: the smallest k whose tail mass is at most ε (points: measured, ±1 SE; lines: i.i.d. Gaussian logits at finite
-    n; dotted: n Φc(σ + Φ⁻¹(ε)) at constant σ), with the exponent fitted over all n and its 95% interval. A line
-    parallel to k = n needs a fixed share of the context. Right: the same exponents against c, for every ε, with the
-    limit 1 − c²/2 of the random energy model and, dashed, the slope that i.i.d. Gaussian logits have over these n:
-    finite size lifts every exponent above its limit, more for smaller ε.
+    n, averaged over the measured σ of every row; dotted: n Φc(σ + Φ⁻¹(ε)) at constant σ), with the exponent fitted over
+    all n and its 95% interval. A line parallel to k = n needs a fixed share of the context. Right: the same exponents
+    against c, for every ε, with the limit 1 − c²/2 of the random energy model and, dashed, the slope that i.i.d.
+    Gaussian logits have over these n where all rows have this σ: finite size lifts every exponent above its limit, more
+    for smaller ε, and rows whose σ differ lift it further.
 """)
 NEEDED_KEYS_BY_NORM = _text("""
     Keys that bring each norm of the error down to ε, row by row, interpolated between the stored k (exact for the tail

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ..criteria.needed_keys import NORMS, KeysNeeded, all_keys_needed, epsilons_of, expected_keys, keys_needed
-from ..fits.quantities import TAIL_MASS
+from ..fits.quantities import K_EPSILON, TAIL_MASS, expected_draw_values
 from ..io.series import Panel, Series
 from ..theory import laws
 from . import captions
@@ -114,18 +114,18 @@ def _label_ends(place: Axes, lines: Sequence[tuple[KeysNeeded, object]]) -> None
 
 
 def _draw_lines(place: Axes, lines: Sequence[tuple[KeysNeeded, object]], expect: bool) -> None:
-    """Points with their standard errors on the expectation, a smooth line between them."""
+    """Points with their standard errors on the expectation at every row's own sigma."""
     for one, tint in lines:
         expected = False
         n = np.array(one.sizes, dtype=float)
         means = np.array([p.mean for p in one.points])
         errors = np.nan_to_num([p.error for p in one.points])
         if expect and one.series.predictable:
-            smooth = np.geomspace(n[0], n[-1], 25)
-            values = [expected_keys(one.series.regime, one.epsilon, x) for x in smooth]
-            known = [v for v in values if v is not None]
-            if len(known) == len(values):
-                place.plot(smooth, known, color=tint, linewidth=1.3, alpha=0.75, zorder=2)
+            cases = [case for case in one.series.cases if case.n in one.sizes]
+            values = [expected_draw_values(case, K_EPSILON, one.epsilon) for case in cases]
+            known = [float(np.mean(v)) for v in values if v is not None]
+            if len(known) == len(n):
+                place.plot(n, known, color=tint, linewidth=1.3, alpha=0.75, zorder=2)
                 expected = True
         style = "none" if expected else "-"
         place.errorbar(
