@@ -17,6 +17,7 @@
 #include "core/key_ranges.hpp"
 #include "core/math.hpp"
 #include "core/pack_keys.hpp"
+#include "core/processor.hpp"
 #include "core/region.hpp"
 #include "core/rounded_sum.hpp"
 #include "core/rounding.hpp"
