@@ -77,7 +77,7 @@ class ScreenedPass : public StreamedHeads {
   int sample_of(std::int64_t population, bool resident) const {
     auto const most = std::min<std::int64_t>(std::min(16384, keep_) * 4, population / 16);
     int const large = checked_int(most / score_strip * score_strip);
-    return resident && large > 8192 && guess_would_help(large, population) ? large : StreamedHeads::sample_of(population, resident);
+    return resident && large > small_sample && guess_would_help(large, population) ? large : StreamedHeads::sample_of(population, resident);
   }
 
   /// As StreamedHeads's; the sample is screened, too.

@@ -52,8 +52,8 @@ class StreamedHeads {
 
   /// Keys of a sample that first thresholds are guessed from; 0: none would help. Only shards of many times that are sampled.
   int sample_of(std::int64_t population, bool /*resident*/) const {
-    constexpr int sample = 8192, worthwhile = 32;
-    return population >= std::int64_t{sample} * worthwhile && guess_would_help(sample, population) ? sample : 0;
+    constexpr int worthwhile = 32;
+    return population >= std::int64_t{small_sample} * worthwhile && guess_would_help(small_sample, population) ? small_sample : 0;
   }
 
   /// Guesses thresholds from a sample of the shard: whole packed groups drawn from all over it. `population`: how many of its keys will be
@@ -104,6 +104,7 @@ class StreamedHeads {
   }
 
  protected:
+  static constexpr int small_sample = 8192;
   /// Place in a sample, from 1, of the score that is guessed.
   int rank_of_guess(int sample, std::int64_t population) const { return checked_int(guess_rank(expected_hits(sample, population))); }
   bool sees_all(int row, std::int64_t shard) const { return ranges_.limit[row] >= shard && ranges_.first(row) == 0; }
