@@ -67,6 +67,11 @@ void check_file(char const* command, std::string const& path, std::function<void
   if (seal == Seal::none && !h5::ends_in_child(read, 2 * std::filesystem::file_size(path)))
     throw UsageError(command, path, "is a damaged HDF5 file: the HDF5 library does not survive reading it");
   if (seal == Seal::broken) throw UsageError(command, path, "is damaged: its checksum is not that of its bytes");
+  try {
+    h5::open_file(path);
+  } catch (RunError const& error) {  // a copy that was cut short, say
+    throw UsageError(command, path, std::string("cannot be read. ") + error.what());
+  }
 }
 
 std::string study_summary(hid_t group) {

@@ -106,6 +106,7 @@ void settle_environment(char** argv) {
   for (auto const* name : {"OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"}) asked = asked || std::getenv(name) != nullptr;
   if (!asked) setenv("OMP_PROC_BIND", "false", 0);
   setenv("KOKKOS_DISABLE_WARNINGS", "1", 0);
+  setenv("OPENBLAS_NUM_THREADS", "1", 1);  // as below; threads that it makes when it is loaded would spin for 20 ms of each core
   OnCores const all(process_cores());  // not the one core that the first thread may be bound to by now
   execv("/proc/self/exe", argv);       // returns only if it cannot: then things are as they were, and still right
 }

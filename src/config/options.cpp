@@ -169,7 +169,13 @@ OptionValues OptionTable::read(Commands command, int argc, char const* const* ar
     }
     po::notify(found);
     for (auto const& [name, value] : found) {
-      if (!value.defaulted()) values.given_[name] = text_of(value);
+      if (value.defaulted()) continue;
+      auto const row = as_taken(this->row(name), command);
+      auto& text = values.given_[name] = text_of(value);
+      // A shell's variable that is not set: what it was to name would be left out unseen.
+      if (text.empty() && row.kind == OptionKind::text && row.fallback != nullptr && *row.fallback == '\0') {
+        throw UsageError("--" + name, text, "is no value; leave the option out for none");
+      }
     }
   } catch (po::error const& error) {
     throw UsageError(std::string(error.what()) + help);

@@ -14,7 +14,10 @@ from make_results import write_results
 
 def report(folder: Path, output: str) -> int:
     write_results(folder / "results.h5")
-    return main(["report", str(folder / "results.h5"), "-o", str(folder / output)])
+    try:
+        return main(["report", str(folder / "results.h5"), "-o", str(folder / output)])
+    except SystemExit as left:
+        return int(left.code or 0)
 
 
 def convert(folder: Path, output: str) -> int:
@@ -75,3 +78,27 @@ def test_weights_do_not_replace_the_model(tmp_path: Path, capsys: pytest.Capture
     assert main(["weights", str(tmp_path / "w.npz"), "--json", str(tmp_path / "w.npz")]) in (1, 2)
     assert "is an input itself" in capsys.readouterr().err
     assert (tmp_path / "w.npz").read_bytes() == before
+
+
+OUTPUTS = [["report", "-o"], ["report", "--extra-p"], ["report", "--figures"], ["advise", "--budget", "4", "--json"]]
+
+
+@pytest.mark.parametrize("words", [*OUTPUTS, ["weights", "--json"], ["scaling", "-o"]])
+def test_what_cannot_be_written_is_refused_first(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the input is read, which is no results file at all; a folder is made where one is asked for."""
+    (tmp_path / "input").write_text("none")
+    (tmp_path / "file").write_text("kept")
+    folder = words[-1] == "--figures" or words[0] == "scaling"
+    refused = ["file/below", ""] if not folder else ["file", "file/below"]
+    for name in refused if folder else [*refused, "missing/file", "."]:
+        output = str(tmp_path / name) if name else ""
+        with pytest.raises(SystemExit) as left:
+            main([words[0], str(tmp_path / "input"), *words[1:], output])
+        assert left.value.code == 2
+        said = capsys.readouterr().err
+        assert f"argument {'-o/--output' if words[-1] == '-o' else words[-1]}: " in said
+        assert len(said.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "input"]
+    assert (tmp_path / "file").read_text() == "kept"

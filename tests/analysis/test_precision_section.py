@@ -16,7 +16,7 @@ from asymptop.io.precision_file import read_precision
 from asymptop.io.reader import ResultsError, open_results
 from asymptop.io.schema import ROOT_TEXT
 from asymptop.io.series import group_series
-from asymptop.report.page import Section, build_report
+from asymptop.report.page import Numbered, Section, build_report
 from asymptop.report.precision import findings
 from make_results import Study, write_results
 
@@ -106,7 +106,7 @@ def test_section_of_a_report(tmp_path: Path) -> None:
     study = write_results(tmp_path / "study.h5", Study(n=(64, 128), sigma=("1",), draws=4, rows=2))
     with open_results(study) as results:
         more = (Section("precision", "Precision of arithmetic", '<h2 id="precision">P</h2>'),)
-        text = build_report(results, group_series(results.cases), (), (), more)
+        text = build_report(results, group_series(results.cases), (), Numbered(), more=more)
     assert '<a href="#precision">Precision of arithmetic</a>' in text
     assert text.index('<h2 id="figures">') < text.index('<h2 id="precision">') < text.index('<h2 id="fits">')
 

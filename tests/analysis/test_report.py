@@ -236,15 +236,23 @@ def test_an_output_that_cannot_be_written(
 ) -> None:
     path = write_results(tmp_path / "results.h5", Study(n=(256,)))
     monkeypatch.setattr(report_command, "draw", lambda *_: pytest.fail("said before the figures are drawn"))
-    assert command_line.main(["report", str(path), "-o", str(tmp_path / "absent" / "report.html")]) == 1
+    with pytest.raises(SystemExit) as left:
+        command_line.main(["report", str(path), "-o", str(tmp_path / "absent" / "report.html")])
+    assert left.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_the_first_page_comes_first(made: tuple[str, Path]) -> None:
     text, _ = made
-    places = [text.index(f'id="{name}"') for name in ("verdicts", "keys", "practice", "claims", "figures", "fits")]
+    places = [text.index(f'id="{name}"') for name in ("keys", "verdicts", "practice", "claims", "figures", "fits")]
     assert places == sorted(places)
-    front = text[places[0] : places[1]]
+    findings = text[text.index("<ol class='lead'>") : text.index("</nav>")]
+    assert "Keys that a row needs for a tail mass of" in findings
+    assert re.search(r"Claims: \d+ supported", findings)
+    assert [int(number) for number in re.findall(r"<b>Figure (\d+)\.", text)] == list(
+        range(1, text.count("<b>Figure ") + 1)
+    )
+    front = text[places[1] : places[2]]
     assert front.count("<tr>") == len(CLAIMS) + 2  # and two headings: what cannot be tested is folded away
     assert front.index("claims that this file cannot test") < front.index('href="#claim-E-table"')
     for claim in CLAIMS:

@@ -16,7 +16,7 @@ from asymptop.io.reader import open_results
 from asymptop.io.selectors import selector_groups
 from asymptop.io.series import exact_series, group_series
 from asymptop.report.inputs import primary
-from asymptop.report.summary import COLUMNS, LINES, summary
+from asymptop.report.summary import COLUMNS, LINES, study_findings, summary
 from asymptop.theory.costs import costs_of
 from case_files import changing
 from make_results import Study, write_results
@@ -43,7 +43,7 @@ def summary_of(path: Path) -> list[str]:
         judgements = judge(primary(lines), CLAIMS)
         if any(one.cases and not one.synthetic for one in series):
             judgements = (*judge(series, MEASURED_CLAIMS), *judgements)
-        return summary(results, lines, series, judgements).splitlines()
+        return summary(results, lines, series, study_findings(results, lines, series, judgements)).splitlines()
 
 
 @pytest.mark.parametrize("name", STUDIES)

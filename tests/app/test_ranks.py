@@ -186,6 +186,17 @@ def test_compare_names_what_is_no_file(original: Path, tmp_path: Path) -> None:
         assert (outcome.code, outcome.stderr) == (2, f"asymptop: compare: '{path}' {words}\n")
 
 
+def test_a_copy_that_was_cut_short_is_named(original: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(original.read_bytes()[:20000])
+    for words in (("info", cut), ("compare", original, cut), ("merge", "-o", tmp_path / "m.h5", cut)):
+        outcome = asymptop(*words)
+        assert outcome.code == 2
+        assert outcome.stderr.startswith(f"asymptop: {words[0]}: '{cut}' cannot be read. HDF5: ")
+        assert "truncated" in outcome.stderr
+        assert len(outcome.stderr.splitlines()) == 1
+
+
 def test_compare_ignores_time_and_place(original: Path, tmp_path: Path) -> None:
     changed = Path(shutil.copy(original, tmp_path / "b.h5"))
     with h5py.File(changed, "r+") as file:

@@ -75,6 +75,19 @@ TEST(Options, ConfigTextIsReadAgain) {
   std::remove(path.c_str());
 }
 
+TEST(Options, AnEmptyValueIsNotNone) {
+  for (auto const command : each) {
+    for (auto const& listed : option_table().rows()) {
+      auto const row = as_taken(listed, command);
+      bool const optional = row.kind == OptionKind::text && row.fallback != nullptr && row.fallback == std::string();
+      if ((row.commands & command) == 0 || !optional) continue;
+      auto const name = std::string("--") + row.name;
+      auto const said = refusal(option_table(), command, {name.c_str(), ""});
+      EXPECT_EQ(said, name + ": '' is no value; leave the option out for none");
+    }
+  }
+}
+
 TEST(Options, NamesAreUnique) {
   std::set<std::string> names;
   for (auto const& row : option_table().rows()) {

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from ..criteria.budgets import COSTS, NORMS, Comparison, compare_laws, places
 from ..criteria.cheapest import Choice, cheapest, need_of
-from ..io.output_target import write_records
+from ..io.output_target import records_file, write_records
 from ..io.reader import open_results
 from ..io.selectors import side_by_side
 from ..io.series import Series, exact_series, group_series
@@ -61,7 +61,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--norm", metavar="LIST", help=f"of {', '.join(names)} (default: all)")
     parser.add_argument("--cost", choices=tuple(COSTS), help="equal sum of k, or of n*k (default: both)")
     parser.add_argument("--sigma", metavar="LAW", help="only series of this law of σ (default: all)")
-    parser.add_argument("--json", metavar="FILE", help="all that was compared as records; - is stdout")
+    parser.add_argument(
+        "--json", type=records_file, metavar="FILE", help="all that was compared as records; - is stdout"
+    )
 
 
 def _budgets(text: str) -> list[float]:

@@ -13,14 +13,14 @@ from ..figures.builders import draw
 from ..figures.simulated import simulated_series
 from ..io.attend_file import read_attend
 from ..io.bench_reader import kind_of
-from ..io.output_target import check_no_input
+from ..io.output_target import check_no_input, output_file, output_folder
 from ..io.precision_file import KIND, PrecisionResults, read_precision
 from ..io.reader import ResultsError, open_results
 from ..io.series import exact_series, group_series, marked_simulated
 from ..report.extra_p import COMMAND, write_extra_p
 from ..report.heads import draw_heads, heads_section
 from ..report.inputs import judge_inputs, primary
-from ..report.page import Section, build_report, check_place, write_page
+from ..report.page import Numbered, Section, build_report, write_page
 from ..report.precision import (
     ANCHOR,
     TITLE,
@@ -31,7 +31,7 @@ from ..report.precision import (
 )
 from ..report.scaling import Target
 from ..report.selectors import draw_selectors, judge_selectors, selectors_section
-from ..report.summary import precision_summary, summary
+from ..report.summary import precision_summary, study_findings, summary
 from .jobs import cost_section
 from .scaling import write_scaling
 
@@ -44,8 +44,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "results", type=Path, help="results file of a study, of asymptop precision, or of a benchmark with --scaling"
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: %(default)s")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="also write each figure as PNG, PDF and CSV here")
+    parser.add_argument("-o", "--output", type=output_file, default="report.html", help="default: %(default)s")
+    parser.add_argument(
+        "--figures", type=output_folder, metavar="DIR", help="also write each figure as PNG, PDF and CSV here"
+    )
     parser.add_argument(
         "--simulated",
         type=Path,
@@ -58,7 +60,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--precision", type=Path, metavar="FILE", help="file of asymptop precision: a section on arithmetic"
     )
     parser.add_argument(
-        "--extra-p", type=Path, metavar="FILE", help=f"also export the means in Extra-P's text format, for {COMMAND}"
+        "--extra-p",
+        type=output_file,
+        metavar="FILE",
+        help=f"also export the means in Extra-P's text format, for {COMMAND}",
     )
     parser.add_argument("--jobs", type=Path, metavar="RUN", help="folder of jobs/submit: adds what the run cost")
     parser.add_argument("--table", action="store_true", help="also print every test of every claim (wide)")
@@ -75,7 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
     read = (arguments.results, arguments.simulated, arguments.precision, arguments.attend, arguments.claims)
     for written in filter(None, (arguments.output, arguments.extra_p)):
         check_no_input(written, [path for path in read if path is not None])
-    check_place(arguments.output)
     if kind_of(arguments.results) == "attend":
         raise ResultsError(
             f"{arguments.results}: kind is 'attend', which goes beside a study: report STUDY --attend FILE"
@@ -106,15 +110,17 @@ def run(arguments: argparse.Namespace) -> int:
         inputs = judge_inputs(lines, claims)
         beside = judge_selectors(primary(lines))
         maps, figures, drawn = of_heads.figures(), drawing.figures(), of_selectors.figures()
-        first = len(maps) + 1
-        more = selectors_section(lines, beside, drawn, first + len(figures))
-        more += _precision(arithmetic, arguments.figures, first + len(figures) + len(drawn))
+        numbered = Numbered.of(figures, len(maps) + 1, between=len(drawn))
+        selectors = selectors_section(lines, beside, drawn, len(maps) + len(numbered.front) + 1)
+        more = _precision(arithmetic, arguments.figures, len(maps) + len(figures) + len(drawn) + 1)
         more += cost_section(arguments.jobs, results.cases, judgements)
-        lead = heads_section(series, maps)
-        words = summary(results, lines, series, judgements)
-        write_page(arguments.output, build_report(results, series, judgements, figures, more, inputs, lead, first))
+        heads = heads_section(series, maps)
+        found = study_findings(results, lines, series, judgements)
+        page = build_report(results, series, judgements, numbered, found, more, inputs, heads, selectors)
+        write_page(arguments.output, page)
         if arguments.extra_p is not None:
             write_extra_p(arguments.extra_p, series)
+        words = summary(results, lines, series, found)
     if arguments.table:
         print_verdicts((*judgements, *beside), sys.stdout)
         print()

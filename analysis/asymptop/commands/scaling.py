@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..fits.scaling_model import Network
 from ..io.bench_reader import read_bench
+from ..io.output_target import output_folder
 from ..io.streams import UsageError
 from ..report.page import write_page
 from ..report.scaling import (
@@ -27,7 +28,7 @@ from ..report.scaling import (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, nargs="+", help="results files of asymptop bench --scaling")
-    parser.add_argument("-o", "--output", type=Path, default=Path("scaling"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("-o", "--output", type=output_folder, default="scaling", metavar="DIR", help="(%(default)s)")
     add_projection_options(parser)
 
 

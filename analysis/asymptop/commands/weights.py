@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from ..io.output_target import write_records
+from ..io.output_target import records_file, write_records
 from ..io.streams import UsageError
 from ..layers import query_key_norms
 from ..layers.reading import LAYOUTS, Given
@@ -68,7 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--scale", type=float, metavar="S", help="logit scale (default: the model's by config.json, or 1/sqrt(d_head))")
     add("--n", default="2^10,2^14,2^17,2^20", metavar="LIST", help="default: %(default)s")
     add("--epsilon", type=float, default=0.1, metavar="E", help="tail mass allowed (default: %(default)s)")
-    add("--json", metavar="FILE", help="all numbers; - is stdout, and the table then goes to stderr")
+    add("--json", type=records_file, metavar="FILE", help="all numbers; - is stdout, and the table then goes to stderr")
 
 
 def _sizes(text: str) -> list[int]:

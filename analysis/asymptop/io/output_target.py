@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
@@ -43,6 +44,34 @@ def new_output(path: Path, replace: bool) -> Path:
         reason = error.strerror if error.errno == errno.EINVAL else f"cannot be written: {error.strerror}"
         raise UsageError(f"{path}: {reason}") from None
     return target
+
+
+def output_file(text: str) -> Path:
+    """`type` of an option that names a file to write or replace: refused with the other options, not after the work."""
+    try:
+        new_output(Path(text), replace=True)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)
+
+
+def output_folder(text: str) -> Path:
+    """`type` of an option that names a folder to write files in, made with those above it where it is not there."""
+    try:
+        there = next(path for path in (Path(text), *Path(text).absolute().parents) if path.exists())
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: cannot be written: {error.strerror}") from None
+    return Path(text)
+
+
+def records_file(text: str) -> str:
+    """`type` of --json: a file as above, a device or a pipe that can be written, or `-`."""
+    path = Path(text)
+    device = path.exists() and not path.is_file() and not path.is_dir() and os.access(path, os.W_OK)
+    if text != "-" and not device:
+        output_file(text)
+    return text
 
 
 def write_records(name: str | None, records: list[dict] | dict, inputs: Iterable[Path]) -> TextIO:

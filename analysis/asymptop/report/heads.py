@@ -75,8 +75,8 @@ def draw_heads(lines: Sequence[Series], folder: Path | None) -> Drawing:
     return draw_plots(builders(heads_of(lines, found[0])) if found else [], folder)
 
 
-def heads_section(lines: Sequence[Series], figures: Sequence[RenderedFigure], number: int = 1) -> Section | None:
-    """lines: of exact top-k. None where no head of a tensor file was asked for a tail mass."""
+def heads_section(lines: Sequence[Series], figures: Sequence[RenderedFigure], number: int = 1) -> tuple[Section, ...]:
+    """lines: of exact top-k. Nothing where no head of a tensor file was asked for a tail mass."""
     blocks = []
     for epsilon in epsilons_of(lines):
         heads = heads_of(lines, epsilon)
@@ -93,7 +93,7 @@ def heads_section(lines: Sequence[Series], figures: Sequence[RenderedFigure], nu
             )
         )
     if not blocks:
-        return None
+        return ()
     body = render(
         "heads",
         anchor=ANCHOR,
@@ -103,4 +103,4 @@ def heads_section(lines: Sequence[Series], figures: Sequence[RenderedFigure], nu
         blocks=blocks,
         figures=figure_blocks(list(enumerate(figures, start=number))),
     )
-    return Section(ANCHOR, TITLE, body)
+    return (Section(ANCHOR, TITLE, body),)

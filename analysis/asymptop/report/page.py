@@ -18,6 +18,7 @@ from ..io.series import Series
 from .front import practice_section, verdict_table
 from .inputs import InputVerdicts, inputs_section
 from .sections import checks_section, claims_section, fits_section, provenance_section, summary_section
+from .summary import Finding
 from .templates import render
 
 # Size on screen of an inch of a figure: its 8.5 pt text then reads like the captions.
@@ -52,36 +53,50 @@ def figure_blocks(figures: Sequence[tuple[int, RenderedFigure]]) -> list[dict[st
     ]
 
 
-def _front_figures(figures: Sequence[tuple[int, RenderedFigure]]) -> Markup:
-    front = [(number, figure) for number, figure in figures if figure.name in FRONT]
+@dataclass(frozen=True)
+class Numbered:
+    """Figures as the page has them: how many keys are needed, then those of `between` others, then the rest."""
+
+    front: tuple[tuple[int, RenderedFigure], ...] = ()
+    rest: tuple[tuple[int, RenderedFigure], ...] = ()
+
+    @classmethod
+    def of(cls, figures: Sequence[RenderedFigure], first: int, between: int) -> Numbered:
+        """first: the number of the first one."""
+        front = [figure for figure in figures if figure.name in FRONT]
+        rest = [figure for figure in figures if figure.name not in FRONT]
+        return cls(tuple(enumerate(front, first)), tuple(enumerate(rest, first + len(front) + between)))
+
+
+def _front_figures(front: Sequence[tuple[int, RenderedFigure]]) -> Markup:
     if not front:
         return Markup()
     return render("figures", anchor="keys", title="How many keys are needed", blocks=figure_blocks(front))
 
 
-def figures_section(numbered: Sequence[tuple[int, RenderedFigure]]) -> Markup:
-    """All figures but those of the first page, numbered with them."""
-    rest = [(number, figure) for number, figure in numbered if figure.name not in FRONT]
-    return render("figures", anchor="figures", title="Figures", blocks=figure_blocks(rest) if numbered else None)
+def figures_section(figures: Numbered) -> Markup:
+    blocks = figure_blocks(figures.rest) if figures.front or figures.rest else None
+    return render("figures", anchor="figures", title="Figures", blocks=blocks)
 
 
 def build_report(
     results: Results,
     series: Sequence[Series],
     judgements: Sequence[Judgement],
-    figures: Sequence[RenderedFigure],
+    figures: Numbered,
+    found: Sequence[Finding] = (),
     more: Sequence[Section] = (),
     inputs: Sequence[InputVerdicts] = (),
-    lead: Section | None = None,
-    first_number: int = 1,
+    heads: Sequence[Section] = (),
+    selectors: Sequence[Section] = (),
 ) -> str:
-    """The page as text. Everything that comes from the file is escaped. lead: what comes before the verdicts;
-    first_number: of the first figure."""
-    numbered = list(enumerate(figures, start=first_number))
+    """The page as text; everything that comes from the file is escaped. What to use comes first: the findings, heads
+    and keys needed, selectors; then what becomes of claims; then the rest."""
     contents = (
-        *(((lead.anchor, lead.title),) if lead is not None else ()),
+        *((section.anchor, section.title) for section in heads),
+        *((("keys", "Keys needed"),) if figures.front else ()),
+        *((section.anchor, section.title) for section in selectors),
         ("verdicts", "Verdicts"),
-        *((("keys", "Keys needed"),) if any(f.name in FRONT for f in figures) else ()),
         *((("inputs", "Inputs"),) if inputs else ()),
         ("practice", "In practice"),
         ("claims", "Claims"),
@@ -92,15 +107,17 @@ def build_report(
         ("measured", "How this was measured"),
     )
     sections = (
-        summary_section(results, series, judgements),
+        summary_section(results, series),
+        render("findings", found=found),
         render("contents", contents=contents),
-        Markup(lead.body if lead is not None else ""),
+        *(Markup(section.body) for section in heads),
+        _front_figures(figures.front),
+        *(Markup(section.body) for section in selectors),
         verdict_table(judgements),
-        _front_figures(numbered),
         inputs_section(inputs),
         practice_section(series),
         claims_section(judgements),
-        figures_section(numbered),
+        figures_section(figures),
         *(Markup(section.body) for section in more),
         fits_section(series),
         checks_section(results.exact or results.cases),
@@ -116,15 +133,6 @@ def page(name: str, sections: Sequence[Markup]) -> str:
 
 def _draft(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}")
-
-
-def check_place(path: Path) -> None:
-    """OSError now, not after the figures are drawn, where a page cannot be written."""
-    draft = _draft(output_target(path))
-    try:
-        draft.touch()
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def write_page(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from ..figures.drawing import RenderedFigure, render_plots
 from ..figures.scaling import NOT_MEASURED, Family
 from ..fits.scaling_model import ASSUMED_BANDWIDTH, ASSUMED_LATENCY, Network, fit, hold_out, observations, projected
 from ..io.bench_reader import BenchResults, ScalingStudy
-from .page import figures_section, page
+from .page import Numbered, figures_section, page
 from .templates import badge, prose, render
 
 _NUMBERS = {
@@ -204,7 +204,7 @@ def build_scaling_report(results: Sequence[BenchResults], target: Target, figure
         "scaling",
         in_order=[s.id for s in studies if not s.interleaved],
         efficiency=_html(efficiency_table(studies)),
-        figures=figures_section(list(enumerate(figures, start=1))),
+        figures=figures_section(Numbered.of(figures, 1, between=0)),
         model=_html(model_table(families)),
         held_out=_html(held_out_table(families)),
         projection=_html(projection_table(families, target)),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from ..claims.verdict_table import HEADINGS, cells, short
 from ..criteria.exponents import power_of_two
-from ..criteria.verdicts import Judgement, Verdict
+from ..criteria.verdicts import Judgement
 from ..figures.captions import FITS_EXPLAINED, REPLICATES_EXPLAINED, VERDICTS_EXPLAINED
 from ..fits.exponents import FitError, PowerFit, Slope, fit_power
 from ..fits.quantities import (
@@ -26,7 +26,6 @@ from ..io.reader import Case, Results
 from ..io.series import Series
 from .templates import badge, prose, render
 
-_FEW_CLAIMS = 8
 _NUMERIC = {"fitted", "95% interval", "corrected", "claimed", "i.i.d. limit", "largest n", "draws", "rows"}
 
 
@@ -34,33 +33,7 @@ def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _headline(judgements: Sequence[Judgement]) -> str:
-    """The verdicts in one sentence: by name where they are few."""
-    parts = []
-    for verdict, words in (
-        (Verdict.CONTRADICTED, "contradict"),
-        (Verdict.SUPPORTED, "support"),
-        (Verdict.UNDECIDED, "leave open"),
-        (Verdict.NOT_TESTED, "do not test"),
-    ):
-        names = [j.claim.id for j in judgements if j.verdict is verdict]
-        if names:
-            parts.append(f"{words} {_listed(names) if len(judgements) <= _FEW_CLAIMS else len(names)}")
-    if not parts:
-        return "No claim is registered."
-    among = f"Of {len(judgements)} claims the data" if len(judgements) > _FEW_CLAIMS else "The data"
-    return f"{among} {_listed(parts)}."
-
-
-def _striking_number(judgements: Sequence[Judgement]) -> str:
-    """The first decided claim's example, as the number to remember."""
-    for judgement in judgements:
-        if judgement.verdict in (Verdict.CONTRADICTED, Verdict.SUPPORTED) and judgement.findings:
-            return f"{judgement.claim.id}: {judgement.sentence}"
-    return ""
-
-
-def summary_section(results: Results, series: Sequence[Series], judgements: Sequence[Judgement]) -> Markup:
+def summary_section(results: Results, series: Sequence[Series]) -> Markup:
     cases = results.exact or results.cases
     valid = [c for c in cases if c.valid]
     sizes = sorted({c.n for c in cases})
@@ -71,14 +44,15 @@ def summary_section(results: Results, series: Sequence[Series], judgements: Sequ
     what = _listed([s.title for s in series]) if 0 < len(series) <= 8 else f"{len(series)} series"
     if not series:
         what = "none of exact top-k, which claims and figures are about"
+    of = " of exact top-k" if 0 < len(results.exact) < len(results.cases) else ""
     data = (
-        f"{len(cases)} case{'s' if len(cases) != 1 else ''} with n from {extent}, "
+        f"{len(cases)} case{'s' if len(cases) != 1 else ''}{of} with n from {extent}, "
         f"{draws[0] if len(draws) == 1 else f'{draws[0]} to {draws[-1]}'} independent draws each and {rows:,} "
         "measured rows in "
         f"all: {what}."
     )
     fault = f" {invalid} of the cases failed a self-check; they are shown and never fitted." if invalid else ""
-    sentences = (data + fault, _headline(judgements), _striking_number(judgements))
+    sentences = (data + fault,)
     return render("summary", name=results.path.name, date=results.provenance["date_utc"], sentences=sentences)
 
 

@@ -1,14 +1,15 @@
-"""What a person sees first, in a terminal: what was measured, the findings that matter most, where the rest is."""
+"""What a person sees first, in a terminal and on the page: what was measured, the findings that matter most."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..criteria.decisions import power_of_two
-from ..criteria.heads import epsilons_of, finding_words_in_short, heads_of
+from ..criteria.heads import HeadNeed, epsilons_of, finding_words_in_short, heads_of
 from ..criteria.least_read import at_smaller_tail_masses, what_to_use
 from ..criteria.practice import measured_laws
 from ..criteria.verdicts import Judgement, Verdict, clarity
@@ -26,6 +27,16 @@ _MOST_SERIES, _MOST_LAWS, _MOST_WRAPPED, _MOST_SENTENCES = 4, 4, 3, 3
 _MORE = "More in the page: "
 _CUT_OFF = " ..."  # ends text that has no room
 _SAME_BUDGET = 0.02  # of the budget: kept keys that differ by more are named
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, a small table below it (headings, then rows), and further sentences of at most so many lines."""
+
+    sentence: str
+    table: tuple[tuple[str, ...], ...] = ()
+    details: tuple[str, ...] = ()
+    lines_of_detail: int = 1
 
 
 def _wrapped(text: str) -> list[str]:
@@ -65,39 +76,42 @@ def _error_cell(one: Series, law: str) -> str:
     return f"{found[-1].mean:.3g} {exponent}".rstrip()
 
 
-def _errors(series: Sequence[Series]) -> list[str]:
-    """A table: lines of the study against laws of k."""
+def _errors(series: Sequence[Series], n: str) -> list[Finding]:
+    """Lines of the study against laws of k."""
     shown = [one for one in series if one.cases][:_MOST_SERIES]
     laws = list(dict.fromkeys(law for one in shown for law in one.k_laws))[:_MOST_LAWS]
     if not laws:
         return []
-    rows = [["", *(f"k = {law}" for law in laws)]]
-    rows += [[one.title, *(_error_cell(one, law) if law in one.k_laws else "-" for law in laws)] for one in shown]
+    rows = [(one.title, *(_error_cell(one, law) if law in one.k_laws else "-" for law in laws)) for one in shown]
+    grows = ", and how it goes with n" if any(" n^" in cell for row in rows for cell in row[1:]) else ""
+    sentence = f"Mean mass of the softmax that the k best keys miss at n = {n}{grows}:"
+    return [Finding(sentence, (("", *(f"k = {law}" for law in laws)), *rows))]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     first = min(40, max(len(row[0]) for row in rows))
-    other = min((COLUMNS - 3 - first) // len(laws) - 2, max(len(cell) for row in rows for cell in row[1:]))
-    lines = [
+    room = (COLUMNS - 3 - first) // (len(rows[0]) - 1) - 2
+    other = min(room, max(len(cell) for row in rows for cell in row[1:]))
+    lines = (
         f"   {row[0][:first]:<{first}}" + "".join(f"  {cell[:other]:<{other}}" for cell in row[1:]) for row in rows
-    ]
+    )
     return [line.rstrip() for line in lines]
 
 
-def _needs(series: Sequence[Series]) -> list[str]:
+def _needs(series: Sequence[Series]) -> list[Finding]:
     laws = measured_laws(series)
     if not laws:
         return []
     epsilon = max(law.epsilon for law in laws)
-    some = [law for law in laws if law.epsilon == epsilon][:_MOST_SERIES]
-    return [
-        f"Keys that a row needs for a tail mass of {epsilon:g}, mean over rows, with C of n^C and its 95% interval:"
-    ] + [
-        f"   {law.series.title}: k = {law.law}, C = {law.exponent}; {law.last_k:,.0f} of {power_of_two(law.last_n)}"[
-            :COLUMNS
-        ]
-        for law in some
-    ]
+    details = tuple(
+        f"{law.series.title}: k = {law.law}, C = {law.exponent}; {law.last_k:,.0f} of {power_of_two(law.last_n)}"
+        for law in [law for law in laws if law.epsilon == epsilon][:_MOST_SERIES]
+    )
+    words = f"Keys that a row needs for a tail mass of {epsilon:g}, mean over rows, with C of n^C and its 95% interval:"
+    return [Finding(words, details=details)]
 
 
-def _selectors(lines: Sequence[Series]) -> list[str]:
+def _selectors(lines: Sequence[Series]) -> list[Finding]:
     """What the largest budget misses at the largest n, by selector, best first; means over heads and laws of sigma.
 
     Selectors that keep another number of keys than the budget (thresholds, estimators, unions of shards) say how many.
@@ -126,9 +140,8 @@ def _selectors(lines: Sequence[Series]) -> list[str]:
     over = f", means over {many} {'series' if shown[0].synthetic else 'heads'}" if many > 1 else ""
     no_order = " Made keys have no order: judge windows and pages on a model's." if shown[0].synthetic else ""
     keys = f"{laws[law]:,} keys (k = {law})"
-    return _wrapped(
-        f"{where}{'m' if where else 'M'}ass that {keys} miss at n = {power_of_two(n)}{over}: {words}.{no_order}"
-    )
+    missed_at = f"{where}{'m' if where else 'M'}ass that {keys} miss at n = {power_of_two(n)}{over}"
+    return [Finding(f"{missed_at}: {words}.{no_order}")]
 
 
 def _kept_and_budget(case: Case, law: str) -> tuple[float, float]:
@@ -152,26 +165,26 @@ def _keys_at(lines: Sequence[Series], law: str, n: int) -> int:
     return max((int(case.k_of_law[case.k_law.index(law)]) for case in at), default=0)
 
 
-def _claims(judgements: Sequence[Judgement]) -> list[str]:
+def _claims(judgements: Sequence[Judgement]) -> Finding:
     """How many say what, and the clearest one that the data contradict, or support."""
     counts = {verdict: [j for j in judgements if j.verdict is verdict] for verdict in Verdict}
     words = ", ".join(f"{len(found)} {verdict.value.lower()}" for verdict, found in counts.items() if found)
-    lines = _wrapped(f"Claims: {words}.")
+    clearest = []
     for verdict in (Verdict.CONTRADICTED, Verdict.SUPPORTED):
         fitted = [j for j in counts[verdict] if any(finding.fit is not None for finding in j.findings)]
         if fitted:
             one = max(fitted, key=lambda j: max(clarity(finding) for finding in j.findings))
-            first, *more = _wrapped(f"{one.claim.id}: {one.sentence}")
-            lines += [f"   {first}", *more]
-    return lines
+            clearest.append(f"{one.claim.id}: {one.claim.sentence} {one.brief}")
+    return Finding(f"Claims: {words or 'none'}.", details=tuple(clearest), lines_of_detail=_MOST_WRAPPED)
 
 
-def _least_read(groups: Sequence[SelectorGroup]) -> list[str]:
+def _least_read(groups: Sequence[SelectorGroup]) -> list[Finding]:
     """Of the first group."""
-    found = _wrapped(what_to_use(groups[:1])[0])
-    if others := at_smaller_tail_masses(groups[0]):
-        found += textwrap.wrap(others, COLUMNS - 6, max_lines=1, placeholder=_CUT_OFF, initial_indent="   ")
-    return found
+    words = what_to_use(groups[:1])
+    if not words:
+        return []
+    others = at_smaller_tail_masses(groups[0])
+    return [Finding(words[0], details=(others,) if others else ())]
 
 
 def _more(series: Sequence[Series], groups: Sequence[SelectorGroup], of_heads: bool) -> list[str]:
@@ -187,31 +200,49 @@ def _more(series: Sequence[Series], groups: Sequence[SelectorGroup], of_heads: b
     return textwrap.wrap(_MORE + "; ".join(found) + ".", COLUMNS, max_lines=1, placeholder=_CUT_OFF) if found else []
 
 
-def summary(
+def study_findings(
     results: Results, lines: Sequence[Series], series: Sequence[Series], judgements: Sequence[Judgement]
-) -> str:
-    """At most LINES - 2 lines of COLUMNS columns. lines: all of the file; series: of exact top-k, as judged."""
-    model = any(one.cases and not one.synthetic for one in series)
-    epsilons = epsilons_of(series) if model else ()
-    findings = []
-    if model and epsilons:
-        findings = [_wrapped(sentence) for sentence in finding_words_in_short(heads_of(series, epsilons[0]))]
+) -> list[Finding]:
+    """What matters most, first. lines: all of the file; series: of exact top-k, as judged."""
+    found: list[Finding] = []
+    if heads := _first_heads(series):
+        found += [Finding(sentence) for sentence in finding_words_in_short(heads)]
     else:
-        last = power_of_two(max(case.n for case in results.cases))
-        if errors := _errors(series):
-            grows = ", and how it goes with n" if any(" n^" in line for line in errors[1:]) else ""
-            findings.append([f"Mean mass of the softmax that the k best keys miss at n = {last}{grows}:", *errors])
-        if needs := _needs(series):
-            findings.append(needs)
-    groups = selector_groups(lines)
+        found += _errors(series, power_of_two(max(case.n for case in results.cases)))
+        found += _needs(series)
     if of_selectors := _selectors(lines):
-        findings.append(of_selectors)
-        findings += [_least_read(groups)] if what_to_use(groups[:1]) else []
-    findings.append(_claims(judgements))
+        found += [*of_selectors, *_least_read(selector_groups(lines))]
+    return [*found, _claims(judgements)]
+
+
+def _first_heads(series: Sequence[Series]) -> Sequence[HeadNeed]:
+    """Of a model's tensors, at the first epsilon; none of synthetic inputs."""
+    epsilons = epsilons_of(series) if any(one.cases and not one.synthetic for one in series) else ()
+    return heads_of(series, epsilons[0]) if epsilons else ()
+
+
+def _block(finding: Finding) -> list[str]:
+    """Its lines on a terminal, without a number."""
+    lines = [*_wrapped(finding.sentence), *(_aligned(finding.table) if finding.table else ())]
+    for words in finding.details:
+        indent = "   "
+        lines += textwrap.wrap(
+            words,
+            COLUMNS,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            max_lines=finding.lines_of_detail,
+            placeholder=_CUT_OFF,
+        )
+    return lines
+
+
+def summary(results: Results, lines: Sequence[Series], series: Sequence[Series], found: Sequence[Finding]) -> str:
+    """At most LINES - 2 lines of COLUMNS columns. lines, series: as of study_findings(), whose result `found` is."""
     printed = _wrapped(_measured(results))
-    for number, block in enumerate(findings, 1):
+    for number, block in enumerate(map(_block, found), 1):
         printed += [f"{number}. {block[0]}", *block[1:]]
-    more = _more(series, groups, model and bool(epsilons))
+    more = _more(series, selector_groups(lines), bool(_first_heads(series)))
     room = LINES - 2 - len(more)
     if len(printed) > room:
         printed[room - 1 :] = [printed[room - 1][: COLUMNS - 4].removesuffix(_CUT_OFF) + _CUT_OFF]
