@@ -212,7 +212,7 @@ def test_advice_speaks_of_the_keys_that_a_head_sees(
         assert f"  {'100' if layer == 2 else 'all'} keys " in line
         if layer == 2:
             assert int(line.split("  0.1  ")[1].split()[0]) <= 100
-        assert line.endswith(", ".join(f"{k / of:.2%}" for k, of in zip(record["k"], seen, strict=True)))
+        assert line.endswith(", ".join(f"{100.0 * k / of:.1f}%" for k, of in zip(record["k"], seen, strict=True)))
     assert "tail mass 0.1 in all 3 of them that see 100 keys: " in printed
     assert "tail mass 0.1 in all 3 of them that see all keys: " in printed
     assert command_line.main([*words, "--lengths", "64", "--json", str(out)]) == 0

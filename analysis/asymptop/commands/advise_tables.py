@@ -218,7 +218,7 @@ def _need_row(need: Need, lengths: Sequence[int]) -> tuple[str, ...] | None:
         law,
         _reach(need),
         ",".join(str(k) for k in keys),
-        ", ".join(f"{k / need.series.seen(n):.2%}" for k, n in zip(keys, lengths, strict=True)),
+        ", ".join(share_words(k / need.series.seen(n), 3) for k, n in zip(keys, lengths, strict=True)),
     )
 
 

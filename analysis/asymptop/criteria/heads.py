@@ -13,6 +13,7 @@ from ..fits.exponents import FitError, PowerFit, fit_power
 from ..fits.quantities import K_EPSILON, points
 from ..io.reader import Case
 from ..io.series import Series
+from ..theory.costs import share_words
 from ..theory.statistics import Array
 from .cheapest import Need, need_of
 from .decisions import power_of_two
@@ -135,7 +136,7 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
     most = max(there, key=lambda one: one.keys)
     sentences = [
         f"{where} takes {np.median(keys):,.0f} keys in the median of {len(there)} head{'s' * (len(there) > 1)} "
-        f"({np.median([one.keys / one.seen for one in there]):.2%} of those that a row sees)"
+        f"({share_words(float(np.median([one.keys / one.seen for one in there])), 3)} of those that a row sees)"
         + (f", from {keys.min():,.0f} to {keys.max():,.0f} ({_name(most)})." if len(there) > 1 else ".")
     ]
     if none := sum(one.keys == 0.0 for one in there):

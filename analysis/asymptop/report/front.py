@@ -11,6 +11,7 @@ from ..criteria.practice import expected_laws, measured_laws, norm_words
 from ..criteria.verdicts import Judgement
 from ..figures.captions import PRACTICE, PRACTICE_EXPECTED
 from ..io.series import Series
+from ..theory.costs import share_words
 from ..theory.laws import PHASES
 from .inputs import mark
 from .templates import prose, render
@@ -54,7 +55,7 @@ def practice_section(series: Sequence[Series]) -> Markup:
             f"{one.sigma:g}",
             f"{one.epsilon:g}",
             prose(one.law.replace("*", "·")),
-            " … ".join(f"{share:.2%}" for share in one.shares),
+            " … ".join(share_words(share, 3) for share in one.shares),
             " … ".join(f"{count:,.3g}" for count in one.entries),
         )
         for one in expected

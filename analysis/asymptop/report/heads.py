@@ -13,6 +13,7 @@ from ..figures.captions import HEADS_EXPLAINED
 from ..figures.drawing import Drawing, RenderedFigure, draw_plots
 from ..figures.heads import builders
 from ..io.series import Series
+from ..theory.costs import share_words
 from .page import Section, figure_blocks
 from .templates import render
 
@@ -29,7 +30,7 @@ def _count(value: float) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{value:.2%}" if np.isfinite(value) else "–"
+    return share_words(value, 3) if np.isfinite(value) else "–"
 
 
 def _reach(one: HeadNeed) -> str:

@@ -22,7 +22,7 @@ from ..io.reader import Case
 from ..io.schema import EXACT
 from ..io.selectors import SelectorGroup, selector_groups
 from ..io.series import Series
-from ..theory.costs import bytes_words, dense_bytes
+from ..theory.costs import bytes_words, dense_bytes, share_words
 from .estimators import HEADINGS, rows_of_estimators
 from .page import Section, figure_blocks
 from .templates import prose, render
@@ -111,7 +111,14 @@ def _rows_needed(group: SelectorGroup, n: int) -> list[tuple[str, ...]]:
                 continue
             keys, words = _number(cases, K_EPSILON, epsilon)
             exponent = _exponent(members, partial(points, quantity=K_EPSILON, parameter=epsilon))
-            row = (f"{epsilon:g}", name, words, f"{keys / group.seen(n):.2%}", exponent, _bytes(group, name, n, keys))
+            row = (
+                f"{epsilon:g}",
+                name,
+                words,
+                share_words(keys / group.seen(n), 3),
+                exponent,
+                _bytes(group, name, n, keys),
+            )
             found.append((keys, row))
         rows += [row for _, row in sorted(found, key=lambda pair: pair[0])]
     return rows

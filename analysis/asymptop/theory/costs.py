@@ -233,9 +233,9 @@ def bytes_words(value: float) -> str:
     return f"{value:.3g} B"
 
 
-def share_words(share: float) -> str:
-    """In percent, with two digits where it is small: 38%, 0.33%."""
-    return f"{share:.0%}" if share >= 0.0995 else f"{100.0 * share:.2g}%"
+def share_words(share: float, digits: int = 2) -> str:
+    """In percent, however small it is: 38%, 0.33%, 0.0012%."""
+    return f"{share:.{digits - 2}%}" if share >= 0.0995 else f"{100.0 * share:.{digits}g}%"
 
 
 def dense_bytes(n: float, d: int, d_v: int = 0) -> float:
