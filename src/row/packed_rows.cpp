@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
+#include <string>
 
 #include "kernels/core/fixed_point.hpp"
 #include "kernels/select/selector.hpp"
@@ -30,6 +32,10 @@ std::size_t numbers_per_row(FieldAxes const& axes, std::span<RowField const> fie
 void pack_row(FieldValues const& row, FieldAxes const& axes, std::vector<double>& packed) {
   row.each(axes, [&](RowField const& field, auto const& values) {
     if (field.source != Source::logits) return;
+    // Else the numbers after it would be taken for others.
+    if (values.size() != axes.length(field.axis))
+      throw std::logic_error(std::string(field.name) + " has " + std::to_string(values.size()) + " values of a row instead of " +
+                             std::to_string(axes.length(field.axis)) + ": no formula fills it here");
     for (auto const value : values) packed.push_back(static_cast<double>(value));
   });
 }

@@ -38,7 +38,7 @@ void errors_of_k(RowMetrics& metrics, SumsAlong const& sums, MetricAxes const& a
     if (k >= visible) {
       add_errors(metrics, {}, visible);
     } else if (k > axes.held) {  // open until the second pass
-      add_errors(metrics, {NAN, NAN, NAN}, k);
+      add_errors(metrics, KeptErrors::open(), k);
     } else {
       std::size_t const i = k;
       CutSums const cut{metrics.z, sums.kept1[i] + metrics.sink, sums.kept2[i], sums.dropped1[i], sums.dropped2[i], sums.e[i]};

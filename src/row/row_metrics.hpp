@@ -21,11 +21,14 @@ struct MetricAxes {
   std::int64_t held = INT64_MAX;  ///< largest k that the head serves; the errors at larger ones are counted at thresholds
 };
 
-/// The fields of one row under one law that come from its logits.
+/// The fields of one row under one law that come from its logits. Real ones of the row itself are NaN until a formula fills them, which
+/// makes a case invalid.
 struct RowMetrics : FieldValues {
   RowMetrics() {
     each({.by_thresholds = true, .output_error = true, .sinks = true}, [](RowField const& field, auto& values) {
-      if (field.axis == Axis::row && field.source == Source::logits) values.resize(1);
+      if (field.axis != Axis::row || field.source != Source::logits) return;
+      using Value = std::decay_t<decltype(values)>::value_type;
+      values.assign(1, std::is_same_v<Value, double> ? static_cast<Value>(NAN) : Value{});
     });
   }
   double& one(RealField field) { return real(field).front(); }

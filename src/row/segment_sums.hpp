@@ -19,8 +19,24 @@ struct CutSums {
   double largest_kept = 1.0;
 };
 
+/// What a cut makes of every k: 0 where all keys are kept.
 struct KeptErrors {
   double tail_mass = 0.0, row_l2 = 0.0, row_linf = 0.0;
+
+  /// take(field, value) of each: the one list of the fields that they fill.
+  template <class Take>
+  void each(Take const& take) {
+    take(RealField("tail_mass"), tail_mass);
+    take(RealField("row_l2_error"), row_l2);
+    take(RealField("row_linf_error"), row_linf);
+  }
+
+  /// Those of a k that the second pass settles.
+  static KeptErrors open() {
+    KeptErrors errors;
+    errors.each([](RealField, double& value) { value = NAN; });
+    return errors;
+  }
 };
 
 /// Squares below this are not left to fp64, whose normal numbers end at 2e-308.
@@ -51,19 +67,15 @@ inline KeptErrors errors_of_faint_cut(CutSums const& sums, double relative1, dou
 }
 
 /// The errors at the next k of the axis. counted: how many keys are kept.
-inline void add_errors(RowMetrics& metrics, KeptErrors const& errors, std::int64_t counted) {
-  metrics.real("tail_mass").push_back(errors.tail_mass);
-  metrics.real("row_l2_error").push_back(errors.row_l2);
-  metrics.real("row_linf_error").push_back(errors.row_linf);
+inline void add_errors(RowMetrics& metrics, KeptErrors errors, std::int64_t counted) {
+  errors.each([&](RealField field, double value) { metrics.real(field).push_back(value); });
   metrics.count("k_counted").push_back(counted);
   metrics.real("k_counted_bound").push_back(0.0);
 }
 
 /// The same at a k that was left open.
-inline void settle_errors(RowMetrics& metrics, std::size_t item, KeptErrors const& errors, std::int64_t counted, double bound) {
-  metrics.real("tail_mass")[item] = errors.tail_mass;
-  metrics.real("row_l2_error")[item] = errors.row_l2;
-  metrics.real("row_linf_error")[item] = errors.row_linf;
+inline void settle_errors(RowMetrics& metrics, std::size_t item, KeptErrors errors, std::int64_t counted, double bound) {
+  errors.each([&](RealField field, double value) { metrics.real(field)[item] = value; });
   metrics.count("k_counted")[item] = counted;
   metrics.real("k_counted_bound")[item] = bound;
 }

@@ -19,10 +19,9 @@ constexpr double faint = 1e-140;
 
 RowMetrics without_errors(RowMetrics const& oracle) {
   auto metrics = oracle;
-  for (auto* list : {&metrics.real("tail_mass"), &metrics.real("row_l2_error"), &metrics.real("row_linf_error"),
-                     &metrics.real("k_counted_bound"), &metrics.real("output_error"), &metrics.real("output_error_relative")})
-    list->clear();
-  for (auto* list : {&metrics.count("k_counted"), &metrics.count("k_epsilon")}) list->clear();
+  metrics.each({.by_thresholds = true, .output_error = true}, [](RowField const& field, auto& values) {
+    if (field.axis == Axis::k || field.axis == Axis::epsilon) values.clear();
+  });
   return metrics;
 }
 

@@ -10,11 +10,14 @@ import h5py
 import numpy as np
 import pytest
 from command_line import asymptop
+from field_table import fields_of_a_study
 
 KEYS = ["n", "d", "input", "sigma_law", "sigma", "selector", "metric", "parameter", "k_law", "mean", "standard_error"]
 KEYS += ["rows", "draws", "verdict"]
-PER_K = ("tail_mass", "row_l2_error", "row_linf_error", "output_error_relative", "output_error")
-PER_ROW = ("entropy_nats", "sum_p_squared", "p_max", "participation_ratio")
+PER_K, PER_ROW = (
+    [field.name for field in fields_of_a_study() if field.recorded and field.dimensions == dimensions]
+    for dimensions in (("draw", "row", "k"), ("draw", "row"))
+)
 ARGUMENTS = ["--n", "64,300", "--d", "16", "--sigma", "1,log(n)", "--k", "8,n^0.5,400", "--rows", "16", "--draws", "5"]
 ARGUMENTS += ["--epsilon", "1e-1,0.05", "--count-above", "1/n,1e-3,0.010,2/n", "--block", "64"]
 

@@ -12,16 +12,11 @@ import numpy as np
 import pytest
 import xarray
 from command_line import ROOT, asymptop
+from field_table import fields_of_a_study
 
 SCHEMA = ROOT / "src" / "results" / "README.md"
 DIMENSIONS = {
-    **dict.fromkeys(["row_n", "row_position", "sigma_i", "logit_mean", "logit_std", "logit_max"], ("draw", "row")),
-    **dict.fromkeys(["log_sum_exp", "entropy_nats", "sum_p_squared", "p_max"], ("draw", "row")),
-    "participation_ratio": ("draw", "row"),
-    **dict.fromkeys(["tail_mass", "row_l2_error", "row_linf_error"], ("draw", "row", "k")),
-    **dict.fromkeys(["output_error", "output_error_relative"], ("draw", "row", "k")),
-    "k_epsilon": ("draw", "row", "epsilon"),
-    "count_p_above": ("draw", "row", "threshold"),
+    **{field.name: field.dimensions for field in fields_of_a_study()},
     "k_of_law": ("k_law",),
     "threshold_value": ("threshold",),
     "check_residual": ("check",),

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <fstream>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "h5/h5.hpp"
 #include "row/fields.hpp"
 #include "row/packed_rows.hpp"
+#include "row/row_metrics.hpp"
 #include "study/files/case_file.hpp"
 #include "study/files/records.hpp"
 
@@ -67,6 +69,30 @@ TEST(Fields, OneMoreIsPacked) {
   EXPECT_EQ(numbers_of(all, axes, "novelty").size(), 12u);
   packed.back() = NAN;
   EXPECT_EQ(unpack_rows(packed, 2, axes, 1000, data), 0 + 1);
+}
+
+// Otherwise its place would be taken by the numbers after it.
+TEST(Fields, AFieldThatNoFormulaFillsIsRefused) {
+  for (auto const& field : row_fields) {
+    auto row = rows_of(row_fields, axes, 1);
+    row.each(axes, [&](RowField const& other, auto& values) {
+      if (&other == &field) values.pop_back();
+    });
+    std::vector<double> packed;
+    bool const packs = field.source == Source::logits && axes.has(field);
+    try {
+      pack_row(row, axes, packed);
+      EXPECT_FALSE(packs) << field.name;
+    } catch (std::logic_error const& refused) {
+      EXPECT_TRUE(packs && std::string(refused.what()).starts_with(field.name)) << field.name << ": " << refused.what();
+    }
+  }
+  // One of the row itself is there, and no number.
+  RowMetrics().each(axes, [](RowField const& field, auto const& values) {
+    if (field.number == Number::real && !values.empty()) {
+      EXPECT_TRUE(std::isnan(values.front())) << field.name;
+    }
+  });
 }
 
 TEST(Fields, CountsAreAtMostN) {
