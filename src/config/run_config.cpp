@@ -47,7 +47,7 @@ constexpr char const* simulate_introduction =
     "A law is one expression in n: 400, 4*n^0.5, log(n)^2, 2*sqrt(log(n)). LAWS and LISTs are comma-separated.\n";
 
 void check_target(RunConfig const& config) {
-  if (config.target_se <= 0.0) {
+  if (!config.has_target()) {
     if (!config.target_metrics.empty()) throw UsageError("--target-metrics needs --target-se");
     if (config.max_seconds > 0.0) throw UsageError("--max-time needs --target-se");
     return;

@@ -87,6 +87,8 @@ struct RunConfig : MeasureOptions {
   int groups = 0;  ///< teams of ranks among which heads are shared out; 0: as the plan finds fastest
   MpiMemory mpi_memory = MpiMemory::host;
   bool share_gpu = false;  ///< ranks of a node may have the same one
+  /// Whether draws may be added after --draws.
+  bool has_target() const { return target_se > 0.0; }
   /// What was asked for, where --resume measures more k, epsilons and thresholds than that (study/files/kept_contents.hpp); else null.
   std::shared_ptr<RunConfig const> asked;
 };

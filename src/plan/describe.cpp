@@ -71,7 +71,7 @@ std::string lowered_lines(std::vector<std::string> const& lowered) {
 std::string describe(StudyPlan const& plan, RunConfig const& config, Machine const& machine) {
   std::ostringstream out;
   std::size_t cases = 0;
-  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.target_se > 0.0 ? "at least " : "")
+  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.has_target() ? "at least " : "")
       << config.draws << " draws x " << config.rows << " rows\n"
       << memory_line(machine);
   if (plan.teams.size() > 1) out << "Heads are shared out among " << plan.teams.size() << " groups of ranks\n";

@@ -31,7 +31,7 @@ bool is_data(std::string const& name) {
 std::vector<std::string> names_of_attributes(hid_t group) {
   auto names = h5::attribute_names(group);
   std::erase_if(names, [](auto const& name) {
-    return name == "target_se" || name == "target_missed" || name.starts_with("device_") || name.starts_with(run_attribute);
+    return name.starts_with("target_") || name.starts_with("device_") || name.starts_with(run_attribute);
   });
   return names;
 }

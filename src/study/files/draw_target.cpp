@@ -19,6 +19,9 @@ double relative_error(Estimate const& value) {
   return std::isnan(relative) ? INFINITY : relative;
 }
 
+/// How many times its target an error is: the largest over the rules in force. At most 1 meets them.
+double excess(RunConfig const& config, Estimate const& value) { return relative_error(value) / config.target_se; }
+
 bool wanted(RunConfig const& config, Record const& record) {
   auto const& names = config.target_metrics;
   return names.empty() || std::find(names.begin(), names.end(), record.metric) != names.end();
@@ -50,14 +53,16 @@ void check_target_metrics(RunConfig const& config) {
 std::vector<std::string> missed_targets(StudyCase const& study_case) {
   std::vector<std::string> missed;
   auto const& config = *study_case.config;
-  if (config.target_se <= 0.0) return missed;
+  if (!config.has_target()) return missed;
   for (auto const& record : records_of(study_case)) {
-    double const error = relative_error(record.value);
-    if (!wanted(config, record) || error <= config.target_se) continue;
-    missed.push_back(record.metric + (record.parameter.empty() ? "" : "(" + record.parameter + ")") + formatted(" %.3g%%", 100.0 * error));
+    if (!wanted(config, record) || excess(config, record.value) <= 1.0) continue;
+    missed.push_back(record.metric + (record.parameter.empty() ? "" : "(" + record.parameter + ")") +
+                     formatted(" %.3g%%", 100.0 * relative_error(record.value)));
   }
   return missed;
 }
+
+std::string target_text(RunConfig const& config) { return formatted("%.4g%%", 100.0 * config.target_se); }
 
 std::string missed_line(StudyCase const& study_case) {
   auto const missed = missed_targets(study_case);
@@ -68,7 +73,7 @@ std::int64_t draws_wanted(std::vector<StudyCase> const& cases, std::int64_t most
   double worst = 0.0;
   for (auto const& item : cases) {
     for (auto const& record : records_of(item)) {
-      if (wanted(*item.config, record)) worst = std::max(worst, relative_error(record.value) / item.config->target_se);
+      if (wanted(*item.config, record)) worst = std::max(worst, excess(*item.config, record.value));
     }
   }
   auto const done = cases.front().draws();
@@ -82,7 +87,7 @@ std::int64_t goal_after(std::vector<StudyCase> cases, std::int64_t most) {
   auto const& config = *cases.front().config;
   std::int64_t goal = cases.front().group->counts.draws;
   auto const whole = cases;
-  while (config.target_se > 0.0 && goal <= whole.front().draws()) {
+  while (config.has_target() && goal <= whole.front().draws()) {
     cases = whole;
     for (auto& item : cases) item.keep_draws(goal);
     auto const next = draws_wanted(cases, most);
@@ -99,7 +104,7 @@ void DrawTarget::start(double estimate, double to_come) {
 
 std::int64_t DrawTarget::goal(Communicator const& comm, std::vector<StudyCase> const& cases, std::int64_t done, std::int64_t goal,
                               std::int64_t most) const {
-  if (config_.target_se <= 0.0 || done < cases.front().group->counts.draws) return goal;
+  if (!config_.has_target() || done < cases.front().group->counts.draws) return goal;
   std::int64_t next = 0;
   if (comm.is_root()) {
     bool const over = config_.max_seconds > 0.0 && seconds() >= deadline_;

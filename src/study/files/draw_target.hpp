@@ -19,6 +19,9 @@ void check_target_metrics(RunConfig const& config);
 /// error of 0 meet any target; a single draw, which has no error, meets none.
 std::vector<std::string> missed_targets(StudyCase const& study_case);
 
+/// What the table says that errors are within, or over: `1%`.
+std::string target_text(RunConfig const& config);
+
 /// What the end of a run says of a case that did not meet its target; empty for one that did.
 std::string missed_line(StudyCase const& study_case);
 

@@ -95,11 +95,11 @@ TextTable const& table() {
 
 /// With a target: how many draws it took, or whose errors are over it.
 std::string target_line(StudyCase const& c) {
-  if (c.config->target_se <= 0.0) return "";
+  if (!c.config->has_target()) return "";
   auto const missed = missed_targets(c);
   auto const line = "             " + std::to_string(c.draws()) + " draws; ";
-  if (missed.empty()) return line + "standard errors are within " + digits(100.0 * c.config->target_se) + "%\n";
-  return line + "standard errors over " + digits(100.0 * c.config->target_se) + "%: " + joined(missed) + "\n";
+  if (missed.empty()) return line + "standard errors are within " + target_text(*c.config) + "\n";
+  return line + "standard errors over " + target_text(*c.config) + ": " + joined(missed) + "\n";
 }
 
 }  // namespace

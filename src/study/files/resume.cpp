@@ -171,7 +171,7 @@ Found find_case(std::string const& path, Provenance const& provenance, StudyCase
     auto const sgemm = load_case(file, group, found);
     // With a target there may be more draws than asked for.
     auto const asked = c.group->counts.draws;
-    bool const most = c.config->target_se > 0.0 || found.draws() <= asked;
+    bool const most = c.config->has_target() || found.draws() <= asked;
     if (!most || (!checkpoint && found.draws() < asked)) throw RunError("it has another number of draws");
     c = std::move(found);
     return {sgemm, ""};

@@ -47,7 +47,7 @@ StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
 std::string describe_simulation(StudyPlan const& plan, RunConfig const& config, Machine const& machine) {
   std::ostringstream out;
   std::size_t cases = 0;
-  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.target_se > 0.0 ? "at least " : "")
+  out << "Plan: " << machine.ranks << " rank(s) x " << machine.threads << " thread(s), " << (config.has_target() ? "at least " : "")
       << config.draws << " draws x " << config.rows << " rows, simulated\n"
       << memory_line(machine);
   out << formatted("%20s %5s %12s %9s  %s\n", "n", "d", "bytes/rank", "~seconds", "k, sigma");
