@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <optional>
 #include <sstream>
 #include <string_view>
@@ -15,7 +16,22 @@
 namespace asymptop {
 namespace {
 
-constexpr char const* grammar = "one expression in n with + - * / ^ ( ) log sqrt and numbers";
+struct Function {
+  char const* name;
+  double (*value)(double);
+};
+/// What a law may call. Its reader in Python has the same: IEEE_FUNCTIONS of analysis/asymptop/theory/law_grammar.py.
+constexpr Function functions[] = {{"log", [](double x) { return std::log(x); }}, {"sqrt", [](double x) { return std::sqrt(x); }}};
+
+bool is_function(std::string const& name) {
+  return std::any_of(std::begin(functions), std::end(functions), [&](Function const& one) { return name == one.name; });
+}
+
+std::string grammar() {
+  std::string names;
+  for (auto const& function : functions) names += function.name + std::string(" ");
+  return "one expression in n with + - * / ^ ( ) " + names + "and numbers";
+}
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -89,8 +105,8 @@ class GrammarCheck {
     auto const name = text_.substr(from, at_ - from);
     if (name == "n") {
       operand_ = false;
-    } else if (name != "log" && name != "sqrt") {
-      throw UsageError(option_, text_, "has the unknown name '" + name + "'; a law is " + grammar);
+    } else if (!is_function(name)) {
+      throw UsageError(option_, text_, "has the unknown name '" + name + "'; a law is " + grammar());
     } else if (at_ == text_.size() || text_[at_] != '(') {
       fail("has " + name + " without (");
     } else {
@@ -121,7 +137,7 @@ class GrammarCheck {
     fail("has '" + text_.substr(at_, 1) + "' where " + (operand_ ? "a number, n or ( is wanted" : "an operator is wanted"));
   }
 
-  [[noreturn]] void fail(std::string const& what) const { throw UsageError(option_, text_, what + "; a law is " + grammar); }
+  [[noreturn]] void fail(std::string const& what) const { throw UsageError(option_, text_, what + "; a law is " + grammar()); }
 
   std::string const& option_;
   std::string const& text_;
@@ -146,13 +162,12 @@ double evaluate(std::string const& option, std::string const& text, double n) {
     parser.ClearFun();
     parser.ClearConst();
     parser.AddValIdent(read_number);
-    parser.DefineFun("log", [](double x) { return std::log(x); });
-    parser.DefineFun("sqrt", [](double x) { return std::sqrt(x); });
+    for (auto const& function : functions) parser.DefineFun(function.name, function.value);
     parser.DefineVar("n", &n);
     parser.SetExpr(text);
     return parser.Eval();
   } catch (mu::ParserError const& error) {
-    throw UsageError(option, text, "does not parse (" + error.GetMsg() + "); a law is " + std::string(grammar));
+    throw UsageError(option, text, "does not parse (" + error.GetMsg() + "); a law is " + grammar());
   }
 }
 
