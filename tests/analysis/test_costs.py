@@ -157,6 +157,8 @@ def test_words() -> None:
     assert dense_bytes(N, D) == 4 * N * D
     assert parameters_of("quantised:fp8:sinks=4") == ("quantised", {"format": "fp8", "sinks": "4"})
     assert page_of("block-max") == 128
+    assert page_of("quest:32") == page_of("quest:page=32") == 32
+    assert costs_of("key-norm:4") is not None
     assert page_of("window") == page_of("random") == 1
     assert sorted(["magicpig", "quest:page=32", "quest", "score", "key-norm"], key=order_of) == [
         "score",

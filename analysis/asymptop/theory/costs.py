@@ -123,20 +123,8 @@ _DEFAULTS = {
     "threshold": {"theta": "1/n", "by": "score"},
     "file": {"H": "0", "w": "0"},
 }
-# What a value by itself is of, where it is not `format`.
-_FIRST = {
-    "random": "sinks",
-    "expected": "sinks",
-    "vattention": "sinks",
-    "magicpig": "K",
-    "snapkv": "queries",
-    "h2o": "queries",
-    "vertical-slash": "queries",
-    "socket": "K",
-    "twilight": "budget",
-    "threshold": "theta",
-    "file": "name",
-}
+# What a value by itself is of, where it is neither the first of those nor, without any, `sinks`.
+_FIRST = {"vattention": "sinks", "snapkv": "queries", "h2o": "queries", "vertical-slash": "queries", "file": "name"}
 # Bytes per key of a copy in that format: with a scale of four bytes per vector where it has one.
 WIDTHS = {"fp32": "4*d", "bf16": "2*d", "fp8": "d + 4", "int8": "d + 4", "int4": "d/2 + 4"}
 
@@ -144,10 +132,10 @@ WIDTHS = {"fp32": "4*d", "bf16": "2*d", "fp8": "d + 4", "int8": "d + 4", "int4":
 def parameters_of(selector: str) -> tuple[str, dict[str, str]]:
     """Name and parameters of a selector as `study --selectors` takes it, with those that it leaves out."""
     name, *parts = selector.split(":")
+    usual = _DEFAULTS.get(name, {})
+    first = _FIRST.get(name) or next(iter(usual), "sinks")
     given = (part.partition("=") for part in parts)
-    return name, _DEFAULTS.get(name, {}) | {
-        key if mark else _FIRST.get(name, "format"): value if mark else key for key, mark, value in given
-    }
+    return name, usual | {key if mark else first: value if mark else key for key, mark, value in given}
 
 
 def order_of(selector: str) -> tuple[int, str]:
