@@ -21,7 +21,8 @@ namespace {
 /// The program's fields and one more.
 std::vector<RowField> with_one_more() {
   std::vector<RowField> fields(row_fields.begin(), row_fields.end());
-  fields.push_back({"novelty", Axis::k, Number::real, Source::logits, Presence::always, Records::recorded, "1", "tail mass over the least"});
+  fields.push_back(
+      {"novelty", Axis::k, Number::real, Source::logits, Presence::always, Records::recorded, "1", "tail mass over the least"});
   return fields;
 }
 
