@@ -131,6 +131,7 @@ def test_simulated_rows(tmp_path: Path) -> None:
         (["--target-se", "x"], ["--target-se", "x"]),
         (["--target-se", "1%", "--draws", "1"], ["--draws", "1", "--target-se"]),
         (["--target-se", "1%", "--target-metrics", "tail"], ["--target-metrics", "tail", "tail_mass"]),
+        (["--target-se", "1%", "--target-metrics", "sink_mass"], ["--target-metrics", "sink_mass", "tensor files"]),
         (["--target-se", "1%", "--target-metrics", "output_error", "--output-error", "off"], ["--target-metrics"]),
         (["--target-se", "1%", "--max-time", "5d"], ["--max-time", "5d", "30m"]),
         (["--target-se", "1%", "--max-time", "-1"], ["--max-time", "-1"]),

@@ -44,7 +44,8 @@ void check_target_metrics(RunConfig const& config) {
     auto const presence = (*field)->presence;
     if ((presence == Presence::by_selector || presence == Presence::by_selector_order) && !selectors)
       throw UsageError("--target-metrics", name, "is measured of --selectors other than score");
-    if (presence == Presence::of_tensors && config.input.empty()) throw UsageError("--target-metrics", name, "is measured of tensor files");
+    if ((presence == Presence::of_tensors || presence == Presence::of_sinks) && config.input.empty())
+      throw UsageError("--target-metrics", name, "is measured of tensor files");
     if (presence == Presence::by_estimator && !estimators)
       throw UsageError("--target-metrics", name, "is measured of --selectors that are estimators: random, vattention, magicpig");
   }
