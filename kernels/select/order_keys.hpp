@@ -46,7 +46,6 @@ inline double standing_of(OrderKey key, bool places) {
 struct StretchSums {
   std::int64_t before = 0;  ///< entries ahead of it
   std::int64_t behind = 0;  ///< mass behind it
-  std::int64_t all = 0;     ///< mass of all entries, also of those inside
 };
 
 namespace simd {
@@ -156,6 +155,14 @@ ASYMPTOP_SIMD_INLINE Longs add_where(Longs sum, LaneMask lanes, Longs x) {
 #endif
 }
 
+/// Calls visit(at) for each entry of `masks`, one for each vector of entries from `begin` on, in order.
+template <class Visit>
+void visit_lanes(std::int64_t begin, LaneMask const* masks, int vectors, Visit const& visit) {
+  for (int v = 0; v < vectors; ++v) {
+    for (auto lanes = masks[v]; lanes != 0; lanes &= lanes - 1) visit(begin + v * width + std::countr_zero(lanes));
+  }
+}
+
 /// Of two stretches at once, low[i] <= key <= high[i]; visit(i, at) is called for the entries inside of each, in order.
 template <class Visit>
 std::array<StretchSums, 2> sums_around(OrderKey const* key, std::int64_t const* mass, std::int64_t count, std::array<OrderKey, 2> low,
@@ -163,29 +170,37 @@ std::array<StretchSums, 2> sums_around(OrderKey const* key, std::int64_t const* 
   std::array<StretchSums, 2> sums;
   // By name rather than as arrays, which would lie in memory.
   std::int64_t before0 = 0, before1 = 0;
-  Longs behind0{}, behind1{}, all{};
+  Longs behind0{}, behind1{};
   Ints const low0 = broadcast(low[0]), low1 = broadcast(low[1]), high0 = broadcast(high[0]), high1 = broadcast(high[1]);
+  // Visits stand apart from the sums: beside a call none of them would stay in a register.
+  constexpr int together = 64;
+  std::array<LaneMask, together> inside0, inside1;
   std::int64_t at = 0;
-  for (; at + width <= count; at += width) {
-    auto const keys = load(key + at);
-    auto const first = load_as<Longs>(mass + at), second = load_as<Longs>(mass + at + half_width);
-    auto const ahead0 = below(keys, low0), ahead1 = below(keys, low1), after0 = below(high0, keys), after1 = below(high1, keys);
-    before0 += std::popcount(ahead0);
-    before1 += std::popcount(ahead1);
-    behind0 = add_where(add_where(behind0, after0, first), after0 >> half_width, second);
-    behind1 = add_where(add_where(behind1, after1, first), after1 >> half_width, second);
-    all += first + second;
-    for (auto inside = all_lanes & ~(ahead0 | after0); inside != 0; inside &= inside - 1) visit(0, at + std::countr_zero(inside));
-    for (auto inside = all_lanes & ~(ahead1 | after1); inside != 0; inside &= inside - 1) visit(1, at + std::countr_zero(inside));
+  while (at + width <= count) {
+    auto const begin = at;
+    LaneMask some0 = 0, some1 = 0;
+    int vectors = 0;
+    for (; vectors < together && at + width <= count; ++vectors, at += width) {
+      auto const keys = load(key + at);
+      auto const first = load_as<Longs>(mass + at), second = load_as<Longs>(mass + at + half_width);
+      auto const ahead0 = below(keys, low0), ahead1 = below(keys, low1), after0 = below(high0, keys), after1 = below(high1, keys);
+      before0 += std::popcount(ahead0);
+      before1 += std::popcount(ahead1);
+      behind0 = add_where(add_where(behind0, after0, first), after0 >> half_width, second);
+      behind1 = add_where(add_where(behind1, after1, first), after1 >> half_width, second);
+      some0 |= inside0[vectors] = all_lanes & ~(ahead0 | after0);
+      some1 |= inside1[vectors] = all_lanes & ~(ahead1 | after1);
+    }
+    if (some0 != 0) visit_lanes(begin, inside0.data(), vectors, [&](std::int64_t entry) { visit(0, entry); });
+    if (some1 != 0) visit_lanes(begin, inside1.data(), vectors, [&](std::int64_t entry) { visit(1, entry); });
   }
-  sums[0] = {before0, sum_of(behind0), sum_of(all)};
-  sums[1] = {before1, sum_of(behind1), sum_of(all)};
+  sums[0] = {before0, sum_of(behind0)};
+  sums[1] = {before1, sum_of(behind1)};
   for (; at < count; ++at) {
     for (std::size_t i = 0; i < 2; ++i) {
       bool const ahead = key[at]<low[i], after = key[at]> high[i];
       sums[i].before += ahead ? 1 : 0;
       sums[i].behind += after ? mass[at] : 0;
-      sums[i].all += mass[at];
       if (!ahead && !after) visit(static_cast<int>(i), at);
     }
   }

@@ -107,8 +107,8 @@ void settle_environment(char** argv) {
   if (!asked) setenv("OMP_PROC_BIND", "false", 0);
   setenv("KOKKOS_DISABLE_WARNINGS", "1", 0);
   setenv("OPENBLAS_NUM_THREADS", "1", 1);  // as below; threads that it makes when it is loaded would spin for 20 ms of each core
-  OnCores const all(process_cores());  // not the one core that the first thread may be bound to by now
-  execv("/proc/self/exe", argv);       // returns only if it cannot: then things are as they were, and still right
+  OnCores const all(process_cores());      // not the one core that the first thread may be bound to by now
+  execv("/proc/self/exe", argv);           // returns only if it cannot: then things are as they were, and still right
 }
 
 /// Open MPI takes a process that has the variables of a step of Slurm for one of its ranks, and ends with a page of advice where srun has

@@ -25,7 +25,8 @@ struct Lacks {
 
 /// A thread's room.
 struct Room {
-  std::vector<std::int64_t> mass, entry_mass;
+  std::vector<std::int64_t> mass, entry_mass, squares;
+  std::int64_t mass_of_all = 0;
   std::vector<OrderKey> keys;
   std::vector<int> bin;
 };
@@ -134,7 +135,8 @@ class OrderWalk {
       if (standing == nullptr || !standing->has_priorities()) continue;
       offer_whole(heads_[s], i, standing->priorities(i), here, begin / standing->page(), standing->page(), first);
     }
-    int selector = -1, mass_law = -1, sums_law = -1;
+    int selector = -1, mass_law = -1, sums_law = -1, squares_law = -1;
+    std::int64_t page_of_squares = 0;
     OrderGrid const* grid = nullptr;
     for (auto q = asked.begin; q < asked.end; ++q) {
       auto const& question = questions_[q];
@@ -169,8 +171,10 @@ class OrderWalk {
         room.mass.resize(ahead + here.size());
         std::int64_t* const to = room.mass.data() + ahead;
         float const* const s = scores_->of_row(i) + (here.begin - begin);
-#pragma omp simd
-        for (std::int64_t j = 0; j < here.size(); ++j) to[j] = mass_of(sigma * (s[j] - top));
+        std::int64_t all = 0;
+#pragma omp simd reduction(+ : all)
+        for (std::int64_t j = 0; j < here.size(); ++j) all += to[j] = mass_of(sigma * (s[j] - top));
+        room.mass_of_all = all;
         mass_law = question.law;
         sums_law = -1;
       }
@@ -182,14 +186,19 @@ class OrderWalk {
       }
       std::int64_t const* const mass = page > 1 ? room.entry_mass.data() : room.mass.data() + here.begin % unit_;
       Lacks const lacks{hidden, std::ssize(room.keys) * page - hidden - here.size()};
+      if (question.ask == Ask::sample && (squares_law != question.law || page_of_squares != page)) {
+        square_masses(mass, std::ssize(room.keys), page, room.squares);
+        squares_law = question.law;
+        page_of_squares = page;
+      }
       if (question.ask != Ask::window) {
-        add_to_bins(q, page, lacks, mass, room.bin);
+        add_to_bins(q, page, lacks, mass, room);
         continue;
       }
       // Most rows ask for two windows of an order: 0.1 and 0.01 of the mass.
       bool const two = q + 1 < asked.end && questions_[q + 1].ask == Ask::window && questions_[q + 1].selector == selector &&
                        questions_[q + 1].law == question.law;
-      add_to_windows(q, two ? 2 : 1, first_entry, page, lacks, mass, room.keys);
+      add_to_windows(q, two ? 2 : 1, first_entry, page, lacks, mass, room);
       if (two) ++q;
     }
   }
@@ -235,18 +244,26 @@ class OrderWalk {
     }
   }
 
-  void add_to_bins(std::size_t q, std::int64_t page, Lacks const& lacks, std::int64_t const* mass, std::vector<int> const& bins) {
+  /// Squares of pages' masses by the page, so that their sum stays in range.
+  void square_masses(std::int64_t const* mass, std::int64_t entries, std::int64_t page, std::vector<std::int64_t>& squares) const {
+    double const scale = 1.0 / (laws_.factor * exact_double(page));
+    squares.resize(entries);
+    std::int64_t* const to = squares.data();
+#pragma omp simd
+    for (std::int64_t e = 0; e < entries; ++e) to[e] = to_integer(static_cast<double>(mass[e]) * static_cast<double>(mass[e]) * scale);
+  }
+
+  void add_to_bins(std::size_t q, std::int64_t page, Lacks const& lacks, std::int64_t const* mass, Room const& room) {
     std::int64_t* const sums = findings_.answers.of(q);
-    int const* const bin = bins.data();
-    auto const entries = std::ssize(bins);
+    int const* const bin = room.bin.data();
+    auto const entries = std::ssize(room.bin);
     if (questions_[q].ask == Ask::sample) {
-      // Squares of pages' masses by the page, so that their sum stays in range.
-      double const scale = 1.0 / (laws_.factor * exact_double(page));
+      std::int64_t const* const squares = room.squares.data();
       for (std::int64_t e = 0; e < entries; ++e) {
         auto* const to = sums + std::ptrdiff_t{3} * bin[e];
         to[bin_keys] += page;
         to[bin_mass] += mass[e];
-        to[bin_squares] += to_integer(static_cast<double>(mass[e]) * static_cast<double>(mass[e]) * scale);
+        to[bin_squares] += squares[e];
       }
       sums[3 * bin[0]] -= lacks.first;
       sums[3 * bin[entries - 1]] -= lacks.last;
@@ -262,7 +279,8 @@ class OrderWalk {
 
   /// Of one question, or of that and the next one.
   void add_to_windows(std::size_t q, std::size_t questions, std::int64_t first_entry, std::int64_t page, Lacks const& lacks,
-                      std::int64_t const* mass, std::vector<OrderKey> const& keys) {
+                      std::int64_t const* mass, Room const& room) {
+    auto const& keys = room.keys;
     auto const &first = questions_[q], &last = questions_[q + questions - 1];
     std::array<std::int64_t, 2> inside{}, mass_in{};
     std::array<std::vector<StoredEntry>*, 2> entries{};
@@ -282,7 +300,7 @@ class OrderWalk {
       auto const low = questions_[q + i].low;
       sums[keys_before] += around[i].before * page - (keys.front() < low ? lacks.first : 0) - (keys.back() < low ? lacks.last : 0);
       sums[mass_behind] += around[i].behind;
-      sums[mass_of_all] += around[i].all;
+      sums[mass_of_all] += room.mass_of_all;
       sums[entries_inside] += inside[i];
       sums[mass_inside] += mass_in[i];
       if (entries[i] == nullptr || entries[i]->size() <= most_stored) continue;
