@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "comm/cores.hpp"
-#include "comm/measure_network.hpp"
+#include "comm/merge/measure_network.hpp"
 #include "draw/run_paths.hpp"
 #include "kernels/core/counts.hpp"
 #include "kernels/device/memory.hpp"

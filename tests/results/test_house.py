@@ -57,6 +57,16 @@ def test_circle_is_found(tmp_path: pathlib.Path) -> None:
     assert house(tmp_path, files) == ["includes run in a circle: comm/a.hpp -> comm/b.hpp -> comm/c.hpp -> comm/a.hpp"]
 
 
+def test_circle_of_folders_is_found(tmp_path: pathlib.Path) -> None:
+    files = {
+        "src/comm/a.hpp": '#include "comm/merge/b.hpp"\n',
+        "src/comm/merge/b.hpp": '#include "kernels/core/k.hpp"\n',
+        "src/comm/merge/c.cpp": '#include "comm/d.hpp"\n',
+        "kernels/core/k.hpp": "#include <vector>\n",
+    }
+    assert house(tmp_path, files) == ["includes run in a circle: comm -> comm/merge -> comm"]
+
+
 def test_kernels_stand_alone(tmp_path: pathlib.Path) -> None:
     for name in ("mpi.h", "hdf5.h", "iostream"):
         (error,) = house(tmp_path / name, {"kernels/core/types.hpp": f"#include <{name}>\n"})

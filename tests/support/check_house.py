@@ -1,4 +1,5 @@
-"""The house of DESIGN: includes run down the list of rooms only, kernels stay usable on their own, files stay short.
+"""The house of DESIGN: includes run down the list of rooms only, neither files nor folders include one another in a
+circle, kernels stay usable on their own, files stay short.
 
 `python3 tests/support/check_house.py [repository]` prints what is wrong, one line each, and exits 1 if anything is.
 """
@@ -71,7 +72,12 @@ def check(root: pathlib.Path) -> list[str]:
                     errors.append(f"{where}:{line}: {target} is in no known room")
                 elif target_room != room and FLOOR[target_room] <= FLOOR[room]:
                     errors.append(f"{where}:{line}: {room} may not include {target}; {ORDER}")
-    errors += [f"includes run in a circle: {cycle}" for cycle in cycles(graph)]
+    folders: dict[str, set[str]] = {}
+    for name, targets in graph.items():
+        here = os.path.dirname(name)
+        folders.setdefault(here, set()).update({os.path.dirname(target) for target in targets} - {here})
+    for edges in (graph, folders):
+        errors += [f"includes run in a circle: {cycle}" for cycle in cycles(edges)]
     return errors
 
 

@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "comm/timing.hpp"
 #include "config/run_config.hpp"
 #include "plan/plan.hpp"
 #include "row/case_data.hpp"
 #include "row/estimate.hpp"
 #include "row/packed_rows.hpp"
-#include "study/draw.hpp"
 
 namespace asymptop {
 

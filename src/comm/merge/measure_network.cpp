@@ -1,4 +1,4 @@
-#include "comm/measure_network.hpp"
+#include "comm/merge/measure_network.hpp"
 
 #include <algorithm>
 #include <chrono>
