@@ -104,3 +104,13 @@ def test_versions_and_place(recipe: tuple) -> None:
     assert f"kokkos@{kokkos}.00: +serial" in needs
     assert made.git == ROOT.as_uri()
     assert "namespace: asymptop" in (REPOSITORY / "repo.yaml").read_text()
+
+
+def test_environment_names_specs() -> None:
+    """A spec that ends with a colon is a mapping to YAML, which Spack refuses, unless it is quoted."""
+    yaml = pytest.importorskip("yaml")
+    environment = yaml.safe_load((ROOT / "jobs" / "setup" / "spack.yaml").read_text())
+    specs = environment["spack"]["specs"]
+    assert all(isinstance(spec, str) for spec in specs), specs
+    named = {re.split("[@+~ ]", spec)[0] for spec in specs}
+    assert {"kokkos", "hdf5", "openblas", "boost", "openssl", "muparser", "nlohmann-json", "random123"} <= named
