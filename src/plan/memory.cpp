@@ -53,8 +53,8 @@ double index_bytes(GroupPlan const& group, double shard) {
 }
 
 /// What selectors take beside the oracle, whatever n is but for the keys that are held: of each row its head, its bins and each selector's
-/// keys, and messages that ask for their scores (src/study/selection.cpp); scores and heads of a step; bins of the orders, here and on
-/// their way; and the windows in which each k_epsilon lies (src/draw/order_walk.hpp).
+/// keys, and messages that ask for their scores (src/study/selection.cpp); scores and heads of a step; bins of the orders, here
+/// and on their way; and the windows in which each k_epsilon lies (src/draw/orders/order_walk.hpp).
 double selector_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, double rows, double step, double bins) {
   auto const cases = case_axes(group);
   double const selectors = int_size(cases.selectors), laws = cases.laws();

@@ -7,7 +7,7 @@
 
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_profile.hpp"
-#include "draw/collision_pass.hpp"
+#include "draw/orders/collision_pass.hpp"
 #include "row/row_lists.hpp"
 #include "row/sampled_row.hpp"
 #include "row/selected_row.hpp"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "comm/task.hpp"
-#include "draw/order_walk.hpp"
+#include "draw/orders/order_walk.hpp"
 #include "study/selection.hpp"
 
 namespace asymptop {

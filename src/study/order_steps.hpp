@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "draw/order_questions.hpp"
+#include "draw/orders/order_questions.hpp"
 #include "kernels/core/fixed_point.hpp"
 
 namespace asymptop {

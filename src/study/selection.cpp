@@ -8,7 +8,7 @@
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_top_k.hpp"
 #include "config/errors.hpp"
-#include "draw/observer_pass.hpp"
+#include "draw/orders/observer_pass.hpp"
 #include "row/row_lists.hpp"
 #include "study/estimation.hpp"
 #include "study/key_holders.hpp"

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "comm/task.hpp"
-#include "draw/entry_pass.hpp"
+#include "draw/orders/entry_pass.hpp"
 #include "kernels/select/selector.hpp"
 #include "row/selected_row.hpp"
 #include "study/draw.hpp"

@@ -5,7 +5,7 @@
 
 #include "comm/merge/merge_top_k.hpp"
 #include "config/errors.hpp"
-#include "draw/shard_heads.hpp"
+#include "draw/orders/shard_heads.hpp"
 #include "row/row_lists.hpp"
 
 namespace asymptop {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "comm/task.hpp"
-#include "draw/entry_pass.hpp"
+#include "draw/orders/entry_pass.hpp"
 #include "study/selection.hpp"
 
 namespace asymptop {

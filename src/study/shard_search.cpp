@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "comm/collectives.hpp"
-#include "draw/shard_heads.hpp"
-#include "draw/shard_walk.hpp"
+#include "draw/orders/shard_heads.hpp"
+#include "draw/orders/shard_walk.hpp"
 #include "kernels/attend/segments.hpp"
 #include "kernels/core/fixed_point.hpp"
 #include "study/shard_orders.hpp"

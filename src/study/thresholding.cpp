@@ -5,7 +5,7 @@
 
 #include "comm/collectives.hpp"
 #include "comm/merge/merge_profile.hpp"
-#include "draw/threshold_pass.hpp"
+#include "draw/orders/threshold_pass.hpp"
 #include "row/row_lists.hpp"
 #include "row/selected_row.hpp"
 #include "study/key_holders.hpp"

@@ -1,4 +1,4 @@
-#include "draw/order_walk.hpp"
+#include "draw/orders/order_walk.hpp"
 
 #include <cmath>
 #include <memory>
@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "config/errors.hpp"
-#include "draw/order_standing.hpp"
+#include "draw/orders/order_standing.hpp"
 #include "kernels/core/fixed_point.hpp"
 #include "kernels/core/math.hpp"
 #include "kernels/core/region.hpp"

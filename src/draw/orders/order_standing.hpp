@@ -8,11 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include "draw/entries.hpp"
-#include "draw/index_scores.hpp"
-#include "draw/key_scores.hpp"
-#include "draw/lookup_scores.hpp"
-#include "draw/order_questions.hpp"
+#include "draw/orders/entries.hpp"
+#include "draw/orders/index_scores.hpp"
+#include "draw/orders/key_scores.hpp"
+#include "draw/orders/lookup_scores.hpp"
+#include "draw/orders/order_questions.hpp"
 #include "kernels/score/byte_products.hpp"
 
 namespace asymptop {

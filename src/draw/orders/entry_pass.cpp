@@ -1,4 +1,4 @@
-#include "draw/entry_pass.hpp"
+#include "draw/orders/entry_pass.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -6,8 +6,8 @@
 #include <numeric>
 
 #include "config/errors.hpp"
-#include "draw/entries.hpp"
-#include "draw/key_scores.hpp"
+#include "draw/orders/entries.hpp"
+#include "draw/orders/key_scores.hpp"
 
 namespace asymptop {
 

@@ -1,10 +1,10 @@
-#include "draw/collision_pass.hpp"
+#include "draw/orders/collision_pass.hpp"
 
 #include <algorithm>
 #include <cmath>
 
 #include "config/errors.hpp"
-#include "draw/entries.hpp"
+#include "draw/orders/entries.hpp"
 
 namespace asymptop {
 

@@ -1,4 +1,4 @@
-#include "draw/order_store.hpp"
+#include "draw/orders/order_store.hpp"
 
 #include <Kokkos_Core.hpp>
 #include <algorithm>

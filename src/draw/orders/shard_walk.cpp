@@ -1,9 +1,9 @@
-#include "draw/shard_walk.hpp"
+#include "draw/orders/shard_walk.hpp"
 
 #include <cmath>
 
 #include "config/errors.hpp"
-#include "draw/key_scores.hpp"
+#include "draw/orders/key_scores.hpp"
 #include "draw/row_batch.hpp"
 #include "kernels/core/fixed_point.hpp"
 #include "kernels/core/math.hpp"

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "draw/entry_pass.hpp"
+#include "draw/orders/entry_pass.hpp"
 #include "kernels/core/candidate.hpp"
 
 namespace asymptop {

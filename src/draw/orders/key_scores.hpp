@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "draw/entry_pass.hpp"
+#include "draw/orders/entry_pass.hpp"
 #include "kernels/core/pack_keys.hpp"
 #include "kernels/score/score_packed.hpp"
 

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "draw/entries.hpp"
-#include "draw/key_scores.hpp"
+#include "draw/orders/entries.hpp"
+#include "draw/orders/key_scores.hpp"
 #include "kernels/select/selector.hpp"
 
 namespace asymptop {

@@ -1,4 +1,4 @@
-#include "draw/shard_heads.hpp"
+#include "draw/orders/shard_heads.hpp"
 
 #include <algorithm>
 

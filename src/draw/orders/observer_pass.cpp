@@ -1,4 +1,4 @@
-#include "draw/observer_pass.hpp"
+#include "draw/orders/observer_pass.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -7,8 +7,8 @@
 
 #include "comm/collectives.hpp"
 #include "config/errors.hpp"
-#include "draw/entries.hpp"
-#include "draw/key_scores.hpp"
+#include "draw/orders/entries.hpp"
+#include "draw/orders/key_scores.hpp"
 #include "draw/row_batch.hpp"
 #include "kernels/core/fixed_point.hpp"
 #include "kernels/core/math.hpp"

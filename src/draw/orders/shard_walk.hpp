@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "draw/entry_pass.hpp"
+#include "draw/orders/entry_pass.hpp"
 #include "kernels/core/candidate.hpp"
 
 namespace asymptop {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "draw/key_scores.hpp"
+#include "draw/orders/key_scores.hpp"
 #include "kernels/select/selector.hpp"
 
 namespace asymptop {

@@ -4,8 +4,8 @@
 #include <Kokkos_Core.hpp>
 #include <vector>
 
-#include "draw/entry_pass.hpp"
-#include "draw/key_scores.hpp"
+#include "draw/orders/entry_pass.hpp"
+#include "draw/orders/key_scores.hpp"
 
 namespace asymptop {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "comm/timing.hpp"
-#include "draw/entry_pass.hpp"
+#include "draw/orders/entry_pass.hpp"
 #include "kernels/select/magicpig.hpp"
 
 namespace asymptop {

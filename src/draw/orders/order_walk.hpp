@@ -5,9 +5,9 @@
 #include <functional>
 #include <vector>
 
-#include "draw/entry_pass.hpp"
-#include "draw/order_questions.hpp"
-#include "draw/order_store.hpp"
+#include "draw/orders/entry_pass.hpp"
+#include "draw/orders/order_questions.hpp"
+#include "draw/orders/order_store.hpp"
 
 namespace asymptop {
 

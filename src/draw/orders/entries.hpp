@@ -6,8 +6,8 @@
 #include <cmath>
 #include <vector>
 
-#include "draw/entry_pass.hpp"
-#include "draw/entry_slopes.hpp"
+#include "draw/orders/entry_pass.hpp"
+#include "draw/orders/entry_slopes.hpp"
 
 namespace asymptop {
 

@@ -1,4 +1,4 @@
-#include "draw/threshold_pass.hpp"
+#include "draw/orders/threshold_pass.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -6,8 +6,8 @@
 #include <optional>
 
 #include "config/errors.hpp"
-#include "draw/entries.hpp"
-#include "draw/key_scores.hpp"
+#include "draw/orders/entries.hpp"
+#include "draw/orders/key_scores.hpp"
 #include "draw/row_batch.hpp"
 #include "kernels/core/fixed_point.hpp"
 #include "kernels/core/math.hpp"
