@@ -83,6 +83,9 @@ void plan_screen(TopKPlan& plan, int multiprocessors, std::int64_t seen) {
   double const lists = static_cast<double>(plan.rows) * plan.lists;
   if (lists * plan.list_capacity + n > 4e9) return;
   plan.stages = std::min(8, (shared_most - 2048 - plan.row_groups * query_bytes) / (tile_chunk_bytes + 16));
+  // So many survivors that most tiles of keys have some of every row; the bits take a gigabyte at most.
+  plan.by_tiles = plan.row_groups == 4 && plan.d % 4 == 0 && plan.d <= tile_score_most_columns && survivors * tile_keys >= n &&
+                  std::int64_t{padded_rows(plan.rows)} * tiles * 16 <= std::int64_t{1} << 30;
   plan.screened = true;
 }
 
@@ -96,7 +99,11 @@ Workspace::Workspace(TopKPlan const& plan, unsigned char* base) {
     query_bounds = pieces.take<QueryBound>(padded);
     thresholds = pieces.take<float>(padded);
     maxima = pieces.take<float>(padded * (sample_of(plan.keys) / 32));
-    survivors = pieces.take<std::uint32_t>(rows * plan.lists * plan.list_capacity);
+    if (plan.by_tiles) {
+      bits = pieces.take<std::uint32_t>(padded * tiles_of(plan.keys) * 4);
+    } else {
+      survivors = pieces.take<std::uint32_t>(rows * plan.lists * plan.list_capacity);
+    }
     counts = pieces.take<int>(rows * plan.lists);
     candidates = pieces.candidates(plan.rows, plan.row_capacity);
   }
@@ -137,7 +144,11 @@ void screened_top_k(Stream stream, TopKPlan const& plan, TopKArguments const& ar
     set_thresholds(stream, plan, work);
   }
   screen(stream, plan, arguments, work);
-  score_survivors(stream, plan, arguments, work);
+  if (plan.by_tiles) {
+    score_survivors_by_tiles(stream, plan, arguments, work);
+  } else {
+    score_survivors(stream, plan, arguments, work);
+  }
   sort_heads(stream, plan, arguments, work, work.candidates, nullptr, plan.rows, plan.known ? nullptr : work.thresholds);
 }
 
