@@ -62,6 +62,7 @@ struct Workspace {
   float* maxima;             ///< (padded rows, sample / 32)
   std::uint32_t* survivors;  ///< (rows, lists, list_capacity)
   int* counts;               ///< (rows, lists)
+  std::uint32_t* bits;       ///< (padded rows / 8, tiles, 8, 4): survivors of 32 keys each, where they are scored by tiles
   RowCandidates candidates;
   int* dense_list;                 ///< (rows) rows to score in full
   float* dense_scores;             ///< (dense_rows, keys)
@@ -90,6 +91,7 @@ void make_query_tiles(Stream stream, TopKPlan const& plan, float const* queries,
 void sample_maxima(Stream stream, TopKPlan const& plan, TopKArguments const& arguments, Workspace const& work);
 void set_thresholds(Stream stream, TopKPlan const& plan, Workspace const& work);
 void screen(Stream stream, TopKPlan const& plan, TopKArguments const& arguments, Workspace const& work);
+void score_survivors_by_tiles(Stream stream, TopKPlan const& plan, TopKArguments const& arguments, Workspace const& work);
 void score_survivors(Stream stream, TopKPlan const& plan, TopKArguments const& arguments, Workspace const& work);
 /// Sorts candidates of `rows` rows and writes heads; row r's go to row `list[r]` of the heads (r itself where list is null). thresholds:
 /// counts of rows whose last head does not reach theirs become negative; null: none are asked for.
@@ -99,6 +101,8 @@ void sort_heads(Stream stream, TopKPlan const& plan, TopKArguments const& argume
 void score_in_full(Stream stream, TopKPlan const& plan, TopKArguments const& arguments, Workspace const& work, int const* list, int rows);
 /// Bytes that a sort of heads in global memory needs beside its operands; 0 where blocks sort.
 std::size_t sort_bytes_of(int rows, int keep);
+/// Most columns that survivors are scored of by tiles of keys.
+inline constexpr int tile_score_most_columns = 68;
 /// Longest list that one block sorts.
 inline constexpr int block_sort_most = 24576;
 

@@ -28,9 +28,12 @@ struct ScoreArguments {
 };
 
 inline int padded_to_tiles(int rows) { return (rows + score_tile - 1) / score_tile * score_tile; }
-/// Keys of a chunk whose scores take a quarter of a gigabyte; whole pieces of `unit` keys.
-inline int chunk_keys(int rows, std::int64_t keys, int unit) {
-  std::int64_t const most = std::max<std::int64_t>(1, (std::int64_t{1} << 26) / rows / unit) * unit;
+/// Scores of a chunk: a quarter of a gigabyte, and a whole one where nothing else of that size is kept: there are fewer last blocks that
+/// few multiprocessors are left with.
+inline constexpr std::int64_t chunk_scores = std::int64_t{1} << 26, large_chunk_scores = std::int64_t{1} << 28;
+/// Keys of a chunk of at most so many scores; whole pieces of `unit` keys.
+inline int chunk_keys(int rows, std::int64_t keys, int unit, std::int64_t scores = chunk_scores) {
+  std::int64_t const most = std::max<std::int64_t>(1, scores / rows / unit) * unit;
   return static_cast<int>(std::min(most, keys));
 }
 inline std::int64_t score_stride(int keys) { return (std::int64_t{keys} + score_tile - 1) / score_tile * score_tile; }

@@ -14,7 +14,7 @@ constexpr int query_piece = query_tile * 128;
 
 using TileRing = Ring<tile_chunk_bytes>;
 
-enum class Use { maxima, survivors };
+enum class Use { maxima, survivors, bits };
 
 struct ScreenOperands {
   int rows, chunks, row_groups, lists, stages;
@@ -29,6 +29,7 @@ struct ScreenOperands {
   float* maxima;
   std::uint32_t* survivors;
   int* counts;
+  std::uint32_t* bits;
   int list_capacity;
   float underflow;  ///< eta
 };
@@ -100,7 +101,7 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
   QueryBound bound[2];
   float threshold[2];
   float* maxima[2];
-  std::uint32_t place[2], end[2];  // where a row's next survivor goes, and where its list ends
+  std::uint32_t place[2], end[2];  // where a row's next survivor goes, and where its list ends; of bits: how many this thread has
   for (int h = 0; h < 2; ++h) {
     std::int64_t const own = row + 8 * h;
     bool const here = own < o.rows;
@@ -113,8 +114,8 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
       limit[h] = static_cast<int>(seen);
       bound[h] = here ? o.query_bounds[own] : QueryBound{0.0f, 0.0f};
       threshold[h] = here ? __fsub_rd(o.thresholds[own], o.underflow) : 0.0f;
-      place[h] = static_cast<std::uint32_t>((own * o.lists + list) * o.list_capacity);
-      end[h] = place[h] + static_cast<std::uint32_t>(o.list_capacity);
+      place[h] = use == Use::bits ? 0u : static_cast<std::uint32_t>((own * o.lists + list) * o.list_capacity);
+      end[h] = use == Use::bits ? 0u : place[h] + static_cast<std::uint32_t>(o.list_capacity);
     }
   }
   int const whole = min(limit[0], limit[1]) / tile_keys;  // tiles that both rows see all of
@@ -142,11 +143,11 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
   pass_by(key_group * o.chunks);
   float s[64];
   TileBound of_tile{};
-  if constexpr (use == Use::survivors) of_tile = o.key_bounds[min(begin, o.tiles - 1)];
+  if constexpr (use != Use::maxima) of_tile = o.key_bounds[min(begin, o.tiles - 1)];
   for (int i = 0; i < most; ++i) {
     int const tile = begin + i;
     float least[2] = {0.0f, 0.0f};
-    if constexpr (use == Use::survivors) {
+    if constexpr (use != Use::maxima) {
       for (int h = 0; h < 2; ++h) least[h] = cut(threshold[h], bound[h], of_tile);
       of_tile = o.key_bounds[min(tile + 1, o.tiles - 1)];  // in time for the next
     }
@@ -201,7 +202,13 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
       if (tile >= whole || i >= count || tile * tile_keys < hidden) {
         for (int h = 0; h < 2; ++h) passed[h] &= i < count ? first_bits(limit[h] - first_key) & ~hidden_bits(h, first_key) : 0u;
       }
-      if (__any_sync(~0u, (passed[0] | passed[1]) != 0u) != 0) {
+      if constexpr (use == Use::bits) {
+        // Eight rows of a tile lie together.
+        for (int h = 0; h < 2; ++h) {
+          if (i < count && row - lane / 4 + 8 * h < o.rows) o.bits[(std::int64_t{row / 8 + h} * o.tiles + tile) * 32 + lane] = passed[h];
+          place[h] += static_cast<std::uint32_t>(__popc(passed[h]));
+        }
+      } else if (__any_sync(~0u, (passed[0] | passed[1]) != 0u) != 0) {
         // Places in the order of keys: counts of the four threads that hold a row, both rows in one word.
         int const own = __popc(passed[0]) | __popc(passed[1]) << 16;
         int up_to = own;
@@ -225,10 +232,16 @@ __global__ void __launch_bounds__(threads, 1) screen_kernel(ScreenOperands const
     if (key_groups == 1) continue;
     pass_by((key_groups - 1 - (i + 1 < most ? 0 : key_group)) * o.chunks);
   }
-  if constexpr (use == Use::survivors) {
+  if constexpr (use == Use::bits) {
+    for (int h = 0; h < 2; ++h) {
+      for (int step = 1; step < 4; step *= 2) place[h] += __shfl_xor_sync(~0u, place[h], step);
+    }
+  }
+  if constexpr (use != Use::maxima) {
     for (int h = 0; h < 2; ++h) {
       if (q == 0 && row + 8 * h < o.rows)
-        o.counts[std::int64_t{row + 8 * h} * o.lists + list] = static_cast<int>(place[h] - end[h]) + o.list_capacity;
+        o.counts[std::int64_t{row + 8 * h} * o.lists + list] =
+            static_cast<int>(place[h] - end[h]) + (use == Use::bits ? 0 : o.list_capacity);
     }
   }
 }
@@ -287,7 +300,12 @@ void screen(Stream stream, TopKPlan const& plan, TopKArguments const& arguments,
   o.survivors = work.survivors;
   o.counts = work.counts;
   o.list_capacity = plan.list_capacity;
-  launch<Use::survivors>(stream, plan, o, plan.splits);
+  o.bits = work.bits;
+  if (plan.by_tiles) {
+    launch<Use::bits>(stream, plan, o, plan.splits);
+  } else {
+    launch<Use::survivors>(stream, plan, o, plan.splits);
+  }
 }
 
 }  // namespace asymptop::device

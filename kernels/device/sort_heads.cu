@@ -6,44 +6,10 @@
 #include <cub/block/block_reduce.cuh>
 #include <cub/device/device_segmented_radix_sort.cuh>
 
-#include "arithmetic.cuh"
-#include "common.cuh"
+#include "sort_heads.cuh"
 
 namespace asymptop::device {
 namespace {
-
-struct SortOperands {
-  RowCandidates in;
-  int const* list;  ///< rows of the heads; null: the same
-  std::int64_t const *limits, *from;
-  float const* thresholds;  ///< null: nothing to reach
-  double softcap;
-  bool partial;  ///< there may be fewer
-  int keep;
-  std::uint64_t* heads;
-};
-
-__device__ std::uint64_t packed(std::uint32_t bits, std::uint32_t index) { return std::uint64_t{bits} << 32 | ~index; }
-
-/// What row r's head must be: its place, and its length, negative where there are not so many candidates.
-struct HeadShape {
-  std::int64_t row;
-  int wanted;
-};
-__device__ HeadShape shape_of(SortOperands const& o, std::int64_t r) {
-  std::int64_t const row = o.list == nullptr ? r : o.list[r];
-  std::int64_t const limit = o.limits[row] - (o.from == nullptr ? 0 : o.from[row]);
-  int const wanted = static_cast<int>(max(min(limit, std::int64_t{o.keep}), std::int64_t{0})), count = o.in.count[r];
-  if (o.partial) return {row, min(count, wanted)};
-  return {row, count < wanted ? -1 : wanted};
-}
-
-/// What the last head of a row must reach, in ordered bits, so that none was left out; see top_k.hpp.
-__device__ std::uint32_t least_last(float threshold, double softcap) {
-  if (!(softcap > 0.0)) return ordered(threshold);
-  float const capped = softcapped(threshold, softcap);
-  return fabs(static_cast<double>(capped)) > 1e-5 * softcap ? ordered(capped) + 2u : ~0u;
-}
 
 /// Block r: a row with more than `over` candidates, at most threads * items. digit_bits of a score are sorted by at a time.
 template <int threads, int items, int digit_bits>
@@ -152,17 +118,17 @@ void sort_heads(Stream stream, TopKPlan const& plan, TopKArguments const& argume
     check_launch("heads");
     return;
   }
-  // Rows by their length; a size that no row can have is not started.
-  int over = -1;
-  auto const up_to = [&](int most, auto const sort) {
-    if (over < candidates.capacity) sort(stream, o, rows, over);
-    over = most;
-  };
-  up_to(1280, sort_in_blocks<256, 5, 4>);
-  up_to(2560, sort_in_blocks<256, 10, 4>);
-  up_to(5120, sort_in_blocks<512, 10, 4>);
-  up_to(10240, sort_in_blocks<512, 20, 5>);
-  up_to(block_sort_most, sort_in_blocks<512, 48, 5>);
+  if (candidates.capacity <= 1280) {
+    sort_in_blocks<256, 5, 4>(stream, o, rows, -1);
+    return;
+  }
+  // By bins; what is left of ties and the like by digits.
+  sort_in_bins(stream, o, rows);
+  auto* const digits = candidates.capacity <= 2560    ? sort_in_blocks<256, 10, 4>
+                       : candidates.capacity <= 5120  ? sort_in_blocks<512, 10, 4>
+                       : candidates.capacity <= 10240 ? sort_in_blocks<512, 20, 5>
+                                                      : sort_in_blocks<512, 48, 5>;
+  digits(stream, o, rows, 0);
 }
 
 }  // namespace asymptop::device

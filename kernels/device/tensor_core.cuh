@@ -46,6 +46,21 @@ __device__ inline void barrier_wait(std::uint32_t barrier, int parity) {
       : "memory");
 }
 
+/// Whether that phase is over, without waiting.
+__device__ inline bool barrier_reached(std::uint32_t barrier, int parity) {
+  int reached = 0;
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+      "selp.b32 %0, 1, 0, done;\n"
+      "}\n"
+      : "=r"(reached)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return reached != 0;
+}
+
 /// Copies `bytes`, a multiple of 16, to shared memory; the barrier counts them.
 __device__ inline void bulk_copy(std::uint32_t to, void const* from, int bytes, std::uint32_t barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from), "r"(bytes),

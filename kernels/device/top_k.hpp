@@ -89,6 +89,7 @@ struct TopKPlan {
   int row_capacity;   ///< survivors of a row; `keep` where not screened
   int sample_rank;    ///< T is so great a maximum of groups of the sample
   int stages;         ///< tiles in flight
+  bool by_tiles;      ///< survivors are bits, and scored tile by tile of keys; else lists, scored row by row
   int dense_rows;     ///< rows that are scored in full at once
   bool known;         ///< T is given
   std::size_t bytes;  ///< of workspace

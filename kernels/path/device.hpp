@@ -111,7 +111,7 @@ class DeviceFirst final : public FirstPass<Space> {
     step_ranges_ = std::move(ranges);
   }
   void add_profile(KeyStep<Space> const& keys) {
-    DeviceChunks chunks(rows_, keys.count, 1);
+    DeviceChunks chunks(rows_, keys.count, 1, device::large_chunk_scores);
     chunks.visit(keys.on_device.packed, keys.first, [&](device::ChunkScores const& s) {
       device::add_profile(nullptr, {s.rows, s.limits, s.from, s.scores, s.stride, s.first, s.count, rows_.grid.bins_per_unit,
                                     rows_.grid.count, first_bin_.template as<int>(), moments_.template as<std::int64_t>()});

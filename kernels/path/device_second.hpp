@@ -46,10 +46,10 @@ struct DeviceRows {
 /// Scores of a step's keys, a chunk at a time, of whole units.
 class DeviceChunks {
  public:
-  DeviceChunks(DeviceRows const& rows, int count, int unit)
+  DeviceChunks(DeviceRows const& rows, int count, int unit, std::int64_t scores = device::chunk_scores)
       : rows_(rows),
         count_(count),
-        chunk_(device::chunk_keys(device::padded_to_tiles(rows.count), count, std::max(unit, device::score_tile))),
+        chunk_(device::chunk_keys(device::padded_to_tiles(rows.count), count, std::max(unit, device::score_tile), scores)),
         scores_(std::int64_t{rows.count} * device::score_stride(chunk_) * sizeof(float)) {}
   /// Of weights of a chunk.
   std::size_t weight_bytes() const { return std::int64_t{device::padded_to_tiles(rows_.count)} * chunk_ * sizeof(float); }

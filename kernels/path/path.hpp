@@ -119,11 +119,11 @@ inline PassMemory device_pass_memory(PassSize const& size) {
 }
 
 /// Keys in fp32, packed and as rows, and values; keys in bf16 and a sample of them; a gigabyte of scores; survivors of every row, five for
-/// a candidate wanted and some; scores and weights of a chunk.
+/// a candidate wanted and some; scores of a large chunk, or scores and weights of a small one.
 inline double device_bytes(PassSize const& size, double d) {
   double const columns = std::ceil(d / 64.0) * 64.0, keep = std::min(size.keep, size.shard);
   return size.shard * (12.0 * d + 2.2 * columns) + std::max(1.1e9, 4.0 * size.shard) + size.rows * (56.0 * keep + 1e5) + 12.0 * 1.4e8 +
-         2.0 * 2.7e8;
+         1.1e9;
 }
 
 #ifdef ASYMPTOP_DEVICE

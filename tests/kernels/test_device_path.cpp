@@ -294,6 +294,16 @@ TEST_F(DevicePath, OfMasksAndWindows) {
   s.ranges.from[3] = 0;
   s.ranges.limit[3] = s.n;
   expect_all(s, 100, "windows");
+  // Survivors in most tiles of keys.
+  auto many = normal(150, 70000, 48);
+  for (auto& limit : many.ranges.limit) limit = below(many.n + 1);
+  for (auto const limit : many.ranges.limit) many.ranges.from.push_back(below(limit / 2 + 1));
+  many.ranges.limit[7] = many.n;
+  many.ranges.from[7] = 0;
+  pack_all(many);
+  expect_first(many, 1000, "windows, many winners");
+  many.softcap = 20.0;
+  expect_first(many, 1000, "windows, many winners, softcap");
 }
 
 TEST_F(DevicePath, OfSoftcaps) {

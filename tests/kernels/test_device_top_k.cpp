@@ -166,6 +166,20 @@ TEST_F(DeviceTopK, OfAnyK) {
   for (int const k : {1, 2, 31, 1024, 1500, 2000, 3000, 20000, 24576, 24577, 65999, 66000}) expect_right(p, k, "k");
 }
 
+TEST_F(DeviceTopK, WithSurvivorsInMostTiles) {
+  // Bits, and scores by tiles: of 64 columns, of others, and row by row where columns are too many or are not read in fours.
+  for (int const d : {4, 60, 64, 68, 72, 30}) expect_right(normal(d == 64 ? 300 : 129, 66000 + d, d), 1000, "many survivors");
+  auto p = normal(140, 70001, 64);
+  for (auto& limit : p.limits) limit = std::uniform_int_distribution<std::int64_t>(0, p.n)(random_);
+  expect_right(p, 1200, "many survivors, limits");
+  // The best lie together, in tiles that are full of them; then, many are alike.
+  for (std::size_t i = 0; i < p.keys.size(); ++i) p.keys[i] *= 1.0f + 3.0f * static_cast<float>(i / 64 / 1000 == 31);
+  expect_right(p, 1200, "many survivors together");
+  for (auto& x : p.queries) x = std::nearbyint(x * 8.0f);
+  for (auto& x : p.keys) x = std::nearbyint(x);
+  expect_right(p, 1200, "many survivors, ties");
+}
+
 TEST_F(DeviceTopK, OfFewKeys) {
   for (std::int64_t const n : {1, 2, 127, 128, 129, 1000, 32768, 40000})
     for (int const k : {1, 17, 1000})
