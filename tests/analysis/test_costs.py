@@ -260,3 +260,41 @@ def test_beyond_the_stored_k_the_epsilons_answer(epsilon: float, keys: float | N
     )  # fmt: skip
     found = keys_for(case, epsilon)
     assert (found is None) if keys is None else found == pytest.approx([keys] * 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("selector", ["shard-union:P=32", "score"])
+def test_no_fewer_keys_than_at_the_smallest_k(selector: str) -> None:
+    """Tail mass 4 / kept, stored from 64 kept keys on, where it is less than asked for: k = 2 of 32 shards keeps 64,
+    exact top-k can keep fewer."""
+    kept = np.array([64, 128, 256])
+    stored = {"tail_mass": 4.0 / kept, "kept": kept, "k_epsilon": np.array([40]), "row_n": np.array(1024)}
+    if selector != "score":
+        stored["k_epsilon"] = np.array([64])
+    k = kept if selector == "score" else kept // 32
+    case = SimpleNamespace(
+        k=k, epsilon=np.array([0.1]), n=1024, draws=2, rows=3, selector=selector, kept=lambda key, compute: compute(),
+        has=lambda name: name in stored,
+        values=lambda name: np.broadcast_to(stored[name], (2, 3, *stored[name].shape)),
+    )  # fmt: skip
+    found = keys_for(case, 0.4)
+    assert found is not None
+    if selector == "score":
+        assert np.all((found > 1.0) & (found < 40.0))
+    else:
+        assert found == pytest.approx([64.0] * 2, rel=1e-9)
+
+
+def test_all_is_dropped_before_the_first_key_that_is_known() -> None:
+    """Selectors that keep every key at their smallest k: nothing is known of fewer."""
+    stored = {
+        "tail_mass": np.zeros(2),
+        "kept": np.array([1000, 1000]),
+        "k_epsilon": np.array([1000]),
+        "row_n": np.array(1000),
+    }
+    case = SimpleNamespace(
+        k=np.array([1, 16]), epsilon=np.array([0.1]), n=1024, draws=1, rows=2, selector="shard-union:P=1000",
+        kept=lambda key, compute: compute(), has=lambda name: name in stored,
+        values=lambda name: np.broadcast_to(stored[name], (1, 2, *stored[name].shape)),
+    )  # fmt: skip
+    assert keys_for(case, 0.4) == pytest.approx([1000.0], rel=1e-9)

@@ -85,3 +85,18 @@ def test_one_draw_gives_an_unbounded_interval() -> None:
 def test_one_point_is_no_fit() -> None:
     with pytest.raises(FitError):
         fit_power([Point(64, np.ones(3)), Point(128, np.zeros(3))])
+
+
+def test_draws_that_agree_do_not_pin_a_line() -> None:
+    """As a few draws of small counts may: the mean of one point is then no better known than those of the others."""
+    scattered = [
+        Point(97, np.array([5.0, 2.875, 4.0, 3.75])),
+        Point(200, np.array([5.625, 4.75, 4.0, 3.875])),
+        Point(256, np.array([4.625, 3.625, 5.5, 3.625])),
+    ]
+    agreeing, nearly = (fit_power([*scattered, Point(397, np.array([5.0, last]))]) for last in (5.0, 5.0 + 1e-12))
+    assert agreeing.exponent == pytest.approx(nearly.exponent, abs=1e-9)
+    assert 0.0 < agreeing.exponent < 0.3
+    assert agreeing.interval.low < 0.25 < agreeing.interval.high
+    assert agreeing.without_smallest is not None
+    assert abs(agreeing.without_smallest.value) < 1.0

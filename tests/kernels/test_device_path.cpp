@@ -21,6 +21,9 @@ namespace {
 
 using Space = Kokkos::DefaultHostExecutionSpace;
 
+/// Of the second pass; the first has indices from the shard's beginning.
+constexpr GlobalIndex shard_begin = 7;
+
 /// Rows, keys and values of one shard.
 struct Shard {
   int m, d;
@@ -108,7 +111,7 @@ class DevicePath : public test::DeviceTest {
     auto const expect_same = [&](std::int64_t step, std::int64_t begin) {
       auto const found = first_pass<DeviceBatch<Space>>(s, keep, step, begin);
       auto const how = what + " step " + std::to_string(step) + " from " + std::to_string(begin) + " seed " + std::to_string(seed_);
-      EXPECT_TRUE(found.moments == expected.moments) << how;
+      EXPECT_EQ(difference(found.moments, expected.moments), "") << how;
       for (std::size_t row = 0; row < found.heads.size(); ++row)
         EXPECT_TRUE(found.heads[row] == expected.heads[row])
             << how << " k " << keep << " row " << row << ": " << found.heads[row].size() << " candidates";
@@ -154,7 +157,7 @@ class DevicePath : public test::DeviceTest {
       for (std::size_t j = 0; j < count; ++j) {
         auto const at = std::min(head.size(), static_cast<std::size_t>(ranks[std::min(j, static_cast<std::size_t>(used) - 1)]));
         g.boundary_score(i, j) = at == 0 ? 0.0f : score_of(head[at - 1]);
-        g.boundary_index(i, j) = at == 0 ? 0 : index_of(head[at - 1]);
+        g.boundary_index(i, j) = at == 0 ? 0 : shard_begin + index_of(head[at - 1]);
         auto const before = j == 0 ? 0 : static_cast<std::size_t>(ranks[j - 1]);
         g.reference(i, j) = head.empty() ? 0.0f : score_of(head[std::min(before, head.size() - 1)]);
       }
@@ -221,15 +224,15 @@ class DevicePath : public test::DeviceTest {
         }
         FusedBatch<Space> fused(space, s.rows(), {strip, strip});
         DeviceBatch<Space> on_device(space, s.rows(), {strip, strip});
-        walk(s, *fused.second_pass(space, fused_work, 7, probes_only), packed_step);
-        walk(s, *on_device.second_pass(space, device_work, 7, probes_only), step);
+        walk(s, *fused.second_pass(space, fused_work, shard_begin, probes_only), packed_step);
+        walk(s, *on_device.second_pass(space, device_work, shard_begin, probes_only), step);
         auto const where = what + " strip " + std::to_string(strip) + " step " + std::to_string(step) + " seed " + std::to_string(seed_);
-        EXPECT_TRUE(numbers(fused_work.probes.edge) == numbers(device_work.probes.edge)) << where;
-        EXPECT_TRUE(numbers(fused_work.probes.above) == numbers(device_work.probes.above)) << where;
-        EXPECT_TRUE(numbers(fused_work.probes.fill) == numbers(device_work.probes.fill)) << where;
-        EXPECT_TRUE(numbers(fused_work.audit_sums) == numbers(device_work.audit_sums)) << where;
+        EXPECT_EQ(difference(numbers(fused_work.probes.edge), numbers(device_work.probes.edge)), "") << where;
+        EXPECT_EQ(difference(numbers(fused_work.probes.above), numbers(device_work.probes.above)), "") << where;
+        EXPECT_EQ(difference(numbers(fused_work.probes.fill), numbers(device_work.probes.fill)), "") << where;
+        EXPECT_EQ(difference(numbers(fused_work.audit_sums), numbers(device_work.audit_sums)), "") << where;
         for (std::size_t law = 0; law < host.sums.size(); ++law)
-          EXPECT_TRUE(numbers(fused_work.sums[law]) == numbers(device_work.sums[law])) << where << " law " << law;
+          EXPECT_EQ(difference(numbers(fused_work.sums[law]), numbers(device_work.sums[law])), "") << where << " law " << law;
         std::int64_t collected = 0;
         for (std::size_t i = 0; i < host.probes.fill.size(); ++i) {
           int const fill = fused_work.probes.fill.data()[i];
@@ -239,7 +242,7 @@ class DevicePath : public test::DeviceTest {
               b(device_work.probes.collected.data() + begin, device_work.probes.collected.data() + begin + fill);
           std::sort(a.begin(), a.end());
           std::sort(b.begin(), b.end());
-          EXPECT_TRUE(a == b) << where;
+          EXPECT_EQ(difference(a, b), "") << where;
           collected += fill;
         }
         collected_ += collected;

@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "kernels/device/memory.hpp"
@@ -32,6 +35,21 @@ class DeviceTest : public ::testing::Test {
     return all;
   }
   std::int64_t below(std::int64_t n) { return std::uniform_int_distribution<std::int64_t>(0, n - 1)(random_); }
+
+  /// Empty where they are the same; else how many differ, and the first of them.
+  template <class Number>
+  static std::string difference(std::vector<Number> const& a, std::vector<Number> const& b) {
+    std::ostringstream text;
+    if (a.size() != b.size()) text << a.size() << " and " << b.size() << " numbers";
+    std::size_t count = 0, first = 0;
+    for (std::size_t i = std::min(a.size(), b.size()); i-- > 0;) {
+      if (a[i] == b[i]) continue;
+      ++count;
+      first = i;
+    }
+    if (count > 0) text << count << " of " << a.size() << " differ, the first is " << first << ": " << a[first] << " and " << b[first];
+    return text.str();
+  }
 
   std::uint32_t seed_ = 0;
   std::mt19937 random_;

@@ -22,10 +22,10 @@ _GRID = 512
 _LARGEST_BELOW_ONE = float(np.nextafter(1.0, 0.0))
 
 
-def _row_curves(case: Case) -> tuple[Array, Array]:
+def _row_curves(case: Case) -> tuple[Array, Array, Array]:
     """(draw, row, point) each: the shares of a row's keys that are kept, and the tail mass there, both as the normal
     quantiles of which they are the probability, in ascending keys. Points are those of the stored k and
-    (k_epsilon, epsilon); NaN where nothing is dropped.
+    (k_epsilon, epsilon); NaN where nothing is dropped. And (draw, row): the fewest keys with which nothing is dropped.
 
     Between two points the tail mass is straight in these: of Gaussian logits it is so everywhere,
     tau = Phi(-Phi^-1(k / n) - sigma), while in logarithms its curve bends down, so that a chord needs too few keys.
@@ -41,23 +41,27 @@ def _row_curves(case: Case) -> tuple[Array, Array]:
     seen = case.values("row_n")[:, :, None].astype(float)
     dropped = (masses > 0.0) & (keys > 0.0) & (keys < seen)
     shares = np.where(dropped, keys / seen, np.nan)
-    return scipy.special.ndtri(shares), scipy.special.ndtri(
-        np.where(dropped, np.minimum(masses, _LARGEST_BELOW_ONE), np.nan)
-    )
+    quantiles = scipy.special.ndtri(np.where(dropped, np.minimum(masses, _LARGEST_BELOW_ONE), np.nan))
+    whole = np.minimum(np.where(masses > 0.0, np.inf, keys).min(axis=2), seen[:, :, 0])
+    return scipy.special.ndtri(shares), quantiles, whole
 
 
-def _on_grid(shares: Array, masses: Array, grid: Array) -> Array:
+def _on_grid(shares: Array, masses: Array, grid: Array, any_fewer: bool) -> Array:
     """Tail mass of one row at a grid of shares of its keys, all as normal quantiles: straight between its points and
-    beyond the last."""
+    beyond the last. Before the first: straight too if any_fewer keys can be kept, else all mass is missed."""
     known = np.isfinite(shares)
     x, y = shares[known], np.minimum.accumulate(masses[known])
     if not len(x):
-        return np.zeros(len(grid))
-    values = np.interp(grid, x, y)
+        return np.ones(len(grid))
+    values = np.interp(grid, x, y, left=np.inf)
     before = np.flatnonzero(x < x[-1] - 1e-9)
     if len(before):
         slope = (y[-1] - y[before[-1]]) / (x[-1] - x[before[-1]])
         values = np.where(grid > x[-1], y[-1] + slope * (grid - x[-1]), values)
+        if any_fewer:
+            after = int(np.flatnonzero(x > x[0] + 1e-9)[0])
+            slope = (y[after] - y[0]) / (x[after] - x[0])
+            values = np.where(grid < x[0], y[0] + slope * (grid - x[0]), values)
     return scipy.special.ndtr(values)
 
 
@@ -80,11 +84,14 @@ def _keys_for(case: Case, epsilon: float) -> Array:
         return case.values("kept")[:, :, -1].astype(float).mean(axis=1) if there else np.empty(0)
     if not len(case.k) or not has_order(case.selector):
         return np.empty(0)
-    largest = float(case.k[-1]) if case.selector == EXACT else float(case.values("kept")[:, :, -1].max())
+    exact = case.selector == EXACT
+    largest = float(case.k[-1]) if exact else float(case.values("kept")[:, :, -1].max())
     inside = len(case.epsilon) > 0 and epsilon >= float(np.min(case.epsilon)) * (1.0 - 1e-9)
-    # Exact top-k bends at the stored k.
-    grid = np.union1d(np.linspace(0.0, math.log(case.n), _GRID), np.log(case.k.astype(float)))
-    shares, masses = _row_curves(case)
+    # Exact top-k bends at the stored k; others keep no fewer keys than at their smallest one.
+    bends = case.k.astype(float) if exact else np.unique(case.values("kept")[:, :, 0].astype(float))[:_GRID]
+    grid = np.union1d(np.linspace(0.0, math.log(case.n), _GRID), np.log(np.maximum(bends, 1.0)))
+    shares, masses, whole = _row_curves(case)
+    nothing_dropped = np.log(np.maximum(whole, 1.0))
     seen = np.log(case.values("row_n").astype(float))
     without_keys = 1.0 - case.draw_means("sink_mass") if case.has("sink_mass") else np.ones(case.draws)
     found = []
@@ -94,12 +101,13 @@ def _keys_for(case: Case, epsilon: float) -> Array:
             continue
         rows = [
             np.where(
-                grid >= seen[draw, row] - 1e-12,
+                grid >= nothing_dropped[draw, row] - 1e-12,
                 0.0,
                 _on_grid(
                     shares[draw, row],
                     masses[draw, row],
                     scipy.special.ndtri(np.minimum(np.exp(grid - seen[draw, row]), _LARGEST_BELOW_ONE)),
+                    exact,
                 ),
             )
             for row in range(case.rows)
@@ -107,7 +115,8 @@ def _keys_for(case: Case, epsilon: float) -> Array:
         mean = np.mean(rows, axis=0)
         first = int(np.argmax(mean <= epsilon))
         at = grid[first]
-        if first > 0 and mean[first] > 0.0:
+        possible = exact or at > math.log(max(bends[0], 1.0)) + 1e-12
+        if first > 0 and mean[first] > 0.0 and possible:
             share = math.log(mean[first - 1] / epsilon) / math.log(mean[first - 1] / mean[first])
             at = grid[first - 1] + share * (grid[first] - grid[first - 1])
         keys = math.exp(at)

@@ -22,6 +22,8 @@ from ..theory.statistics import (
 RESAMPLES = 2000
 SEED = 20240402
 _SMALLEST_RELATIVE_ERROR = 1e-9
+# Of the median error of a line's points: below it the draws of a point agree.
+_AGREEING = 1e-6
 # A local slope that changes by less than this from the smallest n to the largest does not bend.
 _SMALLEST_BEND = 1e-3
 
@@ -200,6 +202,12 @@ def _inverse_variances(points: Sequence[Point]) -> Array:
     relative = np.array([p.power * p.draw_error / p.draw_mean for p in points])
     if not np.all(np.isfinite(relative)):
         return np.ones(len(points))
+    # Draws that agree, as means of small whole numbers do, say nothing of their spread: they count as a typical point
+    # does, rather than pin the line.
+    spread = relative[relative > _SMALLEST_RELATIVE_ERROR]
+    if spread.size > 0:
+        typical = np.median(spread)
+        relative = np.where(relative < _AGREEING * typical, typical, relative)
     return 1.0 / np.maximum(relative, _SMALLEST_RELATIVE_ERROR) ** 2
 
 

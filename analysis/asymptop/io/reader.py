@@ -131,10 +131,12 @@ class Case:
     def datasets(self) -> dict[str, tuple[str, ...]]:
         """Names and axes of what the case holds: of the schema, and quantities of rows that only the file knows of."""
         found = {name: axes for name, axes in (DATA | OPTIONAL_DATA).items() if name in self._group}
+        scales = [(name, data) for name, data in self._group.items() if data.is_scale]
         for name, data in self._group.items():
             if name in found or data.dtype.kind not in "iuf" or not all(len(axis) for axis in data.dims):
                 continue
-            axes = tuple(Path(str(axis[0].name)).name for axis in data.dims)
+            # By object: HDF5 looks for the name of a scale in the whole file.
+            axes = tuple(next((scale for scale, it in scales if it == axis[0]), "") for axis in data.dims)
             if axes[:2] == ("draw", "row"):
                 found[name] = axes
         return found
