@@ -91,6 +91,7 @@ nlohmann::ordered_json Study::plan_record() const {
 void Study::check_output() const {
   asymptop::check_output(config_.output, config_.force, config_.resume);
   if (config_.resume && !config_.case_files_only) check_nothing_lost(config_, plan_);
+  if (config_.resume) check_nothing_replaced(config_, plan_);
 }
 
 std::optional<RunConfig> Study::with_kept() const { return config_.resume ? with_kept_contents(comm_, config_, plan_) : std::nullopt; }

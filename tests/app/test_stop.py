@@ -335,11 +335,22 @@ def test_checkpoint_of_a_finished_case(stopped: Path, undisturbed: Path, tmp_pat
 
 @pytest.mark.parametrize("other", [["--seed", "7"], ["--draws", "25"], ["--path", "blas-tile"]], ids=" ".join)
 def test_checkpoint_of_other_options(other: list[str], stopped: Path, tmp_path: Path) -> None:
-    shutil.copytree(stopped.with_name("r.h5.cases"), tmp_path / "r.h5.cases")
+    folder = Path(shutil.copytree(stopped.with_name("r.h5.cases"), tmp_path / "r.h5.cases"))
     options = [*AXES, "--rows", "16", "--threads", "1", *(["--draws", "24"] if other[0] != "--draws" else []), *other]
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    finished = [path for path in before if path.suffix == ".h5"]
+    if finished:  # they are kept: the run is refused, and nothing is touched
+        outcome = asymptop("study", *options, "--resume", "-o", tmp_path / "r.h5")
+        assert outcome.code == 2, str(outcome)
+        (line,) = outcome.stderr.splitlines()
+        assert "is finished, of other options (" in line
+        assert f"{other[0][2:]} = {other[1]} here)" in line
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    for path in finished:
+        path.unlink()
     outcome = asymptop("study", *options, "--resume", "-o", tmp_path / "r.h5")
     assert outcome.code == 0, str(outcome)
-    there = len(list(stopped.with_name("r.h5.cases").iterdir()))
+    there = len(before) - len(finished)
     assert sum("it was made with other options" in line for line in outcome.stderr.splitlines()) == there
     assert_equal(tmp_path / "r.h5", study(tmp_path / "fresh.h5", options))
 

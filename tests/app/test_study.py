@@ -250,13 +250,17 @@ def test_studies_of_other_laws_merge(tmp_path: Path) -> None:
     assert asymptop("info", "--verify", "all.h5", cwd=tmp_path).code == 0
 
 
-def test_resume_redoes_other_options(copy: Path, tmp_path: Path) -> None:
-    """Case files of another seed are not taken for this study's."""
-    ran(copy, *LAWS, *SIZE, "--resume", "--seed", "5")
-    fresh = tmp_path / "fresh"
-    fresh.mkdir()
-    ran(fresh, *LAWS, *SIZE, "--seed", "5")
-    assert_equal(fresh / "results.h5", copy / "results.h5")
+def test_resume_keeps_what_is_finished(copy: Path) -> None:
+    """Cases of another seed are neither taken for this study's nor replaced; --force does that."""
+    before = {path.name: path.read_bytes() for path in [*copy.glob("*.h5"), *(copy / "results.h5.cases").iterdir()]}
+    refused = asymptop("study", *LAWS, *SIZE, "--resume", "--seed", "5", cwd=copy)
+    assert refused.code == 2
+    assert "is finished, of other options (seed = 1 there, seed = 5 here)" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert {
+        path.name: path.read_bytes() for path in [*copy.glob("*.h5"), *(copy / "results.h5.cases").iterdir()]
+    } == before
+    ran(copy, *LAWS, *SIZE, "--force", "--seed", "5")
 
 
 def test_existing_results(copy: Path) -> None:

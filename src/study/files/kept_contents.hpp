@@ -17,4 +17,8 @@ std::optional<RunConfig> with_kept_contents(Communicator const& comm, RunConfig 
 /// its own that the run will not measure, or not with the same options and all k, epsilons and thresholds.
 void check_nothing_lost(RunConfig const& config, StudyPlan const& plan);
 
+/// Throws UsageError where a case of the plan has a file that is finished and VALID, but of options that make other numbers: --resume keeps
+/// what is finished.
+void check_nothing_replaced(RunConfig const& config, StudyPlan const& plan);
+
 }  // namespace asymptop
