@@ -35,7 +35,7 @@ SELECTOR_HEADINGS = (
     "of exact top-k",
     "index, bytes per key",
 )
-NEED_HEADINGS = ("", "sees", "tail mass", "law of k", "C (95%)", "keys at the lengths", "share of keys seen")
+NEED_HEADINGS = ("", "sees", "tail mass", "needed", "share of keys seen", "law of k", "C (95%)", "its keys")
 _SHOWN = 3
 
 
@@ -208,17 +208,18 @@ def records(comparisons: Sequence[Comparison]) -> list[dict]:
 def _need_row(need: Need, lengths: Sequence[int]) -> tuple[str, ...] | None:
     """None where a length is beyond the n at which it gets there."""
     try:
-        keys, law = need.budgets(lengths), _law(need, lengths)
+        needed, keys, law = need.needed(lengths), need.budgets(lengths), _law(need, lengths)
     except BudgetError:
         return None
     return (
         need.series.title,
         _sees(need, lengths),
         f"{need.epsilon:g}",
+        ",".join(str(k) for k in needed),
+        ", ".join(share_words(k / need.series.seen(n), 3) for k, n in zip(needed, lengths, strict=True)),
         law,
         _reach(need),
         ",".join(str(k) for k in keys),
-        ", ".join(share_words(k / need.series.seen(n), 3) for k, n in zip(keys, lengths, strict=True)),
     )
 
 
@@ -234,8 +235,8 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
     name = f"{min(files)}, " if len(files) == 1 else ""
     if name:
         print(f"{min(files)}:", file=stream)
-    print(f"laws of k that keep the mean tail mass at epsilon or below, with their keys at n = {where};", file=stream)
-    print("between stored k that are far apart keys are interpolated, to a few per cent\n", file=stream)
+    print(f"keys needed at n = {where} so that the mean tail mass is epsilon, and a law of k with", file=stream)
+    print("no fewer keys at any of them; between stored k far apart keys are known to a few per cent\n", file=stream)
     if any(need.series.window_ends_growth for need in needs):
         print(
             "a head whose window ends the growth of its keys has no law of n: its keys are those needed at each\n"
@@ -251,7 +252,7 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
         print("bends: keys go like no one power of n here, and C is not how they go on\n", file=stream)
     groups: dict[tuple[float, str], list[list[int]]] = {}
     for need, row in rows:
-        groups.setdefault((need.epsilon, row[1]), []).append(need.budgets(lengths))
+        groups.setdefault((need.epsilon, row[1]), []).append(need.needed(lengths))
     sights = {sees for _, sees in groups}
     for (epsilon, sees), of_all in groups.items():
         if len(of_all) > 1:
@@ -285,6 +286,7 @@ def need_records(needs: Sequence[Need], lengths: Sequence[int]) -> list[dict]:
                 "alpha": alpha,
                 "C": exponent,
                 "k": need.budgets(lengths),
+                "needed": need.needed(lengths),
                 "keys_seen": [int(need.series.seen(n)) for n in lengths],
                 "draws": need.series.draws,
                 "rows": need.series.rows,
