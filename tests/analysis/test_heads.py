@@ -101,8 +101,9 @@ def test_page_opens_with_heads(
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert text.index("How many keys each head needs</h2>") < text.index("Verdicts</h2>")
     assert "claims that this file cannot test" in text
+    assert "model.h5, layer 2, head 0; layer 2, head 1; " in text
     assert text.count("A mean tail mass of 0.3 at n = 2<sup>10</sup> takes ") == 1
-    assert text.count("These keys grow like n<sup>C</sup>") == 2  # of each tail mass
+    assert text.count("The keys needed grow like n<sup>C</sup>") == 2  # of each tail mass
     assert "Figure 1. Layers x heads" in text
     assert "Figure 2." in text
     assert text.index("Figure 1.") < text.index("Figure 2.")

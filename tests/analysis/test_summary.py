@@ -98,6 +98,9 @@ def test_heads_with_a_window_are_told_too(tmp_path: Path) -> None:
     at = next(i for i, line in enumerate(lines) if line.startswith("2. "))
     assert lines[at].startswith("2. In a window of 64 keys, a mean tail mass of 0.1 at n = 2^10 takes ")
     assert "in the median of 3" in " ".join(lines[at : at + 2])
+    # Those of heads in windows stand before these.
+    assert any(line.startswith("3. Where heads see all keys, k = ") for line in lines)
+    assert any(line.startswith("4. Where heads see all keys, the keys needed grow like n^C ") for line in lines)
     with open_results(path) as results:
         fits = {one.layer: one.fit for one in heads_of(group_series(results.cases), 0.1)}
     assert fits[0] is not None

@@ -136,7 +136,7 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
     half = np.ceil(np.median(keys))
     sentences = [
         f"{where} takes {half:,.0f} keys in the median of {len(there)} head{'s' * (len(there) > 1)} "
-        f"({share_words(float(np.median([one.keys / one.seen for one in there])), 3)} of those that a row sees)"
+        f"({share_words(float(np.median([one.whole_keys / one.seen for one in there])), 3)} of those that a row sees)"
         + (f", from {keys.min():,.0f} to {keys.max():,.0f} ({_name(most)})." if len(there) > 1 else ".")
     ]
     if none := sum(one.keys == 0.0 for one in there):
@@ -150,16 +150,16 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
     if most.last.window == 0 and most.keys > 0.0 and most.need is not None and most.need.fit is not None:
         alpha, exponent = most.need.law([point.n for point in most.need.points])
         reach = f"{power_of_two(most.need.points[0].n)} to {power_of_two(n)}"
-        sentences.append(f"k = {alpha:g}·n^{exponent:g} is enough for the head that needs most at n = {reach}.")
+        sentences.append(f"{who}k = {alpha:g}·n^{exponent:g} is enough for the head that needs most at n = {reach}.")
     fitted = [one for one in there if one.fit is not None and one.last.window == 0]
     if fitted:
         exponents = np.array([one.exponent for one in fitted])
         below = sum(one.fit is not None and one.fit.interval.high < 1.0 for one in fitted)
         bent = sum(one.straight is False for one in fitted)
         sentences.append(
-            f"These keys grow like n^C with C = {np.median(exponents):.2f} in the median head "
-            f"({exponents.min():.2f} to {exponents.max():.2f}); C is below 1, with its 95% interval, in {below} of "
-            f"{len(fitted)}, and in {bent} the line bends: there no single exponent describes these n."
+            f"{who}{'t' if who else 'T'}he keys needed grow like n^C with C = {np.median(exponents):.2f} in the median "
+            f"head ({exponents.min():.2f} to {exponents.max():.2f}); C is below 1, with its 95% interval, in {below} "
+            f"of {len(fitted)}, and in {bent} the line bends: there no single exponent describes these n."
         )
     return sentences
 

@@ -60,7 +60,7 @@ def _row(one: HeadNeed) -> tuple[str, ...]:
         f"{one.series.cases[0].sigma:.3g}",
         f"{one.last.sigma:.3g}",
         ("≈ " if one.rough else "") + _count(one.whole_keys),
-        _share(one.keys / one.seen),
+        _share(one.whole_keys / one.seen),
         _reach(one),
         "–" if one.straight is None else "yes" if one.straight else "no",
         _count(half),

@@ -27,6 +27,7 @@ from ..io.series import Series
 from .templates import badge, prose, render
 
 _NUMERIC = {"fitted", "95% interval", "corrected", "claimed", "i.i.d. limit", "largest n", "draws", "rows"}
+_MOST_NAMED = 8
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -34,11 +35,13 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _names(series: Sequence[Series]) -> str:
-    """Heads of one file after its name, which is said once."""
+    """All titles where they are few. Heads of one file after its name, which is said once."""
     titles = [one.title for one in series]
-    files = {one.first.input for one in series}
-    name = f"{min(files)}, " if len(files) == 1 else ""
-    if len(series) < 2 or not name or not all(title.startswith(name) for title in titles):
+    name = f"{series[0].first.input}, "
+    of_one_file = len(series) > 1 and all(title.startswith(name) for title in titles)
+    if len(series) > _MOST_NAMED:
+        return f"{len(series)} heads of {series[0].first.input}" if of_one_file else f"{len(series)} series"
+    if not of_one_file:
         return _listed(titles)
     return f"{name}{'; '.join(title.removeprefix(name) for title in titles)}"
 
@@ -52,9 +55,7 @@ def summary_section(results: Results, series: Sequence[Series]) -> Markup:
     draws = sorted({c.draws for c in cases})
     rows = sum(c.draws * c.rows for c in valid)
     invalid = len(cases) - len(valid)
-    what = _names(series) if 0 < len(series) <= 8 else f"{len(series)} series"
-    if not series:
-        what = "none of exact top-k, which claims and figures are about"
+    what = _names(series) if series else "none of exact top-k, which claims and figures are about"
     of = " of exact top-k" if 0 < len(results.exact) < len(results.cases) else ""
     data = (
         f"{len(cases)} case{'s' if len(cases) != 1 else ''}{of} with n {extent}, "
