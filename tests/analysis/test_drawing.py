@@ -11,6 +11,7 @@ import pytest
 from asymptop.figures import drawing
 from asymptop.figures.drawing import draw_plots, render_plots
 from asymptop.figures.plot_data import Plot
+from asymptop.figures.style import title_lines
 from matplotlib import pyplot as plt
 
 
@@ -52,3 +53,15 @@ def test_a_process_that_is_killed_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     begun = draw_plots([partial(_plot, "lost")], None)
     with pytest.raises(RuntimeError, match="drew lost ended with -9"):
         begun.figures()
+
+
+def test_long_titles_are_broken_at_commas() -> None:
+    """Names of files stand above panels that are narrower: titles lay over each other."""
+    assert title_lines("model.h5, 6 heads") == ["model.h5, 6 heads"]
+    assert title_lines("tensors-2-8-2-11-places-4-layers-all.h5, window = 512, 60 heads") == [
+        "tensors-2-8-2-11…4-layers-all.h5,",
+        "window = 512, 60 heads",
+    ]
+    # Not within a formula, whose markup takes no room.
+    for title in (r"σ = $4 + 2.5\,\sqrt{\log n}$, uniform", r"σ = $\min(n, 3333333333333, 33333333333)$"):
+        assert title_lines(title) == [title]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from asymptop import __main__ as command_line
 from asymptop.claims.registry import MEASURED_CLAIMS, judge
-from asymptop.criteria.heads import epsilons_of, heads_of
+from asymptop.criteria.heads import epsilons_of, finding_words, heads_of
 from asymptop.criteria.verdicts import Verdict
 from asymptop.io.reader import open_results
 from asymptop.io.series import exact_series, group_panels, group_series
@@ -101,6 +101,9 @@ def test_page_opens_with_heads(
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert text.index("How many keys each head needs</h2>") < text.index("Verdicts</h2>")
     assert "claims that this file cannot test" in text
+    assert "model.h5, layer 2, head 0; layer 2, head 1; " in text
+    assert text.count("A mean tail mass of 0.3 at n = 2<sup>10</sup> takes ") == 1
+    assert text.count("The keys needed grow like n<sup>C</sup>") == 2  # of each tail mass
     assert "Figure 1. Layers x heads" in text
     assert "Figure 2." in text
     assert text.index("Figure 1.") < text.index("Figure 2.")
@@ -166,19 +169,34 @@ def test_advice_is_a_budget_per_head(model: Path, tmp_path: Path, capsys: pytest
         command_line.main(["advise", str(model), "--epsilon", "0.1", "--lengths", "256,1024", "--json", str(out)]) == 0
     )
     printed = capsys.readouterr().out
-    assert printed.startswith("model.h5:\nlaws of k that keep")
+    assert printed.startswith("model.h5:\nkeys needed at n = 2^8, 2^10 so that")
     assert re.search(r"^layer 7, head 2 +0\.1 ", printed, re.MULTILINE)
     records = json.loads(out.read_text(encoding="utf-8"))
     assert [(r["layer"], r["head"]) for r in records] == [(x, h) for x in (2, 7) for h in range(3)]
     for record in records:
         assert record["k"] == [int(np.ceil(record["alpha"] * n ** record["C"] - 1e-9)) for n in (256, 1024)]
     assert (
-        f"tail mass 0.1 in all 6 of them: {max(r['k'][0] for r in records)},{max(r['k'][1] for r in records)} keys"
+        f"tail mass 0.1 in all 6 of them: {','.join(str(max(r['needed'][at] for r in records)) for at in (0, 1))} keys"
         in printed
     )
+
+
+def test_advice_and_report_say_the_same(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Keys, exponents and the law of the head that needs most, of a file's own lengths."""
+    out = tmp_path / "advice.json"
+    assert command_line.main(["advise", str(model), "--epsilon", "0.1", "--json", str(out)]) == 0
+    capsys.readouterr()
+    records = json.loads(out.read_text(encoding="utf-8"))
     with open_results(model) as results:
-        for record, one in zip(records, heads_of(group_series(results.cases), 0.1), strict=True):
-            assert record["k"][-1] >= one.keys - 1e-6
+        heads = heads_of(group_series(results.cases), 0.1)
+        for record, one in zip(records, heads, strict=True):
+            assert record["needed"][-1] == one.whole_keys
+            assert record["C"] == round(one.exponent, 3)
+            assert all(k >= needed for k, needed in zip(record["k"], record["needed"], strict=True))
+        most = max(records, key=lambda record: record["needed"][-1])
+        words = finding_words(heads)
+    assert f"k = {most['alpha']:g}·n^{most['C']:g} is enough for the head that needs most at n = 2^6 to 2^10." in words
+    assert f" to {most['needed'][-1]:,} (layer {most['layer']} head {most['head']})." in words[0]
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +229,9 @@ def test_advice_speaks_of_the_keys_that_a_head_sees(
         line = next(line for line in printed.splitlines() if line.startswith(f"{name} "))
         assert f"  {'100' if layer == 2 else 'all'} keys " in line
         if layer == 2:
-            assert int(line.split("  0.1  ")[1].split()[0]) <= 100
-        assert line.endswith(", ".join(f"{100.0 * k / of:.1f}%" for k, of in zip(record["k"], seen, strict=True)))
+            assert int(line.split("  0.1 ")[1].split(",")[0]) <= 100
+        shares = (f"{100.0 * k / of:.1f}%" for k, of in zip(record["needed"], seen, strict=True))
+        assert f"  {', '.join(shares)}  " in line
     assert "tail mass 0.1 in all 3 of them that see 100 keys: " in printed
     assert "tail mass 0.1 in all 3 of them that see all keys: " in printed
     assert command_line.main([*words, "--lengths", "64", "--json", str(out)]) == 0

@@ -193,7 +193,9 @@ def test_a_file_without_exact_cases(copied: Path, tmp_path: Path) -> None:
     assert command_line.main(["advise", str(copied), "--budget", "16"]) == 2
 
 
-def test_heads_share_a_panel(tmp_path: Path, draw_only: Callable[..., None]) -> None:
+def test_heads_share_a_panel(
+    tmp_path: Path, draw_only: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     draw_only("tail_mass_against_n")
     study = Study(n=(64, 256), heads=3, input="t.h5", draws=3, k=("n^0.75",), epsilon=(0.5,))
     path = write_selectors(tmp_path / "r.h5", study, ["random", "window"])
@@ -203,8 +205,15 @@ def test_heads_share_a_panel(tmp_path: Path, draw_only: Callable[..., None]) -> 
         assert [len(members) for members in group.lines.values()] == [3, 3, 3]
     assert command_line.main(["report", str(path), "-o", str(tmp_path / "r.html")]) == 0
     section = (tmp_path / "r.html").read_text(encoding="utf-8").split('id="selectors"')[1].split("<h2")[0]
-    assert "median" in section or "medians over heads" in section
+    assert "the smallest tail mass first; medians over 3 heads" in section
+    assert "the fewest first; medians over 3 heads" in section
     assert "Made keys" not in section
+    capsys.readouterr()
+    assert command_line.main(["advise", str(path), "--selectors", "--epsilon", "0.5", "--lengths", "256"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("t.h5:\nmean tail mass at n = 2^8; ")
+    assert printed.count("t.h5") == 1  # of all heads
+    assert re.search(r"^head 2 +0\.5 ", printed, re.MULTILINE)
 
 
 def test_theory_of_selectors(files: tuple[Path, Path]) -> None:

@@ -98,6 +98,9 @@ def test_heads_with_a_window_are_told_too(tmp_path: Path) -> None:
     at = next(i for i, line in enumerate(lines) if line.startswith("2. "))
     assert lines[at].startswith("2. In a window of 64 keys, a mean tail mass of 0.1 at n = 2^10 takes ")
     assert "in the median of 3" in " ".join(lines[at : at + 2])
+    # Those of heads in windows stand before these.
+    assert any(line.startswith("3. Where heads see all keys, k = ") for line in lines)
+    assert any(line.startswith("4. Where heads see all keys, the keys needed grow like n^C ") for line in lines)
     with open_results(path) as results:
         fits = {one.layer: one.fit for one in heads_of(group_series(results.cases), 0.1)}
     assert fits[0] is not None
@@ -139,7 +142,7 @@ def test_heads_that_sinks_leave_nothing_need_no_key(tmp_path: Path) -> None:
 
 def test_selectors_stand_by_what_they_miss(tmp_path: Path) -> None:
     """With the keys that they keep where these are not as many as the budget has."""
-    study = Study(n=(256, 1024), sigma=("2",), k=("16", "n^0.5"), draws=3)
+    study = Study(n=(256, 1024), sigma=("2", "3"), k=("16", "n^0.5", "n-1"), draws=3)
     path = write_selectors(tmp_path / "r.h5", study, ("window:sinks=4", "random", "threshold"))
     with changing(path) as file:
         for group in file["cases"].values():
@@ -149,20 +152,25 @@ def test_selectors_stand_by_what_they_miss(tmp_path: Path) -> None:
     assert len(lines) <= LINES - 2
     assert max(map(len, lines)) <= COLUMNS
     text = " ".join(" ".join(lines).split())
-    (found,) = re.findall(r"Mass that ([\d,]+) keys \(k = \S+\) miss at n = \S+: (.*?)\. Made keys have no order", text)
+    (found,) = re.findall(
+        r"σ = 2: mass that ([\d,]+) keys \(k = \S+\) miss at n = \S+: (.*?)\. Made keys have no order", text
+    )
     words = re.findall(r"(\S+) ([\d.]+)(?: \(keeps ([\d,]+)\))?(?:, |$)", found[1])
     n, keys = 1024, int(found[0].replace(",", ""))
+    assert keys == 32  # not n - 1, of which next to nothing is missed
     assert {word[0]: word[2] for word in words} == {
         "score": "", "window:sinks=4": "", "random": "", "threshold": f"{37 * keys:,}"
     }  # fmt: skip
-    values = [float(value) for _, value, _ in words]
-    assert values == sorted(values)
+    # Those that keep more than the budget come last.
+    ranks = [(more != "", float(value)) for _, value, more in words]
+    assert ranks == sorted(ranks)
+    assert ranks[-1][0]
     (use,) = re.findall(r"σ = 2, n = 2\^10, mean tail mass ([\d.]+): (\S+) reads least, ", text)
     with open_results(path) as results:
         read = {}
         for case in results.cases:
             costs, budgets = costs_of(case.selector), keys_for(case, float(use[0]))
-            if case.n == n and costs is not None and budgets is not None:
+            if (case.n, case.sigma_law) == (n, "2") and costs is not None and budgets is not None:
                 read[case.selector] = costs.bytes_read(n, case.d, float(np.mean(budgets)))
         assert len(read) > 2
         assert use[1] == min(read, key=lambda name: read[name])
@@ -170,7 +178,7 @@ def test_selectors_stand_by_what_they_miss(tmp_path: Path) -> None:
             means = [
                 np.mean(c.values("tail_mass")[:, :, c.k.tolist().index(keys)])
                 for c in results.cases
-                if (c.n, c.selector) == (n, selector)
+                if (c.n, c.selector, c.sigma_law) == (n, selector, "2")
             ]
             assert float(value) == pytest.approx(np.mean(means), rel=5e-3), selector
 

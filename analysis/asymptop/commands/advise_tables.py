@@ -30,12 +30,12 @@ SELECTOR_HEADINGS = (
     "selector",
     "law of k",
     "C (95%)",
-    "keys at the lengths",
+    "its keys at the lengths",
     "bytes read per query",
     "of exact top-k",
     "index, bytes per key",
 )
-NEED_HEADINGS = ("", "sees", "tail mass", "law of k", "C (95%)", "keys at the lengths", "share of keys seen")
+NEED_HEADINGS = ("", "sees", "tail mass", "needed", "share of keys seen", "law of k", "C (95%)", "its keys")
 _SHOWN = 3
 
 
@@ -82,19 +82,30 @@ def _selector_row(choice: Choice, need: Need) -> tuple[str, ...]:
     )
 
 
+def _name_once(needs: Sequence[Need], stream: TextIO) -> str:
+    """Where all are of heads of one file, says its name, and returns what lines may then begin without."""
+    files = {need.series.first.input for need in needs}
+    if len(files) != 1 or any(need.series.synthetic for need in needs):
+        return ""
+    print(f"{min(files)}:", file=stream)
+    return f"{min(files)}, "
+
+
 def print_choices(choices: Sequence[Choice], stream: TextIO) -> None:
     """The three that read least, and exact top-k."""
     lengths = ", ".join(power_of_two(n) for n in choices[0].lengths)
+    name = _name_once([need for choice in choices for need in choice.ranked], stream)
     print(f"mean tail mass at n = {lengths}; the selector that reads least first\n", file=stream)
-    rows: list[tuple[str, ...]] = [SELECTOR_HEADINGS]
+    rows: list[tuple[str, ...]] = [("", *SELECTOR_HEADINGS[1:]) if name else SELECTOR_HEADINGS]
     for choice in choices:
         shown = [need for i, need in enumerate(choice.ranked) if i < _SHOWN or need.selector == EXACT]
-        rows += [_selector_row(choice, need) for need in shown]
+        found = (_selector_row(choice, need) for need in shown)
+        rows += [(row[0].removeprefix(name), *row[1:]) for row in found]
     _print_rows(rows, stream)
     if any(row[3] == "its rule" for row in rows):
         print("its rule: the selector says how many keys a row keeps; keys are means over rows.", file=stream)
     for choice in choices:
-        where = f"{choice.title}, tail mass {choice.epsilon:g}"
+        where = f"{choice.title.removeprefix(name)}, tail mass {choice.epsilon:g}"
         if choice.best is None:
             print(f"{where}: no selector gets there at all lengths within the stored k.", file=stream)
         elif choice.left_out:
@@ -208,17 +219,18 @@ def records(comparisons: Sequence[Comparison]) -> list[dict]:
 def _need_row(need: Need, lengths: Sequence[int]) -> tuple[str, ...] | None:
     """None where a length is beyond the n at which it gets there."""
     try:
-        keys, law = need.budgets(lengths), _law(need, lengths)
+        needed, keys, law = need.needed(lengths), need.budgets(lengths), _law(need, lengths)
     except BudgetError:
         return None
     return (
         need.series.title,
         _sees(need, lengths),
         f"{need.epsilon:g}",
+        ",".join(str(k) for k in needed),
+        ", ".join(share_words(k / need.series.seen(n), 3) for k, n in zip(needed, lengths, strict=True)),
         law,
         _reach(need),
         ",".join(str(k) for k in keys),
-        ", ".join(share_words(k / need.series.seen(n), 3) for k, n in zip(keys, lengths, strict=True)),
     )
 
 
@@ -229,13 +241,9 @@ def _sees(need: Need, lengths: Sequence[int]) -> str:
 def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence[int], stream: TextIO) -> None:
     """One line for each head, or law of sigma, and epsilon; then what is enough for all of them."""
     where = ", ".join(power_of_two(n) for n in lengths)
-    files = {need.series.first.input for need in needs if not need.series.synthetic}
-    # Said once, where all lines are of heads of one file.
-    name = f"{min(files)}, " if len(files) == 1 else ""
-    if name:
-        print(f"{min(files)}:", file=stream)
-    print(f"laws of k that keep the mean tail mass at epsilon or below, with their keys at n = {where};", file=stream)
-    print("between stored k that are far apart keys are interpolated, to a few per cent\n", file=stream)
+    name = _name_once(needs, stream)
+    print(f"keys needed at n = {where} so that the mean tail mass is epsilon, and a law of k with", file=stream)
+    print("no fewer keys at any of them; between stored k far apart keys are known to a few per cent\n", file=stream)
     if any(need.series.window_ends_growth for need in needs):
         print(
             "a head whose window ends the growth of its keys has no law of n: its keys are those needed at each\n"
@@ -251,7 +259,7 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
         print("bends: keys go like no one power of n here, and C is not how they go on\n", file=stream)
     groups: dict[tuple[float, str], list[list[int]]] = {}
     for need, row in rows:
-        groups.setdefault((need.epsilon, row[1]), []).append(need.budgets(lengths))
+        groups.setdefault((need.epsilon, row[1]), []).append(need.needed(lengths))
     sights = {sees for _, sees in groups}
     for (epsilon, sees), of_all in groups.items():
         if len(of_all) > 1:
@@ -285,6 +293,7 @@ def need_records(needs: Sequence[Need], lengths: Sequence[int]) -> list[dict]:
                 "alpha": alpha,
                 "C": exponent,
                 "k": need.budgets(lengths),
+                "needed": need.needed(lengths),
                 "keys_seen": [int(need.series.seen(n)) for n in lengths],
                 "draws": need.series.draws,
                 "rows": need.series.rows,

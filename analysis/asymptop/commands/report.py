@@ -114,8 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
         selectors = selectors_section(lines, beside, drawn, len(maps) + len(numbered.front) + 1)
         more = _precision(arithmetic, arguments.figures, len(maps) + len(figures) + len(drawn) + 1)
         more += cost_section(arguments.jobs, results.cases, judgements)
-        heads = heads_section(series, maps)
         found = study_findings(results, lines, series, judgements)
+        heads = heads_section(series, maps, {one.sentence for one in found})
         page = build_report(results, series, judgements, numbered, found, more, inputs, heads, selectors)
         write_page(arguments.output, page)
         if arguments.extra_p is not None:

@@ -179,11 +179,15 @@ class Need:
         unit = 10.0 ** (math.floor(math.log10(alpha)) - 3)
         return float(f"{math.ceil(alpha / unit - 1e-6) * unit:.4g}"), exponent
 
+    def needed(self, lengths: Sequence[int]) -> list[int]:
+        """Whole keys that do at each length by itself."""
+        return [self._whole(k, n) for k, n in zip(self.keys_at(lengths), lengths, strict=True)]
+
     def budgets(self, lengths: Sequence[int]) -> list[int]:
-        """Keys of that law at each length; of a rule what it keeps there, and of rows in a window what they need there:
-        below its size keys grow with n, beyond it they do not."""
+        """Keys of that law at each length, no fewer than are needed; of a rule what it keeps there, and of rows in a
+        window what they need there: below its size keys grow with n, beyond it they do not."""
         if self.by_rule or self.series.window_ends_growth:
-            return [self._whole(k, n) for k, n in zip(self.keys_at(lengths), lengths, strict=True)]
+            return self.needed(lengths)
         alpha, exponent = self.law(lengths)
         return [self._whole(alpha * n**exponent, n) for n in lengths]
 

@@ -9,8 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..fits.exponents import FitError, PowerFit, fit_power
-from ..fits.quantities import K_EPSILON, points
+from ..fits.exponents import PowerFit
 from ..io.reader import Case
 from ..io.series import Series
 from ..theory.costs import share_words
@@ -59,6 +58,11 @@ class HeadNeed:
         return math.nan if self.need is None else self.need.points[-1].mean
 
     @property
+    def whole_keys(self) -> float:
+        """The same as a number of keys that is enough."""
+        return float(np.ceil(np.maximum(self.keys - 1e-9, 0.0)))
+
+    @property
     def seen(self) -> int:
         """Keys that a row sees at the largest n, at most."""
         return self.last.seen
@@ -77,15 +81,10 @@ class HeadNeed:
         """Whether one exponent describes all n of the fit; None where fewer than three allow no bend."""
         return None if self.fit is None or len(self.fit.used) < 3 else not self.fit.bends
 
-    @cached_property
+    @property
     def fit(self) -> PowerFit | None:
-        """alpha n^C of the mean k_epsilon; None where fewer than two n allow one, or a window ends the growth."""
-        if self.series.window_ends_growth:
-            return None
-        try:
-            return fit_power(points(self.series, K_EPSILON, self.epsilon))
-        except FitError:
-            return None
+        """alpha n^C of that budget; None where fewer than two n allow one, or a window ends the growth."""
+        return None if self.need is None else self.need.fit
 
     @property
     def exponent(self) -> float:
@@ -132,33 +131,35 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
     where = f"{who}{article} mean tail mass of {epsilon:g} at n = {power_of_two(n)}"
     if not there:
         return [f"{where} is not reached by any head within the stored k: give --k larger laws, or --epsilon."]
-    keys = np.array([one.keys for one in there])
+    keys = np.array([one.whole_keys for one in there])
     most = max(there, key=lambda one: one.keys)
+    half = np.ceil(np.median(keys))
     sentences = [
-        f"{where} takes {np.median(keys):,.0f} keys in the median of {len(there)} head{'s' * (len(there) > 1)} "
-        f"({share_words(float(np.median([one.keys / one.seen for one in there])), 3)} of those that a row sees)"
+        f"{where} takes {half:,.0f} keys in the median of {len(there)} head{'s' * (len(there) > 1)} "
+        f"({share_words(float(np.median([one.whole_keys / one.seen for one in there])), 3)} of those that a row sees)"
         + (f", from {keys.min():,.0f} to {keys.max():,.0f} ({_name(most)})." if len(there) > 1 else ".")
     ]
     if none := sum(one.keys == 0.0 for one in there):
         sentences[0] += f" {none} of them need{'s' * (none == 1)} none: learned sinks leave keys less than that."
     if len(there) >= 10:
-        sentences[0] += f" {np.percentile(keys, 90.0):,.0f} are enough for nine heads in ten."
+        sentences[0] += f" {np.ceil(np.percentile(keys, 90.0)):,.0f} are enough for nine heads in ten."
     if any(one.rough for one in there):
         sentences[0] += (
             " Some (≈ in the table of heads) lie between stored k far apart, and are known to a few per cent."
         )
     if most.last.window == 0 and most.keys > 0.0 and most.need is not None and most.need.fit is not None:
-        alpha, exponent = most.need.law([n])
-        sentences.append(f"k = {alpha:g}·n^{exponent:g} is what the head that needs most asks for at these n.")
+        alpha, exponent = most.need.law([point.n for point in most.need.points])
+        reach = f"{power_of_two(most.need.points[0].n)} to {power_of_two(n)}"
+        sentences.append(f"{who}k = {alpha:g}·n^{exponent:g} is enough for the head that needs most at n = {reach}.")
     fitted = [one for one in there if one.fit is not None and one.last.window == 0]
     if fitted:
         exponents = np.array([one.exponent for one in fitted])
         below = sum(one.fit is not None and one.fit.interval.high < 1.0 for one in fitted)
         bent = sum(one.straight is False for one in fitted)
         sentences.append(
-            f"What a row needs grows like n^C with C = {np.median(exponents):.2f} in the median head "
-            f"({exponents.min():.2f} to {exponents.max():.2f}); C is below 1, with its 95% interval, in {below} of "
-            f"{len(fitted)}, and in {bent} the line bends: there no single exponent describes these n."
+            f"{who}{'t' if who else 'T'}he keys needed grow like n^C with C = {np.median(exponents):.2f} in the median "
+            f"head ({exponents.min():.2f} to {exponents.max():.2f}); C is below 1, with its 95% interval, in {below} "
+            f"of {len(fitted)}, and in {bent} the line bends: there no single exponent describes these n."
         )
     return sentences
 

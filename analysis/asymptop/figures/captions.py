@@ -192,13 +192,12 @@ REPLICATES_EXPLAINED = _text("""
 
 HEADS = _text("""
     Every head of every layer that was studied, at the largest n. Share of the keys that a row sees: one budget for all
-    rows of the head, so that their mean tail mass is the one in the title. C is fitted to the mean over rows of each
-    row's own smallest k, over all n of more than one draw; σ is the root mean square over rows of the standard
-    deviation of a row's logits.
+    rows of the head, so that their mean tail mass is the one in the title. C is fitted to these budgets over all n of
+    more than one draw; σ is the root mean square over rows of the standard deviation of a row's logits.
 """)
 HEADS_EXPLAINED = _text("""
     Keys for ε: one budget for all rows of a length, so that their mean tail mass is ε; beside it what half of the rows,
-    and 95% of them, need by themselves. C is that of k_ε, the mean over rows, with its bootstrap interval over draws;
+    and 95% of them, need by themselves. C is fitted to these budgets over all n, its interval a bootstrap over draws;
     “one exponent?” says no where the local slope changes with n beyond its noise, nothing where fewer than
     three n enter the fit. ≈: the stored k around these keys are over a factor of two apart, and what lies between is
     interpolated, to a few per cent: give --k laws near them. The output error is the median over

@@ -25,7 +25,7 @@ from ..theory import laws, predictions
 from . import captions
 from .marks import Marks, label_n, legend_title
 from .plot_data import Curve, Plot, curve_against_n, draw_curve, draw_invalid, invalid_points
-from .style import FORMULA, colour, log_y, marker, outside_legend, panel_grid, proxy
+from .style import FORMULA, colour, log_y, marker, outside_legend, panel_grid, proxy, set_title
 
 ALL_KEYS = "#bbbbbb"
 
@@ -68,7 +68,7 @@ def k_epsilon_against_n(panels: Sequence[Panel]) -> Plot | None:
             marks.formula |= _formula_of_k_epsilon(place, panel, epsilon, colour(index))
             marks.note(curve, draw_invalid(place, invalid_points(panel, K_EPSILON, _constant(epsilon))))
             plot.records += curve.records(panel.title, f"epsilon = {epsilon:g}")
-        place.set_title(panel.title)
+        set_title(place, panel.title)
     for place in axes:
         _draw_all_keys(place, sizes)
     log_y(axes)

@@ -36,7 +36,7 @@ from .plot_data import (
     invalid_points,
     positive,
 )
-from .style import FORMULA, MUTED, axis_of_n, colour, log_y, marker, outside_legend, panel_grid, proxy
+from .style import FORMULA, MUTED, axis_of_n, colour, log_y, marker, outside_legend, panel_grid, proxy, set_title
 
 _FLOOR = 1e-10
 _CURVES_OF_N = 3
@@ -95,7 +95,7 @@ def _against_n(panels: Sequence[Panel], quantity: Quantity, caption: str) -> Plo
             if len(all_laws) <= _GUIDES_UP_TO and panel.first.regime.kind == "constant":
                 marks.guides |= _claimed_guide(place, law, curve.x, curve.value, colour(index))
             plot.records += curve.records(panel.title, law)
-        place.set_title(panel.title)
+        set_title(place, panel.title)
         log_y([place], _FLOOR)
     label_n(axes, sizes, f"${quantity.symbol}$")
     outside_legend(figure, _law_entries(all_laws, drawn), "k law", marks.strokes())
@@ -208,7 +208,7 @@ def _against_k(panels: Sequence[Panel], quantity: Quantity, caption: str) -> Plo
     for panel, place in zip(panels, axes, strict=True):
         for n in sizes:
             plot.records += _draw_against_k(place, panel, quantity, n, tints[n])
-        place.set_title(panel.title)
+        set_title(place, panel.title)
         place.set_xscale("log", base=2)
     log_y(axes, 1e-8)
     axis_of_n(axes[0], [1, max(sizes)])

@@ -49,7 +49,7 @@ class _Map:
 
 _MAPS = (
     _Map("share of the keys needed", lambda one: one.keys / one.seen, lambda x: f"{100.0 * x:.2g}%", True),
-    _Map(r"exponent $C$ of $k_\varepsilon \propto n^C$", lambda one: one.exponent, lambda x: f"{x:.2f}"),
+    _Map(r"exponent $C$ of the keys, $k \propto n^C$", lambda one: one.exponent, lambda x: f"{x:.2f}"),
     _Map(r"$\sigma$ of the logits", lambda one: one.last.sigma, lambda x: f"{x:.2g}"),
     _Map("weight of the first keys", lambda one: one.sink, lambda x: f"{x:.2f}"),
 )

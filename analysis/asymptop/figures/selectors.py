@@ -20,7 +20,20 @@ from ..theory.statistics import Array
 from . import captions
 from .marks import label_axes, label_n
 from .plot_data import ABSENT, Absent, ParameterOf, Plot, curve_against_n, draw_curve, positive
-from .style import INK, MUTED, PALETTE, Stroke, axis_of_n, colour, log_y, marker, outside_legend, panel_grid, proxy
+from .style import (
+    INK,
+    MUTED,
+    PALETTE,
+    Stroke,
+    axis_of_n,
+    colour,
+    log_y,
+    marker,
+    outside_legend,
+    panel_grid,
+    proxy,
+    set_title,
+)
 
 COLUMNS = ("panel", "selector", "n", "k", "kept", "tail_mass", "low", "high", "bytes_read", "heads", "draws", "rows")
 _FLOOR = 1e-4
@@ -173,7 +186,7 @@ def _against(groups: Sequence[SelectorGroup], name: str, title: str, caption: st
             k = n * (1.0 - np.geomspace(least, 1.0 - 1.0 / n, 200))
             place.plot(k, 1.0 - k / n, zorder=2, **_CHANCE)
         power = n.bit_length() - 1
-        place.set_title(f"{group.title}, $n$ = " + (f"$2^{{{power}}}$" if n == 1 << power else f"{n:,}"))
+        set_title(place, f"{group.title}, $n$ = " + (f"$2^{{{power}}}$" if n == 1 << power else f"{n:,}"))
         sizes.add(n)
     for place in axes:
         log_y([place], _FLOOR)
@@ -268,7 +281,7 @@ def k_epsilon_against_n(groups: Sequence[SelectorGroup]) -> Plot | None:
                 draw_curve(place, curve, style["color"], style["marker"], stroke=style["linestyle"])
             sizes.update(curve.x.astype(int).tolist())
             plot.records += curve.records(f"{group.title}, ε = {epsilon:g}", selector)
-        place.set_title(rf"{group.title}, $\varepsilon$ = {epsilon:g}")
+        set_title(place, rf"{group.title}, $\varepsilon$ = {epsilon:g}")
     for place in axes:
         ends = np.array([min(sizes), max(sizes)], dtype=float)
         place.plot(ends, ends, color=MUTED, linewidth=0.8, zorder=1)

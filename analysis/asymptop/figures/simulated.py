@@ -18,7 +18,7 @@ from ..theory.statistics import Array
 from . import captions
 from .marks import label_n
 from .plot_data import ABSENT, Absent, Curve, ParameterOf, Plot, curve_against_n, draw_curve, positive
-from .style import MEASURED, MUTED, colour, log_y, marker, outside_legend, panel_grid, proxy
+from .style import MEASURED, MUTED, colour, log_y, marker, outside_legend, panel_grid, proxy, set_title
 
 _FLOOR = 1e-10
 _PERCENTILES = (10.0, 90.0)
@@ -88,7 +88,7 @@ def _draw(place: Axes, pair: Pair, quantity: Quantity, lines: Sequence[Line], pl
         if points is not None:
             draw_curve(place, points, colour(index), marker(index), joined=False)
             plot.records += points.records(pair.title, f"{line.name}, measured")
-    place.set_title(pair.title)
+    set_title(place, pair.title)
 
 
 def _figure(pairs: Sequence[Pair], quantity: Quantity, lines: Sequence[Line], caption: str, share_y: bool) -> Plot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,33 @@ def panel_grid(
     for index in range(count - columns, count):
         flat[index].tick_params(labelbottom=True)
     return figure, flat[:count]
+
+
+# Characters of a panel's title that its width holds.
+_TITLE = 32
+_MARKUP = re.compile(r"\\[a-zA-Z]+|[\\{}$^_]")
+_COMMA_OUTSIDE_FORMULA = re.compile(r", (?=[^$]*(?:\$[^$]*\$[^$]*)*$)")
+
+
+def _length(title: str) -> int:
+    return len(_MARKUP.sub("", title))
+
+
+def title_lines(title: str) -> list[str]:
+    """A long title broken at its commas; of a longer name, as files have, the middle is left out."""
+    found: list[str] = []
+    for part in _COMMA_OUTSIDE_FORMULA.split(title):
+        if _length(part) > _TITLE and "$" not in part:
+            part = f"{part[: _TITLE // 2]}…{part[1 - _TITLE // 2 :]}"
+        if found and _length(f"{found[-1]}, {part}") <= _TITLE:
+            found[-1] += f", {part}"
+        else:
+            found.append(part)
+    return [f"{line}," for line in found[:-1]] + found[-1:]
+
+
+def set_title(place: Axes, title: str) -> None:
+    place.set_title("\n".join(title_lines(title)))
 
 
 def place_in_grid(axes: Axes) -> SubplotSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +59,8 @@ def _row(one: HeadNeed) -> tuple[str, ...]:
         _sees(one),
         f"{one.series.cases[0].sigma:.3g}",
         f"{one.last.sigma:.3g}",
-        ("≈ " if one.rough else "") + _count(one.keys),
-        _share(one.keys / one.seen),
+        ("≈ " if one.rough else "") + _count(one.whole_keys),
+        _share(one.whole_keys / one.seen),
         _reach(one),
         "–" if one.straight is None else "yes" if one.straight else "no",
         _count(half),
@@ -76,8 +76,11 @@ def draw_heads(lines: Sequence[Series], folder: Path | None) -> Drawing:
     return draw_plots(builders(heads_of(lines, found[0])) if found else [], folder)
 
 
-def heads_section(lines: Sequence[Series], figures: Sequence[RenderedFigure], number: int = 1) -> tuple[Section, ...]:
-    """lines: of exact top-k. Nothing where no head of a tensor file was asked for a tail mass."""
+def heads_section(
+    lines: Sequence[Series], figures: Sequence[RenderedFigure], told: Container[str] = ()
+) -> tuple[Section, ...]:
+    """lines: of exact top-k; told: sentences that the page has already. Nothing where no head of a tensor file was
+    asked for a tail mass."""
     blocks = []
     for epsilon in epsilons_of(lines):
         heads = heads_of(lines, epsilon)
@@ -88,7 +91,7 @@ def heads_section(lines: Sequence[Series], figures: Sequence[RenderedFigure], nu
         blocks.append(
             (
                 f"Mean tail mass {epsilon:g}",
-                finding_words(heads),
+                [sentence for sentence in finding_words(heads) if sentence not in told],
                 [] if few else [_row(one) for one in ranked[:_MOST]],
                 [_row(one) for one in heads],
             )
@@ -102,6 +105,6 @@ def heads_section(lines: Sequence[Series], figures: Sequence[RenderedFigure], nu
         words=HEADS_EXPLAINED,
         headings=_HEADINGS,
         blocks=blocks,
-        figures=figure_blocks(list(enumerate(figures, start=number))),
+        figures=figure_blocks(list(enumerate(figures, start=1))),
     )
     return (Section(ANCHOR, TITLE, body),)

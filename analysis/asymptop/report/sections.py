@@ -27,29 +27,40 @@ from ..io.series import Series
 from .templates import badge, prose, render
 
 _NUMERIC = {"fitted", "95% interval", "corrected", "claimed", "i.i.d. limit", "largest n", "draws", "rows"}
+_MOST_NAMED = 8
 
 
 def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def _names(series: Sequence[Series]) -> str:
+    """All titles where they are few. Heads of one file after its name, which is said once."""
+    titles = [one.title for one in series]
+    name = f"{series[0].first.input}, "
+    of_one_file = len(series) > 1 and all(title.startswith(name) for title in titles)
+    if len(series) > _MOST_NAMED:
+        return f"{len(series)} heads of {series[0].first.input}" if of_one_file else f"{len(series)} series"
+    if not of_one_file:
+        return _listed(titles)
+    return f"{name}{'; '.join(title.removeprefix(name) for title in titles)}"
+
+
 def summary_section(results: Results, series: Sequence[Series]) -> Markup:
     cases = results.exact or results.cases
     valid = [c for c in cases if c.valid]
     sizes = sorted({c.n for c in cases})
-    extent = power_of_two(sizes[0]) if len(sizes) == 1 else f"{power_of_two(sizes[0])} to {power_of_two(sizes[-1])}"
+    extent = "= " if len(sizes) == 1 else f"from {power_of_two(sizes[0])} to "
+    extent += power_of_two(sizes[-1])
     draws = sorted({c.draws for c in cases})
     rows = sum(c.draws * c.rows for c in valid)
     invalid = len(cases) - len(valid)
-    what = _listed([s.title for s in series]) if 0 < len(series) <= 8 else f"{len(series)} series"
-    if not series:
-        what = "none of exact top-k, which claims and figures are about"
+    what = _names(series) if series else "none of exact top-k, which claims and figures are about"
     of = " of exact top-k" if 0 < len(results.exact) < len(results.cases) else ""
     data = (
-        f"{len(cases)} case{'s' if len(cases) != 1 else ''}{of} with n from {extent}, "
-        f"{draws[0] if len(draws) == 1 else f'{draws[0]} to {draws[-1]}'} independent draws each and {rows:,} "
-        "measured rows in "
-        f"all: {what}."
+        f"{len(cases)} case{'s' if len(cases) != 1 else ''}{of} with n {extent}, "
+        f"{draws[0] if len(draws) == 1 else f'{draws[0]} to {draws[-1]}'} independent draw{'s' * (draws[-1] > 1)} each "
+        f"and {rows:,} measured rows in all: {what}."
     )
     fault = f" {invalid} of the cases failed a self-check; they are shown and never fitted." if invalid else ""
     sentences = (data + fault,)

@@ -189,15 +189,21 @@ def selectors_section(
     for group in groups:
         n = group.largest_n
         at = f"at n = {power_of_two(n)}"
+        heads = max(map(len, group.lines.values()))
+        over = f"; medians over {heads} heads" if heads > 1 else ""
         tables.append(
             (
                 group.words,
                 (
-                    f"What each selector keeps {at}, by law of k, the smallest tail mass first",
+                    f"What each selector keeps {at}, by law of k, the smallest tail mass first{over}",
                     _AT_LAWS,
                     _rows_at_laws(group, n),
                 ),
-                (f"Keys that a row needs for a tail mass of ε {at}, the fewest first", _NEEDED, _rows_needed(group, n)),
+                (
+                    f"Keys that a row needs for a tail mass of ε {at}, the fewest first{over}",
+                    _NEEDED,
+                    _rows_needed(group, n),
+                ),
                 (
                     f"How far off the weighted denominator of estimators is {at}: |D̂/D − 1| over rows",
                     HEADINGS,

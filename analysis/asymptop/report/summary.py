@@ -112,21 +112,27 @@ def _needs(series: Sequence[Series]) -> list[Finding]:
 
 
 def _selectors(lines: Sequence[Series]) -> list[Finding]:
-    """What the largest budget misses at the largest n, by selector, best first; means over heads and laws of sigma.
+    """What a budget misses at the largest n, by selector, best first: the largest budget of at most half the keys; of
+    made inputs at the first law of sigma, of models the mean over heads.
 
-    Selectors that keep another number of keys than the budget (thresholds, estimators, unions of shards) say how many.
+    Selectors that keep another number of keys than the budget (thresholds, estimators, unions of shards) say how many
+    and come last.
     """
     shown = [one for one in lines if one.cases and one.k_laws]
     if all(one.selector == EXACT for one in shown):
         return []
+    of = ""
+    if shown[0].synthetic:
+        first = selector_groups(lines)[0]
+        shown = [one for members in first.lines.values() for one in members if one.cases and one.k_laws]
+        of = f"{first.words}: "
     whole = [one for one in shown if not one.window_ends_growth] or shown
-    where = "" if len(whole) == len(shown) else "Where heads see all keys: "
+    where = of if len(whole) == len(shown) else f"{of}Where heads see all keys: "
     shown, n = whole, max(one.cases[-1].n for one in whole)
     last = [one for one in shown if one.cases[-1].n == n]
     laws = {law: _keys_at(last, law, n) for one in last for law in one.k_laws}
     seen = max(one.cases[-1].seen for one in last)
-    # The largest that leaves something out.
-    law = max(laws, key=lambda law: (laws[law] < seen, laws[law]))
+    law = max(laws, key=lambda law: (laws[law] <= seen / 2, laws[law] if laws[law] <= seen / 2 else -laws[law]))
     missed: dict[str, list[float]] = {}
     budgets: dict[str, list[tuple[float, float]]] = {}
     for one in shown:
@@ -134,8 +140,9 @@ def _selectors(lines: Sequence[Series]) -> list[Finding]:
         if found and found[-1].n == n:
             missed.setdefault(one.selector, []).append(found[-1].mean)
             budgets.setdefault(one.selector, []).append(_kept_and_budget(one.cases[-1], law))
-    means = sorted((sum(values) / len(values), selector) for selector, values in missed.items())
-    words = ", ".join(f"{selector} {mean:.3g}{_kept_words(budgets[selector])}" for mean, selector in means)
+    kept = {selector: _kept_words(found) for selector, found in budgets.items()}
+    means = sorted((kept[selector] != "", sum(values) / len(values), selector) for selector, values in missed.items())
+    words = ", ".join(f"{selector} {mean:.3g}{kept[selector]}" for _, mean, selector in means)
     many = max(map(len, missed.values()))
     over = f", means over {many} {'series' if shown[0].synthetic else 'heads'}" if many > 1 else ""
     no_order = " Made keys have no order: judge windows and pages on a model's." if shown[0].synthetic else ""
