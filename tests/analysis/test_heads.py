@@ -102,6 +102,7 @@ def test_page_opens_with_heads(
     assert text.index("How many keys each head needs</h2>") < text.index("Verdicts</h2>")
     assert "claims that this file cannot test" in text
     assert "model.h5, layer 2, head 0; layer 2, head 1; " in text
+    assert "Measured here" not in text  # laws of k are those of the section on heads
     assert text.count("A mean tail mass of 0.3 at n = 2<sup>10</sup> takes ") == 1
     assert text.count("The keys needed grow like n<sup>C</sup>") == 2  # of each tail mass
     assert "Figure 1. Layers x heads" in text

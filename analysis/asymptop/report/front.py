@@ -36,7 +36,7 @@ def verdict_table(judgements: Sequence[Judgement]) -> Markup:
 
 
 def practice_section(series: Sequence[Series]) -> Markup:
-    """Laws of k measured in this file, and expected ones for other sigma."""
+    """Laws of k measured in this file, and expected ones for other sigma. Heads have a section of their own."""
     measured = [
         (
             prose(one.series.title),
@@ -46,7 +46,7 @@ def practice_section(series: Sequence[Series]) -> Markup:
             prose(f"{one.last_k:,.0f} of {power_of_two(one.last_n)}"),
             "–" if one.limit is None else f"{one.limit:.3g}",
         )
-        for one in measured_laws(series)
+        for one in measured_laws([one for one in series if one.synthetic])
     ]
     expected = expected_laws()
     low, high = expected[0].sizes
