@@ -83,19 +83,19 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "Quest (arXiv 2406.10774): pages of consecutive keys by sum_c max(q_c min_c, q_c max_c), with the least and the largest value of "
        "each channel over the keys of the page that the row sees. A budget k pays for k/page whole pages, rounded down, one at least; "
        "neither the first nor the current page is kept unless sinks or recent ask for it.",
-       {{"page", "16", "keys of a page, a power of two that divides --block"}, sinks, recent, share},
+       {{"page", "16", "keys of a page, a power of two from 1 to 512 that divides --block"}, sinks, recent, share},
        [](Values values, int) -> Made { return detail::projected<QuestProjection>(values, detail::page_value(values, "page")); }},
       {"block-mean",
        "blocks by the query's product with their mean key",
        "MoBA (arXiv 2502.13189) and MInference (arXiv 2407.02490): blocks by q . mean(k) over the keys that the row sees; whole blocks, "
        "k/block of them rounded down, one at least.",
-       {{"block", "64", "keys of a block, a power of two that divides --block"}, sinks, recent, share},
+       {{"block", "64", "keys of a block, a power of two from 1 to 512 that divides --block"}, sinks, recent, share},
        [](Values values, int) -> Made { return detail::projected<BlockMeanProjection>(values, detail::page_value(values, "block")); }},
       {"block-max",
        "blocks by their largest score",
        "The best that any choice of whole blocks by one number can know of the scores: MiniMax-M3's indexer (16 blocks of 128) is trained "
        "to find these. block=1 is the oracle.",
-       {{"block", "128", "keys of a block, a power of two that divides --block"}},
+       {{"block", "128", "keys of a block, a power of two from 1 to 512 that divides --block"}},
        [](Values values, int) -> Made { return std::make_unique<BlockMaxSelector>(detail::page_value(values, "block")); }},
       {"shard-union",
        "the k best keys of every shard",
@@ -167,7 +167,7 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "InfLLM (arXiv 2402.04617): blocks by the sum of q . k over `keys` representatives, those keys of the block with the largest "
        "products with the mean of up to 4096 queries that are not measured (those of `expected`; InfLLM takes the mean over the queries "
        "of a local window). Whole blocks, k/block of them rounded down, one at least.",
-       {{"block", "128", "keys of a block, a power of two that divides --block"},
+       {{"block", "128", "keys of a block, a power of two from 1 to 512 that divides --block"},
         {"keys", "4", "representatives, 1 to 512; all of a block that has fewer"},
         sinks,
         recent,
@@ -241,7 +241,7 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "the run sees, summed over the runs of queries and over those of a block, is the block's priority, whatever the query. XAttention "
        "does so for each block of queries; rows are taken to belong to the last one. Softcaps are left out. Queries of synthetic input "
        "are as `snapkv`'s. Whole blocks, k/block of them rounded down, one at least.",
-       {{"block", "128", "keys of a block, a power of two that divides --block"},
+       {{"block", "128", "keys of a block, a power of two from 1 to 512 that divides --block"},
         {"stride", "16", "keys and queries of a run, a power of two up to block and 64"},
         sinks,
         recent},
@@ -304,7 +304,7 @@ inline std::vector<SelectorKind> const& selector_kinds() {
        "the budget; with a budget the laws of k change nothing. It has no order, so no k_epsilon, regret, recall or row errors.",
        {{"budget", "0", "keys that pages choose; 0: k of them"},
         {"p", "0.85", "share of the estimated mass, over 0, at most 1"},
-        {"page", "16", "keys of a page, a power of two that divides --block"},
+        {"page", "16", "keys of a page, a power of two from 1 to 512 that divides --block"},
         sinks,
         recent},
        [](Values values, int) -> Made {

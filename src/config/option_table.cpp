@@ -260,7 +260,7 @@ std::vector<Option> rows() {
       Option{"spectral", for_attend, contents, on, nullptr, {}, "measure the norms of the difference matrix; needs top-k-attention"},
       Option{"iterations", for_attend, result, text, "200", integer(1, 100000), "most steps of the power iteration, 1 to 100000"},
       Option{"epsilon", of_studies, contents, text, "0.1,0.01", [](Text, Text list) { return std::any(parse_epsilons(list)); },
-             "for k_epsilon: smallest k with tail_mass <= epsilon; in (0, 1)"},
+             "for k_epsilon: fewest keys kept with tail_mass <= epsilon; in (0, 1)"},
       Option{"count-above", of_studies | for_precision, contents, text, "1/n,1e-3,1e-2", laws,
              "thresholds on p whose exceedances are counted, laws in n"},
       Option{"output-error", for_study, result, text, "on", [](Text option, Text text) { return std::any(parse_switch(option, text)); },

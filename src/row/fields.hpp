@@ -68,7 +68,7 @@ inline constexpr auto row_fields = [] {
     {"regret", k, real, logits, by_selector_order, recorded, "1", "tail_mass minus that of the best set of as many keys", "summed itself over the keys that the two sets do not share"},
     {"recall", k, real, logits, by_selector_order, recorded, "1", "share of the best set of as many keys that is kept"},
     {"denominator_error", k, real, logits, by_estimator, recorded, "1", "|D^/D - 1|, D^ = sum of w e^logit over the kept keys", "w: one over the chance of a key to be kept, 1 for forced keys; D^ - D is (w - 1) times the sampled sum minus what is dropped"},
-    {"k_epsilon", epsilon, count, logits, by_order, recorded, "keys", "smallest k with tail_mass <= epsilon", "0 where a learned sink leaves no more to all keys"},
+    {"k_epsilon", epsilon, count, logits, by_order, recorded, "keys", "fewest keys kept with tail_mass <= epsilon", "of exact top-k the smallest such k; selectors of pages keep whole ones. 0 where a learned sink leaves no more to all keys"},
     {"count_p_above", threshold, count, logits, always, recorded, "keys", "entries with p > threshold", "of a law in n, such as 1/n, at the row's own row_n"},
   });
 }();

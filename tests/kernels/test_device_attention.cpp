@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <random>
 #include <string>
@@ -22,7 +23,7 @@ namespace {
 
 using Space = Kokkos::DefaultHostExecutionSpace;
 constexpr int leaf = 512, block = 4096;
-constexpr double cancelled = 1e-3;  ///< of outputs that are one number in truth, whose terms may cancel
+constexpr double cancelled = 1e-3;                                     ///< of outputs that are one number in truth, whose terms may cancel
 constexpr double unbounded = std::numeric_limits<double>::infinity();  ///< of one number alone, which may cancel to nothing: see of_sums
 
 struct Problem {
