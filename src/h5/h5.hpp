@@ -69,9 +69,6 @@ bool has_attribute(hid_t object, std::string const& name);
 std::vector<std::string> attribute_names(hid_t object);
 using AnyAttribute = std::variant<std::string, std::int64_t, double>;
 AnyAttribute read_attribute(hid_t object, std::string const& name);
-void copy_attributes(hid_t from, hid_t to);
-/// Copies all datasets of a group, their dimension scales, units and long names, into an empty group, maybe of another file.
-void copy_datasets(hid_t from, hid_t to);
 
 /// How many axes a shape has, as HDF5 counts them.
 inline int rank_of(std::vector<hsize_t> const& shape) { return int_size(shape); }

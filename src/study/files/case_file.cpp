@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "config/errors.hpp"
+#include "h5/copy.hpp"
 #include "h5/h5.hpp"
 #include "kernels/core/fixed_point.hpp"
 #include "results/attributes.hpp"
