@@ -2,6 +2,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <map>
+#include <mutex>
+#include <vector>
 
 #include "common.cuh"
 #include "memory.hpp"
@@ -32,6 +35,45 @@ Gpu find_gpu() {
   std::size_t free = 0, all = 0;
   if (found.usable && cudaMemGetInfo(&free, &all) == cudaSuccess) found.memory_bytes = free;
   return found;
+}
+
+/// Blocks of the host's memory that nobody uses, by their size: to lock pages in memory and to let them go takes milliseconds, as long as
+/// a small draw, and every batch of rows wants some. Never freed at the end: the driver may be gone by then.
+class SpareBlocks {
+ public:
+  void* take(std::size_t bytes) {
+    std::lock_guard const lock(mutex_);
+    auto& blocks = of_size_[bytes];
+    if (blocks.empty()) return nullptr;
+    void* const block = blocks.back();
+    blocks.pop_back();
+    kept_ -= bytes;
+    return block;
+  }
+  /// False where enough are kept.
+  bool keep(void* block, std::size_t bytes) {
+    std::lock_guard const lock(mutex_);
+    if (kept_ + bytes > most_kept) return false;
+    of_size_[bytes].push_back(block);
+    kept_ += bytes;
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t most_kept = std::size_t{64} << 20;
+  std::mutex mutex_;
+  std::map<std::size_t, std::vector<void*>> of_size_;
+  std::size_t kept_ = 0;
+};
+SpareBlocks& spare_blocks() {
+  static auto* const blocks = new SpareBlocks;
+  return *blocks;
+}
+/// A power of two, so that blocks fit many wishes.
+std::size_t block_size(std::size_t bytes) {
+  std::size_t size = 4096;
+  while (size < bytes) size *= 2;
+  return size;
 }
 
 }  // namespace
@@ -75,8 +117,13 @@ Memory::~Memory() {
   held -= bytes_;
 }
 
-HostMemory::HostMemory(std::size_t bytes) { check(cudaMallocHost(&data_, std::max<std::size_t>(bytes, 1)), "memory of the host"); }
-HostMemory::~HostMemory() { cudaFreeHost(data_); }
+HostMemory::HostMemory(std::size_t bytes) : bytes_(block_size(bytes)) {
+  data_ = spare_blocks().take(bytes_);
+  if (data_ == nullptr) check(cudaMallocHost(&data_, bytes_), "memory of the host");
+}
+HostMemory::~HostMemory() {
+  if (!spare_blocks().keep(data_, bytes_)) cudaFreeHost(data_);
+}
 
 Mark::Mark() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "event"); }
 Mark::~Mark() { cudaEventDestroy(event_); }

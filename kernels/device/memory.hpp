@@ -85,7 +85,7 @@ class Memory {
   std::size_t bytes_ = 0;
 };
 
-/// Memory of the host that the device reaches fast.
+/// Memory of the host that the device reaches fast; what it held is undefined. Blocks are kept and used again.
 class HostMemory {
  public:
   explicit HostMemory(std::size_t bytes);
@@ -99,6 +99,7 @@ class HostMemory {
 
  private:
   void* data_ = nullptr;
+  std::size_t bytes_ = 0;
 };
 
 /// A place in the order of a stream's work.

@@ -38,7 +38,11 @@ class ShardTensors {
   /// `tile`: keys of the largest tile that will be asked for; a multiple of the BLAS tile and of key_group.
   ShardTensors(Space const& space, Range const& shard, int d, int tile, bool resident, KeyLayout layout)
       : space_(space), shard_(shard), d_(d), resident_(resident), packed_(layout == KeyLayout::packed) {
-    rows_ = resident ? (shard.size() + tile - 1) / tile * tile : tile;
+    // A path's tile may be a hundred times a small shard. Packed keys come in whole groups, rows in whole tiles.
+    GlobalIndex const unit = packed_ ? key_group : tile, held = resident  ? shard.size()
+                                                                : packed_ ? std::min<GlobalIndex>(shard.size(), tile)
+                                                                          : tile;
+    rows_ = (held + unit - 1) / unit * unit;
     keys_ = unfilled("Asymptop::shard::keys", rows_);
   }
 
