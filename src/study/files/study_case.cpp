@@ -38,8 +38,9 @@ StudyCase::Tolerances StudyCase::tolerances() const { return check_tolerances(gr
 std::string StudyCase::rounding_advice() const {
   std::ostringstream advice;
   advice.precision(3);
-  advice << "; fp32 keeps too few digits of these products of Q and K (logits up to " << largest_logit()
-         << "): " << (group->head >= 0 ? "take from all keys what they share, or make Q and K smaller" : "make sigma smaller");
+  advice << "; fp32 keeps too few digits of these products of Q and K (logits up to " << largest_logit() << "): ";
+  if (group->form.softcap > 0.0) return advice.str() + "under a softcap no vector that all keys share can be taken from them";
+  advice << (group->head < 0 ? "make sigma smaller" : "take from all keys the vector that they share, if they do, or make Q or K smaller");
   return advice.str();
 }
 
