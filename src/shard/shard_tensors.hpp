@@ -62,8 +62,8 @@ class ShardTensors {
     return packed_ ? KeyTile{packed_keys(first, count), d_, true} : KeyTile{keys(first, count, padded).data(), d_, false};
   }
 
-  /// The same keys as the file has them, packed, where a common offset is taken from those of all other calls; read anew at every call, into
-  /// memory that is there from the first one on. Valid until the next call.
+  /// The same keys as the file has them, packed, where a common offset is taken from those of all other calls; read anew at every call,
+  /// into memory that is there from the first one on. Valid until the next call.
   float const* packed_file_keys(LocalIndex first, int count) {
     file_keys_.resize(std::max(file_keys_.size(), packed_size(count, d_)));
     pack_file_keys(first, count, Offset::left, file_keys_.data());

@@ -24,7 +24,8 @@ std::vector<std::int64_t> candidates_of(OwnedRow const& row, SelectedKeys const&
   return counts;
 }
 
-/// What one law keeps of a row at each k. sink: a learned logit, beside estimates of the keys as a file has them. Equal numbers of candidates leave equal sets: those are there once, at the first k.
+/// What one law keeps of a row at each k. sink: a learned logit, beside estimates of the keys as a file has them. Equal numbers of
+/// candidates leave equal sets: those are there once, at the first k.
 struct KeptAtK {
   std::vector<std::vector<KeptKey>> sets;
   std::vector<std::size_t> set_of_k;
