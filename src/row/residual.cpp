@@ -15,7 +15,8 @@ std::string verdict_reason(std::vector<Residual> const& residuals) {
     reason << (reason.tellp() > 0 ? "; " : "") << residual.name << " " << residual.worst << " over " << residual.tolerance;
     rounded = rounded || residual.tolerance == most_rounding;
   }
-  if (rounded) reason << "; fp32 keeps too few digits of products this large: make Q and K, or sigma, smaller";
+  if (rounded)
+    reason << "; fp32 keeps too few digits of products this large: take from all keys what they share, or make Q and K, or sigma, smaller";
   return reason.str();
 }
 

@@ -164,3 +164,17 @@ def test_products_below_the_range_of_fp32(tmp_path: Path) -> None:
         (case,) = file["cases"].values()
         np.testing.assert_allclose(case["p_max"][()], 1.0 / 200.0, rtol=1e-7)
         assert 0.0 < case["logit_max"][()].min() < 1e-38
+
+
+def test_full_attention_takes_nothing_off(tmp_path: Path) -> None:
+    """Its checks end where those of a study do."""
+    rng = np.random.default_rng(172)
+    q, k, v = (rng.standard_normal((1, 256, 16)) for _ in range(3))
+    k += 1e5 / 4.0 * rng.standard_normal(16)
+    tensors = Tensors((4.0 * q).astype(np.float32), k.astype(np.float32), v.astype(np.float32), 0.25)
+    words = ["--input", tensors.write(tmp_path / "t.h5"), "--n", "256", "--k", "4", "-o", tmp_path / "r.h5"]
+    outcome = asymptop("attend", *words)
+    assert outcome.code == 1, str(outcome)
+    (line,) = [line for line in outcome.stdout.splitlines() if line.startswith("  INVALID: ")]
+    assert "exact_output" in line
+    assert line.endswith("take from all keys what they share, or make Q and K, or sigma, smaller")
