@@ -14,7 +14,8 @@ namespace asymptop {
 /// subsets); all numbers come from fp64 scores.
 ///   rows (audited): batch row numbers; score_rows (audited): their rows of `scores`, tile rows counted from tile.first_row; queries
 ///   (audited, d) fp64; sums (audited, segments, 3 + 1): e^y, e^{2y}, y e^y, count; worst (audited): largest |fp64 score - fp32 score| /
-///   (‖q‖ ‖k‖), under slopes over the 2-norm of that and what they add. places (audited): of their queries, by the number of keys.
+///   (‖q‖ ‖k‖), or over 2^-126 where that is less and fp32 has fewer digits; under slopes over the 2-norm of that and what they add. places
+///   (audited): of their queries, by the number of keys.
 template <class Space>
 void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Space, double> const& queries,
                    Segments<Space> const& segments, Vector<Space, int> const& score_rows, Matrix<Space, float> const& scores,
@@ -62,7 +63,7 @@ void add_tile_fp64(Space const& space, Vector<Space, int> const& rows, Matrix<Sp
 #pragma omp simd reduction(max : difference2)
             for (int l = 0; l < count; ++l) {
               double const difference = s[l] - row_scores[j0 + l], norms = q2 * squares[l];
-              double const ratio = norms > 0.0 ? difference * difference / norms : 0.0;
+              double const ratio = difference * difference / (norms > 0x1p-252 ? norms : 0x1p-252);
               difference2 = ratio > difference2 ? ratio : difference2;
             }
             for (int l = 0; l < count; ++l) {

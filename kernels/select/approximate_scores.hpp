@@ -38,6 +38,7 @@ class QuantisedProjection final : public Projection {
  public:
   explicit QuantisedProjection(KeyFormat format) : format_(format) {}
   bool keys_as_they_are() const override { return format_ == KeyFormat::fp32; }
+  bool true_products() const override { return format_ == KeyFormat::fp32; }
   int levels() const override { return format_ == KeyFormat::int8 ? 127 : format_ == KeyFormat::int4 ? int4_levels : 0; }
   void query(float const* q, int d, float* out) const override { round(q, d, out); }
   void entry(float const* keys, int /*count*/, int d, float* out) const override { round(keys, d, out); }

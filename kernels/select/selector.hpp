@@ -53,6 +53,9 @@ class Projection {
   virtual SlopeOf slope_of() const { return SlopeOf::mean_place; }
   /// Whether entries are the keys as they are; entry() is not called then.
   virtual bool keys_as_they_are() const { return false; }
+  /// Whether products are those of the true scores. Like these they leave out an offset that all keys of a file share; all other methods
+  /// look at keys as the file has them.
+  virtual bool true_products() const { return false; }
   /// Not 0: vectors are rounded to whole numbers up to this, each with a scale of its own, which can be multiplied exactly
   /// (byte_products.hpp).
   virtual int levels() const { return 0; }

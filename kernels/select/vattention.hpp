@@ -33,7 +33,8 @@ struct SampleBound {
   }
 
   /// Keys of the sample: b = (z_(1-delta) deviation others / (epsilon denominator))^2, from the base sample's mean and standard deviation
-  /// of e^s; at least the base sample and at most all. forced: sum of e^s over the keys that are kept in any case.
+  /// of e^s; at least the base sample and at most all. s: true scores less the row's largest, which no offset of all keys changes. forced:
+  /// sum of e^s over the keys that are kept in any case.
   std::int64_t count(std::int64_t others, double forced, double mean, double deviation) const {
     double const keys = exact_double(others);
     double const root = upper_normal_quantile(delta) * deviation * keys / (epsilon * (forced + keys * mean)),

@@ -143,7 +143,7 @@ class DrawCheck {
     double const q_norm = norm(row.q.data(), d);
     for (std::int64_t j = 0; j < count; ++j) {
       std::size_t const at = j;
-      note(scores_, std::fabs(scores[at] - products[at]) / std::max(q_norm * norm(&keys[at * d_], d), 1e-290));
+      note(scores_, std::fabs(scores[at] - products[at]) / std::max(q_norm * norm(&keys[at * d_], d), smallest_product));
     }
     float const* values = piece.values + first * d;
     auto const part = [&](auto const& wanted) {

@@ -148,9 +148,9 @@ std::vector<std::int64_t> tensor_positions(DrawIdentity const& identity) {
   return distinct_positions(shuffle, begin, end, group.contexts.places ? 0 : context.turn * rows, rows);
 }
 
-/// Selectors see the keys as they are, and a softcap the logits.
+/// A softcap is one of the logits as they are.
 std::vector<float> offset_of(GroupPlan const& group, TensorScan const& scan) {
-  return case_axes(group).selectors.empty() && group.form.softcap == 0.0 ? scan.offset() : std::vector<float>();
+  return group.form.softcap == 0.0 ? scan.offset() : std::vector<float>();
 }
 
 /// What a query at a place of the context sees of it.

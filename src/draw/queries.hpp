@@ -50,7 +50,7 @@ struct DrawIdentity {
 };
 
 /// The tensors that this draw's keys and values come from. A common offset of a file's keys is taken from them (TensorScan::offset) unless
-/// the group has selectors, which choose by the keys as they are.
+/// the group has a softcap, which is one of the logits as they are. Selectors still look at the keys as the file has them.
 TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file, TensorScan const* scan);
 
 /// Of each row, what its logits over the keys of the file are above those over the keys as they are multiplied: q . offset, 0 without one.

@@ -53,7 +53,8 @@ double index_bytes(GroupPlan const& group, double shard) {
 }
 
 /// What selectors take beside the oracle, whatever n is but for the keys that are held: of each row its head, its bins and each selector's
-/// keys, and messages that ask for their scores (src/study/selection.cpp); scores and heads of a step; bins of the orders, here
+/// keys, and messages that ask for their scores (src/study/selection.cpp); scores and heads of a step, and of a file its keys once more,
+/// which may have an offset that true scores leave out; bins of the orders, here
 /// and on their way; and the windows in which each k_epsilon lies (src/draw/orders/order_walk.hpp).
 double selector_bytes(GroupPlan const& group, RunConfig const& config, Machine const& machine, double rows, double step, double bins) {
   auto const cases = case_axes(group);
@@ -73,7 +74,8 @@ double selector_bytes(GroupPlan const& group, RunConfig const& config, Machine c
   double const n = group.keys(), pruned = prunes ? 160.0 : 0.0, sampled = samples ? std::min(owned * n, std::max(n, 0x1p21)) : 0.0;
   double const heads = selectors * of_candidate * (1.5 * keep + slack + step);
   double const keys = owned * keep * selectors, messages = std::min(keys, std::max(asked, keep * selectors));
-  return 170.0 * sampled + of_key * keys + of_message * messages + owned * ((of_key + pruned) * keep + 24.0 * bins) +
+  double const as_they_are = config.input.empty() || group.form.softcap > 0.0 ? 0.0 : 4.0 * step * group.d;
+  return as_they_are + 170.0 * sampled + of_key * keys + of_message * messages + owned * ((of_key + pruned) * keep + 24.0 * bins) +
          rows * (4.0 * step * (1.0 + selectors) + heads + of_order * selectors * laws);
 }
 

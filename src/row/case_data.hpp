@@ -43,13 +43,15 @@ inline constexpr std::size_t checks_of(bool by_selector) { return check_names.si
 /// Worst residual of each check over draws, per case.
 struct CheckResiduals {
   std::array<double, check_names.size()> worst{};
-  double bin_width = 0.0;  ///< of the widest bins that logits were summed over, in the logits' unit
+  double bin_width = 0.0;      ///< of the widest bins that logits were summed over, in the logits' unit
+  double largest_logit = 0.0;  ///< largest |logit_max| or |logit_mean| of a row, of keys less their common offset, as they are multiplied
   void note(Check check, double residual) { add(worst[static_cast<std::size_t>(check)], residual); }
   /// So many of them went wrong.
   void count(Check check, std::int64_t wrong) { note(check, exact_double(wrong)); }
   void note(CheckResiduals const& other) {
     for (std::size_t i = 0; i < worst.size(); ++i) add(worst[i], other.worst[i]);
     bin_width = std::max(bin_width, other.bin_width);
+    largest_logit = std::max(largest_logit, other.largest_logit);
   }
 
  private:

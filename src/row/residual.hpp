@@ -13,7 +13,7 @@ struct Residual {
   double tolerance;
 };
 
-/// Empty when all residuals are within their tolerances.
+/// Empty when all residuals are within their tolerances; with what to do where sums_tolerance() ends.
 std::string verdict_reason(std::vector<Residual> const& residuals);
 
 }  // namespace asymptop

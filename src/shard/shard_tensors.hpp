@@ -66,6 +66,14 @@ class ShardTensors {
     return packed_ ? KeyTile{packed_keys(first, count), d_, true} : KeyTile{keys(first, count, padded).data(), d_, false};
   }
 
+  /// The same keys as the file has them, packed, where a common offset is taken from those of all other calls; read anew at every call,
+  /// into memory that is there from the first one on. Valid until the next call.
+  float const* packed_file_keys(LocalIndex first, int count) {
+    file_keys_.resize(std::max(file_keys_.size(), packed_size(count, d_)));
+    pack_file_keys(first, count, Offset::left, file_keys_.data());
+    return file_keys_.data();
+  }
+
   /// 8-bit copies of the keys that the last packed_keys() call gave. Resident keys are quantised once a draw.
   QuantisedKeys quantised_keys(LocalIndex first, int count) {
     std::int64_t const held = rows_;
@@ -154,7 +162,9 @@ class ShardTensors {
   }
 
   /// The key of any row of the sequence by itself, apart from the tiles that passes see: d numbers. Host only.
-  void key_of_row(GlobalIndex row, float* out) const;
+  void key_of_row(GlobalIndex row, float* out) const { key_of_row(row, Offset::taken, out); }
+  /// The same as the file has it.
+  void file_key_of_row(GlobalIndex row, float* out) const { key_of_row(row, Offset::left, out); }
 
   /// Largest 2-norm of the shard's synthetic keys, which are made anew.
   double largest_key_norm() const;
@@ -199,11 +209,20 @@ class ShardTensors {
     return {stream.key0, stream.key1, row, count, d_};
   }
 
-  /// Keys [first, first + count) of the file, counted from the shard's first one, less their common offset.
-  void read_keys(GlobalIndex first, GlobalIndex count, float* out) const {
+  /// Whether a file's keys are less their common offset.
+  enum class Offset { taken, left };
+
+  /// Keys [first, first + count) of the file, counted from the shard's first one.
+  void read_keys(GlobalIndex first, GlobalIndex count, Offset offset, float* out) const {
     origin_.file->read_keys(origin_.head, origin_.first + shard_.begin + first, count, out);
-    for (std::size_t i = 0; i < origin_.offset.size() * count; ++i) out[i] -= origin_.offset[i % origin_.offset.size()];
+    auto const width = offset == Offset::taken ? origin_.offset.size() : 0;
+    for (std::size_t i = 0; i < width * count; ++i) out[i] -= origin_.offset[i % width];
   }
+
+  void key_of_row(GlobalIndex row, Offset offset, float* out) const;
+
+  /// Those keys into whole groups at `out`. Host only.
+  void pack_file_keys(GlobalIndex first, GlobalIndex count, Offset offset, float* out) const;
 
   /// Keys [first, first + count) of the shard into whole groups at `out`.
   void fill_packed(GlobalIndex first, GlobalIndex count, float* out);
@@ -220,6 +239,7 @@ class ShardTensors {
   bool values_loaded_ = false, quantised_loaded_ = false, device_loaded_ = false;
   std::size_t rows_ = 0;
   Matrix<Space, float> keys_, values_, gathered_;
+  std::vector<float> file_keys_;
   Vector<Space, std::uint8_t> quantised_;
   Vector<Space, KeyGroupBound> bounds_;
   std::pair<LocalIndex, int> device_range_;  ///< of the shard's keys, that are in a GPU's memory
@@ -236,10 +256,10 @@ void ShardTensors<Space>::load(TensorOrigin const& origin) {
 }
 
 template <class Space>
-void ShardTensors<Space>::key_of_row(GlobalIndex row, float* out) const {
+void ShardTensors<Space>::key_of_row(GlobalIndex row, Offset offset, float* out) const {
   static_assert(is_host_space<Space>);
   if (origin_.file != nullptr) {
-    read_keys(row - shard_.begin, 1, out);
+    read_keys(row - shard_.begin, 1, offset, out);
   } else {
     input_row(source_, row, d_, out);
     for (std::size_t i = 0; i < source_.planted.extent(0); ++i) {
@@ -261,13 +281,18 @@ void ShardTensors<Space>::fill_packed(GlobalIndex first, GlobalIndex count, floa
       space_.fence();
       return;
     }
-    constexpr GlobalIndex piece = 4096;
-    std::vector<float> rows(std::min(piece, count) * d_);
-    for (GlobalIndex done = 0; done < count; done += piece) {
-      auto const here = std::min(piece, count - done);
-      read_keys(first + done, here, rows.data());
-      pack_keys(rows.data(), here, d_, out + done * d_);
-    }
+    pack_file_keys(first, count, Offset::taken, out);
+  }
+}
+
+template <class Space>
+void ShardTensors<Space>::pack_file_keys(GlobalIndex first, GlobalIndex count, Offset offset, float* out) const {
+  constexpr GlobalIndex piece = 4096;
+  std::vector<float> rows(std::min(piece, count) * d_);
+  for (GlobalIndex done = 0; done < count; done += piece) {
+    auto const here = std::min(piece, count - done);
+    read_keys(first + done, here, offset, rows.data());
+    pack_keys(rows.data(), here, d_, out + done * d_);
   }
 }
 
@@ -292,7 +317,7 @@ void ShardTensors<Space>::fill(Tensor tensor, GlobalIndex first, GlobalIndex cou
   auto const host = Kokkos::create_mirror_view(out);
   auto const begin = origin_.first + shard_.begin + first;
   if (tensor == Tensor::keys) {
-    read_keys(first, count, host.data());
+    read_keys(first, count, Offset::taken, host.data());
   } else {
     origin_.file->read_values(origin_.head, begin, count, host.data());
   }

@@ -186,7 +186,8 @@ void BatchRun::check_winners(OwnedRow const& row) {
         bias = group_.slope() * static_cast<double>(row.boundaries[at].index - queries_.place[row.row]);
         score += bias;
       }
-      double const scale = std::sqrt(q_square * key_square + bias * bias), error = std::fabs(score - row.boundaries[at].score);
+      double const scale = std::max(smallest_product, std::sqrt(q_square * key_square + bias * bias)),
+                   error = std::fabs(score - row.boundaries[at].score);
       for (auto& check : checks_) check.note(Check::audit_scores, error == 0.0 ? 0.0 : error / scale);
     }
   }

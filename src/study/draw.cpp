@@ -30,9 +30,12 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
   }
   auto const& origin = setup.tensors->origin();
   auto const offsets = logit_offsets(queries, origin);
-  for (std::size_t i = 0; i < queries.rows() && !origin.offset.empty(); ++i) {
-    for (auto* values : {&data.real("logit_mean"), &data.real("logit_max"), &data.real("log_sum_exp")})
-      (*values)[values->size() - queries.rows() + i] += offsets[i];
+  auto& largest = result.checks[law].largest_logit;
+  for (std::size_t i = 0; i < queries.rows(); ++i) {
+    auto const row = data.real("logit_max").size() - queries.rows() + i;
+    largest = std::max({largest, std::fabs(data.real("logit_max")[row]), std::fabs(data.real("logit_mean")[row])});
+    if (origin.offset.empty()) continue;
+    for (auto* values : {&data.real("logit_mean"), &data.real("logit_max"), &data.real("log_sum_exp")}) (*values)[row] += offsets[i];
   }
   if (setup.scan != nullptr && group.cases[law].selector.is_oracle()) {
     auto const& all = data.real("log_sum_exp");
@@ -100,8 +103,10 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
     }
   }
   for (std::size_t law = 0; law < group.cases.size(); ++law) {
+    auto const largest = result.checks[law].largest_logit;  // rank 0 has the rows
     result.checks[law] = worst_over_ranks(comm, result.checks[law]);
     result.checks[law].bin_width = group.cases[law].sigma / bound.bins_per_unit;
+    result.checks[law].largest_logit = largest;
   }
   result.phase_seconds = {progress.seconds()};
   return result;

@@ -24,16 +24,16 @@ std::vector<std::int64_t> candidates_of(OwnedRow const& row, SelectedKeys const&
   return counts;
 }
 
-/// What one law keeps of a row at each k. Equal numbers of candidates leave equal sets: those are there once, at the first k.
+/// What one law keeps of a row at each k. sink: a learned logit, beside estimates of the keys as a file has them. Equal numbers of
+/// candidates leave equal sets: those are there once, at the first k.
 struct KeptAtK {
   std::vector<std::vector<KeptKey>> sets;
   std::vector<std::size_t> set_of_k;
 };
 
 KeptAtK kept_at_k(SelectedKeys const& chosen, std::vector<std::int64_t> const& candidates, std::span<float const> estimates,
-                  OwnedRow const& row, TwilightSelector const& selector, double sigma, std::size_t law) {
+                  OwnedRow const& row, TwilightSelector const& selector, double sigma, double sink) {
   KeptAtK kept;
-  double const sink = row.evaluation.laws[law].log_sink + sigma * row.score_max;
   std::span<GlobalIndex const> const keys(chosen.keys);
   for (std::size_t item = 0; item < candidates.size(); ++item) {
     if (item == 0 || candidates[item] != candidates[item - 1]) {
@@ -104,7 +104,7 @@ Task<void> prune_keys(SelectionBatch const& batch, TwilightSelector const& selec
     std::vector<KeptAtK> kept;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       std::span<float const> const of_row(estimates.data() + begins[i], candidates[i].back());
-      kept.push_back(kept_at_k(chosen[i], candidates[i], of_row, rows[i], selector, axes.sigma[law], law));
+      kept.push_back(kept_at_k(chosen[i], candidates[i], of_row, rows[i], selector, axes.sigma[law], batch.group.sink()));
       add_sets(kept.back(), axes.sigma[law], law, rows[i]);
     }
     batch.phases.stop(Phase::evaluate);

@@ -30,7 +30,7 @@ Calibration calibration_of(Communicator const& comm, GroupPlan const& group, Ran
     std::vector<float> key(group.d);
     for (auto const at : evenly_spaced(group.n, calibration_rows)) {
       if (at < shard.begin || at >= shard.end) continue;
-      tensors.key_of_row(at, key.data());
+      tensors.file_key_of_row(at, key.data());
       calibration.keys.insert(calibration.keys.end(), key.begin(), key.begin() + group.key_d());
     }
     // Shards ascend with ranks, so these are in order for any number of them.

@@ -53,11 +53,14 @@ Task<void> keep_above(SelectionBatch const& batch, ThresholdSelector const& sele
     auto adding = all_reduce(comm, pass.sums(sigmas, largest, factor.weight), MPI_SUM);
     of_all = co_await adding;
   }
+  // A learned sink beside true scores, which leave out a common offset of the keys, or beside estimates, which do not.
+  std::vector<double> sinks(largest.size(), batch.group.sink());
+  auto const offsets = logit_offsets(batch.queries, batch.setup.tensors->origin());
+  for (std::size_t row = 0; row < sinks.size() && selector.estimate().true_products(); ++row) sinks[row] -= offsets[row];
   std::vector<double> least;
   for (std::size_t row = 0; row < largest.size(); ++row) {
     for (std::size_t law = 0; law < sigmas.size(); ++law) {
-      double const sum =
-          static_cast<double>(of_all[least.size()]) / factor.weight + std::exp(batch.group.sink() - sigmas[law] * largest[row]);
+      double const sum = static_cast<double>(of_all[least.size()]) / factor.weight + std::exp(sinks[row] - sigmas[law] * largest[row]);
       least.push_back(selector.least(sigmas[law], largest[row], sum, batch.queries.visible[row]));
     }
   }

@@ -25,19 +25,21 @@ def with_slopes(model: ModelFile) -> ModelFile:
 
 @pytest.mark.parametrize("path", ["fused", "blas-tile"])
 def test_every_head(path: str, tmp_path: Path) -> None:
-    """Causal, behind a softcap; in a window; with keys ahead of their queries."""
+    """Causal, behind a softcap; in a window, far keys liked best; with keys ahead of their queries."""
     model = with_slopes(random_model(np.random.default_rng(120), texts=2, layers=(0, 1, 2), n=600, d=16))
     model = replace(model, attributes={0: {"softcap": 3.0}, 1: {"window": 90}, 2: {"mask": "none"}})
+    model.datasets[1]["alibi"] = -SLOPES
     words = ["--input", model.write(tmp_path / "m.h5"), "--n", "70,487", "--draws", "3", "--rows", "6", "--path", path]
     results = study(tmp_path / "r.h5", [*words, *COMMON])
     with h5py.File(results) as file:
         assert len(file["cases"]) == 2 * 3 * 4
         for case in file["cases"].values():
-            assert case.attrs.get("alibi_slope", 0.0) == SLOPES[case.attrs["head"]]
+            slopes = model.datasets[int(case.attrs["layer"])]["alibi"]
+            assert case.attrs.get("alibi_slope", 0.0) == slopes[case.attrs["head"]]
             check_case(case, model.of_layer(int(case.attrs["layer"])))
     with open_results(results) as opened:
         assert {case.id: faults_of(case) for case in opened.cases} == {case.id: [] for case in opened.cases}
-        assert {case.alibi_slope for case in opened.cases} == set(SLOPES)
+        assert {case.alibi_slope for case in opened.cases} == {*SLOPES, *-SLOPES}
 
 
 def test_the_same_bytes_on_any_number_of_ranks_and_threads(tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ def kept_by(seen: Seen, name: str, k: int, kept: int) -> Weighted | None:
         return bound.kept(seen.drawn, seen.e, k, drawn)
     tables = replace(TABLES[name], sinks=seen.sinks(TABLES[name].sinks))
     planes = tables.planes(SEED, seen.draw, seen.n, len(seen.row))
-    weighted, close = tables.kept(seen.row, seen.keys, seen.context.mean(axis=0), planes)
+    mean = seen.context.mean(axis=0).astype(np.float32)
+    weighted, close = tables.kept(seen.row, seen.keys, mean, planes)
     return None if close else weighted
 
 

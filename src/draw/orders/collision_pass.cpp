@@ -37,22 +37,23 @@ class CollisionPass {
       selector.tables().signature(&rows.queries.q[i * d_], rows.key_d, &queries_[i * words_]);
   }
 
-  /// Keys [from, from + count) of a tile whose first key is `first` of the sequence.
+  /// Keys [from, from + count) of a tile whose first key is `first` of the sequence. hashed: these keys as the file has them, from its
+  /// at-th on.
   template <class Values>
-  void add(KeyTile const& tile, Values const& values, GlobalIndex first, int from, int count) {
+  void add(KeyTile const& tile, KeyTile const& hashed, int at, Values const& values, GlobalIndex first, int from, int count) {
     using Policy = Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>;
     constexpr int run = 64;
     Kokkos::parallel_for("Asymptop::select::signatures", Policy(0, (count + run - 1) / run), [&](int const r) {
       std::vector<float> key(d_);
       for (int i = r * run; i < std::min(count, (r + 1) * run); ++i) {
-        copy_key(tile, from + i, key.data());
+        copy_key(hashed, at + i, key.data());
         selector_.centre(key.data());
         selector_.tables().signature(key.data(), rows_.key_d, &keys_[i * words_]);
       }
     });
     Kokkos::DefaultHostExecutionSpace().fence();
     Kokkos::parallel_for("Asymptop::select::collisions", Policy(0, rows_.queries.rows()), [&](int const row) {
-      std::vector<float> key(d_);
+      std::vector<float> key(d_), centred(d_);
       auto const seen = rows_.queries.seen(row);
       auto const forced = selector_.forced();
       auto const here = seen.within(first + from, first + from + count);
@@ -60,7 +61,9 @@ class CollisionPass {
         bool const always = forced.holds(first + from + i, seen);
         if (!always && selector_.tables().collisions(&queries_[row * words_], &keys_[i * words_]) < 2) continue;
         copy_key(tile, from + i, key.data());
-        keep(row, key, first + from + i, always, [&](std::size_t c) { return double{values(from + i, c)}; });
+        copy_key(hashed, at + i, centred.data());
+        selector_.centre(centred.data());
+        keep(row, key, always ? nullptr : centred.data(), first + from + i, [&](std::size_t c) { return double{values(from + i, c)}; });
       }
     });
     Kokkos::DefaultHostExecutionSpace().fence();
@@ -69,15 +72,12 @@ class CollisionPass {
   std::vector<std::int64_t> take() { return std::move(found_); }
 
  private:
+  /// centred: the key less the mean; null where it is kept in any case.
   template <class Value>
-  void keep(std::size_t row, std::vector<float>& key, GlobalIndex place, bool always, Value const& value) {
+  void keep(std::size_t row, std::vector<float> const& key, float const* centred, GlobalIndex place, Value const& value) {
     float const* const q = &rows_.queries.q[row * d_];
     double const s = double{rows_.score(row, key.data(), place)} - sums_.score_max[row];
-    double weight = 1.0;
-    if (!always) {
-      selector_.centre(key.data());
-      weight = selector_.weight(q, key.data());
-    }
+    double const weight = centred == nullptr ? 1.0 : selector_.weight(q, centred);
     auto* to = &found_[row * sums_.width()];
     *to++ += 1;
     for (auto const sigma : sums_.sigmas) {
@@ -117,7 +117,10 @@ std::vector<std::int64_t> add_collisions(EntryRows const& rows, MagicpigSelector
       for (int from = 0; from < count; from += piece) {
         phases.between_steps();
         phases.start();
-        pass.add(keys, values, rows.shard.begin + first, from, std::min(piece, count - from));
+        int const here = std::min(piece, count - from);
+        bool const same = tensors.origin().offset.empty();
+        KeyTile const hashed = same ? keys : KeyTile{tensors.packed_file_keys(local_index(first + from), here), rows.d, true};
+        pass.add(keys, hashed, same ? from : 0, values, rows.shard.begin + first, from, here);
         phases.stop(Phase::select);
       }
     }

@@ -109,10 +109,10 @@ inline std::vector<std::vector<PackedCandidate>> ragged_entries(EntryRows const&
       if (made.begin != part.begin || made.end != part.end) {
         for (auto at = part.begin; at < part.end; ++at) {
           auto* const to = &keys[(at - part.begin) * d];
-          if (tensors.resident()) {
+          if (tensors.resident() && tensors.origin().offset.empty()) {
             copy_key(tensors.key_tile(0, checked_int(rows.shard.size()), 0), at - rows.shard.begin, d, to);
           } else {
-            tensors.key_of_row(at, key.data());
+            tensors.file_key_of_row(at, key.data());
             std::copy_n(key.data(), d, to);
           }
         }

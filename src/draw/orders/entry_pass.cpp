@@ -58,9 +58,10 @@ std::vector<float> scores_of(EntryRows const& rows, std::vector<WantedScore> con
     if (begin == end) continue;
     GlobalIndex const first = s * step;
     int const count = count_within(rows.shard.size() - first, step);
-    auto const keys = all.step(local_index(first), count);
+    auto keys = all.step(local_index(first), count);
     bool const dense = estimate == nullptr && (end - begin) * dense_one_in > asked.size() * count;
     if (dense) all.score(keys, count);
+    if (estimate != nullptr && !estimate->true_products()) keys = all.as_they_are(keys, count);
     Host().fence();
     std::size_t const run = dense ? 4096 : 64;
     Kokkos::parallel_for("Asymptop::select::scores", Kokkos::RangePolicy<Host>(0, (end - begin + run - 1) / run), [&](int const r) {

@@ -51,6 +51,15 @@ class KeyScores {
     return keys;
   }
 
+  /// The last step's keys as selectors look at them: `keys` from step(), with the common offset that was taken from those of a file.
+  KeyTile as_they_are(KeyTile const& keys, int count) {
+    if (tensors_.origin().offset.empty()) return keys;
+    phases_.start();
+    KeyTile const of_file{tensors_.packed_file_keys(first_, count), d_, true};
+    phases_.stop(Phase::generate);
+    return of_file;
+  }
+
   /// Scores of the last step's keys. Does not wait.
   void score(KeyTile const& keys, int count) {
     score_packed(Kokkos::DefaultHostExecutionSpace(), queries_, keys.data, count, scores_, first_);

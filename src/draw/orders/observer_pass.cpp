@@ -48,10 +48,16 @@ class ObserverPass {
         by_distance_(wanted.by_distance),
         so_far_(wanted.so_far),
         n_(context.n),
-        sink_(wanted.run == 1 ? context.sink : -std::numeric_limits<double>::infinity()),
+        sinks_(rows.queries.rows(), wanted.run == 1 ? context.sink : -std::numeric_limits<double>::infinity()),
+        filler_(tensors.origin().offset),
         step_(std::min(largest_step(rows.path, rows.block), most_keys) / std::max(run_, key_group) * std::max(run_, key_group)),
         keys_(rows, {}, step_, tensors, phases_) {
     std::int64_t const count = std::ssize(rows.queries.position), d = rows.d, width = run_ * d, all = (count + run_ - 1) / run_;
+    // A common offset of the keys changes no softmax, but for a sink and the keys that a run lacks, which are 0 before it is taken off.
+    auto const offsets = logit_offsets(rows.queries, tensors.origin());
+    for (std::int64_t i = 0; i < count; ++i) sinks_[count - 1 - i] -= offsets[i];
+    filler_.resize(d, 0.0f);
+    for (auto& x : filler_) x = 0.0f - x;
     std::vector<float> queries(all * width, 0.0f);
     for (std::int64_t g = 0; g < all; ++g) {
       KeyRun seen(n_, 0);
@@ -146,8 +152,9 @@ class ObserverPass {
       int const keys = count_within(rows_.shard.size() - first, step_), count = (keys + run_ - 1) / run_;
       auto const tile = keys_.step(local_index(first), keys);
       if (run_ > 1) {
-        runs_.assign(std::int64_t{count} * width, 0.0f);
+        runs_.resize(std::int64_t{count} * width);
         for (int j = 0; j < keys; ++j) copy_key(tile, j, &runs_[j * d]);
+        for (int j = keys; j < count * run_; ++j) std::copy(filler_.begin(), filler_.end(), &runs_[j * d]);
         packed_.resize(packed_size(count, width));
         pack_keys(runs_.data(), count, width, packed_.data());
       }
@@ -190,7 +197,7 @@ class ObserverPass {
     });
     auto const of_all = finish(all_reduce(comm_, std::move(sums), MPI_SUM));
     for (std::size_t i = 0; i < of_all.size(); ++i) {
-      double const z = static_cast<double>(of_all[i]) + factor * std::exp(sink_ - largest_[i]);
+      double const z = static_cast<double>(of_all[i]) + factor * std::exp(sinks_[i] - largest_[i]);
       per_weight_.push_back(of_all[i] > 0 ? unit * factor / z : 0.0);
     }
   }
@@ -222,7 +229,8 @@ class ObserverPass {
   int run_;
   bool by_distance_, so_far_;
   GlobalIndex n_;
-  double sink_;
+  std::vector<double> sinks_;  ///< per query that observes
+  std::vector<float> filler_;  ///< (d): what stands for keys that a run lacks
   int step_;
   PhaseTimes phases_;
   KeyScores keys_;

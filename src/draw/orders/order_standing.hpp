@@ -65,10 +65,15 @@ class Standing {
   int page() const { return selector_.page(); }
   /// Whether scores themselves are needed to say where entries stand.
   bool wants_scores() const { return selector_.by_largest_score(); }
+  /// Whether it goes by keys as a file has them, whatever offset its true scores leave out.
+  bool looks_at_keys() const {
+    if (auto const* lookup = selector_.lookup()) return lookup->code_words() > 0;
+    return projection_ != nullptr && !projection_->true_products();
+  }
   /// Whether x are places.
   bool places() const { return !has_priorities() && !selector_.by_largest_score(); }
 
-  /// The priorities of a step's entries. keys: packed, `first` being the shard's key that they begin with.
+  /// The priorities of a step's entries. keys: packed, `first` being the shard's key that they begin with; as looks_at_keys() wants them.
   void prepare(KeyTile const& keys, LocalIndex first, int count) {
     if (index_) index_->find(first, count, priorities_);
     if (lookup_) lookup_->find(keys, first, count, priorities_);

@@ -63,6 +63,7 @@ class OrderWalk {
     auto const standing_for = [&](std::size_t selector) -> Standing& {
       auto& standing = standings_[selector];
       if (standing == nullptr) standing = std::make_unique<Standing>(rows, *selectors[selector], asked_, step_, tensors);
+      keys_wanted_ = keys_wanted_ || standing->looks_at_keys();
       return *standing;
     };
     for (std::size_t i = 0; i < questions_.size(); ++i) {
@@ -110,8 +111,9 @@ class OrderWalk {
   void visit(LocalIndex first, int count) {
     auto const keys = scores_->step(first, count);
     if (scores_wanted_) scores_->score(keys, count);
+    auto const as_they_are = keys_wanted_ ? scores_->as_they_are(keys, count) : keys;
     for (auto const& standing : standings_) {
-      if (standing != nullptr) standing->prepare(keys, first, count);
+      if (standing != nullptr) standing->prepare(standing->looks_at_keys() ? as_they_are : keys, first, count);
     }
     Host().fence();
     phases_.stop(Phase::score);
@@ -365,7 +367,7 @@ class OrderWalk {
   OrderFindings& findings_;
   int unit_ = key_group, step_ = 0;
   std::vector<AskedRow> asked_;
-  bool scores_wanted_ = false;
+  bool scores_wanted_ = false, keys_wanted_ = false;
   enum class Reach { all, sample, glance } reach_ = Reach::all;
   std::optional<KeyScores> scores_;
 };

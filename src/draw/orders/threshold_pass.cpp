@@ -102,10 +102,11 @@ class ThresholdPass::Walk {
       int const count = static_cast<int>(std::min<GlobalIndex>(step_, rows_.shard.size() - first));
       auto const keys = keys_.step(static_cast<LocalIndex>(first), count);
       if (true_scores) keys_.score(keys, count);
-      float const* packed = keys.data;
+      auto const estimated = selector_.estimate().true_products() ? keys : keys_.as_they_are(keys, count);
+      float const* packed = estimated.data;
       if (entries_) {
         entries_->clear();
-        entries_->fill_from(selector_.estimate(), keys, 0, count);
+        entries_->fill_from(selector_.estimate(), estimated, 0, count);
         packed = entries_->tile().data;
       }
       score_packed(Host(), queries_, packed, count, estimates_, first);

@@ -76,6 +76,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
   to.integer("k_clipped", c.group->k_clipped ? 1 : 0);
   to.integer("k_held", c.group->held);
   if (c.checks.bin_width > planned_bin_width) to.number("bin_width", c.checks.bin_width);
+  if (c.largest_logit() != c.largest_of_file()) to.number("largest_logit", c.largest_logit());
   if (config.has_target()) {
     to.number("target_se", config.target_se);
     to.text("target_missed", joined(missed_targets(c)));

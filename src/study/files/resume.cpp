@@ -128,6 +128,8 @@ double load_case(hid_t file, hid_t group, StudyCase& c) {
   read("phase_seconds", {draws, phase_names.size()}, seconds);
   std::copy(residuals.begin(), residuals.end(), c.checks.worst.begin());
   if (h5::has_attribute(group, "bin_width")) c.checks.bin_width = h5::read_double_attribute(group, "bin_width");
+  c.checks.largest_logit =
+      h5::has_attribute(group, "largest_logit") ? h5::read_double_attribute(group, "largest_logit") : c.largest_of_file();
   for (std::size_t i = 0; i < seconds.size(); i += phase_names.size())
     std::copy_n(seconds.begin() + i, phase_names.size(), c.phase_seconds.emplace_back().begin());
   c.seconds_total = h5::read_double_attribute(group, "seconds_total");

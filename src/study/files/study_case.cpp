@@ -24,7 +24,9 @@ double StudyCase::score_flops() const {
   return 2.0 * exact_double(draws() * group->counts.rows) * group->keys() * group->d;
 }
 
-double StudyCase::largest_logit() const {
+double StudyCase::largest_logit() const { return checks.largest_logit > 0.0 ? checks.largest_logit : largest_of_file(); }
+
+double StudyCase::largest_of_file() const {
   double largest = 0.0;
   for (std::size_t i = 0; i < data.real("logit_max").size(); ++i)
     largest = std::max({largest, std::fabs(data.real("logit_max")[i]), std::fabs(data.real("logit_mean")[i])});
@@ -32,6 +34,15 @@ double StudyCase::largest_logit() const {
 }
 
 StudyCase::Tolerances StudyCase::tolerances() const { return check_tolerances(group->d, largest_logit(), checks.bin_width); }
+
+std::string StudyCase::rounding_advice() const {
+  std::ostringstream advice;
+  advice.precision(3);
+  advice << "; fp32 keeps too few digits of these products of Q and K (logits up to " << largest_logit() << "): ";
+  if (group->form.softcap > 0.0) return advice.str() + "under a softcap no vector that all keys share can be taken from them";
+  advice << (group->head < 0 ? "make sigma smaller" : "take from all keys the vector that they share, if they do, or make Q or K smaller");
+  return advice.str();
+}
 
 std::string StudyCase::verdict_reason() const {
   auto const tolerance = tolerances();
@@ -41,7 +52,9 @@ std::string StudyCase::verdict_reason() const {
     if (checks.worst[i] <= tolerance[i]) continue;
     reason << (reason.tellp() > 0 ? "; " : "") << check_names[i] << " " << checks.worst[i] << " over " << tolerance[i];
   }
-  return reason.str();
+  auto const audit = static_cast<std::size_t>(Check::audit_metrics);
+  bool const rounded = !group->simulated && std::isfinite(checks.worst[audit]) && checks.worst[audit] > tolerance[audit];
+  return reason.str() + (rounded ? rounding_advice() : "");
 }
 
 std::string StudyCase::texts() const {

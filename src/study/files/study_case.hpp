@@ -39,12 +39,14 @@ struct StudyCase {
   double pass_seconds() const;
   /// Of one pass over all keys; none are made for simulated rows.
   double score_flops() const;
-  /// Largest |logit| of any row, for the tolerances.
+  /// Largest |logit_max| or |logit_mean| of any row, for the tolerances: of keys as they are multiplied.
   double largest_logit() const;
+  /// The same of the keys as a file has them.
+  double largest_of_file() const;
   /// Of the self-checks, in their order.
   using Tolerances = std::array<double, check_names.size()>;
   Tolerances tolerances() const;
-  /// Empty when valid; else the checks that failed, with residual and tolerance.
+  /// Empty when valid; else the checks that failed, with residual and tolerance, and what to do where fp32 has too few digits.
   std::string verdict_reason() const;
   char const* verdict() const { return verdict_reason().empty() ? "VALID" : "INVALID"; }
   /// Which kernels make its numbers.
@@ -53,6 +55,9 @@ struct StudyCase {
   std::string texts() const;
   /// For tensors: the root mean square of sigma_i; else the law's value.
   double sigma() const;
+
+ private:
+  std::string rounding_advice() const;
 };
 
 }  // namespace asymptop
