@@ -11,9 +11,9 @@ work=build/real-model
 usage() {
   cat <<'END'
 usage: jobs/cases/real-model.sh [options]
-  --full                contexts of 32,768 tokens at 8 places of the text: a night of two cores, minutes on a GPU, 30 GB of disk (60 for a while)
+  --full                contexts of 32,768 tokens at 8 places of the text: an hour or two of two cores, minutes on a GPU, 30 GB of disk (60 for a while)
   --lengths LIST        context lengths; the longest is captured (default: 2^8:2^11; with --full 2^8:2^15)
-  --places P            contexts, evenly spaced over the text (default: 4; with --full 8)
+  --places P            contexts, evenly spaced over the text: the replicates (default: 4; with --full 8)
   --layers LIST         layers of the model, such as 5,11,17, which see all keys (default: all)
   --ranks P             MPI ranks of the study (default: 2)
   --output FOLDER       where results.h5, report.html and texts go (default: output/real-model); tensors stay in build/
@@ -100,12 +100,15 @@ capture_tensors() {
     ${layers:+--layers "$layers"} -o "$tensors" --resume
 }
 
-# Rows lie in the last eighth of contexts that end all over the text: 16 draws of 16 rows, fewer where the text has no room.
+# From four places on a context of n is what each begins with, as the model reads it, and the places are the draws; fewer give contexts that
+# end all over the text. Rows lie in the last eighth of a context.
 run_study() {
   say "studying n = $lengths; its tables go to $output/study.txt"
   . jobs/setup/mpi.sh
+  local draws=16
+  [ "$places" -lt 4 ] || draws=$places
   mpirun -n "$ranks" build/release/asymptop study --input "$tensors" --n "$lengths" --k '64,256,n^0.5,n^0.75' \
-    --rows 16 --draws 16 --output "$output/results.h5" --force >"$output/study.txt" || {
+    --rows 32 --draws "$draws" --output "$output/results.h5" --force >"$output/study.txt" || {
     local code=$?
     say "the study ended with exit code $code, see $output/study.txt"
     exit "$code"

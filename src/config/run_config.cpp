@@ -12,7 +12,16 @@ char const* name_of(RowSigma value) { return value == RowSigma::fixed ? "fixed" 
 char const* name_of(Weights value) { return value == Weights::identity ? "identity" : value == Weights::gaussian ? "gaussian" : "product"; }
 char const* name_of(SelfKey value) { return value == SelfKey::include ? "include" : "exclude"; }
 char const* name_of(Mask value) { return value == Mask::causal ? "causal" : "none"; }
-char const* name_of(Contexts value) { return value == Contexts::places ? "places" : "prefix"; }
+char const* name_of(Contexts value) {
+  switch (value) {
+    case Contexts::places:
+      return "places";
+    case Contexts::starts:
+      return "starts";
+    default:
+      return "prefix";
+  }
+}
 char const* name_of(ShareSelection value) { return value == ShareSelection::group ? "group" : "head"; }
 char const* name_of(KeyStorage value) {
   return value == KeyStorage::automatic ? "auto" : value == KeyStorage::resident ? "resident" : "streamed";

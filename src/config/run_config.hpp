@@ -21,8 +21,9 @@ enum class RowSigma { natural, fixed };
 enum class Weights { identity, gaussian, product };
 enum class SelfKey { exclude, include };
 enum class Mask { none, causal };
-/// Of which keys the draws from a tensor file are: contexts that end at places of their own, or prefixes.
-enum class Contexts { places, prefix };
+/// Of which keys the draws from a tensor file are: contexts that end at places of their own; those that texts begin with, a draw for each
+/// text; or prefixes whose rows are shared out among draws.
+enum class Contexts { places, starts, prefix };
 /// Whether queries that share a key head choose keys one by one or together.
 enum class ShareSelection { head, group };
 enum class KeyStorage { automatic, resident, streamed };
@@ -76,7 +77,7 @@ struct RunConfig : MeasureOptions {
   std::optional<std::int64_t> window;             ///< keys that a query sees, 0 for all; unless given, what the file's layer says
   std::int64_t drop_first = 0;                    ///< first keys that rows of cases of their own do not see
   std::int64_t first_keys = 4, recent_keys = 64;  ///< whose weight is measured
-  std::optional<Contexts> contexts;               ///< unless given: places of files with layers, prefixes of others
+  std::optional<Contexts> contexts;               ///< unless given: as plan/contexts.hpp has it
   std::vector<double> epsilon;
   std::vector<Law> count_above;
   std::int64_t batch_rows = 0;  ///< query rows that pass over the keys together; 0: by the plan

@@ -145,7 +145,7 @@ std::vector<std::int64_t> tensor_positions(DrawIdentity const& identity) {
   // compared on the same rows.
   std::int64_t const of = group.layer < 0 ? group.head : context.text;
   auto const shuffle = tensor_stream(identity.config->seed, of, end, group.key_d(), Tensor::positions);
-  return distinct_positions(shuffle, begin, end, group.contexts.places ? 0 : context.turn * rows, rows);
+  return distinct_positions(shuffle, begin, end, group.contexts.kind == Contexts::prefix ? context.turn * rows : 0, rows);
 }
 
 /// A softcap is one of the logits as they are.

@@ -9,6 +9,7 @@ namespace asymptop {
 namespace {
 
 constexpr std::int64_t most_of_any = 1 << 20;
+constexpr std::int64_t enough_texts = 4;
 
 /// The i-th of 0 .. count - 1 in the order of their reversed bits: 0, about count / 2, count / 4, ...; i < count.
 std::int64_t spread(std::int64_t i, std::uint64_t count) {
@@ -26,16 +27,18 @@ std::int64_t spread(std::int64_t i, std::uint64_t count) {
 ContextPlan plan_contexts(RunConfig const& config, InputShape const& input, LayerShape const& tensors, std::int64_t n) {
   ContextPlan plan;
   plan.n = n;
-  plan.places = config.contexts.value_or(input.has_layers() ? Contexts::places : Contexts::prefix) == Contexts::places;
   plan.texts = std::max<std::int64_t>(1, std::ssize(input.texts));
-  auto const first_query = tensors.n - tensors.m;
-  if (plan.places) {
-    plan.tail = std::min(std::max<std::int64_t>(1, n / 8), tensors.m);
+  auto const of_layers = plan.texts >= enough_texts && tensors.m == tensors.n ? Contexts::starts : Contexts::places;
+  plan.kind = config.contexts.value_or(input.has_layers() ? of_layers : Contexts::prefix);
+  auto const first_query = tensors.n - tensors.m, last_eighth = std::max<std::int64_t>(1, n / 8);
+  if (plan.kind == Contexts::places) {
+    plan.tail = std::min(last_eighth, tensors.m);
     plan.first_end = std::max(n, first_query + plan.tail);
     plan.last_end = tensors.n;
     plan.ends = std::max<std::int64_t>(0, plan.last_end - plan.first_end) / plan.tail + 1;
   } else {
-    plan.tail = std::max<std::int64_t>(0, std::min(n - n / 2, n - first_query));
+    auto const wanted = plan.kind == Contexts::starts ? last_eighth : n - n / 2;
+    plan.tail = std::max<std::int64_t>(0, std::min(wanted, n - first_query));
     plan.first_end = plan.last_end = n;
   }
   return plan;
@@ -44,9 +47,9 @@ ContextPlan plan_contexts(RunConfig const& config, InputShape const& input, Laye
 DrawCounts count_draws(RunConfig const& config, ContextPlan const& contexts) {
   DrawCounts counts;
   auto const tail = contexts.tail;
-  if (contexts.places) {
+  if (contexts.kind != Contexts::prefix) {
     counts.rows = count_within(tail, checked_int(config.rows));
-    counts.most_draws = contexts.texts * contexts.ends;
+    counts.most_draws = counts.rows > 0 ? contexts.texts * contexts.ends : 0;
   } else {
     auto const of_text = (config.draws + contexts.texts - 1) / contexts.texts;
     counts.rows = count_within(std::min(tail, std::max<std::int64_t>(1, tail / of_text)), checked_int(config.rows));
@@ -64,7 +67,9 @@ std::string lowered_line(RunConfig const& config, ContextPlan const& contexts, D
   };
   auto line = "n = " + std::to_string(contexts.n) + ": " + of(counts.draws, counts.rows) + " instead of " + of(config.draws, config.rows) +
               ": " + std::to_string(contexts.texts) + " text(s) with ";
-  if (contexts.places)
+  if (contexts.kind == Contexts::starts)
+    return line + "one context of that length at its start each, " + std::to_string(contexts.tail) + " places for rows in it";
+  if (contexts.kind == Contexts::places)
     return line + std::to_string(contexts.ends) + " context(s) of that length whose rows are apart, " + std::to_string(contexts.tail) +
            " places for rows in each";
   return line + std::to_string(contexts.tail) + " places for rows in the second half of the prefix";
@@ -74,7 +79,7 @@ Context context_of(ContextPlan const& contexts, std::int64_t draw) {
   Context context;
   context.text = draw % contexts.texts;
   context.turn = draw / contexts.texts;
-  if (!contexts.places) return context;
+  if (contexts.kind != Contexts::places) return context;
   auto const span = contexts.last_end - contexts.first_end;
   auto const place = spread((context.turn + context.text) % contexts.ends, contexts.ends);
   context.begin = contexts.last_end - (contexts.ends > 1 ? place * span / (contexts.ends - 1) : 0) - contexts.n;

@@ -9,9 +9,10 @@
 
 namespace asymptop {
 
-/// Contexts of n keys. Draws go round the texts in turn; a draw's context ends at a place of its own, or all of a text are its prefix.
+/// Contexts of n keys. Draws go round the texts in turn; a draw's context ends at a place of its own, or all of a text are what it begins
+/// with.
 struct ContextPlan {
-  bool places = false;
+  Contexts kind = Contexts::prefix;
   std::int64_t n = 0, texts = 1;
   std::int64_t tail = 0;                     ///< rows are among the last so many keys of their context
   std::int64_t first_end = 0, last_end = 0;  ///< contexts end from here to there
@@ -32,12 +33,14 @@ struct DrawCounts {
   double all_rows() const { return 1.0 * draws * rows; }
 };
 
-/// tensors: n > 0. Rows of a prefix are in its second half, those of a context with an end of its own in its last eighth, where with a
-/// causal mask they see 7/8 n keys or more: every row is of a context of about n keys. Only places that have a query count.
+/// tensors: n > 0. Rows of a prefix are in its second half, those of other contexts in their last eighth, where with a causal mask they see
+/// 7/8 n keys or more: every row is of a context of about n keys. Only places that have a query count. Unless the kind is given, files
+/// with layers have what their texts begin with, as only that is what the model saw as a context of n, where the texts are enough to tell
+/// an error by (4) and all keys have a query, and else places; other files have prefixes.
 ContextPlan plan_contexts(RunConfig const& config, InputShape const& input, LayerShape const& tensors, std::int64_t n);
 
-/// Prefixes give up rows so that all draws have some; contexts with ends of their own have no more rows than places, and no more draws than
-/// ends. Zero rows where no place has a query.
+/// Prefixes give up rows so that all draws have some; other contexts have no more rows than places, and no more draws than ends, one of
+/// each text where they are what texts begin with. Zero rows where no place has a query.
 DrawCounts count_draws(RunConfig const& config, ContextPlan const& contexts);
 
 /// Why the counts are less than asked for: a line about n; empty where they are not.

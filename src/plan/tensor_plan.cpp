@@ -10,7 +10,7 @@ std::string reason_to_skip_tensors(GroupPlan const& group, RunConfig const& conf
   if (group.n > layer.n) return "the tensors hold " + std::to_string(layer.n) + " keys";
   if (group.counts.rows == 0)
     return "the tensors have queries for the last " + std::to_string(layer.m) + " of " + std::to_string(layer.n) +
-           " keys, and none for the second half of the prefix; use --contexts places";
+           " keys, and none for rows of the first " + std::to_string(group.n) + "; use --contexts places";
   auto const fewest = group.mask == Mask::causal ? group.n - group.contexts.tail + 1 : group.n;
   if (group.drop_first >= fewest)
     return "without the first " + std::to_string(group.drop_first) + " keys (--drop-first) some rows see none: the earliest has " +

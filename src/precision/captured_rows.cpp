@@ -8,7 +8,7 @@ namespace asymptop {
 
 ContextPlan plan_captured_rows(LayerShape const& layer, std::int64_t texts, Mask mask, std::int64_t n) {
   ContextPlan plan;
-  plan.places = true;
+  plan.kind = Contexts::places;
   plan.n = n;
   plan.texts = std::max<std::int64_t>(1, texts);
   auto const first_query = layer.n - layer.m, first = std::max(mask == Mask::causal ? n - 1 : 0, first_query);  // row that sees n keys

@@ -57,9 +57,9 @@ Scans scan_heads(Communicator const& comm, Input const& input, StudyPlan const& 
   std::map<std::array<std::int64_t, 4>, TensorScan> known;
   for (std::size_t i = 0; i < plan.groups.size(); ++i) {
     auto const& group = plan.groups[i];
-    // A prefix over its own keys, contexts that end anywhere over all of the text: bins, and with them the last digits of sums, do not
-    // depend on what else is studied.
-    auto const n = group.contexts.places ? group.contexts.last_end : group.n;
+    // What a text begins with over its own keys, contexts that end anywhere over all of the text: bins, and with them the last digits of
+    // sums, do not depend on what else is studied.
+    auto const n = group.contexts.last_end;
     for (std::int64_t text = 0; text < group.contexts.texts; ++text) {
       auto const& layer = input.file->layer(text, group.layer);
       auto const [found, is_new] = known.try_emplace({text, group.layer, group.head, n});

@@ -25,7 +25,7 @@ def check_all(results: Path, model: ModelFile) -> list[str]:
         return sorted(file["cases"])
 
 
-@pytest.mark.parametrize("contexts", ["places", "prefix"])
+@pytest.mark.parametrize("contexts", ["places", "starts", "prefix"])
 @pytest.mark.parametrize("mask", ["causal", "none"])
 def test_every_layer_head_and_text(contexts: str, mask: str, tmp_path: Path) -> None:
     """The scale and the mask are each layer's own unless given."""
@@ -44,9 +44,11 @@ def test_every_layer_head_and_text(contexts: str, mask: str, tmp_path: Path) -> 
             assert case["text"][()].tolist() == [b"book 0", b"book 1", b"book 2"]
             assert case.attrs["text"] == "book 0, book 1, book 2"
             assert case.attrs["attention"] == "global"
-            if contexts == "prefix":
+            if contexts != "places":
                 assert not begins.any()
-            elif case.attrs["n"] == 64:  # of a text, contexts that lie apart in all of it
+            if contexts == "starts":
+                assert len(texts) == 3
+            elif contexts == "places" and case.attrs["n"] == 64:  # of a text, contexts that lie apart in all of it
                 for text in range(3):
                     ends = np.sort(begins[texts == text])
                     assert len(ends) >= 2
@@ -105,17 +107,31 @@ def test_prefixes_give_up_rows_for_draws(tmp_path: Path) -> None:
             check_case(case, tensors)
 
 
-@pytest.mark.parametrize("contexts", ["places", "prefix"])
+@pytest.mark.parametrize("contexts", ["places", "starts", "prefix"])
 def test_fewer_queries_than_keys(contexts: str, tmp_path: Path) -> None:
     """They are those of the last keys: rows stand there, and a prefix that does not reach them is skipped."""
     model = random_model(np.random.default_rng(RNG_SEED + 4), texts=2, layers=(3,), n=300, d=8, m=20)
     words = ["--input", model.write(tmp_path / "m.h5"), "--n", "64,290,300", "--draws", "4", "-o", "r.h5"]
     outcome = asymptop("study", *words, *COMMON, "--contexts", contexts, "--heads", "2", cwd=tmp_path)
     assert outcome.code == 0, str(outcome)
-    ns = (300, 290, 64) if contexts == "places" else (300, 290)
+    ns = {"places": (300, 290, 64), "starts": (300, 290), "prefix": (300, 290)}[contexts]
     assert check_all(tmp_path / "r.h5", model) == sorted(f"n{n}-d8-layer3-head2-causal" for n in ns)
     plan = asymptop("study", *words, *COMMON, "--contexts", contexts, "--dry-run", cwd=tmp_path)
-    assert ("queries for the last 20 of 300 keys, and none for" in plan.stdout) == (contexts == "prefix")
+    assert ("queries for the last 20 of 300 keys, and none for" in plan.stdout) == (contexts != "places")
+
+
+@pytest.mark.parametrize(("texts", "m", "contexts"), [(3, None, "places"), (4, None, "starts"), (4, 50, "places")])
+def test_contexts_unless_given(texts: int, m: int | None, contexts: str, tmp_path: Path) -> None:
+    """Contexts as the model saw them, its sink included, where texts are enough to tell an error by."""
+    model = random_model(np.random.default_rng(RNG_SEED + 11), texts=texts, layers=(1,), n=128, d=4, m=m)
+    file = model.write(tmp_path / "m.h5")
+    results = study(tmp_path / "r.h5", ["--input", file, "--n", "64", "--draws", "6", "--heads", "0", *COMMON])
+    assert check_all(results, model)
+    with h5py.File(results) as stored:
+        (case,) = stored["cases"].values()
+        assert case.attrs["contexts"] == contexts
+        assert case.attrs["draws"] == (4 if contexts == "starts" else 6)
+        assert (case["draw_end"][()] == 64).all() == (contexts == "starts")
 
 
 def test_the_same_bytes_on_any_number_of_ranks(tmp_path: Path) -> None:
@@ -284,7 +300,7 @@ def test_options_of_layers(tmp_path: Path) -> None:
         ((plain, "--layers", "4"), "--layers: '4' is no layer of t.h5, which has none by number"),
         ((file, "--layers", "5,5"), "names layer 5 twice"),
         ((file, "--heads", "4"), "is not a head of layer 5 of m.h5, which has 4"),
-        ((file, "--contexts", "middle"), "--contexts: 'middle' is none of: places, prefix"),
+        ((file, "--contexts", "middle"), "--contexts: 'middle' is none of: places, starts, prefix"),
     ]
     for words, wanted in cases:
         outcome = asymptop("study", "--input", *words, "--n", "64", "--dry-run", cwd=tmp_path)

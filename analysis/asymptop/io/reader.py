@@ -99,7 +99,7 @@ class Case:
     layer: int = -1  # of a model; -1 where the file has none
     window: int = 0  # keys that a row sees up to its own; 0 for all
     drop_first: int = 0  # first keys of the context that no row sees
-    contexts: str = "prefix"  # "places" where the contexts of draws end at places of their own
+    contexts: str = "prefix"  # "places": they end at places of their own; "starts": texts begin with them
     attention: str = ""  # what a model calls it, such as global or sliding
     softcap: float = 0.0  # logits are softcap tanh(. / softcap); 0 for none
     alibi_slope: float = 0.0  # and slope (key - query), of their places, on top

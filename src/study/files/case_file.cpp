@@ -68,7 +68,7 @@ void write_attributes(hid_t group, StudyCase const& c) {
   if (std::isfinite(c.group->sink())) to.number("sink_logit", c.group->sink());
   if (c.group->window > 0) to.integer("window", c.group->window);
   if (c.group->drop_first > 0) to.integer("drop_first", c.group->drop_first);
-  if (c.group->contexts.places) to.text("contexts", name_of(Contexts::places));
+  if (auto const kind = c.group->contexts.kind; kind != Contexts::prefix) to.text("contexts", name_of(kind));
   to.text("row_sigma", name_of(config.row_sigma));
   to.text("weights", name_of(config.weights));
   to.text("self", c.group->head < 0 ? name_of(config.self) : "include");
@@ -133,7 +133,7 @@ void write_data(hid_t group, StudyCase const& c) {
   put("k_of_law", {{"k_law", c.config->k.size()}}, c.group->k_of_law, "keys", "k of each law at n, rounded and clipped to n");
   put("threshold_value", {threshold}, c.group->threshold, "1", "value of each threshold at n");
   write_fields(group, c.data, c.axes(), draw, row);
-  if (c.group->contexts.places || !c.group->texts.empty()) {
+  if (c.group->contexts.kind != Contexts::prefix || !c.group->texts.empty()) {
     std::vector<std::int64_t> texts, ends;
     for (std::int64_t i = 0; i < c.draws(); ++i) {
       auto const context = context_of(c.group->contexts, i);
