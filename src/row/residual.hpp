@@ -11,7 +11,11 @@ struct Residual {
   std::string name;
   double worst;
   double tolerance;
+  std::string of{};  ///< where the name does not say it: the quantities that are wrong
 };
+
+/// Names for a Residual's `of`: the first few and how many more.
+std::string few_names(std::vector<std::string> const& names);
 
 /// Empty when all residuals are within their tolerances.
 std::string verdict_reason(std::vector<Residual> const& residuals);

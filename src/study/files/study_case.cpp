@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
+
+#include "row/residual.hpp"
 
 namespace asymptop {
 
@@ -35,21 +36,14 @@ StudyCase::Tolerances StudyCase::tolerances() const { return check_tolerances(gr
 
 std::string StudyCase::verdict_reason() const {
   auto const tolerance = tolerances();
-  std::ostringstream reason;
-  reason.precision(3);
-  for (std::size_t i = 0; i < check_names.size(); ++i) {
-    if (checks.worst[i] <= tolerance[i]) continue;
-    reason << (reason.tellp() > 0 ? "; " : "") << check_names[i] << " " << checks.worst[i] << " over " << tolerance[i];
-  }
-  return reason.str();
+  std::vector<Residual> residuals;
+  for (std::size_t i = 0; i < check_names.size(); ++i) residuals.push_back({check_names[i], checks.worst[i], tolerance[i]});
+  auto& finite = residuals[static_cast<std::size_t>(Check::finite)];
+  if (finite.worst > finite.tolerance) finite.of = few_names(fields_not_finite(data, axes()));
+  return asymptop::verdict_reason(residuals);
 }
 
-std::string StudyCase::texts() const {
-  constexpr std::size_t most = 3;
-  std::string names;
-  for (std::size_t i = 0; i < std::min(most, group->texts.size()); ++i) names += (i == 0 ? "" : ", ") + group->texts[i];
-  return names + (group->texts.size() > most ? " and " + std::to_string(group->texts.size() - most) + " more" : "");
-}
+std::string StudyCase::texts() const { return few_names(group->texts); }
 
 double StudyCase::sigma() const {
   if (group->head < 0) return plan().sigma;
