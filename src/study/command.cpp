@@ -91,11 +91,13 @@ class KeyDraws final : public DrawSource {
 
   double start(std::size_t index, GroupPlan const& group, DrawBreaks& breaks) override {
     tensors_.reset();  // its memory goes first
-    double const sgemm = sgemm_rate(team_, group, config_);
+    // Once a shape: a file's heads make hundreds of small groups, and measuring takes longer than some of them.
+    auto const [sgemm, is_new] = sgemm_.try_emplace({group.d, group.rows_per_batch});
+    if (is_new) sgemm->second = sgemm_rate(team_, group, config_);
     tensors_.emplace(make_shard(team_, group, config_));
     group_ = &group;
     setup_.emplace(StudySetup{&team_, &channels_, &config_, input_.file.get(), &scans_[index], &*tensors_, &breaks});
-    return sgemm;
+    return sgemm->second;
   }
 
   std::int64_t at_once() const override { return 1; }
@@ -112,6 +114,7 @@ class KeyDraws final : public DrawSource {
   Scans scans_;
   std::optional<ShardTensors<RunSpace>> tensors_;
   std::optional<StudySetup> setup_;
+  std::map<std::pair<int, int>, double> sgemm_;  ///< by d and rows that are multiplied together
   GroupPlan const* group_ = nullptr;
 };
 

@@ -118,3 +118,30 @@ def test_what_does_not_finish_has_none(tmp_path: Path) -> None:
     plan = asymptop("study", "--n", "64", "--dry-run", cwd=tmp_path)
     assert plan.code == 0
     assert "FOM" not in plan.stdout
+
+
+def test_sgemm_is_measured_once_for_each_shape(tmp_path: Path) -> None:
+    asymptop(
+        "study",
+        "--n",
+        "256,512",
+        "--d",
+        "16,32",
+        "--k",
+        "4",
+        "--rows",
+        "4",
+        "--draws",
+        "2",
+        "--case-files-only",
+        "-o",
+        "r.h5",
+        cwd=tmp_path,
+    )
+    rates: dict[int, set[float]] = {16: set(), 32: set()}
+    for path in (tmp_path / "r.h5.cases").glob("*.h5"):
+        with h5py.File(path) as file:
+            (case,) = file["cases"].values()
+            rates[int(case.attrs["d"])].add(float(file.attrs["sgemm_gflops"]))
+    assert [len(found) for found in rates.values()] == [1, 1], rates
+    assert rates[16] != rates[32]
