@@ -4,7 +4,8 @@
 # core then wait for whole time slices: some 8 ms for each barrier of two ranks, where Open MPI 4.1.4 with mpi_yield_when_idle takes 3 us.
 # MPICH 5.0.2 (PyPI) does call it, and was no faster for it on Linux 6.18.
 #
-# What to do: a core for each rank of MPICH. `asymptop` warns where threads of ranks share cores, and names the cores and ranks.
+# What to do: a core for each rank of MPICH. `asymptop` warns where threads of ranks share cores, names the cores and ranks, and sleeps between
+# looks for messages there (src/comm/waiting.hpp); inside MPI's own blocking calls, of which few are left, nothing helps.
 #
 # Prints, for both versions and two values, what the variable says of itself, and how often rank 0 called sched_yield in 200 barriers of two
 # ranks on one core; fails where the first version calls it or the second does not. Installs what is missing of MPICH (root).

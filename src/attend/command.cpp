@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "attend/file.hpp"
@@ -37,6 +39,8 @@ class Attend final : public Measurement {
         plan_(plan_attend(config, input_.shape, machine_)) {}
 
   std::string describe() const override { return input_line(input_.shape) + asymptop::describe(plan_, config_, machine_); }
+
+  std::string refusal() const override { return plan_.refusal; }
 
   nlohmann::ordered_json plan_record() const override {
     auto json = plan_head("attend", machine_, plan_.skips);
@@ -107,8 +111,17 @@ class Attend final : public Measurement {
   void scan_values() {
     for (auto const& set : plan_.sets) {
       for (auto const& item : set.cases) {
-        bool const scan = tensors() != nullptr && largest_value_.count({item.head, item.n}) == 0;
-        if (scan) largest_value_[{item.head, item.n}] = scan_together(comm_, *tensors(), item.head, item.n, config_.block).largest_value;
+        if (tensors() == nullptr || largest_value_.count({item.head, item.n}) != 0) continue;
+        auto const scan = scan_together(comm_, *tensors(), item.head, item.n, config_.block);
+        // A score that is no number stands in no order: a row could be left without any entry.
+        double const products = scan.query_norm * scan.key_norm, allowed = std::numeric_limits<float>::max() / 2.0;
+        if (products > allowed) {
+          std::ostringstream why;
+          why << "has queries and keys of head " << item.head << " whose products may reach " << products << "; fp32 has room for "
+              << allowed << ", check the tensors";
+          throw UsageError("--input", config_.input, why.str());
+        }
+        largest_value_[{item.head, item.n}] = scan.largest_value;
       }
     }
   }

@@ -1,6 +1,8 @@
 // Is a draw of full attention right? A few rows again in fp64, by all ranks over their own keys; counts and identities over all rows.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <string>
 
 #include "attend/full_attention.hpp"
 #include "kernels/input/input_tile.hpp"
@@ -10,6 +12,10 @@
 
 namespace asymptop {
 namespace {
+
+/// Quantities of all rows that have to be finite.
+constexpr std::array<char const*, 4> numbers_of_rows = {"output of exact attention", "output of top-k attention", "output_error",
+                                                        "tail_mass"};
 
 /// The first row, the last and two by draw.
 std::vector<GlobalIndex> positions_to_check(GlobalIndex n, std::int64_t draw) {
@@ -168,34 +174,36 @@ class DrawCheck {
   }
 
   void count_heads() {
-    std::vector<std::int64_t> counts{exact_ != nullptr ? exact_->miscounted : 0, difference_ != nullptr ? difference_->miscounted : 0,
-                                     numbers_not_finite()};
+    std::vector<std::int64_t> counts{exact_ != nullptr ? exact_->miscounted : 0, difference_ != nullptr ? difference_->miscounted : 0};
+    auto const not_finite = numbers_not_finite();
+    counts.insert(counts.end(), not_finite.begin(), not_finite.end());
+    auto const before_heads = counts.size();
     for (auto const& partials : partials_) counts.insert(counts.end(), partials.inside.begin(), partials.inside.end());
     comm_.sum(counts);
     std::vector<double> const totals(counts.begin(), counts.end());
     keys_seen_ = totals[0];
     top_k_count_ = totals[1];
-    finite_ = totals[2];
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < not_finite.size(); ++i) {
+      finite_ += totals[2 + i];
+      if (totals[2 + i] > 0.0) names.emplace_back(numbers_of_rows[i]);
+    }
+    not_finite_ = few_names(names);
     for (std::size_t i = 0; i < positions_.size(); ++i) {
       for (std::size_t h = 0; h < heads_; ++h) {
         auto const expected = std::min(sequence_.item().k[h], visible(i));
-        top_k_count_ += exact_double(std::abs(counts[3 + i * heads_ + h] - expected));
+        top_k_count_ += exact_double(std::abs(counts[before_heads + i * heads_ + h] - expected));
       }
     }
   }
 
-  std::int64_t numbers_not_finite() const {
-    std::int64_t bad = 0;
-    auto const look = [&](auto const& values) {
-      for (auto const x : values) bad += std::isfinite(x) ? 0 : 1;
+  /// How many numbers of this rank's rows are not finite, of each quantity.
+  std::array<std::int64_t, numbers_of_rows.size()> numbers_not_finite() const {
+    auto const bad = [](auto const& values) {
+      return std::count_if(values.begin(), values.end(), [](auto x) { return !std::isfinite(x); });
     };
-    if (exact_ != nullptr) look(exact_->output);
-    if (top_k_ != nullptr) {
-      look(top_k_->output);
-      look(top_k_->error);
-    }
-    if (difference_ != nullptr) look(difference_->tail_mass);
-    return bad;
+    return {exact_ != nullptr ? bad(exact_->output) : 0, top_k_ != nullptr ? bad(top_k_->output) : 0,
+            top_k_ != nullptr ? bad(top_k_->error) : 0, difference_ != nullptr ? bad(difference_->tail_mass) : 0};
   }
 
   /// Partials of all ranks meet on rank 0.
@@ -261,7 +269,7 @@ class DrawCheck {
     std::vector<double> worst{scores_, exact_output_, sum_p_, top_k_output_, tail_mass_, largest_logit_};
     comm_.max(worst);
     double const score = score_tolerance(d_), sums = sums_tolerance(d_, worst[5]);
-    std::vector<Residual> found{{"scores", worst[0], score}, {"finite", finite_, 0.0}};
+    std::vector<Residual> found{{"scores", worst[0], score}, {"finite", finite_, 0.0, not_finite_}};
     if (exact_ != nullptr) {
       found.push_back({"keys_seen", keys_seen_, 0.0});
       found.push_back({"exact_output", worst[1], sums});
@@ -293,6 +301,7 @@ class DrawCheck {
   std::vector<GlobalIndex> positions_;
   std::vector<ReportedRow> rows_;
   std::vector<RowPartials> partials_;
+  std::string not_finite_;
   double scores_ = 0.0, finite_ = 0.0, keys_seen_ = 0.0, exact_output_ = 0.0, sum_p_ = 0.0;
   double top_k_count_ = 0.0, top_k_output_ = 0.0, tail_mass_ = 0.0, largest_logit_ = 0.0;
 };

@@ -61,7 +61,7 @@ std::vector<AttendDraw> gather_draws(Communicator const& comm, AttendDraw const*
   std::string names;
   if (own != nullptr) {
     each_number(*own, writer);
-    for (auto const& residual : own->residuals) names += residual.name + "\n";
+    for (auto const& residual : own->residuals) names += residual.name + "\n" + residual.of + "\n";
   }
   auto const numbers = comm.gather(writer.numbers);
   std::string all_names;
@@ -71,7 +71,10 @@ std::vector<AttendDraw> gather_draws(Communicator const& comm, AttendDraw const*
   for (Reader reader{numbers.data()}; reader.next != numbers.data() + numbers.size();) {
     auto& draw = draws.emplace_back();
     each_number(draw, reader);
-    for (auto& residual : draw.residuals) std::getline(lines, residual.name);
+    for (auto& residual : draw.residuals) {
+      std::getline(lines, residual.name);
+      std::getline(lines, residual.of);
+    }
   }
   return draws;
 }

@@ -220,7 +220,8 @@ AttendPlan plan_attend(AttendConfig const& config, InputShape const& input, Mach
       }
     }
   }
-  if (plan.sets.empty()) throw UsageError("nothing to measure: " + plan.skips.front().what + ": " + plan.skips.front().reason);
+  if (plan.sets.empty()) plan.refusal = nothing_to_measure(plan.skips);
+  refuse_run(plan.refusal, config);
   return plan;
 }
 

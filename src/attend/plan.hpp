@@ -51,6 +51,7 @@ struct AttendPlan {
   std::vector<AttendSet> sets;
   std::vector<Skip> skips;
   Path const* exact_path = nullptr;  ///< of exact attention
+  std::string refusal;               ///< why a run of it is refused, of a plan for --dry-run
 
   std::size_t cases() const;
 };

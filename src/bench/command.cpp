@@ -53,6 +53,7 @@ class Bench final : public Measurement {
         plan_(plan_bench(config, paths_of(paths), machine_)) {}
 
   std::string describe() const override { return asymptop::describe(plan_, config_, machine_); }
+  std::string refusal() const override { return plan_.refusal; }
   nlohmann::ordered_json plan_record() const override {
     auto json = plan_head("bench", machine_, plan_.skips);
     json["samples"] = config_.samples;

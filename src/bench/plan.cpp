@@ -153,7 +153,8 @@ class Planner {
         }
       }
     }
-    if (plan_.cases.empty()) throw UsageError("nothing to measure: " + plan_.skips.front().what + ": " + plan_.skips.front().reason);
+    if (plan_.cases.empty()) plan_.refusal = nothing_to_measure(plan_.skips);
+    refuse_run(plan_.refusal, config_);
     return std::move(plan_);
   }
 

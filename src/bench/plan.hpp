@@ -60,6 +60,7 @@ struct BenchPlan {
   std::vector<BenchCase> cases;
   std::vector<BenchGroup> groups;
   std::vector<Skip> skips;
+  std::string refusal;  ///< why a run of it is refused, of a plan for --dry-run
 };
 
 /// The paths that a kernel has on this build, the one that `auto` takes first.

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "comm/collectives.hpp"
+#include "comm/exchange.hpp"
 #include "config/errors.hpp"
 
 namespace asymptop {
@@ -93,15 +94,18 @@ void Communicator::count_sent(std::size_t messages, std::size_t bytes) const {
   traffic_.bytes += bytes;
 }
 
-void Communicator::barrier() const { check_mpi(MPI_Barrier(comm_), "MPI_Barrier"); }
+void Communicator::barrier() const {
+  if (!cores_are_shared) return check_mpi(MPI_Barrier(comm_), "MPI_Barrier");
+  barrier_with([waiting = Waiting()]() mutable { waiting.pause(); });
+}
 void Communicator::sleeping_barrier() const {
-  MPI_Request request = MPI_REQUEST_NULL;
-  check_mpi(MPI_Ibarrier(comm_, &request), "MPI_Ibarrier");
-  for (int arrived = 0;;) {
-    check_mpi(MPI_Test(&request, &arrived, MPI_STATUS_IGNORE), "MPI_Test");
-    if (arrived != 0) return;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+  barrier_with([] { std::this_thread::sleep_for(std::chrono::milliseconds(1)); });
+}
+template <class Pause>
+void Communicator::barrier_with(Pause pause) const {
+  Request request;
+  check_mpi(MPI_Ibarrier(comm_, request.get()), "MPI_Ibarrier");
+  while (!request.advance()) pause();
 }
 void Communicator::broadcast(std::vector<float>& values, int root) const {
   values = finish(asymptop::broadcast(*this, std::move(values), root));

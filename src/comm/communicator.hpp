@@ -108,6 +108,9 @@ class Communicator {
     MPI_Comm comm;
   };
   Communicator(Owned owned, std::size_t message_limit);
+  /// pause(): between looks whether all have come.
+  template <class Pause>
+  void barrier_with(Pause pause) const;
 
   MPI_Comm comm_ = MPI_COMM_NULL;
   int rank_ = 0;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "comm/waiting.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -39,13 +41,19 @@ void RingMessages::receive(void* data, std::size_t bytes) {
 }
 
 void RingMessages::poll() {
-  if (requests_.empty() || std::this_thread::get_id() != thread_) return;
+  if (!requests_.empty() && std::this_thread::get_id() == thread_) look();
+}
+
+void RingMessages::look() {
   int done = 0;
   check_mpi(MPI_Testall(checked_count(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE), "MPI_Testall");
   if (done != 0) requests_.clear();
 }
 
 void RingMessages::wait() {
+  // Where ranks share cores, not in a call that may keep this rank's.
+  for (Waiting waiting; cores_are_shared && !requests_.empty(); waiting.pause()) look();
+  if (requests_.empty()) return;
   check_mpi(MPI_Waitall(checked_count(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
   requests_.clear();
 }

@@ -40,6 +40,8 @@ class RingMessages {
   std::int64_t bytes_sent() const { return bytes_sent_; }
 
  private:
+  void look();
+
   Communicator const& comm_;
   int tag_;
   std::size_t piece_;

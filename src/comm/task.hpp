@@ -16,6 +16,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "comm/waiting.hpp"
+
 namespace asymptop {
 
 /// Something that goes on beside other work.
@@ -124,10 +126,14 @@ class [[nodiscard]] Task final : public InFlight {
   std::coroutine_handle<promise_type> handle_;
 };
 
-/// Waits for a task. MPI gives the core away meanwhile where it is told to (mpi_yield_when_idle), as in its own blocking calls.
+/// Waits for a task. Where ranks share cores it leaves its own to others meanwhile, as MPI may do where it is told to
+/// (mpi_yield_when_idle).
 template <class T>
 T finish(Task<T> task) {
-  while (!task.advance()) {
+  std::int64_t steps = task_steps;
+  for (Waiting waiting; !task.advance(); steps = task_steps) {
+    if (task_steps != steps) waiting.reset();
+    waiting.pause();
   }
   return task.take();
 }
@@ -136,11 +142,14 @@ T finish(Task<T> task) {
 template <class T>
 T finish(Task<T> task, double& exposed_seconds) {
   using Clock = std::chrono::steady_clock;
+  Waiting waiting;
   for (auto begin = Clock::now(), end = begin;; begin = end) {
     std::int64_t const steps = task_steps;
-    bool const done = task.advance();
+    bool const done = task.advance(), moved = task_steps != steps;
+    if (moved) waiting.reset();
+    if (!done) waiting.pause();
     end = Clock::now();
-    if (task_steps == steps) exposed_seconds += std::chrono::duration<double>(end - begin).count();
+    if (!moved) exposed_seconds += std::chrono::duration<double>(end - begin).count();
     if (done) return task.take();
   }
 }

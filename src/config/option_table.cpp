@@ -42,10 +42,20 @@ OptionReader some_of(std::initializer_list<Enum> choices) {
   return [all = std::vector<Enum>(choices)](Text option, Text list) { return std::any(choose_list(option, list, all)); };
 }
 
-/// `all` for those of a list, and names.
+/// Names, among them `all` for those of a list.
 template <class Enum>
-OptionReader all_or(std::vector<Enum> const& all, OptionReader const& names) {
-  return [=](Text option, Text list) { return list == "all" ? std::any(all) : names(option, list); };
+OptionReader all_or(std::vector<Enum> const& all, std::initializer_list<Enum> choices) {
+  return [all, choices = std::vector<Enum>(choices)](Text option, Text list) {
+    std::string names;
+    for (auto const& item : split_list(option, list)) {
+      if (item != "all") {
+        names += "," + item;
+        continue;
+      }
+      for (auto const value : all) names += "," + std::string(name_of(value));
+    }
+    return std::any(choose_list(option, names.substr(1), choices));
+  };
 }
 
 /// A reader whose option may be left empty, which stands for a value.
@@ -159,9 +169,9 @@ std::vector<Option> rows() {
       Option{"case-files-only", for_study, unrecorded, on, nullptr, {}, "write the case files alone; `asymptop merge` joins them"},
       Option{"kernel", for_attend | for_bench, contents, text, "all",
              all_or<BenchKernel>({std::begin(all_bench_kernels), std::end(all_bench_kernels)},
-                                 some_of({score, profile, top_k, exact_attention, top_k_attention, normals, merge})),
+                                 {score, profile, top_k, exact_attention, top_k_attention, normals, merge}),
              "score | profile | top-k | exact-attention | top-k-attention | all | normals | merge, LIST"}
-          .but(for_attend, nullptr, all_or<BenchKernel>({exact_attention, top_k_attention}, some_of({exact_attention, top_k_attention})),
+          .but(for_attend, nullptr, all_or<BenchKernel>({exact_attention, top_k_attention}, {exact_attention, top_k_attention}),
                "exact-attention | top-k-attention | all, LIST"),
       Option{"n", for_all, case_id, text, "", n_of_study,
              "context lengths: 4096 | 4096,50000 | 2^10:2^20 (doubling) | 2^10:2^20:4 (factor 4); 1 to 2^48"}
@@ -290,7 +300,7 @@ std::vector<Option> rows() {
           "the row) | tree (pairwise) | threshold (owners find each row's k-th score first); the results are the same"}
           .but(for_bench, nullptr,
                all_or<M>({std::begin(all_merge_strategies), std::end(all_merge_strategies)},
-                         some_of({M::automatic, M::root, M::owner, M::tree, M::threshold, M::device})),
+                         {M::automatic, M::root, M::owner, M::tree, M::threshold, M::device}),
                "global selection of kernels that select: auto (fastest by estimate) | root | owner | tree | threshold | device (from GPU "
                "to GPU, of path device, where it is auto) | all (those of hosts), LIST"),
       Option{"scaling", for_bench, case_id, text, "none", one_of({Scaling::none, Scaling::strong, Scaling::weak}),

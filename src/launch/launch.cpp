@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/cores.hpp"
+#include "comm/waiting.hpp"
 #include "config/errors.hpp"
 #include "config/number_text.hpp"
 #include "kernels/core/simd.hpp"
@@ -156,8 +157,9 @@ void check_launch(Communicator const& comm) {
     auto const odd = first_odd_rank(places);
     if (!odd.empty()) throw UsageError(odd);
   });
-  if (!comm.is_root()) return;
-  for (auto const& line : crowded_cores(places)) std::cerr << line + "\n" << std::flush;
+  auto const crowded = comm.is_root() ? crowded_cores(places) : std::vector<std::string>();
+  cores_are_shared = comm.max(crowded.empty() ? 0 : 1) != 0;
+  for (auto const& line : crowded) std::cerr << line + "\n" << std::flush;
 }
 
 void check_same_blas(Communicator const& comm) {

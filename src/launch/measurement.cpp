@@ -26,6 +26,7 @@ nlohmann::ordered_json Measurement::plan_head(char const* command, Machine const
   json["output"] = options_.output;
   json["skips"] = nlohmann::ordered_json::array();
   for (auto const& skip : skips) json["skips"].push_back({{"what", skip.what}, {"reason", skip.reason}});
+  if (auto const why = refusal(); !why.empty()) json["refused"] = why;
   return json;
 }
 
@@ -71,6 +72,7 @@ int carry_out(Measurement& measurement) {
       check_names();
       measurement.print(measurement.describe());
       if (!options.json.empty()) write_records(options.json, json_text(measurement.plan_record(), 1) + "\n");
+      if (auto const why = measurement.refusal(); !why.empty()) throw UsageError(why);
     });
     return 0;
   }

@@ -31,6 +31,8 @@ class Measurement {
   virtual std::string describe() const = 0;
   /// The plan for programs, on rank 0: plan_head() and what the command adds.
   virtual nlohmann::ordered_json plan_record() const = 0;
+  /// Why a run is refused whose plan was asked for; empty: it is not.
+  virtual std::string refusal() const = 0;
   /// What stands above the results: the plan.
   virtual std::string heading() const { return describe(); }
   /// The files that the options name, by option.

@@ -33,7 +33,7 @@ std::string laws_text(GroupPlan const& group) {
   std::string laws;
   for (std::size_t i = 0; i < group.k_of_law.size(); ++i) laws += (i == 0 ? "k = " : ", ") + std::to_string(group.k_of_law[i]);
   if (group.k_clipped) laws += " (clipped to n)";
-  if (!group.fits) laws += " (does not fit into memory)";
+  if (!group.misfit.empty()) laws += " (does not fit into memory)";
   if (group.batches_in_flight > 1) laws += " (" + std::to_string(group.rows_per_batch) + " rows at a time)";
   if (group.by_thresholds()) laws += " (over " + std::to_string(group.held) + " by thresholds)";
   std::vector<std::string> sigmas, selectors;

@@ -91,26 +91,22 @@ void choose_storage(GroupPlan& group, RunConfig const& config, Machine const& ma
   group.batches_in_flight = batches_in_flight(group, rows, machine);
   group.bytes_per_rank = bytes(group.resident);
   group.device_bytes = on_device(group.resident);
-  group.fits = fits_into(group.bytes_per_rank, share) && group.device_bytes <= of_device;
-  if (!group.fits && !machine.assumed && fits_into(group.bytes_per_rank, share))
-    throw UsageError("n = " + std::to_string(group.n) + " needs " + bytes_text(group.device_bytes) +
-                     " of the GPU's memory on each rank and " + bytes_text(of_device) + " are free; lower --n, --batch-rows or k" +
-                     (group.resident ? ", or use --keys streamed" : ""));
-  if (!group.fits && !machine.assumed && steepest_span(group) > widest_span(group)) {
-    std::ostringstream why;
-    why << "has ALiBi slopes over which logits of n = " << group.n << " span " << steepest_span(group)
-        << "; fp32 logits can be profiled over a span of " << widest_span(group) << ", check them or leave the layer out (--layers)";
-    throw UsageError("--input", config.input, why.str());
-  }
-  if (!group.fits && !machine.assumed) {
-    std::ostringstream message;
+  bool const fits_host = fits_into(group.bytes_per_rank, share), fits_device = group.device_bytes <= of_device;
+  std::ostringstream message;
+  if (fits_host && !fits_device) {
+    message << "n = " << group.n << " needs " << bytes_text(group.device_bytes) << " of the GPU's memory on each rank and "
+            << bytes_text(of_device) << " are free; lower --n, --batch-rows or k" << (group.resident ? ", or use --keys streamed" : "");
+  } else if (!fits_host && steepest_span(group) > widest_span(group)) {
+    message << "--input: '" << config.input << "' has ALiBi slopes over which logits of n = " << group.n << " span " << steepest_span(group)
+            << "; fp32 logits can be profiled over a span of " << widest_span(group) << ", check them or leave the layer out (--layers)";
+  } else if (!fits_host) {
     message.precision(3);
     message << "n = " << group.n << " needs " << group.bytes_per_rank / 1e9 << " GB on each rank and " << available_text(machine, share)
             << "; lower " << (results_bytes(group, config) > group.bytes_per_rank / 2.0 ? "--draws or --rows" : "--n or k, use more nodes")
             << (group.resident ? ", or use --keys streamed" : "")
             << (config.output_error ? ", or --output-error off, which need not hold large k" : "");
-    throw UsageError(message.str());
   }
+  group.misfit = message.str();
 }
 
 /// A draw that is one batch leaves its messages exposed. Two halves hide them, each with costs of its own: the estimate decides.
@@ -270,6 +266,12 @@ StudyPlan plan_teams(RunConfig const& config, Machine const& machine, std::vecto
   return plan;
 }
 
+/// Why some group has not the memory of a machine that is there; empty: all have.
+std::string misfit_of(StudyPlan const& plan, Machine const& machine) {
+  auto const found = std::find_if(plan.groups.begin(), plan.groups.end(), [](GroupPlan const& group) { return !group.misfit.empty(); });
+  return machine.assumed || found == plan.groups.end() ? "" : found->misfit;
+}
+
 /// Whether two plans of the same study measure the same cases and hold the same k, so that their results are the same bytes.
 bool holds_the_same(StudyPlan const& a, StudyPlan const& b) {
   return std::equal(a.groups.begin(), a.groups.end(), b.groups.begin(), b.groups.end(), [](GroupPlan const& x, GroupPlan const& y) {
@@ -370,17 +372,22 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
         "is more than there are " + std::string(most == machine.ranks ? "ranks" : "heads") + " (" + std::to_string(most) + ")");
   }
   auto plan = plan_teams(config, machine, heads, shapes, std::max(1, config.groups));
-  for (int teams = 2; config.groups == 0 && teams <= most; ++teams) {
-    try {
-      auto other = plan_teams(config, machine, heads, shapes, teams);
-      if (other.seconds() < plan.seconds() && holds_the_same(other, plan)) plan = std::move(other);
-    } catch (UsageError const&) {
-      break;  // it does not fit into memory, and more teams need more of it
-    }
+  for (int teams = 2; config.groups == 0 && teams <= most && misfit_of(plan, machine).empty(); ++teams) {
+    auto other = plan_teams(config, machine, heads, shapes, teams);
+    if (!misfit_of(other, machine).empty()) break;  // more teams need more memory
+    if (other.seconds() < plan.seconds() && holds_the_same(other, plan)) plan = std::move(other);
   }
-  if (plan.groups.empty())
-    throw UsageError("nothing to measure: " + plan.skips.front().what + " is skipped because " + plan.skips.front().reason);
+  plan.refusal = plan.groups.empty() ? nothing_to_measure(plan.skips) : misfit_of(plan, machine);
+  refuse_run(plan.refusal, config);
   return plan;
+}
+
+std::string nothing_to_measure(std::vector<Skip> const& skips) {
+  return "nothing to measure: " + skips.front().what + ": " + skips.front().reason;
+}
+
+void refuse_run(std::string const& refusal, MeasureOptions const& options) {
+  if (!refusal.empty() && !options.dry_run) throw UsageError(refusal);
 }
 
 CaseAxes case_axes(GroupPlan const& group) {

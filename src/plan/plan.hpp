@@ -102,7 +102,7 @@ struct GroupPlan {
   double sink() const { return form.sinks.empty() || head < 0 ? -INFINITY : form.sinks[head]; }
   double bytes_per_rank = 0.0;  ///< estimated peak
   double device_bytes = 0.0;    ///< of the memory of a rank's GPU, at most; 0 where the path has none
-  bool fits = true;             ///< false only on an assumed machine
+  std::string misfit;           ///< why there is not the memory for it; empty: there is
   double flops = 0.0;           ///< of all draws, scores and outputs
   double seconds = 0.0;         ///< rough estimate
   std::size_t team = 0;         ///< whose ranks measure it
@@ -135,6 +135,7 @@ struct StudyPlan {
   std::vector<Skip> skips;
   std::vector<std::string> lowered;  ///< where there are fewer rows or draws than asked for, a line each
   std::vector<Team> teams;
+  std::string refusal;  ///< why a run of it is refused, of a plan for --dry-run
 
   std::size_t team_of(int rank) const;
   /// Until the last team is done.
@@ -145,8 +146,14 @@ struct StudyPlan {
 GroupPlan plan_axes(RunConfig const& config, InputShape const& input, LayerShape const& layer, std::int64_t n, std::int64_t d,
                     std::int64_t head, InputKind const& kind = {}, std::int64_t drop_first = 0);
 
-/// Throws UsageError for a law that fails at some n, and for a group that does not fit into this machine's memory. --groups auto: as many
-/// teams as take the least time by the estimates, of those that leave what is held as it is.
+/// What a command says that has skipped all it was asked for.
+std::string nothing_to_measure(std::vector<Skip> const& skips);
+
+/// The end of planning. Throws UsageError where the run is refused, unless its plan is all that is asked for.
+void refuse_run(std::string const& refusal, MeasureOptions const& options);
+
+/// Throws UsageError for a law that fails at some n; for a group that does not fit into this machine's memory, see refuse_run. --groups
+/// auto: as many teams as take the least time by the estimates, of those that leave what is held as it is.
 StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine const& machine);
 
 /// Lines that say what is measured with less than was asked for; empty where all is.

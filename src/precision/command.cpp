@@ -27,6 +27,8 @@ class PrecisionStudy final : public Measurement {
 
   std::string describe() const override { return input_line(input_.shape) + asymptop::describe(plan_, config_, machine_); }
 
+  std::string refusal() const override { return plan_.refusal; }
+
   nlohmann::ordered_json plan_record() const override {
     auto json = plan_head("precision", machine_, plan_.skips);
     json["lowered"] = plan_.lowered;

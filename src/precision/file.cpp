@@ -1,5 +1,6 @@
 #include "precision/file.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <numeric>
@@ -115,6 +116,19 @@ std::vector<Residual> MeasuredPrecision::residuals() const {
   std::vector<Residual> all;
   for (std::size_t i = 0; i < precision_check_names.size(); ++i)
     all.push_back({precision_check_names[i], checks.worst.values[i], precision_check_tolerances[i]});
+  std::vector<std::string> names;
+  auto const look = [&](char const* name, std::vector<double> const& values) {
+    if (!std::ranges::all_of(values, [](double value) { return std::isfinite(value); })) names.emplace_back(name);
+  };
+  // As they are judged row by row: an infinite Z is what its format does.
+  look("sum_p", data.sum_p);
+  look("sum_p_in_format", data.sum_p_in_format);
+  look("entropy_nats", data.entropy_nats);
+  look("participation_ratio", data.participation_ratio);
+  look("p_max", data.p_max);
+  look("tail_mass", data.tail_mass);
+  look("missed_mass", data.missed_mass);
+  all[static_cast<std::size_t>(PrecisionCheck::finite)].of = few_names(names);
   return all;
 }
 

@@ -95,9 +95,7 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& in
     if (input.n > 0) add_captured_cases(config, input, n, plan);
     for (std::size_t law = 0; law < config.sigma.size() && input.n == 0; ++law) plan.cases.push_back(drawn_case(config, n, law));
   }
-  if (plan.cases.empty())
-    throw UsageError("--n", std::to_string(config.n.front()),
-                     "leaves no rows of " + input.name + " (skipped: " + plan.skips.front().what + ": " + plan.skips.front().reason + ")");
+  if (plan.cases.empty()) plan.refusal = nothing_to_measure(plan.skips);
   for (auto& c : plan.cases) {
     double const size = exact_double(c.n), rows = exact_double(c.rows * c.draws);
     c.bytes_per_rank = program_bytes + machine.threads * size * bytes_per_entry;
@@ -110,10 +108,11 @@ PrecisionPlan plan_precision(PrecisionConfig const& config, InputShape const& in
     }
     c.seconds = rows * size * (to_make + sets * seconds_per_set) / cores;
     if (!fits_into(c.bytes_per_rank, share))
-      throw UsageError("--n", std::to_string(c.n),
-                       "needs " + bytes_text(c.bytes_per_rank) + " on each rank and " + available_text(machine, share) +
-                           "; lower --n or --threads, or use fewer ranks on a node");
+      c.misfit = "n = " + std::to_string(c.n) + " needs " + bytes_text(c.bytes_per_rank) + " on each rank and " +
+                 available_text(machine, share) + "; lower --n or --threads, or use fewer ranks on a node";
+    if (plan.refusal.empty()) plan.refusal = c.misfit;
   }
+  refuse_run(plan.refusal, config);
   return plan;
 }
 
@@ -134,6 +133,8 @@ nlohmann::ordered_json plan_records(PrecisionPlan const& plan) {
     if (!c.captured) json["sigma"] = c.sigma;
     json.update(
         {{"k_of_law", c.k_of_law}, {"rows", c.rows}, {"draws", c.draws}, {"bytes_per_rank", c.bytes_per_rank}, {"seconds", c.seconds}});
+    json["fits"] = c.misfit.empty();
+    if (!c.misfit.empty()) json["reason"] = c.misfit;
     all.push_back(std::move(json));
   }
   return all;

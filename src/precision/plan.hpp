@@ -27,12 +27,14 @@ struct PrecisionCase {
   std::vector<double> threshold;  ///< --count-above at n
   double bytes_per_rank = 0.0;    ///< estimated peak
   double seconds = 0.0;           ///< rough estimate of all rows
+  std::string misfit;             ///< why there is not the memory for it; empty: there is
 };
 
 struct PrecisionPlan {
   std::vector<PrecisionCase> cases;
   std::vector<Skip> skips;
   std::vector<std::string> lowered;  ///< what there is less of than asked for: a line each
+  std::string refusal;               ///< why a run of it is refused, of a plan for --dry-run
 };
 
 /// What a case's rows are of, in a few words: its law of sigma, or `layer 5, head 3`.

@@ -1,9 +1,10 @@
 #include "precision/rounded_row.hpp"
-#include "kernels/core/counts.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+
+#include "kernels/core/counts.hpp"
 
 namespace asymptop {
 namespace {
@@ -104,6 +105,12 @@ PrecisionMetrics RoundedRow::measure(PrecisionSet const& set, double normaliser)
     double const information = accurate_sum(n_, [p](std::int64_t i) { return -p[i] * log_fp64(p[i] > 0.0 ? p[i] : 1.0); });
     metrics.entropy_nats = std::log(metrics.sum_p) + information / metrics.sum_p;
   }
+  if (!std::isfinite(metrics.sum_p)) {
+    // Logits beyond the format's range: p that are no numbers have no order.
+    metrics.tail_mass.assign(axes_.k.size(), NAN);
+    metrics.missed_mass.assign(axes_.k.size(), NAN);
+    return metrics;
+  }
   auto const selections = largest_entries(p, n_, axes_.k);
   for (std::size_t j = 0; j < selections.size(); ++j) {
     metrics.tail_mass.push_back(metrics.sum_p > 0.0 ? mass_beyond(selections[j], p) / metrics.sum_p : 1.0);
@@ -119,7 +126,8 @@ void RoundedRow::check(PrecisionSet const& set, PrecisionMetrics const& metrics,
   double outside = 0.0;
   for (std::int64_t i = 0; i < n_; ++i) outside += round(p[i]) == p[i] ? 0.0 : 1.0;
   checks.note(PrecisionCheck::in_format, outside);
-  auto const selections = largest_entries(p, n_, axes_.k);
+  std::vector<LargestEntries> selections;
+  if (std::isfinite(metrics.sum_p)) selections = largest_entries(p, n_, axes_.k);
   for (std::size_t j = 0; j < selections.size(); ++j) {
     std::int64_t selected = 0;
     double head = 0.0;
@@ -137,7 +145,7 @@ void RoundedRow::check(PrecisionSet const& set, PrecisionMetrics const& metrics,
   double bad = 0.0;
   for (auto const value : {metrics.sum_p, metrics.sum_p_in_format, metrics.entropy_nats, metrics.participation_ratio, metrics.p_max})
     bad += std::isfinite(value) ? 0.0 : 1.0;
-  for (std::size_t j = 0; j < selections.size(); ++j)
+  for (std::size_t j = 0; j < axes_.k.size(); ++j)
     bad += std::isfinite(metrics.tail_mass[j]) && std::isfinite(metrics.missed_mass[j]) ? 0.0 : 1.0;
   checks.note(PrecisionCheck::finite, bad);
 }

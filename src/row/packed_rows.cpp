@@ -72,4 +72,13 @@ std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, Fi
   return bad;
 }
 
+std::vector<std::string> fields_not_finite(FieldValues const& data, FieldAxes const& axes) {
+  std::vector<std::string> names;
+  data.each(axes, [&](RowField const& field, auto const& values) {
+    auto const finite = [](auto value) { return std::isfinite(static_cast<double>(value)); };
+    if (field.source == Source::logits && !std::ranges::all_of(values, finite)) names.emplace_back(field.name);
+  });
+  return names;
+}
+
 }  // namespace asymptop

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "plan/plan.hpp"
@@ -26,5 +27,8 @@ std::size_t numbers_per_row(FieldAxes const& axes, std::span<RowField const> fie
 
 /// Appends gathered rows to the case; counts are at most n. Returns how many of the values are not finite.
 std::int64_t unpack_rows(std::vector<double> const& packed, std::size_t rows, FieldAxes const& axes, std::int64_t n, FieldValues& data);
+
+/// Names of the fields whose values those are, in the table's order.
+std::vector<std::string> fields_not_finite(FieldValues const& data, FieldAxes const& axes);
 
 }  // namespace asymptop

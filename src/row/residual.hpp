@@ -11,9 +11,16 @@ struct Residual {
   std::string name;
   double worst;
   double tolerance;
+  std::string of{};  ///< where the name does not say it: the quantities that are wrong
 };
 
-/// Empty when all residuals are within their tolerances; with what to do where sums_tolerance() ends.
+/// Names for a Residual's `of`: the first few and how many more.
+std::string few_names(std::vector<std::string> const& names);
+
+/// Which residuals are over their tolerances; empty when none is.
+std::string over_tolerance(std::vector<Residual> const& residuals);
+
+/// The same, with what to do where sums_tolerance() ends.
 std::string verdict_reason(std::vector<Residual> const& residuals);
 
 }  // namespace asymptop

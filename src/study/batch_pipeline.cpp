@@ -135,6 +135,11 @@ void BatchPipeline::advance_messages(bool waiting) {
   for (auto& batch : in_flight_) batch.task->advance();
   if (incoming_) incoming_->advance();
   bool const blocked = waiting && task_steps == steps;
+  if (blocked) {
+    waiting_.pause();
+  } else {
+    waiting_.reset();
+  }
   phases_.stop(blocked ? Phase::exposed : Phase::merge);
 }
 

@@ -57,6 +57,7 @@ class BatchPipeline {
   std::size_t next_break_ = 0;                     ///< no batch from this one on starts before those before it are done
   std::optional<Task<QueryRows>> incoming_;        ///< queries of the next batch
   std::deque<InFlightBatch> in_flight_;
+  Waiting waiting_;
   std::vector<FinishedBatch> finished_;
 };
 

@@ -62,7 +62,7 @@ Study::Study(Communicator const& comm, RunConfig const& config, Machine machine,
       team_(comm.split(checked_int(team_index_))),
       stop_(comm, team_),
       target_(config) {
-  check_target_metrics(config);
+  check_target_metrics(config, plan_);
 }
 
 /// A case before its first draw.
@@ -83,7 +83,8 @@ nlohmann::ordered_json Study::plan_record() const {
       states[item.plan().id] = case_state(case_path(config_.output, item.plan().id), item);
     }
   }
-  auto json = plan_head(plan_.groups.front().simulated ? "simulate" : "study", machine_, plan_.skips);
+  bool const simulated = !plan_.groups.empty() && plan_.groups.front().simulated;
+  auto json = plan_head(simulated ? "simulate" : "study", machine_, plan_.skips);
   add_plan(json, plan_, config_, states);
   return json;
 }

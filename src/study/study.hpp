@@ -24,6 +24,7 @@ class Study : public Measurement {
 
   /// With --resume it says what each case's file is worth.
   nlohmann::ordered_json plan_record() const final;
+  std::string refusal() const final { return plan_.refusal; }
   void check_output() const override;
   /// With --resume, the options with which it is to be planned anew, so that no case loses what it holds; nothing where it stays as it is.
   std::optional<RunConfig> with_kept() const;

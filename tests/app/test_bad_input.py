@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import h5py
@@ -329,6 +330,25 @@ def test_options_with_tensors(arguments: list[str], named: list[str], tmp_path: 
     write_tensors(tmp_path / "tensors.h5")
     small = ["--k", "4"] if "--rows" in arguments else ["--k", "4", "--rows", "2", "--draws", "1"]
     check_refused(tmp_path, ["study", "--input", "tensors.h5", *small, *arguments], named)
+
+
+def test_numbers_beyond_a_format(tmp_path: Path) -> None:
+    """Which quantities are no numbers is said by name; products that fp32 has no room for are refused."""
+    path, rng = tmp_path / "t.h5", np.random.default_rng(3)
+    size = ["--input", "t.h5", "--n", "64", "--k", "4", "-o", "r.h5", "--force"]
+    write_tensors(path, V=(3e38 * rng.uniform(0.5, 1.0, (2, 100, 8))).astype(np.float32))
+    outcome = asymptop("attend", *size, cwd=tmp_path)
+    assert outcome.code == 1, str(outcome)
+    assert re.search(r"finite \d+ over 0 \(output of exact attention, output_error\)", outcome.stdout), outcome.stdout
+    large = (3e20 * rng.standard_normal((2, 2, 100, 8))).astype(np.float32)
+    write_tensors(path, Q=large[0], K=large[1])
+    outcome = asymptop("precision", *size, "--rows", "4", "--precision", "fp16", cwd=tmp_path)
+    assert outcome.code == 1, str(outcome)
+    assert re.search(r"finite \d over 0 \(sum_p, sum_p_in_format, .* and \d more\)", outcome.stdout), outcome.stdout
+    refused = asymptop("attend", *size, cwd=tmp_path)
+    assert refused.code == 2, str(refused)
+    (line,) = refused.stderr.splitlines()
+    assert "has queries and keys of head 0 whose products may reach" in line
 
 
 def test_several_ranks_agree_on_a_bad_value(tmp_path: Path) -> None:

@@ -120,6 +120,16 @@ def test_file_says_what_the_records_say(run: tuple[Path, Outcome, int, int]) -> 
     assert sorted(path.name for path in folder.iterdir()) == ["bench.h5", "records.json"]
 
 
+def test_all_beside_names(tmp_path: Path) -> None:
+    """`all` leaves out normals and merge, which can be named beside it; nothing twice."""
+    size = ["--n", "64", "--d", "8", "--m", "4", "--k", "4", "--dry-run", "--json", "-"]
+    cases = json.loads(bench(tmp_path, "--kernel", "all,normals", *size).stdout)["cases"]
+    assert {case["kernel"] for case in cases} == {*KERNELS, "normals"}
+    cases = json.loads(bench(tmp_path, "--kernel", "merge", "--merge", "all,auto", *size, ranks=2).stdout)["cases"]
+    assert {case["merge"] for case in cases} == {"root", "owner", "tree", "threshold"}
+    check_refused(tmp_path, ["bench", "--kernel", "top-k,all"], ["--kernel", "top-k twice"])
+
+
 def test_merges(tmp_path: Path) -> None:
     """Every strategy on three ranks: what it sends, in the records, the file and the table."""
     size = ["--n", "30000", "--d", "8", "--m", "12", "--k", "200", "--block", "64", "--samples", "3"]

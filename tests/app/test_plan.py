@@ -64,6 +64,45 @@ def test_every_command_has_its_plan_as_json(command: str, tmp_path: Path) -> Non
         assert set(file["cases"]) == {case["id"] for case in cases}
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("study --n 2^30 --d 4096 --keys resident", "n = 1073741824 needs "),
+        ("study --n 2^40", "a rank would own 2^32 keys or more"),
+        ("simulate --n 2^40 --k 64 --draws 1048576 --rows 1048576", "n = 1099511627776 needs "),
+        ("attend --n 2^30", "it needs "),
+        ("precision --n 2^30 --threads 256", "n = 1073741824 needs "),
+        ("bench --n 2^40", "a rank would own 2^32 keys or more"),
+    ],
+)
+def test_a_plan_of_which_nothing_can_be_measured(words: str, why: str, tmp_path: Path) -> None:
+    """It is written with its reasons, and the command ends as the run would."""
+    outcome = asymptop(*words.split(), "--dry-run", "--json", "-", cwd=tmp_path)
+    assert outcome.code == 2, str(outcome)
+    found = json.loads(outcome.stdout)
+    assert outcome.stderr.splitlines()[-1] == f"asymptop: {found['refused']}"
+    kept = found["groups"] if "groups" in found else found["cases"]
+    assert kept or found["skips"]
+    reasons = [one["reason"] for one in [*kept, *found["skips"]]]
+    assert all(why in reason for reason in reasons)
+    assert reasons[0] in found["refused"]
+    assert not any(group["fits"] for group in kept)
+    run = asymptop(*words.split(), cwd=tmp_path)
+    assert run.code == 2
+    (line,) = run.stderr.splitlines()
+    # Free memory changes from run to run.
+    assert line.split(" and ")[0] == f"asymptop: {found['refused']}".split(" and ")[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_does_not_fit_on_an_assumed_machine_says_why(tmp_path: Path) -> None:
+    small = ("--machine", "nodes=1,ranks-per-node=1,threads=1,memory=200MB")
+    groups = plan(tmp_path, "--n", "64,2^20", "--keys", "resident", "--k", "8", *small)["groups"]
+    assert [group["fits"] for group in groups] == [True, False]
+    assert "reason" not in groups[0]
+    assert groups[1]["reason"].startswith("n = 1048576 needs ")
+
+
 @pytest.mark.parametrize("command", ["study", "attend", "precision"])
 def test_the_sigma_of_tensors_is_not_known_beforehand(command: str, tmp_path: Path) -> None:
     model = random_model(np.random.default_rng(132), texts=1, layers=(0,), n=70, d=6)

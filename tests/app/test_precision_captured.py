@@ -111,7 +111,7 @@ def test_what_is_refused(model: ModelFile, tmp_path: Path) -> None:
         (64, ("--input", file, "--sigma", "1"), "--sigma: '1' applies to rows that are drawn, not to --input"),
         (64, ("--layers", "1"), "--layers needs --input"),
         (64, ("--input", file, "--layers", "2"), "--layers: '2' is no layer of m.h5, which has 1, 6"),
-        (512, ("--input", file), "--n: '512' leaves no rows of m.h5 (skipped: n = 512, layer 1, head 0: the tensors"),
+        (512, ("--input", file), "nothing to measure: n = 512, layer 1, head 0: the tensors"),
         (64, ("--input", sunk), "has learned sinks in layer 6, which precision does not apply"),
     ):
         outcome = asymptop("precision", "--n", str(n), *words, "-o", "r.h5", cwd=tmp_path)

@@ -174,7 +174,7 @@ def test_what_a_draw_found_is_used(within: Path, tmp_path: Path) -> None:
         ("flip", "checksum"),
         ("cut", "checksum"),
         ("--batch-rows=7", "rows at a time"),
-        ("--seed=5", "with other options"),
+        ("--seed=5", "with other options (seed = 1 there, seed = 5 here)"),
     ],
 )
 def test_refused_draw(how: str, why: str, within: Path, tmp_path: Path) -> None:
@@ -351,7 +351,9 @@ def test_checkpoint_of_other_options(other: list[str], stopped: Path, tmp_path: 
     outcome = asymptop("study", *options, "--resume", "-o", tmp_path / "r.h5")
     assert outcome.code == 0, str(outcome)
     there = len(before) - len(finished)
-    assert sum("it was made with other options" in line for line in outcome.stderr.splitlines()) == there
+    named = [line for line in outcome.stderr.splitlines() if "it was made with other options (" in line]
+    assert len(named) == there
+    assert all(f" there, {other[0][2:]} = {other[1]} here)" in line for line in named)
     assert_equal(tmp_path / "r.h5", study(tmp_path / "fresh.h5", options))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from command_line import assert_equal, asymptop, study
+from model_files import random_model
 
 SHAPE = ["--n", "64,300", "--d", "8", "--rows", "6", "--block", "64", "--sigma", "0.5,2", "--k", "8,n^0.5"]
 
@@ -120,6 +122,20 @@ def test_simulated_rows(tmp_path: Path) -> None:
         assert any(case.attrs["draws"] > 3 for case in file["cases"].values())
         for case in file["cases"].values():
             assert relative_errors(case, "k_epsilon").max() <= 0.003
+
+
+def test_sink_mass_of_heads_without_sinks(tmp_path: Path) -> None:
+    model = random_model(np.random.default_rng(7), texts=1, layers=(0, 1), n=64, d=8)
+    plain = model.write(tmp_path / "plain.h5")
+    sunk = replace(model, datasets={1: {"sinks": np.zeros(4)}}).write(tmp_path / "sunk.h5")
+    words = ["study", "--n", "32", "--k", "4", "--draws", "2", "--target-se", "50%", "--target-metrics", "sink_mass"]
+    for file, layers in ((plain, "0,1"), (sunk, "0")):
+        outcome = asymptop(*words, "--input", file, "--layers", layers, cwd=tmp_path)
+        assert outcome.code == 2, str(outcome)
+        (line,) = outcome.stderr.splitlines()
+        assert "--target-metrics: 'sink_mass' is measured of heads with learned sinks" in line
+    outcome = asymptop(*words, "--input", sunk, "--dry-run", cwd=tmp_path)
+    assert outcome.code == 0, str(outcome)
 
 
 @pytest.mark.parametrize(

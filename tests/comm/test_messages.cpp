@@ -1,6 +1,8 @@
 // Calls whose items do not fit into one message, what is counted as sent, and messages in flight beside other work.
 #include <gtest/gtest.h>
+#include <time.h>
 
+#include <chrono>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -237,6 +239,35 @@ TEST(Task, LeavesARunningOneAlone) {
   while (!task.advance()) {
   }
   EXPECT_FALSE(was_done);
+}
+
+/// Comes by the clock.
+struct AtItsTime final : InFlight {
+  std::chrono::steady_clock::time_point when = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+  bool advance() override { return std::chrono::steady_clock::now() >= when; }
+  void take() const {}
+};
+
+Task<void> waits_for(AtItsTime& message) { co_await message; }
+
+/// Of this thread, in seconds.
+double processor_time() {
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+TEST(Waiting, LeavesASharedCore) {
+  bool const before = cores_are_shared.exchange(true);
+  double exposed = 0.0, used = processor_time();
+  AtItsTime first;
+  finish(waits_for(first));
+  AtItsTime second;
+  finish(waits_for(second), exposed);
+  used = processor_time() - used;
+  cores_are_shared = before;
+  EXPECT_LT(used, 0.04) << "of 0.2 s";
+  EXPECT_GT(exposed, 0.09);
 }
 
 }  // namespace

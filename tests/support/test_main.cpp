@@ -4,8 +4,11 @@
 
 #include <Kokkos_Core.hpp>
 #include <cstdlib>
+#include <iterator>
 
 #include "bench/yardsticks.hpp"
+#include "comm/cores.hpp"
+#include "comm/waiting.hpp"
 
 extern "C" void openblas_set_num_threads(int);
 
@@ -15,6 +18,12 @@ int main(int argc, char** argv) {
   setenv("KOKKOS_DISABLE_WARNINGS", "1", 0);
   MPI_Init(&argc, &argv);
   openblas_set_num_threads(1);
+  MPI_Comm node = MPI_COMM_NULL;
+  int ranks = 1;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  MPI_Comm_size(node, &ranks);
+  MPI_Comm_free(&node);
+  asymptop::cores_are_shared = ranks > std::ssize(asymptop::process_cores());
   Kokkos::initialize();
   ::testing::InitGoogleTest(&argc, argv);
   int failed = RUN_ALL_TESTS();

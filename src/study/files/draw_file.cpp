@@ -11,7 +11,7 @@
 #include "row/packed_rows.hpp"
 #include "study/files/by_blas.hpp"
 #include "study/files/case_file.hpp"
-#include "study/files/resume.hpp"
+#include "study/files/origin.hpp"
 
 namespace asymptop {
 namespace fs = std::filesystem;
@@ -182,7 +182,7 @@ FoundDraw find_draw(std::string const& output, Provenance const& provenance, Stu
   try {
     if (check_seal(path) != Seal::whole) throw RunError("its checksum is not that of its bytes");
     auto const file = h5::open_file(path);
-    check_same_run(file, *any.config, kind);
+    check_same_run(file, *any.config, kind, Agreement::contents);
     check_same_build(file, provenance);
     check_same_blas_kernel(file, provenance, *any.config, *any.group);
     if (h5::read_text_attribute(file, "id") != all_ids(*any.group)) throw RunError("it is of other cases");

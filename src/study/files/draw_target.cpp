@@ -29,7 +29,7 @@ bool wanted(RunConfig const& config, Record const& record) {
 
 }  // namespace
 
-void check_target_metrics(RunConfig const& config) {
+void check_target_metrics(RunConfig const& config, StudyPlan const& plan) {
   auto const known = recorded_fields();
   bool const selectors = std::any_of(config.selectors.begin(), config.selectors.end(), [](auto const& one) { return !one.is_oracle(); });
   bool const estimators =
@@ -46,6 +46,10 @@ void check_target_metrics(RunConfig const& config) {
       throw UsageError("--target-metrics", name, "is measured of --selectors other than score");
     if ((presence == Presence::of_tensors || presence == Presence::of_sinks) && config.input.empty())
       throw UsageError("--target-metrics", name, "is measured of tensor files");
+    auto const has_sink = [](GroupPlan const& group) { return std::isfinite(group.sink()); };
+    if (presence == Presence::of_sinks && !std::any_of(plan.groups.begin(), plan.groups.end(), has_sink))
+      throw UsageError("--target-metrics", name,
+                       "is measured of heads with learned sinks, and none of " + config.input + " that is studied has one");
     if (presence == Presence::by_estimator && !estimators)
       throw UsageError("--target-metrics", name, "is measured of --selectors that are estimators: random, vattention, magicpig");
   }

@@ -12,8 +12,8 @@
 
 namespace asymptop {
 
-/// Throws UsageError for a name of --target-metrics that records do not hold.
-void check_target_metrics(RunConfig const& config);
+/// Throws UsageError for a name of --target-metrics that records of this study do not hold.
+void check_target_metrics(RunConfig const& config, StudyPlan const& plan);
 
 /// Metrics of a case whose standard error is over --target-se of their mean, as `tail_mass(64) 2.3%`; none without a target. A mean and
 /// error of 0 meet any target; a single draw, which has no error, meets none.

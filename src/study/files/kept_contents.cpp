@@ -13,11 +13,11 @@
 #include "config/errors.hpp"
 #include "config/number_text.hpp"
 #include "config/option_values.hpp"
-#include "config/options.hpp"
 #include "h5/h5.hpp"
 #include "results/attributes.hpp"
 #include "results/seal.hpp"
 #include "study/files/case_file.hpp"
+#include "study/files/origin.hpp"
 #include "study/files/resume.hpp"
 
 namespace asymptop {
@@ -87,7 +87,7 @@ bool makes_all_of(RunConfig const& config, hid_t file, hid_t group) {
   auto const own = run_attribute + std::string("config_text");
   auto const text = h5::has_attribute(group, own) ? h5::read_text_attribute(group, own) : h5::read_text_attribute(file, "config_text");
   auto const asked = asked_contents(config), held = contents_of(group);
-  return same_results(text, config.config_text) && list_beside(asked.k, held.k).empty() &&
+  return other_option(text, config.config_text, Agreement::numbers).empty() && list_beside(asked.k, held.k).empty() &&
          list_beside(asked.epsilon, held.epsilon).empty() && list_beside(asked.count_above, held.count_above).empty();
 }
 
@@ -116,42 +116,6 @@ void check_nothing_lost(RunConfig const& config, StudyPlan const& plan) {
                      "holds the case " + lost + ", which has no file in " + config.output +
                          ".cases and would be lost; give another name, or --force without --resume to replace all");
 }
-
-namespace {
-
-/// The first option that differs and makes other numbers: `seed = 1 there, seed = 2 here`.
-std::string other_option(std::string const& there, std::string const& here) {
-  auto const lines = [](std::string const& text) {
-    std::istringstream in(option_table().lines_of(OptionIdentity::result, text));
-    std::set<std::string> all;
-    for (std::string line; std::getline(in, line);) all.insert(line);
-    return all;
-  };
-  auto const first_beside = [](std::set<std::string> const& own, std::set<std::string> const& other) -> std::string {
-    for (auto const& line : own) {
-      if (other.count(line) == 0) return line;
-    }
-    return "not given";
-  };
-  auto const a = lines(there), b = lines(here);
-  return first_beside(a, b) + " there, " + first_beside(b, a) + " here";
-}
-
-/// Empty unless the file is a finished, VALID case of other options: then which.
-std::string made_otherwise(std::string const& path, std::string const& id, RunConfig const& config) {
-  try {
-    if (check_seal(path) != Seal::whole) return "";
-    auto const file = h5::open_file(path);
-    if (h5::read_text_attribute(file, "kind") != "study") return "";
-    if (h5::read_text_attribute(h5::open_group(file, "cases/" + id), "verdict") != "VALID") return "";
-    auto const there = h5::read_text_attribute(file, "config_text");
-    return same_results(there, config.config_text) ? "" : other_option(there, config.config_text);
-  } catch (RunError const&) {
-    return "";  // what cannot be read is measured anew
-  }
-}
-
-}  // namespace
 
 void check_nothing_replaced(RunConfig const& config, StudyPlan const& plan) {
   for (auto const& group : plan.groups) {

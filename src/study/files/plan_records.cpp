@@ -9,7 +9,6 @@ namespace {
 
 /// How the group's keys are passed over.
 void add_passes(nlohmann::ordered_json& json, GroupPlan const& group, RunConfig const& config) {
-  json["fits"] = group.fits;
   json["gflop"] = group.flops / 1e9;
   json["keys"] = group.resident ? "resident" : "streamed";
   json["merge"] = name_of(group.merge);
@@ -31,6 +30,8 @@ nlohmann::ordered_json group_record(GroupPlan const& group, RunConfig const& con
   json["seconds"] = group.seconds;
   json["bytes_per_rank"] = group.bytes_per_rank;
   if (group.device_bytes > 0.0) json["gpu_bytes_per_rank"] = group.device_bytes;
+  json["fits"] = group.misfit.empty();
+  if (!group.misfit.empty()) json["reason"] = group.misfit;
   if (!group.simulated) add_passes(json, group, config);
   json["k_of_law"] = group.k_of_law;
   json["rows"] = group.counts.rows;

@@ -9,37 +9,20 @@
 
 #include "config/errors.hpp"
 #include "config/number_text.hpp"
-#include "config/options.hpp"
 #include "h5/h5.hpp"
-#include "results/seal.hpp"
 #include "study/files/by_blas.hpp"
 #include "study/files/case_file.hpp"
+#include "study/files/origin.hpp"
 
 namespace asymptop {
 namespace fs = std::filesystem;
 namespace {
 
-/// Whether two runs make the same numbers of a case. contents: and which numbers there are, whatever the spelling of laws and thresholds.
-bool same_options(std::string const& a, std::string const& b, bool contents) {
-  auto const lines = [](OptionIdentity identity, std::string const& text) { return option_table().lines_of(identity, text); };
-  auto const same = [&](OptionIdentity identity) { return lines(identity, a) == lines(identity, b); };
-  auto const spelt = [&](std::string const& text) { return one_spelling(lines(OptionIdentity::contents, text)); };
-  return same(OptionIdentity::result) && (!contents || spelt(a) == spelt(b));
-}
-
-std::string text_of(Provenance const& provenance, std::string const& name) {
-  auto const found = std::find_if(provenance.texts.begin(), provenance.texts.end(), [&](auto const& entry) { return entry.first == name; });
-  return found == provenance.texts.end() ? "" : found->second;
-}
-
-void check_verdict(hid_t group) {
-  if (h5::read_text_attribute(group, "verdict") != "VALID")
-    throw RunError("it is not VALID: " + h5::read_text_attribute(group, "verdict_reason"));
-}
-
 /// Throws RunError, with the reason, unless the file's numbers are those that this run would measure.
-void check_origin(hid_t file, hid_t group, Provenance const& provenance, StudyCase const& c, bool checkpoint) {
-  check_same_run(file, *c.config, checkpoint ? checkpoint_kind : "study");
+void check_origin(CaseFile const& there, Provenance const& provenance, StudyCase const& c, bool checkpoint) {
+  auto const& [file, group] = there;
+  // What is not finished goes on with the numbers that it has; a finished case may hold more than is asked for.
+  check_same_run(file, *c.config, checkpoint ? checkpoint_kind : "study", checkpoint ? Agreement::contents : Agreement::numbers);
   if (h5::read_text_attribute(group, "id") != c.plan().id) throw RunError("it holds another case");
   if (!checkpoint) {
     check_verdict(group);
@@ -165,10 +148,9 @@ Found find_case(std::string const& path, Provenance const& provenance, StudyCase
   std::error_code error;
   if (!fs::exists(path, error)) return {};
   try {
-    if (check_seal(path) != Seal::whole) throw RunError("its checksum is not that of its bytes");
-    auto const file = h5::open_file(path);
-    auto const group = h5::open_group(file, "cases/" + c.plan().id);
-    check_origin(file, group, provenance, c, checkpoint);
+    auto const there = open_case(path, c.plan().id);
+    check_origin(there, provenance, c, checkpoint);
+    auto const& [file, group] = there;
     auto found = checkpoint ? c : as_asked(c, h5::read_int_attribute(group, "k_held"));
     auto const sgemm = load_case(file, group, found);
     // With a target there may be more draws than asked for.
@@ -184,8 +166,6 @@ Found find_case(std::string const& path, Provenance const& provenance, StudyCase
 
 }  // namespace
 
-bool same_results(std::string const& config_text, std::string const& other) { return same_options(config_text, other, false); }
-
 Contents contents_of(hid_t group) {
   Contents there{
       h5::read_dataset(group, "k_law").texts, {}, h5::read_dataset(group, "threshold").texts, h5::read_int_attribute(group, "draws")};
@@ -197,15 +177,12 @@ std::optional<Contents> replaced_contents(std::string const& path, StudyCase con
   std::error_code error;
   if (!fs::exists(path, error)) return std::nullopt;
   try {
-    if (check_seal(path) != Seal::whole) return std::nullopt;
-    auto const file = h5::open_file(path);
-    auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
-    if (h5::read_text_attribute(file, "kind") != (checkpoint ? checkpoint_kind : "study") ||
-        !same_options(h5::read_text_attribute(file, "config_text"), study_case.config->config_text, false))
-      return std::nullopt;
+    auto const there = open_case(path, study_case.plan().id);
+    auto const& group = there.group;
+    check_same_run(there.file, *study_case.config, checkpoint ? checkpoint_kind : "study", Agreement::numbers);
     if (!checkpoint) {
       try {
-        check_origin(file, group, {}, study_case, false);
+        check_origin(there, {}, study_case, false);
         columns_of(group, as_asked(study_case, h5::read_int_attribute(group, "k_held")));
         return std::nullopt;
       } catch (RunError const&) {
@@ -222,33 +199,12 @@ std::string case_state(std::string const& path, StudyCase& study_case) {
   if (!fs::exists(path, error)) return "absent";
   if (find_case(path, {}, study_case, false).sgemm_gflops) return "valid";
   try {
-    if (check_seal(path) != Seal::whole) return "unusable";
-    auto const file = h5::open_file(path);
-    auto const group = h5::open_group(file, "cases/" + study_case.plan().id);
-    auto const& asked = study_case.config->asked ? *study_case.config->asked : *study_case.config;
-    bool const same = same_options(h5::read_text_attribute(file, "config_text"), asked.config_text, true);
-    if (same && h5::read_text_attribute(group, "verdict") == "INVALID") return "invalid";
+    auto const there = open_case(path, study_case.plan().id);
+    check_same_run(there.file, study_case.config->asked ? *study_case.config->asked : *study_case.config, "study", Agreement::contents);
+    if (h5::read_text_attribute(there.group, "verdict") == "INVALID") return "invalid";
   } catch (RunError const&) {
   }
   return "unusable";
-}
-
-void check_same_run(hid_t file, RunConfig const& config, std::string const& kind) {
-  if (h5::read_int_attribute(file, "schema_version") != 1) throw RunError("it has another schema version");
-  if (h5::read_text_attribute(file, "kind") != kind) throw RunError("it is of another kind");
-  // What is not finished goes on with the numbers that it has; a finished case may hold more than is asked for.
-  if (!same_options(h5::read_text_attribute(file, "config_text"), config.config_text, kind != "study"))
-    throw RunError("it was made with other options");
-}
-
-void check_same_build(hid_t file, Provenance const& provenance) {
-  for (auto const* name : {"build_id", "execution_space"}) {
-    if (h5::read_text_attribute(file, name) != text_of(provenance, name))
-      throw RunError("it was made by another build (" + std::string(name) + ")");
-  }
-  // Vectors of any width round alike where there are fused multiply-adds, which plain ones have not.
-  if ((h5::read_text_attribute(file, "simd") == "plain") != (text_of(provenance, "simd") == "plain"))
-    throw RunError("it was made at another level of CPUs (simd)");
 }
 
 Resumed resume_cases(std::string const& output, Provenance const& provenance, std::vector<StudyCase>& cases) {
@@ -291,12 +247,11 @@ OtherCases other_cases(RunConfig const& config, std::vector<std::string> const& 
   OtherCases others;
   for (auto const& path : paths) {
     try {
-      if (check_seal(path) != Seal::whole) throw RunError("its checksum is not that of its bytes");
-      auto const file = h5::open_file(path);
-      check_same_run(file, config, "study");
       auto const id = fs::path(path).stem().string();
-      if (h5::group_members(h5::open_group(file, "cases")) != std::vector{id}) throw RunError("it holds another case");
-      check_verdict(h5::open_group(file, "cases/" + id));
+      auto const there = open_case(path, id);
+      check_same_run(there.file, config, "study", Agreement::numbers);
+      if (h5::group_members(h5::open_group(there.file, "cases")) != std::vector{id}) throw RunError("it holds another case");
+      check_verdict(there.group);
       others.kept.push_back(path);
     } catch (RunError const& refused) {
       others.left_out.push_back(path + " is left out of " + config.output + ": " + refused.what());

@@ -44,9 +44,6 @@ struct Contents {
 
 Contents contents_of(hid_t group);
 
-/// Whether the options of two config texts make the same numbers of a case.
-bool same_results(std::string const& config_text, std::string const& other);
-
 /// The contents of a file that this run will put another in place of, although the same options made it: a finished case that lacks
 /// something that is asked for or is not VALID; any checkpoint. Nothing for all others, and for what cannot be read.
 std::optional<Contents> replaced_contents(std::string const& path, StudyCase const& study_case, bool checkpoint);
@@ -54,12 +51,5 @@ std::optional<Contents> replaced_contents(std::string const& path, StudyCase con
 /// What a run with --resume finds at the path: `absent`; `valid`, which it keeps; `invalid`, complete; `unusable`, damaged or of other
 /// options. The data of a valid one are loaded.
 std::string case_state(std::string const& path, StudyCase& study_case);
-
-/// Throws RunError, with the reason, unless a file is of this schema and kind and was made with the same options, as far as a case's
-/// numbers depend on them; and, of what is not finished, which numbers there are.
-void check_same_run(hid_t file, RunConfig const& config, std::string const& kind);
-
-/// The same unless this build made it, on this kind of CPU.
-void check_same_build(hid_t file, Provenance const& provenance);
 
 }  // namespace asymptop

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <sstream>
 
+#include "row/residual.hpp"
+
 namespace asymptop {
 
 void StudyCase::keep_draws(std::int64_t count) {
@@ -46,23 +48,16 @@ std::string StudyCase::rounding_advice() const {
 
 std::string StudyCase::verdict_reason() const {
   auto const tolerance = tolerances();
-  std::ostringstream reason;
-  reason.precision(3);
-  for (std::size_t i = 0; i < check_names.size(); ++i) {
-    if (checks.worst[i] <= tolerance[i]) continue;
-    reason << (reason.tellp() > 0 ? "; " : "") << check_names[i] << " " << checks.worst[i] << " over " << tolerance[i];
-  }
+  std::vector<Residual> residuals;
+  for (std::size_t i = 0; i < check_names.size(); ++i) residuals.push_back({check_names[i], checks.worst[i], tolerance[i]});
+  auto& finite = residuals[static_cast<std::size_t>(Check::finite)];
+  if (finite.worst > finite.tolerance) finite.of = few_names(fields_not_finite(data, axes()));
   auto const audit = static_cast<std::size_t>(Check::audit_metrics);
   bool const rounded = !group->simulated && std::isfinite(checks.worst[audit]) && checks.worst[audit] > tolerance[audit];
-  return reason.str() + (rounded ? rounding_advice() : "");
+  return over_tolerance(residuals) + (rounded ? rounding_advice() : "");
 }
 
-std::string StudyCase::texts() const {
-  constexpr std::size_t most = 3;
-  std::string names;
-  for (std::size_t i = 0; i < std::min(most, group->texts.size()); ++i) names += (i == 0 ? "" : ", ") + group->texts[i];
-  return names + (group->texts.size() > most ? " and " + std::to_string(group->texts.size() - most) + " more" : "");
-}
+std::string StudyCase::texts() const { return few_names(group->texts); }
 
 double StudyCase::sigma() const {
   if (group->head < 0) return plan().sigma;

@@ -34,13 +34,15 @@ StudyPlan plan_simulation(RunConfig const& config, Machine const& machine) {
       group.bytes_per_rank = simulation_bytes(group, config, machine);
       double const share = memory_of_rank(machine);
       if (!fits_into(group.bytes_per_rank, share))
-        throw UsageError("n = " + std::to_string(n) + " needs " + bytes_text(group.bytes_per_rank) + " on each rank and " +
-                         available_text(machine, share) + "; lower --draws or --rows");
+        group.misfit = "n = " + std::to_string(n) + " needs " + bytes_text(group.bytes_per_rank) + " on each rank and " +
+                       available_text(machine, share) + "; lower --draws or --rows";
+      if (plan.refusal.empty()) plan.refusal = group.misfit;
       seconds += group.seconds;
       plan.groups.push_back(std::move(group));
     }
   }
   plan.teams = {{0, machine.ranks, seconds}};
+  refuse_run(plan.refusal, config);
   return plan;
 }
 
