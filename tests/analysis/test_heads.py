@@ -119,6 +119,24 @@ def test_page_opens_with_heads(
             assert float(row["sink"]) == 0.25
 
 
+@pytest.mark.parametrize("contexts", ["places", "starts"])
+def test_a_sink_that_only_the_longest_contexts_hold(contexts: str, model: Path, tmp_path: Path) -> None:
+    """Growth over such contexts is not a model's, and the findings say so; a sink at every n is no matter."""
+    path = tmp_path / "late.h5"
+    path.write_bytes(model.read_bytes())
+    with changing(path) as file:
+        for group in file["cases"].values():
+            group.attrs["contexts"] = contexts
+            if group.attrs["n"] < 1024 and group.attrs["layer"] == 7:
+                group["first_keys_mass"][()] = 0.02
+    with open_results(path) as results:
+        heads = heads_of(group_series(results.cases), 0.3)
+    told = [words for words in finding_words(heads) if "Only the longest contexts" in words]
+    assert len(told) == (1 if contexts == "places" else 0)
+    if told:
+        assert "in 3 heads the first keys weigh 0.25 there and 0.02 at the n before" in told[0]
+
+
 def test_rows_without_their_first_keys_stand_aside(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "dropped.h5"
     path.write_bytes(model.read_bytes())

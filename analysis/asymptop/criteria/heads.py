@@ -96,6 +96,16 @@ class HeadNeed:
         return float(self.last.draw_means(SINK).mean()) if self.last.has(SINK) else math.nan
 
     @cached_property
+    def sink_comes_last(self) -> tuple[float, float] | None:
+        """Weights of the first keys at the two largest n, where contexts that end anywhere hold a text's first keys,
+        and a sink with them, at the largest alone: keys needed at other n are then those of a model without it."""
+        cases = [case for case in self.series.cases if case.has(SINK)]
+        if self.last.contexts != "places" or self.last.window or len(cases) < 2:
+            return None
+        before, last = (float(case.draw_means(SINK).mean()) for case in cases[-2:])
+        return (before, last) if last > max(3.0 * before, 0.05) else None
+
+    @cached_property
     def output_error(self) -> tuple[int, float] | None:
         """The smallest stored k that is no less than `keys`, and the median relative error of the output there."""
         known = math.isfinite(self.keys) and self.keys > 0.0
@@ -146,6 +156,14 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
     if any(one.rough for one in there):
         sentences[0] += (
             " Some (≈ in the table of heads) lie between stored k far apart, and are known to a few per cent."
+        )
+    late = [one.sink_comes_last for one in heads if one.sink_comes_last is not None]
+    if late:
+        before, last = np.median(np.array(late), axis=0)
+        sentences.append(
+            f"{who}{'o' if who else 'O'}nly the longest contexts begin where their texts do: in {len(late)} heads the "
+            f"first keys weigh {last:.2g} there and {before:.2g} at the n before, and growth over n is that of a sink out "
+            "of sight. Capture several texts or places, and take --contexts starts."
         )
     if most.last.window == 0 and most.keys > 0.0 and most.need is not None and most.need.fit is not None:
         alpha, exponent = most.need.law([point.n for point in most.need.points])
