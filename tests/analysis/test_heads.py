@@ -125,13 +125,13 @@ def test_a_sink_that_only_the_longest_contexts_hold(contexts: str, model: Path, 
     path = tmp_path / "late.h5"
     path.write_bytes(model.read_bytes())
     with changing(path) as file:
-        for group in file["cases"].values():
+        for group in list(file["cases"].values()):
             group.attrs["contexts"] = contexts
             if group.attrs["n"] < 1024 and group.attrs["layer"] == 7:
                 group["first_keys_mass"][()] = 0.02
     with open_results(path) as results:
-        heads = heads_of(group_series(results.cases), 0.3)
-    told = [words for words in finding_words(heads) if "Only the longest contexts" in words]
+        words = finding_words(heads_of(group_series(results.cases), 0.3))
+    told = [sentence for sentence in words if "Only the longest contexts" in sentence]
     assert len(told) == (1 if contexts == "places" else 0)
     if told:
         assert "in 3 heads the first keys weigh 0.25 there and 0.02 at the n before" in told[0]

@@ -162,8 +162,8 @@ def _findings_of(heads: Sequence[HeadNeed], who: str) -> list[str]:
         before, last = np.median(np.array(late), axis=0)
         sentences.append(
             f"{who}{'o' if who else 'O'}nly the longest contexts begin where their texts do: in {len(late)} heads the "
-            f"first keys weigh {last:.2g} there and {before:.2g} at the n before, and growth over n is that of a sink out "
-            "of sight. Capture several texts or places, and take --contexts starts."
+            f"first keys weigh {last:.2g} there and {before:.2g} at the n before, and growth over n is that of a sink "
+            "out of sight. Capture several texts or places, and take --contexts starts."
         )
     if most.last.window == 0 and most.keys > 0.0 and most.need is not None and most.need.fit is not None:
         alpha, exponent = most.need.law([point.n for point in most.need.points])
