@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from brute_force import check_case, contexts_of
+from case_files import changing
 from command_line import asymptop, study
 from model_files import ModelFile, random_model
 
@@ -132,6 +133,15 @@ def test_contexts_unless_given(texts: int, m: int | None, contexts: str, tmp_pat
         assert case.attrs["contexts"] == contexts
         assert case.attrs["draws"] == (4 if contexts == "starts" else 6)
         assert (case["draw_end"][()] == 64).all() == (contexts == "starts")
+    # A finished case of other contexts is not taken over: what goes unsaid was something else in earlier versions.
+    other = {"places": "starts", "starts": "places"}[contexts]
+    (path,) = (tmp_path / "r.h5.cases").glob("*.h5")
+    with changing(path) as stored:
+        next(iter(stored["cases"].values())).attrs["contexts"] = other
+    words = ["--input", file, "--n", "64,100", "--draws", "6", "--heads", "0", *COMMON, "-o", results, "--resume"]
+    outcome = asymptop("study", *words, cwd=tmp_path)
+    assert outcome.code == 2
+    assert f"(contexts = {other} there, contexts = {contexts} here)" in outcome.stderr
 
 
 def test_the_same_bytes_on_any_number_of_ranks(tmp_path: Path) -> None:

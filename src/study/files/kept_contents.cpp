@@ -123,7 +123,7 @@ void check_nothing_replaced(RunConfig const& config, StudyPlan const& plan) {
       auto const path = case_path(config.output, item.id);
       std::error_code error;
       if (!std::filesystem::exists(path, error)) continue;
-      auto const other = made_otherwise(path, item.id, config);
+      auto const other = made_otherwise(path, item.id, config, group.contexts);
       if (!other.empty())
         throw UsageError("--resume", path,
                          "is finished, of other options (" + other + "): another --output keeps it, --force without --resume replaces it");

@@ -72,6 +72,12 @@ void check_same_run(hid_t file, RunConfig const& config, std::string const& kind
   if (!other.empty()) throw OtherOptions(other);
 }
 
+void check_same_contexts(hid_t group, ContextPlan const& planned) {
+  std::string const there = h5::has_attribute(group, "contexts") ? h5::read_text_attribute(group, "contexts") : name_of(Contexts::prefix),
+                    here = name_of(planned.kind);
+  if (there != here) throw OtherOptions("contexts = " + there + " there, contexts = " + here + " here");
+}
+
 void check_same_build(hid_t file, Provenance const& provenance) {
   for (auto const* name : {"build_id", "execution_space"}) {
     if (h5::read_text_attribute(file, name) != text_of(provenance, name))
@@ -87,11 +93,12 @@ void check_verdict(hid_t group) {
     throw RunError("it is not VALID: " + h5::read_text_attribute(group, "verdict_reason"));
 }
 
-std::string made_otherwise(std::string const& path, std::string const& id, RunConfig const& config) {
+std::string made_otherwise(std::string const& path, std::string const& id, RunConfig const& config, ContextPlan const& contexts) {
   try {
     auto const there = open_case(path, id);
     check_verdict(there.group);
     check_same_run(there.file, config, "study", Agreement::numbers);
+    check_same_contexts(there.group, contexts);
   } catch (OtherOptions const& other) {
     return other.option;
   } catch (RunError const&) {

@@ -6,6 +6,7 @@
 #include "config/errors.hpp"
 #include "config/run_config.hpp"
 #include "h5/h5.hpp"
+#include "plan/contexts.hpp"
 #include "results/provenance.hpp"
 
 namespace asymptop {
@@ -35,6 +36,10 @@ struct OtherOptions : RunError {
 /// agree.
 void check_same_run(hid_t file, RunConfig const& config, std::string const& kind, Agreement wanted);
 
+/// Throws OtherOptions unless the rows of a case are of contexts as they are planned here. What they are where nothing is said goes by the
+/// file of tensors, and did so otherwise in earlier versions.
+void check_same_contexts(hid_t group, ContextPlan const& planned);
+
 /// Throws RunError unless this build made the file, on this kind of CPU.
 void check_same_build(hid_t file, Provenance const& provenance);
 
@@ -43,6 +48,6 @@ void check_verdict(hid_t group);
 
 /// Of a finished, VALID case whose numbers are of other options: the first of them, as other_option says it. Empty of all else, and of what
 /// cannot be read.
-std::string made_otherwise(std::string const& path, std::string const& id, RunConfig const& config);
+std::string made_otherwise(std::string const& path, std::string const& id, RunConfig const& config, ContextPlan const& contexts);
 
 }  // namespace asymptop

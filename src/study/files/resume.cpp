@@ -23,6 +23,7 @@ void check_origin(CaseFile const& there, Provenance const& provenance, StudyCase
   auto const& [file, group] = there;
   // What is not finished goes on with the numbers that it has; a finished case may hold more than is asked for.
   check_same_run(file, *c.config, checkpoint ? checkpoint_kind : "study", checkpoint ? Agreement::contents : Agreement::numbers);
+  check_same_contexts(group, c.group->contexts);
   if (h5::read_text_attribute(group, "id") != c.plan().id) throw RunError("it holds another case");
   if (!checkpoint) {
     check_verdict(group);
