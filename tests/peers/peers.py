@@ -165,20 +165,17 @@ def peers_of(options: argparse.Namespace) -> list[Peer]:
     peers = []
     threads = str(options.threads)
     asleep: Setting = {"OMP_WAIT_POLICY": "passive"}
-    if options.faiss_path:
-        settings: dict[str, Setting] = {"as installed": {"OPENBLAS_NUM_THREADS": threads}}
-        plain: Setting = {"OPENBLAS_NUM_THREADS": threads, "OPENBLAS_CORETYPE": None}
-        settings["waiting threads asleep"] = {**plain, **asleep}
-        settings["OpenBLAS with one thread"] = {**plain, "OPENBLAS_NUM_THREADS": "1"}
-        if options.openmp_blas:
-            shared = {**plain, "LD_LIBRARY_PATH": options.openmp_blas}
-            settings["OpenBLAS with OpenMP"] = shared
-            settings["OpenBLAS with OpenMP, waiting threads asleep"] = {**shared, **asleep}
-            for core in ("Haswell", "SkylakeX"):
-                name = f"OpenBLAS with OpenMP, {core} kernels, waiting threads asleep"
-                settings[name] = {**shared, **asleep, "OPENBLAS_CORETYPE": core}
-        # Debian's compiled modules belong to Debian's Python.
-        peers.append(Peer("faiss", "/usr/bin/python3", ("top-k",), {"PYTHONPATH": options.faiss_path}, settings))
+    if options.faiss_python:
+        # The threshold counts queries times columns, and is so high that few go by BLAS (findings/faiss-batch-cliff.sh).
+        by_blas: Setting = {"OPENBLAS_NUM_THREADS": threads, "FAISS_TUNE_distance_compute_blas_threshold": "1"}
+        settings: dict[str, Setting] = {
+            "as installed": {"OPENBLAS_NUM_THREADS": threads},
+            "all by BLAS": by_blas,
+            "all by BLAS, waiting threads asleep": {**by_blas, **asleep},
+            "all by BLAS, 16384 keys a block": {**by_blas, "FAISS_TUNE_distance_compute_blas_database_bs": "16384"},
+            "all by BLAS, 256 keys a block": {**by_blas, "FAISS_TUNE_distance_compute_blas_database_bs": "256"},
+        }
+        peers.append(Peer("faiss", options.faiss_python, ("top-k",), {"PYTHONPATH": None}, settings))
     if options.torch_python:
         kernels = ("top-k", "exact-attention", "top-k-attention")
         avx2: Setting = {"ATEN_CPU_CAPABILITY": "avx2"}
@@ -320,7 +317,7 @@ def parse_options() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--k", type=lambda text: sorted({int(k) for k in text.split(",")}), required=True)
     parser.add_argument("--kernel", type=lambda text: list(dict.fromkeys(text.split(","))), required=True)
-    for name in ("output", "faiss-path", "openmp-blas", "torch-python"):
+    for name in ("output", "faiss-python", "torch-python"):
         parser.add_argument(f"--{name}", default="")
     return parser.parse_args()
 

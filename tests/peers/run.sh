@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Measures Asymptop's kernels beside FAISS (Debian) and PyTorch (PyPI) on this CPU: arrays of one shape and law, one number of
+# Measures Asymptop's kernels beside FAISS and PyTorch (both of PyPI) on this CPU: arrays of one shape and law, one number of
 # threads, all in turns in one run. Not part of the tests. tests/peers/run.sh --help tells more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 repository=$PWD
 requirements=jobs/setup/torch-requirements.txt
 environment=build/venv-peers
+faiss_requirements=jobs/setup/faiss-requirements.txt
+faiss_environment=build/venv-faiss
 work=build/peers
 . jobs/setup/torch_venv.sh
 
@@ -23,7 +25,7 @@ usage: tests/peers/run.sh [options]
   --output FILE     write everything measured to this JSON file
   --selectors       instead: a study of seven selectors beside the same by dense formulas over PyTorch, in turns, at
                     --n 2^17 and --k 1024 unless they are given
-Downloads, into build/ and once: 13 MB of Debian packages and 540 MB of PyTorch, which takes 1.4 GB unpacked.
+Downloads, into build/ and once: 20 MB of FAISS and 540 MB of PyTorch, which takes 1.4 GB unpacked.
 The default sizes need 5 GB of memory and a few minutes.
 END
 }
@@ -87,25 +89,19 @@ for item in ${k//,/ }; do
 done
 k=$(IFS=,; echo "${numbers[*]}")
 
-# Debian's FAISS for Debian's Python, unpacked and not installed: the machine stays as it was. OpenBLAS with OpenMP comes along,
-# because the one with threads of its own fights with FAISS's OpenMP threads for the cores.
+# On top of build/venv, which has NumPy; its OpenBLAS uses OpenMP, as FAISS itself.
 get_faiss() {
-  local log=$repository/$work/apt.log packages=(python3-faiss python3-numpy libopenblas0-openmp) package
-  faiss_path=$repository/$work/debian/usr/lib/python3/dist-packages
-  [ -e "$work/debian/.complete" ] && return 0
-  say 'fetching FAISS from Debian'
-  rm -rf "$work/packages" "$work/debian" && mkdir -p "$work/packages"
+  [ -e "$faiss_environment/.stamp" ] && cmp -s "$faiss_requirements" "$faiss_environment/.stamp" && return 0
+  say "fetching FAISS into $faiss_environment (20 MB)"
+  rm -rf "$faiss_environment"
   {
-    (cd "$work/packages" && apt-get download "${packages[@]}") || {
-      # The package lists may be old or absent on a fresh machine.
-      if [ "$(id -u)" = 0 ]; then apt-get update; else sudo -n apt-get update; fi
-      (cd "$work/packages" && apt-get download "${packages[@]}")
-    }
-    for package in "$work"/packages/*.deb; do dpkg-deb -x "$package" "$work/debian" || return 1; done
-    PYTHONPATH=$faiss_path /usr/bin/python3 -c 'import faiss' || return 1
-  } >"$log" 2>&1 || return 1
-  rm -rf "$work/packages"
-  touch "$work/debian/.complete"
+    build/venv/bin/python -m venv "$faiss_environment" &&
+      "$faiss_environment/bin/python" -m pip install --disable-pip-version-check --no-cache-dir -q --no-deps -r "$faiss_requirements" &&
+      build/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+        >"$("$faiss_environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/build_venv.pth" &&
+      "$faiss_environment/bin/python" tests/peers/peer_worker.py faiss --version
+  } >"$work/faiss.log" 2>&1 || return 1
+  cp "$faiss_requirements" "$faiss_environment/.stamp"
 }
 
 get_torch() {
@@ -124,10 +120,9 @@ jobs/setup/build.sh release asymptop
 found=()
 if [[ $peers = *faiss* ]]; then
   if get_faiss; then
-    found+=(--faiss-path "$faiss_path")
-    for folder in "$repository/$work"/debian/usr/lib/*/openblas-openmp; do found+=(--openmp-blas "$folder"); done
+    found+=(--faiss-python "$repository/$faiss_environment/bin/python")
   else
-    say "FAISS cannot be had here (see $work/apt.log): going on without it"
+    say "FAISS cannot be had here (see $work/faiss.log): going on without it"
   fi
 fi
 if [[ $peers = *torch* ]]; then
