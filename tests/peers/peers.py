@@ -166,7 +166,7 @@ def peers_of(options: argparse.Namespace) -> list[Peer]:
     threads = str(options.threads)
     asleep: Setting = {"OMP_WAIT_POLICY": "passive"}
     if options.faiss_python:
-        # The threshold counts queries times columns, and is so high that few go by BLAS (findings/faiss-batch-cliff.sh).
+        # The threshold counts queries times columns; at its height few go by BLAS (findings/faiss-batch-cliff.sh).
         by_blas: Setting = {"OPENBLAS_NUM_THREADS": threads, "FAISS_TUNE_distance_compute_blas_threshold": "1"}
         settings: dict[str, Setting] = {
             "as installed": {"OPENBLAS_NUM_THREADS": threads},
