@@ -26,7 +26,10 @@ double StudyCase::score_flops() const {
   return 2.0 * exact_double(draws() * group->counts.rows) * group->keys() * group->d;
 }
 
-double StudyCase::largest_logit() const { return checks.largest_logit > 0.0 ? checks.largest_logit : largest_of_file(); }
+double StudyCase::largest_logit() const {
+  // Simulated rows have no keys, and none of their draws says what was multiplied.
+  return group->simulated || checks.largest_logit == 0.0 ? largest_of_file() : checks.largest_logit;
+}
 
 double StudyCase::largest_of_file() const {
   double largest = 0.0;
