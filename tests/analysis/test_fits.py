@@ -37,6 +37,23 @@ def test_intervals_cover_the_planted_exponent(draws: int) -> None:
     assert 0.90 <= last <= 0.995
 
 
+@pytest.mark.parametrize("texts", [4, 8])
+def test_texts_that_each_have_an_exponent_are_resampled_together(texts: int) -> None:
+    """Draw i is of text i at every n: taken for new draws at each n, they would hide how much texts differ."""
+    covered = {True: 0, False: 0}
+    rounds = 100
+    for seed in range(rounds):
+        generator = np.random.default_rng(seed)
+        own = 0.5 + 0.1 * generator.standard_normal(texts)
+        centred = np.log(SIZES) - np.mean(np.log(SIZES))
+        values = [np.exp(own * x + 0.05 * generator.standard_normal(texts)) for x in centred]
+        for paired in covered:
+            points = [Point(n, v, paired=paired) for n, v in zip(SIZES, values, strict=True)]
+            covered[paired] += fit_power(points, resamples=500, seed=seed).interval.contains(0.5)
+    assert covered[True] >= 0.88 * rounds
+    assert covered[False] <= 0.85 * rounds
+
+
 def test_weights_follow_the_standard_errors() -> None:
     points = planted(-0.5, 0.001, 1)
     generator = np.random.default_rng(2)

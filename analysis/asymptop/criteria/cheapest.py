@@ -204,8 +204,8 @@ class Need:
 
 def need_of(series: Series, epsilon: float) -> Need | None:
     """None where no n gets to epsilon within the stored k."""
-    found = [(case.n, keys_for(case, epsilon)) for case in series.cases]
-    points = tuple(Point(n, keys) for n, keys in found if keys is not None)
+    found = [(case, keys_for(case, epsilon)) for case in series.cases]
+    points = tuple(Point(case.n, keys, paired=case.paired) for case, keys in found if keys is not None)
     if not points:
         return None
     first = series.first

@@ -222,7 +222,7 @@ def expectation(
         expected = expected_draw_values(case, quantity, line.parameter_of(case))
         if expected is None or not np.all(np.isfinite(expected)) or np.any(expected <= 0):
             return None
-        ratios.append(Point(point.n, point.draw_values / expected, point.power))
+        ratios.append(Point(point.n, point.draw_values / expected, point.power, paired=point.paired))
         levels.append(point.power * float(np.log(np.mean(expected))))
     far = far_values(quantity, line, series.regime)
     limit, doubt = _limit(stated, far, scale)

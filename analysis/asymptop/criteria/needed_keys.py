@@ -53,7 +53,7 @@ def _points(series: Series, norm: Quantity, epsilon: float) -> list[Point]:
         else:
             values = needed_keys(case, norm, epsilon)
         if values is not None:
-            points.append(Point(case.n, values))
+            points.append(Point(case.n, values, paired=case.paired))
     return points
 
 

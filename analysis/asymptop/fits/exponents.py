@@ -30,12 +30,14 @@ _SMALLEST_BEND = 1e-3
 
 @dataclass(frozen=True)
 class Point:
-    """Per-draw values of one quantity at one n. `excluded` says why it takes no part in a fit, if it does not."""
+    """Per-draw values of one quantity at one n. `excluded` says why it takes no part in a fit, if it does not.
+    `paired`: draw i is of the same text at every n, so that its values at two n are no two replicates."""
 
     n: int
     draw_values: Array
     power: float = 1.0
     excluded: str = ""
+    paired: bool = False
 
     @cached_property
     def draw_mean(self) -> float:
@@ -134,22 +136,29 @@ def usable_points(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
         elif len(point.draw_values) < 2 <= most:
             excluded.append(replace(point, excluded="a single draw"))
         elif not np.all(np.isfinite(point.draw_values)) or point.draw_mean <= 0:
-            excluded.append(Point(point.n, point.draw_values, point.power, "the mean is zero"))
+            excluded.append(replace(point, excluded="the mean is zero"))
         else:
             used.append(point)
     return used, excluded
 
 
 def _resampled_logs(points: Sequence[Point], resamples: int, seed: int) -> Array:
-    """(point, resample): logarithms of bootstrapped means, stretched for few draws. Draws are independent across n."""
-    return _resampled_values(tuple((p.draw_values.tobytes(), p.power) for p in points), resamples, seed)
+    """(point, resample): logarithms of bootstrapped means, stretched for few draws. Draws are independent across n, or
+    texts, each of which is chosen at all n or at none."""
+    paired = all(p.paired for p in points) and len({len(p.draw_values) for p in points}) == 1
+    return _resampled_values(tuple((p.draw_values.tobytes(), p.power) for p in points), paired, resamples, seed)
 
 
 # The last few: ratios to what is expected are fitted twice, the second time with another correction.
 @lru_cache(maxsize=4)
-def _resampled_values(key: tuple[tuple[bytes, float], ...], resamples: int, seed: int) -> Array:
+def _resampled_values(key: tuple[tuple[bytes, float], ...], paired: bool, resamples: int, seed: int) -> Array:
     points = [Point(0, np.frombuffer(values), power) for values, power in key]
-    picks = bootstrap_picks(seed, resamples, tuple(len(point.draw_values) for point in points))
+    counts = tuple(len(point.draw_values) for point in points)
+    picks = (
+        bootstrap_picks(seed, resamples, counts[:1]) * len(counts)
+        if paired
+        else bootstrap_picks(seed, resamples, counts)
+    )
     samples = np.empty((len(points), resamples))
     for row, point, picked in zip(samples, points, picks, strict=True):
         centre = np.log(point.draw_mean)
@@ -294,14 +303,16 @@ def _combinations(sizes: Sequence[int], x: Array, weights: Array) -> dict[str, t
 def fit_power(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = SEED, scale: str = "n") -> PowerFit:
     """Fit log(mean) against log(n), or against log(log n) for scale "log n". Raises FitError below two usable n."""
     values = [np.asarray(p.draw_values, dtype=np.float64) for p in points]
-    key = tuple((p.n, v.tobytes(), p.power, p.excluded) for p, v in zip(points, values, strict=True))
+    key = tuple((p.n, v.tobytes(), p.power, p.excluded, p.paired) for p, v in zip(points, values, strict=True))
     return _fit_of_values(key, resamples, seed, scale)
 
 
 # By value: several figures, the claims and the table of fits ask for the same lines.
 @lru_cache(maxsize=4096)
-def _fit_of_values(key: tuple[tuple[int, bytes, float, str], ...], resamples: int, seed: int, scale: str) -> PowerFit:
-    points = [Point(n, np.frombuffer(values), power, excluded) for n, values, power, excluded in key]
+def _fit_of_values(
+    key: tuple[tuple[int, bytes, float, str, bool], ...], resamples: int, seed: int, scale: str
+) -> PowerFit:
+    points = [Point(n, np.frombuffer(values), power, excluded, paired) for n, values, power, excluded, paired in key]
     used, excluded = usable_points(points)
     if len({p.n for p in used}) < 2:
         raise FitError(f"{len(used)} usable n; a slope needs two")

@@ -42,7 +42,7 @@ class Line:
             parameter = self.parameter_of(case)
             if self.law or has_parameter(case, quantity, parameter):
                 values = quantity.draw_values(case, parameter)
-                found.append(Point(case.n, values, quantity.power, self._excluded(case, parameter)))
+                found.append(Point(case.n, values, quantity.power, self._excluded(case, parameter), case.paired))
         return found
 
     def _excluded(self, case: Case, parameter: Parameter) -> str:

@@ -274,7 +274,7 @@ def has_parameter(case: Case, quantity: Quantity, parameter: Parameter) -> bool:
 def points(series: Series, quantity: Quantity, parameter: Parameter = None) -> list[Point]:
     """One point per n at a fixed epsilon or threshold, or for a quantity without a parameter."""
     return [
-        Point(case.n, quantity.draw_values(case, parameter), quantity.power)
+        Point(case.n, quantity.draw_values(case, parameter), quantity.power, paired=case.paired)
         for case in series.cases
         if has_parameter(case, quantity, parameter)
     ]
@@ -286,7 +286,8 @@ def points_of_law(series: Series, quantity: Quantity, law: str) -> list[Point]:
     for case in series.cases:
         if law in case.k_law and quantity.present(case):
             k = int(case.k_of_law[case.k_law.index(law)])
-            found.append(Point(case.n, quantity.draw_values(case, k), quantity.power, "k = n" if k >= case.n else ""))
+            clipped = "k = n" if k >= case.n else ""
+            found.append(Point(case.n, quantity.draw_values(case, k), quantity.power, clipped, case.paired))
     return found
 
 

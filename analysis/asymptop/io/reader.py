@@ -116,6 +116,11 @@ class Case:
         """Keys that a row sees, at most."""
         return min(self.n - self.drop_first, self.window or self.n)
 
+    @property
+    def paired(self) -> bool:
+        """Whether draw i is of the same text at every n."""
+        return self.contexts == "starts"
+
     def has(self, name: str) -> bool:
         return name in self._names
 

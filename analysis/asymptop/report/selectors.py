@@ -57,7 +57,7 @@ def _exponent(members: Sequence[Series], measured: Callable[[Series], list[Point
 
 def _number(cases: Sequence[Case], quantity: Quantity, k: int | float) -> tuple[float, str]:
     """Mean and its words, with the standard error over draws; the median over heads."""
-    means = [Point(case.n, quantity.draw_values(case, k)) for case in cases]
+    means = [Point(case.n, quantity.draw_values(case, k), paired=case.paired) for case in cases]
     value = float(np.median([point.mean for point in means]))
     error = means[0].error if len(means) == 1 else 0.0
     words = f"{value:,.0f}" if value >= 1000.0 else f"{value:.4g}"

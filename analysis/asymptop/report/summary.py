@@ -52,16 +52,23 @@ def _cases(cases: Sequence[Case] | Sequence[PrecisionCase]) -> str:
     return f"{len(cases)} cases, {states}: n = {reach}"
 
 
+def _range(counts: Sequence[int]) -> str:
+    """Of ascending numbers."""
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
 def _measured(results: Results) -> str:
     cases = results.cases
-    draws, rows = min(case.draws for case in cases), min(case.rows for case in cases)
-    most = max(case.draws for case in cases)
-    count = f"{draws} draw{'s' * (draws > 1)}" if draws == most else f"{draws} to {most} draws"
+    draws, rows = sorted({case.draws for case in cases}), sorted({case.rows for case in cases})
+    count = f"{_range(draws)} draw{'s' * (draws[-1] > 1)} of {_range(rows)} row{'s' * (rows[-1] > 1)}"
+    # How draws of tensor files take their keys decides what a sweep over n compares (src/draw/README.md).
+    kinds = sorted({case.contexts for case in cases} - {"prefix"})
+    where = f" (--contexts {' and '.join(kinds)})" if kinds else ""
     dimensions = ", ".join(map(str, sorted({case.d for case in cases})))
     others = len({case.selector for case in cases} - {EXACT})
     rest = "the other selector is not" if others == 1 else f"none of the {others} other selectors is"
     beside = f" Exact top-k, where {rest} named." if others else ""
-    return f"{_cases(cases)}, d = {dimensions}, {count} of {rows} rows.{beside}"
+    return f"{_cases(cases)}, d = {dimensions}, {count}{where}.{beside}"
 
 
 def _error_cell(one: Series, law: str) -> str:
