@@ -158,7 +158,10 @@ void check_launch(Communicator const& comm) {
     if (!odd.empty()) throw UsageError(odd);
   });
   auto const crowded = comm.is_root() ? crowded_cores(places) : std::vector<std::string>();
+#ifndef OPEN_MPI
+  // Open MPI gives cores away by itself where ranks outnumber them (mpi_yield_when_idle), and sooner than a sleep ends.
   cores_are_shared = comm.max(crowded.empty() ? 0 : 1) != 0;
+#endif
   for (auto const& line : crowded) std::cerr << line + "\n" << std::flush;
 }
 
