@@ -264,10 +264,8 @@ std::vector<Option> rows() {
           "contexts", for_study, result, text, "", maybe_one_of({Contexts::places, Contexts::starts, Contexts::prefix}),
           "which n keys of a text a draw of tensor input sees: starts (the first ones, as a model sees a context of n, rows in their last "
           "eighth, a draw for each text) | places (each draw's end elsewhere, rows in the last eighth; a text's first keys, and with them "
-          "a "
-          "model's sink, are in few) | prefix (the first ones, rows in their second half shared out among draws) [with tensor_format 2: "
-          "starts "
-          "from 4 texts on, else places; else prefix]"},
+          "a model's sink, are in few) | prefix (the first ones, rows in their second half shared out among draws) [with tensor_format 2: "
+          "starts from 4 texts on where each key has a query, else places; else prefix]"},
       Option{"mask", for_study | for_attend | for_precision, case_id, text, "none", one_of({Mask::none, Mask::causal}),
              "none | causal (tensor input: a query sees the keys up to its own); unless given, what a file of tensor_format 2 says"}
           .but(for_attend, nullptr, some_of({Mask::none, Mask::causal}), "none | causal (row i sees keys 0 to i), LIST"),

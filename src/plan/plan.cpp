@@ -8,6 +8,7 @@
 #include "config/options.hpp"
 #include "kernels/select/order_keys.hpp"
 #include "kernels/select/selector.hpp"
+#include "plan/case_names.hpp"
 #include "plan/estimate.hpp"
 #include "plan/heads.hpp"
 #include "plan/input_plan.hpp"
@@ -139,32 +140,6 @@ void choose_breaks(GroupPlan& group, RunConfig const& config, Machine const& mac
   } else {
     group.parts_per_pass = 1;
   }
-}
-
-/// `n1024-d64-sigma2`: what a case is of, in the words of the options, wherever it stands in a list.
-std::string case_id(GroupPlan const& group, std::string const& of) {
-  std::ostringstream id;
-  id << "n" << group.n << "-d" << group.key_d();
-  if (!group.input.is(Distribution::gaussian)) {
-    auto name = name_of(group.input);
-    std::replace(name.begin(), name.end(), ':', '-');
-    id << "-" << name;
-  }
-  id << "-" << of;
-  return id.str();
-}
-
-/// The oracle's cases are called as if there were no others.
-std::string with_selector(std::string const& id, SelectorChoice const& selector) {
-  return selector.is_oracle() ? id : id + "-" + selector.word();
-}
-
-std::string tensor_case_id(GroupPlan const& group, RunConfig const& config, SelectorChoice const& selector) {
-  auto of = group.layer < 0 ? "" : "layer" + std::to_string(group.layer) + "-";
-  of += "head" + std::to_string(group.head) + (group.mask == Mask::causal ? "-causal" : "");
-  if (config.window) of += "-window" + std::to_string(*config.window);
-  if (group.drop_first > 0) of += "-drop" + std::to_string(group.drop_first);
-  return with_selector(case_id(group, of), selector);
 }
 
 /// Bins of the rows' profiles.
