@@ -71,7 +71,7 @@ void add_products() {
       std::int32_t total;
       std::memcpy(&total, &all.tile[sum][r][4 * c], 4);
       for (int i = 0; i < all.shapes.bytes[a] / 4 && i < all.shapes.row_count[b]; ++i) {
-        for (int l = 0; l < 4; ++l) total += static_cast<std::int8_t>(all.tile[a][r][4 * i + l]) * all.tile[b][i][4 * c + l];
+        for (int l = 0; l < 4; ++l) total += all.tile[a][r][4 * i + l] * static_cast<std::int8_t>(all.tile[b][i][4 * c + l]);
       }
       std::memcpy(&all.tile[sum][r][4 * c], &total, 4);
     }
@@ -109,10 +109,10 @@ template <int t>
 void store(void* to, std::ptrdiff_t stride) {
   asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(t) : "memory");
 }
-/// sum (rows of a, 32-bit columns) += a, signed bytes in fours along its rows, times b, unsigned ones, a row for each four.
+/// sum (rows of a, 32-bit columns) += a, unsigned bytes in fours along its rows, times b, signed ones, a row for each four.
 template <int sum, int a, int b>
 void add_products() {
-  asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(sum), "i"(a), "i"(b));
+  asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(sum), "i"(a), "i"(b));
 }
 
 #else

@@ -53,7 +53,10 @@ struct KeyGroupBound {
   float largest_norm;  ///< at least the norm of every key, not scaled; +inf where that overflows
 };
 
-/// Quantised keys from some group on: bytes k' + 128 at [group][d / 4, rounded up][key % 32][4 columns], 128 past the last column.
+/// How the bytes of a group lie: [step of four columns][key % 32][4], or [key % 32][step][4], as products of tiles want them.
+enum class GroupLayout { by_columns, by_keys };
+
+/// Quantised keys from some group on: bytes k' + 128, 128 past the last column, up to a multiple of four.
 struct QuantisedKeys {
   std::uint8_t const* values = nullptr;
   KeyGroupBound const* bounds = nullptr;
@@ -121,7 +124,7 @@ struct QuantisedQueries {
   float largest_norm = 0.0f;  ///< of a key that bounds are claimed for
   std::vector<Panel> panels;
   std::vector<std::size_t> offset;  ///< of a panel in `bytes`
-  /// Four columns of a row in 32 bits, at [panel][step][row], or for tiles of bytes at [panel][step / 16][row of 16][step % 16].
+  /// Four columns of a row in 32 bits, at [panel][step][row]; for tiles of bytes rows are always panel_lanes, zeros past the last.
   std::vector<std::int32_t> bytes;
 
   QuantisedQueries() = default;
@@ -137,15 +140,17 @@ struct QuantisedQueries {
     double largest = 0.0;
     for (auto const& rows : cut) {
       offset.push_back(bytes.size());
-      int const words = tiles ? (steps + 15) / 16 * 16 * panel_lanes : steps * rows.rows;
-      bytes.resize(bytes.size() + words);
+      int const row_count = tiles ? panel_lanes : rows.rows;
+      bytes.resize(bytes.size() + steps * row_count);
       auto& panel = panels.emplace_back();
       panel.first_row = rows.first_row;
       panel.rows = rows.rows;
       for (int r = 0; r < rows.rows; ++r) {
-        auto const place = [&](int step) { return tiles ? (step / 16 * panel_lanes + r) * 16 + step % 16 : step * rows.rows + r; };
+        auto const place = [&](int step) { return step * row_count + r; };
         largest = std::max(largest, add_row(queries, panel, r, levels, &bytes[offset.back()], place));
       }
+      // Nothing passes of rows that are not there.
+      for (int r = rows.rows; r < panel_lanes; ++r) panel.shift[r] = 2 * (16129 * d + 200);
     }
     largest_norm = round_down(0x1p126 / largest);
   }
@@ -188,8 +193,9 @@ struct QuantisedQueries {
 inline namespace ASYMPTOP_SIMD_NAME {
 
 /// Quantises one packed group.
-inline KeyGroupBound quantise_group(float const* packed, int d, std::uint8_t* out) {
+inline KeyGroupBound quantise_group(float const* packed, int d, GroupLayout layout, std::uint8_t* out) {
   using namespace simd;
+  int const steps = (d + 3) / 4;
   Floats extreme{};
   for (int i = 0; i < key_group * d; i += width) {
     Floats const x = load(packed + i);
@@ -201,7 +207,7 @@ inline KeyGroupBound quantise_group(float const* packed, int d, std::uint8_t* ou
   float residual_squares = 0.0f, integer_squares = 0.0f;
   for (int l = 0; l < key_group; l += width) {
     Floats residual{}, integer{};
-    for (int step = 0; step < (d + 3) / 4; ++step) {
+    for (int step = 0; step < steps; ++step) {
       Ints word = broadcast(static_cast<std::int32_t>(0x80808080u));
       for (int c = 4 * step; c < std::min(d, 4 * step + 4); ++c) {
         Floats const t = load(packed + c * key_group + l) * broadcast(scale);
@@ -212,7 +218,12 @@ inline KeyGroupBound quantise_group(float const* packed, int d, std::uint8_t* ou
         // A byte plus 128 is the byte with its sign flipped.
         word ^= (rounded & broadcast(0xff)) << (8 * (c % 4));
       }
-      store(reinterpret_cast<std::int32_t*>(out + (step * key_group + l) * 4), word);
+      auto* const words = reinterpret_cast<std::int32_t*>(out);
+      if (layout == GroupLayout::by_columns) {
+        store(words + step * key_group + l, word);
+      } else {
+        for (int i = 0; i < width; ++i) words[(l + i) * steps + step] = word[i];
+      }
     }
     for (int i = 0; i < width; ++i) {
       residual_squares = std::max(residual_squares, residual[i]);
@@ -222,13 +233,15 @@ inline KeyGroupBound quantise_group(float const* packed, int d, std::uint8_t* ou
   return group_bound(scale, residual_squares, integer_squares, d);
 }
 
-/// Quantises `count` packed keys of d columns into quantised_size() bytes and quantised_groups() bounds.
+/// Quantises `count` packed keys of d columns, as `layout` has it, into quantised_size() bytes and quantised_groups() bounds.
 template <class Space>
-void quantise_keys(Space const& space, float const* packed, std::int64_t count, int d, std::uint8_t* values, KeyGroupBound* bounds) {
+void quantise_keys(Space const& space, float const* packed, std::int64_t count, int d, GroupLayout layout, std::uint8_t* values,
+                   KeyGroupBound* bounds) {
   static_assert(is_host_space<Space>, "quantised keys are for host kernels");
-  Kokkos::parallel_for(
-      "Asymptop::score::quantise", Kokkos::RangePolicy<Space>(space, 0, quantised_groups(count)),
-      [=](std::size_t const g) { bounds[g] = quantise_group(packed + g * key_group * d, d, values + g * key_group * ((d + 3) / 4 * 4)); });
+  Kokkos::parallel_for("Asymptop::score::quantise", Kokkos::RangePolicy<Space>(space, 0, quantised_groups(count)),
+                       [=](std::size_t const g) {
+                         bounds[g] = quantise_group(packed + g * key_group * d, d, layout, values + g * key_group * ((d + 3) / 4 * 4));
+                       });
 }
 
 }  // namespace ASYMPTOP_SIMD_NAME

@@ -58,48 +58,12 @@ ASYMPTOP_SIMD_INLINE void score_pairs_apart(QueryLines const& queries, RowKeyPai
 }
 
 #if defined(ASYMPTOP_SIMD_AVX512)
-/// rows[i][c] becomes rows[c][i]: four perfect shuffles.
-ASYMPTOP_SIMD_INLINE void transpose(Floats (&rows)[16]) {
-#pragma GCC unroll 4
-  for (int round = 0; round < 4; ++round) {
-    Floats next[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
-      next[2 * i] = __builtin_shufflevector(rows[i], rows[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      next[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) rows[i] = next[i];
-  }
-}
-
 /// Lane l: number (which[l] % 32) of a column of the group.
 ASYMPTOP_SIMD_INLINE Floats pick(float const* column, Ints which) {
   return reinterpret_cast<Floats>(
       _mm512_permutex2var_ps(_mm512_loadu_ps(column), reinterpret_cast<__m512i>(which), _mm512_loadu_ps(column + 16)));
 }
 #elif defined(ASYMPTOP_SIMD_AVX2)
-/// rows[i][c] becomes rows[c][i]: pairs of numbers, then fours, then halves change places.
-ASYMPTOP_SIMD_INLINE void transpose(Floats (&rows)[8]) {
-  Floats twos[8], fours[8];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    twos[2 * i] = __builtin_shufflevector(rows[2 * i], rows[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-    twos[2 * i + 1] = __builtin_shufflevector(rows[2 * i], rows[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    int const from = i / 2 * 4 + i % 2, to = i / 2 * 4 + 2 * (i % 2);
-    fours[to] = __builtin_shufflevector(twos[from], twos[from + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-    fours[to + 1] = __builtin_shufflevector(twos[from], twos[from + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    rows[i] = __builtin_shufflevector(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-    rows[i + 4] = __builtin_shufflevector(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-  }
-}
-
 /// Lane l: number (which[l] % 32) of a column of the group.
 ASYMPTOP_SIMD_INLINE Floats pick(float const* column, Ints which) {
   auto const of_eight = [&](int eight) {
@@ -114,24 +78,50 @@ ASYMPTOP_SIMD_INLINE Floats pick(float const* column, Ints which) {
 
 #if defined(ASYMPTOP_SIMD_AVX512) || defined(ASYMPTOP_SIMD_AVX2)
 static_assert(QueryLines::chunk % width == 0);
+/// Four numbers each of rows[0], rows[4], ..., a quad of lanes for each.
+ASYMPTOP_SIMD_INLINE Ints load_quads(float const* const* rows, int from) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+  // Blended in as they are loaded: nothing for the one unit that shuffles.
+  __m512 quads = _mm512_castps128_ps512(_mm_loadu_ps(rows[0] + from));
+  quads = _mm512_mask_broadcast_f32x4(quads, 0x00f0, _mm_loadu_ps(rows[4] + from));
+  quads = _mm512_mask_broadcast_f32x4(quads, 0x0f00, _mm_loadu_ps(rows[8] + from));
+  return reinterpret_cast<Ints>(_mm512_mask_broadcast_f32x4(quads, 0xf000, _mm_loadu_ps(rows[12] + from)));
+#else
+  return reinterpret_cast<Ints>(_mm256_set_m128(_mm_loadu_ps(rows[4] + from), _mm_loadu_ps(rows[0] + from)));
+#endif
+}
+
+/// columns[c][i] = rows[i][from + c].
+ASYMPTOP_SIMD_INLINE void load_transposed(float const* const (&rows)[width], int from, Floats (&columns)[width]) {
+#pragma GCC unroll 4
+  for (int c = 0; c < width; c += 4) {
+    Ints const row0 = load_quads(rows, from + c), row1 = load_quads(rows + 1, from + c);
+    Ints const row2 = load_quads(rows + 2, from + c), row3 = load_quads(rows + 3, from + c);
+    Ints const even01 = interleave_low(row0, row2), even23 = interleave_high(row0, row2);
+    Ints const odd01 = interleave_low(row1, row3), odd23 = interleave_high(row1, row3);
+    columns[c] = reinterpret_cast<Floats>(interleave_low(even01, odd01));
+    columns[c + 1] = reinterpret_cast<Floats>(interleave_high(even01, odd01));
+    columns[c + 2] = reinterpret_cast<Floats>(interleave_low(even23, odd23));
+    columns[c + 3] = reinterpret_cast<Floats>(interleave_high(even23, odd23));
+  }
+}
+
 /// The same for `width` pairs, a lane for each.
 ASYMPTOP_SIMD_INLINE void score_pairs_in_lanes(QueryLines const& queries, RowKeyPair const* pairs, float const* group, int d,
                                                float* scores) {
   Ints const which = load(pairs);
-  Floats sum{}, q[width];
-  auto const load_queries = [&](int begin) {
+  float const* rows[width];
 #pragma GCC unroll 16
-    for (int i = 0; i < width; ++i) q[i] = load(queries.row(row_of(pairs[i])) + begin);
-    transpose(q);
-  };
+  for (int i = 0; i < width; ++i) rows[i] = queries.row(row_of(pairs[i]));
+  Floats sum{}, q[width];
   int const whole = d / width * width;
   for (int begin = 0; begin < whole; begin += width) {
-    load_queries(begin);
+    load_transposed(rows, begin, q);
 #pragma GCC unroll 16
     for (int c = 0; c < width; ++c) sum = fma(q[c], pick(group + (begin + c) * key_group, which), sum);
   }
   if (whole < d) {
-    load_queries(whole);
+    load_transposed(rows, whole, q);
     for (int c = whole; c < d; ++c) sum = fma(q[c - whole], pick(group + c * key_group, which), sum);
   }
   store(scores, sum);

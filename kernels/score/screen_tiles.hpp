@@ -1,9 +1,10 @@
-// The screen of screen_panel.hpp by products of tiles: 16 rows of queries in 8 bits against a group of 32 keys.
+// The screen of screen_panel.hpp by products of tiles: a group of 32 keys in 8 bits against 16 rows of queries.
 //
-// A group's bytes, [four columns][key][4], are the tiles that the processor wants of the right factor: 16 keys, 64 columns each. Sums
-// start at zero and are compared with minus what the others start at.
+// Keys are a tile's rows and queries its columns: all sums of a query then lie in one lane, start where the query's test wants them, by
+// a tile that repeats one line of 16 starts, and tell by their signs alone which keys pass.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -17,139 +18,175 @@
 namespace asymptop::simd {
 inline namespace ASYMPTOP_SIMD_NAME {
 
-/// Rows that meet a group together: their sums stay in the L1 cache, and what a test of one row costs when it is guessed wrong does not
-/// hold up the next one's products.
-inline constexpr int tile_blocks = 8;
-inline constexpr std::size_t tile_pairs = std::size_t{tile_blocks} * tiles::rows * key_group;
+/// Whether screens go by tiles here; keys are then quantised by_keys.
+inline bool screens_by_tiles() { return width >= 8 && tiles::usable(); }
+inline GroupLayout screen_layout() { return screens_by_tiles() ? GroupLayout::by_keys : GroupLayout::by_columns; }
+
+/// Most pairs that screening one block against one group can bring, and places past them that may be written.
+inline constexpr std::size_t tile_pairs = std::size_t{tiles::rows} * key_group + 2;
 
 /// A block of at most 16 rows for tiles.
 struct TileRows {
-  std::int32_t const* q;  ///< [64 columns][16 rows][64 bytes], zeros past the last of either
-  int first_row, rows;
+  std::int32_t const* q;  ///< [step of four columns][16 rows], zeros past the last row
+  int first_row;
 };
+
+/// The sums of four keys, [4][16 rows]: which are not negative, a bit each, in the order of sum_pairs.
+ASYMPTOP_SIMD_INLINE std::uint64_t not_negative_of_four(std::int32_t const* sums) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+  // Narrowed to bytes, which keeps signs: quads of rows of the four keys take turns.
+  auto const at = [sums](int key) { return _mm512_load_si512(sums + key * tiles::rows); };
+  return ~_mm512_movepi8_mask(_mm512_packs_epi16(_mm512_packs_epi32(at(0), at(1)), _mm512_packs_epi32(at(2), at(3))));
+#else
+  std::uint64_t bits = 0;
+  for (int i = 0; i < 4 * tiles::rows; i += width) bits |= std::uint64_t{negative(load(sums + i)) ^ all_lanes} << i;
+  return bits;
+#endif
+}
+
+/// What a bit of not_negative_of_four adds to the pair of the block's first row and the first of the four keys; 64, for no bit: nothing.
+inline constexpr auto sum_pairs = [] {
+  std::array<RowKeyPair, 65> pairs{};
+  for (int bit = 0; bit < 64; ++bit) {
+#if defined(ASYMPTOP_SIMD_AVX512)
+    int const row = bit / 16 * 4 + bit % 4, key = bit / 4 % 4;
+#else
+    int const row = bit % 16, key = bit / 16;
+#endif
+    pairs[bit] = row * key_group + key;
+  }
+  return pairs;
+}();
 
 /// Screens blocks of rows against one group after another. A thread has one at a time, which has its tile registers.
 class TileScreen {
  public:
-  explicit TileScreen(int steps)
-      : whole_((steps - 1) / tiles::rows), last_(steps - whole_ * tiles::rows), ahead_(std::ptrdiff_t{steps} * group_row) {
+  /// steps: fours of columns.
+  explicit TileScreen(int steps) : whole_((steps - 1) / tiles::rows), key_bytes_(4 * steps), ahead_(std::ptrdiff_t{steps} * 4 * key_group) {
+    int const last = steps - whole_ * tiles::rows;
     tiles::Shapes shapes;
-    for (int t : {0, 1, 2, 3, 4}) shapes.set(t, tiles::rows, tiles::row_bytes);
-    shapes.set(5, tiles::rows, 4 * last_);
-    if (whole_ == 0) shapes.set(2, tiles::rows, 4 * last_);
-    for (int t : {6, 7}) shapes.set(t, last_, tiles::row_bytes);
+    for (int t : {0, 1, 2, 3}) shapes.set(t, tiles::rows, tiles::row_bytes);
+    shapes.set(4, whole_ == 0 ? last : tiles::rows, tiles::row_bytes);
+    shapes.set(5, last, tiles::row_bytes);
+    for (int t : {6, 7}) shapes.set(t, tiles::rows, 4 * last);
     tiles::configure(shapes);
   }
   ~TileScreen() { tiles::release(); }
   TileScreen(TileScreen const&) = delete;
   TileScreen& operator=(TileScreen const&) = delete;
 
-  /// The group that the next blocks meet; bytes as QuantisedKeys's.
+  /// The group that the next blocks meet; bytes as QuantisedKeys's, by_keys.
   void take_group(std::uint8_t const* keys) {
     keys_ = keys;
     // The next group's bytes are asked for meanwhile.
     for (std::ptrdiff_t line = 0; line < ahead_; line += 64) __builtin_prefetch(keys + ahead_ + line, 0, 3);
-    std::uint8_t const* const last = keys + whole_ * piece;
-    tiles::load<6>(last, group_row);
-    tiles::load<7>(last + tiles::row_bytes, group_row);
+    tiles::load<6>(keys + whole_ * tiles::row_bytes, key_bytes_);
+    tiles::load<7>(keys + whole_ * tiles::row_bytes + upper(), key_bytes_);
     if (whole_ == 1) load_whole(0);
   }
 
-  /// Where the sums of block b of the next screen() start, 16 of them (screen_panel.hpp).
-  std::int32_t* start(int b) { return &start_[b * tiles::rows]; }
+  /// Where the sums of the next block start, 16 of them (start_sums of screen_panel.hpp).
+  std::int32_t* start() { return start_[turn_]; }
 
-  /// Writes the pairs of `count` blocks, at most tile_blocks, whose sums from start() on are not negative, as screen_tile() does, and
-  /// returns where the next one goes.
-  RowKeyPair* screen(TileRows const* blocks, int count, RowKeyPair* passed) {
-    if (whole_ == 0) {
-      multiply_in_turns(blocks, count);
+  /// Multiplies a block and writes the pairs of the block before it, since take_group, whose sums are not negative, as screen_tile() does.
+  /// Returns where the next one goes; what the last block brought comes with finish().
+  RowKeyPair* screen(TileRows const& block, RowKeyPair* passed) {
+    if (whole_ > 0) {
+      multiply_pieces(block.q);
+    } else if (turn_ == 0) {
+      multiply<0, 1, 4>(block.q);
     } else {
-      for (int b = 0; b < count; ++b) multiply(blocks[b].q, sums_[b * tiles::rows]);
+      multiply<2, 3, 5>(block.q);
     }
-    for (int r = 0; r < count * tiles::rows; r += width) store(start_ + r, -load(start_ + r));
-    for (int r = 0; r < count * tiles::rows; ++r) {
-      Ints const least = broadcast(start_[r]);
-      std::uint32_t mask = 0;
-#pragma GCC unroll 16
-      for (int l = 0; l < key_group; l += width) mask |= not_below(load(sums_[r] + l), least) << l;
-      masks_[r] = mask;
+    first_row_[turn_] = block.first_row;
+    turn_ ^= 1;
+    // The products take their time: the sums of the block before are looked at meanwhile.
+    passed = pending_ ? collect(turn_, passed) : passed;
+    pending_ = true;
+    return passed;
+  }
+  RowKeyPair* finish(RowKeyPair* passed) {
+    pending_ = false;
+    return collect(turn_ ^ 1, passed);
+  }
+
+ private:
+  std::ptrdiff_t upper() const { return std::ptrdiff_t{key_group / 2} * key_bytes_; }
+
+  void load_whole(int w) const {
+    tiles::load<2>(keys_ + w * tiles::row_bytes, key_bytes_);
+    tiles::load<3>(keys_ + w * tiles::row_bytes + upper(), key_bytes_);
+  }
+
+  template <int low, int high>
+  void begin() const {
+    tiles::load<low>(start_[turn_], 0);
+    tiles::load<high>(start_[turn_], 0);
+  }
+  template <int low, int high>
+  void end() {
+    tiles::store<low>(sums_[turn_], tiles::row_bytes);
+    tiles::store<high>(sums_[turn_] + key_group / 2 * tiles::rows, tiles::row_bytes);
+  }
+
+  /// Keys of one piece: two sets of registers take turns, so that one block's sums are stored while the next one's are made.
+  template <int low, int high, int queries>
+  void multiply(std::int32_t const* q) {
+    tiles::load<queries>(q, tiles::row_bytes);
+    begin<low, high>();
+    tiles::add_products<low, 6, queries>();
+    tiles::add_products<high, 7, queries>();
+    end<low, high>();
+  }
+
+  void multiply_pieces(std::int32_t const* q) {
+    constexpr int words = tiles::rows * tiles::row_bytes / 4;
+    begin<0, 1>();
+    for (int w = 0; w < whole_; ++w) {
+      if (whole_ > 1) load_whole(w);
+      tiles::load<4>(q + w * words, tiles::row_bytes);
+      tiles::add_products<0, 2, 4>();
+      tiles::add_products<1, 3, 4>();
     }
-    for (int b = 0; b < count; ++b) {
-      auto const* const masks = &masks_[b * tiles::rows];
-      std::uint32_t some = 0;
-      for (int l = 0; l < tiles::rows; l += width)
-        some |= (equal(load(reinterpret_cast<std::int32_t const*>(masks) + l), Ints{}) ^ all_lanes) << l;
-      for (some &= (1u << blocks[b].rows) - 1u; some != 0; some &= some - 1) {
-        int const r = std::countr_zero(some);
-        RowKeyPair const base = (blocks[b].first_row + r) * key_group;
-        for (auto mask = masks[r]; mask != 0; mask &= mask - 1) *passed++ = base + std::countr_zero(mask);
+    tiles::load<5>(q + whole_ * words, tiles::row_bytes);
+    tiles::add_products<0, 6, 5>();
+    tiles::add_products<1, 7, 5>();
+    end<0, 1>();
+  }
+
+  RowKeyPair* collect(int turn, RowKeyPair* passed) const {
+    constexpr int fours = key_group / 4;
+    std::uint64_t bits[fours], some = 0;
+#pragma GCC unroll 8
+    for (int f = 0; f < fours; ++f) some |= bits[f] = not_negative_of_four(sums_[turn] + f * 4 * tiles::rows);
+    if (some == 0) return passed;
+    RowKeyPair const first = first_row_[turn] * key_group;
+#pragma GCC unroll 8
+    for (int f = 0; f < fours; ++f) {
+      RowKeyPair const base = first + 4 * f;
+      // Two are written in any case: whether there are any is hard to predict, more are rare.
+      std::uint64_t const rest = bits[f] & (bits[f] - 1);
+      passed[0] = base + sum_pairs[std::countr_zero(bits[f])];
+      passed[1] = base + sum_pairs[std::countr_zero(rest)];
+      int const count = std::popcount(bits[f]);
+      if (count > 2) [[unlikely]] {
+        int to = 2;
+        for (std::uint64_t more = rest & (rest - 1); more != 0; more &= more - 1) passed[to++] = base + sum_pairs[std::countr_zero(more)];
       }
+      passed += count;
     }
     return passed;
   }
 
- private:
-  static constexpr int group_row = 4 * key_group, piece = tiles::rows * group_row;
-
-  void load_whole(int w) const {
-    tiles::load<3>(keys_ + w * piece, group_row);
-    tiles::load<4>(keys_ + w * piece + tiles::row_bytes, group_row);
-  }
-
-  /// Products of 16 rows with the group's keys, (16, 32).
-  void multiply(std::int32_t const* q, std::int32_t* sums) const {
-    constexpr int words = tiles::rows * tiles::row_bytes / 4;
-    tiles::zero<0>();
-    tiles::zero<1>();
-    for (int w = 0; w < whole_; ++w) {
-      if (whole_ > 1) load_whole(w);
-      tiles::load<2>(q + w * words, tiles::row_bytes);
-      tiles::add_products<0, 2, 3>();
-      tiles::add_products<1, 2, 4>();
-    }
-    tiles::load<5>(q + whole_ * words, tiles::row_bytes);
-    tiles::add_products<0, 5, 6>();
-    tiles::add_products<1, 5, 7>();
-    tiles::store<0>(sums, 4 * key_group);
-    tiles::store<1>(sums + key_group / 2, 4 * key_group);
-  }
-
-  /// The same of blocks with keys of one piece: one block's sums are stored while the next one's are made.
-  void multiply_in_turns(TileRows const* blocks, int count) {
-    auto const store_even = [&](int b) {
-      tiles::store<0>(sums_[b * tiles::rows], 4 * key_group);
-      tiles::store<1>(sums_[b * tiles::rows] + key_group / 2, 4 * key_group);
-    };
-    auto const store_odd = [&](int b) {
-      tiles::store<3>(sums_[b * tiles::rows], 4 * key_group);
-      tiles::store<4>(sums_[b * tiles::rows] + key_group / 2, 4 * key_group);
-    };
-    for (int b = 0; b < count; b += 2) {
-      tiles::load<5>(blocks[b].q, tiles::row_bytes);
-      tiles::zero<0>();
-      tiles::zero<1>();
-      tiles::add_products<0, 5, 6>();
-      tiles::add_products<1, 5, 7>();
-      if (b > 0) store_odd(b - 1);
-      if (b + 1 < count) {
-        tiles::load<2>(blocks[b + 1].q, tiles::row_bytes);
-        tiles::zero<3>();
-        tiles::zero<4>();
-        tiles::add_products<3, 2, 6>();
-        tiles::add_products<4, 2, 7>();
-      }
-      store_even(b);
-    }
-    if (count % 2 == 0) store_odd(count - 1);
-  }
-
-  int whole_;             ///< pieces of 64 columns before the last
-  int last_;              ///< fours of columns of the last piece
-  std::ptrdiff_t ahead_;  ///< bytes of a group
+  int whole_;                 ///< pieces of 64 columns before the last
+  std::ptrdiff_t key_bytes_;  ///< of a key
+  std::ptrdiff_t ahead_;      ///< bytes of a group
   std::uint8_t const* keys_ = nullptr;
-  alignas(64) std::int32_t sums_[tile_blocks * tiles::rows][key_group];
-  alignas(64) std::int32_t start_[tile_blocks * tiles::rows];
-  alignas(64) std::uint32_t masks_[tile_blocks * tiles::rows];
+  int turn_ = 0;          ///< the places below that the next block takes
+  bool pending_ = false;  ///< whether the other ones hold sums
+  int first_row_[2] = {};
+  alignas(64) std::int32_t start_[2][tiles::rows];
+  alignas(64) std::int32_t sums_[2][key_group * tiles::rows];
 };
 
 }  // namespace ASYMPTOP_SIMD_NAME

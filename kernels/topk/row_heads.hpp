@@ -3,7 +3,6 @@
 
 #include <Kokkos_Core.hpp>
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -136,8 +135,8 @@ class RowHeads {
   }
 
   /// The keep-th largest of `count` > keep > 0 numbers, and in `ties` how many of those equal to it are among the keep largest.
-  /// Radix selection: numbers are counted in 4096 equal pieces of the range of their ordered bits, and only the piece that holds the
-  /// answer is looked at again.
+  /// Radix selection: numbers are counted in equal pieces of the range of their ordered bits, and only the piece that holds the answer is
+  /// looked at again.
   static float kth_largest(float const* numbers, std::size_t count, std::size_t keep, std::size_t& ties) {
     static thread_local std::vector<std::uint32_t> keys;
     keys.resize(count);
@@ -149,10 +148,13 @@ class RowHeads {
       high = key > high ? key : high;
     }
     std::size_t wanted = keep;
+    constexpr int most_pieces_log2 = 12;
+    std::uint32_t histogram[1u << most_pieces_log2];
     while (low != high) {
-      constexpr int pieces_log2 = 12;
+      // Pieces of a few numbers each: to clear and add up many more would cost more than the numbers themselves.
+      int const pieces_log2 = std::clamp(std::numeric_limits<std::size_t>::digits - 1 - std::countl_zero(keys.size()), 4, most_pieces_log2);
       int const width = std::bit_width(high - low), shift = std::max(0, width - pieces_log2);
-      std::array<std::uint32_t, 1u << pieces_log2> histogram{};
+      std::fill_n(histogram, std::size_t{1} << pieces_log2, 0u);
       for (auto const key : keys) ++histogram[(high - key) >> shift];
       std::uint32_t piece = 0;
       while (histogram[piece] < wanted) wanted -= histogram[piece++];

@@ -68,7 +68,7 @@ class ScreenedPass : public StreamedHeads {
       worker.screened = of_part[w % split_.row_parts];
       worker.bounds.assign(quantised_.panels.begin() + worker.screened.begin, quantised_.panels.begin() + worker.screened.end);
       for (int p = 0; tiles_ && p < int_size(worker.bounds); ++p)
-        worker.blocks.push_back({bytes_of(worker, p), worker.bounds[p].first_row, worker.bounds[p].rows});
+        worker.blocks.push_back({bytes_of(worker, p), worker.bounds[p].first_row});
       worker.applied.assign(queries.rows, std::numeric_limits<float>::quiet_NaN());
     }
   }
@@ -86,7 +86,7 @@ class ScreenedPass : public StreamedHeads {
                                             quantised_size(sample, queries_.d));
     Vector<Space, KeyGroupBound> const bounds(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::sample_bounds"),
                                               quantised_groups(sample));
-    quantise_keys(space, packed, sample, queries_.d, bytes.data(), bounds.data());
+    quantise_keys(space, packed, sample, queries_.d, simd::screen_layout(), bytes.data(), bounds.data());
     int const rank = rank_of_guess(sample, population);
     ScreenedPass best(queries_, rank, split_.workers(), std::vector<std::int64_t>(queries_.rows, sample));
     best.add(space, packed, {bytes.data(), bounds.data()}, 0, sample);
@@ -206,23 +206,24 @@ class ScreenedPass : public StreamedHeads {
     bool const bounded = keys.bounds->largest_norm <= quantised_.largest_norm;
     int const panels = int_size(worker.bounds), fetches = fetch == nullptr ? 0 : queries_.d * 2;
     // A few lines with each panel: many at once would fill the queue of misses and hold up the products.
-    auto const prefetch = [&](int from, int to) {
-      for (int i = fetches * from / panels; i < fetches * to / panels; ++i) __builtin_prefetch(fetch + i * 16, 0, 2);
+    int fetched = 0, due = 0;
+    auto const prefetch = [&](int more) {
+      for (due += more * fetches; fetched * panels < due; ++fetched) __builtin_prefetch(fetch + fetched * 16, 0, 2);
     };
     if (tiles != nullptr) {
       tiles->take_group(keys.values);
-      for (int p = 0; p < panels; p += simd::tile_blocks) {
-        int const count = std::min(simd::tile_blocks, panels - p);
-        prefetch(p, p + count);
-        for (int b = 0; b < count; ++b) simd::start_sums(worker.bounds[p + b], *keys.bounds, quantised_.reach, bounded, tiles->start(b));
-        RowKeyPair* const to = passed.reserve(simd::tile_pairs);
-        passed.count += tiles->screen(&worker.blocks[p], count, to) - to;
+      auto* to = passed.reserve(simd::tile_pairs * panels);
+      for (int p = 0; p < panels; ++p) {
+        prefetch(1);
+        simd::start_sums(worker.bounds[p], *keys.bounds, quantised_.reach, bounded, tiles->start());
+        to = tiles->screen(worker.blocks[p], to);
       }
+      passed.count = tiles->finish(to) - passed.pairs.data();
       return;
     }
     alignas(64) std::int32_t start[QuantisedQueries::panel_lanes];
     for (int p = 0; p < panels; ++p) {
-      prefetch(p, p + 1);
+      prefetch(1);
       auto const& rows = worker.bounds[p];
       RowKeyPair* const to = passed.reserve(simd::panel_pairs);
       simd::start_sums(rows, *keys.bounds, quantised_.reach, bounded, start);
@@ -280,7 +281,7 @@ class ScreenedPass : public StreamedHeads {
   static constexpr int dense = 8;
   static constexpr int longest_pause = 64;
 
-  bool const tiles_ = simd::width >= 8 && tiles::usable();
+  bool const tiles_ = simd::screens_by_tiles();
   QuantisedQueries quantised_;
   QueryLines lines_;
   std::vector<Worker> workers_;

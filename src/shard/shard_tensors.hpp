@@ -14,6 +14,7 @@
 #include "kernels/score/key_tile.hpp"
 #include "kernels/score/panel.hpp"
 #include "kernels/score/quantised.hpp"
+#include "kernels/score/screen_tiles.hpp"
 #include "shard/huge_pages.hpp"
 #include "shard/partition.hpp"
 #include "shard/tensor_layer.hpp"
@@ -85,7 +86,7 @@ class ShardTensors {
     }
     QuantisedKeys const all{quantised_.data(), bounds_.data()};
     if (!resident_ || !quantised_loaded_) {
-      quantise_keys(space_, keys_.data(), resident_ ? shard_.size() : count, d_, quantised_.data(), bounds_.data());
+      quantise_keys(space_, keys_.data(), resident_ ? shard_.size() : count, d_, simd::screen_layout(), quantised_.data(), bounds_.data());
       space_.fence();
       quantised_loaded_ = true;
     }

@@ -40,7 +40,7 @@ struct Run {
 
 /// Rows whose head from a screened pass is not the one of the fp32 pass.
 int wrong_rows(Problem const& p, std::vector<std::int64_t> const& limits, Run const& run) {
-  Screen screen(p);
+  Screen screen(p, simd::screen_layout());
   for (auto& bound : screen.bounds) {
     bound.residual *= run.shrink;
     bound.norm *= run.shrink;
@@ -110,7 +110,7 @@ TEST(ScreenedPass, CausalLimits) {
 TEST(ScreenedPass, ASampleSparesCandidatesAndLeavesNoRowShort) {
   Random random(89);
   Problem const p("normal", random, 30, 60000, 8);
-  Screen screen(p);
+  Screen screen(p, simd::screen_layout());
   ScreenedPass<Space> pass(screen.queries, 2000, 2, all_of(p));
   EXPECT_EQ(pass.threshold(0), -std::numeric_limits<float>::infinity());
   pass.guess_thresholds(Space(), screen.packed.data(), 6144, p.n, p.n);

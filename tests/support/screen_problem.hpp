@@ -117,13 +117,13 @@ struct Screen {
   PackedQueries queries;
   QuantisedQueries quantised;
 
-  explicit Screen(Problem const& p)
+  explicit Screen(Problem const& p, GroupLayout layout = GroupLayout::by_columns)
       : packed(p.packed()),
         values(quantised_size(p.n, p.d)),
         bounds(quantised_groups(p.n)),
         queries(p.q.data(), p.rows, p.d),
         quantised(queries, simd::screen_levels()) {
-    quantise_keys(Kokkos::DefaultHostExecutionSpace(), packed.data(), p.n, p.d, values.data(), bounds.data());
+    quantise_keys(Kokkos::DefaultHostExecutionSpace(), packed.data(), p.n, p.d, layout, values.data(), bounds.data());
     Kokkos::DefaultHostExecutionSpace().fence();
   }
   QuantisedKeys keys() const { return {values.data(), bounds.data()}; }
