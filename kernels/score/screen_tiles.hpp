@@ -1,7 +1,8 @@
 // The screen of screen_panel.hpp by products of tiles: a group of 32 keys in 8 bits against 16 rows of queries.
 //
-// Keys are a tile's rows and queries its columns: all sums of a query then lie in one lane, start where the query's test wants them, by
-// a tile that repeats one line of 16 starts, and tell by their signs alone which keys pass.
+// Keys are a tile's rows and queries its columns: all sums of a query then lie in one lane, and one line of 16 numbers, added to each key's
+// sums, makes their signs tell which keys pass. (Tiles that start at that line would spare the addition, but a tile is not loaded before
+// every older store has left the core, those of the block before among them.)
 #pragma once
 
 #include <array>
@@ -31,15 +32,16 @@ struct TileRows {
   int first_row;
 };
 
-/// The sums of four keys, [4][16 rows]: which are not negative, a bit each, in the order of sum_pairs.
-ASYMPTOP_SIMD_INLINE std::uint64_t not_negative_of_four(std::int32_t const* sums) {
+/// The sums of four keys, [4][16 rows]: which are not negative with their row's start added, a bit each, in the order of sum_pairs.
+ASYMPTOP_SIMD_INLINE std::uint64_t not_negative_of_four(std::int32_t const* sums, std::int32_t const* start) {
 #if defined(ASYMPTOP_SIMD_AVX512)
   // Narrowed to bytes, which keeps signs: quads of rows of the four keys take turns.
-  auto const at = [sums](int key) { return _mm512_load_si512(sums + key * tiles::rows); };
+  auto const at = [=](int key) { return reinterpret_cast<__m512i>(load(sums + key * tiles::rows) + load(start)); };
   return ~_mm512_movepi8_mask(_mm512_packs_epi16(_mm512_packs_epi32(at(0), at(1)), _mm512_packs_epi32(at(2), at(3))));
 #else
   std::uint64_t bits = 0;
-  for (int i = 0; i < 4 * tiles::rows; i += width) bits |= std::uint64_t{negative(load(sums + i)) ^ all_lanes} << i;
+  for (int i = 0; i < 4 * tiles::rows; i += width)
+    bits |= std::uint64_t{negative(load(sums + i) + load(start + i % tiles::rows)) ^ all_lanes} << i;
   return bits;
 #endif
 }
@@ -86,31 +88,31 @@ class TileScreen {
   }
 
   /// Where the sums of the next block start, 16 of them (start_sums of screen_panel.hpp).
-  std::int32_t* start() { return start_[turn_]; }
+  std::int32_t* start() { return start_[next_]; }
 
-  /// Multiplies a block and writes the pairs of the block before it, since take_group, whose sums are not negative, as screen_tile() does.
-  /// Returns where the next one goes; what the last block brought comes with finish().
+  /// Multiplies a block and writes the pairs of an earlier one, since take_group, whose sums are not negative, as screen_tile() does.
+  /// Returns where the next one goes; what the last blocks brought comes with finish().
   RowKeyPair* screen(TileRows const& block, RowKeyPair* passed) {
     if (whole_ > 0) {
       multiply_pieces(block.q);
-    } else if (turn_ == 0) {
+    } else if (next_ % 2 == 0) {
       multiply<0, 1, 4>(block.q);
     } else {
       multiply<2, 3, 5>(block.q);
     }
-    first_row_[turn_] = block.first_row;
-    turn_ ^= 1;
-    // The products take their time: the sums of the block before are looked at meanwhile.
-    passed = pending_ ? collect(turn_, passed) : passed;
-    pending_ = true;
-    return passed;
+    first_row_[next_] = block.first_row;
+    next_ = (next_ + 1) % places;
+    return ++pending_ == places ? collect(passed) : passed;
   }
   RowKeyPair* finish(RowKeyPair* passed) {
-    pending_ = false;
-    return collect(turn_ ^ 1, passed);
+    while (pending_ > 0) passed = collect(passed);
+    return passed;
   }
 
  private:
+  /// Products take their time, and so do stores of tiles: the sums that are looked at are a few blocks old.
+  static constexpr int places = 4;
+
   std::ptrdiff_t upper() const { return std::ptrdiff_t{key_group / 2} * key_bytes_; }
 
   void load_whole(int w) const {
@@ -119,29 +121,26 @@ class TileScreen {
   }
 
   template <int low, int high>
-  void begin() const {
-    tiles::load<low>(start_[turn_], 0);
-    tiles::load<high>(start_[turn_], 0);
-  }
-  template <int low, int high>
-  void end() {
-    tiles::store<low>(sums_[turn_], tiles::row_bytes);
-    tiles::store<high>(sums_[turn_] + key_group / 2 * tiles::rows, tiles::row_bytes);
+  void store_sums() {
+    tiles::store<low>(sums_[next_], tiles::row_bytes);
+    tiles::store<high>(sums_[next_] + key_group / 2 * tiles::rows, tiles::row_bytes);
   }
 
   /// Keys of one piece: two sets of registers take turns, so that one block's sums are stored while the next one's are made.
   template <int low, int high, int queries>
   void multiply(std::int32_t const* q) {
     tiles::load<queries>(q, tiles::row_bytes);
-    begin<low, high>();
+    tiles::zero<low>();
+    tiles::zero<high>();
     tiles::add_products<low, 6, queries>();
     tiles::add_products<high, 7, queries>();
-    end<low, high>();
+    store_sums<low, high>();
   }
 
   void multiply_pieces(std::int32_t const* q) {
     constexpr int words = tiles::rows * tiles::row_bytes / 4;
-    begin<0, 1>();
+    tiles::zero<0>();
+    tiles::zero<1>();
     for (int w = 0; w < whole_; ++w) {
       if (whole_ > 1) load_whole(w);
       tiles::load<4>(q + w * words, tiles::row_bytes);
@@ -151,16 +150,18 @@ class TileScreen {
     tiles::load<5>(q + whole_ * words, tiles::row_bytes);
     tiles::add_products<0, 6, 5>();
     tiles::add_products<1, 7, 5>();
-    end<0, 1>();
+    store_sums<0, 1>();
   }
 
-  RowKeyPair* collect(int turn, RowKeyPair* passed) const {
+  /// The pairs of the oldest block.
+  RowKeyPair* collect(RowKeyPair* passed) {
+    int const at = (next_ + places - pending_--) % places;
     constexpr int fours = key_group / 4;
     std::uint64_t bits[fours], some = 0;
 #pragma GCC unroll 8
-    for (int f = 0; f < fours; ++f) some |= bits[f] = not_negative_of_four(sums_[turn] + f * 4 * tiles::rows);
+    for (int f = 0; f < fours; ++f) some |= bits[f] = not_negative_of_four(sums_[at] + f * 4 * tiles::rows, start_[at]);
     if (some == 0) return passed;
-    RowKeyPair const first = first_row_[turn] * key_group;
+    RowKeyPair const first = first_row_[at] * key_group;
 #pragma GCC unroll 8
     for (int f = 0; f < fours; ++f) {
       RowKeyPair const base = first + 4 * f;
@@ -182,11 +183,11 @@ class TileScreen {
   std::ptrdiff_t key_bytes_;  ///< of a key
   std::ptrdiff_t ahead_;      ///< bytes of a group
   std::uint8_t const* keys_ = nullptr;
-  int turn_ = 0;          ///< the places below that the next block takes
-  bool pending_ = false;  ///< whether the other ones hold sums
-  int first_row_[2] = {};
-  alignas(64) std::int32_t start_[2][tiles::rows];
-  alignas(64) std::int32_t sums_[2][key_group * tiles::rows];
+  int next_ = 0;     ///< of the places below, which blocks take in turn
+  int pending_ = 0;  ///< places that hold sums
+  int first_row_[places] = {};
+  alignas(64) std::int32_t start_[places][tiles::rows];
+  alignas(64) std::int32_t sums_[places][key_group * tiles::rows];
 };
 
 }  // namespace ASYMPTOP_SIMD_NAME
