@@ -61,6 +61,10 @@ CONFIGS: dict[str, dict] = {
     "GPT-2's keys": {"n_head": H, "n_embd": W},
     "T5's keys": {"num_heads": H, "d_kv": D},
     "whole numbers as floats": {"num_attention_heads": float(H), "head_dim": float(D)},
+    "MiMo's sliding layers": {
+        **{"model_type": "mimo_v2_flash", "num_attention_heads": H, "num_key_value_heads": G // 2},
+        **{"layer_types": ["sliding_attention"]},
+    },
     "sizes that differ by layer": {"num_attention_heads": H, "head_dim": 2 * D, "global_head_dim": D},
 }
 
@@ -227,13 +231,34 @@ def test_gates_beside_queries(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "which are not 4 heads of 8" in refused(capsys, path)
 
 
-def test_linear_attention_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+LINEAR: dict[str, tuple[dict[str, Array], dict]] = {
+    "Kimi Linear": (
+        matrices(*factors(4), "model.layers.1.self_attn.")
+        | {"model.layers.1.self_attn.q_conv1d.weight": np.ones((H * D, 1, 4), "f4")},
+        {},
+    ),
+    "Qwen3.5": (
+        {
+            "model.layers.1.linear_attn.in_proj_qkv.weight": np.ones((3 * H * D, W), "f4"),
+            "model.layers.1.linear_attn.A_log": np.ones(H, "f4"),
+        },
+        {"model_type": "qwen3_5_text"},
+    ),
+    "MiniMax": (
+        {"model.layers.1.self_attn.qkv_proj.weight": np.ones((3 * H * D, W), "f4")},
+        {"model_type": "minimax", "layer_types": ["full_attention", "linear_attention"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("maker", LINEAR)
+def test_linear_attention_is_left_out(tmp_path: Path, maker: str, capsys: pytest.CaptureFixture[str]) -> None:
     q, k = factors()
-    tensors = matrices(q, k) | matrices(*factors(4), "model.layers.1.self_attn.")
-    tensors["model.layers.1.self_attn.q_conv1d.weight"] = np.ones((H * D, 1, 4), "f4")
-    facts = told(capsys, save_safetensors(tmp_path / "m.safetensors", tensors), "--heads", H)
-    assert column(facts, "frobenius") == pytest.approx(norms(q, k), rel=1e-5)
-    assert any("left out, linear attention: 1" in note for note in facts["notes"])
+    tensors, facts = LINEAR[maker]
+    write_config(tmp_path, num_attention_heads=H, num_key_value_heads=G, **facts)
+    found = told(capsys, save_safetensors(tmp_path / "m.safetensors", matrices(q, k) | tensors))
+    assert column(found, "frobenius") == pytest.approx(norms(q, k), rel=1e-5)
+    assert any("left out, linear attention: 1" in note for note in found["notes"])
 
 
 # ---- scales ------------------------------------------------------------------------------------------------------
@@ -384,6 +409,8 @@ NORMS = {
     "qwen3": ("{}_norm.weight", lambda a, i: rms(a) * GAINS[i, 0], lambda i, h: GAINS[i, 0]),
     "gemma3_text": ("{}_norm.weight", lambda a, i: rms(a) * (1 + GAINS[i, 0]), lambda i, h: GAINS[i, 0]),
     "qwen3_next": ("{}_norm.weight", lambda a, i: rms(a) * (1 + GAINS[i, 0]), lambda i, h: GAINS[i, 0]),
+    "minimax_m3_vl_text": ("{}_norm.weight", lambda a, i: rms(a) * (1 + GAINS[i, 0]), lambda i, h: GAINS[i, 0]),
+    "step3p5": ("{}_norm.weight", lambda a, i: rms(a) * (1 + GAINS[i, 0]), lambda i, h: GAINS[i, 0]),
     "hunyuan": ("{}uery_layernorm.weight", lambda a, i: rms(a) * GAINS[i, 0], lambda i, h: GAINS[i, 0]),
     "olmo2": (
         "{}_norm.weight",
@@ -445,6 +472,18 @@ def test_norms_of_queries_and_keys(
     assert any("norms of queries or keys" in words for words in facts["left_out"])
 
 
+def test_a_norm_without_weights_and_its_factor_on_queries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Muse has no tensors for it, a factor in config.json alone."""
+    q, k = factors(9)
+    path = save_safetensors(tmp_path / "m.safetensors", matrices(q, k))
+    write_config(tmp_path, model_type="muse_spark_text", num_attention_heads=H, qk_scale_factor=3.87, rms_norm_eps=1e-6)
+    x = sample(tmp_path)
+    right = deviations(3.87 * rms(project(x, q)), rms(project(x, k)), D**-0.5)
+    assert column(told(capsys, path, "--inputs", tmp_path / "x.npy"), "sigma_measured") == pytest.approx(
+        right, rel=1e-5
+    )
+
+
 def test_norms_that_are_not_plain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = matrices(*factors())
     path = tmp_path / "m.safetensors"
@@ -501,5 +540,5 @@ def test_the_records_are_json_of_finite_numbers(tmp_path: Path, capsys: pytest.C
 def test_llama_4_norms_layers_that_it_turns(facts: dict, normed: list[bool]) -> None:
     """Its norm has no weights, and layers without rotary embedding go without it."""
     config = ModelConfig(facts={"use_qk_norm": True} | facts, model_type="llama4_text")
-    found = [_by_flag(config, f"model.layers.{layer}.self_attn.", 8) is not None for layer in range(8)]
+    found = [_by_flag(config, f"model.layers.{layer}.self_attn.", "query", 8) is not None for layer in range(8)]
     assert found == normed

@@ -24,7 +24,7 @@ _STRAY = re.compile(
 _LAYER_NORMS = (
     *("cohere", "cohere2", "command-r", "stablelm", "stablelm_epoch", "phi", "persimmon", "fuyu", "chameleon", "mpt"),
 )
-_ONE_MORE = re.compile(r"gemma3(_text)?$|qwen3_next|qwen3_5|t5gemma2")
+_ONE_MORE = re.compile(r"gemma3(_text)?$|qwen3_next|qwen3_5|qwen4_exp|t5gemma2|minimax_m3|step3p[57]")
 _WITHOUT_WEIGHTS = ("llama4", "llama4_text", "nanochat")
 _FLAGS = ("use_qk_norm", "qk_layernorm", "use_qk_layernorm", "qk_norm", "qk_layer_norms", "qk_ln", "use_qk_layer_norm")
 _EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "layernorm_epsilon", "norm_eps", "norm_epsilon")
@@ -54,7 +54,7 @@ def head_norm(
     stems = [prefix + form.format(r=r) for r in _ROLES[role] for form in _NAMES]
     names = [stem + end for stem in stems for end in _ENDS if stem + end in checkpoint.tensors]
     if not names:
-        return _stacked(checkpoint, config, stems, heads, head_dim, choice) or _by_flag(config, prefix, head_dim)
+        return _stacked(checkpoint, config, stems, heads, head_dim, choice) or _by_flag(config, prefix, role, head_dim)
     if len(names) > 1:
         raise TensorError(f"{names[0]} and {names[1]} both norm the {role}; --qk-norm none leaves them out")
     weight = values(checkpoint, names[0], may_be_zero=True)
@@ -108,8 +108,11 @@ def _stacked(
     return None
 
 
-def _by_flag(config: ModelConfig, prefix: str, head_dim: int) -> Norm | None:
+def _by_flag(config: ModelConfig, prefix: str, role: str, head_dim: int) -> Norm | None:
     """Where config.json tells of a norm that has no tensors."""
+    if (factor := config.number("qk_scale_factor")) is not None:  # Muse: of queries, after the norm
+        size = np.full((1, head_dim), factor if role == "query" else 1.0)
+        return Norm(size, 0.0 * size, False, epsilon(config), name=f"{config.source}: qk_scale_factor")
     flag = next((key for key in _FLAGS if config.facts.get(key) is True), "")
     if config.model_type.startswith("llama4") and not _is_rotary(config, prefix):
         return None

@@ -94,7 +94,17 @@ class ModelConfig:
             return self.size("heads", layer)
         if self.text("attn_type") == "multiquery_attention":
             return 1
-        return next(iter(self.sizes("kv_heads", layer).values()), 0)
+        count = next(iter(self.sizes("kv_heads", layer).values()), 0)
+        return (
+            2 * count if self.model_type == "mimo_v2_flash" and self.layer_type(layer) == "sliding_attention" else count
+        )
+
+    def layer_type(self, layer: str) -> str:
+        """What layer_types calls a layer; empty where it is not told."""
+        types = self.facts.get("layer_types")
+        if not isinstance(types, list) or not layer.isdigit() or int(layer) >= len(types):
+            return ""
+        return str(types[int(layer)])
 
     @property
     def new_decoder(self) -> bool:

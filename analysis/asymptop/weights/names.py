@@ -40,6 +40,7 @@ _CROSS = re.compile(
 )
 # Linear attention with projections of the usual names: a short convolution or a decay lies beside them.
 _NOT_SOFTMAX = ("q_conv1d.weight", "q_conv.weight", "A_log", "dt_bias", "conv1d.weight")
+_NOT_SOFTMAX_TYPE = re.compile(r"linear|lightning|mamba|ssm|conv|recurrent|delta", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def counted(checkpoint: Checkpoint, names: Iterable[str]) -> str:
 
 def find_modules(checkpoint: Checkpoint, config: ModelConfig) -> list[Module]:
     """The self-attention modules of the model, in order of their layers. Raises TensorError."""
-    modules = _without_others(checkpoint, _all_modules(checkpoint))
+    modules = _without_others(checkpoint, _all_modules(checkpoint), config)
     if not modules:
         raise TensorError(f"no query and key weights found among {sample(checkpoint)}; name them with --q and --k")
     modules = _without_halves(checkpoint, modules, config)
@@ -155,17 +156,25 @@ def _tower(module: Module) -> str:
     return re.sub(r"\d+", "*", module.prefix)
 
 
-def _without_others(checkpoint: Checkpoint, modules: list[Module]) -> list[Module]:
+def _without_others(checkpoint: Checkpoint, modules: list[Module], config: ModelConfig) -> list[Module]:
     """Without other parts of the model than its text, attention across parts, and what is no softmax attention."""
     for what, pattern in (("attention across parts", _CROSS), ("other parts of the model than its text", _OTHER)):
         kept = [m for m in modules if not pattern.search(m.prefix)]
         if any(m.whole for m in kept) and len(kept) < len(modules):
             _say_left(checkpoint, what, [m for m in modules if m not in kept])
             modules = kept
-    linear = [m for m in modules if any(m.prefix + end in checkpoint.tensors for end in _NOT_SOFTMAX)]
+    linear = [m for m in modules if _is_linear(checkpoint, m, config)]
     if linear:
         _say_left(checkpoint, "linear attention", linear)
     return [m for m in modules if m not in linear]
+
+
+def _is_linear(checkpoint: Checkpoint, module: Module, config: ModelConfig) -> bool:
+    """No softmax over its products: by config.json's kinds of layers, or by what lies beside the projections."""
+    if _NOT_SOFTMAX_TYPE.search(config.layer_type(module.number)):
+        return True
+    beside = re.sub(r"[^./]*$", "", module.prefix)  # linear_attn. of linear_attn.in_proj_qkv
+    return any(prefix + end in checkpoint.tensors for prefix in (module.prefix, beside) for end in _NOT_SOFTMAX)
 
 
 def _say_left(checkpoint: Checkpoint, what: str, modules: Sequence[Module]) -> None:
