@@ -133,9 +133,25 @@ def test_contexts_unless_given(texts: int, m: int | None, contexts: str, tmp_pat
         assert case.attrs["contexts"] == contexts
         assert case.attrs["draws"] == (4 if contexts == "starts" else 6)
         assert (case["draw_end"][()] == 64).all() == (contexts == "starts")
+    (path,) = (tmp_path / "r.h5.cases").glob("*.h5")
+    made = path.stat().st_mtime_ns
+    # Named, they are those that were taken unnamed, and so are other defaults.
+    words = ["--input", file, "--n", "64", "--draws", "6", "--heads", "0", *COMMON, "--first-keys", "4"]
+    outcome = asymptop("study", *words, "--contexts", contexts, "-o", results, "--resume")
+    assert outcome.code == 0, str(outcome)
+    assert outcome.stderr == ""
+    assert path.stat().st_mtime_ns == made
     # A finished case of other contexts is not taken over: what goes unsaid was something else in earlier versions.
     other = {"places": "starts", "starts": "places"}[contexts]
-    (path,) = (tmp_path / "r.h5.cases").glob("*.h5")
+    # Those of another n stay beside the run's, but for those of other contexts.
+    words[3] = "100"
+    outcome = asymptop("study", *words, "--contexts", other, "-o", results, "--resume")
+    assert outcome.code == 0, str(outcome)
+    assert f"(contexts = {contexts} there, contexts = {other} here)" in outcome.stderr
+    outcome = asymptop("merge", "-o", tmp_path / "m2.h5", path, results)
+    assert outcome.code == 2, str(outcome)
+    assert f"(contexts = {contexts} there, contexts = {other} here)" in outcome.stderr
+    assert not (tmp_path / "m2.h5").exists()
     with changing(path) as stored:
         next(iter(stored["cases"].values())).attrs["contexts"] = other
     words = ["--input", file, "--n", "64,100", "--draws", "6", "--heads", "0", *COMMON, "-o", results, "--resume"]
