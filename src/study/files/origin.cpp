@@ -64,6 +64,7 @@ CaseOrigin origin_of(hid_t file, hid_t of_case) {
 }
 
 std::string other_option(CaseOrigin const& there, CaseOrigin const& here, Agreement wanted) {
+  if (there.config_text == here.config_text && there.contexts == here.contexts) return "";
   auto const a = compared_lines(there.config_text, wanted), b = compared_lines(here.config_text, wanted);
   auto const said = [](std::string const& name, std::vector<OptionLine> const& lines) {
     auto const found = std::find_if(lines.begin(), lines.end(), [&](auto const& line) { return line.name == name && !line.text.empty(); });
