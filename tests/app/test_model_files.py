@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from brute_force import check_case, contexts_of
 from case_files import changing
 from command_line import asymptop, study
+from failing_storage import signal_at
 from model_files import ModelFile, random_model
 
 COMMON = ["--k", "1,n^0.5,n", "--block", "64", "--epsilon", "0.5,0.1", "--count-above", "1/n,1e-2", "--rows", "6"]
@@ -158,6 +160,21 @@ def test_contexts_unless_given(texts: int, m: int | None, contexts: str, tmp_pat
     outcome = asymptop("study", *words, cwd=tmp_path)
     assert outcome.code == 2
     assert f"(contexts = {other} there, contexts = {contexts} here)" in outcome.stderr
+
+
+def test_a_draw_in_work_of_other_contexts(failing: Path, tmp_path: Path) -> None:
+    """What is known of its rows is of other keys: it is not gone on with."""
+    model = random_model(np.random.default_rng(RNG_SEED + 12), texts=3, layers=(1,), n=512, d=4)
+    words = ["study", "--input", str(model.write(tmp_path / "m.h5")), "--n", "256", "--draws", "2", "--heads", "0"]
+    words += [*COMMON, "--batch-rows", "2", "-o", "r.h5", "--resume"]
+    settings = signal_at(failing, ".draw", 2, signal.SIGUSR1)
+    outcome = asymptop(*words, "--checkpoint-minutes", "0", cwd=tmp_path, settings=settings)
+    assert outcome.code == 75, str(outcome)
+    outcome = asymptop(*words, "--contexts", "starts", cwd=tmp_path)
+    assert outcome.code == 0, str(outcome)
+    (line,) = outcome.stderr.splitlines()
+    assert ".draw is not taken over: it was made with other options (contexts = places there, contexts = st" in line
+    assert len(check_all(tmp_path / "r.h5", model)) == 1
 
 
 def test_the_same_bytes_on_any_number_of_ranks(tmp_path: Path) -> None:
