@@ -64,20 +64,21 @@ class Study:
     folder: Path  # where it was asked for: relative names in its options begin there
 
     def plan(self, node: Node, nodes: int, *more: str) -> dict[str, Any] | None:
-        """The plan on so many nodes; None when nothing can be measured on so few."""
+        """The plan on so many nodes, whatever of it fits; None when nothing can be measured on so few."""
         words = [*self.words, "--dry-run", "--json", "-", "--machine", node.option(nodes), *more]
         outcome = call([self.binary, "study", *words], self.folder)
-        if outcome.returncode != 0:
+        refused = outcome.returncode == 2
+        try:
+            plan = json.loads(outcome.stdout) if outcome.returncode == 0 or refused else {}
+        except json.JSONDecodeError as error:
+            if not refused:
+                raise JobsError(f"{self.binary} makes no plan as JSON; is it older than jobs/?", 1) from error
+            plan = {}
+        if outcome.returncode != 0 and "refused" not in plan:
             lines = outcome.stderr.strip().splitlines()
             message = lines[-1] if lines else f"{self.binary} ended with code {outcome.returncode}"
-            if "nothing to measure" in message:
-                return None
-            raise JobsError(message, 2 if outcome.returncode == 2 else 1)
-        try:
-            plan = json.loads(outcome.stdout)
-        except json.JSONDecodeError as error:
-            raise JobsError(f"{self.binary} makes no plan as JSON; is it older than jobs/?", 1) from error
-        return plan
+            raise JobsError(message, 2 if refused else 1)
+        return plan if plan["groups"] else None
 
 
 def groups_of(plan: Mapping[str, Any], nodes: int) -> list[Group]:

@@ -4,6 +4,7 @@
 #include <Kokkos_Core.hpp>
 #include <vector>
 
+#include "../core/math.hpp"
 #include "../profile/probes.hpp"
 #include "segments.hpp"
 
@@ -15,7 +16,7 @@ struct SecondPass {
   Probes<Space> probes;
   // Attention: one set of sums per law, (rows, boundaries + 1, d + 1); empty when output errors are off.
   std::vector<double> sigmas;
-  float fp32_sigma(std::size_t law) const { return static_cast<float>(sigmas[law]); }
+  float fp32_sigma(std::size_t law) const { return to_fp32(sigmas[law]); }
   std::vector<Tensor3<Space, std::int64_t>> sums;
   FixedPoint factor{};
   double softcap = 0.0, slope = 0.0;  ///< of the scores, as PackedQueries's: the audit caps and raises its own

@@ -51,7 +51,7 @@ struct FixedPoint {
   double weight;  ///< for weights in [0, 1]: 2^(61 - ceil(log2 n))
   double value;   ///< for weight * v: 2^(61 - ceil(log2 n) - ceil(log2 max|v|))
   /// A power of two, exact in fp32.
-  KOKKOS_FORCEINLINE_FUNCTION float fp32_value() const { return static_cast<float>(value); }
+  KOKKOS_FORCEINLINE_FUNCTION float fp32_value() const { return to_fp32(value); }
 
   static FixedPoint make(GlobalIndex n, double largest_value) {
     auto const bits_of = [](auto x) { return static_cast<int>(std::ceil(std::log2(x))); };

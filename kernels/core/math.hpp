@@ -19,6 +19,9 @@ KOKKOS_FORCEINLINE_FUNCTION To bit_cast(From const& from) {
   return to;
 }
 
+/// The nearest fp32 number.
+KOKKOS_FORCEINLINE_FUNCTION float to_fp32(double x) { return static_cast<float>(x); }
+
 /// a * b + c, rounded once on targets with fused multiply-adds and twice elsewhere: written out, because compilers, and one compiler for
 /// vectors of several widths, differ in what they contract.
 KOKKOS_FORCEINLINE_FUNCTION float multiply_add(float a, float b, float c) {

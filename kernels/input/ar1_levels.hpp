@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "../core/math.hpp"
 #include "philox_normal.hpp"
 
 namespace asymptop {
@@ -26,8 +27,8 @@ struct Ar1Levels {
     double const log_rho = std::log(std::fabs(rho));  // -inf for 0: no levels
     for (double h = 1.0; count < most && h * log_rho > -26.0 * std::log(2.0); h *= 2.0, ++count) {
       double const square = std::exp(2.0 * h * log_rho), power = std::exp(h * log_rho) * (h == 1.0 && rho < 0.0 ? -1.0 : 1.0);
-      mean[count] = static_cast<float>(power / (1.0 + square));
-      innovation[count] = static_cast<float>(std::sqrt(-std::expm1(2.0 * h * log_rho) / (1.0 + square)));
+      mean[count] = to_fp32(power / (1.0 + square));
+      innovation[count] = to_fp32(std::sqrt(-std::expm1(2.0 * h * log_rho) / (1.0 + square)));
     }
   }
 

@@ -33,10 +33,10 @@ struct InputSource {
 
   InputSource() = default;
   InputSource(InputKind const& kind, Stream const& stream_of_rows, InputTables const& tables, int d)
-      : distribution(kind.distribution), stream(stream_of_rows), spread(static_cast<float>(kind.spread)) {
+      : distribution(kind.distribution), stream(stream_of_rows), spread(to_fp32(kind.spread)) {
     if (kind.is(Distribution::student)) {
-      inverse_nu = static_cast<float>(1.0 / kind.parameter);
-      factor = static_cast<float>(kind.parameter > 2.0 ? std::sqrt((kind.parameter - 2.0) / kind.parameter) : 1.0);
+      inverse_nu = to_fp32(1.0 / kind.parameter);
+      factor = to_fp32(kind.parameter > 2.0 ? std::sqrt((kind.parameter - 2.0) / kind.parameter) : 1.0);
     }
     if (kind.is(Distribution::ar1)) ar1 = Ar1Levels(kind.parameter);
     centres = matrix("Asymptop::input::centres", tables.centres, d);

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "../core/math.hpp"
 #include "../core/rounding.hpp"
 #include "principal_axes.hpp"
 #include "selector.hpp"
@@ -91,7 +92,7 @@ class LokiProjection final : public Projection {
       for (int c = 0; c < d; ++c) along += axis[c] * q[c];
       for (int c = 0; c < d; ++c) sum[c] += along * axis[c];
     }
-    for (int c = 0; c < d; ++c) out[c] = static_cast<float>(sum[c]);
+    for (int c = 0; c < d; ++c) out[c] = to_fp32(sum[c]);
   }
 
  private:

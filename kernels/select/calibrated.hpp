@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "../core/counts.hpp"
+#include "../core/math.hpp"
 #include "approximate_scores.hpp"
 #include "selector.hpp"
 
@@ -75,7 +76,7 @@ class Centroids {
       }
       for (std::size_t i = 0; i < count_; ++i) {
         for (std::size_t c = 0; c < width && members[i] > 0; ++c)
-          at_[c * count_ + i] = static_cast<float>(sum[c * count_ + i] / exact_double(members[i]));
+          at_[c * count_ + i] = to_fp32(sum[c * count_ + i] / exact_double(members[i]));
       }
     }
   }

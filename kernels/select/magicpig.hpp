@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../core/counts.hpp"
+#include "../core/math.hpp"
 #include "../input/normal_rows.hpp"
 #include "selector.hpp"
 
@@ -101,7 +102,7 @@ class MagicpigSelector final : public Selector {
     std::vector<double> sums(d, 0.0);
     for (std::size_t i = 0; i < calibration.keys.size(); ++i) sums[i % d] += calibration.keys[i];
     mean_.clear();
-    for (auto const sum : sums) mean_.push_back(static_cast<float>(sum / exact_double(std::max<std::size_t>(count, 1))));
+    for (auto const sum : sums) mean_.push_back(to_fp32(sum / exact_double(std::max<std::size_t>(count, 1))));
     tables_.draw(stream, calibration.d);
   }
 

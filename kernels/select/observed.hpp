@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../core/counts.hpp"
+#include "../core/math.hpp"
 #include "selector.hpp"
 
 namespace asymptop {
@@ -44,7 +45,7 @@ class AttendedKeys final : public ObservedLookup {
     for (std::ptrdiff_t j = 0; j < n; ++j) {
       double sum = 0.0;
       for (auto near = std::max<std::ptrdiff_t>(0, j - reach); near < std::min(n, j + reach + 1); ++near) sum += observation.of_keys[near];
-      pooled_[j] = static_cast<float>(sum / pool_);
+      pooled_[j] = to_fp32(sum / pool_);
     }
   }
   void priorities(RowOfKeys const& /*row*/, float const* /*table*/, std::uint16_t const* /*codes*/, std::int64_t first, int count,
@@ -103,7 +104,7 @@ class AttendedBlocks final : public ObservedLookup {
     for (std::size_t b = 0; b < blocks_.size(); ++b) {
       double sum = 0.0;
       for (auto run = b * runs_; run < std::min(count, (b + 1) * runs_); ++run) sum += observation.of_keys[run];
-      blocks_[b] = static_cast<float>(sum);
+      blocks_[b] = to_fp32(sum);
     }
   }
   void priorities(RowOfKeys const& /*row*/, float const* /*table*/, std::uint16_t const* /*codes*/, std::int64_t first, int count,

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/math.hpp"
 #include "magicpig.hpp"
 #include "selector.hpp"
 
@@ -28,7 +29,7 @@ class SocketLookup final : public Lookup {
     for (int c = 0; c < d; ++c) square += q[c] * double{q[c]};
     double const root = std::sqrt(d), to_unit = square > 0.0 ? root / std::sqrt(square) : 0.0;
     std::vector<float> unit(d), found;
-    for (int c = 0; c < d; ++c) unit[c] = static_cast<float>(to_unit * q[c]);
+    for (int c = 0; c < d; ++c) unit[c] = to_fp32(to_unit * q[c]);
     std::vector<float> along(tables_.bits() * tables_.tables());
     tables_.products(unit.data(), d, along.data());
     std::vector<double> set(tables_.bits());  // chance of a bit to be 1, the first one being the highest
@@ -60,7 +61,7 @@ class SocketLookup final : public Lookup {
     for (int value = 0; value < 1 << (end - begin); ++value) {
       double chance = 1.0;
       for (int b = begin; b < end; ++b) chance *= (value >> (end - 1 - b) & 1) != 0 ? set[b] : 1.0 - set[b];
-      to.push_back(static_cast<float>(chance));
+      to.push_back(to_fp32(chance));
     }
   }
 

@@ -24,7 +24,7 @@ struct MeasuredAttention {
 
   /// Residuals of all draws: the worst of each.
   std::vector<Residual> residuals() const;
-  std::string verdict_reason() const { return asymptop::verdict_reason(residuals()); }
+  std::string verdict_reason() const { return asymptop::verdict_reason(residuals(), item.head >= 0 ? Products::of_file : Products::made); }
   char const* verdict() const { return verdict_reason().empty() ? "VALID" : "INVALID"; }
   /// Median over draws of flops over seconds; NaN where not measured.
   double exact_gflops() const;

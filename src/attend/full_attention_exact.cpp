@@ -7,6 +7,7 @@
 #include "attend/full_attention.hpp"
 #include "comm/device_peers.hpp"
 #include "kernels/attend/weigh_panel.hpp"
+#include "kernels/core/math.hpp"
 #include "kernels/core/region.hpp"
 #include "kernels/device/memory.hpp"
 #include "shard/huge_pages.hpp"
@@ -52,7 +53,7 @@ void write_outputs(RingSequence& sequence, int columns, RunOf const& run_of, std
     auto const& node = run.nodes()[0];
     double const weight = node.weight;
     to->log_sum_exp[at] = node.max + std::log(weight);
-    for (std::size_t c = 0; c < d; ++c) to->output[at * d + c] = static_cast<float>(run.values(0, columns)[c] / weight);
+    for (std::size_t c = 0; c < d; ++c) to->output[at * d + c] = to_fp32(run.values(0, columns)[c] / weight);
   });
   space.fence();
   result.miscounted = miscounted(sequence, seen);

@@ -6,6 +6,7 @@
 #include "attend/full_attention.hpp"
 #include "comm/exact_sum.hpp"
 #include "kernels/attend/difference.hpp"
+#include "kernels/core/math.hpp"
 #include "kernels/input/normal_rows.hpp"
 
 #ifndef ASYMPTOP_PORTABLE_DEVICE
@@ -97,7 +98,7 @@ class DifferenceRing {
         vectors_);
     std::vector<float> y;
     for (std::size_t b = 0; b < batches_.size(); ++b) {
-      for (std::size_t i = 0; i < sums[b].size(); ++i) y.push_back(static_cast<float>(from_fixed(sums[b][i], scales[b][i])));
+      for (std::size_t i = 0; i < sums[b].size(); ++i) y.push_back(to_fp32(from_fixed(sums[b][i], scales[b][i])));
     }
     return y;
   }
@@ -165,8 +166,8 @@ class DifferenceRing {
     double const head = top_k.weight[at], outside = from_fixed(tail.weight, factor) * at_edge, z = head + outside;
     double const odds = outside / head;  // tau / (1 - tau)
     double const square = (from_fixed(tail.square, factor) * at_edge * at_edge + odds * odds * top_k.square[at]) / (z * z);
-    rows.outside.push_back(static_cast<float>(1.0 / z));
-    rows.inside.push_back(static_cast<float>(-odds / z));
+    rows.outside.push_back(to_fp32(1.0 / z));
+    rows.inside.push_back(to_fp32(-odds / z));
     masses.push_back(outside / z);
     squares.push_back(square);
     tail_mass_.push_back(outside / z);
@@ -211,7 +212,7 @@ class PowerIteration {
     auto const square = sums_of(z, z);
     for (std::size_t i = 0; i < x.size(); ++i) {
       double const norm = std::sqrt(square[i / sequence_.rows()]);
-      if (norm > 0.0) x[i] = static_cast<float>(z[i] / norm);
+      if (norm > 0.0) x[i] = to_fp32(z[i] / norm);
     }
   }
 

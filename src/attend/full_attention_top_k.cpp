@@ -6,6 +6,7 @@
 #include "attend/full_attention.hpp"
 #include "draw/row_batch.hpp"
 #include "kernels/attend/winners.hpp"
+#include "kernels/core/math.hpp"
 #include "kernels/device/memory.hpp"
 #include "kernels/topk/radix_sort.hpp"
 
@@ -76,7 +77,7 @@ class BatchWinners {
   /// Output of a row over segments 0 to s.
   void output(std::size_t row, std::size_t s, float* out) const {
     double const weight = from_fixed(sum(row, s, d_), factor_.weight);
-    for (std::size_t c = 0; c < d_; ++c) out[c] = static_cast<float>(from_fixed(sum(row, s, c), factor_.value) / weight);
+    for (std::size_t c = 0; c < d_; ++c) out[c] = to_fp32(from_fixed(sum(row, s, c), factor_.value) / weight);
   }
 
  private:

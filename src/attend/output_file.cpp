@@ -2,6 +2,7 @@
 
 #include "attend/file.hpp"
 #include "config/errors.hpp"
+#include "kernels/core/math.hpp"
 #include "results/whole_file.hpp"
 
 namespace asymptop {
@@ -20,7 +21,7 @@ void write_own(hid_t dataset, RingSequence const& sequence, std::int64_t columns
 /// Errors of this rank's rows at the h-th k.
 std::vector<float> errors_at(TopKAttention const& top_k, std::size_t h, std::size_t width) {
   std::vector<float> errors;
-  for (std::size_t i = h; i < top_k.error.size(); i += width) errors.push_back(static_cast<float>(top_k.error[i]));
+  for (std::size_t i = h; i < top_k.error.size(); i += width) errors.push_back(to_fp32(top_k.error[i]));
   return errors;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "attend/config.hpp"
+#include "kernels/core/math.hpp"
 #include "plan/plan.hpp"
 
 namespace asymptop {
@@ -30,7 +31,7 @@ struct AttendCase {
 
   /// n, as a number to compute with.
   double rows() const { return exact_double(n); }
-  float fp32_sigma() const { return static_cast<float>(sigma); }
+  float fp32_sigma() const { return to_fp32(sigma); }
   /// Pairs of a row and a key that it sees.
   double visible_pairs() const;
   /// Flops of exact attention: 4 d for every visible pair.

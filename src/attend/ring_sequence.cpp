@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "kernels/core/math.hpp"
 #include "kernels/input/normal_packed.hpp"
 #include "kernels/input/normal_tile.hpp"
 
@@ -58,7 +59,7 @@ void RingSequence::load(std::uint64_t seed, std::int64_t draw) {
   }
   // The rounding of a study's queries: synthetic ones are divided, those of a file multiplied.
   double const divisor = std::sqrt(d_);
-  for (auto& x : queries_) x = static_cast<float>(file_ == nullptr ? x / divisor : item_.scale * x);
+  for (auto& x : queries_) x = to_fp32(file_ == nullptr ? x / divisor : item_.scale * x);
 }
 
 void RingSequence::load_run(Range const& run, std::uint64_t seed, std::int64_t draw, float* queries, float* keys, float* values) const {

@@ -1,5 +1,6 @@
 #include "config/number_text.hpp"
 
+#include <cmath>
 #include <cstdarg>
 #include <cstdio>
 
@@ -14,6 +15,12 @@ std::string formatted(char const* format, ...) {
   va_end(again);
   va_end(values);
   return text;
+}
+
+std::string count_or(double value, int digits) {
+  constexpr double all_whole_numbers = 0x1p53;
+  bool const whole = std::fabs(value) < all_whole_numbers && std::trunc(value) == value;
+  return whole ? formatted("%.0f", value + 0.0) : formatted("%.*g", digits, value);
 }
 
 }  // namespace asymptop

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <charconv>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,5 +40,13 @@ inline std::string shortest(double value) {
   char text[32];
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
+
+/// Of any value that a file may hold, for people.
+inline std::string shown(std::string const& value) { return value; }
+inline std::string shown(std::int64_t value) { return std::to_string(value); }
+inline std::string shown(double value) { return shortest(value); }
+
+/// A number that may be a count: a whole one with all its digits, as %.{digits}g has any other.
+std::string count_or(double value, int digits);
 
 }  // namespace asymptop

@@ -42,20 +42,10 @@ OptionReader some_of(std::initializer_list<Enum> choices) {
   return [all = std::vector<Enum>(choices)](Text option, Text list) { return std::any(choose_list(option, list, all)); };
 }
 
-/// Names, among them `all` for those of a list.
+/// Names, among them `all` for those of a list. Throws UsageError for an item that names what the list holds already.
 template <class Enum>
 OptionReader all_or(std::vector<Enum> const& all, std::initializer_list<Enum> choices) {
-  return [all, choices = std::vector<Enum>(choices)](Text option, Text list) {
-    std::string names;
-    for (auto const& item : split_list(option, list)) {
-      if (item != "all") {
-        names += "," + item;
-        continue;
-      }
-      for (auto const value : all) names += "," + std::string(name_of(value));
-    }
-    return std::any(choose_list(option, names.substr(1), choices));
-  };
+  return [all, choices = std::vector<Enum>(choices)](Text option, Text list) { return std::any(choose_list(option, list, choices, all)); };
 }
 
 /// A reader whose option may be left empty, which stands for a value.
@@ -204,7 +194,7 @@ std::vector<Option> rows() {
           .at_most(for_precision, 1000.0, true, "is over 1000 at n = {n}, more than differences of logits can bear in fp16"),
       Option{"R", of_studies, case_id, text, "", or_none(std::vector<Law>(), laws),
              "instead of --sigma: laws for R = B^2 |W|_F; sigma = scale * R / B^2 with B the largest coordinate, 1 where there is none"},
-      Option{"scale", of_studies, result, number, nullptr, positive, "logit scale [1/sqrt(d)]"},
+      Option{"scale", of_studies, quantity, number, nullptr, positive, "logit scale [1/sqrt(d)]"},
       Option{"k", for_all, contents, text, "64,n^0.5,n^0.75", laws, "keys kept by top-k attention, laws in n; rounded, clipped to n"}.but(
           for_bench, "1024", {}, "keys kept by kernels that select, laws in n; rounded, clipped to n"),
       Option{"selectors", for_study, case_id, text, "score", [](Text option, Text list) { return std::any(parse_selectors(option, list)); },
@@ -233,11 +223,11 @@ std::vector<Option> rows() {
       Option{"samples", for_bench, result, text, "10", integer(3, 10000), "timed repetitions of each case, at least 3"},
       Option{"seed", for_all, result, text, "1", integer(0, INT64_MAX), "seed of all draws"}.but(for_bench, nullptr, {},
                                                                                                  "seed of keys, values and queries"),
-      Option{"row-sigma", for_study, result, text, "natural", one_of({RowSigma::natural, RowSigma::fixed}),
+      Option{"row-sigma", for_study, quantity, text, "natural", one_of({RowSigma::natural, RowSigma::fixed}),
              "natural: each row's sigma varies with its query | fixed: every row at exactly sigma"},
-      Option{"weights", for_study, result, text, "identity", one_of({Weights::identity, Weights::gaussian, Weights::product}),
+      Option{"weights", for_study, quantity, text, "identity", one_of({Weights::identity, Weights::gaussian, Weights::product}),
              "W: identity | gaussian (d x d) | product (W_Q W_K^T of Gaussian factors)"},
-      Option{"self", for_study, result, text, "exclude", one_of({SelfKey::exclude, SelfKey::include}),
+      Option{"self", for_study, quantity, text, "exclude", one_of({SelfKey::exclude, SelfKey::include}),
              "whether a query's own key is among the keys: exclude | include"},
       Option{"input", for_study | for_attend | for_precision, result, text, "", file,
              "HDF5 file with Q, K and V, (n,d) or (heads,n,d), instead of synthetic input"}
@@ -256,12 +246,12 @@ std::vector<Option> rows() {
              "[model]"},
       Option{"drop-first", for_study, case_id, text, "", or_none(std::int64_t{0}, integer(0, most_entries)),
              "of tensor input, cases beside the others in which rows do not see the first S keys of their context, where sinks are [0]"},
-      Option{"first-keys", for_study, result, text, "", or_none(std::int64_t{4}, integer(1, 1 << 20)),
+      Option{"first-keys", for_study, quantity, text, "", or_none(std::int64_t{4}, integer(1, 1 << 20)),
              "of tensor input, the first keys of a context whose weight is measured, where sinks are [4]"},
-      Option{"recent-keys", for_study, result, text, "", or_none(std::int64_t{64}, integer(1, 1 << 20)),
+      Option{"recent-keys", for_study, quantity, text, "", or_none(std::int64_t{64}, integer(1, 1 << 20)),
              "of tensor input, the keys up to a query's own whose weight is measured [64]"},
       Option{
-          "contexts", for_study, result, text, "", maybe_one_of({Contexts::places, Contexts::starts, Contexts::prefix}),
+          "contexts", for_study, of_case, text, "", maybe_one_of({Contexts::places, Contexts::starts, Contexts::prefix}),
           "which n keys of a text a draw of tensor input sees: starts (the first ones, as a model sees a context of n, rows in their last "
           "eighth, a draw for each text) | places (each draw's end elsewhere, rows in the last eighth; a text's first keys, and with them "
           "a model's sink, are in few) | prefix (the first ones, rows in their second half shared out among draws) [with tensor_format 2: "

@@ -50,14 +50,18 @@ Enum choose(std::string const& option, std::string const& text, std::vector<Enum
   throw UsageError(option, text, "is none of: " + allowed);
 }
 
-/// The same for a comma-separated list of choices, each once.
+/// The same for a comma-separated list of choices, each once; the item `all` stands for those of `all`, where there are some.
 template <class Enum>
-std::vector<Enum> choose_list(std::string const& option, std::string const& list, std::vector<Enum> const& choices) {
+std::vector<Enum> choose_list(std::string const& option, std::string const& list, std::vector<Enum> const& choices,
+                              std::vector<Enum> const& all = {}) {
   std::vector<Enum> chosen;
   for (auto const& item : split_list(option, list)) {
-    auto const value = choose(option, item, choices);
-    if (std::find(chosen.begin(), chosen.end(), value) != chosen.end()) throw UsageError(option, list, "names " + item + " twice");
-    chosen.push_back(value);
+    auto const named = item == "all" && !all.empty() ? all : std::vector{choose(option, item, choices)};
+    for (auto const value : named) {
+      if (std::find(chosen.begin(), chosen.end(), value) != chosen.end())
+        throw UsageError(option, list, "names " + std::string(name_of(value)) + " twice");
+      chosen.push_back(value);
+    }
   }
   return chosen;
 }

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 
 #include "config/config_file.hpp"
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 
 namespace asymptop {
 namespace po = boost::program_options;
@@ -31,14 +33,6 @@ HelpOrder const& help_order(Commands command) {
     if (order.command == command) return order;
   }
   throw std::logic_error("not one command");
-}
-
-/// With all digits of a double.
-std::string number_text(double value) {
-  std::ostringstream text;
-  text.precision(17);
-  text << value;
-  return text.str();
 }
 
 /// The rows of a command in the order of its help.
@@ -78,7 +72,7 @@ po::options_description descriptions(OptionTable const& table, Commands command)
 
 std::string text_of(po::variable_value const& value) {
   if (auto const* text = boost::any_cast<std::string>(&value.value())) return *text;
-  if (auto const* number = boost::any_cast<double>(&value.value())) return number_text(*number);
+  if (auto const* number = boost::any_cast<double>(&value.value())) return shortest(*number);
   if (auto const* on = boost::any_cast<bool>(&value.value())) return *on ? "true" : "";
   return "";
 }
@@ -140,6 +134,20 @@ OptionIdentity OptionTable::identity(std::string const& name) const {
     if (name == row.name) return row.identity;
   }
   return OptionIdentity::result;
+}
+
+std::string OptionTable::meaning(std::string const& name, std::string const& text) const {
+  auto const found = std::find_if(rows_.begin(), rows_.end(), [&](Option const& row) { return name == row.name; });
+  if (found == rows_.end() || found->read == nullptr) return text;
+  try {
+    auto const value = found->read("--" + name, text);
+    if (auto const* number = std::any_cast<double>(&value)) return shortest(*number);
+    if (auto const* number = std::any_cast<std::optional<double>>(&value)) return *number ? shortest(**number) : "";
+    if (auto const* number = std::any_cast<std::int64_t>(&value)) return std::to_string(*number);
+  } catch (UsageError const&) {
+    // of another version, which took it
+  }
+  return text;
 }
 
 std::string OptionTable::help(Commands command) const {

@@ -22,7 +22,9 @@ enum class OptionIdentity {
   manner,      ///< nothing: how numbers are made that are the same
   contents,    ///< which numbers of a case there are: a case that holds more than is asked for serves
   case_id,     ///< which cases there are, by their ids
-  result       ///< the numbers of every case
+  of_case,     ///< the numbers of every case, by what it came to there: an attribute of the option's name
+  result,      ///< the numbers of every case
+  quantity     ///< and what they are numbers of: cases of others do not belong into one file
 };
 
 /// The value that a text means, checked. Throws UsageError, which names the option.
@@ -124,6 +126,9 @@ class OptionTable {
   void check_at(Commands command, std::string const& name, std::string const& named, std::string const& law, double value,
                 std::int64_t n) const;
 
+  /// What a text means to the option, in one spelling: of numbers and of what is left empty the value. As it is where it means nothing, and
+  /// where no row has the name.
+  std::string meaning(std::string const& name, std::string const& text) const;
   /// The lines of a config text whose options are of one identity.
   std::string lines_of(OptionIdentity identity, std::string const& config_text) const;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/core/math.hpp"
 #include "kernels/input/normal_rows.hpp"
 
 namespace asymptop {
@@ -40,7 +41,7 @@ InputTables draw_tables(InputKind const& kind, Stream centres, int d) {
     square += offset * offset;
   }
   double const factor = std::sqrt((1.0 - kind.spread * kind.spread) * exact_double(count * width) / square);
-  for (std::size_t i = 0; i < count * width; ++i) tables.centres[i] = static_cast<float>((tables.centres[i] - mean[i % width]) * factor);
+  for (std::size_t i = 0; i < count * width; ++i) tables.centres[i] = to_fp32((tables.centres[i] - mean[i % width]) * factor);
   return tables;
 }
 
@@ -59,7 +60,7 @@ void plant_keys(InputKind const& kind, Stream keys, std::vector<std::int64_t> co
       score += q[c] * row[c];
     }
     double const norm = norm_of(q), move = (needle_height(kind, n) * norm - score) / (norm * norm);
-    for (int c = 0; c < d; ++c) row[c] = static_cast<float>(row[c] + move * q[c]);
+    for (int c = 0; c < d; ++c) row[c] = to_fp32(row[c] + move * q[c]);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/core/counts.hpp"
 #include "kernels/score/softcap.hpp"
 
 namespace asymptop {
@@ -44,7 +45,7 @@ NearWeights near_weights(DrawIdentity const& identity, TensorLayer const& layer,
           double logit = 0.0;
           for (std::size_t c = 0; c < d; ++c) logit += double{rows.q[i * d + c]} * double{keys[(key - here.begin) * d + c]};
           if (identity.group->form.softcap > 0.0) logit = softcapped(logit, identity.group->form.softcap);
-          logit += identity.group->slope() * static_cast<double>(key - (rows.position[i] - context.begin));
+          logit += identity.group->slope() * exact_double(key - (rows.position[i] - context.begin));
           sum[i] += std::exp(logit - log_sum_exp[i]);
         }
       }

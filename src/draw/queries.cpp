@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "draw/draw_input.hpp"
+#include "kernels/core/math.hpp"
 #include "kernels/input/input_row.hpp"
 #include "kernels/input/normal_rows.hpp"
 #include "kernels/score/softcap.hpp"
@@ -129,7 +130,7 @@ QueryRows synthetic_queries(DrawIdentity const& identity) {
     rows.position.push_back(position);
     rows.visible.push_back(identity.group->n);
     rows.from.push_back(0);
-    rows.sigma_unit.push_back(static_cast<float>(unit));
+    rows.sigma_unit.push_back(to_fp32(unit));
     rows.add_bounds(low, high);
   }
   return rows;
@@ -164,7 +165,7 @@ namespace {
 
 /// A query as it is scored, its numbers rounded to fp32 after they are scaled.
 void add_scaled(double scale, std::vector<float> const& query, std::vector<float>& to) {
-  for (double const x : query) to.push_back(static_cast<float>(scale * x));
+  for (double const x : query) to.push_back(to_fp32(scale * x));
 }
 
 }  // namespace
@@ -204,7 +205,7 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
     if (group.has_slopes()) {
       double const slope = group.slope();
       auto const place = position - first;
-      double const of_first = slope * static_cast<double>(seen.begin - place), of_last = slope * static_cast<double>(seen.end - 1 - place);
+      double const of_first = slope * exact_double(seen.begin - place), of_last = slope * exact_double(seen.end - 1 - place);
       low += std::min(of_first, of_last);
       high += std::max(of_first, of_last);
       rows.place.push_back(place);

@@ -7,6 +7,7 @@
 #include "comm/communicator.hpp"
 #include "config/run_config.hpp"
 #include "kernels/core/key_ranges.hpp"
+#include "kernels/core/math.hpp"
 #include "kernels/score/panel.hpp"
 #include "kernels/select/selector.hpp"
 #include "plan/plan.hpp"
@@ -34,8 +35,8 @@ struct QueryRows {
   Alibi alibi_in(Range const& shard, double slope) const;
   /// Rounded to fp32.
   void add_bounds(double lowest, double highest) {
-    low.push_back(static_cast<float>(lowest));
-    high.push_back(static_cast<float>(highest));
+    low.push_back(to_fp32(lowest));
+    high.push_back(to_fp32(highest));
   }
 };
 

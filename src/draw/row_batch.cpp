@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "config/errors.hpp"
+#include "kernels/core/math.hpp"
 
 namespace asymptop {
 namespace {
@@ -32,7 +33,7 @@ RowBatch::RowBatch(RunSpace const& space, QueryRows const& queries, GroupPlan co
   rows_.rows = int_size(queries.position);
   rows_.d = group.d;
   rows_.queries = queries.q.data();
-  make_grid(queries, static_cast<float>(group.bins_per_unit), rows_);
+  make_grid(queries, to_fp32(group.bins_per_unit), rows_);
   rows_.ranges = queries.ranges_in(shard);
   rows_.softcap = group.form.softcap;
   rows_.alibi = queries.alibi_in(shard, group.slope());

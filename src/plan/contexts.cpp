@@ -24,12 +24,18 @@ std::int64_t spread(std::int64_t i, std::uint64_t count) {
 
 }  // namespace
 
+Contexts contexts_of(RunConfig const& config, InputShape const& input) {
+  if (config.contexts) return *config.contexts;
+  if (!input.has_layers()) return Contexts::prefix;
+  bool const whole = std::all_of(input.layers.begin(), input.layers.end(), [](LayerShape const& layer) { return layer.m == layer.n; });
+  return std::ssize(input.texts) >= enough_texts && whole ? Contexts::starts : Contexts::places;
+}
+
 ContextPlan plan_contexts(RunConfig const& config, InputShape const& input, LayerShape const& tensors, std::int64_t n) {
   ContextPlan plan;
   plan.n = n;
   plan.texts = std::max<std::int64_t>(1, std::ssize(input.texts));
-  auto const of_layers = plan.texts >= enough_texts && tensors.m == tensors.n ? Contexts::starts : Contexts::places;
-  plan.kind = config.contexts.value_or(input.has_layers() ? of_layers : Contexts::prefix);
+  plan.kind = contexts_of(config, input);
   auto const first_query = tensors.n - tensors.m, last_eighth = std::max<std::int64_t>(1, n / 8);
   if (plan.kind == Contexts::places) {
     plan.tail = std::min(last_eighth, tensors.m);

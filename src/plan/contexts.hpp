@@ -33,10 +33,13 @@ struct DrawCounts {
   double all_rows() const { return 1.0 * draws * rows; }
 };
 
+/// What all contexts of a file are. Unless it is given, files with layers have what their texts begin with, as only that is what the model
+/// saw as a context of n, where the texts are enough to tell an error by (4) and all keys of all layers have a query, and else places;
+/// other files, and input that is made, have prefixes.
+Contexts contexts_of(RunConfig const& config, InputShape const& input);
+
 /// tensors: n > 0. Rows of a prefix are in its second half, those of other contexts in their last eighth, where with a causal mask they see
-/// 7/8 n keys or more: every row is of a context of about n keys. Only places that have a query count. Unless the kind is given, files
-/// with layers have what their texts begin with, as only that is what the model saw as a context of n, where the texts are enough to tell
-/// an error by (4) and all keys have a query, and else places; other files have prefixes.
+/// 7/8 n keys or more: every row is of a context of about n keys. Only places that have a query count.
 ContextPlan plan_contexts(RunConfig const& config, InputShape const& input, LayerShape const& tensors, std::int64_t n);
 
 /// Prefixes give up rows so that all draws have some; other contexts have no more rows than places, and no more draws than ends, one of

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/number_text.hpp"
+
 namespace asymptop {
 namespace {
 
@@ -17,7 +19,7 @@ double largest_student(InputKind const& kind, double count) {
 double steepest_span(GroupPlan const& group) {
   double steepest = 0.0;
   for (auto const slope : group.form.alibi) steepest = std::max(steepest, std::fabs(slope));
-  return steepest * static_cast<double>(group.reach());
+  return steepest * exact_double(group.reach());
 }
 
 double widest_span(GroupPlan const& group) { return most_bins * (steepest_span(group) > 0.0 ? coarsest_bins : 1) / group.bins_per_unit; }
@@ -55,7 +57,7 @@ std::string reason_to_skip_input(GroupPlan const& group) {
     double const largest = largest_student(group.input, n * d * group.counts.draws),
                  widest = most_bins * coarsest_bins / group.bins_per_unit / 2.0;
     if (largest > widest)
-      return "its largest keys may reach " + std::to_string(largest) + " and scores can be profiled up to " + std::to_string(widest) +
+      return "its largest keys may reach " + formatted("%.4g", largest) + " and scores can be profiled up to " + formatted("%.4g", widest) +
              "; raise NU or lower --n, --draws or --sigma";
   }
   return "";

@@ -241,10 +241,13 @@ StudyPlan plan_teams(RunConfig const& config, Machine const& machine, std::vecto
   return plan;
 }
 
-/// Why some group has not the memory of a machine that is there; empty: all have.
+/// Why some group has not the memory of a machine that is there, or none has that of one that is assumed; empty: there is something to
+/// measure.
 std::string misfit_of(StudyPlan const& plan, Machine const& machine) {
-  auto const found = std::find_if(plan.groups.begin(), plan.groups.end(), [](GroupPlan const& group) { return !group.misfit.empty(); });
-  return machine.assumed || found == plan.groups.end() ? "" : found->misfit;
+  auto const misfits = [](GroupPlan const& group) { return !group.misfit.empty(); };
+  auto const found = std::find_if(plan.groups.begin(), plan.groups.end(), misfits);
+  if (found == plan.groups.end()) return "";
+  return machine.assumed && !std::all_of(plan.groups.begin(), plan.groups.end(), misfits) ? "" : found->misfit;
 }
 
 /// Whether two plans of the same study measure the same cases and hold the same k, so that their results are the same bytes.
@@ -352,6 +355,7 @@ StudyPlan plan_study(RunConfig const& config, InputShape const& input, Machine c
     if (!misfit_of(other, machine).empty()) break;  // more teams need more memory
     if (other.seconds() < plan.seconds() && holds_the_same(other, plan)) plan = std::move(other);
   }
+  plan.contexts = contexts_of(config, input);
   plan.refusal = plan.groups.empty() ? nothing_to_measure(plan.skips) : misfit_of(plan, machine);
   refuse_run(plan.refusal, config);
   return plan;

@@ -132,6 +132,7 @@ struct Skip {
 
 struct StudyPlan {
   std::vector<GroupPlan> groups;
+  Contexts contexts = Contexts::prefix;  ///< of all of them
   std::vector<Skip> skips;
   std::vector<std::string> lowered;  ///< where there are fewer rows or draws than asked for, a line each
   std::vector<Team> teams;

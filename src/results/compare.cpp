@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 #include <set>
-#include <sstream>
 
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "config/options.hpp"
 #include "h5/h5.hpp"
 #include "results/attributes.hpp"
@@ -38,10 +38,7 @@ std::vector<std::string> names_of_attributes(hid_t group) {
 
 /// An attribute's value as comparable text.
 std::string attribute_text(hid_t object, std::string const& name) {
-  std::ostringstream text;
-  text.precision(17);
-  std::visit([&](auto const& value) { text << value; }, h5::read_attribute(object, name));
-  return text.str();
+  return std::visit([](auto const& value) { return shown(value); }, h5::read_attribute(object, name));
 }
 
 std::string list_difference(std::string const& where, std::vector<std::string> const& a, std::vector<std::string> const& b) {
@@ -64,10 +61,7 @@ std::string value_difference(std::string const& where, std::vector<T> const& a, 
       equal = a[i] == b[i];
     }
     if (equal) continue;
-    std::ostringstream text;
-    text.precision(17);
-    text << where << " differs at element " << i << ": " << a[i] << " and " << b[i];
-    return text.str();
+    return where + " differs at element " + std::to_string(i) + ": " + shown(a[i]) + " and " + shown(b[i]);
   }
   return "";
 }

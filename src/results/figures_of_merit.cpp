@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/number_text.hpp"
 #include "kernels/core/counts.hpp"
 #include "results/text_table.hpp"
 
@@ -18,7 +19,7 @@ std::string figures_text(std::vector<FigureOfMerit> const& figures, bool valid) 
   std::string text = "FOM v1\n";
   for (auto const& figure : figures) {
     if (!std::isfinite(figure.value)) continue;
-    text += table.row({"FOM", figure.name, digits(figure.value, "%.6g"), figure.unit, figure.higher_is_better ? "higher" : "lower"});
+    text += table.row({"FOM", figure.name, count_or(figure.value, 6), figure.unit, figure.higher_is_better ? "higher" : "lower"});
   }
   return text + "FOM v1 " + (valid ? "VALID" : "INVALID") + "\n";
 }

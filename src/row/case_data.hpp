@@ -40,12 +40,15 @@ inline constexpr std::array<char const*, 12> check_names = {"keys_seen",    "sco
 /// The last is one of selectors alone.
 inline constexpr std::size_t checks_of(bool by_selector) { return check_names.size() - (by_selector ? 0 : 1); }
 
+/// Where a check stands among them.
+constexpr std::size_t place_of(Check check) { return static_cast<std::size_t>(check); }
+
 /// Worst residual of each check over draws, per case.
 struct CheckResiduals {
   std::array<double, check_names.size()> worst{};
   double bin_width = 0.0;      ///< of the widest bins that logits were summed over, in the logits' unit
   double largest_logit = 0.0;  ///< largest |logit_max| or |logit_mean| of a row, of keys less their common offset, as they are multiplied
-  void note(Check check, double residual) { add(worst[static_cast<std::size_t>(check)], residual); }
+  void note(Check check, double residual) { add(worst[place_of(check)], residual); }
   /// So many of them went wrong.
   void count(Check check, std::int64_t wrong) { note(check, exact_double(wrong)); }
   void note(CheckResiduals const& other) {
@@ -66,7 +69,7 @@ inline std::array<double, check_names.size()> check_tolerances(std::int64_t d, d
   double const sums = sums_tolerance(d, largest_logit),
                binned = 1e-5 + bin_error(std::max(bin_width, planned_bin_width)) - bin_error(planned_bin_width);
   std::array<double, check_names.size()> tolerance{};
-  auto const set = [&](Check check, double value) { tolerance[static_cast<std::size_t>(check)] = value; };
+  auto const set = [&](Check check, double value) { tolerance[place_of(check)] = value; };
   set(Check::audit_scores, score_tolerance(d));
   set(Check::audit_metrics, sums);
   set(Check::sum_p, binned);

@@ -1,8 +1,9 @@
 #include "row/residual.hpp"
 
 #include <algorithm>
-#include <sstream>
+#include <cmath>
 
+#include "config/number_text.hpp"
 #include "row/tolerances.hpp"
 
 namespace asymptop {
@@ -14,23 +15,45 @@ std::string few_names(std::vector<std::string> const& names) {
   return list + (names.size() > most ? " and " + std::to_string(names.size() - most) + " more" : "");
 }
 
+namespace {
+
+bool is_over(Residual const& residual) { return !(residual.worst <= residual.tolerance); }
+
+/// Which residuals are over their tolerances. Many are counts.
 std::string over_tolerance(std::vector<Residual> const& residuals) {
-  std::ostringstream text;
-  text.precision(3);
+  std::string text;
   for (auto const& residual : residuals) {
-    if (residual.worst <= residual.tolerance) continue;
-    text << (text.tellp() > 0 ? "; " : "") << residual.name << " " << residual.worst << " over " << residual.tolerance;
-    if (!residual.of.empty()) text << " (" << residual.of << ")";
+    if (!is_over(residual)) continue;
+    text += (text.empty() ? "" : "; ") + residual.name + " " + count_or(residual.worst, 3) + " over " + count_or(residual.tolerance, 3);
+    if (!residual.of.empty()) text += " (" + residual.of + ")";
   }
-  return text.str();
+  return text;
 }
 
-std::string verdict_reason(std::vector<Residual> const& residuals) {
-  auto const rounded = [](Residual const& r) { return !(r.worst <= r.tolerance) && r.tolerance == most_rounding; };
-  return over_tolerance(residuals) +
-         (std::any_of(residuals.begin(), residuals.end(), rounded)
-              ? "; fp32 keeps too few digits of products this large: take from all keys what they share, or make Q and K, or sigma, smaller"
-              : "");
+std::string way_out(Products products) {
+  std::string const shared = "take from all keys the vector that they share, if they do, or make ";
+  switch (products) {
+    case Products::made:
+      return "make sigma smaller";
+    case Products::of_file:
+      return shared + "Q or K smaller";
+    case Products::under_softcap:
+      return "under a softcap no vector that all keys share can be taken from them";
+    default:
+      return shared + "Q or K, or sigma, smaller";
+  }
+}
+
+}  // namespace
+
+std::string verdict_reason(std::vector<Residual> const& residuals, Products products, double largest_logit) {
+  bool const rounded = std::any_of(residuals.begin(), residuals.end(), [](Residual const& residual) {
+    return is_over(residual) && std::isfinite(residual.worst) && (residual.of_products || residual.tolerance == most_rounding);
+  });
+  auto const reason = over_tolerance(residuals);
+  if (!rounded || products == Products::none) return reason;
+  auto const how_large = largest_logit > 0.0 ? " (logits up to " + count_or(largest_logit, 3) + ")" : "";
+  return reason + "; fp32 keeps too few digits of these products of Q and K" + how_large + ": " + way_out(products);
 }
 
 }  // namespace asymptop

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/core/math.hpp"
 #include "kernels/select/sums_along.hpp"
 #include "row/segment_sums.hpp"
 
@@ -81,8 +82,8 @@ void first_window(Probe& probe, RowBins const& grid, double sigma, double mass) 
   r = std::clamp(std::isfinite(r) ? r : 0.0, -0.5, 0.5);
   probe.half_width = 8.0 / std::sqrt(n) + 1e-3;
   double const position = (grid.first_bin + probe.bin) + r;
-  probe.low = static_cast<float>((position - probe.half_width) * grid.width());
-  probe.high = static_cast<float>((position + probe.half_width) * grid.width());
+  probe.low = to_fp32((position - probe.half_width) * grid.width());
+  probe.high = to_fp32((position + probe.half_width) * grid.width());
   probe.capacity = to_integer(n * 3.0 * probe.half_width) + 1024;
 }
 
@@ -132,7 +133,7 @@ void count_above_thresholds(RowEvaluation& result, RowBins const& bins, std::vec
       continue;
     }
     double const score = top + y / sigma;
-    float edge = static_cast<float>(score);
+    float edge = to_fp32(score);
     if (edge > score) edge = std::nextafter(edge, -float_infinity);
     double const number = std::nearbyint(edge * double{bins.grid.bins_per_unit}) - bins.first_bin;
     if (!(number >= 0.0)) {
@@ -158,7 +159,7 @@ float score_above_part(RowBins const& bins, Probe const& probe, double part) {
   double r = 0.5 - part;
   for (int i = 0; i < 20; ++i) r -= ((r - 0.5) + slope / 2.0 * (r * r - 0.25) + part) / (1.0 + slope * r);
   r = std::clamp(std::isfinite(r) ? r : 0.0, -0.499, 0.499);
-  return static_cast<float>(((bins.first_bin + probe.bin) + r) * bins.width());
+  return to_fp32(((bins.first_bin + probe.bin) + r) * bins.width());
 }
 
 /// Probes that stand for the k beyond the head: a threshold near the k-th largest score each, above which the second pass counts.

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <limits>
 
+#include "kernels/core/math.hpp"
 #include "row/row_metrics.hpp"
 #include "row/segment_sums.hpp"
 
@@ -69,7 +70,7 @@ bool settle(Probe& probe, ProbeAnswer& answer, RowBins const& grid, RowMetrics& 
   if (too_low || too_high) {
     (too_low ? probe.bracket_low : probe.bracket_high) = too_low ? probe.high : probe.low;
     probe.half_width *= 4.0;
-    float const width = static_cast<float>(2.0 * probe.half_width * grid.width());
+    float const width = to_fp32(2.0 * probe.half_width * grid.width());
     probe.low = too_low ? probe.bracket_low : std::max(probe.bracket_low, probe.bracket_high - width);
     probe.high = too_low ? std::min(probe.bracket_high, probe.bracket_low + width) : probe.bracket_high;
     probe.capacity *= 4;

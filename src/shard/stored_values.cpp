@@ -2,11 +2,11 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <sstream>
 #include <variant>
 #include <vector>
 
 #include "config/errors.hpp"
+#include "config/number_text.hpp"
 #include "h5/h5.hpp"
 
 namespace asymptop {
@@ -149,11 +149,9 @@ std::string attribute_words(hid_t object, std::string const& name) {
   try {
     auto const value = h5::read_attribute(object, name);
     if (auto const* text = std::get_if<std::string>(&value)) return "'" + *text + "'";
-    std::ostringstream number;
-    number.precision(17);
-    std::visit([&](auto const& of) { number << of; }, value);
-    bool const looks_whole = number.str().find_first_not_of("-0123456789") == std::string::npos;
-    return number.str() + (looks_whole && std::holds_alternative<double>(value) ? ".0" : "");
+    auto const number = std::visit([](auto const& of) { return shown(of); }, value);
+    bool const looks_whole = number.find_first_not_of("-0123456789") == std::string::npos;
+    return number + (looks_whole && std::holds_alternative<double>(value) ? ".0" : "");
   } catch (RunError const&) {
     return "neither one number nor a text";
   }

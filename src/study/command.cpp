@@ -70,7 +70,7 @@ Scans scan_heads(Communicator const& comm, Input const& input, StudyPlan const& 
       auto const& scan = scans[i].emplace_back(found->second);
       double const most = group.scale * scan.query_norm * scan.key_radius, cap = group.form.softcap,
                    products = 2.0 * (cap > 0.0 ? std::min(cap, most) : most),
-                   span = products + std::fabs(group.slope()) * static_cast<double>(group.reach());
+                   span = products + std::fabs(group.slope()) * exact_double(group.reach());
       double const allowed = products * group.bins_per_unit > most_bins ? most_bins / group.bins_per_unit : widest_span(group);
       if (span > allowed) {
         std::ostringstream why;

@@ -6,6 +6,7 @@
 
 #include "kernels/core/counts.hpp"
 #include "kernels/core/fixed_point.hpp"
+#include "kernels/core/math.hpp"
 
 namespace asymptop {
 namespace {
@@ -113,8 +114,7 @@ void choose_window(Search& search, SampledOrder const& order, std::int64_t const
   }
   auto const key_at = [&](int bin) {
     double const x = grid.edge(bin);
-    return order.places ? key_of_place(to_integer(std::clamp(x, 0.0, exact_double(most_places - 1))))
-                        : key_of_priority(static_cast<float>(-x));
+    return order.places ? key_of_place(to_integer(std::clamp(x, 0.0, exact_double(most_places - 1)))) : key_of_priority(to_fp32(-x));
   };
   using Limits = std::numeric_limits<OrderKey>;
   search.question.ask = Ask::window;

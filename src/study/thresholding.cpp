@@ -68,7 +68,7 @@ Task<void> keep_above(SelectionBatch const& batch, ThresholdSelector const& sele
   batch.phases.stop(Phase::merge);
   co_await batch.turn;
   auto added = pass.kept(least, sums);
-  int const all = static_cast<int>(batch.queries.rows());
+  int const all = checked_int(batch.queries.rows());
   std::vector<int> names(all);
   std::iota(names.begin(), names.end(), 0);
   auto summing = merge_profile(comm, std::move(added), row_owners(names, all, comm.size()), sums.width());

@@ -200,6 +200,20 @@ def test_advice_is_a_budget_per_head(model: Path, tmp_path: Path, capsys: pytest
     )
 
 
+def test_advice_says_what_intervals_of_prefixes_are_over(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "prefixes.h5"
+    path.write_bytes(model.read_bytes())
+    assert command_line.main(["advise", str(path), "--epsilon", "0.1"]) == 0
+    assert "prefixes are" not in capsys.readouterr().out
+    with changing(path) as file:
+        for group in file["cases"].values():
+            del group.attrs["contexts"]
+    assert command_line.main(["advise", str(path), "--epsilon", "0.1"]) == 0
+    assert "Draws of prefixes are disjoint rows of the same text: " in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_advice_and_report_say_the_same(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Keys, exponents and the law of the head that needs most, of a file's own lengths."""
     out = tmp_path / "advice.json"

@@ -7,21 +7,27 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from asymptop import __main__ as command_line
 from asymptop.claims.registry import CLAIMS
 from asymptop.commands import report as report_command
+from asymptop.criteria.replicates import INDEPENDENT, PLACES, SAME_TEXTS
 from asymptop.figures import style
 from asymptop.fits.quantities import TAIL_MASS
 from asymptop.io.reader import open_results
 from asymptop.io.series import group_series
 from asymptop.report.inputs import judge_inputs, primary
-from asymptop.report.sections import provenance_section
+from asymptop.report.sections import checks_section, provenance_section, summary_section
+from asymptop.report.summary import summary
 from asymptop.report.templates import prose, render
+from asymptop.theory.sizes import count_words
+from case_files import changing
 from make_results import Study, write_results
 from matplotlib import pyplot as plt
 from matplotlib.mathtext import MathTextParser
@@ -139,6 +145,60 @@ def test_gpu_memory(made: tuple[str, Path], tmp_path: Path) -> None:
             case.attrs.update(device_peak_bytes=peak * 10**9, device_planned_bytes=5 * 10**9)
     count = len(open_results(path).cases)
     assert f"at most {count} GB of a rank&#39;s GPU held, 5 GB planned" in provenance_section(open_results(path))
+
+
+@pytest.mark.parametrize("contexts", ["prefix", "places", "starts", None])
+def test_the_head_says_what_draws_are(contexts: str | None, tmp_path: Path) -> None:
+    """Those of prefixes are rows of the same text, and no replicates of it; made inputs have no contexts."""
+    study = Study(n=(256,), draws=3) if contexts is None else Study(n=(256,), heads=1, input="q.h5", draws=3)
+    path = write_results(tmp_path / "r.h5", study)
+    with changing(path) as file:
+        for case in file["cases"].values() if contexts not in (None, "prefix") else ():
+            case.attrs["contexts"] = contexts
+    over_rows = "errors and intervals are over rows of it, not over texts"
+    with open_results(path) as results:
+        lines = group_series(results.cases)
+        head, how = summary_section(results, lines), provenance_section(results)
+        (told, *_) = summary(results, (), lines, ()).split(" 1. ")
+    told = " ".join(told.split())
+    for text in (head, told):
+        assert ("--contexts" in text) == (contexts is not None)
+        assert f"(--contexts {contexts})" in text or contexts is None
+        assert (over_rows in text) == (contexts == "prefix")
+    assert ("3 independent draws each" in head) == (contexts is None)
+    for kind, words in ((None, INDEPENDENT), ("starts", SAME_TEXTS), ("places", PLACES), ("prefix", over_rows)):
+        assert (words in how) == (kind == contexts)
+
+
+def test_the_head_says_where_targets_were_missed(tmp_path: Path) -> None:
+    path = write_results(tmp_path / "r.h5", Study(n=(256, 1024, 4096), draws=3))
+    ends = {256: "", 1024: "--max-time was over", 4096: "with all 3 draws"}
+    with changing(path) as file:
+        for case in file["cases"].values():
+            ended = ends[case.attrs["n"]]
+            case.attrs.update(target_se=0.01, target_missed="p_max 3%" if ended else "", target_ended=ended)
+    words = "--target-se 1% was not met in 2 of 3 cases: in 1 --max-time was over; in 1 with all 3 draws."
+    with open_results(path) as results:
+        lines = group_series(results.cases)
+        assert words in summary_section(results, lines)
+        assert words in " ".join(summary(results, (), lines, ()).split())
+    with changing(path) as file:  # as earlier versions wrote it
+        for case in file["cases"].values():
+            del case.attrs["target_ended"]
+    with open_results(path) as results:
+        assert "--target-se 1% was not met in 2 of 3 cases." in summary_section(results, lines)
+
+
+def test_counts_are_printed_whole(tmp_path: Path) -> None:
+    """Residuals of checks that count, among those that do not; budgets of keys; sizes on an axis."""
+    path = write_results(tmp_path / "r.h5", Study(n=(256,), draws=2, invalid_n=(256,)))
+    with open_results(path) as results:
+        case = results.cases[0]
+        residual = np.where(case.check_residual > case.check_tolerance, 4352.0, case.check_residual)
+        text = str(checks_section([replace(case, check_residual=residual)]))
+    assert "<td>4352</td>" in re.sub(r"<td [^>]*>", "<td>", text)
+    assert "e+03" not in text
+    assert [count_words(value) for value in (1234567.0, 0.25, -0.0, 1e300)] == ["1234567", "0.25", "0", "1e+300"]
 
 
 def test_invalid_cases_are_shown(made: tuple[str, Path]) -> None:

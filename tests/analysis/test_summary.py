@@ -43,7 +43,9 @@ def summary_of(path: Path) -> list[str]:
         judgements = judge(primary(lines), CLAIMS)
         if any(one.cases and not one.synthetic for one in series):
             judgements = (*judge(series, MEASURED_CLAIMS), *judgements)
-        return summary(results, lines, series, study_findings(results, lines, series, judgements)).splitlines()
+        groups = selector_groups(lines)
+        found = study_findings(results, lines, groups, series, judgements)
+        return summary(results, groups, series, found).splitlines()
 
 
 @pytest.mark.parametrize("name", STUDIES)

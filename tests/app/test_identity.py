@@ -305,6 +305,23 @@ def test_merge_notes_what_runs_have_otherwise(tmp_path: Path) -> None:
     assert asymptop("info", "--verify", "cab.h5", cwd=tmp_path).code == 0
 
 
+def test_merge_refuses_cases_of_other_quantities(tmp_path: Path) -> None:
+    """Other samples of the same are joined; nothing is written where a case does not belong."""
+    others = {"a": ["64"], "seed": ["100", "--seed", "7"], "scale": ["128", "--scale", "0.25"]}
+    for name, (n, *more) in others.items():
+        (tmp_path / name).mkdir()
+        ran(tmp_path / name, "--n", n, "--k", "8", *SIZE, *more)
+    files = [f"{name}/results.h5" for name in others]
+    assert asymptop("merge", "-o", "both.h5", *files[:2], cwd=tmp_path).code == 0
+    for inputs in (files, [*files[:2], "scale/results.h5.cases/n128-d64-sigma1.h5"], ["both.h5", files[2]]):
+        outcome = asymptop("merge", "-o", "all.h5", *inputs, cwd=tmp_path)
+        assert outcome.code == 2, str(outcome)
+        (line,) = outcome.stderr.splitlines()
+        assert f"merge: '{inputs[-1]}' holds n128-d64-sigma1, of other options" in line
+        assert "(not given there, scale = 0.25 here)" in line
+        assert not list(tmp_path.glob("all.h5*"))
+
+
 def test_a_joined_file_says_the_run_that_joined_it(copy: tuple[str, Path]) -> None:
     """Finished cases carry what their own run has otherwise, also where nothing is measured any more."""
     command, folder = copy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from brute_force import check_case, contexts_of
 from case_files import changing
 from command_line import asymptop, study
+from failing_storage import signal_at
 from model_files import ModelFile, random_model
 
 COMMON = ["--k", "1,n^0.5,n", "--block", "64", "--epsilon", "0.5,0.1", "--count-above", "1/n,1e-2", "--rows", "6"]
@@ -133,15 +135,46 @@ def test_contexts_unless_given(texts: int, m: int | None, contexts: str, tmp_pat
         assert case.attrs["contexts"] == contexts
         assert case.attrs["draws"] == (4 if contexts == "starts" else 6)
         assert (case["draw_end"][()] == 64).all() == (contexts == "starts")
+    (path,) = (tmp_path / "r.h5.cases").glob("*.h5")
+    made = path.stat().st_mtime_ns
+    # Named, they are those that were taken unnamed, and so are other defaults.
+    words = ["--input", file, "--n", "64", "--draws", "6", "--heads", "0", *COMMON, "--first-keys", "4"]
+    outcome = asymptop("study", *words, "--contexts", contexts, "-o", results, "--resume")
+    assert outcome.code == 0, str(outcome)
+    assert outcome.stderr == ""
+    assert path.stat().st_mtime_ns == made
     # A finished case of other contexts is not taken over: what goes unsaid was something else in earlier versions.
     other = {"places": "starts", "starts": "places"}[contexts]
-    (path,) = (tmp_path / "r.h5.cases").glob("*.h5")
+    # Those of another n stay beside the run's, but for those of other contexts.
+    words[3] = "100"
+    outcome = asymptop("study", *words, "--contexts", other, "-o", results, "--resume")
+    assert outcome.code == 0, str(outcome)
+    assert f"(contexts = {contexts} there, contexts = {other} here)" in outcome.stderr
+    outcome = asymptop("merge", "-o", tmp_path / "m2.h5", path, results)
+    assert outcome.code == 2, str(outcome)
+    assert f"(contexts = {contexts} there, contexts = {other} here)" in outcome.stderr
+    assert not (tmp_path / "m2.h5").exists()
     with changing(path) as stored:
         next(iter(stored["cases"].values())).attrs["contexts"] = other
     words = ["--input", file, "--n", "64,100", "--draws", "6", "--heads", "0", *COMMON, "-o", results, "--resume"]
     outcome = asymptop("study", *words, cwd=tmp_path)
     assert outcome.code == 2
     assert f"(contexts = {other} there, contexts = {contexts} here)" in outcome.stderr
+
+
+def test_a_draw_in_work_of_other_contexts(failing: Path, tmp_path: Path) -> None:
+    """What is known of its rows is of other keys: it is not gone on with."""
+    model = random_model(np.random.default_rng(RNG_SEED + 12), texts=3, layers=(1,), n=512, d=4)
+    words = ["study", "--input", str(model.write(tmp_path / "m.h5")), "--n", "256", "--draws", "2", "--heads", "0"]
+    words += [*COMMON, "--batch-rows", "2", "-o", "r.h5", "--resume"]
+    settings = signal_at(failing, ".draw", 2, signal.SIGUSR1)
+    outcome = asymptop(*words, "--checkpoint-minutes", "0", cwd=tmp_path, settings=settings)
+    assert outcome.code == 75, str(outcome)
+    outcome = asymptop(*words, "--contexts", "starts", cwd=tmp_path)
+    assert outcome.code == 0, str(outcome)
+    (line,) = outcome.stderr.splitlines()
+    assert ".draw is not taken over: it was made with other options (contexts = places there, contexts = st" in line
+    assert len(check_all(tmp_path / "r.h5", model)) == 1
 
 
 def test_the_same_bytes_on_any_number_of_ranks(tmp_path: Path) -> None:

@@ -177,4 +177,4 @@ def test_full_attention_takes_nothing_off(tmp_path: Path) -> None:
     assert outcome.code == 1, str(outcome)
     (line,) = [line for line in outcome.stdout.splitlines() if line.startswith("  INVALID: ")]
     assert "exact_output" in line
-    assert line.endswith("take from all keys what they share, or make Q and K, or sigma, smaller")
+    assert line.endswith("take from all keys the vector that they share, if they do, or make Q or K smaller")

@@ -103,6 +103,17 @@ def test_what_does_not_fit_on_an_assumed_machine_says_why(tmp_path: Path) -> Non
     assert groups[1]["reason"].startswith("n = 1048576 needs ")
 
 
+def test_where_nothing_fits_on_an_assumed_machine_the_plan_is_refused(tmp_path: Path) -> None:
+    """With the code that the run would end with there, and the plan all the same."""
+    words = ("study", "--n", "2^19,2^20", "--k", "8", "--machine", "memory=1MB", "--dry-run", "--json", "-")
+    outcome = asymptop(*words, cwd=tmp_path)
+    assert outcome.code == 2, str(outcome)
+    found = json.loads(outcome.stdout)
+    assert [group["fits"] for group in found["groups"]] == [False, False]
+    assert found["refused"] == found["groups"][0]["reason"]
+    assert outcome.stderr.splitlines()[-1] == f"asymptop: {found['refused']}"
+
+
 @pytest.mark.parametrize("command", ["study", "attend", "precision"])
 def test_the_sigma_of_tensors_is_not_known_beforehand(command: str, tmp_path: Path) -> None:
     model = random_model(np.random.default_rng(132), texts=1, layers=(0,), n=70, d=6)

@@ -24,7 +24,7 @@ DIMENSIONS = {
     "phase_seconds": ("draw", "phase"),
 }
 OF_TENSORS = {"layer", "text", "attention", "contexts", "window", "drop_first", "softcap", "first_keys", "recent_keys"}
-AT_TIMES = {"target_se", "target_missed", "selector", "bin_width", "largest_logit"}
+AT_TIMES = {"target_se", "target_missed", "target_ended", "selector", "bin_width", "largest_logit"}
 OF_TENSORS |= {"alibi_slope", "sink_logit", "d_v", "index_d", "index_heads"}
 OF_GPUS = {"run_path", "device_peak_bytes", "device_planned_bytes"}
 SCALES = ("draw", "row", "k", "epsilon", "threshold", "k_law", "check", "phase")

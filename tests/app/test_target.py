@@ -9,6 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from asymptop.criteria.replicates import target_words
+from asymptop.io.reader import open_results
 from command_line import assert_equal, asymptop, study
 from model_files import random_model
 
@@ -83,7 +85,7 @@ def test_resume_keeps_what_met_it(met: Path, tmp_path: Path) -> None:
     with h5py.File(met) as file:
         before = {name: int(case.attrs["draws"]) for name, case in file["cases"].items()}
         date = file.attrs["date_utc"]
-    target = ["--draws", "4", "--target-se", "2%", "--target-metrics", "tail_mass,entropy_nats"]
+    target = ["--draws", "4", "--target-se", "0.02", "--target-metrics", "tail_mass,entropy_nats"]  # 2% before
     outcome = asymptop("study", *SHAPE, *target, "--max-time", "1h", "--resume", "-o", met)
     assert outcome.code == 0, str(outcome)
     with h5py.File(met) as file:
@@ -101,13 +103,35 @@ def test_what_is_not_met_is_said(tmp_path: Path) -> None:
             assert case.attrs["draws"] >= 3
             assert case.attrs["verdict"] == "VALID"
             missed = case.attrs["target_missed"].split(", ")
+            ended = case.attrs["target_ended"]
+            assert ended == "--max-time was over"
             assert [text.split(" ")[0] for text in missed[:1]] == ["tail_mass(8)"]
             assert missed[-1].startswith("p_max ")
             assert float(missed[-1].split(" ")[1].rstrip("%")) == pytest.approx(
                 100.0 * float(relative_errors(case, "p_max")[0]), rel=5e-3
             )
-            assert f"{case.attrs['draws']} draws; standard errors over 0.001%: {', '.join(missed)}" in outcome.stdout
-            assert f"--target-se not met by {name}: {', '.join(missed)}" in outcome.stdout
+            assert (
+                f"{case.attrs['draws']} draws; standard errors over 0.001%, {ended}: {', '.join(missed)}"
+                in outcome.stdout
+            )
+            assert f"--target-se not met by {name}, {ended}: {', '.join(missed)}" in outcome.stdout
+
+
+def test_texts_that_end_before_it_is_met(tmp_path: Path) -> None:
+    """It is said that they have no room for more draws, also of what was finished before, and by the report."""
+    model = random_model(np.random.default_rng(8), texts=3, layers=(0,), n=64, d=8)
+    words = ["--input", model.write(tmp_path / "m.h5"), "--n", "32", "--heads", "0", "--k", "4", "--block", "64"]
+    words += ["--rows", "2", "--draws", "2", "--target-se", "0.001%", "-o", "r.h5", "--resume"]
+    for _ in range(2):
+        outcome = asymptop("study", *words, "--contexts", "starts", cwd=tmp_path)
+        assert outcome.code == 0, str(outcome)
+        ended = "with all 3 draw(s) that the texts have room for (--contexts starts, 3 text(s))"
+        assert f"3 draws; standard errors over 0.001%, {ended}: " in outcome.stdout
+        assert f"--target-se not met by n32-d8-layer0-head0-causal, {ended}: " in outcome.stdout
+    with open_results(tmp_path / "r.h5") as results:
+        (case,) = results.cases
+        assert case.attributes["target_ended"] == ended
+        assert target_words([case]) == f"--target-se 0.001% was not met in 1 of 1 cases: {ended}."
 
 
 def test_simulated_rows(tmp_path: Path) -> None:

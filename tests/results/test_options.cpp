@@ -110,9 +110,34 @@ TEST(Options, Identity) {
   for (auto const* name : {"k", "epsilon", "count-above"}) EXPECT_EQ(table.identity(name), OptionIdentity::contents) << name;
   for (auto const* name : {"keys", "merge", "groups", "batch-rows", "mpi-memory", "max-time"})
     EXPECT_EQ(table.identity(name), OptionIdentity::manner) << name;
-  for (auto const* name : {"seed", "block", "rows", "draws", "scale", "path", "of a later version"})
+  for (auto const* name : {"seed", "block", "rows", "draws", "path", "of a later version"})
     EXPECT_EQ(table.identity(name), OptionIdentity::result) << name;
+  for (auto const* name : {"scale", "row-sigma", "weights", "self", "first-keys", "recent-keys"})
+    EXPECT_EQ(table.identity(name), OptionIdentity::quantity) << name;
+  EXPECT_EQ(table.identity("contexts"), OptionIdentity::of_case);
   for (auto const* name : {"output", "resume", "threads"}) EXPECT_EQ(table.identity(name), OptionIdentity::unrecorded) << name;
+}
+
+TEST(Options, WhatTextsMean) {
+  auto const& table = option_table();
+  for (auto const* text : {"1%", "0.01", "1e-2"}) EXPECT_EQ(table.meaning("target-se", text), "0.01") << text;
+  EXPECT_EQ(table.meaning("first-keys", ""), table.meaning("first-keys", "04"));
+  EXPECT_EQ(table.meaning("scale", "0.20000000000000001"), "0.2");
+  EXPECT_EQ(table.meaning("scale", ""), "");
+  EXPECT_EQ(table.meaning("input", "q.h5"), "q.h5");
+  EXPECT_EQ(table.meaning("seed", "nine"), "nine");  // of a version that took it
+  EXPECT_EQ(table.meaning("of a later version", "1%"), "1%");
+}
+
+TEST(Options, NumbersAreStoredAsTheyAreTyped) {
+  auto const values = read(option_table(), for_study, {"--n", "64", "--scale", "0.2"});
+  EXPECT_NE(values.config_text().find("\nscale = 0.2\n"), std::string::npos);
+}
+
+TEST(Options, AListThatNamesAllIsQuotedAsItIsTyped) {
+  EXPECT_EQ(refusal(option_table(), for_bench, {"--merge", "all,tree"}), "--merge: 'all,tree' names tree twice");
+  EXPECT_EQ(refusal(option_table(), for_bench, {"--merge", "all,tee"}),
+            "--merge: 'tee' is none of: auto, root, owner, tree, threshold, device");
 }
 
 TEST(Options, LimitsOfLaws) {

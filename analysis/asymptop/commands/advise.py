@@ -12,6 +12,7 @@ from typing import TextIO
 
 from ..criteria.budgets import COSTS, NORMS, Comparison, compare_laws, places
 from ..criteria.cheapest import Choice, cheapest, need_of
+from ..criteria.replicates import rows_words
 from ..io.output_target import records_file, write_records
 from ..io.reader import open_results
 from ..io.selectors import side_by_side
@@ -183,26 +184,31 @@ def _needs(series: Sequence[Series], arguments: argparse.Namespace) -> tuple[lis
     return need_records(needs, lengths), partial(print_needs, needs, missing, lengths)
 
 
-def _advice(arguments: argparse.Namespace) -> tuple[list[dict], Callable[[TextIO], None]]:
-    """Records of what was compared, and what prints the advice. Raises ResultsError, UsageError and BudgetError."""
+def _advice(arguments: argparse.Namespace) -> tuple[list[dict], Callable[[TextIO], None], str]:
+    """Records of what was compared, what prints the advice, and what its intervals are over where that is no matter of
+    course. Raises ResultsError, UsageError and BudgetError."""
     with open_results(arguments.results) as results:
+        over = rows_words(results.cases)
         lines = group_series(results.cases)
         if invalid := sum(not case.valid for case in results.cases):
             print(f"asymptop advise: {invalid} INVALID case{'s' * (invalid > 1)} left out", file=sys.stderr)
         if arguments.selectors:
             choices = _choices(lines, arguments)
-            return selector_records(choices), partial(print_choices, choices)
+            return selector_records(choices), partial(print_choices, choices), over
         if arguments.budget is None:
-            return _needs(exact_series(lines), arguments)
+            return *_needs(exact_series(lines), arguments), over
         if arguments.epsilon is not None:
             raise UsageError("--epsilon does not go with --budget: that compares laws at equal cost")
         found, windowed = _comparisons(exact_series(lines), arguments)
     if not found:
         raise UsageError(f"{arguments.results}: no VALID case that holds the norm")
-    return records(found), partial(print_advice, found, windowed)
+    return records(found), partial(print_advice, found, windowed), over
 
 
 def run(arguments: argparse.Namespace) -> int:
-    found, show = _advice(arguments)
-    show(write_records(arguments.json, found, [arguments.results]))
+    found, show, over = _advice(arguments)
+    stream = write_records(arguments.json, found, [arguments.results])
+    show(stream)
+    if over:
+        print(f"\n{over}", file=stream)
     return EXIT_OK

@@ -11,6 +11,7 @@ from ..criteria.cheapest import Choice, Need
 from ..criteria.decisions import power_of_two
 from ..io.schema import EXACT
 from ..theory.costs import bytes_words, share_words
+from ..theory.sizes import count_words
 
 HEADINGS = (
     "σ",
@@ -153,7 +154,7 @@ def _row(found: Comparison) -> tuple[str, ...]:
         found.series.title.removeprefix("σ = "),
         found.norm.name,
         COSTS[found.cost],
-        f"{found.fixed_k:g}",
+        count_words(found.fixed_k),
         f"{found.error[fixed]:.4g}",
         found.law,
         f"{found.best_exponent:g}{'*' if found.at_the_edge else ''} [{reach.low:g}, {reach.high:g}]",

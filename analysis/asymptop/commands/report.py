@@ -16,6 +16,7 @@ from ..io.bench_reader import kind_of
 from ..io.output_target import check_no_input, output_file, output_folder
 from ..io.precision_file import KIND, PrecisionResults, read_precision
 from ..io.reader import ResultsError, open_results
+from ..io.selectors import selector_groups
 from ..io.series import exact_series, group_series, marked_simulated
 from ..report.extra_p import COMMAND, write_extra_p
 from ..report.heads import draw_heads, heads_section
@@ -98,12 +99,12 @@ def run(arguments: argparse.Namespace) -> int:
     arithmetic = read_precision(arguments.precision) if arguments.precision is not None else None
     with open_results(arguments.results) as results, simulated_series(arguments.simulated) as simulated:
         lines = group_series(results.cases)
-        series = exact_series(lines)
+        series, groups = exact_series(lines), selector_groups(lines)
         norms = read_attend(arguments.attend) if arguments.attend is not None else ()
         # Other processors go on with the figures meanwhile.
         drawing = draw(series, arguments.figures, simulated)
         of_heads = draw_heads(series, arguments.figures)
-        of_selectors = draw_selectors(lines, arguments.figures)
+        of_selectors = draw_selectors(groups, arguments.figures)
         judgements = judge((*primary(lines), *marked_simulated(simulated), *norms), claims)
         if any(one.cases and not one.synthetic for one in series):
             judgements = (*judge(series, MEASURED_CLAIMS), *judgements)
@@ -111,16 +112,16 @@ def run(arguments: argparse.Namespace) -> int:
         beside = judge_selectors(primary(lines))
         maps, figures, drawn = of_heads.figures(), drawing.figures(), of_selectors.figures()
         numbered = Numbered.of(figures, len(maps) + 1, between=len(drawn))
-        selectors = selectors_section(lines, beside, drawn, len(maps) + len(numbered.front) + 1)
+        selectors = selectors_section(lines, groups, beside, drawn, len(maps) + len(numbered.front) + 1)
         more = _precision(arithmetic, arguments.figures, len(maps) + len(figures) + len(drawn) + 1)
         more += cost_section(arguments.jobs, results.cases, judgements)
-        found = study_findings(results, lines, series, judgements)
+        found = study_findings(results, lines, groups, series, judgements)
         heads = heads_section(series, maps, {one.sentence for one in found})
         page = build_report(results, series, judgements, numbered, found, more, inputs, heads, selectors)
         write_page(arguments.output, page)
         if arguments.extra_p is not None:
             write_extra_p(arguments.extra_p, series)
-        words = summary(results, lines, series, found)
+        words = summary(results, groups, series, found)
     if arguments.table:
         print_verdicts((*judgements, *beside), sys.stdout)
         print()

@@ -17,6 +17,7 @@ from ..fits.error_curve import ErrorCurve, error_curve
 from ..fits.quantities import OUTPUT_ERROR, ROW_L2_ERROR, ROW_LINF_ERROR, TAIL_MASS, Quantity
 from ..io.series import Series
 from ..io.streams import UsageError
+from ..theory.sizes import count_words
 from ..theory.statistics import CONFIDENCE, Array, Interval, small_sample_stretch
 from .decisions import power_of_two
 
@@ -190,14 +191,16 @@ def compare_laws(
     wanted = np.array(sorted(lengths or sizes), dtype=float)
     found = places(sizes, [int(n) for n in wanted])
     if fixed_k < 1 or fixed_k >= wanted.min():
-        raise BudgetError(f"a budget of k = {fixed_k:g} is outside 1 to the shortest length, {int(wanted.min())}")
+        raise BudgetError(
+            f"a budget of k = {count_words(fixed_k)} is outside 1 to the shortest length, {int(wanted.min())}"
+        )
     alpha = np.array([equal_cost(wanted, float(c), fixed_k, cost) for c in EXPONENTS])
     keys = np.minimum(alpha[None, :] * wanted[:, None] ** EXPONENTS[None, :], wanted[:, None])
     # Less than one key cannot be kept; a k beyond the stored ones has no measured error.
     errors = _errors([error_curve(c, norm) for c in series.cases], found, wanted, keys)
     usable = np.isfinite(errors[0]) & (keys.min(axis=0) >= 1.0)
     if not usable[_FIXED]:
-        raise BudgetError(f"a budget of k = {fixed_k:g} is beyond the k stored for {series.title}")
+        raise BudgetError(f"a budget of k = {count_words(fixed_k)} is beyond the k stored for {series.title}")
     with np.errstate(invalid="ignore", divide="ignore"):  # no error at all on either side
         ratio = errors[:, usable] / errors[:, _FIXED : _FIXED + 1]
     tail = 50.0 * (1.0 - CONFIDENCE)

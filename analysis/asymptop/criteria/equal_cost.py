@@ -10,6 +10,7 @@ from ..fits.error_curve import error_curve
 from ..fits.quantities import ROW_L2_ERROR
 from ..io.series import Series
 from ..theory import laws
+from ..theory.sizes import count_words
 from ..theory.statistics import Interval
 from .budgets import COSTS, BudgetError, Comparison, compare_laws, equal_cost, fixed_k_for
 from .decisions import power_of_two
@@ -76,13 +77,14 @@ def _finding(claim: Claim, found: Comparison) -> Finding:
     sizes = found.lengths
     text = (
         f"At {found.series.title} the best growing law, k = {found.prefactor[index]:.3g} n^{found.exponents[index]:g}, "
-        f"changes the mean {claim.subject.words} of k = {found.fixed_k:g} by {found.ratio[index] - 1.0:+.1%} at equal "
-        f"{COSTS[found.cost]} (95%: {gain.low - 1.0:+.1%} to {gain.high - 1.0:+.1%})"
+        f"changes the mean {claim.subject.words} of k = {count_words(found.fixed_k)} by "
+        f"{found.ratio[index] - 1.0:+.1%} at equal {COSTS[found.cost]} "
+        f"(95%: {gain.low - 1.0:+.1%} to {gain.high - 1.0:+.1%})"
     )
     return Finding(
         verdict,
         found.series.title,
-        f"{COSTS[found.cost]}, k = {found.fixed_k:g}",
+        f"{COSTS[found.cost]}, k = {count_words(found.fixed_k)}",
         claim.norm,
         f"{text}; {why}." if why else f"{text}.",
         "error ratio",

@@ -186,7 +186,7 @@ FITS_EXPLAINED = _text("""
 
 REPLICATES_EXPLAINED = _text("""
     The replicate is the draw: rows of one draw share their keys, so means are taken over rows first, and standard
-    errors over draws. Draws are independent across n. Expectations of i.i.d. Gaussian logits are averaged over the
+    errors over draws. {draws} Expectations of i.i.d. Gaussian logits are averaged over the
     measured standard deviation σ_i of every row, since its spread alone shifts means.
 """)
 

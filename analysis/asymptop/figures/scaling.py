@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from ..fits.scaling_model import HeldOut, Model, Network, projected, work_of
 from ..io.bench_reader import MERGE, ScalingStudy
 from ..theory import laws
+from ..theory.sizes import count_words
 from ..theory.statistics import Array
 from . import captions
 from .plot_data import Plot
@@ -63,7 +64,7 @@ def _size(n: int) -> str:
 
 def _power_of_ten(n: float) -> str:
     exponent = round(np.log10(n))
-    return f"10^{exponent}" if np.isclose(n, 10.0**exponent) else f"{n:g}"
+    return f"10^{exponent}" if np.isclose(n, 10.0**exponent) else count_words(n)
 
 
 def _short_titles(studies: Sequence[ScalingStudy]) -> list[str]:

@@ -24,6 +24,8 @@ from matplotlib.markers import TICKDOWN, TICKLEFT
 from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, NullFormatter, NullLocator
 
+from ..theory.sizes import count_words
+
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
@@ -213,7 +215,7 @@ def _mark_minor(axis: Axis, locator: Locator) -> None:
 
 def _power_label(value: float, _: int) -> str:
     exponent = np.log2(value) if value > 0 else 0.0
-    return rf"$2^{{{round(exponent)}}}$" if abs(exponent - round(exponent)) < 1e-6 else f"{value:g}"
+    return rf"$2^{{{round(exponent)}}}$" if abs(exponent - round(exponent)) < 1e-6 else count_words(value)
 
 
 def axis_of_n(axes: Axes, values: Sequence[int]) -> None:

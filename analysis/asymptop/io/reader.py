@@ -28,6 +28,7 @@ from .schema import (
     OF_GPUS,
     OF_ORDERS,
     OF_SELECTORS,
+    OF_TARGETS,
     OPTIONAL,
     OPTIONAL_DATA,
     ROOT_INTEGERS,
@@ -120,6 +121,11 @@ class Case:
     def paired(self) -> bool:
         """Whether draw i is of the same text at every n."""
         return self.contexts == "starts"
+
+    @property
+    def texts(self) -> int:
+        """Texts of a tensor file that its draws are of; 1 where the file names none."""
+        return len(set(self.raw("draw_text").tolist())) if self.has("draw_text") else 1
 
     def has(self, name: str) -> bool:
         return name in self._names
@@ -298,6 +304,9 @@ def _read_case(group: h5py.Group, where: str) -> Case:
     there = {name: type(default) for name, default in OPTIONAL.items() if name in group.attrs}
     attributes |= {name: read_attribute(group, name, kind, where) for name, kind in there.items()}
     attributes |= {name: read_attribute(group, name, int, where) for name in OF_GPUS if name in group.attrs}
+    attributes |= {
+        name: read_attribute(group, name, kind, where) for name, kind in OF_TARGETS.items() if name in group.attrs
+    }
     if attributes["verdict"] not in ("VALID", "INVALID"):
         raise ResultsError(f"{where}: verdict is '{attributes['verdict']}', expected VALID or INVALID")
     if attributes["n"] < 1 or attributes["draws"] < 1 or attributes["rows"] < 1:

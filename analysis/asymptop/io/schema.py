@@ -67,6 +67,8 @@ OF_ORDERS = ("row_l2_error", "row_linf_error", "k_epsilon", "regret", "recall")
 EXACT = "score"
 # Attributes of cases made on a GPU.
 OF_GPUS = ("device_peak_bytes", "device_planned_bytes")
+# Attributes of cases with a target of their errors; the last is of later versions.
+OF_TARGETS = {"target_se": float, "target_missed": str, "target_ended": str}
 # Attributes that a case has where they say something, and what their absence says.
 OPTIONAL = {
     **{"selector": EXACT, "layer": -1, "window": 0, "drop_first": 0},

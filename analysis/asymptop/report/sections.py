@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from ..claims.verdict_table import HEADINGS, cells, short
 from ..criteria.exponents import power_of_two
+from ..criteria.replicates import contexts_of, contexts_words, replicates_words, rows_words, target_words
 from ..criteria.verdicts import Judgement
 from ..figures.captions import FITS_EXPLAINED, REPLICATES_EXPLAINED, VERDICTS_EXPLAINED
 from ..fits.exponents import FitError, PowerFit, Slope, fit_power
@@ -24,6 +25,7 @@ from ..fits.quantities import (
 )
 from ..io.reader import Case, Results
 from ..io.series import Series
+from ..theory.sizes import count_words
 from .templates import badge, prose, render
 
 _NUMERIC = {"fitted", "95% interval", "corrected", "claimed", "i.i.d. limit", "largest n", "draws", "rows"}
@@ -57,13 +59,14 @@ def summary_section(results: Results, series: Sequence[Series]) -> Markup:
     invalid = len(cases) - len(valid)
     what = _names(series) if series else "none of exact top-k, which claims and figures are about"
     of = " of exact top-k" if 0 < len(results.exact) < len(results.cases) else ""
+    independent = "" if contexts_of(cases) else "independent "
     data = (
         f"{len(cases)} case{'s' if len(cases) != 1 else ''}{of} with n {extent}, "
-        f"{draws[0] if len(draws) == 1 else f'{draws[0]} to {draws[-1]}'} independent draw{'s' * (draws[-1] > 1)} each "
-        f"and {rows:,} measured rows in all: {what}."
+        f"{draws[0] if len(draws) == 1 else f'{draws[0]} to {draws[-1]}'} {independent}draw{'s' * (draws[-1] > 1)} each"
+        f"{contexts_words(cases)} and {rows:,} measured rows in all: {what}."
     )
     fault = f" {invalid} of the cases failed a self-check; they are shown and never fitted." if invalid else ""
-    sentences = (data + fault,)
+    sentences = filter(None, (data + fault, rows_words(cases), target_words(results.cases)))
     return render("summary", name=results.path.name, date=results.provenance["date_utc"], sentences=sentences)
 
 
@@ -138,7 +141,7 @@ def checks_section(cases: Sequence[Case]) -> Markup:
     for name, (_, residual, case) in worst.items():
         tolerance = float(case.check_tolerance[case.check.index(name)])
         state = "VALID" if residual <= tolerance else "INVALID"
-        rows.append((name, f"{residual:.3g}", f"{tolerance:.3g}", case.id, badge(state)))
+        rows.append((name, count_words(residual, 3), count_words(tolerance, 3), case.id, badge(state)))
     invalid = [(case, power_of_two(case.n)) for case in cases if not case.valid]
     return render("checks", rows=rows, invalid=invalid, count=len(cases))
 
@@ -186,4 +189,5 @@ def provenance_section(results: Results) -> Markup:
         entries.append(
             ("GPU memory", f"at most {held / 1e9:.3g} GB of a rank's GPU held, {planned / 1e9:.3g} GB planned")
         )
-    return render("measured", words=REPLICATES_EXPLAINED, entries=entries, provenance=facts)
+    words = REPLICATES_EXPLAINED.format(draws=replicates_words(cases))
+    return render("measured", words=words, entries=entries, provenance=facts)

@@ -20,7 +20,7 @@ from ..fits.exponents import FitError, Point, fit_power
 from ..fits.quantities import K_EPSILON, RECALL, REGRET, TAIL_MASS, Quantity, k_of_law, points, points_of_law
 from ..io.reader import Case
 from ..io.schema import EXACT
-from ..io.selectors import SelectorGroup, selector_groups
+from ..io.selectors import SelectorGroup
 from ..io.series import Series
 from ..theory.costs import bytes_words, dense_bytes, share_words
 from .estimators import HEADINGS, rows_of_estimators
@@ -166,8 +166,7 @@ def _cost_tables(groups: Sequence[SelectorGroup]) -> list[tuple[str, tuple[str, 
     return tables
 
 
-def draw_selectors(lines: Sequence[Series], folder: Path | None) -> Drawing:
-    groups = selector_groups(lines)
+def draw_selectors(groups: Sequence[SelectorGroup], folder: Path | None) -> Drawing:
     return draw_plots([partial(build, groups) for build in BUILDERS if groups], folder)
 
 
@@ -177,13 +176,17 @@ def judge_selectors(lines: Sequence[Series]) -> tuple[Judgement, ...]:
 
 
 def selectors_section(
-    lines: Sequence[Series], judgements: Sequence[Judgement], figures: Sequence[RenderedFigure], number: int
+    lines: Sequence[Series],
+    groups: Sequence[SelectorGroup],
+    judgements: Sequence[Judgement],
+    figures: Sequence[RenderedFigure],
+    number: int,
 ) -> tuple[Section, ...]:
-    """`lines`: all of a file; nothing where it has exact top-k alone. `number` is that of the first figure."""
+    """`lines`: all of a file; nothing where it has exact top-k alone. `groups`: selector_groups() of them. `number` is
+    that of the first figure."""
     others = [case for one in lines if one.selector != EXACT for case in (*one.cases, *one.invalid)]
     if not others:
         return ()
-    groups = selector_groups(lines)
     findings = what_to_use(groups)
     tables = []
     for group in groups:

@@ -12,6 +12,7 @@ from ..criteria.decisions import power_of_two
 from ..criteria.heads import HeadNeed, epsilons_of, finding_words_in_short, heads_of
 from ..criteria.least_read import at_smaller_tail_masses, what_to_use
 from ..criteria.practice import measured_laws
+from ..criteria.replicates import contexts_words, rows_words, target_words
 from ..criteria.verdicts import Judgement, Verdict, clarity
 from ..fits.exponents import FitError
 from ..fits.law_fit import fit_law
@@ -19,7 +20,7 @@ from ..fits.quantities import QUANTITIES, k_of_law, points_of_law
 from ..io.precision_file import PrecisionCase
 from ..io.reader import Case, Results
 from ..io.schema import EXACT
-from ..io.selectors import SelectorGroup, selector_groups
+from ..io.selectors import SelectorGroup
 from ..io.series import Series
 
 COLUMNS, LINES = 100, 25
@@ -62,13 +63,12 @@ def _measured(results: Results) -> str:
     draws, rows = sorted({case.draws for case in cases}), sorted({case.rows for case in cases})
     count = f"{_range(draws)} draw{'s' * (draws[-1] > 1)} of {_range(rows)} row{'s' * (rows[-1] > 1)}"
     # How draws of tensor files take their keys decides what a sweep over n compares (src/draw/README.md).
-    kinds = sorted({case.contexts for case in cases} - {"prefix"})
-    where = f" (--contexts {' and '.join(kinds)})" if kinds else ""
+    where, rows_only = contexts_words(cases), rows_words(cases)
     dimensions = ", ".join(map(str, sorted({case.d for case in cases})))
     others = len({case.selector for case in cases} - {EXACT})
     rest = "the other selector is not" if others == 1 else f"none of the {others} other selectors is"
     beside = f" Exact top-k, where {rest} named." if others else ""
-    return f"{_cases(cases)}, d = {dimensions}, {count}{where}.{beside}"
+    return f"{_cases(cases)}, d = {dimensions}, {count}{where}.{beside}{' ' * bool(rows_only)}{rows_only}"
 
 
 def _error_cell(one: Series, law: str) -> str:
@@ -118,7 +118,7 @@ def _needs(series: Sequence[Series]) -> list[Finding]:
     return [Finding(words, details=details)]
 
 
-def _selectors(lines: Sequence[Series]) -> list[Finding]:
+def _selectors(lines: Sequence[Series], groups: Sequence[SelectorGroup]) -> list[Finding]:
     """What a budget misses at the largest n, by selector, best first: the largest budget of at most half the keys; of
     made inputs at the first law of sigma, of models the mean over heads.
 
@@ -130,7 +130,7 @@ def _selectors(lines: Sequence[Series]) -> list[Finding]:
         return []
     of = ""
     if shown[0].synthetic:
-        first = selector_groups(lines)[0]
+        first = groups[0]
         shown = [one for members in first.lines.values() for one in members if one.cases and one.k_laws]
         of = f"{first.words}: "
     whole = [one for one in shown if not one.window_ends_growth] or shown
@@ -215,17 +215,22 @@ def _more(series: Sequence[Series], groups: Sequence[SelectorGroup], of_heads: b
 
 
 def study_findings(
-    results: Results, lines: Sequence[Series], series: Sequence[Series], judgements: Sequence[Judgement]
+    results: Results,
+    lines: Sequence[Series],
+    groups: Sequence[SelectorGroup],
+    series: Sequence[Series],
+    judgements: Sequence[Judgement],
 ) -> list[Finding]:
-    """What matters most, first. lines: all of the file; series: of exact top-k, as judged."""
+    """What matters most, first. lines: all of the file; groups: selector_groups() of them; series: of exact top-k, as
+    judged."""
     found: list[Finding] = []
     if heads := _first_heads(series):
         found += [Finding(sentence) for sentence in finding_words_in_short(heads)]
     else:
         found += _errors(series, power_of_two(max(case.n for case in results.cases)))
         found += _needs(series)
-    if of_selectors := _selectors(lines):
-        found += [*of_selectors, *_least_read(selector_groups(lines))]
+    if of_selectors := _selectors(lines, groups):
+        found += [*of_selectors, *_least_read(groups)]
     return [*found, _claims(judgements)]
 
 
@@ -251,12 +256,14 @@ def _block(finding: Finding) -> list[str]:
     return lines
 
 
-def summary(results: Results, lines: Sequence[Series], series: Sequence[Series], found: Sequence[Finding]) -> str:
-    """At most LINES - 2 lines of COLUMNS columns. lines, series: as of study_findings(), whose result `found` is."""
-    printed = _wrapped(_measured(results))
+def summary(
+    results: Results, groups: Sequence[SelectorGroup], series: Sequence[Series], found: Sequence[Finding]
+) -> str:
+    """At most LINES - 2 lines of COLUMNS columns. groups, series: as of study_findings(), whose result `found` is."""
+    printed = [*_wrapped(_measured(results)), *_wrapped(target_words(results.cases))]
     for number, block in enumerate(map(_block, found), 1):
         printed += [f"{number}. {block[0]}", *block[1:]]
-    more = _more(series, selector_groups(lines), bool(_first_heads(series)))
+    more = _more(series, groups, bool(_first_heads(series)))
     room = LINES - 2 - len(more)
     if len(printed) > room:
         printed[room - 1 :] = [printed[room - 1][: COLUMNS - 4].removesuffix(_CUT_OFF) + _CUT_OFF]

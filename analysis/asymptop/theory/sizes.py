@@ -49,6 +49,12 @@ def _whole(digits: str) -> int:
     return int(digits or "0") if len(digits) < 20 else 10**20
 
 
+def count_words(value: float, digits: int = 6) -> str:
+    """A whole number with all its digits, any other as `%.{digits}g` has it: of what may be a count."""
+    whole = abs(value) < 2.0**53 and value == int(value)
+    return str(int(value)) if whole else f"{value:.{digits}g}"
+
+
 def expand(text: str, most: int = LARGEST) -> list[int]:
     """The sizes of a list such as `4096,50000` or `2^10:2^20:4`, in the order given."""
     items = [item.strip(" \t") for item in text.split(",")]

@@ -129,7 +129,7 @@ class ObserverPass {
 
  private:
   static constexpr int strip = 64;
-  static float number(std::int64_t sum) { return static_cast<float>(from_fixed(sum, unit)); }
+  static float number(std::int64_t sum) { return to_fp32(from_fixed(sum, unit)); }
 
   /// Which observers the rows go by that see keys up to each of `ends`: the last ones of observers_, which has the latest first.
   void find_parts(std::vector<std::int64_t> const& ends) {

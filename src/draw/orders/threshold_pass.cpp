@@ -99,8 +99,8 @@ class ThresholdPass::Walk {
   template <class Function>
   void each(bool true_scores, Function const& f) {
     for (GlobalIndex first = 0; first < rows_.shard.size(); first += step_) {
-      int const count = static_cast<int>(std::min<GlobalIndex>(step_, rows_.shard.size() - first));
-      auto const keys = keys_.step(static_cast<LocalIndex>(first), count);
+      int const count = count_within(rows_.shard.size() - first, step_);
+      auto const keys = keys_.step(local_index(first), count);
       if (true_scores) keys_.score(keys, count);
       auto const estimated = selector_.estimate().true_products() ? keys : keys_.as_they_are(keys, count);
       float const* packed = estimated.data;
@@ -113,9 +113,9 @@ class ThresholdPass::Walk {
       Host().fence();
       phases_.stop(Phase::score);
       auto const begin = rows_.shard.begin + first;
-      f(static_cast<LocalIndex>(first), count, [&](auto const& of_row) {
+      f(local_index(first), count, [&](auto const& of_row) {
         Kokkos::parallel_for("Asymptop::select::threshold",
-                             Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, static_cast<int>(rows_.queries.rows())),
+                             Kokkos::RangePolicy<Host, Kokkos::Schedule<Kokkos::Dynamic>>(0, checked_int(rows_.queries.rows())),
                              [&](int const row) {
                                auto const here = rows_.queries.seen(row).within(begin, begin + count);
                                of_row(row, here.begin - begin, here.end - begin);

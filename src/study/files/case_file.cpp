@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "config/errors.hpp"
 #include "h5/copy.hpp"
@@ -14,6 +15,7 @@
 #include "results/seal.hpp"
 #include "results/whole_file.hpp"
 #include "study/files/draw_target.hpp"
+#include "study/files/origin.hpp"
 
 namespace asymptop {
 namespace fs = std::filesystem;
@@ -152,12 +154,13 @@ void write_data(hid_t group, StudyCase const& c) {
   put("phase_seconds", {draw, {"phase", phase_names.size()}}, seconds, "s", "wall time of the slowest rank");
 }
 
-void write_case_file(std::string const& path, Provenance const& provenance, StudyCase const& study_case) {
+void write_case_file(std::string const& path, Provenance const& provenance, StudyCase const& study_case, bool finished) {
   write_whole(path, [&](hid_t file) {
     write_provenance(file, provenance);
     auto const cases = h5::create_group(file, "cases");
     auto const group = h5::create_group(cases, study_case.plan().id);
     write_attributes(group, study_case);
+    if (finished && study_case.config->has_target()) h5::write_attribute(group, "target_ended", why_ended(study_case));
     write_scales(group, study_case);
     write_data(group, study_case);
   });
@@ -170,13 +173,13 @@ std::string case_path(std::string const& output, std::string const& id) { return
 std::string checkpoint_path(std::string const& output, std::string const& id) { return output + ".cases/" + id + ".checkpoint"; }
 
 void write_case(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
-  write_case_file(case_path(output, study_case.plan().id), provenance, study_case);
+  write_case_file(case_path(output, study_case.plan().id), provenance, study_case, true);
   std::error_code none_there;
   fs::remove(checkpoint_path(output, study_case.plan().id), none_there);
 }
 
 void write_checkpoint(std::string const& output, Provenance const& provenance, StudyCase const& study_case) {
-  write_case_file(checkpoint_path(output, study_case.plan().id), of_kind(provenance, checkpoint_kind), study_case);
+  write_case_file(checkpoint_path(output, study_case.plan().id), of_kind(provenance, checkpoint_kind), study_case, false);
 }
 
 namespace {
@@ -213,7 +216,29 @@ void copy_cases(hid_t file, std::string const& output, std::vector<std::string> 
 
 }  // namespace
 
+namespace {
+
+/// Throws UsageError for a study's file with a case that is of other quantities than the first of all is.
+void check_same_quantities(std::vector<std::string> const& paths) {
+  std::optional<CaseOrigin> first;
+  for (auto const& path : paths) {
+    auto const file = open_sealed(path);
+    if (h5::read_text_attribute(file, "kind") != "study") continue;
+    auto const cases = h5::open_group(file, "cases");
+    for (auto const& id : h5::group_members(cases)) {
+      auto const own = origin_of(file, h5::open_group(cases, id));
+      if (!first) first = own;
+      auto const other = other_option(*first, own, Agreement::quantities);
+      if (!other.empty())
+        throw UsageError("merge", path, "holds " + id + ", of other options than the first of " + paths.front() + " (" + other + ")");
+    }
+  }
+}
+
+}  // namespace
+
 void merge_cases(std::string const& output, std::vector<std::string> const& paths) {
+  check_same_quantities(paths);
   write_whole(output, [&](hid_t file) { copy_cases(file, output, paths); });
 }
 

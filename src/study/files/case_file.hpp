@@ -26,8 +26,9 @@ void write_case(std::string const& output, Provenance const& provenance, StudyCa
 void write_checkpoint(std::string const& output, Provenance const& provenance, StudyCase const& study_case);
 inline constexpr char const* checkpoint_kind = "checkpoint";
 
-/// Copies the cases of `paths` into one file, again by way of a temporary one. Root attributes come from the first; a case of
-/// another file has those that differ as attributes of its own, `run_NAME`.
+/// Copies the cases of `paths` into one file, none of other quantities than the first (throws UsageError, which names the option), again by
+/// way of a temporary one. Root attributes come from the first; a case of another file has those that differ as attributes of its own,
+/// `run_NAME`.
 void merge_cases(std::string const& output, std::vector<std::string> const& paths);
 
 /// The same for a run's own case files and those that it found finished: root attributes are those of the run, but for the rate of sgemm,

@@ -6,6 +6,7 @@
 
 #include "config/errors.hpp"
 #include "h5/h5.hpp"
+#include "kernels/core/math.hpp"
 #include "results/seal.hpp"
 #include "results/whole_file.hpp"
 #include "row/packed_rows.hpp"
@@ -93,7 +94,7 @@ PartialHeads heads_of(hid_t file) {
     auto const end = next + length;
     if (length < 0 || end > indices.size() || end > scores.size()) throw RunError("its candidates are fewer than it says");
     auto& head = first.heads.emplace_back();
-    for (; next < end; ++next) head.push_back({static_cast<float>(scores[next]), indices[next]});
+    for (; next < end; ++next) head.push_back({to_fp32(scores[next]), indices[next]});
   }
   return first;
 }
@@ -155,6 +156,8 @@ void write_draw(std::string const& output, Provenance const& provenance, StudyCa
   write_whole(draw_path(output, any), [&](hid_t file) {
     write_provenance(file, of_kind(provenance, kind));
     h5::write_attribute(file, "id", all_ids(*any.group));
+    if (auto const contexts = any.group->contexts.kind; contexts != Contexts::prefix)
+      h5::write_attribute(file, "contexts", std::string(name_of(contexts)));
     h5::write_attribute(file, "path", std::string(any.path()));
     h5::write_attribute(file, "k_held", any.group->held);
     h5::write_attribute(file, "rows_per_batch", std::int64_t{any.group->rows_per_batch});
@@ -182,7 +185,7 @@ FoundDraw find_draw(std::string const& output, Provenance const& provenance, Stu
   try {
     if (check_seal(path) != Seal::whole) throw RunError("its checksum is not that of its bytes");
     auto const file = h5::open_file(path);
-    check_same_run(file, *any.config, kind, Agreement::contents);
+    check_same_run(file, kind, origin_of(*any.config, any.group->contexts.kind), Agreement::contents);
     check_same_build(file, provenance);
     check_same_blas_kernel(file, provenance, *any.config, *any.group);
     if (h5::read_text_attribute(file, "id") != all_ids(*any.group)) throw RunError("it is of other cases");

@@ -67,11 +67,22 @@ std::vector<std::string> missed_targets(StudyCase const& study_case) {
   return missed;
 }
 
+std::string why_ended(StudyCase const& study_case) {
+  if (missed_targets(study_case).empty()) return "";
+  auto const& group = *study_case.group;
+  if (study_case.draws() < group.counts.most_draws) return "--max-time was over";
+  auto const all = "with all " + std::to_string(study_case.draws()) + " draw(s)";
+  if (group.head < 0) return all + " that a study may have";
+  return all + " that the texts have room for (--contexts " + name_of(group.contexts.kind) + ", " + std::to_string(group.contexts.texts) +
+         " text(s))";
+}
+
 std::string target_text(RunConfig const& config) { return formatted("%.4g%%", 100.0 * config.target_se); }
 
 std::string missed_line(StudyCase const& study_case) {
   auto const missed = missed_targets(study_case);
-  return missed.empty() ? "" : "--target-se not met by " + study_case.plan().id + ": " + joined(missed) + "\n";
+  if (missed.empty()) return "";
+  return "--target-se not met by " + study_case.plan().id + ", " + why_ended(study_case) + ": " + joined(missed) + "\n";
 }
 
 std::int64_t draws_wanted(std::vector<StudyCase> const& cases, std::int64_t most) {

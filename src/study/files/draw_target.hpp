@@ -19,6 +19,10 @@ void check_target_metrics(RunConfig const& config, StudyPlan const& plan);
 /// error of 0 meet any target; a single draw, which has no error, meets none.
 std::vector<std::string> missed_targets(StudyCase const& study_case);
 
+/// Why no more draws were added to a finished case that misses its target, as a clause: there are no more contexts in its texts whose rows
+/// are apart, or as many draws as there can be, or --max-time was over. Empty where none is missed.
+std::string why_ended(StudyCase const& study_case);
+
 /// What the table says that errors are within, or over: `1%`.
 std::string target_text(RunConfig const& config);
 

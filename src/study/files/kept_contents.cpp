@@ -14,7 +14,6 @@
 #include "config/number_text.hpp"
 #include "config/option_values.hpp"
 #include "h5/h5.hpp"
-#include "results/attributes.hpp"
 #include "results/seal.hpp"
 #include "study/files/case_file.hpp"
 #include "study/files/origin.hpp"
@@ -83,12 +82,11 @@ std::string with_more(std::string const& config_text, std::string const& option,
   return text;
 }
 
-bool makes_all_of(RunConfig const& config, hid_t file, hid_t group) {
-  auto const own = run_attribute + std::string("config_text");
-  auto const text = h5::has_attribute(group, own) ? h5::read_text_attribute(group, own) : h5::read_text_attribute(file, "config_text");
+bool makes_all_of(RunConfig const& config, Contexts contexts, hid_t file, hid_t group) {
   auto const asked = asked_contents(config), held = contents_of(group);
-  return other_option(text, config.config_text, Agreement::numbers).empty() && list_beside(asked.k, held.k).empty() &&
-         list_beside(asked.epsilon, held.epsilon).empty() && list_beside(asked.count_above, held.count_above).empty();
+  return other_option(origin_of(file, group), origin_of(config, contexts), Agreement::numbers).empty() &&
+         list_beside(asked.k, held.k).empty() && list_beside(asked.epsilon, held.epsilon).empty() &&
+         list_beside(asked.count_above, held.count_above).empty();
 }
 
 }  // namespace
@@ -106,7 +104,7 @@ void check_nothing_lost(RunConfig const& config, StudyPlan const& plan) {
     auto const cases = h5::open_group(file, "cases");
     for (auto const& id : h5::group_members(cases)) {
       if (std::filesystem::exists(case_path(config.output, id), error)) continue;
-      if (planned.count(id) == 0 || !makes_all_of(config, file, h5::open_group(cases, id))) lost = lost.empty() ? id : lost;
+      if (planned.count(id) == 0 || !makes_all_of(config, plan.contexts, file, h5::open_group(cases, id))) lost = lost.empty() ? id : lost;
     }
   } catch (RunError const&) {
     return;  // what cannot be read is not lost
@@ -117,13 +115,28 @@ void check_nothing_lost(RunConfig const& config, StudyPlan const& plan) {
                          ".cases and would be lost; give another name, or --force without --resume to replace all");
 }
 
+namespace {
+
+/// Of a finished, VALID case whose numbers are of other options: the first of them. Empty of all else, and of what cannot be read: that is
+/// measured anew.
+std::string made_otherwise(std::string const& path, std::string const& id, CaseOrigin const& run) {
+  try {
+    auto const there = open_case(path, id, "study", run, Agreement::numbers);
+    return there.invalid.empty() ? there.other : "";
+  } catch (RunError const&) {
+    return "";
+  }
+}
+
+}  // namespace
+
 void check_nothing_replaced(RunConfig const& config, StudyPlan const& plan) {
   for (auto const& group : plan.groups) {
     for (auto const& item : group.cases) {
       auto const path = case_path(config.output, item.id);
       std::error_code error;
       if (!std::filesystem::exists(path, error)) continue;
-      auto const other = made_otherwise(path, item.id, config, group.contexts);
+      auto const other = made_otherwise(path, item.id, origin_of(config, group.contexts.kind));
       if (!other.empty())
         throw UsageError("--resume", path,
                          "is finished, of other options (" + other + "): another --output keeps it, --force without --resume replaces it");

@@ -8,25 +8,39 @@
 #include "config/errors.hpp"
 #include "config/law.hpp"
 #include "config/options.hpp"
+#include "results/attributes.hpp"
 #include "results/seal.hpp"
 
 namespace asymptop {
 namespace {
 
-/// A line of a config text, and what two texts compare of it.
+/// An option of a config text, its line, and what two texts compare of it.
 struct OptionLine {
-  std::string text, compared;
-  bool operator==(OptionLine const& other) const { return compared == other.compared; }
+  std::string name, text, compared;
+  bool operator==(OptionLine const& other) const { return name == other.name && compared == other.compared; }
 };
 
+/// Whether a config text has no line of the option where it is not given: it stands for what an empty text means then.
+bool may_be_left_out(Option const& row) { return row.kind != OptionKind::on && (row.fallback == nullptr || *row.fallback == 0); }
+
 std::vector<OptionLine> compared_lines(std::string const& config_text, Agreement wanted) {
+  auto const& table = option_table();
   std::vector<OptionLine> all;
-  auto const add = [&](OptionIdentity identity, auto const& spelt) {
-    std::istringstream in(option_table().lines_of(identity, config_text));
-    for (std::string line; std::getline(in, line);) all.push_back({line, spelt(line)});
+  auto const add = [&](OptionIdentity identity) {
+    std::istringstream in(table.lines_of(identity, config_text));
+    for (std::string line; std::getline(in, line);) {
+      auto const name = line.substr(0, line.find(" = "));
+      auto const value = line.substr(std::min(line.size(), name.size() + 3));
+      all.push_back({name, line, identity == OptionIdentity::contents ? one_spelling(value) : table.meaning(name, value)});
+    }
+    for (auto const& row : table.rows()) {
+      bool const given = std::any_of(all.begin(), all.end(), [&](OptionLine const& line) { return line.name == row.name; });
+      if (row.identity == identity && may_be_left_out(row) && !given) all.push_back({row.name, "", table.meaning(row.name, "")});
+    }
   };
-  add(OptionIdentity::result, [](std::string const& line) { return line; });
-  if (wanted == Agreement::contents) add(OptionIdentity::contents, [](std::string const& line) { return one_spelling(line); });
+  add(OptionIdentity::quantity);
+  if (wanted != Agreement::quantities) add(OptionIdentity::result);
+  if (wanted == Agreement::contents) add(OptionIdentity::contents);
   return all;
 }
 
@@ -37,45 +51,74 @@ std::string text_of(Provenance const& provenance, std::string const& name) {
 
 }  // namespace
 
-std::string other_option(std::string const& there, std::string const& here, Agreement wanted) {
-  auto const a = compared_lines(there, wanted), b = compared_lines(here, wanted);
-  auto const first_beside = [](std::vector<OptionLine> const& own, std::vector<OptionLine> const& other) -> OptionLine const* {
-    auto const found =
-        std::find_if(own.begin(), own.end(), [&](auto const& line) { return std::find(other.begin(), other.end(), line) == other.end(); });
-    return found == own.end() ? nullptr : &*found;
-  };
-  // Where one has a line that the other has not, the other's of the same option, if it has one, is what it is held against.
-  auto const* const one = first_beside(a, b);
-  auto const* const other = first_beside(b, a);
-  if (one == nullptr && other == nullptr) return "";
-  auto const& known = (one != nullptr ? one : other)->text;
-  auto const name = known.substr(0, known.find(" = ") + 3);
-  auto const said = [&](std::vector<OptionLine> const& lines) {
-    auto const found = std::find_if(lines.begin(), lines.end(), [&](auto const& line) { return line.text.starts_with(name); });
+CaseOrigin origin_of(RunConfig const& config, Contexts contexts) {
+  return {config.config_text, config.input.empty() ? "" : name_of(contexts)};
+}
+
+CaseOrigin origin_of(hid_t file, hid_t of_case) {
+  auto const own = run_attribute + std::string("config_text");
+  CaseOrigin there{h5::has_attribute(of_case, own) ? h5::read_text_attribute(of_case, own) : h5::read_text_attribute(file, "config_text")};
+  if (h5::has_attribute(of_case, "head") && h5::read_int_attribute(of_case, "head") < 0) there.contexts.clear();
+  if (h5::has_attribute(of_case, "contexts")) there.contexts = h5::read_text_attribute(of_case, "contexts");
+  return there;
+}
+
+std::string other_option(CaseOrigin const& there, CaseOrigin const& here, Agreement wanted) {
+  if (there.config_text == here.config_text && there.contexts == here.contexts) return "";
+  auto const a = compared_lines(there.config_text, wanted), b = compared_lines(here.config_text, wanted);
+  auto const said = [](std::string const& name, std::vector<OptionLine> const& lines) {
+    auto const found = std::find_if(lines.begin(), lines.end(), [&](auto const& line) { return line.name == name && !line.text.empty(); });
     return found == lines.end() ? "not given" : found->text;
   };
-  return said(a) + " there, " + said(b) + " here";
+  for (auto const* own : {&a, &b}) {
+    auto const& other = own == &a ? b : a;
+    for (auto const& line : *own) {
+      auto const beside = std::find_if(other.begin(), other.end(), [&](auto const& one) { return one.name == line.name; });
+      // Commands take other options: what one alone takes does not make other quantities of its cases.
+      if (beside == other.end() ? wanted != Agreement::quantities : !(*beside == line))
+        return said(line.name, a) + " there, " + said(line.name, b) + " here";
+    }
+  }
+  if (there.contexts == here.contexts || there.contexts.empty() || here.contexts.empty()) return "";
+  return "contexts = " + there.contexts + " there, contexts = " + here.contexts + " here";
 }
 
-CaseFile open_case(std::string const& path, std::string const& id) {
-  if (check_seal(path) != Seal::whole) throw RunError("its checksum is not that of its bytes");
-  auto file = h5::open_file(path);
-  if (!h5::has_link(file, "cases/" + id)) throw RunError("it holds another case");
-  auto group = h5::open_group(file, "cases/" + id);
-  return {std::move(file), std::move(group)};
-}
+namespace {
 
-void check_same_run(hid_t file, RunConfig const& config, std::string const& kind, Agreement wanted) {
+RunError made_with_others(std::string const& other) { return RunError("it was made with other options (" + other + ")"); }
+
+void check_kind(hid_t file, std::string const& kind) {
   if (h5::read_int_attribute(file, "schema_version") != 1) throw RunError("it has another schema version");
   if (h5::read_text_attribute(file, "kind") != kind) throw RunError("it is of another kind");
-  auto const other = other_option(h5::read_text_attribute(file, "config_text"), config.config_text, wanted);
-  if (!other.empty()) throw OtherOptions(other);
 }
 
-void check_same_contexts(hid_t group, ContextPlan const& planned) {
-  std::string const there = h5::has_attribute(group, "contexts") ? h5::read_text_attribute(group, "contexts") : name_of(Contexts::prefix),
-                    here = name_of(planned.kind);
-  if (there != here) throw OtherOptions("contexts = " + there + " there, contexts = " + here + " here");
+}  // namespace
+
+void CaseFile::check_options() const {
+  if (!other.empty()) throw made_with_others(other);
+}
+
+void CaseFile::check_verdict() const {
+  if (!invalid.empty()) throw RunError("it is not VALID: " + invalid);
+}
+
+CaseFile open_case(std::string const& path, std::string const& id, std::string const& kind, CaseOrigin const& run, Agreement wanted) {
+  if (check_seal(path) != Seal::whole) throw RunError("its checksum is not that of its bytes");
+  auto file = h5::open_file(path);
+  check_kind(file, kind);
+  if (!h5::has_link(file, "cases/" + id)) throw RunError("it holds another case");
+  auto group = h5::open_group(file, "cases/" + id);
+  if (h5::read_text_attribute(group, "id") != id) throw RunError("it holds another case");
+  auto other = other_option(origin_of(file, group), run, wanted);
+  bool const valid = h5::read_text_attribute(group, "verdict") == "VALID";
+  auto const reason = valid ? "" : h5::read_text_attribute(group, "verdict_reason");
+  return {std::move(file), std::move(group), std::move(other), valid || !reason.empty() ? reason : "it does not say why"};
+}
+
+void check_same_run(hid_t file, std::string const& kind, CaseOrigin const& run, Agreement wanted) {
+  check_kind(file, kind);
+  auto const other = other_option(origin_of(file, file), run, wanted);
+  if (!other.empty()) throw made_with_others(other);
 }
 
 void check_same_build(hid_t file, Provenance const& provenance) {
@@ -86,25 +129,6 @@ void check_same_build(hid_t file, Provenance const& provenance) {
   // Vectors of any width round alike where there are fused multiply-adds, which plain ones have not.
   if ((h5::read_text_attribute(file, "simd") == "plain") != (text_of(provenance, "simd") == "plain"))
     throw RunError("it was made at another level of CPUs (simd)");
-}
-
-void check_verdict(hid_t group) {
-  if (h5::read_text_attribute(group, "verdict") != "VALID")
-    throw RunError("it is not VALID: " + h5::read_text_attribute(group, "verdict_reason"));
-}
-
-std::string made_otherwise(std::string const& path, std::string const& id, RunConfig const& config, ContextPlan const& contexts) {
-  try {
-    auto const there = open_case(path, id);
-    check_verdict(there.group);
-    check_same_run(there.file, config, "study", Agreement::numbers);
-    check_same_contexts(there.group, contexts);
-  } catch (OtherOptions const& other) {
-    return other.option;
-  } catch (RunError const&) {
-    // what cannot be read is measured anew
-  }
-  return "";
 }
 
 }  // namespace asymptop

@@ -1,53 +1,56 @@
-// Whether a file of a study's folder was made by a run of the same options: the one judgement behind --resume, its refusals and the plan.
+// Whether a file with cases was made by a run of the same options: the one judgement behind --resume, its refusals, the plan and merge.
 #pragma once
 
 #include <string>
 
 #include "config/errors.hpp"
-#include "config/run_config.hpp"
 #include "h5/h5.hpp"
-#include "plan/contexts.hpp"
+#include "plan/plan.hpp"
 #include "results/provenance.hpp"
 
 namespace asymptop {
 
 enum class Agreement {
-  numbers,  ///< every number that both hold is the same: a finished case that holds more than is asked for serves
-  contents  ///< and both hold the same ones, whatever the spelling of laws and thresholds
+  quantities,  ///< numbers are of the same quantities: cases may stand in one file
+  numbers,     ///< and every number that both hold is the same: a finished case that holds more than is asked for serves
+  contents     ///< and both hold the same ones, whatever the spelling of laws and thresholds
 };
 
-/// The first option of two config texts that keeps them from agreeing: `seed = 1 there, seed = 2 here`. Empty where they agree.
-std::string other_option(std::string const& there, std::string const& here, Agreement wanted);
+/// What a run's options make of a case: their texts, and what they came to at its input.
+struct CaseOrigin {
+  std::string config_text;
+  /// Of tensors; empty where input is made. An option left out goes by the file of tensors, and did so otherwise in earlier versions.
+  std::string contexts = name_of(Contexts::prefix);
+};
 
-/// A file whose seal is whole, with the group of its case.
+/// Of a run's cases.
+CaseOrigin origin_of(RunConfig const& config, Contexts contexts);
+/// Of one case of a file, which may have been merged from those of several runs.
+CaseOrigin origin_of(hid_t file, hid_t of_case);
+
+/// The first option that keeps two runs from agreeing: `seed = 1 there, seed = 2 here`. Empty where they agree.
+std::string other_option(CaseOrigin const& there, CaseOrigin const& here, Agreement wanted);
+
+/// A file whose seal is whole, with the group of its case, held against a run.
 struct CaseFile {
   h5::Handle file, group;
+  std::string other;    ///< the first option that keeps it from being that run's, as other_option says it; empty: none does
+  std::string invalid;  ///< why it is not VALID; empty: it is
+
+  /// Throws RunError, with the reason, unless it is of the run's options.
+  void check_options() const;
+  /// Throws RunError, with the file's reason, unless the case is VALID.
+  void check_verdict() const;
 };
 
-/// Throws RunError, with the reason, where the file is damaged or of another case.
-CaseFile open_case(std::string const& path, std::string const& id);
+/// Throws RunError, with the reason, where the file is damaged, of another schema or kind, or of another case.
+CaseFile open_case(std::string const& path, std::string const& id, std::string const& kind, CaseOrigin const& run, Agreement wanted);
 
-struct OtherOptions : RunError {
-  explicit OtherOptions(std::string const& other) : RunError("it was made with other options (" + other + ")"), option(other) {}
-  std::string option;  ///< as other_option says it
-};
-
-/// Throws RunError, with the reason, unless a file is of this schema and kind; OtherOptions where it was made with options that do not
-/// agree.
-void check_same_run(hid_t file, RunConfig const& config, std::string const& kind, Agreement wanted);
-
-/// Throws OtherOptions unless the rows of a case are of contexts as they are planned here. What they are where nothing is said goes by the
-/// file of tensors, and did so otherwise in earlier versions.
-void check_same_contexts(hid_t group, ContextPlan const& planned);
+/// Throws RunError, with the reason, unless a file of this schema and kind, which says itself what `of_case` would, was made with the
+/// options of the run.
+void check_same_run(hid_t file, std::string const& kind, CaseOrigin const& run, Agreement wanted);
 
 /// Throws RunError unless this build made the file, on this kind of CPU.
 void check_same_build(hid_t file, Provenance const& provenance);
-
-/// Throws RunError, with the file's reason, unless the case is VALID.
-void check_verdict(hid_t group);
-
-/// Of a finished, VALID case whose numbers are of other options: the first of them, as other_option says it. Empty of all else, and of what
-/// cannot be read.
-std::string made_otherwise(std::string const& path, std::string const& id, RunConfig const& config, ContextPlan const& contexts);
 
 }  // namespace asymptop

@@ -99,7 +99,7 @@ std::string target_line(StudyCase const& c) {
   auto const missed = missed_targets(c);
   auto const line = "             " + std::to_string(c.draws()) + " draws; ";
   if (missed.empty()) return line + "standard errors are within " + target_text(*c.config) + "\n";
-  return line + "standard errors over " + target_text(*c.config) + ": " + joined(missed) + "\n";
+  return line + "standard errors over " + target_text(*c.config) + ", " + why_ended(c) + ": " + joined(missed) + "\n";
 }
 
 }  // namespace

@@ -18,26 +18,21 @@ namespace asymptop {
 namespace fs = std::filesystem;
 namespace {
 
-/// Throws RunError, with the reason, unless the file's numbers are those that this run would measure.
-void check_origin(CaseFile const& there, Provenance const& provenance, StudyCase const& c, bool checkpoint) {
-  auto const& [file, group] = there;
-  // What is not finished goes on with the numbers that it has; a finished case may hold more than is asked for.
-  check_same_run(file, *c.config, checkpoint ? checkpoint_kind : "study", checkpoint ? Agreement::contents : Agreement::numbers);
-  check_same_contexts(group, c.group->contexts);
-  if (h5::read_text_attribute(group, "id") != c.plan().id) throw RunError("it holds another case");
-  if (!checkpoint) {
-    check_verdict(group);
-    return;
-  }
+/// A file of the case, held against the run that wants it: what is not finished goes on with the numbers that it has, a finished case may
+/// hold more than is asked for. Throws RunError as open_case() does.
+CaseFile open_own(std::string const& path, StudyCase const& c, bool checkpoint) {
+  return open_case(path, c.plan().id, checkpoint ? checkpoint_kind : "study", origin_of(*c.config, c.group->contexts.kind),
+                   checkpoint ? Agreement::contents : Agreement::numbers);
+}
+
+/// Throws RunError, with the reason, unless a checkpoint's numbers can be gone on from.
+void check_origin(CaseFile const& there, Provenance const& provenance, StudyCase const& c) {
+  auto const& [file, group, other, invalid] = there;
   check_same_build(file, provenance);
   check_same_blas_kernel(file, provenance, *c.config, *c.group);
   if (h5::read_int_attribute(group, "k_held") != c.group->held) throw RunError("it holds another k_held");
   if (h5::read_text_attribute(group, "path") != c.path()) throw RunError("it was made on another kernel path");
 }
-
-std::string shown(std::string const& value) { return value; }
-std::string shown(std::int64_t value) { return std::to_string(value); }
-std::string shown(double value) { return shortest(value); }
 
 /// Where the values that are wanted stand among those that are there. Throws RunError where one is not.
 template <class T>
@@ -149,9 +144,11 @@ Found find_case(std::string const& path, Provenance const& provenance, StudyCase
   std::error_code error;
   if (!fs::exists(path, error)) return {};
   try {
-    auto const there = open_case(path, c.plan().id);
-    check_origin(there, provenance, c, checkpoint);
-    auto const& [file, group] = there;
+    auto const there = open_own(path, c, checkpoint);
+    there.check_options();
+    if (checkpoint) check_origin(there, provenance, c);
+    if (!checkpoint) there.check_verdict();
+    auto const& [file, group, other, invalid] = there;
     auto found = checkpoint ? c : as_asked(c, h5::read_int_attribute(group, "k_held"));
     auto const sgemm = load_case(file, group, found);
     // With a target there may be more draws than asked for.
@@ -178,12 +175,13 @@ std::optional<Contents> replaced_contents(std::string const& path, StudyCase con
   std::error_code error;
   if (!fs::exists(path, error)) return std::nullopt;
   try {
-    auto const there = open_case(path, study_case.plan().id);
+    auto const run = origin_of(*study_case.config, study_case.group->contexts.kind);
+    auto const there = open_case(path, study_case.plan().id, checkpoint ? checkpoint_kind : "study", run, Agreement::numbers);
+    there.check_options();
     auto const& group = there.group;
-    check_same_run(there.file, *study_case.config, checkpoint ? checkpoint_kind : "study", Agreement::numbers);
     if (!checkpoint) {
       try {
-        check_origin(there, {}, study_case, false);
+        there.check_verdict();
         columns_of(group, as_asked(study_case, h5::read_int_attribute(group, "k_held")));
         return std::nullopt;
       } catch (RunError const&) {
@@ -200,9 +198,9 @@ std::string case_state(std::string const& path, StudyCase& study_case) {
   if (!fs::exists(path, error)) return "absent";
   if (find_case(path, {}, study_case, false).sgemm_gflops) return "valid";
   try {
-    auto const there = open_case(path, study_case.plan().id);
-    check_same_run(there.file, study_case.config->asked ? *study_case.config->asked : *study_case.config, "study", Agreement::contents);
-    if (h5::read_text_attribute(there.group, "verdict") == "INVALID") return "invalid";
+    auto const run = origin_of(study_case.config->asked ? *study_case.config->asked : *study_case.config, study_case.group->contexts.kind);
+    auto const there = open_case(path, study_case.plan().id, "study", run, Agreement::contents);
+    if (there.other.empty() && !there.invalid.empty()) return "invalid";
   } catch (RunError const&) {
   }
   return "unusable";
@@ -236,7 +234,7 @@ Resumed resume_cases(std::string const& output, Provenance const& provenance, st
   return resumed;
 }
 
-OtherCases other_cases(RunConfig const& config, std::vector<std::string> const& planned) {
+OtherCases other_cases(RunConfig const& config, Contexts contexts, std::vector<std::string> const& planned) {
   std::vector<std::string> paths;
   std::error_code error;
   for (auto const& entry : fs::directory_iterator(config.output + ".cases", error)) {
@@ -249,10 +247,10 @@ OtherCases other_cases(RunConfig const& config, std::vector<std::string> const& 
   for (auto const& path : paths) {
     try {
       auto const id = fs::path(path).stem().string();
-      auto const there = open_case(path, id);
-      check_same_run(there.file, config, "study", Agreement::numbers);
+      auto const there = open_case(path, id, "study", origin_of(config, contexts), Agreement::numbers);
+      there.check_options();
       if (h5::group_members(h5::open_group(there.file, "cases")) != std::vector{id}) throw RunError("it holds another case");
-      check_verdict(there.group);
+      there.check_verdict();
       others.kept.push_back(path);
     } catch (RunError const& refused) {
       others.left_out.push_back(path + " is left out of " + config.output + ": " + refused.what());

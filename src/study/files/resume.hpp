@@ -31,7 +31,8 @@ struct OtherCases {
   std::vector<std::string> kept;      ///< paths of those made with the same options: they belong to the results
   std::vector<std::string> left_out;  ///< of the others a line each, with the reason
 };
-OtherCases other_cases(RunConfig const& config, std::vector<std::string> const& planned);
+/// contexts: of the run's own.
+OtherCases other_cases(RunConfig const& config, Contexts contexts, std::vector<std::string> const& planned);
 
 /// A group without the cases that are finished: what is left to measure, with all else as it is planned for the whole.
 GroupPlan group_left(GroupPlan group, std::vector<std::int64_t> const& finished);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 
 #include "row/residual.hpp"
 
@@ -40,24 +39,18 @@ double StudyCase::largest_of_file() const {
 
 StudyCase::Tolerances StudyCase::tolerances() const { return check_tolerances(group->d, largest_logit(), checks.bin_width); }
 
-std::string StudyCase::rounding_advice() const {
-  std::ostringstream advice;
-  advice.precision(3);
-  advice << "; fp32 keeps too few digits of these products of Q and K (logits up to " << largest_logit() << "): ";
-  if (group->form.softcap > 0.0) return advice.str() + "under a softcap no vector that all keys share can be taken from them";
-  advice << (group->head < 0 ? "make sigma smaller" : "take from all keys the vector that they share, if they do, or make Q or K smaller");
-  return advice.str();
-}
-
 std::string StudyCase::verdict_reason() const {
   auto const tolerance = tolerances();
   std::vector<Residual> residuals;
   for (std::size_t i = 0; i < check_names.size(); ++i) residuals.push_back({check_names[i], checks.worst[i], tolerance[i]});
-  auto& finite = residuals[static_cast<std::size_t>(Check::finite)];
+  auto& finite = residuals[place_of(Check::finite)];
   if (finite.worst > finite.tolerance) finite.of = few_names(fields_not_finite(data, axes()));
-  auto const audit = static_cast<std::size_t>(Check::audit_metrics);
-  bool const rounded = !group->simulated && std::isfinite(checks.worst[audit]) && checks.worst[audit] > tolerance[audit];
-  return over_tolerance(residuals) + (rounded ? rounding_advice() : "");
+  residuals[place_of(Check::audit_metrics)].of_products = true;
+  auto const products = group->simulated            ? Products::none
+                        : group->form.softcap > 0.0 ? Products::under_softcap
+                        : group->head < 0           ? Products::made
+                                                    : Products::of_file;
+  return asymptop::verdict_reason(residuals, products, largest_logit());
 }
 
 std::string StudyCase::texts() const { return few_names(group->texts); }

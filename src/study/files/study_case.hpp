@@ -55,9 +55,6 @@ struct StudyCase {
   std::string texts() const;
   /// For tensors: the root mean square of sigma_i; else the law's value.
   double sigma() const;
-
- private:
-  std::string rounding_advice() const;
 };
 
 }  // namespace asymptop
