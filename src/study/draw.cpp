@@ -28,19 +28,17 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
     auto const row = data.real("sigma_i").size();
     data.real("sigma_i").push_back(known ? group.cases[law].sigma * queries.sigma_unit[i] : data.real("logit_std")[row]);
   }
-  auto const& origin = setup.tensors->origin();
-  auto const offsets = logit_offsets(queries, origin);
   auto& largest = result.checks[law].largest_logit;
   for (std::size_t i = 0; i < queries.rows(); ++i) {
     auto const row = data.real("logit_max").size() - queries.rows() + i;
     largest = std::max({largest, std::fabs(data.real("logit_max")[row]), std::fabs(data.real("logit_mean")[row])});
-    if (origin.offset.empty()) continue;
-    for (auto* values : {&data.real("logit_mean"), &data.real("logit_max"), &data.real("log_sum_exp")}) (*values)[row] += offsets[i];
+    if (queries.raised.empty()) continue;
+    for (auto* values : {&data.real("logit_mean"), &data.real("logit_max"), &data.real("log_sum_exp")}) (*values)[row] += queries.raised[i];
   }
   if (setup.scan != nullptr && group.cases[law].selector.is_oracle()) {
     auto const& all = data.real("log_sum_exp");
-    auto const near =
-        near_weights(identity, *setup.layer(group, identity.draw), queries, {all.end() - std::ssize(queries.position), all.end()});
+    auto const near = near_weights(identity, *setup.layer(group, identity.draw), queries, setup.tensors->origin().offset,
+                                   {all.end() - std::ssize(queries.position), all.end()});
     auto &first = data.real("first_keys_mass"), &recent = data.real("recent_keys_mass");
     // Logits in fp64 over a sum of fp32 ones: what is all of the weight is not more than that.
     for (std::size_t i = 0; i < queries.rows(); ++i) {

@@ -55,8 +55,7 @@ Task<void> keep_above(SelectionBatch const& batch, ThresholdSelector const& sele
   }
   // A learned sink beside true scores, which leave out a common offset of the keys, or beside estimates, which do not.
   std::vector<double> sinks(largest.size(), batch.group.sink());
-  auto const offsets = logit_offsets(batch.queries, batch.setup.tensors->origin());
-  for (std::size_t row = 0; row < sinks.size() && selector.estimate().true_products(); ++row) sinks[row] -= offsets[row];
+  for (std::size_t row = 0; row < sinks.size() && selector.estimate().true_products(); ++row) sinks[row] -= batch.queries.raised_by(row);
   std::vector<double> least;
   for (std::size_t row = 0; row < largest.size(); ++row) {
     for (std::size_t law = 0; law < sigmas.size(); ++law) {
