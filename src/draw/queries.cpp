@@ -236,7 +236,8 @@ TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file
           file == nullptr ? 0 : identity.context().begin,
           scan == nullptr ? std::vector<float>() : offset_of(group, *scan),
           group.input,
-          draw_tables(group.input, stream_of(identity, Tensor::centres), identity.d())};
+          draw_tables(group.input, stream_of(identity, Tensor::centres), identity.d()),
+          scan == nullptr ? ValueForm{{}, 1.0, largest_normal} : scan->values()};
 }
 
 void plant_needles(Communicator const& comm, DrawIdentity const& identity, QueryRows const& queries, TensorOrigin& origin) {

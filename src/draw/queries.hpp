@@ -54,7 +54,8 @@ struct DrawIdentity {
 };
 
 /// The tensors that this draw's keys and values come from. A common offset of a file's keys is taken from them (TensorScan::offset) unless
-/// the group has a softcap, which is one of the logits as they are. Selectors still look at the keys as the file has them.
+/// the group has a softcap, which is one of the logits as they are. Selectors still look at the keys as the file has them. One of its
+/// values is taken from these (TensorScan::values).
 TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file, TensorScan const* scan);
 
 /// All query rows of the draw; made on one rank and broadcast.

@@ -39,6 +39,7 @@ class BatchRun {
     checks_.resize(axes_.sigma.size());
     axes_.k = group.k;
     axes_.held = group.held;
+    axes_.softcap = group.form.softcap;
     axes_.epsilon = setup.config->epsilon;
   }
 

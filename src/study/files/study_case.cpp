@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <sstream>
 
 #include "row/residual.hpp"
@@ -49,6 +50,22 @@ std::string StudyCase::rounding_advice() const {
   return advice.str();
 }
 
+std::string StudyCase::output_advice() const {
+  return "; fp32 keeps too few digits of the means of V whose differences these are: take from V the vector that its rows share, wherever "
+         "one "
+         "query sees them together, leave out rows that are far larger than others, or choose --output-error off";
+}
+
+std::string StudyCase::softcap_advice() const {
+  auto const& reached = data.real("softcap_reached");
+  std::ostringstream advice;
+  advice.precision(3);
+  advice << "; fp32 cannot tell logits apart that are this near to the softcap of " << group->form.softcap << ": "
+         << 100.0 * std::accumulate(reached.begin(), reached.end(), 0.0) / exact_double(std::ssize(reached))
+         << "% of all are within 1/128 of it, and which of them are kept is by their place alone; make Q or K smaller";
+  return advice.str();
+}
+
 std::string StudyCase::verdict_reason() const {
   auto const tolerance = tolerances();
   std::vector<Residual> residuals;
@@ -57,7 +74,9 @@ std::string StudyCase::verdict_reason() const {
   if (finite.worst > finite.tolerance) finite.of = few_names(fields_not_finite(data, axes()));
   auto const audit = static_cast<std::size_t>(Check::audit_metrics);
   bool const rounded = !group->simulated && std::isfinite(checks.worst[audit]) && checks.worst[audit] > tolerance[audit];
-  return over_tolerance(residuals) + (rounded ? rounding_advice() : "");
+  auto const over = [&](Check check) { return checks.of(check) > tolerance[static_cast<std::size_t>(check)]; };
+  return over_tolerance(residuals) + (rounded ? rounding_advice() : "") + (over(Check::output_rounding) ? output_advice() : "") +
+         (over(Check::softcap_ties) ? softcap_advice() : "");
 }
 
 std::string StudyCase::texts() const { return few_names(group->texts); }
