@@ -160,8 +160,6 @@ KeyRun seen_from(GroupPlan const& group, std::int64_t place) {
   return {std::min(end, std::max(windowed, group.drop_first)), end};
 }
 
-namespace {
-
 /// A query as it is scored, its numbers rounded to fp32 after they are scaled.
 void add_scaled(double scale, std::vector<float> const& query, std::vector<float>& to) {
   for (double const x : query) to.push_back(static_cast<float>(scale * x));
@@ -173,8 +171,6 @@ void add_raised(double scale, std::vector<float> const& query, std::vector<float
   for (std::size_t c = 0; c < offset.size(); ++c) sum += double{query[c]} * double{offset[c]};
   if (!offset.empty()) to.push_back(scale * sum);
 }
-
-}  // namespace
 
 QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, TensorScan const& scan) {
   auto const& group = *identity.group;
@@ -379,12 +375,6 @@ KeyRanges QueryRows::ranges_in(Range const& shard) const {
     if (!all_from_0) ranges.from.push_back(within(from[i]));
   }
   return ranges;
-}
-
-Alibi QueryRows::alibi_in(Range const& shard, double slope) const {
-  Alibi alibi{slope, {}};
-  for (auto const at : place) alibi.places.push_back(at - shard.begin);
-  return alibi;
 }
 
 QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end) {

@@ -35,7 +35,11 @@ struct QueryRows {
   /// The keys of a shard of the context that each row sees.
   KeyRanges ranges_in(Range const& shard) const;
   /// What a slope adds to scores of a shard's keys.
-  Alibi alibi_in(Range const& shard, double slope) const;
+  Alibi alibi_in(Range const& shard, double slope) const {
+    Alibi alibi{slope, {}};
+    for (auto const at : place) alibi.places.push_back(at - shard.begin);
+    return alibi;
+  }
   /// Rounded to fp32.
   void add_bounds(double lowest, double highest) {
     low.push_back(static_cast<float>(lowest));

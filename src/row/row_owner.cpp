@@ -62,6 +62,19 @@ class OutputRounding {
     }
   }
   double of_kept(std::size_t item) const { return sums_[item]; }
+
+  /// Of the two means that an error is the difference of: by how much their normalised sums make it another one, and half an ulp of each.
+  /// In a function of its own, so that the compiler fuses the products of the caller's checks as ever.
+  struct Means {
+    double const *dropped, *kept;  ///< sums, (d + 1)
+    double of_head, tau;
+    std::size_t d;
+  };
+  [[gnu::noinline]] static double of(Means const& m, double error, double of_offsets) {
+    double const means = m.tau * distance(m.dropped, 1.0 / m.dropped[m.d], m.kept, 1.0 / m.of_head, m.d);
+    double const scale = m.tau * (norm(m.dropped, m.d) / m.dropped[m.d] + norm(m.kept, m.d) / m.of_head);
+    return std::fabs(error - means) + std::ldexp(scale + of_offsets, -25);
+  }
   double of_dropped(std::size_t item) const { return sums_.back() - sums_[item]; }
 
  private:
@@ -152,8 +165,8 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
     if (scale > 1e-9 * exact) checks.note(Check::identity_output, std::max(0.0, std::fabs(direct - means) - 1e-13 * exact) / scale);
     if (!values.of_file) continue;
     double const of_offsets = row.value_offset == nullptr ? 0.0 : distance_with(*row.value_offset, of_offset, t, 0.0, t, 0.0);
-    double const rounded = std::fabs(less_offset - means) + std::ldexp(scale + of_offsets, -25) + rounding.of_kept(i) * tau / head_mass +
-                           rounding.of_dropped(i) / z;
+    double const rounded =
+        rounding.of({t, h, of_head, tau, d}, less_offset, of_offsets) + rounding.of_kept(i) * tau / head_mass + rounding.of_dropped(i) / z;
     metrics.real("output_error_rounding").push_back(lost || t[d] == 0.0 ? 0.0 : rounded);
   }
 }
