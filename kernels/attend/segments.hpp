@@ -55,7 +55,7 @@ struct FixedPoint {
 
   static FixedPoint make(GlobalIndex n, double largest_value) {
     auto const bits_of = [](auto x) { return static_cast<int>(std::ceil(std::log2(x))); };
-    int const bits = bits_of(n), value_bits = bits_of(std::max(largest_value, 1e-9));
+    int const bits = bits_of(n), value_bits = bits_of(std::max(largest_value, 0x1p-60));  // fp32_value() is a number
     return {std::ldexp(1.0, 61 - bits), std::ldexp(1.0, 61 - bits - value_bits)};
   }
 };

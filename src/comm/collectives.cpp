@@ -129,6 +129,7 @@ template Task<std::vector<std::vector<std::int64_t>>> all_to_all(Communicator co
 template Task<std::vector<std::vector<std::uint32_t>>> all_to_all(Communicator const&, std::vector<std::vector<std::uint32_t>>);
 template Task<std::vector<std::vector<std::uint64_t>>> all_to_all(Communicator const&, std::vector<std::vector<std::uint64_t>>);
 template Task<std::vector<float>> all_gather(Communicator const&, std::vector<float>);
+template Task<std::vector<double>> all_gather(Communicator const&, std::vector<double>);
 template Task<std::vector<std::int64_t>> all_gather(Communicator const&, std::vector<std::int64_t>);
 template Task<std::vector<std::vector<double>>> gather(Communicator const&, std::vector<double>);
 template Task<std::vector<std::vector<char>>> gather(Communicator const&, std::vector<char>);

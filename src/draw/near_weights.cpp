@@ -15,7 +15,7 @@ Range common(Range const& a, Range const& b) {
 
 }  // namespace
 
-NearWeights near_weights(DrawIdentity const& identity, TensorLayer const& layer, QueryRows const& rows,
+NearWeights near_weights(DrawIdentity const& identity, TensorLayer const& layer, QueryRows const& rows, std::vector<float> const& offset,
                          std::vector<double> const& log_sum_exp) {
   auto const& config = *identity.config;
   auto const context = identity.context();
@@ -43,7 +43,9 @@ NearWeights near_weights(DrawIdentity const& identity, TensorLayer const& layer,
         auto const own = common(wanted[i], here);
         for (auto key = own.begin; key < own.end; ++key) {
           double logit = 0.0;
-          for (std::size_t c = 0; c < d; ++c) logit += double{rows.q[i * d + c]} * double{keys[(key - here.begin) * d + c]};
+          float const* const k = &keys[(key - here.begin) * d];
+          for (std::size_t c = 0; c < d; ++c) logit += double{rows.q[i * d + c]} * (offset.empty() ? k[c] : double{k[c]} - offset[c]);
+          logit += rows.raised_by(i);
           if (identity.group->form.softcap > 0.0) logit = softcapped(logit, identity.group->form.softcap);
           logit += identity.group->slope() * exact_double(key - (rows.position[i] - context.begin));
           sum[i] += std::exp(logit - log_sum_exp[i]);

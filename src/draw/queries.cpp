@@ -161,14 +161,17 @@ KeyRun seen_from(GroupPlan const& group, std::int64_t place) {
   return {std::min(end, std::max(windowed, group.drop_first)), end};
 }
 
-namespace {
-
 /// A query as it is scored, its numbers rounded to fp32 after they are scaled.
 void add_scaled(double scale, std::vector<float> const& query, std::vector<float>& to) {
   for (double const x : query) to.push_back(to_fp32(scale * x));
 }
 
-}  // namespace
+/// QueryRows::raised of such a query.
+void add_raised(double scale, std::vector<float> const& query, std::vector<float> const& offset, std::vector<double>& to) {
+  double sum = 0.0;
+  for (std::size_t c = 0; c < offset.size(); ++c) sum += double{query[c]} * double{offset[c]};
+  if (!offset.empty()) to.push_back(scale * sum);
+}
 
 QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, TensorScan const& scan) {
   auto const& group = *identity.group;
@@ -188,6 +191,7 @@ QueryRows tensor_queries(DrawIdentity const& identity, TensorLayer const& file, 
     }
     double length = 0.0, middle = 0.0;
     add_scaled(group.scale, q, rows.q);
+    add_raised(group.scale, q, offset, rows.raised);
     float const* const scaled = &rows.q[rows.q.size() - d];
     for (std::size_t c = 0; c < d; ++c) {
       double const x = scaled[c];
@@ -229,16 +233,8 @@ TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file
           file == nullptr ? 0 : identity.context().begin,
           scan == nullptr ? std::vector<float>() : offset_of(group, *scan),
           group.input,
-          draw_tables(group.input, stream_of(identity, Tensor::centres), identity.d())};
-}
-
-std::vector<double> logit_offsets(QueryRows const& queries, TensorOrigin const& origin) {
-  std::vector<double> offsets(queries.rows(), 0.0);
-  auto const d = origin.offset.size();
-  for (std::size_t i = 0; i < queries.rows(); ++i) {
-    for (std::size_t c = 0; c < d; ++c) offsets[i] += double{queries.q[i * d + c]} * double{origin.offset[c]};
-  }
-  return offsets;
+          draw_tables(group.input, stream_of(identity, Tensor::centres), identity.d()),
+          scan == nullptr ? ValueForm{{}, 1.0, largest_normal} : scan->values()};
 }
 
 void plant_needles(Communicator const& comm, DrawIdentity const& identity, QueryRows const& queries, TensorOrigin& origin) {
@@ -315,7 +311,8 @@ std::vector<float> calibration_queries(DrawIdentity const& identity, TensorLayer
   return queries;
 }
 
-QueryRows observing_queries(DrawIdentity const& identity, TensorLayer const* file, Observers const& wanted) {
+QueryRows observing_queries(DrawIdentity const& identity, TensorLayer const* file, Observers const& wanted,
+                            std::vector<float> const& offset) {
   auto const& group = *identity.group;
   QueryRows rows;
   auto const add = [&](std::int64_t place, KeyRun const& seen) {
@@ -347,6 +344,7 @@ QueryRows observing_queries(DrawIdentity const& identity, TensorLayer const* fil
   for (auto place = places.begin() + left_out; place != places.end(); ++place) {
     file->read_queries(group.head, begin + *place, 1, q.data());
     add_scaled(group.scale, q, rows.q);
+    add_raised(group.scale, q, offset, rows.raised);
     add(*place, seen_from(group, *place));
   }
   return rows;
@@ -380,20 +378,21 @@ KeyRanges QueryRows::ranges_in(Range const& shard) const {
   return ranges;
 }
 
-Alibi QueryRows::alibi_in(Range const& shard, double slope) const {
-  Alibi alibi{slope, {}};
-  for (auto const at : place) alibi.places.push_back(at - shard.begin);
-  return alibi;
-}
-
 QueryRows slice(QueryRows const& all, int d, std::size_t begin, std::size_t end) {
   auto const part = [&](auto const& values, std::size_t width) {
     return std::decay_t<decltype(values)>(values.begin() + (begin * width), values.begin() + (end * width));
   };
   auto const of_group = all.rows() == 0 ? 0 : all.of_group.size() / all.rows();
-  return {part(all.q, d),    part(all.position, 1),        part(all.visible, 1),
-          part(all.from, 1), part(all.sigma_unit, 1),      part(all.low, 1),
-          part(all.high, 1), part(all.of_group, of_group), part(all.place, all.place.empty() ? 0 : 1)};
+  return {part(all.q, d),
+          part(all.position, 1),
+          part(all.visible, 1),
+          part(all.from, 1),
+          part(all.sigma_unit, 1),
+          part(all.low, 1),
+          part(all.high, 1),
+          part(all.of_group, of_group),
+          part(all.place, all.place.empty() ? 0 : 1),
+          part(all.raised, all.raised.empty() ? 0 : 1)};
 }
 
 }  // namespace asymptop

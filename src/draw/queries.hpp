@@ -26,13 +26,21 @@ struct QueryRows {
   /// Where queries that share a key head choose keys together, (rows, heads, d): all of them at the row's place; else empty.
   std::vector<float> of_group{};
   std::vector<std::int64_t> place{};  ///< in the context, of a head with an ALiBi slope; else empty
+  /// What a row's logits over the keys of a file are above those over the keys as they are multiplied, less their common offset: scale Q .
+  /// offset in fp64, of Q before it is scaled and rounded to fp32. Empty where nothing is taken off.
+  std::vector<double> raised{};
   std::size_t rows() const { return position.size(); }
+  double raised_by(std::size_t row) const { return raised.empty() ? 0.0 : raised[row]; }
   /// The keys of the context that a row sees.
   KeyRun seen(std::size_t row) const { return {from[row], from[row] + visible[row]}; }
   /// The keys of a shard of the context that each row sees.
   KeyRanges ranges_in(Range const& shard) const;
   /// What a slope adds to scores of a shard's keys.
-  Alibi alibi_in(Range const& shard, double slope) const;
+  Alibi alibi_in(Range const& shard, double slope) const {
+    Alibi alibi{slope, {}};
+    for (auto const at : place) alibi.places.push_back(at - shard.begin);
+    return alibi;
+  }
   /// Rounded to fp32.
   void add_bounds(double lowest, double highest) {
     low.push_back(to_fp32(lowest));
@@ -51,11 +59,9 @@ struct DrawIdentity {
 };
 
 /// The tensors that this draw's keys and values come from. A common offset of a file's keys is taken from them (TensorScan::offset) unless
-/// the group has a softcap, which is one of the logits as they are. Selectors still look at the keys as the file has them.
+/// the group has a softcap, which is one of the logits as they are. Selectors still look at the keys as the file has them. One of its
+/// values is taken from these (TensorScan::values).
 TensorOrigin tensor_origin(DrawIdentity const& identity, TensorLayer const* file, TensorScan const* scan);
-
-/// Of each row, what its logits over the keys of the file are above those over the keys as they are multiplied: q . offset, 0 without one.
-std::vector<double> logit_offsets(QueryRows const& queries, TensorOrigin const& origin);
 
 /// All query rows of the draw; made on one rank and broadcast.
 ///   synthetic: q = W^T x / ‖W‖_F, so that the root mean square of ‖q‖ is 1 (or ‖q‖ = 1 with --row-sigma fixed)
@@ -71,8 +77,9 @@ std::vector<float> calibration_queries(DrawIdentity const& identity, TensorLayer
 /// Queries whose attention is looked at before any is measured, with what they see and their places in the context; made on one rank.
 ///   synthetic: rows of the same stream as calibration_queries(), at the context's last places; they see all keys
 ///   tensors:   Q at those places of the context that have one, but for the positions of the draw's rows unless runs of queries are
-///              wanted, under the group's mask and window
-QueryRows observing_queries(DrawIdentity const& identity, TensorLayer const* file, Observers const& wanted);
+///              wanted, under the group's mask and window. offset: TensorOrigin's
+QueryRows observing_queries(DrawIdentity const& identity, TensorLayer const* file, Observers const& wanted,
+                            std::vector<float> const& offset);
 
 /// Where what the rows of the draw see ends, each place once, ascending; made on one rank.
 std::vector<std::int64_t> ends_of_rows(DrawIdentity const& identity, TensorLayer const* file);

@@ -21,6 +21,11 @@ TensorScan scan_together(Communicator const& comm, TensorLayer const& layer, std
   scan.query_norm = comm.max(scan.query_norm);
   scan.key_norm = comm.max(scan.key_norm);
   scan.largest_value = comm.max(scan.largest_value);
+  scan.value_spread = comm.max(scan.value_spread);
+  std::vector<std::int64_t> rows{scan.rows, scan.near_rows};
+  comm.sum(rows);
+  scan.rows = rows[0];
+  scan.near_rows = rows[1];
   for (auto const& [name, largest] : {std::pair{"Q", scan.query_norm}, {"K", scan.key_norm}, {"V", scan.largest_value}}) {
     if (largest == 0.0)
       throw UsageError("--input", layer.path(),

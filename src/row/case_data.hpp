@@ -32,13 +32,26 @@ enum class Check {
   identity_kl,
   identity_output,
   finite,
-  selection
+  selection,
+  output_rounding,
+  softcap_ties
 };
-inline constexpr std::array<char const*, 12> check_names = {"keys_seen",    "score_range",     "top_k_count", "quantiles_settled",
-                                                            "audit_scores", "audit_metrics",   "sum_p",       "sum_p_direct",
-                                                            "identity_kl",  "identity_output", "finite",      "selection"};
-/// The last is one of selectors alone.
-inline constexpr std::size_t checks_of(bool by_selector) { return check_names.size() - (by_selector ? 0 : 1); }
+inline constexpr std::array<char const*, 14> check_names = {
+    "keys_seen",   "score_range",     "top_k_count", "quantiles_settled", "audit_scores",    "audit_metrics", "sum_p", "sum_p_direct",
+    "identity_kl", "identity_output", "finite",      "selection",         "output_rounding", "softcap_ties"};
+/// Those of a case.
+inline std::vector<Check> checks_of(FieldAxes const& axes) {
+  std::vector<Check> checks;
+  for (std::size_t i = 0; i < check_names.size(); ++i) {
+    auto const check = static_cast<Check>(i);
+    bool const has = check == Check::selection         ? axes.by_selector
+                     : check == Check::output_rounding ? axes.output_error && axes.of_file
+                     : check == Check::softcap_ties    ? axes.softcap
+                                                       : true;
+    if (has) checks.push_back(check);
+  }
+  return checks;
+}
 
 /// Where a check stands among them.
 constexpr std::size_t place_of(Check check) { return static_cast<std::size_t>(check); }
@@ -49,6 +62,7 @@ struct CheckResiduals {
   double bin_width = 0.0;      ///< of the widest bins that logits were summed over, in the logits' unit
   double largest_logit = 0.0;  ///< largest |logit_max| or |logit_mean| of a row, of keys less their common offset, as they are multiplied
   void note(Check check, double residual) { add(worst[place_of(check)], residual); }
+  double of(Check check) const { return worst[place_of(check)]; }
   /// So many of them went wrong.
   void count(Check check, std::int64_t wrong) { note(check, exact_double(wrong)); }
   void note(CheckResiduals const& other) {
@@ -77,6 +91,8 @@ inline std::array<double, check_names.size()> check_tolerances(std::int64_t d, d
   set(Check::identity_kl, binned);
   set(Check::identity_output, sums);
   set(Check::selection, 1e-12);
+  set(Check::output_rounding, most_rounding);
+  set(Check::softcap_ties, most_rounding);
   return tolerance;
 }
 

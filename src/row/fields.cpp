@@ -52,6 +52,8 @@ std::string fields_table(std::span<RowField const> fields) {
     if (field.presence == Presence::by_estimator) table += ". Only of estimators (`random`, `vattention`, `magicpig`)";
     if (field.presence == Presence::of_tensors) table += ". Only of tensor files, with the selector `score`";
     if (field.presence == Presence::of_sinks) table += ". Only of heads that have one";
+    if (field.presence == Presence::of_softcaps) table += ". Only of heads that have one";
+    if (field.presence == Presence::output_error_of_file) table += ". Only of tensor files, with output errors on";
     if (field.presence == Presence::output_error) table += ". Only with output errors on";
     table += " |\n";
   }

@@ -16,7 +16,19 @@ enum class Axis { row, k, epsilon, threshold };
 enum class Number { real, count };
 /// From the query and its place in the sequence alone, or from the row's logits.
 enum class Source { query, logits };
-enum class Presence { always, by_thresholds, output_error, by_selector, by_order, by_selector_order, by_estimator, of_tensors, of_sinks };
+enum class Presence {
+  always,
+  by_thresholds,
+  output_error,
+  by_selector,
+  by_order,
+  by_selector_order,
+  by_estimator,
+  of_tensors,
+  of_sinks,
+  of_softcaps,
+  output_error_of_file
+};
 /// Whether tidy records hold its mean over draws.
 enum class Records { unrecorded, recorded };
 
@@ -57,6 +69,7 @@ inline constexpr auto row_fields = [] {
     {"recent_keys_mass", row, real, query, of_tensors, recorded, "1", "sum of p over the keys up to the query's own", "`recent_keys` of them, those that the row sees"},
     {"largest_place", row, count, logits, of_tensors, unrecorded, "1", "place in the context of the largest entry, from 0", "the query's own is `row_position` less the context's beginning; of equal entries the first"},
     {"sink_mass", row, real, logits, of_sinks, recorded, "1", "weight of the learned sink", "e^sink_logit over the denominator; of no key, and always kept: p add up to 1 less this"},
+    {"softcap_reached", row, real, logits, of_softcaps, unrecorded, "1", "share of the row's logits within 1/128 of the softcap, or of -softcap", "where fp32 tells over 20 times fewer products apart; to a bin, as of `logit_mean`"},
     {"k_counted", k, count, logits, by_thresholds, unrecorded, "keys", "keys that the errors at k are those of: k itself up to k_held"},
     {"k_counted_bound", k, real, logits, by_thresholds, unrecorded, "1", "bound on |tail_mass at k - tail_mass at k_counted|"},
     {"tail_mass", k, real, logits, always, recorded, "1", "1 - sum of the k largest p", "tau, summed itself over the keys beyond; 1 - sink_mass less that sum under a learned sink"},
@@ -64,6 +77,10 @@ inline constexpr auto row_fields = [] {
     {"row_linf_error", k, real, logits, by_order, recorded, "1", "maximum norm of p - p_hat", "max(p_max tau / (1 - tau), largest p dropped)"},
     {"output_error_relative", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V over that of p V"},
     {"output_error", k, real, logits, output_error, recorded, "1", "2-norm of (p - p_hat) V", "of an estimator p_hat has the weights of its keys"},
+    {"output_error_rounding", k, real, logits, output_error_of_file, unrecorded, "1", "what roundings to fp32 may change `output_error` by",
+     "two means of values have few digits for a difference far smaller than they are. Under a selector as large a share of its errors as of exact top-k's"},
+    {"softcap_ties", k, real, logits, of_softcaps, unrecorded, "1", "share of the k best keys that fp32 cannot tell from others, so near are their logits to the softcap",
+     "which of them are kept is by their place; 0 beyond `k_held`"},
     {"kept", k, count, logits, by_selector, recorded, "keys", "keys that are kept at k", "whole pages, at most k keys of them, or one page; up to k of each shard (`shard-union`), or as many as an estimator without an order draws, top-p leaves (`twilight`) or reach a threshold (`threshold`)"},
     {"regret", k, real, logits, by_selector_order, recorded, "1", "tail_mass minus that of the best set of as many keys", "summed itself over the keys that the two sets do not share"},
     {"recall", k, real, logits, by_selector_order, recorded, "1", "share of the best set of as many keys that is kept"},
@@ -99,6 +116,8 @@ struct FieldAxes {
   bool ordered = true;   ///< what is kept are the first keys of an order, at every k
   bool tensors = false;  ///< of a tensor file, and of no selector but score
   bool sinks = false;    ///< of a head that has learned one
+  bool softcap = false;  ///< of a head that has one
+  bool of_file = false;  ///< of a tensor file
 
   bool has(RowField const& field) const {
     switch (field.presence) {
@@ -120,6 +139,10 @@ struct FieldAxes {
         return tensors;
       case Presence::of_sinks:
         return sinks;
+      case Presence::of_softcaps:
+        return softcap;
+      case Presence::output_error_of_file:
+        return output_error && of_file;
     }
     return false;
   }

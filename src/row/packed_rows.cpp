@@ -20,7 +20,9 @@ FieldAxes field_axes(GroupPlan const& group, RunConfig const& config, CasePlan c
           .estimator = have_weights(of.selector.sets()),
           .ordered = have_order(of.selector.sets()),
           .tensors = group.head >= 0 && of.selector.is_oracle(),
-          .sinks = std::isfinite(group.sink())};
+          .sinks = std::isfinite(group.sink()),
+          .softcap = group.form.softcap > 0.0,
+          .of_file = group.head >= 0};
 }
 
 std::size_t numbers_per_row(FieldAxes const& axes, std::span<RowField const> fields) {

@@ -47,10 +47,16 @@ std::string way_out(Products products) {
 }  // namespace
 
 std::string verdict_reason(std::vector<Residual> const& residuals, Products products, double largest_logit) {
-  bool const rounded = std::any_of(residuals.begin(), residuals.end(), [](Residual const& residual) {
-    return is_over(residual) && std::isfinite(residual.worst) && (residual.of_products || residual.tolerance == most_rounding);
-  });
-  auto const reason = over_tolerance(residuals);
+  auto reason = over_tolerance(residuals);
+  bool rounded = false;
+  for (auto const& residual : residuals) {
+    if (!is_over(residual)) continue;
+    if (!residual.advice.empty()) {
+      reason += "; " + residual.advice;
+    } else {
+      rounded = rounded || (std::isfinite(residual.worst) && (residual.of_products || residual.tolerance == most_rounding));
+    }
+  }
   if (!rounded || products == Products::none) return reason;
   auto const how_large = largest_logit > 0.0 ? " (logits up to " + count_or(largest_logit, 3) + ")" : "";
   return reason + "; fp32 keeps too few digits of these products of Q and K" + how_large + ": " + way_out(products);

@@ -9,6 +9,7 @@
 #include "kernels/core/math.hpp"
 #include "kernels/select/sums_along.hpp"
 #include "row/segment_sums.hpp"
+#include "row/tolerances.hpp"
 
 namespace asymptop {
 namespace {
@@ -220,6 +221,24 @@ void score_moments(RowMetrics& metrics, RowBins const& bins, std::vector<Candida
   metrics.one("logit_max") = sigma * top;
 }
 
+/// How near a row's scores are to their softcap, and what fp32 leaves of their order there.
+void softcap_fields(RowMetrics& metrics, RowBins const& bins, std::vector<Candidate> const& head, MetricAxes const& axes,
+                    std::int64_t visible) {
+  std::int64_t reached = 0;
+  for (int b = 0; b < bins.count(); ++b) {
+    if (std::fabs(bins.centre(b)) >= axes.softcap * (1.0 - near_softcap)) reached += bins.bins[b].count;
+  }
+  metrics.one("softcap_reached") = exact_double(reached) / exact_double(visible);
+  for (auto const k : axes.k) {
+    double& ties = metrics.real("softcap_ties").emplace_back(0.0);
+    if (k >= std::ssize(head)) continue;
+    float const edge = head[k - 1].score;
+    if (head[k].score != edge || std::fabs(edge) < axes.softcap * (1.0 - near_softcap)) continue;
+    auto const first = std::find_if(head.begin(), head.end(), [edge](Candidate const& c) { return c.score == edge; }) - head.begin();
+    ties = exact_double(k - first) / exact_double(k);
+  }
+}
+
 }  // namespace
 
 ExponentialSums sum_bins(std::vector<BinMoments> const& moments, RowBins const& grid, double sigma, double top) {
@@ -262,6 +281,7 @@ RowEvaluation evaluate_row(std::vector<Candidate> const& head, RowBins const& bi
     metrics.of_keys = of_keys / metrics.z;
     metrics.count("largest_place").push_back(head.front().index);
     score_moments(metrics, bins, head, sigma, visible);
+    if (axes.softcap > 0.0) softcap_fields(metrics, bins, head, axes, visible);
     sums_of_row(metrics, of_keys, sums.dropped2[0], h + beyond.h);
     auto const square_of_tail = [&](std::size_t k) {
       double const score = head[k].score;

@@ -19,13 +19,14 @@ struct MetricAxes {
   std::vector<double> sigma;    ///< factor from scores to logits, one per law
   std::vector<double> epsilon;
   std::int64_t held = INT64_MAX;  ///< largest k that the head serves; the errors at larger ones are counted at thresholds
+  double softcap = 0.0;           ///< of the scores; 0: none
 };
 
 /// The fields of one row under one law that come from its logits. Real ones of the row itself are NaN until a formula fills them, which
 /// makes a case invalid.
 struct RowMetrics : FieldValues {
   RowMetrics() {
-    each({.by_thresholds = true, .output_error = true, .sinks = true}, [](RowField const& field, auto& values) {
+    each({.by_thresholds = true, .output_error = true, .sinks = true, .softcap = true}, [](RowField const& field, auto& values) {
       if (field.axis != Axis::row || field.source != Source::logits) return;
       using Value = std::decay_t<decltype(values)>::value_type;
       values.assign(1, std::is_same_v<Value, double> ? static_cast<Value>(NAN) : Value{});

@@ -36,6 +36,51 @@ double distance(double const* a, double scale_a, double const* b, double scale_b
 
 double norm(double const* a, std::size_t d) { return distance(a, 1.0, a, 0.0, d); }
 
+/// Norm of a scale_a - b scale_b + times offset.
+double distance_with(std::vector<float> const& offset, double times, double const* a, double scale_a, double const* b, double scale_b) {
+  std::vector<double> entries;
+  for (std::size_t c = 0; c < offset.size(); ++c) entries.push_back(a[c] * scale_a - b[c] * scale_b + times * double{offset[c]});
+  return norm(entries.data(), entries.size());
+}
+
+}  // namespace
+
+namespace {
+
+/// How far sums over segments may be off that are added up in multiples of a resolution: one for each key of the head, and for each strip
+/// of keys of the tail; relative to the largest score.
+class OutputRounding {
+ public:
+  OutputRounding(OwnedRow const& row, double sigma, double resolution) {
+    constexpr std::int64_t strip = 64;
+    std::int64_t before = 0;
+    for (std::size_t g = 0; g < row.references.size(); ++g) {
+      auto const additions = g < row.ranks.size() ? row.ranks[g] - before : (row.visible - before + strip - 1) / strip;
+      sums_.push_back((sums_.empty() ? 0.0 : sums_.back()) +
+                      resolution * exact_double(additions) * std::exp(sigma * (row.references[g] - double{row.score_max})));
+      before += additions;
+    }
+  }
+  double of_kept(std::size_t item) const { return sums_[item]; }
+
+  /// Of the two means that an error is the difference of: by how much their normalised sums make it another one, and half an ulp of each.
+  /// In a function of its own, so that the compiler fuses the products of the caller's checks as ever.
+  struct Means {
+    double const *dropped, *kept;  ///< sums, (d + 1)
+    double of_head, tau;
+    std::size_t d;
+  };
+  [[gnu::noinline]] static double of(Means const& m, double error, double of_offsets) {
+    double const means = m.tau * distance(m.dropped, 1.0 / m.dropped[m.d], m.kept, 1.0 / m.of_head, m.d);
+    double const scale = m.tau * (norm(m.dropped, m.d) / m.dropped[m.d] + norm(m.kept, m.d) / m.of_head);
+    return std::fabs(error - means) + std::ldexp(scale + of_offsets, -25);
+  }
+  double of_dropped(std::size_t item) const { return sums_.back() - sums_[item]; }
+
+ private:
+  std::vector<double> sums_;  ///< over the segments so far
+};
+
 }  // namespace
 
 OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
@@ -73,9 +118,10 @@ OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, Metri
 }
 
 void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<double> const& sums, std::size_t d,
-                   std::vector<std::int64_t> const& ks, CheckResiduals& checks) {
+                   std::vector<std::int64_t> const& ks, CheckResiduals& checks, ValueSums const& values) {
   auto& metrics = row.evaluation.laws[law];
   auto const segments = row.references.size(), width = d + 1;
+  if (values.offset != nullptr && !values.offset->empty()) row.value_offset = values.offset;
   // What a sink leaves to keys may be no number of fp64: errors are 0 then, and relative ones those of the limit.
   bool const lost = std::isinf(metrics.z);
   double const z = lost ? 1.0 : metrics.z, top = row.score_max;
@@ -89,21 +135,27 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
     for (std::size_t c = 0; c < width; ++c) tail[g * width + c] = tail[(g + 1) * width + c] + weight(g) * sums[g * width + c];
   }
   double const* all = &tail[0];
-  double const exact = norm(all, d) / z;
+  double const exact = norm(all, d) / z,
+               whole = row.value_offset == nullptr ? exact : distance_with(*row.value_offset, all[d] / z, all, 1.0 / z, all, 0.0);
+  OutputRounding const rounding(row, sigma, values.resolution * std::sqrt(d));
   if (!row.head.empty()) row.outputs.emplace_back(all, all + d);
   checks.note(Check::sum_p_direct, lost ? 0.0 : std::fabs((all[d] + metrics.sink) / z - 1.0));
   for (std::size_t i = 0; i < ks.size(); ++i) {
     if (ks[i] >= row.visible) {
       metrics.real("output_error").push_back(0.0);
       metrics.real("output_error_relative").push_back(0.0);
+      if (values.of_file) metrics.real("output_error_rounding").push_back(0.0);
       continue;
     }
     double const* h = &head[(i + 1) * width];
     double const* t = &tail[(i + 1) * width];
     double const tau = metrics.real("tail_mass")[i], head_mass = (1.0 - tau) * z;
-    double const error = distance(t, 1.0 / z, h, tau / head_mass, d);
+    double const less_offset = distance(t, 1.0 / z, h, tau / head_mass, d), of_offset = lost ? t[d] : tau * metrics.sink / head_mass;
+    double const error = row.value_offset == nullptr || of_offset == 0.0
+                             ? less_offset
+                             : distance_with(*row.value_offset, of_offset, t, 1.0 / z, h, tau / head_mass);
     metrics.real("output_error").push_back(lost ? 0.0 : error);
-    metrics.real("output_error_relative").push_back(error == 0.0 ? 0.0 : error / exact);  // values may all be zero
+    metrics.real("output_error_relative").push_back(error == 0.0 ? 0.0 : error / whole);  // values may all be zero
     // The identity, with means taken over the directly summed weights.
     double const of_head = h[d] + metrics.sink;  // the sink is kept, with a value of zero
     double const means = tau * distance(t, 1.0 / t[d], h, 1.0 / of_head, d);
@@ -111,6 +163,11 @@ void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<dou
     // Both sides are differences of vectors: rounding is relative to the vectors, not to their difference.
     double const scale = tau * (norm(t, d) / t[d] + norm(h, d) / of_head);
     if (scale > 1e-9 * exact) checks.note(Check::identity_output, std::max(0.0, std::fabs(direct - means) - 1e-13 * exact) / scale);
+    if (!values.of_file) continue;
+    double const of_offsets = row.value_offset == nullptr ? 0.0 : distance_with(*row.value_offset, of_offset, t, 0.0, t, 0.0);
+    double const rounded =
+        rounding.of({t, h, of_head, tau, d}, less_offset, of_offsets) + rounding.of_kept(i) * tau / head_mass + rounding.of_dropped(i) / z;
+    metrics.real("output_error_rounding").push_back(lost || t[d] == 0.0 ? 0.0 : rounded);
   }
 }
 

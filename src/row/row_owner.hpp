@@ -27,7 +27,9 @@ struct OwnedRow {
   std::vector<Candidate> head;  ///< kept where selectors follow, and what lies beyond it
   BeyondHead beyond;
   std::vector<std::vector<RowMetrics>> selected;  ///< (selectors, laws)
-  std::vector<std::vector<double>> outputs;       ///< per law, where the head is kept: d entries of sum e^{sigma (s - score_max)} v
+  /// Per law, where the head is kept: d entries of sum e^{sigma (s - score_max)} v, of values less what was taken from all of them.
+  std::vector<std::vector<double>> outputs;
+  std::vector<float> const* value_offset = nullptr;  ///< (d): that; null: nothing
 
   KeyRun seen() const { return {from, from + visible}; }
 };
@@ -37,10 +39,18 @@ struct OwnedRow {
 OwnedRow own_row(int row, std::vector<Candidate> const& all, RowBins bins, MetricAxes const& axes, std::vector<double> const& thresholds,
                  KeyRun const& seen, bool keep = false, double sink = -INFINITY);
 
+/// What sums of values are sums of.
+struct ValueSums {
+  std::vector<float> const* offset;  ///< (d): what was taken from all values; empty: nothing. Outlives the row
+  double resolution;                 ///< a number that is added is rounded to multiples of it
+  bool of_file;                      ///< output_error_rounding is wanted
+};
+
 /// Fills output errors from segment sums (boundaries + 1, d + 1) as doubles: d entries of sum e^{sigma (s - reference)} v, then
-/// the sum of weights. Uses (p - p_hat) V = T / Z - tau H / Z_head, which does not cancel.
+/// the sum of weights. Uses (p - p_hat) V = T / Z - tau H / Z_head, which does not cancel. An offset c of the values that was taken off
+/// adds c (sum of p - sum of p_hat) = c tau sink / (H + sink), H the sum of kept weights: 0 without a learned sink.
 void output_errors(OwnedRow& row, std::size_t law, double sigma, std::vector<double> const& sums, std::size_t d,
-                   std::vector<std::int64_t> const& ks, CheckResiduals& checks);
+                   std::vector<std::int64_t> const& ks, CheckResiduals& checks, ValueSums const& values = {nullptr, 0.0, false});
 
 /// Compares a row's metrics with those of fp64 segment sums (boundaries + 1, 4): e^y, e^{2y}, y e^y, count.
 void audit_row(OwnedRow const& row, std::size_t law, double sigma, std::vector<double> const& sums, std::vector<std::int64_t> const& ks,

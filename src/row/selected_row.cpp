@@ -255,13 +255,25 @@ void add_output_error(OwnedRow const& row, std::size_t law, double const* estima
   auto const& all = row.outputs[law];
   auto const d = all.size();
   double square = 0.0, norm = 0.0;
-  double const weight = estimate[d] + sink;
+  double const weight = estimate[d] + sink > 0.0 ? estimate[d] + sink : 1.0;
+  // What was taken from all values is in either output as often as its weights say.
+  auto const* const offset = row.value_offset;
+  double const of_offset = metrics.of_keys - estimate[d] / weight;
   for (std::size_t c = 0; c < d; ++c) {
-    double const of_all = all[c] / metrics.z, difference = exact ? 0.0 : of_all - estimate[c] / weight;
+    double of_all = all[c] / metrics.z, difference = exact ? 0.0 : of_all - estimate[c] / weight;
+    if (offset != nullptr) {
+      of_all += (*offset)[c] * metrics.of_keys;
+      difference += exact ? 0.0 : (*offset)[c] * of_offset;
+    }
     square += difference * difference;
     norm += of_all * of_all;
   }
   double const error = std::sqrt(square);
+  // What exact top-k's error at the same k says of the values: as large a share of this one.
+  auto const item = metrics.real("output_error").size();
+  auto& rounding = metrics.real("output_error_rounding");
+  if (!rounding.empty() && rounding[item] > 0.0 && row.evaluation.laws[law].real("output_error")[item] > 0.0)
+    rounding[item] *= error / row.evaluation.laws[law].real("output_error")[item];
   metrics.real("output_error").push_back(error);
   metrics.real("output_error_relative").push_back(error == 0.0 ? 0.0 : error / std::sqrt(norm));
 }

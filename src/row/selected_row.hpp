@@ -56,7 +56,8 @@ std::vector<std::int64_t> cuts_of(SelectedKeys const& selected, RowMetrics const
 /// The largest score of the keys that each cut adds to those before it; -infinity where it adds none.
 std::vector<float> references_of_cuts(SelectedKeys const& selected, std::vector<std::int64_t> const& cuts);
 
-/// The output error at the next k: of d entries of a sum of w e^y v, then the sum of w e^y. sink: e^y of a learned sink, which is kept
+/// The output error at the next k: of d entries of a sum of w e^y v, v as OwnedRow::outputs have it, then the sum of w e^y, which is 0
+/// without a key, and the output with it. sink: e^y of a learned sink, which is kept
 /// beside them (0: none), relative to the same score (RowMetrics::sink_beside()); exact where all keys are kept.
 void add_output_error(OwnedRow const& row, std::size_t law, double const* estimate, double sink, bool exact, RowMetrics& metrics);
 

@@ -31,6 +31,7 @@ struct TensorOrigin {
   std::vector<float> offset;  ///< (d): what is taken from every key of the file; empty: nothing
   InputKind input;            ///< of the keys; values are normal
   InputTables tables;
+  ValueForm form{};  ///< of the file's values
 };
 
 template <class Space>
@@ -222,6 +223,16 @@ class ShardTensors {
 
   void key_of_row(GlobalIndex row, Offset offset, float* out) const;
 
+  /// Values [first, first + count) of the file, counted from the shard's first one, in the form that the origin says.
+  void read_values(GlobalIndex first, GlobalIndex count, float* out) const {
+    origin_.file->read_values(origin_.head, origin_.first + shard_.begin + first, count, out);
+    auto const& [offset, scale, largest] = origin_.form;
+    if (offset.empty() && scale == 1.0) return;
+    std::size_t const width = d_;
+    for (std::size_t i = 0; i < width * count; ++i)
+      out[i] = static_cast<float>((double{out[i]} - (offset.empty() ? 0.0 : double{offset[i % width]})) * scale);
+  }
+
   /// Those keys into whole groups at `out`. Host only.
   void pack_file_keys(GlobalIndex first, GlobalIndex count, Offset offset, float* out) const;
 
@@ -316,11 +327,10 @@ void ShardTensors<Space>::fill(Tensor tensor, GlobalIndex first, GlobalIndex cou
     return;
   }
   auto const host = Kokkos::create_mirror_view(out);
-  auto const begin = origin_.first + shard_.begin + first;
   if (tensor == Tensor::keys) {
     read_keys(first, count, Offset::taken, host.data());
   } else {
-    origin_.file->read_values(origin_.head, begin, count, host.data());
+    read_values(first, count, host.data());
   }
   std::fill(host.data() + count * d_, host.data() + padded * d_, 0.0f);
   Kokkos::deep_copy(space_, out, host);

@@ -188,6 +188,16 @@ std::vector<float> TensorScan::offset() const {
   return std::sqrt(square) > far * key_radius ? centre : std::vector<float>();
 }
 
+ValueForm TensorScan::values() const {
+  bool const apart = 2 * near_rows > rows;
+  ValueForm form{apart ? value_centre : std::vector<float>(), 1.0, apart ? value_spread : largest_value};
+  if (form.largest > 0.0 && (form.largest > 0x1p16 || form.largest < 0x1p-20)) {
+    form.scale = std::exp2(-std::ilogb(form.largest));
+    form.largest *= form.scale;
+  }
+  return form;
+}
+
 TensorScan scan_head(TensorLayer const& layer, std::int64_t head, GlobalIndex begin, GlobalIndex end) {
   std::size_t const d = layer.width();
   TensorScan scan;
@@ -197,6 +207,14 @@ TensorScan scan_head(TensorLayer const& layer, std::int64_t head, GlobalIndex be
   std::vector<double> mean(d, 0.0);
   for (std::size_t i = 0; i < head_rows * d; ++i) mean[i % d] += rows[i] / exact_double(head_rows);
   scan.centre.assign(mean.begin(), mean.end());  // rounded to fp32
+  layer.read_values(head, 0, head_rows, rows.data());
+  std::vector<float> column(head_rows);
+  for (std::size_t c = 0; c < d; ++c) {
+    for (std::ptrdiff_t i = 0; i < std::ssize(column); ++i) column[i] = rows[i * d + c];
+    auto const half = column.begin() + std::ssize(column) / 2;
+    std::nth_element(column.begin(), half, column.end());
+    scan.value_centre.push_back(*half);
+  }
   auto const check = [&](char const* name, GlobalIndex first, std::size_t count) {
     auto const bad = first_bad(rows.data(), count);
     if (bad < 0) return;
@@ -223,7 +241,18 @@ TensorScan scan_head(TensorLayer const& layer, std::int64_t head, GlobalIndex be
     }
     layer.read_values(head, first, count, rows.data());
     check("V", first, values);
-    for (std::size_t i = 0; i < values; ++i) scan.largest_value = std::max<double>(scan.largest_value, std::fabs(rows[i]));
+    for (std::size_t i = 0; i < values; i += d) {
+      double square = 0.0, norm = 0.0;
+      for (std::size_t c = 0; c < d; ++c) {
+        double const x = rows[i + c], apart = x - scan.value_centre[c];
+        scan.largest_value = std::max(scan.largest_value, std::fabs(x));
+        scan.value_spread = std::max(scan.value_spread, std::fabs(apart));
+        norm += x * x;
+        square += apart * apart;
+      }
+      scan.near_rows += norm > 16.0 * square ? 1 : 0;
+    }
+    scan.rows += count;
     layer.read_keys(head, first, count, rows.data());
     check("K", first, values);
     for (std::size_t i = 0; i < values; i += d) {

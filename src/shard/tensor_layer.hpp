@@ -72,18 +72,32 @@ class TensorLayer {
   mutable std::map<std::string, std::unique_ptr<IndexTensors>> indexes_;  ///< opened where they are first asked for
 };
 
+/// How a file's values are taken: (v - offset) scale. Errors are differences of their means, in which what all of them share goes away, but
+/// fp32 sums would spend their digits on it; and sums of extreme ones would leave fp32's range.
+struct ValueForm {
+  std::vector<float> offset;  ///< (width); empty: nothing is taken off
+  double scale = 1.0;         ///< a power of two
+  double largest = 0.0;       ///< bound of them, taken so
+};
+
 /// What a look at every value of a head finds out.
 struct TensorScan {
-  std::vector<float> centre;   ///< (d): mean of the first keys, a point near the keys' middle
-  double key_radius = 0.0;     ///< largest ‖k - centre‖
-  double query_norm = 0.0;     ///< largest ‖q‖
-  double key_norm = 0.0;       ///< largest ‖k‖
-  double largest_value = 0.0;  ///< largest |v|
+  std::vector<float> centre;             ///< (d): mean of the first keys, a point near the keys' middle
+  double key_radius = 0.0;               ///< largest ‖k - centre‖
+  double query_norm = 0.0;               ///< largest ‖q‖
+  double key_norm = 0.0;                 ///< largest ‖k‖
+  double largest_value = 0.0;            ///< largest |v|
+  std::vector<float> value_centre;       ///< (d): medians of the first values
+  double value_spread = 0.0;             ///< largest |v - value_centre|
+  std::int64_t rows = 0, near_rows = 0;  ///< looked at; with values over 4 times as far from 0 as from the centre
 
   /// What is taken from all keys before they are multiplied, once radius and centre are those of the whole head: the centre, where it is so
   /// far out that fp32 products would spend their digits on it; else nothing, and scores are those of the keys as they are. A row's logits
   /// all change by the same number, which changes no weight.
   std::vector<float> offset() const;
+
+  /// Less their centre where it is that of most of them, and scaled where they are large or small; else as they are.
+  ValueForm values() const;
 };
 
 /// Reads rows [begin, end) of K and V (and Q) of a head. Throws UsageError naming the first NaN or infinity.

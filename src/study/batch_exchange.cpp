@@ -74,8 +74,7 @@ Task<void> BatchRun::prepare_second_pass() {
                     to_device(space_, "Asymptop::measure::reference", reference, rows), to_device(space_, "Asymptop::measure::used", used)};
   work_.probes.edge_score = to_device(space_, "Asymptop::measure::edge_score", edge);
   work_.probes.edge = Tensor3<Space, std::int64_t>("Asymptop::measure::edge", rows, 1, 2);
-  double const largest = setup_.scan != nullptr ? setup_.scan->largest_value : largest_normal;
-  work_.factor = FixedPoint::make(group_.n, largest);
+  work_.factor = FixedPoint::make(group_.n, tensors_.origin().form.largest);
   work_.sigmas = axes_.sigma;
   work_.softcap = group_.form.softcap;
   work_.slope = group_.slope();
@@ -161,6 +160,9 @@ Task<void> BatchRun::load_probes() {
 Task<void> BatchRun::take_sums() {
   auto& checks = checks_;
   std::size_t const d = group_.d, segments = axes_.k.size() + 1;
+  auto const& form = tensors_.origin().form;
+  double const of_values = work_.factor.value * form.scale;
+  ValueSums const values{&form.offset, form.largest > 0.0 ? 1.0 / of_values : 0.0, setup_.scan != nullptr};
   for (std::size_t law = 0; law < work_.sums.size(); ++law) {
     auto const width = segments * (d + 1);
     auto summing = add_up(work_.sums[law], width);
@@ -169,9 +171,9 @@ Task<void> BatchRun::take_sums() {
     for_each_row(rows_.size(), [&](std::size_t i) {
       std::vector<double> sums;
       for (std::size_t j = 0; j < width; ++j) {
-        sums.push_back(from_fixed(merged[i * width + j], j % (d + 1) == d ? work_.factor.weight : work_.factor.value));
+        sums.push_back(from_fixed(merged[i * width + j], j % (d + 1) == d ? work_.factor.weight : of_values));
       }
-      output_errors(rows_[i], law, axes_.sigma[law], sums, d, axes_.k, of_row[i]);
+      output_errors(rows_[i], law, axes_.sigma[law], sums, d, axes_.k, of_row[i], values);
     });
     for (auto const& own : of_row) checks[law].note(own);
   }

@@ -1,6 +1,7 @@
 #include "study/batch_pipeline.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "comm/collectives.hpp"
 #include "row/packed_rows.hpp"
@@ -9,9 +10,9 @@ namespace asymptop {
 namespace {
 
 /// Rank 0's query rows for everyone. part: the rows, on rank 0; elsewhere anything.
-/// together: heads whose queries choose together, 1 where each chooses alone. with_places: as QueryRows has them.
+/// together: heads whose queries choose together, 1 where each chooses alone. with_places, with_raised: as QueryRows has them.
 Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std::size_t rows, std::size_t d, std::size_t together,
-                                  bool with_places) {
+                                  bool with_places, bool with_raised) {
   std::size_t const others = together > 1 ? together * d : 0;
   std::vector<float> floats;
   std::vector<std::int64_t> integers;
@@ -20,9 +21,10 @@ Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std:
       floats.insert(floats.end(), values->begin(), values->end());
     for (auto const* values : {&part.position, &part.visible, &part.from, &part.place})
       integers.insert(integers.end(), values->begin(), values->end());
+    for (auto const value : part.raised) integers.push_back(std::bit_cast<std::int64_t>(value));
   }
   floats.resize(rows * (d + 3 + others));
-  integers.resize(rows * (with_places ? 4 : 3));
+  integers.resize(rows * (3 + (with_places ? 1 : 0) + (with_raised ? 1 : 0)));
   auto sending_floats = broadcast(comm, std::move(floats), 0);
   floats = co_await sending_floats;
   auto sending_integers = broadcast(comm, std::move(integers), 0);
@@ -40,6 +42,7 @@ Task<QueryRows> broadcast_queries(Communicator const& comm, QueryRows part, std:
   all.of_group = take(next_float, rows * others);
   for (auto* values : {&all.position, &all.visible, &all.from}) *values = take(next_integer, rows);
   if (with_places) all.place = take(next_integer, rows);
+  for (std::size_t i = 0; with_raised && i < rows; ++i) all.raised.push_back(std::bit_cast<double>(*next_integer++));
   co_return std::move(all);
 }
 
@@ -104,7 +107,7 @@ void BatchPipeline::ask_for_queries() {
   incoming_.reset();
   if (started_ == next_break_) return;
   incoming_ = broadcast_queries(setup_.channels->queries, queries_of(started_), begin_of(started_ + 1) - begin_of(started_), group_.d,
-                                group_.choose_together, group_.has_slopes());
+                                group_.choose_together, group_.has_slopes(), !setup_.tensors->origin().offset.empty());
 }
 
 void BatchPipeline::start() {

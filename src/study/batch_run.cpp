@@ -149,7 +149,7 @@ OwnedRow BatchRun::evaluate(int row, std::vector<Candidate> const& head, std::in
   bins.bins.reserve(static_cast<std::size_t>(batch_.grid().count));
   for (int b = 0; b < batch_.grid().count; ++b) bins.bins.push_back({moments[3 * b], moments[3 * b + 1], moments[3 * b + 2]});
   // The sink beside logits of keys without their common offset.
-  double const sink = group_.sink() - (offsets_.empty() ? 0.0 : offsets_[row]);
+  double const sink = group_.sink() - queries_.raised_by(row);
   return own_row(row, head, std::move(bins), axes_, thresholds, queries_.seen(row), !cases_.selectors.empty(), sink);
 }
 

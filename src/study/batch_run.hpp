@@ -39,8 +39,8 @@ class BatchRun {
     checks_.resize(axes_.sigma.size());
     axes_.k = group.k;
     axes_.held = group.held;
+    axes_.softcap = group.form.softcap;
     axes_.epsilon = setup.config->epsilon;
-    if (!tensors_.origin().offset.empty()) offsets_ = logit_offsets(queries_, tensors_.origin());
   }
 
   /// The steps of the batch, in order. Returns the rows that this rank owns, finished; nothing of use when the draw was left meanwhile.
@@ -154,7 +154,6 @@ class BatchRun {
   RowBatch batch_;
   CaseAxes cases_;
   MetricAxes axes_;
-  std::vector<double> offsets_;         ///< of rows: logit_offsets(); empty: all 0
   std::vector<CheckResiduals> checks_;  ///< per law
   std::vector<OwnedRow> rows_;
   SecondPass<Space> work_;

@@ -15,6 +15,21 @@ namespace {
 
 using Space = RunSpace;
 
+/// What rows keep by chance under a softcap, and what of their output errors may be rounding: the largest share at any k, over the draw's
+/// rows together, since one of them may have an error of nearly nothing. rows: of the draw, the last ones of the case.
+void note_shares(CaseData const& data, std::size_t rows, std::size_t ks, CheckResiduals& checks) {
+  auto const total = [&](std::vector<double> const& values, std::size_t k) {
+    double sum = 0.0;
+    for (auto at = values.empty() ? 0 : values.size() - rows * ks + k; at < values.size(); at += ks) sum += values[at];
+    return sum;
+  };
+  for (std::size_t k = 0; k < ks; ++k) {
+    double const rounding = total(data.real("output_error_rounding"), k), error = total(data.real("output_error"), k);
+    checks.note(Check::output_rounding, rounding < error ? rounding / error : rounding > 0.0 ? 1.0 : 0.0);
+    checks.note(Check::softcap_ties, total(data.real("softcap_ties"), k) / exact_double(rows));
+  }
+}
+
 /// Adds a batch's rows to the case of one law, on rank 0.
 void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup, DrawIdentity const& identity, DrawResult& result) {
   auto const& group = *identity.group;
@@ -28,19 +43,17 @@ void append(FinishedBatch const& batch, std::size_t law, StudySetup const& setup
     auto const row = data.real("sigma_i").size();
     data.real("sigma_i").push_back(known ? group.cases[law].sigma * queries.sigma_unit[i] : data.real("logit_std")[row]);
   }
-  auto const& origin = setup.tensors->origin();
-  auto const offsets = logit_offsets(queries, origin);
   auto& largest = result.checks[law].largest_logit;
   for (std::size_t i = 0; i < queries.rows(); ++i) {
     auto const row = data.real("logit_max").size() - queries.rows() + i;
     largest = std::max({largest, std::fabs(data.real("logit_max")[row]), std::fabs(data.real("logit_mean")[row])});
-    if (origin.offset.empty()) continue;
-    for (auto* values : {&data.real("logit_mean"), &data.real("logit_max"), &data.real("log_sum_exp")}) (*values)[row] += offsets[i];
+    if (queries.raised.empty()) continue;
+    for (auto* values : {&data.real("logit_mean"), &data.real("logit_max"), &data.real("log_sum_exp")}) (*values)[row] += queries.raised[i];
   }
   if (setup.scan != nullptr && group.cases[law].selector.is_oracle()) {
     auto const& all = data.real("log_sum_exp");
-    auto const near =
-        near_weights(identity, *setup.layer(group, identity.draw), queries, {all.end() - std::ssize(queries.position), all.end()});
+    auto const near = near_weights(identity, *setup.layer(group, identity.draw), queries, setup.tensors->origin().offset,
+                                   {all.end() - std::ssize(queries.position), all.end()});
     auto &first = data.real("first_keys_mass"), &recent = data.real("recent_keys_mass");
     // Logits in fp64 over a sum of fp32 ones: what is all of the weight is not more than that.
     for (std::size_t i = 0; i < queries.rows(); ++i) {
@@ -100,6 +113,7 @@ DrawResult run_draw(StudySetup const& setup, GroupPlan const& group, std::int64_
   if (comm.is_root()) {
     for (std::size_t law = 0; law < group.cases.size(); ++law) {
       for (auto const& batch : batches) append(batch, law, with_selectors, identity, result);
+      note_shares(result.cases[law], group.counts.rows, group.k.size(), result.checks[law]);
     }
   }
   for (std::size_t law = 0; law < group.cases.size(); ++law) {

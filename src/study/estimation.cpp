@@ -95,16 +95,16 @@ Task<void> sample_keys(SelectionBatch const& batch, VattentionSelector const& se
 
 namespace {
 
-/// The metrics of a law, the same at every k. from: CollisionSums of the row and the law. exact: all keys are kept, none by chance.
+/// The metrics of a law, the same at every k. from: CollisionSums of the row and the law; scale: ValueForm's. exact: all keys are kept,
+/// none by chance.
 RowMetrics collision_metrics(OwnedRow const& row, std::size_t law, std::size_t ks, std::int64_t kept, std::int64_t const* from,
-                             CollisionSums const& sums, WideFixed const& fixed, bool exact) {
+                             CollisionSums const& sums, WideFixed const& fixed, double scale, bool exact) {
   auto metrics = without_errors(row.evaluation.laws[law]);
   double const tail = kept == row.visible ? 0.0 : std::max(0.0, metrics.of_keys - fixed.value(from) / metrics.z);
   double const error = exact ? 0.0 : std::fabs(fixed.value(from + 2) / metrics.z - metrics.of_keys);
   std::vector<double> estimate;
-  for (int c = 0; sums.output && c < sums.d; ++c) estimate.push_back(fixed.value(from + 4 + 2 * c));
-  // Without a key the output is 0.
-  if (sums.output) estimate.push_back(kept == 0 ? 1.0 : fixed.value(from + 2));
+  for (int c = 0; sums.output && c < sums.d; ++c) estimate.push_back(fixed.value(from + 4 + 2 * c) / scale);
+  if (sums.output) estimate.push_back(fixed.value(from + 2));
   for (std::size_t item = 0; item < ks; ++item) {
     add_kept(metrics, kept, tail, error);
     if (sums.output) add_output_error(row, law, estimate.data(), metrics.sink, exact, metrics);
@@ -136,7 +136,8 @@ Task<void> keep_collisions(SelectionBatch const& batch, MagicpigSelector const& 
     bool const exact = selector.forced().count(rows[i].seen()) == rows[i].visible;
     auto& laws = rows[i].selected.emplace_back();
     for (std::size_t law = 0; law < sums.sigmas.size(); ++law, from += 2 * sums.numbers_of_law())
-      laws.push_back(collision_metrics(rows[i], law, batch.axes.k.size(), kept, from, sums, fixed, exact));
+      laws.push_back(
+          collision_metrics(rows[i], law, batch.axes.k.size(), kept, from, sums, fixed, batch.setup.tensors->origin().form.scale, exact));
   }
   batch.phases.stop(Phase::evaluate);
 }

@@ -103,7 +103,7 @@ EntryRows entry_rows_of(SelectionBatch const& batch) {
 }
 
 FixedPoint factor_of_values(SelectionBatch const& batch) {
-  return FixedPoint::make(batch.group.n, batch.setup.scan != nullptr ? batch.setup.scan->largest_value : largest_normal);
+  return FixedPoint::make(batch.group.n, batch.setup.tensors->origin().form.largest);
 }
 
 Task<bool> any_left(SelectionBatch const& batch, std::size_t left) {
@@ -150,9 +150,9 @@ Task<std::vector<double>> ask_outputs(SelectionBatch const& batch, std::vector<W
   auto summing = merge_profile(comm, std::move(outputs.sums), row_owners(rows, all, comm.size()), of_row);
   auto const sums = co_await summing;
   auto const factor = factor_of_values(batch);
+  double const of_values = factor.value * batch.setup.tensors->origin().form.scale;
   std::vector<double> values;
-  for (std::size_t i = 0; i < sums.size(); ++i)
-    values.push_back(from_fixed(sums[i], i % outputs.width == d ? factor.weight : factor.value));
+  for (std::size_t i = 0; i < sums.size(); ++i) values.push_back(from_fixed(sums[i], i % outputs.width == d ? factor.weight : of_values));
   co_return std::move(values);
 }
 

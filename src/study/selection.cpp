@@ -54,10 +54,11 @@ Observation observation_of(StudySetup const& setup, GroupPlan const& group, std:
   std::vector<std::int64_t> ends;
   if (comm.is_root()) {
     DrawIdentity const identity{setup.config, &group, draw};
-    queries = observing_queries(identity, setup.layer(group, draw), wanted);
+    queries = observing_queries(identity, setup.layer(group, draw), wanted, setup.tensors->origin().offset);
     if (wanted.so_far) ends = ends_of_rows(identity, setup.layer(group, draw));
   }
   queries.q = finish(all_gather(comm, std::move(queries.q)));
+  queries.raised = finish(all_gather(comm, std::move(queries.raised)));
   for (auto* numbers : {&queries.position, &queries.from, &queries.visible, &ends})
     *numbers = finish(all_gather(comm, std::move(*numbers)));
   auto const shard = key_shard(group.n, setup.config->block, comm.rank(), comm.size());

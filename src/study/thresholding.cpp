@@ -13,16 +13,16 @@
 namespace asymptop {
 namespace {
 
-/// The metrics of a law. from: KeptSums of the row and the law.
-RowMetrics kept_metrics(OwnedRow const& row, std::size_t law, std::size_t ks, std::int64_t const* from, KeptSums const& sums) {
+/// The metrics of a law. from: KeptSums of the row and the law; scale: ValueForm's.
+RowMetrics kept_metrics(OwnedRow const& row, std::size_t law, std::size_t ks, std::int64_t const* from, KeptSums const& sums,
+                        double scale) {
   auto metrics = without_errors(row.evaluation.laws[law]);
   auto const kept = from[0];
   bool const all = kept == row.visible;
   double const tail = all ? 0.0 : static_cast<double>(from[1]) / sums.factor.weight / metrics.z;
   std::vector<double> estimate;
-  for (int c = 0; sums.output && c < sums.d; ++c) estimate.push_back(static_cast<double>(from[2 + c]) / sums.factor.value);
-  // What is below all resolution gives 0.
-  if (sums.output) estimate.push_back(from[2 + sums.d] == 0 ? 1.0 : static_cast<double>(from[2 + sums.d]) / sums.factor.weight);
+  for (int c = 0; sums.output && c < sums.d; ++c) estimate.push_back(static_cast<double>(from[2 + c]) / (sums.factor.value * scale));
+  if (sums.output) estimate.push_back(static_cast<double>(from[2 + sums.d]) / sums.factor.weight);
   for (std::size_t item = 0; item < ks; ++item) {
     add_kept(metrics, kept, tail);
     if (sums.output) add_output_error(row, law, estimate.data(), metrics.sink, all, metrics);
@@ -55,8 +55,7 @@ Task<void> keep_above(SelectionBatch const& batch, ThresholdSelector const& sele
   }
   // A learned sink beside true scores, which leave out a common offset of the keys, or beside estimates, which do not.
   std::vector<double> sinks(largest.size(), batch.group.sink());
-  auto const offsets = logit_offsets(batch.queries, batch.setup.tensors->origin());
-  for (std::size_t row = 0; row < sinks.size() && selector.estimate().true_products(); ++row) sinks[row] -= offsets[row];
+  for (std::size_t row = 0; row < sinks.size() && selector.estimate().true_products(); ++row) sinks[row] -= batch.queries.raised_by(row);
   std::vector<double> least;
   for (std::size_t row = 0; row < largest.size(); ++row) {
     for (std::size_t law = 0; law < sigmas.size(); ++law) {
@@ -76,7 +75,8 @@ Task<void> keep_above(SelectionBatch const& batch, ThresholdSelector const& sele
   for (std::size_t i = 0; i < rows.size(); ++i) {
     auto& laws = rows[i].selected.emplace_back();
     for (std::size_t law = 0; law < sigmas.size(); ++law)
-      laws.push_back(kept_metrics(rows[i], law, batch.axes.k.size(), &found[i * sums.width() + law * sums.numbers_of_law()], sums));
+      laws.push_back(kept_metrics(rows[i], law, batch.axes.k.size(), &found[i * sums.width() + law * sums.numbers_of_law()], sums,
+                                  batch.setup.tensors->origin().form.scale));
   }
   batch.phases.stop(Phase::evaluate);
 }

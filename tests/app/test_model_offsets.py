@@ -40,7 +40,7 @@ def shifted(model: ModelFile, size: float, across: bool = False) -> ModelFile:
 
 
 def scaled(model: ModelFile) -> ModelFile:
-    """With a scale of logits that rounds no query: a sink is as far from the scaled query's logits as fp32 has it."""
+    """With a scale of logits that rounds no query: selectors look at the file's own keys with its last digits."""
     texts = [{layer: replace(t, scale=0.125) for layer, t in layers.items()} for layers in model.texts]
     return replace(model, texts=texts)
 

@@ -355,5 +355,7 @@ def test_same_bytes_over_ranks_threads_and_storage(tmp_path: Path) -> None:
     with h5py.File(one) as wide_ones, h5py.File(study(tmp_path / "narrow.h5", [*words, *COMMON])) as narrow_ones:
         assert set(wide_ones["cases"]) == set(narrow_ones["cases"])
         for name, case in narrow_ones["cases"].items():
-            for field in set(case) - {"phase_seconds", "check_residual", "check_tolerance"}:
+            # What roundings may be, a bound, goes by the width of V.
+            of_width = {"output_error_rounding", "check_residual", "check_tolerance"}
+            for field in set(case) - {"phase_seconds"} - of_width:
                 np.testing.assert_array_equal(wide_ones["cases"][name][field][()], case[field][()], f"{name} {field}")

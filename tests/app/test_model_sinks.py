@@ -93,6 +93,37 @@ def test_beside_keys_with_a_common_offset(tmp_path: Path) -> None:
                 np.testing.assert_allclose(case["tail_mass"][at], wanted, rtol=row.allowance, atol=1e-300)
 
 
+def test_beside_an_offset_that_fp32_queries_would_blur(tmp_path: Path) -> None:
+    """Logits of 300 + 1.5 N(0, 1), by an offset of 10^5 and a scale that rounds queries."""
+    plain = random_model(np.random.default_rng(116), texts=1, layers=(0,), n=400, d=16).texts[0][0]
+    way = np.random.default_rng(117).standard_normal(16)
+    way /= np.linalg.norm(way)
+    offset, level = 1e5, 300.0
+    along = level / (offset * plain.logit_scale())
+    moved = replace(
+        plain,
+        q=(plain.q - (plain.q @ way - along)[..., None] * way).astype(np.float32),
+        k=(plain.k + offset * way).astype(np.float32),
+    )
+    model = ModelFile([{0: moved}], datasets={0: {"sinks": level + np.array([0.0, 3.0, 6.0, 9.0])}})
+    words = ["--input", model.write(tmp_path / "m.h5"), "--n", "300", "--draws", "2", "--rows", "6", "--k", "1"]
+    with h5py.File(study(tmp_path / "r.h5", words)) as file:
+        assert len(file["cases"]) == 4
+        for case in file["cases"].values():
+            head = int(case.attrs["head"])
+            for at in np.ndindex(case["row_position"].shape):
+                position = int(case["row_position"][at])
+                begin = position + 1 - int(case["row_n"][at])
+                keys, values = (in_fp32(x[head // 2, begin : position + 1]) for x in (moved.k, moved.v))
+                query, sink = in_fp32(moved.q[head, position]), float(case.attrs["sink_logit"])
+                row = softmax_row(query, keys, values, moved.logit_scale(), sink=sink)
+                assert 1e-4 < row.sink_mass < 0.999
+                np.testing.assert_allclose(case["sink_mass"][at], row.sink_mass, rtol=1e-6)
+                np.testing.assert_allclose(case["log_sum_exp"][at], row.log_sum_exp, rtol=0.0, atol=1e-6)
+                np.testing.assert_allclose(case["p_max"][at], row.p[0], rtol=2e-6)
+                np.testing.assert_allclose(case["first_keys_mass"][at], np.sum(row.p[row.order < 4]), rtol=2e-6)
+
+
 def test_sinks_far_above_all_logits(tmp_path: Path) -> None:
     """Squares of shares leave float64's range, then the shares themselves; what keys are among themselves stays."""
     sinks = np.array([400.0, 700.0, 720.0, 1e5])

@@ -36,7 +36,35 @@ def test_softcap(cap: float, factor: float, path: str, tmp_path: Path) -> None:
         for case in file["cases"].values():
             assert case.attrs["softcap"] == cap
             assert np.max(np.abs(case["logit_max"][()])) <= cap
+            assert np.all(case["softcap_ties"][()] == 0.0)
             check_case(case, model.of_layer(int(case.attrs["layer"])))
+
+
+@pytest.mark.parametrize("level", [300.0, -400.0])
+def test_logits_that_fp32_has_at_the_softcap(level: float, tmp_path: Path) -> None:
+    """By an offset that all keys share. Which of them are the best is lost; weights are right."""
+    plain = random_model(np.random.default_rng(52), texts=1, layers=(0,), n=500, d=16).texts[0][0]
+    way = np.random.default_rng(53).standard_normal(16)
+    way /= np.linalg.norm(way)
+    along = level / (100.0 * plain.logit_scale())
+    moved = replace(plain, q=(plain.q - (plain.q @ way - along)[..., None] * way).astype(np.float32))
+    moved = replace(moved, k=(plain.k + 100.0 * way).astype(np.float32))
+    model = ModelFile([{0: moved}], attributes={0: {"softcap": 50.0}})
+    words = ["--input", model.write(tmp_path / "m.h5"), "--n", "450", "--draws", "2", "--heads", "0", *COMMON]
+    words += ["--selectors", "score,quest"]
+    with h5py.File(study(tmp_path / "r.h5", words, code=1)) as file:
+        assert len(file["cases"]) == 2
+        for case in file["cases"].values():
+            reason = str(case.attrs["verdict_reason"])
+            assert reason.startswith("softcap_ties ")
+            assert "are this near to the softcap of 50: 100% of all are within 1/128 of it" in reason
+            ties = case["softcap_ties"][()]
+            assert np.all(ties[:, :, -1] == 0.0)  # all keys are kept
+            assert 0.01 < float(np.max(np.mean(ties, axis=(0, 1)))) <= 1.0
+            assert np.all(case["softcap_reached"][()] == 1.0)
+            seen = case["row_n"][()][..., None]
+            kept = np.minimum(case["k" if "selector" not in case.attrs else "kept"][()], seen)
+            np.testing.assert_allclose(case["tail_mass"], 1.0 - kept / seen, rtol=2e-2, atol=1e-12)
 
 
 def test_the_same_bytes_on_any_number_of_ranks_and_threads(tmp_path: Path) -> None:

@@ -58,7 +58,10 @@ DATA = {
 }
 OPTIONAL_DATA = {
     name: ("draw", "row", "k")
-    for name in ("output_error", "output_error_relative", "k_counted", "k_counted_bound", "denominator_error")
+    for name in [
+        *("output_error", "output_error_relative", "output_error_rounding", "softcap_ties"),
+        *("k_counted", "k_counted_bound", "denominator_error"),
+    ]
 }
 OF_SELECTORS = {name: ("draw", "row", "k") for name in ("kept", "regret", "recall")}
 # What needs kept sets that are the first keys of an order: selectors without one have none of it.

@@ -54,8 +54,7 @@ class ObserverPass {
         keys_(rows, {}, step_, tensors, phases_) {
     std::int64_t const count = std::ssize(rows.queries.position), d = rows.d, width = run_ * d, all = (count + run_ - 1) / run_;
     // A common offset of the keys changes no softmax, but for a sink and the keys that a run lacks, which are 0 before it is taken off.
-    auto const offsets = logit_offsets(rows.queries, tensors.origin());
-    for (std::int64_t i = 0; i < count; ++i) sinks_[count - 1 - i] -= offsets[i];
+    for (std::int64_t i = 0; i < count; ++i) sinks_[count - 1 - i] -= rows.queries.raised_by(i);
     filler_.resize(d, 0.0f);
     for (auto& x : filler_) x = 0.0f - x;
     std::vector<float> queries(all * width, 0.0f);

@@ -108,8 +108,8 @@ void write_scales(hid_t group, StudyCase const& c) {
   h5::write_scale(group, "epsilon", config.epsilon, "1", "tail mass allowed in k_epsilon");
   h5::write_scale(group, "threshold", law_texts(config.count_above), "threshold on p of count_p_above, as given");
   h5::write_scale(group, "k_law", law_texts(config.k), "law of k in n");
-  std::vector<std::string> checks(check_names.begin(), check_names.begin() + c.check_count()),
-      phases(phase_names.begin(), phase_names.end());
+  std::vector<std::string> checks, phases(phase_names.begin(), phase_names.end());
+  for (auto const check : c.checks_made()) checks.emplace_back(check_names[static_cast<std::size_t>(check)]);
   h5::write_scale(group, "check", checks, "self-check");
   h5::write_scale(group, "phase", phases, "phase of a draw");
   if (!c.group->texts.empty()) h5::write_scale(group, "text", c.group->texts, "text of the tensor file");
@@ -146,9 +146,14 @@ void write_data(hid_t group, StudyCase const& c) {
     put("draw_end", {draw}, ends, "tokens", "place in the text where the draw's context ends: its keys are the n before");
   }
   auto const tolerance = c.tolerances();
-  auto const checks = [&](auto const& all) { return std::vector<double>(all.begin(), all.begin() + c.check_count()); };
-  put("check_residual", {{"check", c.check_count()}}, checks(c.checks.worst), "1", "worst residual over draws");
-  put("check_tolerance", {{"check", c.check_count()}}, checks(tolerance), "1", "largest residual of a valid case");
+  auto const made = c.checks_made();
+  auto const checks = [&](auto const& all) {
+    std::vector<double> some;
+    for (auto const check : made) some.push_back(all[static_cast<std::size_t>(check)]);
+    return some;
+  };
+  put("check_residual", {{"check", made.size()}}, checks(c.checks.worst), "1", "worst residual over draws");
+  put("check_tolerance", {{"check", made.size()}}, checks(tolerance), "1", "largest residual of a valid case");
   std::vector<double> seconds;
   for (auto const& times : c.phase_seconds) seconds.insert(seconds.end(), times.begin(), times.end());
   put("phase_seconds", {draw, {"phase", phase_names.size()}}, seconds, "s", "wall time of the slowest rank");

@@ -103,9 +103,10 @@ double load_case(hid_t file, hid_t group, StudyCase& c) {
     values = only(values, along);
   });
   std::vector<double> residuals, seconds;
-  read("check_residual", {c.check_count()}, residuals);
+  auto const made = c.checks_made();
+  read("check_residual", {made.size()}, residuals);
   read("phase_seconds", {draws, phase_names.size()}, seconds);
-  std::copy(residuals.begin(), residuals.end(), c.checks.worst.begin());
+  for (std::size_t i = 0; i < made.size(); ++i) c.checks.worst[static_cast<std::size_t>(made[i])] = residuals[i];
   if (h5::has_attribute(group, "bin_width")) c.checks.bin_width = h5::read_double_attribute(group, "bin_width");
   c.checks.largest_logit =
       h5::has_attribute(group, "largest_logit") ? h5::read_double_attribute(group, "largest_logit") : c.largest_of_file();

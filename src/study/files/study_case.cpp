@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
+#include "config/number_text.hpp"
 #include "row/residual.hpp"
 
 namespace asymptop {
@@ -39,6 +41,19 @@ double StudyCase::largest_of_file() const {
 
 StudyCase::Tolerances StudyCase::tolerances() const { return check_tolerances(group->d, largest_logit(), checks.bin_width); }
 
+std::string StudyCase::output_advice() const {
+  return "fp32 keeps too few digits of the means of V whose differences these are: take from V the vector that its rows share, wherever one "
+         "query sees them together, leave out rows that are far larger than others, or choose --output-error off";
+}
+
+std::string StudyCase::softcap_advice() const {
+  auto const& reached = data.real("softcap_reached");
+  double const share = std::accumulate(reached.begin(), reached.end(), 0.0) / exact_double(std::ssize(reached));
+  return "fp32 cannot tell logits apart that are this near to the softcap of " + count_or(group->form.softcap, 3) + ": " +
+         count_or(100.0 * share, 3) +
+         "% of all are within 1/128 of it, and which of them are kept is by their place alone; make Q or K smaller";
+}
+
 std::string StudyCase::verdict_reason() const {
   auto const tolerance = tolerances();
   std::vector<Residual> residuals;
@@ -46,6 +61,12 @@ std::string StudyCase::verdict_reason() const {
   auto& finite = residuals[place_of(Check::finite)];
   if (finite.worst > finite.tolerance) finite.of = few_names(fields_not_finite(data, axes()));
   residuals[place_of(Check::audit_metrics)].of_products = true;
+  auto const advise = [&](Check check, auto const& advice) {
+    auto& residual = residuals[place_of(check)];
+    if (residual.worst > residual.tolerance) residual.advice = advice();
+  };
+  advise(Check::output_rounding, [&] { return output_advice(); });
+  advise(Check::softcap_ties, [&] { return softcap_advice(); });
   auto const products = group->simulated            ? Products::none
                         : group->form.softcap > 0.0 ? Products::under_softcap
                         : group->head < 0           ? Products::made

@@ -30,7 +30,8 @@ struct StudyCase {
 
   CasePlan const& plan() const { return group->cases[law]; }
   FieldAxes axes() const { return field_axes(*group, *config, plan()); }
-  std::size_t check_count() const { return checks_of(!plan().selector.is_oracle()); }
+  /// The self-checks that it has.
+  std::vector<Check> checks_made() const { return checks_of(axes()); }
   /// Draws that were done, so far.
   std::int64_t draws() const { return std::ssize(data.count("row_n")) / group->counts.rows; }
   /// Keeps the first ones. Residuals stay the worst of all: draws that are measured again have the same.
@@ -43,7 +44,7 @@ struct StudyCase {
   double largest_logit() const;
   /// The same of the keys as a file has them.
   double largest_of_file() const;
-  /// Of the self-checks, in their order.
+  /// Of all self-checks, in their order.
   using Tolerances = std::array<double, check_names.size()>;
   Tolerances tolerances() const;
   /// Empty when valid; else the checks that failed, with residual and tolerance, and what to do where fp32 has too few digits.
@@ -55,6 +56,10 @@ struct StudyCase {
   std::string texts() const;
   /// For tensors: the root mean square of sigma_i; else the law's value.
   double sigma() const;
+
+ private:
+  std::string output_advice() const;
+  std::string softcap_advice() const;
 };
 
 }  // namespace asymptop
