@@ -361,6 +361,7 @@ TIERS: dict[str, Callable[[Run], str]] = {
     "mpich": mpich,
     "levels": levels,
     "slurm": slurm,
+    "architectures": lambda run: run.must(["tests/models/run.sh", "--every-architecture"], "failed").splitlines()[-1],
 }
 
 

@@ -190,7 +190,7 @@ REFUSED = {
     "whisper": ("WhisperConfig", SOUND, "reads input_features"),
     "xlnet": ("XLNetConfig", {"vocab_size": VOCABULARY, "d_model": 64, "n_layer": 2, "n_head": 4}, "2 products of"),
     "mpnet": ("MPNetConfig", ENCODER, "T5's table"),
-    "big_bird": ("BigBirdConfig", ENCODER | {"block_size": 4, "num_random_blocks": 1}, "takes other modules"),
+    "big_bird": ("BigBirdConfig", ENCODER | {"block_size": 16}, "takes other modules"),
     "longformer": ("LongformerConfig", ENCODER | {"attention_window": 8}, "rows at once"),
     "rwkv": ("RwkvConfig", {"vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": 2}, "no activations"),
     "llama4": ("Llama4TextConfig", CHUNKED, "neither causal"),

@@ -1,8 +1,8 @@
 """Sees attention that a model writes out itself: products of activations, the softmax that one of them comes to, and
 the values that its weights are multiplied by.
 
-What a tensor descends from is followed through every function that takes it, but products, which begin anew. Tensors
-are known weakly: beside queries and keys of the layer that runs nothing is held, and no matrix of n x n.
+What a tensor descends from is followed through every function that takes it, but products and projections, which begin
+anew. Tensors are known weakly: beside queries and keys of the layer that runs nothing is held, and no matrix of n x n.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..tensors.mapped import TensorError
 
 _PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm", "einsum"}
+_PROJECTIONS = {"linear", "addmm", "conv1d", "conv2d", "layer_norm"}
 # Names of their factors where these are not given by place.
 _FACTORS = ("input", "other", "mat2", "batch1", "batch2")
 
@@ -69,6 +70,7 @@ class WrittenAttention(TorchFunctionMode):
     softmaxes: int = 0  # over what descends from products
     attentions: int = 0
     _origins: WeakTensorKeyDictionary = field(default_factory=WeakTensorKeyDictionary)
+    _held: WeakTensorKeyDictionary = field(default_factory=WeakTensorKeyDictionary)  # of earlier layers too
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -79,7 +81,7 @@ class WrittenAttention(TorchFunctionMode):
         if name in _PRODUCTS and (factors := _factors(name, args, kwargs)) is not None:
             return self._multiplied(function, args, kwargs, factors)
         origins = self._origins_of((args, kwargs))
-        if not origins:
+        if not origins or name in _PROJECTIONS:
             return function(*args, **kwargs)
         if name == "softmax" and (products := tuple(x for x in origins if isinstance(x, Product))):
             logits = args[0] if args else kwargs["input"]
@@ -88,10 +90,7 @@ class WrittenAttention(TorchFunctionMode):
             origins = {Weights(products, self.read(products, logits, -1 if dim is None else dim)): None}
         made = function(*args, **kwargs)
         in_place = (name.endswith("_") and not name.endswith("__")) or name == "__setitem__"
-        for tensor in tree_leaves((made, args[0]) if in_place else made):
-            if isinstance(tensor, Tensor):
-                self._origins[tensor] = origins
-        self._weigh()
+        self._descends(tree_leaves((made, args[0]) if in_place else made), origins)
         return made
 
     def _origins_of(self, given: Any) -> dict[Any, None]:
@@ -118,10 +117,8 @@ class WrittenAttention(TorchFunctionMode):
         self.products += 1
         # baddbmm adds to its first argument, which may be as large.
         added = self._origins_of((args[0],)) if factors.added else {}
-        self._origins[made] = {**added, Product(left, right, tuple(self.modules)): None}
-        if factors.added and args[0].numel() == made.numel():
-            self._origins[args[0]] = self._origins[made]
-        self._weigh()
+        summands = [args[0]] if factors.added and args[0].numel() == made.numel() else []
+        self._descends([made, *summands], {**added, Product(left, right, tuple(self.modules)): None})
         return made
 
     def _attended(self, function: Any, args: tuple, kwargs: Any, factors: _Pair, weights: list[list[Weights]]) -> Any:
@@ -144,9 +141,11 @@ class WrittenAttention(TorchFunctionMode):
         self._origins.clear()
         return made
 
-    def _weigh(self) -> None:
-        """What descends from products now."""
-        held = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in self._origins}
+    def _descends(self, leaves: list[Any], origins: dict[Any, None]) -> None:
+        for tensor in leaves:
+            if isinstance(tensor, Tensor):
+                self._origins[tensor], self._held[tensor] = origins, True
+        held = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in self._held}
         self.matrix_bytes = max(self.matrix_bytes, sum(held.values()))
 
 
