@@ -62,28 +62,34 @@ OWN: dict[str, dict[str, Any]] = {
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "bamba": {"attn_layer_indices": [1]},
     "granitemoehybrid": {"layer_types": ["mamba", "attention", "mamba"]},
-    **{name: {"num_hidden_layers": 4} for name in ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text")},
+    # Attention is in every fourth of their layers.
+    **{
+        name: {"num_hidden_layers": 4}
+        for name in ("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text")
+    },
+    **{name: {"num_hidden_layers": 8} for name in ("bailing_hybrid", "kimi_linear")},
     "deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
     "deberta-v2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
 }
 # Those that must be captured.
 NAMED = """
-afmoe albert apertus apertus1p5_text arcee aria_text audioflamingo3 axk1 bart beam bert bert-generation biogpt bitnet
-blenderbot blenderbot-small bloom camembert clip_text_model codegen cohere cohere2 cohere2_moe convbert ctrl cwm
-data2vec-text deepseek_v2 deepseek_v3 deepseek_v4 distilbert dots1 electra encoder-decoder ernie ernie4_5
-ernie4_5_moe esm eurobert exaone exaone4 exaone_moe falcon falcon_h1 flaubert flex_olmo flint fsmt fuyu gemma gemma2
-gemma3 gemma3_text gemma3n gemma3n_text gemma4 gemma4_text gemma4_unified gemma4_unified_assistant
-gemma4_unified_text glm glm4 glm4_moe glm4_moe_lite glmasr got_ocr2 gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox
-gpt_neox_japanese gpt_oss gptj granite granite_speech granite_speech_plus granite_swa granitemoe granitemoe_swa
-granitemoeshared gte helium hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax ibert internlm3 iquestcoder jais2
-jetmoe jina_embeddings_v3 kolibri1 laguna lara_mini layoutlm lfm2 lfm3 llama llama4 llama4_text luke m2m_100 marian
-mbart megatron-bert mellum mimo_v2_flash minicpm3 minimax minimax_m2 minimax_m3_vl_text ministral ministral3 mistral
-mixtral mobilebert modernbert-decoder moshi moss_transcribe_diarize mpt musicflamingo mvp nanochat nemo_speechlm
-nemotron nemotron_h nllb-moe nomic_bert nystromformer olmo olmo2 olmo3 olmo_hybrid olmoe omniasr openai-gpt opt
-pegasus persimmon phi phi3 phimoe plbart prophetnet qwen2 qwen2_audio qwen2_moe qwen3 qwen3_asr qwen3_moe
-recurrent_gemma rembert roberta roberta-prelayernorm roc_bert roformer sarvam_mla sarvam_moe seed_oss smollm3
-solar_open splinter squeezebert stablelm starcoder2 tapas vaultgemma vibevoice_asr visual_bert voxtral xglm xlm
-xlm-roberta xlm-roberta-xl xmod youtu
+afmoe albert apertus apertus1p5_text arcee aria_text audioflamingo3 axk1 bailing_hybrid bamba bart beam bert
+bert-generation biogpt bitnet blenderbot blenderbot-small bloom camembert clip_text_model codegen cohere cohere2
+cohere2_moe convbert ctrl cwm data2vec-text deepseek_v2 deepseek_v3 deepseek_v4 distilbert dots1 electra
+encoder-decoder ernie ernie4_5 ernie4_5_moe esm eurobert exaone exaone4 exaone_moe falcon falcon_h1 flaubert flex_olmo
+flint fsmt fuyu gemma gemma2 gemma3 gemma3_text gemma3n gemma3n_text gemma4 gemma4_text gemma4_unified
+gemma4_unified_assistant gemma4_unified_text glm glm4 glm4_moe glm4_moe_lite glmasr got_ocr2 gpt-sw3 gpt2 gpt_bigcode
+gpt_neo gpt_neox gpt_neox_japanese gpt_oss gptj granite granite_speech granite_speech_plus granite_swa granitemoe
+granitemoe_swa granitemoehybrid granitemoeshared gte helium hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax ibert
+internlm3 iquestcoder jais2 jamba jetmoe jina_embeddings_v3 kimi_linear kolibri1 laguna lara_mini layoutlm lfm2 lfm3
+llama llama4 llama4_text longcat_flash luke m2m_100 marian mbart megatron-bert mellum mimo_v2_flash minicpm3 minimax
+minimax_m2 minimax_m3_vl_text ministral ministral3 mistral mixtral mobilebert modernbert-decoder moshi
+moss_transcribe_diarize mpt musicflamingo mvp nanochat nemo_speechlm nemotron nemotron_h nllb-moe nomic_bert
+nystromformer olmo olmo2 olmo3 olmo_hybrid olmoe omniasr openai-gpt opt pegasus persimmon phi phi3 phimoe plbart
+prophetnet qwen2 qwen2_audio qwen2_moe qwen3 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_asr qwen3_moe
+qwen3_next recurrent_gemma rembert roberta roberta-prelayernorm roc_bert roformer sarvam_mla sarvam_moe seed_oss
+smollm3 solar_open splinter squeezebert stablelm starcoder2 tapas vaultgemma vibevoice_asr visual_bert voxtral xglm
+xlm xlm-roberta xlm-roberta-xl xmod youtu
 """
 CAPTURED = NAMED.split()
 # Those, of models that no task of these tables is for.

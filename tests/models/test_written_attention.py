@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -220,3 +221,17 @@ def test_lengths_beyond_the_memory_are_refused(
     monkeypatch.setattr(run.torch.cuda, "mem_get_info", lambda: (1e6, 1e6))
     with pytest.raises(TensorError, match=r"0\.001 GB are available"):
         run.check_memory(100.0, 256, "cuda", SimpleNamespace)
+
+
+def test_a_layer_of_a_model_alone(tmp_path: Any) -> None:
+    """The pass ends behind it; what is wrong with others does not matter."""
+    save_model(tmp_path / "model", ARCHITECTURES["gpt_neo"].config, ARCHITECTURES["gpt_neo"].options, SEED)
+    (tmp_path / "text.txt").write_text("abcdefgh" * 40, encoding="utf-8")
+    words = ["capture", str(tmp_path / "model"), "--text", str(tmp_path / "text.txt"), "--device", "cpu"]
+    words += ["--lengths", "64"]
+    assert command_line.main([*words, "-o", str(tmp_path / "all.h5")]) == 0
+    assert command_line.main([*words, "--layers", "1", "-o", str(tmp_path / "one.h5")]) == 0
+    with h5py.File(tmp_path / "all.h5") as whole, h5py.File(tmp_path / "one.h5") as one:
+        assert list(one["text0"]) == ["layer1"]
+        for name in "QKV":
+            assert np.array_equal(one[f"text0/layer1/{name}"][()], whole[f"text0/layer1/{name}"][()])
