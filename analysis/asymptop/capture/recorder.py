@@ -187,10 +187,13 @@ class Recorder:
             if layer in self.seen:
                 raise TensorError("attends more than once")
             self.seen.append(layer)
-            if self.tokens is not None and rows != self.tokens:
+            if self.wanted is not None and layer not in self.wanted:
+                output = passed()
+            elif self.tokens in (None, rows):
+                output = recorded(layer)
+            else:
                 words = f"attends by {rows} rows at once in a context of {self.tokens} tokens"
                 raise TensorError(f"{words} (in pieces, or with tokens of its own), which a tensor file cannot say")
-            output = recorded(layer) if self.wanted is None or layer in self.wanted else passed()
         except TensorError as error:
             raise TensorError(f"layer {layer} ({type(module).__name__}): {error}") from error
         if self.wanted is not None and self.wanted <= set(self.seen) and not self.to_the_end:
@@ -213,19 +216,14 @@ class Recorder:
         reading, product = found.weights.reading, found.weights.products[0]
         if isinstance(reading, TensorError):
             raise reading
-        rows, query, key, value = (
-            reading.rows,
-            product.left[None],
-            product.right[None].transpose(2, 3),
-            found.values[None],
-        )
+        rows, given = reading.rows, (product.left, product.right.transpose(1, 2), found.values)
+        query, key, value = (x.unsqueeze(0) for x in given)
         call = Call(found.module, query, key, value, None, None, False, {}, self._book).with_shared_heads()
         call.check_shapes()
         allowed = _SAME_WEIGHTS[found.output.dtype]
         if not bool((found.used[:, rows].double() - reading.weights).abs().max() <= allowed):
-            raise TensorError(
-                "changes its weights between their softmax and its values, which a tensor file cannot say"
-            )
+            words = "changes its weights between their softmax and its values"
+            raise TensorError(f"{words}, which a tensor file cannot say")
         own = (reading.weights @ found.values.double()).cpu().numpy()
         used = found.output[:, rows].double().cpu().numpy()
         tensors = {"Q": call.query[0], "K": call.key[0], "V": call.value[0]}
