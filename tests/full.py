@@ -187,17 +187,8 @@ def thread(run: Run) -> str:
     work.mkdir(exist_ok=True)
     for words in COMMANDS:
         for ranks, threads in ((1, 4), (2, 2)):
-            launch = [
-                "mpirun",
-                "--bind-to",
-                "none",
-                "-n",
-                str(ranks),
-                folder / "asymptop",
-                *words,
-                "-o",
-                work / "out.h5",
-            ]
+            launch = ["mpirun", "--bind-to", "none", "-n", str(ranks), folder / "asymptop", *words]
+            launch += ["-o", work / "out.h5"]
             code, _ = run.call(launch, **settings, OMP_NUM_THREADS=str(threads))
             if code != 0:
                 wrong.append(f"{words[0]} on {ranks} x {threads}")
@@ -361,6 +352,7 @@ TIERS: dict[str, Callable[[Run], str]] = {
     "mpich": mpich,
     "levels": levels,
     "slurm": slurm,
+    "architectures": lambda run: run.must(["tests/models/run.sh", "--every-architecture"], "failed").splitlines()[-1],
 }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from asymptop import __main__ as command_line
 from asymptop.capture.bands import Band, band_of, slopes_of
+from asymptop.capture.environment import available_memory
 from asymptop.capture.exact_rows import exact_rows
 from asymptop.capture.parts import Parts
 from asymptop.capture.texts import Around, Context, around, contexts, cut, identity
@@ -356,3 +357,25 @@ def test_captures_are_told_apart() -> None:
     names |= {identity(facts, [replace(CONTEXTS[0], tokens=[0, 1, 2, 4]), CONTEXTS[1]])}
     assert len(names) == 5
     assert identity(dict(facts), list(CONTEXTS)) in names
+
+
+# ---- memory ------------------------------------------------------------------------------------------------------
+
+
+def test_available_memory_is_the_least_that_anything_says(tmp_path: Path) -> None:
+    group = tmp_path / "sys/fs/cgroup/jobs/one"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    assert available_memory(tmp_path) is None
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n", encoding="utf-8")
+    assert available_memory(tmp_path) == 5000 * 1024
+    (tmp_path / "proc/self/cgroup").write_text("0::/jobs/one\n", encoding="utf-8")
+    (group / "memory.max").write_text("max\n", encoding="utf-8")
+    assert available_memory(tmp_path) == 5000 * 1024
+    (group.parent / "memory.max").write_text("4000000\n", encoding="utf-8")
+    (group.parent / "memory.current").write_text("3000000\n", encoding="utf-8")
+    (group.parent / "memory.stat").write_text("anon 7\ninactive_file 500000\n", encoding="utf-8")
+    assert available_memory(tmp_path) == 1500000
+    (group / "memory.max").write_text("10\n", encoding="utf-8")
+    (group / "memory.current").write_text("2000000\n", encoding="utf-8")
+    assert available_memory(tmp_path) == 0

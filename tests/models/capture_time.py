@@ -80,7 +80,7 @@ def processor_time(work: Callable[[], Any]) -> float:
 def of_a_model(path: Path, text: Path, tokens: int) -> int:
     model = load(path, "float32", "cpu")
     found, _ = contexts([text], model.tokenise, tokens, 1)
-    layers = list(whole.trial(model, None, found[0].tokens[: whole.TRIAL_TOKENS], "float32", "cpu"))
+    layers = list(whole.trial(model, None, found[0].tokens[: whole.TRIAL_TOKENS], "float32", "cpu").widths)
 
     def plain(count: int) -> None:
         model.network.set_attn_implementation("sdpa")

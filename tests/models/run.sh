@@ -9,11 +9,17 @@ work=build/models
 . jobs/setup/torch_venv.sh
 
 case ${1:-} in
+  --every-architecture)
+    shift
+    export ASYMPTOP_EVERY_ARCHITECTURE=1
+    set -- tests/models/test_every_architecture.py "$@"
+    ;;
   --help | -h)
     cat <<'END'
-usage: tests/models/run.sh [options of pytest]
+usage: tests/models/run.sh [--every-architecture] [options of pytest]
 
 Makes build/venv-models on top of build/venv, with PyTorch and transformers of PyPI (600 MB, once), and runs tests/models in it.
+--every-architecture runs instead what takes minutes: a small model of every text architecture that transformers knows is captured or refused.
 ASYMPTOP_TEST_SEED=N changes the seed of the models.
 END
     exit 0
@@ -34,4 +40,5 @@ get_models_venv() {
 mkdir -p "$work"
 [ -e build/venv/.stamp ] || jobs/setup/debian.sh --tests
 get_models_venv || { say "PyTorch and transformers cannot be had here (see $work/pip.log), so nothing is tested"; exit 1; }
-exec "$environment/bin/python" -m pytest -q -p no:cacheprovider "$@" tests/models
+[ -n "${ASYMPTOP_EVERY_ARCHITECTURE:-}" ] || set -- "$@" tests/models
+exec "$environment/bin/python" -m pytest -q -p no:cacheprovider "$@"

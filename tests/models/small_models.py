@@ -145,6 +145,40 @@ ARCHITECTURES = {
         *("self_attn.out_proj", 4, 16, (0.25,)),
         mask="none",
     ),
+    # These write their attention out.
+    "bloom": Architecture(
+        "BloomConfig", FALCON | {"n_head": 4}, "self_attention.dense", 4, 16, (0.25,), per_head=("alibi",)
+    ),
+    "mpt": Architecture(
+        "MptConfig",
+        {"vocab_size": VOCABULARY, "d_model": 64, "n_heads": 4, "n_layers": LAYERS, "max_seq_len": 256},
+        *("attn.out_proj", 4, 16, (0.25,)),
+        per_head=("alibi",),
+    ),
+    "openai-gpt": Architecture("OpenAIGPTConfig", GPT, "attn.c_proj", 4, 16, (0.25,)),
+    "xglm": Architecture(
+        "XGLMConfig",
+        {"vocab_size": VOCABULARY, "d_model": 64, "num_layers": LAYERS, "attention_heads": 4, "ffn_dim": 80},
+        *("self_attn.out_proj", 4, 16, (1.0,)),
+    ),
+    "gpt_neo": Architecture(
+        "GPTNeoConfig",
+        {"vocab_size": VOCABULARY, "hidden_size": 64, "num_layers": LAYERS, "num_heads": 4, "window_size": 9}
+        | {"attention_types": [[["local", "global", "local"], 1]], "max_position_embeddings": 256},
+        *("attention.out_proj", 4, 16, (1.0,)),
+        windows=(9, 0, 9),
+    ),
+    "gpt_neox_japanese": Architecture(
+        "GPTNeoXJapaneseConfig", ENCODER | {"intermediate_multiple_size": 1}, "attention.dense", 4, 16, (0.25,)
+    ),
+    "roformer": Architecture("RoFormerConfig", ENCODER, "attention.output.dense", 4, 16, (0.25,), mask="none"),
+    "prophetnet": Architecture(
+        "ProphetNetConfig",
+        {"vocab_size": VOCABULARY, "hidden_size": 64, "encoder_ffn_dim": 80, "num_encoder_layers": LAYERS}
+        | {"num_encoder_attention_heads": 4, "num_decoder_layers": 1, "max_position_embeddings": 256},
+        *("self_attn.out_proj", 4, 16, (1.0,)),
+        mask="none",
+    ),
 }
 # Those that are refused, and a word of the reason.
 REFUSED = {
@@ -154,7 +188,11 @@ REFUSED = {
         "T5's table",
     ),
     "whisper": ("WhisperConfig", SOUND, "reads input_features"),
-    "bloom": ("BloomConfig", {"vocab_size": VOCABULARY, "hidden_size": 64, "n_layer": 2, "n_head": 4}, "to itself"),
+    "xlnet": ("XLNetConfig", {"vocab_size": VOCABULARY, "d_model": 64, "n_layer": 2, "n_head": 4}, "2 products of"),
+    "mpnet": ("MPNetConfig", ENCODER, "T5's table"),
+    "big_bird": ("BigBirdConfig", ENCODER | {"block_size": 16}, "takes other modules"),
+    "longformer": ("LongformerConfig", ENCODER | {"attention_window": 8}, "rows at once"),
+    "rwkv": ("RwkvConfig", {"vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": 2}, "no activations"),
     "llama4": ("Llama4TextConfig", CHUNKED, "neither causal"),
     "modernbert": ("ModernBertConfig", LOOKING_AHEAD, "sees keys"),
 }

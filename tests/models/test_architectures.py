@@ -100,7 +100,7 @@ def test_file_gives_the_models_own_attention(tmp_path: Path, name: str) -> None:
             assert sorted(group) == sorted(["K", "Q", "V", *architecture.per_head])
 
 
-@pytest.mark.parametrize("name", ["gemma3", "gpt_oss", "falcon", "deepseek_v3"])
+@pytest.mark.parametrize("name", ["gemma3", "gpt_oss", "falcon", "deepseek_v3", "bloom", "xglm"])
 def test_bfloat16_texts_and_places(tmp_path: Path, name: str) -> None:
     """Numbers are those of bfloat16, widened; contexts begin where they say."""
     architecture = ARCHITECTURES[name]

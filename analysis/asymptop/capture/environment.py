@@ -39,3 +39,38 @@ def require(names: Sequence[str]) -> None:
         except (ImportError, OSError) as error:
             why = " ".join(str(error).split())
             raise TensorError(f"running this model needs {name}, which cannot be imported ({why}): {INSTALL}") from None
+
+
+def available_memory(root: Path = Path("/")) -> float | None:
+    """Bytes that new allocations of this process may take: the kernel's estimate, and what its control groups leave.
+    None where nothing says so."""
+    found = [1024.0 * kib for kib in _beside(root / "proc/meminfo", "MemAvailable:")]
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    for group in (root / "sys/fs/cgroup" / name for name in named[:1]):
+        for place in (group, *group.parents):
+            if (place / "memory.max").is_file():
+                taken = _numbers(place / "memory.current") or [0.0]
+                droppable = _beside(place / "memory.stat", "inactive_file") or [0.0]
+                found += [most - taken[0] + droppable[0] for most in _numbers(place / "memory.max")]
+    return max(0.0, min(found)) if found else None
+
+
+def _numbers(path: Path) -> list[float]:
+    """`max` is none."""
+    try:
+        return [float(word) for word in path.read_text(encoding="utf-8").split() if word.isdecimal()]
+    except OSError:
+        return []
+
+
+def _beside(path: Path, word: str) -> list[float]:
+    """The number beside a word that begins a line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return [float(line.split()[1]) for line in lines if line.split()[:1] == [word]]

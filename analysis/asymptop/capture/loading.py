@@ -19,7 +19,7 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.json")
 
 @dataclass(frozen=True)
 class Model:
-    """`network` gives hidden states, without a head; `through_interface` says how its attention is seen."""
+    """`network` gives hidden states, without a head; `through_interface`: it calls the attention function of a name."""
 
     network: Any
     tokenizer: Any
@@ -56,15 +56,12 @@ def load(path: Path, dtype: str, device: str) -> Model:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, **source)
         network_class = _network_class(config)
         through_interface = network_class._can_set_attn_implementation()
-        if not through_interface and not getattr(network_class, "_supports_sdpa", False):
-            raise TensorError(
-                f"{path}: {network_class.__name__} keeps its attention to itself: it calls no function for it"
-            )
+        calls_sdpa = not through_interface and getattr(network_class, "_supports_sdpa", False)
         # The configuration, given, is not read again: a GGUF's takes a quarter of a minute.
         chosen = {
             "config": config,
             "dtype": getattr(torch, dtype),
-            "attn_implementation": "eager" if through_interface else "sdpa",
+            "attn_implementation": "sdpa" if calls_sdpa else "eager",
         }
         network, info = transformers.AutoModel.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, **chosen, **source
@@ -87,8 +84,10 @@ def load(path: Path, dtype: str, device: str) -> Model:
 
 def prepared(network: Any, device: str) -> Any:
     """In place, but for encoder-decoders, of which the encoder reads the text."""
-    if network.config.is_encoder_decoder:
+    if (config := network.config).is_encoder_decoder:
         network = network.get_encoder()
+        if not hasattr(network, "config"):  # of some it is a plain module
+            network.config, network.main_input_name = config, "input_ids"
     if network.main_input_name != "input_ids":
         raise TensorError(f"{type(network).__name__} reads {network.main_input_name}, not the tokens of a text")
     for config in (network.config, network.config.get_text_config()):

@@ -33,6 +33,7 @@ class Call:
     causal: bool  # where there is no mask
     rest: dict[str, Any]
     book: MaskBook
+    written: Mask | None = None  # where the model makes its logits itself
 
     @property
     def n(self) -> int:
@@ -53,6 +54,8 @@ class Call:
         return all(self.rest.get(name) is None for name in others)
 
     def read_mask(self) -> Mask:
+        if self.written is not None:
+            return self.written
         if self.mask is None:
             return NoMask(self.causal)
         if (found := self.book.find(self.mask)) is not None:
@@ -86,8 +89,7 @@ class Call:
 def band_of_call(call: Call) -> Band:
     """Which keys rows see. A window that the model says it has is looked for beyond the context too."""
     mask = call.read_mask()
-    config = getattr(call.module, "config", None)
-    window = max(call.declared_window, _whole(getattr(config, "sliding_window", None)))
+    window = max(call.declared_window, _window_of(getattr(call.module, "config", None)))
     extents = [call.n] if mask.farthest is not None else [max(call.n, 2 * window + 2), call.n]
     for keys in extents:
         positions = np.unique(np.linspace(0, keys - 1, min(keys, _CHECKED_ROWS)).round().astype(np.int64))
@@ -149,6 +151,13 @@ def _slopes(call: Call) -> NDArray[np.float64] | None:
         words = "adds a position bias to its logits that is no slope a head (such as T5's table by distance)"
         raise TensorError(f"{words}, which a tensor file cannot say")
     return slopes if slopes.any() else None
+
+
+def _window_of(config: Any) -> int:
+    try:
+        return _whole(getattr(config, "sliding_window", None))
+    except Exception:  # transformers' own, where layers have windows of their own: the call tells this one's
+        return 0
 
 
 def _whole(value: Any) -> int:

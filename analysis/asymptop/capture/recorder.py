@@ -1,7 +1,8 @@
 """Stands in for the attention of a running model: computes it, and hands on what each layer's logits consist of.
 
 Models of transformers call an attention function by name, after norms and rotary positions and before keys are
-repeated; those that do not are seen where they call PyTorch's scaled_dot_product_attention.
+repeated; those that do not are seen where they call PyTorch's scaled_dot_product_attention, or write their attention
+out: what these compute themselves is read, and they are left to it, with their matrix of n x n.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ from .blocks import attend, attend_under
 from .logit_terms import Call, band_of_call, terms_of_call
 from .masks import FunctionMask, MaskBook
 from .own_rows import by_eager, by_sdpa
+from .written import Attended, Product, WrittenAttention
+from .written_logits import Reading, read_logits
 
 NAME = "asymptop_capture"
 ROWS = 16  # of each layer that are computed in other ways too
+# Weights that a model multiplies its values by, from a softmax of its logits in float64.
+_SAME_WEIGHTS = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+OwnRows = Callable[[Call, list[int]], NDArray[np.float64]]
 # What decoders call their attention to an encoder's keys.
 _CROSS_ATTENTION = {"encoder_attn", "EncDecAttention", "crossattention", "cross_attn", "cross_attention"}
 
@@ -61,6 +67,8 @@ class Recorder:
     wanted: frozenset[int] | None = None
     to_the_end: bool = False
     seen: list[int] = field(default_factory=list)  # layers of this pass
+    tokens: int | None = None  # of the context, where it is known
+    written: WrittenAttention | None = None  # which watches models that write their attention out
     _book: MaskBook = field(default_factory=MaskBook)
     _bands: dict[tuple[int | None, bool, int], Band] = field(default_factory=dict)
     _modules: list[Any] = field(default_factory=list)
@@ -79,13 +87,29 @@ class Recorder:
                     network.set_attn_implementation(NAME)
                 yield
             else:
-                with self._module_stack(), _sdpa_calls(self._from_sdpa):
+                parameters = frozenset(one.untyped_storage().data_ptr() for one in network.parameters())
+                self.written = WrittenAttention(_read, self._from_written, self._modules, parameters)
+                # The one entered last is asked first; what a call of the other computes is then not seen.
+                with self._module_stack(), _sdpa_calls(self._from_sdpa), self.written:
                     yield
         finally:
             self._book.clear()
             self._bands.clear()
             self._modules.clear()
             self._across.clear()
+
+    @property
+    def matrix_bytes(self) -> int:
+        """The most that attention held that the model wrote out; 0 where all was computed in blocks."""
+        return self.written.matrix_bytes if self.written is not None and self.written.attentions else 0
+
+    def unread(self) -> str:
+        """Why there is no layer, after a pass by the model's own products."""
+        if self.written is None or not self.written.products:
+            return "and multiplies no activations that a softmax could be of"
+        found = self.written
+        counts = f"{found.products} products of activations, {found.softmaxes} softmaxes over them"
+        return f"and writes out none that can be read: {counts}, {found.attentions} of these multiplied by values"
 
     @contextmanager
     def _module_stack(self) -> Iterator[None]:
@@ -110,8 +134,7 @@ class Recorder:
     ) -> tuple[Tensor, None]:
         causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
         call = Call(module, query, key, value, attention_mask, scaling, causal, rest, self._book)
-        output = self._layer(call, by_eager)
-        return output.transpose(1, 2).contiguous(), None
+        return self._called(call, by_eager).transpose(1, 2).contiguous(), None
 
     def _from_sdpa(
         self,
@@ -127,29 +150,58 @@ class Recorder:
         del dropout_p, enable_gqa
         module = next((m for m in reversed(self._modules) if hasattr(m, "layer_idx")), None)
         call = Call(module or self._modules[-1], query, key, value, attn_mask, scale, is_causal, {}, self._book)
-        return self._layer(call.with_shared_heads(), by_sdpa)
+        return self._called(call.with_shared_heads(), by_sdpa)
 
-    def _layer(self, call: Call, own_rows: Callable[[Call, list[int]], NDArray[np.float64]]) -> Tensor:
-        numbered = getattr(call.module, "layer_idx", None)
+    def _called(self, call: Call, own_rows: OwnRows) -> Tensor:
+        return self._layer(
+            call.module,
+            call.n,
+            lambda layer: self._recorded(layer, call, own_rows),
+            lambda: self._passed(call),
+            lambda: _under_its_mask(call),
+        )
+
+    def _from_written(self, found: Attended) -> None:
+        self._layer(
+            found.module,
+            found.used.shape[1],
+            lambda layer: self._recorded_as_written(layer, found),
+            lambda: found.output,
+            lambda: found.output,
+        )
+
+    def _layer(
+        self,
+        module: Any,
+        rows: int,
+        recorded: Callable[[int], Tensor],
+        passed: Callable[[], Tensor],
+        across: Callable[[], Tensor],
+    ) -> Tensor:
+        """The output of an attention: of a layer that is wanted, of another, or of a decoder's to an encoder's keys."""
+        numbered = getattr(module, "layer_idx", None)
         layer = len(self.seen) if numbered is None else int(numbered)
         try:
-            if any(call.module is one for one in self._across):
-                return _under_its_mask(call)
+            if any(module is one for one in self._across):
+                return across()
             if layer in self.seen:
                 raise TensorError("attends more than once")
             self.seen.append(layer)
-            call.check_shapes()
-            if self.wanted is None or layer in self.wanted:
-                output = self._recorded(layer, call, own_rows)
+            if self.wanted is not None and layer not in self.wanted:
+                output = passed()
+            elif self.tokens in (None, rows):
+                output = recorded(layer)
             else:
-                output = self._passed(call)
+                words = f"attends by {rows} rows at once in a context of {self.tokens} tokens"
+                raise TensorError(f"{words} (in pieces, or with tokens of its own), which a tensor file cannot say")
         except TensorError as error:
-            raise TensorError(f"layer {layer} ({type(call.module).__name__}): {error}") from error
+            raise TensorError(f"layer {layer} ({type(module).__name__}): {error}") from error
         if self.wanted is not None and self.wanted <= set(self.seen) and not self.to_the_end:
             raise Finished
         return output
 
-    def _recorded(self, layer: int, call: Call, own_rows: Callable[[Call, list[int]], NDArray[np.float64]]) -> Tensor:
+    def _recorded(self, layer: int, call: Call, own_rows: OwnRows) -> Tensor:
+        call.check_shapes()
         band = self._band(call)
         terms = terms_of_call(call, band)
         output = attend(call.query, call.key, call.value, terms, band)
@@ -159,8 +211,28 @@ class Recorder:
         self.deliver(LayerCapture(layer, tensors, terms, rows, used, own_rows(call, rows)))
         return output
 
+    def _recorded_as_written(self, layer: int, found: Attended) -> Tensor:
+        """Raises TensorError for what was read of its softmax."""
+        reading, product = found.weights.reading, found.weights.products[0]
+        if isinstance(reading, TensorError):
+            raise reading
+        rows, given = reading.rows, (product.left, product.right.transpose(1, 2), found.values)
+        query, key, value = (x.unsqueeze(0) for x in given)
+        call = Call(found.module, query, key, value, None, None, False, {}, self._book).with_shared_heads()
+        call.check_shapes()
+        allowed = _SAME_WEIGHTS[found.output.dtype]
+        if not bool((found.used[:, rows].double() - reading.weights).abs().max() <= allowed):
+            words = "changes its weights between their softmax and its values"
+            raise TensorError(f"{words}, which a tensor file cannot say")
+        own = (reading.weights @ found.values.double()).cpu().numpy()
+        used = found.output[:, rows].double().cpu().numpy()
+        tensors = {"Q": call.query[0], "K": call.key[0], "V": call.value[0]}
+        self.deliver(LayerCapture(layer, tensors, reading.terms, rows, used, own))
+        return found.output
+
     def _passed(self, call: Call) -> Tensor:
         """A layer that is not written may have a mask that the file could not say."""
+        call.check_shapes()
         try:
             band = self._band(call)
         except TensorError:
@@ -185,6 +257,18 @@ def _under_its_mask(call: Call) -> Tensor:
     if not (mask is None or isinstance(mask, FunctionMask)) or not call.is_plain:
         raise TensorError("attends to an encoder's keys with more than scale q.k under a mask function")
     return attend_under(call.query, call.key, call.value, call.scale, (lambda *_: None) if mask is None else mask.block)
+
+
+def _read(products: tuple[Product, ...], logits: Tensor, dim: int) -> Reading | TensorError:
+    """Logits are gone when their softmax meets values: only then is it attention, and what is wrong raised."""
+    try:
+        if len(products) > 1:
+            made = f"{len(products)} products of activations (as of relative positions)"
+            raise TensorError(f"its logits are made of {made}, which a tensor file cannot say")
+        query, key = products[0].left, products[0].right.transpose(1, 2)
+        return read_logits(query, key, logits, dim, _spread(query.shape[1]))
+    except TensorError as error:
+        return error
 
 
 def _spread(n: int) -> list[int]:

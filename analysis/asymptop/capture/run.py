@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import h5py
@@ -15,6 +16,7 @@ import torch
 from ..io.output_target import output_target
 from ..tensors.layered_file import LogitTerms, read_terms, write_layer
 from ..tensors.mapped import TensorError
+from .environment import available_memory
 from .exact_rows import exact_rows
 from .loading import Model, load
 from .parts import Parts
@@ -23,6 +25,8 @@ from .texts import Context, contexts, identity
 
 TRIAL_TOKENS = 64
 FLOAT_BYTES = 4  # of every number in the file
+# Of what attention written out was seen to hold: masks, and what else a pass takes. 1.1 to 1.2 were seen.
+MATRIX_MARGIN = 1.2
 # |difference| of an attention output over sum_j p_j |v_j|: of the file from the model's own code, both in float64, and
 # of what the model went on with, which is computed in its own type.
 FILE_BOUND = 1e-4
@@ -74,8 +78,10 @@ def capture(asked: Asked, say: Say) -> list[LayerSummary]:
     found, notes = contexts(asked.texts, model.tokenise, length, asked.places)
     for note in notes:
         say(f"note: {note}")
-    widths = trial(model, asked.layers, found[0].tokens[:TRIAL_TOKENS], asked.dtype, device)
-    layers = list(widths)
+    tried = trial(model, asked.layers, found[0].tokens[:TRIAL_TOKENS], asked.dtype, device)
+    model, widths, layers = tried.model, tried.widths, list(tried.widths)
+    if tried.matrix_bytes:
+        check_memory(tried.matrix_bytes, length, device, say)
     facts = {"model": model.kind, "dtype": asked.dtype, "files": model.fingerprint}
     parts = Parts(output_target(asked.output), identity(facts, found))
     if asked.resume and parts.output.exists() and not asked.force:
@@ -113,9 +119,31 @@ def check_room(parts: Parts, widths: dict[int, int], texts: int, tokens: int) ->
         )
 
 
-def trial(model: Model, asked: list[int] | None, tokens: list[int], dtype: str, device: str) -> dict[int, int]:
-    """The layers to write, each with the numbers that a token has there, by a pass over a few tokens whose check is the
-    same as for all. Raises as `capture`."""
+def check_memory(matrix_bytes: float, tokens: int, device: str, say: Say) -> None:
+    """Of a model that writes its attention out, by the bytes for each pair of tokens that it held in the trial. Raises
+    TensorError where they are not there."""
+    matrix_bytes *= MATRIX_MARGIN
+    needed = matrix_bytes * tokens**2
+    free = float(torch.cuda.mem_get_info()[0]) if device == "cuda" else available_memory()
+    words = f"its attention is written out, with matrices of n x n: about {needed / 1e9:.3g} GB at {tokens} tokens"
+    if free is not None and needed > free:
+        most = int((free / matrix_bytes) ** 0.5)
+        raise TensorError(f"{words}, and {free / 1e9:.3g} GB are available; --lengths may be up to about {most}")
+    say(words)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How the model's attention is seen, the numbers that a token has in each layer to write, and the bytes for each
+    pair of tokens that attention written out holds (0: it is computed in blocks)."""
+
+    model: Model
+    widths: dict[int, int]
+    matrix_bytes: float
+
+
+def trial(model: Model, asked: list[int] | None, tokens: list[int], dtype: str, device: str) -> Trial:
+    """By a pass over a few tokens whose check is the same as for all. Raises as `capture`."""
     widths: dict[int, int] = {}
 
     def deliver(one: LayerCapture) -> None:
@@ -125,18 +153,29 @@ def trial(model: Model, asked: list[int] | None, tokens: list[int], dtype: str, 
             check(file, one, dtype)
 
     recorder = Recorder(deliver, None if asked is None else frozenset(asked), to_the_end=True)
+    modules = list(model.network.modules())
     run(model, recorder, tokens, device)
+    if not recorder.seen and model.through_interface:
+        # Some that can be told which function to call do not call it.
+        model.network.set_attn_implementation("eager")
+        model = replace(model, through_interface=False)
+        run(model, recorder, tokens, device)
+    if any(now is not before for now, before in zip_longest(model.network.modules(), modules)):
+        words = f"{model.kind} takes other modules for {len(tokens)} tokens than it has"
+        raise TensorError(f"{words}: its attention depends on the length of its input (BigBird's), and is not captured")
     there = sorted(recorder.seen)
     if not there:
-        raise TensorError(f"{model.kind} calls no attention function that is known")
+        raise TensorError(f"{model.kind} calls no attention function that is known, {recorder.unread()}")
     if lost := sorted(set(asked or []) - set(there)):
         shown = ",".join(map(str, there))
         raise TensorError(f"--layers has {lost[0]}, allowed are layers with attention: {shown}")
-    return {layer: widths[layer] for layer in (there if asked is None else sorted(asked))}
+    chosen = {layer: widths[layer] for layer in (there if asked is None else sorted(asked))}
+    return Trial(model, chosen, recorder.matrix_bytes / len(tokens) ** 2)
 
 
 def run(model: Model, recorder: Recorder, tokens: list[int], device: str) -> None:
     """One pass. What goes wrong within the model is one line."""
+    recorder.tokens = len(tokens)
     try:
         with recorder.listening(model.network, model.through_interface):
             model.run(tokens, device)

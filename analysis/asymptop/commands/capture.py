@@ -31,7 +31,10 @@ model expects.
 Every layer is checked before it counts: attention of 16 rows, recomputed in float64 from what the file says, must equal
 what the model's own code makes of the same rows (within 1e-4 of sum_j p_j |v_j|), and what the model went on with
 (1e-3 in float32, 3e-2 in bfloat16). A layer whose logits the file cannot say is refused by name: biases by tables of
-distance (T5), attention in chunks or to selected keys, windows that look ahead.
+distance (T5), relative products (DeBERTa), attention in chunks or to selected keys, windows that look ahead.
+
+Models that call no function for their attention but write it out (BLOOM, MPT, GPT-Neo) are left to compute it: that
+takes matrices of n x n, and a length that needs more memory than there is is refused beforehand.
 
 Needs torch and transformers, for .gguf accelerate too: {INSTALL}.
 """
