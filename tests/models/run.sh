@@ -12,14 +12,15 @@ case ${1:-} in
   --every-architecture)
     shift
     export ASYMPTOP_EVERY_ARCHITECTURE=1
-    set -- tests/models/test_every_architecture.py "$@"
+    set -- tests/models/test_{,weights_}every_architecture.py "$@"
     ;;
   --help | -h)
     cat <<'END'
 usage: tests/models/run.sh [--every-architecture] [options of pytest]
 
 Makes build/venv-models on top of build/venv, with PyTorch and transformers of PyPI (600 MB, once), and runs tests/models in it.
---every-architecture runs instead what takes minutes: a small model of every text architecture that transformers knows is captured or refused.
+--every-architecture runs instead what takes minutes: a small model of every text architecture that transformers knows is captured or refused,
+and sigma of its weights held against that of the capture.
 ASYMPTOP_TEST_SEED=N changes the seed of the models.
 END
     exit 0
