@@ -61,6 +61,7 @@ CONFIGS: dict[str, dict] = {
     "GPT-2's keys": {"n_head": H, "n_embd": W},
     "T5's keys": {"num_heads": H, "d_kv": D},
     "whole numbers as floats": {"num_attention_heads": float(H), "head_dim": float(D)},
+    "ConvBERT": {"model_type": "convbert", "num_attention_heads": 2 * H, "head_ratio": 2},
     "MiMo's sliding layers": {
         **{"model_type": "mimo_v2_flash", "num_attention_heads": H, "num_key_value_heads": G // 2},
         **{"layer_types": ["sliding_attention"]},

@@ -90,7 +90,7 @@ def configuration(name: str) -> Any:
 
 
 def built(name: str, change: Callable[[Any], Any] = lambda configuration: configuration) -> Any:
-    """Of a configuration that `change` may alter. Raises what transformers does, ValueError if the model is not small."""
+    """Of a configuration that `change` may alter. Raises what transformers does, ValueError if it is not small."""
     small = change(configuration(name))
     with torch.device("meta"):
         count = sum(one.numel() for one in transformers.AutoModel.from_config(small).parameters())

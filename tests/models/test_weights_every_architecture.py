@@ -95,6 +95,8 @@ def test_sigma_of_weights_is_that_of_the_capture(
     print(f"seed {SEED}")
     for kind in (transformers.models.gptj.modeling_gptj, transformers.models.codegen.modeling_codegen):
         monkeypatch.setattr(kind, "create_sinusoidal_positions", no_angles)
+    if name == "roformer":
+        pytest.skip("its angles are among the model's numbers")
     model = tmp_path / "model"
     try:
         built(name, without_turns).save_pretrained(model)

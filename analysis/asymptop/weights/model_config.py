@@ -61,7 +61,11 @@ class ModelConfig:
         """The first of them; 0 is unknown."""
         if what == "kv_heads":
             return self._kv_heads(layer)
-        return next(iter(self.sizes(what, layer).values()), 0)
+        count = next(iter(self.sizes(what, layer).values()), 0)
+        ratio = (
+            self.number("head_ratio") if what == "heads" else None
+        )  # ConvBERT: convolutions take the place of the others
+        return count // int(ratio) if ratio and ratio >= 1 else count
 
     def number(self, key: str) -> float | None:
         """A positive number, None where there is none. Raises TensorError on anything else."""
