@@ -339,9 +339,6 @@ ASYMPTOP_SIMD_INLINE void compress(std::int32_t* to, Ints v, LaneMask mask) {
   }
 #endif
 }
-ASYMPTOP_SIMD_INLINE void compress(float* to, Floats v, LaneMask mask) {
-  compress(reinterpret_cast<std::int32_t*>(to), reinterpret_cast<Ints>(v), mask);
-}
 
 }  // namespace ASYMPTOP_SIMD_NAME
 }  // namespace asymptop::simd

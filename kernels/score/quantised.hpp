@@ -124,8 +124,9 @@ struct QuantisedQueries {
   float largest_norm = 0.0f;  ///< of a key that bounds are claimed for
   std::vector<Panel> panels;
   std::vector<std::size_t> offset;  ///< of a panel in `bytes`
-  /// Four columns of a row in 32 bits, at [panel][step][row]; for tiles of bytes rows are always panel_lanes, zeros past the last.
-  std::vector<std::int32_t> bytes;
+  /// Four columns of a row in 32 bits, at [panel][step][row]; for tiles of bytes rows are always panel_lanes, zeros past the last, and
+  /// start at cache lines.
+  Vector<Kokkos::HostSpace, std::int32_t> bytes;
 
   QuantisedQueries() = default;
   /// The panels of `queries`.
@@ -137,17 +138,23 @@ struct QuantisedQueries {
     if (d > quantised_max_d)
       throw std::invalid_argument("screening takes at most " + std::to_string(quantised_max_d) + " columns, not " + std::to_string(d));
     reach = static_cast<float>((16129.0 * d + 2.0) * (1.0 + 0x1p-20));
+    auto const lanes = [=](Rows const& rows) { return tiles ? panel_lanes : rows.rows; };
+    std::size_t words = 0;
+    for (auto const& rows : cut) {
+      offset.push_back(words);
+      words += steps * lanes(rows);
+    }
+    bytes = Vector<Kokkos::HostSpace, std::int32_t>("Asymptop::score::queries", words);
     double largest = 0.0;
     for (auto const& rows : cut) {
-      offset.push_back(bytes.size());
-      int const row_count = tiles ? panel_lanes : rows.rows;
-      bytes.resize(bytes.size() + steps * row_count);
+      auto* const to = bytes.data() + offset[panels.size()];
+      int const row_count = lanes(rows);
       auto& panel = panels.emplace_back();
       panel.first_row = rows.first_row;
       panel.rows = rows.rows;
       for (int r = 0; r < rows.rows; ++r) {
         auto const place = [&](int step) { return step * row_count + r; };
-        largest = std::max(largest, add_row(queries, panel, r, levels, &bytes[offset.back()], place));
+        largest = std::max(largest, add_row(queries, panel, r, levels, to, place));
       }
       // Nothing passes of rows that are not there.
       for (int r = rows.rows; r < panel_lanes; ++r) panel.shift[r] = 2 * (16129 * d + 200);

@@ -1,9 +1,9 @@
 // Scores of single pairs of rows and keys: the chain of panel.hpp for what screening lets through.
 #pragma once
 
+#include <Kokkos_Core.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "../core/simd.hpp"
 #include "../core/types.hpp"
@@ -16,17 +16,18 @@ using RowKeyPair = std::int32_t;
 inline int row_of(std::uint32_t pair) { return pair / key_group; }
 inline int key_of(std::uint32_t pair) { return pair % key_group; }
 
-/// fp32 queries, row by row, each padded to whole chunks of columns, and one row of zeros past them.
+/// fp32 queries, row by row, each padded to whole chunks of columns, which are cache lines, and one row of zeros past them.
 struct QueryLines {
   static constexpr int chunk = 16;
   std::size_t stride = 0;
-  std::vector<float> data;
+  Vector<Kokkos::HostSpace, float> data;
 
   QueryLines() = default;
-  explicit QueryLines(PackedQueries const& queries) : stride((queries.d + chunk - 1) / chunk * chunk), data((queries.rows + 1) * stride) {
+  explicit QueryLines(PackedQueries const& queries)
+      : stride((queries.d + chunk - 1) / chunk * chunk), data("Asymptop::score::lines", (queries.rows + 1) * stride) {
     for (int r = 0; r < queries.rows; ++r) {
       auto const numbers = queries.row(r);
-      for (int c = 0; c < queries.d; ++c) data[r * stride + c] = numbers(c);
+      for (int c = 0; c < queries.d; ++c) data(r * stride + c) = numbers(c);
     }
   }
   float const* row(int r) const { return data.data() + r * stride; }

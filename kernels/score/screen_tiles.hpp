@@ -5,10 +5,11 @@
 // every older store has left the core, those of the block before among them.)
 #pragma once
 
-#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <vector>
 
 #include "../core/simd.hpp"
 #include "../core/tiles.hpp"
@@ -46,25 +47,41 @@ ASYMPTOP_SIMD_INLINE std::uint64_t not_negative_of_four(std::int32_t const* sums
 #endif
 }
 
-/// What a bit of not_negative_of_four adds to the pair of the block's first row and the first of the four keys; 64, for no bit: nothing.
-inline constexpr auto sum_pairs = [] {
-  std::array<RowKeyPair, 65> pairs{};
-  for (int bit = 0; bit < 64; ++bit) {
+/// A word of 32 of those bits, of the half h of four f at 2 f + h: what it adds to the pair of the block's first row and the group's first
+/// key, and what each bit of a word adds to that. 32, for no bit, is a place of its own.
+struct SumPairs {
+  std::int32_t word[16] = {}, bit[33] = {};
+
+  constexpr SumPairs() {
+    for (int bits = 0; bits < 64; ++bits) {
 #if defined(ASYMPTOP_SIMD_AVX512)
-    int const row = bit / 16 * 4 + bit % 4, key = bit / 4 % 4;
+      int const row = bits / 16 * 4 + bits % 4, key = bits / 4 % 4;
 #else
-    int const row = bit % 16, key = bit / 16;
+      int const row = bits % 16, key = bits / 16;
 #endif
-    pairs[bit] = row * key_group + key;
+      RowKeyPair const pair = row * key_group + key;
+      if (bits < 32) bit[bits] = pair;
+      if (bits % 32 != 0) continue;
+      for (int four = 0; four < key_group / 4; ++four) word[2 * four + bits / 32] = pair + 4 * four;
+    }
   }
-  return pairs;
-}();
+};
+alignas(64) inline constexpr SumPairs sum_pairs{};
 
 /// Screens blocks of rows against one group after another. A thread has one at a time, which has its tile registers.
+///
+/// Products take their time, and so do stores of tiles. Several blocks are therefore under way at once: one is multiplied, the sums of the
+/// one before are stored, those of an older one are looked at. No branch among these depends on what passes: guessed wrong, it would
+/// empty the pipeline of tiles. Words of bits that are not all zero are put in a list, which becomes pairs at the end of the group.
 class TileScreen {
  public:
-  /// steps: fours of columns.
-  explicit TileScreen(int steps) : whole_((steps - 1) / tiles::rows), key_bytes_(4 * steps), ahead_(std::ptrdiff_t{steps} * 4 * key_group) {
+  /// steps: fours of columns; blocks: most of them that are screened at a time.
+  TileScreen(int steps, std::size_t blocks)
+      : whole_((steps - 1) / tiles::rows),
+        key_bytes_(4 * steps),
+        ahead_(std::ptrdiff_t{steps} * 4 * key_group),
+        words_(blocks * words_of_block + width),
+        pairs_(words_.size()) {
     int const last = steps - whole_ * tiles::rows;
     tiles::Shapes shapes;
     for (int t : {0, 1, 2, 3}) shapes.set(t, tiles::rows, tiles::row_bytes);
@@ -77,7 +94,42 @@ class TileScreen {
   TileScreen(TileScreen const&) = delete;
   TileScreen& operator=(TileScreen const&) = delete;
 
-  /// The group that the next blocks meet; bytes as QuantisedKeys's, by_keys.
+  /// Multiplies blocks with a group, bytes as QuantisedKeys's, by_keys, and writes the pairs whose sums are not negative, as screen_tile()
+  /// does. Before block b is multiplied start(b, sums) says where its 16 sums start (start_sums of screen_panel.hpp). Returns where the
+  /// next pair goes; up to two places past the last one are written.
+  template <class Start>
+  RowKeyPair* screen(std::uint8_t const* keys, std::vector<TileRows> const& blocks, Start const& start, RowKeyPair* passed) {
+    take_group(keys);
+    int const count = static_cast<int>(blocks.size());
+    int listed = 0;
+    for (int b = 0; b < count + lag + 1; ++b) {
+      if (b < count) {
+        start(b, start_[b % places]);
+        multiply(b, blocks[b].q);
+      }
+      if (b > 0 && b <= count) store_delayed(b - 1);
+      if (b >= lag && b < count + lag) find(b - lag);
+      if (b > lag) listed = list(b - lag - 1, blocks[b - lag - 1].first_row * key_group, listed);
+    }
+    for (int i = 0; i < listed; ++i) {
+      // Two are written in any case: whether there is a second is hard to predict, more are rare.
+      std::uint32_t const bits = words_[i], rest = bits & (bits - 1);
+      passed[0] = pairs_[i] + sum_pairs.bit[std::countr_zero(bits)];
+      passed[1] = pairs_[i] + sum_pairs.bit[std::countr_zero(rest)];
+      passed += rest == 0 ? 1 : 2;
+      for (std::uint32_t more = rest & (rest - 1); more != 0; more &= more - 1)
+        [[unlikely]]* passed++ = pairs_[i] + sum_pairs.bit[std::countr_zero(more)];
+    }
+    return passed;
+  }
+
+ private:
+  /// Sums are looked at so many blocks after they were multiplied, and places are used again later than that.
+  static constexpr int lag = 2, places = 4;
+  static constexpr int fours = key_group / 4, words_of_block = 2 * fours;
+
+  std::ptrdiff_t upper() const { return std::ptrdiff_t{key_group / 2} * key_bytes_; }
+
   void take_group(std::uint8_t const* keys) {
     keys_ = keys;
     // The next group's bytes are asked for meanwhile.
@@ -87,54 +139,30 @@ class TileScreen {
     if (whole_ == 1) load_whole(0);
   }
 
-  /// Where the sums of the next block start, 16 of them (start_sums of screen_panel.hpp).
-  std::int32_t* start() { return start_[next_]; }
-
-  /// Multiplies a block and writes the pairs of an earlier one, since take_group, whose sums are not negative, as screen_tile() does.
-  /// Returns where the next one goes; what the last blocks brought comes with finish().
-  RowKeyPair* screen(TileRows const& block, RowKeyPair* passed) {
-    if (whole_ > 0) {
-      multiply_pieces(block.q);
-    } else if (next_ % 2 == 0) {
-      multiply<0, 1, 4>(block.q);
-    } else {
-      multiply<2, 3, 5>(block.q);
-    }
-    first_row_[next_] = block.first_row;
-    next_ = (next_ + 1) % places;
-    return ++pending_ == places ? collect(passed) : passed;
-  }
-  RowKeyPair* finish(RowKeyPair* passed) {
-    while (pending_ > 0) passed = collect(passed);
-    return passed;
-  }
-
- private:
-  /// Products take their time, and so do stores of tiles: the sums that are looked at are a few blocks old.
-  static constexpr int places = 4;
-
-  std::ptrdiff_t upper() const { return std::ptrdiff_t{key_group / 2} * key_bytes_; }
-
   void load_whole(int w) const {
     tiles::load<2>(keys_ + w * tiles::row_bytes, key_bytes_);
     tiles::load<3>(keys_ + w * tiles::row_bytes + upper(), key_bytes_);
   }
 
-  template <int low, int high>
-  void store_sums() {
-    tiles::store<low>(sums_[next_], tiles::row_bytes);
-    tiles::store<high>(sums_[next_] + key_group / 2 * tiles::rows, tiles::row_bytes);
+  void multiply(int block, std::int32_t const* q) {
+    if (whole_ > 0) {
+      multiply_pieces(q);
+      store_sums<0, 1>(block);
+    } else if (block % 2 == 0) {
+      multiply_piece<0, 1, 4>(q);
+    } else {
+      multiply_piece<2, 3, 5>(q);
+    }
   }
 
   /// Keys of one piece: two sets of registers take turns, so that one block's sums are stored while the next one's are made.
   template <int low, int high, int queries>
-  void multiply(std::int32_t const* q) {
+  void multiply_piece(std::int32_t const* q) {
     tiles::load<queries>(q, tiles::row_bytes);
     tiles::zero<low>();
     tiles::zero<high>();
     tiles::add_products<low, 6, queries>();
     tiles::add_products<high, 7, queries>();
-    store_sums<low, high>();
   }
 
   void multiply_pieces(std::int32_t const* q) {
@@ -150,44 +178,55 @@ class TileScreen {
     tiles::load<5>(q + whole_ * words, tiles::row_bytes);
     tiles::add_products<0, 6, 5>();
     tiles::add_products<1, 7, 5>();
-    store_sums<0, 1>();
   }
 
-  /// The pairs of the oldest block.
-  RowKeyPair* collect(RowKeyPair* passed) {
-    int const at = (next_ + places - pending_--) % places;
-    constexpr int fours = key_group / 4;
-    std::uint64_t bits[fours], some = 0;
-#pragma GCC unroll 8
-    for (int f = 0; f < fours; ++f) some |= bits[f] = not_negative_of_four(sums_[at] + f * 4 * tiles::rows, start_[at]);
-    if (some == 0) return passed;
-    RowKeyPair const first = first_row_[at] * key_group;
-#pragma GCC unroll 8
-    for (int f = 0; f < fours; ++f) {
-      RowKeyPair const base = first + 4 * f;
-      // Two are written in any case: whether there are any is hard to predict, more are rare.
-      std::uint64_t const rest = bits[f] & (bits[f] - 1);
-      passed[0] = base + sum_pairs[std::countr_zero(bits[f])];
-      passed[1] = base + sum_pairs[std::countr_zero(rest)];
-      int const count = std::popcount(bits[f]);
-      if (count > 2) [[unlikely]] {
-        int to = 2;
-        for (std::uint64_t more = rest & (rest - 1); more != 0; more &= more - 1) passed[to++] = base + sum_pairs[std::countr_zero(more)];
-      }
-      passed += count;
+  template <int low, int high>
+  void store_sums(int block) {
+    tiles::store<low>(sums_[block % places], tiles::row_bytes);
+    tiles::store<high>(sums_[block % places] + key_group / 2 * tiles::rows, tiles::row_bytes);
+  }
+
+  void store_delayed(int block) {
+    if (whole_ > 0) return;
+    if (block % 2 == 0) {
+      store_sums<0, 1>(block);
+    } else {
+      store_sums<2, 3>(block);
     }
-    return passed;
+  }
+
+  /// The bits of a block's sums.
+  void find(int block) {
+    auto const* const sums = sums_[block % places];
+#pragma GCC unroll 8
+    for (int f = 0; f < fours; ++f) bits_[block % places][f] = not_negative_of_four(sums + f * 4 * tiles::rows, start_[block % places]);
+  }
+
+  /// Adds its words that are not zero to those listed.
+  int list(int block, RowKeyPair first, int listed) {
+    std::int32_t words[words_of_block];
+    std::memcpy(words, bits_[block % places], sizeof words);
+#pragma GCC unroll 2
+    for (int i = 0; i < words_of_block; i += width) {
+      Ints const some = load(words + i);
+      LaneMask const mask = equal(some, Ints{}) ^ all_lanes;
+      compress(reinterpret_cast<std::int32_t*>(words_.data()) + listed, some, mask);
+      compress(pairs_.data() + listed, broadcast(first) + load(sum_pairs.word + i), mask);
+      listed += std::popcount(mask);
+    }
+    return listed;
   }
 
   int whole_;                 ///< pieces of 64 columns before the last
   std::ptrdiff_t key_bytes_;  ///< of a key
   std::ptrdiff_t ahead_;      ///< bytes of a group
   std::uint8_t const* keys_ = nullptr;
-  int next_ = 0;     ///< of the places below, which blocks take in turn
-  int pending_ = 0;  ///< places that hold sums
-  int first_row_[places] = {};
+  std::vector<std::uint32_t> words_;  ///< that are not zero, of the group
+  std::vector<RowKeyPair> pairs_;     ///< of their first bits
+  /// Of the blocks under way, which take places in turn.
   alignas(64) std::int32_t start_[places][tiles::rows];
   alignas(64) std::int32_t sums_[places][key_group * tiles::rows];
+  alignas(64) std::uint64_t bits_[places][fours];
 };
 
 }  // namespace ASYMPTOP_SIMD_NAME

@@ -1,4 +1,4 @@
-// Per-row heads of a streaming top-k on the host: scores and indices in two arrays, filled by vector compares.
+// Per-row heads of a streaming top-k on the host: packed candidates, found by vector compares.
 #pragma once
 
 #include <Kokkos_Core.hpp>
@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -34,115 +35,107 @@ class RowHeads {
         order_(order),
         capacity_(std::int64_t{keep} + slack + burst),
         stride_(capacity_ + simd::width),
-        scores_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_scores"), rows * stride_),
-        indices_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::head_indices"), rows * stride_),
-        fill_(rows, 0),
-        threshold_(rows, -std::numeric_limits<float>::infinity()),
+        entries_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::heads"), rows * stride_),
+        rows_(rows),
         burst_(burst) {}
 
   /// As if newly made.
-  void clear() {
-    std::fill(fill_.begin(), fill_.end(), std::size_t{0});
-    std::fill(threshold_.begin(), threshold_.end(), -std::numeric_limits<float>::infinity());
-  }
+  void clear() { std::fill(rows_.begin(), rows_.end(), Row{}); }
 
   /// A guess at the row's keep-th largest score: scores up to it are not taken. The caller must see to it that enough are taken in the end.
-  void guess_threshold(int row, float score) { threshold_[row] = score; }
+  void guess_threshold(int row, float score) { rows_[row].threshold = score; }
 
   /// Scores up to it are not taken.
-  float threshold(int row) const { return threshold_[row]; }
+  float threshold(int row) const { return rows_[row].threshold; }
 
-  int size(int row) const { return static_cast<int>(fill_[row]); }
-  float const* scores(int row) const { return scores_.data() + row * stride_; }
-  std::int32_t const* indices(int row) const { return indices_.data() + row * stride_; }
+  /// What a row holds, `size` of them: in the order they came.
+  int size(int row) const { return static_cast<int>(rows_[row].fill); }
+  PackedCandidate const* entries(int row) const { return entries_.data() + row * stride_; }
 
   /// Offers scores of keys first, first + 1, ... to a row; `scores` may be read up to the next multiple of the vector width.
   void add(int row, float const* scores, int count, LocalIndex first) {
-    std::size_t const r = row;
-    if (fill_[r] + burst_ > capacity_) prune(row);
+    settle(row);
     using namespace simd;
-    Floats const threshold = broadcast(threshold_[r]);
+    auto& of = rows_[row];
+    Floats const threshold = broadcast(of.threshold);
     Ints lane{};
     for (int l = 0; l < width; ++l) lane[l] = l;
-    float* const to_scores = scores_.data() + r * stride_;
-    std::int32_t* const to_indices = indices_.data() + r * stride_;
-    std::size_t fill = fill_[r];
+    auto* to = entries_.data() + row * stride_ + of.fill;
+    auto const* const begin = to;
     for (int j = 0; j < count; j += width) {
       Floats const s = load(scores + j);
       LaneMask mask = above(s, threshold);
       if (j + width > count) mask &= first_lanes(count - j);
       if (mask == 0) continue;
-      compress(to_scores + fill, s, mask);
+      alignas(64) std::int32_t taken[width] = {}, keys[width] = {};
+      compress(taken, bits_of(s), mask);
       std::int32_t const key = first + j;
-      compress(to_indices + fill, lane + broadcast(key), mask);
-      fill += std::popcount(mask);
+      compress(keys, lane + broadcast(key), mask);
+      for (int l = 0; l < width; ++l) to[l] = pack(bit_cast<float>(taken[l]), keys[l]);
+      to += std::popcount(mask);
     }
-    fill_[r] = fill;
+    of.fill += to - begin;
   }
 
   /// A score will be offered to the row soon: where it would go is fetched meanwhile.
-  void expect(int row) const {
-    std::size_t const r = row, at = r * stride_ + fill_[r];
-    __builtin_prefetch(scores_.data() + at, 1);
-    __builtin_prefetch(indices_.data() + at, 1);
-  }
+  void expect(int row) const { __builtin_prefetch(entries_.data() + row * stride_ + rows_[row].fill, 1); }
 
   /// Offers one score; the row's keys come in ascending order here too.
   void add(int row, float score, LocalIndex key) {
-    std::size_t const r = row;
-    if (fill_[r] + burst_ > capacity_) prune(row);
-    auto const at = r * stride_ + fill_[r];
+    settle(row);
+    auto& of = rows_[row];
     // Written in any case: whether a score is taken is hard to predict.
-    scores_.data()[at] = score;
-    indices_.data()[at] = key;
-    fill_[r] += score > threshold_[r] ? 1u : 0u;
+    entries_.data()[row * stride_ + of.fill] = pack(score, key);
+    of.fill += score > of.threshold ? 1u : 0u;
+  }
+
+  /// Offers scores[i] of key keys[i] to rows[i] for `count` of them, as if one by one.
+  void add(int const* rows, float const* scores, LocalIndex const* keys, std::size_t count) {
+    // Held apart, because stores of candidates might be to any number of this class.
+    auto* const entries = entries_.data();
+    auto* const of = rows_.data();
+    auto const stride = stride_, most = capacity_ - burst_;
+    for (std::size_t i = 0; i < count; ++i) {
+      auto& row = of[rows[i]];
+      if (row.fill > most) [[unlikely]]
+        prune(rows[i]);
+      entries[rows[i] * stride + row.fill] = pack(scores[i], keys[i]);
+      row.fill += scores[i] > row.threshold ? 1u : 0u;
+    }
   }
 
   /// Prunes a row that holds more than its slack allows between two bursts, so that its threshold is a recent one.
   void settle(int row) {
-    if (fill_[row] + burst_ > capacity_) prune(row);
+    if (rows_[row].fill + burst_ > capacity_) [[unlikely]]
+      prune(row);
   }
 
   /// Keeps the best `keep` of a row that has more, in the order they came, and raises its threshold to the worst of them, or to just
   /// below it where an equal score may still come with a smaller index.
   void prune(int row) {
-    std::size_t const r = row, count = fill_[r], keep = keep_;
+    std::size_t const count = rows_[row].fill, keep = keep_;
     if (count <= keep) return;
-    float* const scores = scores_.data() + r * stride_;
-    std::int32_t* const indices = indices_.data() + r * stride_;
-    std::size_t ties = 0;
-    float const bound = kth_largest(scores, count, keep, ties);
-    using namespace simd;
-    Floats const threshold = broadcast(bound);
-    if (order_ == KeyOrder::any) move_best_ties_ahead(scores, indices, count, bound, ties);
+    auto* const entries = entries_.data() + row * stride_;
+    PackedCandidate const bound = kth_largest(entries, count, keep);
     std::size_t kept = 0;
-    for (std::size_t i = 0; i < count; i += width) {
-      Floats const s = load(scores + i);
-      LaneMask const seen = first_lanes(count - i);
-      LaneMask mask = above(s, threshold) & seen;
-      // Of those that equal the bound only the first ones stay.
-      for (LaneMask equal = ~(above(s, threshold) | above(threshold, s)) & seen; equal != 0 && ties > 0; equal &= equal - 1) {
-        mask |= equal & (0u - equal);
-        --ties;
-      }
-      Ints const index = load(indices + i);  // before the writes below may reach it
-      compress(scores + kept, s, mask);
-      compress(indices + kept, index, mask);
-      kept += std::popcount(mask);
+    for (std::size_t i = 0; i < count; ++i) {
+      auto const entry = entries[i];
+      entries[kept] = entry;
+      kept += entry >= bound ? 1u : 0u;
     }
-    fill_[r] = kept;
-    threshold_[r] = order_ == KeyOrder::any ? std::nextafter(bound, -std::numeric_limits<float>::infinity()) : bound;
+    float const score = score_of(bound);
+    rows_[row] = {kept, order_ == KeyOrder::any ? std::nextafter(score, -std::numeric_limits<float>::infinity()) : score};
   }
 
-  /// The keep-th largest of `count` > keep > 0 numbers, and in `ties` how many of those equal to it are among the keep largest.
-  /// Radix selection: numbers are counted in equal pieces of the range of their ordered bits, and only the piece that holds the answer is
+  /// A bound that exactly `keep` of `count` > keep > 0 distinct candidates reach, with the score of the worst of them.
+  /// Radix selection: scores are counted in equal pieces of the range of their ordered bits, and only the piece that holds the answer is
   /// looked at again.
-  static float kth_largest(float const* numbers, std::size_t count, std::size_t keep, std::size_t& ties) {
+  static PackedCandidate kth_largest(PackedCandidate const* candidates, std::size_t count, std::size_t keep) {
     static thread_local std::vector<std::uint32_t> keys;
     keys.resize(count);
     std::uint32_t low = ~0u, high = 0;
     for (std::size_t i = 0; i < count; ++i) {
-      std::uint32_t const key = ordered_bits(numbers[i]);
+      std::uint32_t const key = score_bits_of(candidates[i]);
       keys[i] = key;
       low = key < low ? key : low;
       high = key > high ? key : high;
@@ -174,33 +167,33 @@ class RowHeads {
       low = next_low;
       high = next_high;
     }
-    ties = wanted;
-    return from_ordered_bits(low);
+    auto const of_score = std::uint64_t{low} << 32;
+    return keys.size() == wanted ? of_score : of_score | best_index(candidates, count, low, wanted);
   }
 
  private:
-  /// Among entries of score `bound`, puts the `ties` of smallest index before the others; places of other scores stay.
-  static void move_best_ties_ahead(float const* scores, std::int32_t* indices, std::size_t count, float bound, std::size_t ties) {
-    static thread_local std::vector<LocalIndex> equal;
+  struct Row {
+    std::size_t fill = 0;
+    float threshold = -std::numeric_limits<float>::infinity();
+  };
+
+  /// The lower half of the candidate that is the wanted-th of those of one score.
+  static std::uint32_t best_index(PackedCandidate const* candidates, std::size_t count, std::uint32_t score, std::size_t wanted) {
+    static thread_local std::vector<std::uint32_t> equal;
     equal.clear();
     for (std::size_t i = 0; i < count; ++i) {
-      if (scores[i] == bound) equal.push_back(indices[i]);
+      if (score_bits_of(candidates[i]) == score) equal.push_back(low_word(candidates[i]));
     }
-    if (equal.size() <= ties) return;
-    std::nth_element(equal.begin(), equal.begin() + ties, equal.end());
-    std::size_t next = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (scores[i] == bound) indices[i] = equal[next++];
-    }
+    auto const at = equal.begin() + (wanted - 1);
+    std::nth_element(equal.begin(), at, equal.end(), std::greater<>());
+    return *at;
   }
 
   int keep_ = 0;
   KeyOrder order_ = KeyOrder::ascending;
   std::size_t capacity_ = 0, stride_ = 0;
-  Vector<Space, float> scores_;
-  Vector<Space, std::int32_t> indices_;
-  std::vector<std::size_t> fill_;
-  std::vector<float> threshold_;
+  Vector<Space, PackedCandidate> entries_;
+  std::vector<Row> rows_;
   std::size_t burst_ = 0;
 };
 

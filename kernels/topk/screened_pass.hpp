@@ -137,34 +137,38 @@ class ScreenedPass : public StreamedHeads {
   void work(int w, float const* packed, QuantisedKeys const& quantised, LocalIndex first, int count) {
     auto& worker = workers_[w];
     std::optional<simd::TileScreen> tiles;
-    if (tiles_) tiles.emplace(quantised_.steps);
+    if (tiles_) tiles.emplace(quantised_.steps, worker.blocks.size());
     auto const keys = part_of(count, w / split_.row_parts, split_.key_parts, key_group);
     for (int begin = keys.begin; begin < keys.end; begin += score_strip) {
       Strip const strip{packed + std::ptrdiff_t{begin} * queries_.d, quantised.from(begin / key_group, queries_.d), first + begin,
                         std::min(score_strip, keys.end - begin)};
-      auto const [seeing, open] = apply_thresholds(worker, strip);
+      auto const [seeing, open, whole] = apply_thresholds(worker, strip);
       if (seeing == 0) continue;
       // Not worth a try if too many rows take any score still, or too much passed of late.
       bool const sparse = worker.pause == 0 && open * dense <= seeing;
       worker.pause = std::max(0, worker.pause - 1);
       int const screened = sparse ? screen(worker, strip, tiles ? &*tiles : nullptr) : 0;
-      if (screened > 0) rescore(worker, strip, screened);
+      if (screened > 0) rescore(worker, strip, screened, whole);
       if (screened < strip.groups()) score_all(worker, strip, screened);
     }
   }
 
-  /// Rows that see keys of a strip, and those of them that take any score.
   struct Rows {
-    int seeing, open;
+    int seeing;  ///< any key of a strip
+    int open;    ///< and take any score
+    bool whole;  ///< whether all see all of its groups' keys
   };
 
   /// Brings bounds up to date.
   Rows apply_thresholds(Worker& worker, Strip const& strip) const {
     int seeing = 0, open = 0;
+    bool whole = strip.count % key_group == 0;
     for (auto& bounds : worker.bounds) {
       for (int r = 0; r < bounds.rows; ++r) {
         int const row = bounds.first_row + r;
-        bool const sees = seen(row, strip.first, strip.count).end > 0;
+        auto const keys = seen(row, strip.first, strip.count);
+        bool const sees = keys.end > 0;
+        whole = whole && keys.begin == 0 && keys.end == strip.count;
         float const threshold = sees ? heads_[worker.part].threshold(row) : std::numeric_limits<float>::infinity();
         seeing += sees ? 1 : 0;
         open += threshold == -std::numeric_limits<float>::infinity() ? 1 : 0;
@@ -174,7 +178,7 @@ class ScreenedPass : public StreamedHeads {
         applied = threshold;
       }
     }
-    return {seeing, open};
+    return {seeing, open, whole};
   }
 
   /// Collects what passes of a strip, group by group. Stops after the group in which too much has, and returns the groups done.
@@ -211,14 +215,12 @@ class ScreenedPass : public StreamedHeads {
       for (due += more * fetches; fetched * panels < due; ++fetched) __builtin_prefetch(fetch + fetched * 16, 0, 2);
     };
     if (tiles != nullptr) {
-      tiles->take_group(keys.values);
-      auto* to = passed.reserve(simd::tile_pairs * panels);
-      for (int p = 0; p < panels; ++p) {
+      auto const start = [&](int p, std::int32_t* sums) {
         prefetch(1);
-        simd::start_sums(worker.bounds[p], *keys.bounds, quantised_.reach, bounded, tiles->start());
-        to = tiles->screen(worker.blocks[p], to);
-      }
-      passed.count = tiles->finish(to) - passed.pairs.data();
+        simd::start_sums(worker.bounds[p], *keys.bounds, quantised_.reach, bounded, sums);
+      };
+      auto* const to = passed.reserve(simd::tile_pairs * panels);
+      passed.count = tiles->screen(keys.values, worker.blocks, start, to) - passed.pairs.data();
       return;
     }
     alignas(64) std::int32_t start[QuantisedQueries::panel_lanes];
@@ -234,11 +236,11 @@ class ScreenedPass : public StreamedHeads {
   }
 
   std::int32_t const* bytes_of(Worker const& worker, int panel) const {
-    return &quantised_.bytes[quantised_.offset[worker.screened.begin + panel]];
+    return quantised_.bytes.data() + quantised_.offset[worker.screened.begin + panel];
   }
 
-  /// Scores what passed of the first `groups` groups in fp32 and offers it to the heads, keys ascending.
-  void rescore(Worker& worker, Strip const& strip, int groups) {
+  /// Scores what passed of the first `groups` groups in fp32 and offers it to the heads, keys ascending. `whole`: as Rows's.
+  void rescore(Worker& worker, Strip const& strip, int groups, bool whole) {
     auto const& passed = worker.passed;
     auto& heads = heads_[worker.part];
     auto const end = std::int64_t{strip.first} + strip.count;
@@ -247,17 +249,33 @@ class ScreenedPass : public StreamedHeads {
       LocalIndex const first = strip.first + g * key_group;
       for (auto i = passed.begin[g]; i < group_end; i += simd::pair_batch) {
         alignas(64) float scores[simd::pair_batch];
-        auto const count = std::min(group_end - i, simd::pair_batch);
-        for (std::size_t l = 0; l < count; ++l) heads.expect(row_of(passed.pairs[i + l]));
-        simd::score_pairs(lines_, &passed.pairs[i], strip.group(g, queries_.d), count, queries_.d, scores);
-        for (std::size_t l = 0; l < count; ++l) {
-          int const row = row_of(passed.pairs[i + l]);
-          LocalIndex const key = first + key_of(passed.pairs[i + l]);
-          bool const sees = std::int64_t{key} >= ranges_.first(row) && std::int64_t{key} < std::min(ranges_.limit[row], end);
-          if (sees) heads.add(row, scores[l], key);
+        int rows[simd::pair_batch];
+        LocalIndex keys[simd::pair_batch];
+        auto count = std::min(group_end - i, simd::pair_batch);
+        for (std::size_t l = 0; l < simd::pair_batch; ++l) {
+          rows[l] = row_of(passed.pairs[i + l]);
+          keys[l] = first + key_of(passed.pairs[i + l]);
         }
+        for (std::size_t l = 0; l < count; ++l) heads.expect(rows[l]);
+        simd::score_pairs(lines_, &passed.pairs[i], strip.group(g, queries_.d), count, queries_.d, scores);
+        if (!whole) count = keep_seen(rows, scores, keys, count, end);
+        heads.add(rows, scores, keys, count);
       }
     }
+  }
+
+  /// Moves those of `count` pairs to the front whose rows see their keys before `end`, and returns how many.
+  std::size_t keep_seen(int* rows, float* scores, LocalIndex* keys, std::size_t count, std::int64_t end) const {
+    std::size_t kept = 0;
+    for (std::size_t l = 0; l < count; ++l) {
+      auto const row = rows[l];
+      std::int64_t const key = keys[l];
+      rows[kept] = row;
+      scores[kept] = scores[l];
+      keys[kept] = keys[l];
+      kept += key >= ranges_.first(row) && key < std::min(ranges_.limit[row], end) ? 1u : 0u;
+    }
+    return kept;
   }
 
   /// Scores the groups of a strip from `group` on in fp32, all of them.

@@ -94,9 +94,8 @@ class StreamedHeads {
   std::vector<PackedCandidate> head(int row, std::vector<PackedCandidate>& spare) const {
     std::vector<PackedCandidate> candidates;
     for (auto const& heads : heads_) {
-      auto const* scores = heads.scores(row);
-      auto const* indices = heads.indices(row);
-      for (int i = 0; i < heads.size(row); ++i) candidates.push_back(pack(scores[i], indices[i]));
+      auto const* const entries = heads.entries(row);
+      candidates.insert(candidates.end(), entries, entries + heads.size(row));
     }
     sort_candidates(candidates, spare);
     candidates.resize(std::min<std::size_t>(candidates.size(), keep_));

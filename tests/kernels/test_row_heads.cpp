@@ -24,15 +24,15 @@ TEST(Simd, CompressAndCompareFollowEveryMask) {
   using namespace simd;
   for (std::uint32_t bits = 0; bits < (width == 16 ? 65536u : 1u << width); bits += width == 16 ? 37u : 1u) {
     alignas(64) float from[width];
-    alignas(64) float to[2 * width] = {};
+    alignas(64) std::int32_t to[2 * width] = {};
     for (int l = 0; l < width; ++l) from[l] = (bits >> l & 1u) != 0 ? 2.0f + static_cast<float>(l) : -static_cast<float>(l);
     LaneMask const mask = above(load(from), broadcast(1.0f));
     ASSERT_EQ(mask, bits);
-    compress(to, load(from), mask);
+    compress(to, bits_of(load(from)), mask);
     int at = 0;
     for (int l = 0; l < width; ++l) {
       if ((bits >> l & 1u) != 0) {
-        ASSERT_EQ(to[at], from[l]);
+        ASSERT_EQ(bit_cast<float>(to[at]), from[l]);
         ++at;
       }
     }
@@ -100,11 +100,13 @@ TEST(KthLargest, AgainstASort) {
       std::sort(sorted.begin(), sorted.end(), std::greater<>());
       for (std::size_t const keep : {std::size_t{1}, n / 3 + 1, n - 1}) {
         if (keep >= n) continue;
-        std::size_t ties = 0;
-        float const found = RowHeads::kth_largest(list.data(), n, keep, ties);
-        ASSERT_EQ(found, sorted[keep - 1]) << "n " << n << " keep " << keep;
-        auto const above = static_cast<std::size_t>(std::count_if(list.begin(), list.end(), [&](float x) { return x > found; }));
-        ASSERT_EQ(ties, keep - above) << "n " << n << " keep " << keep;
+        std::vector<PackedCandidate> candidates;
+        for (std::size_t j = 0; j < n; ++j) candidates.push_back(pack(list[j], static_cast<LocalIndex>(j)));
+        std::shuffle(candidates.begin(), candidates.end(), random.engine());
+        auto const bound = RowHeads::kth_largest(candidates.data(), n, keep);
+        ASSERT_EQ(score_of(bound), sorted[keep - 1]) << "n " << n << " keep " << keep;
+        ASSERT_EQ(std::count_if(candidates.begin(), candidates.end(), [&](auto c) { return c >= bound; }), std::ptrdiff_t(keep))
+            << "n " << n << " keep " << keep;
       }
     }
   }
@@ -149,8 +151,8 @@ void expect_best(std::vector<std::vector<float>> const& lists, int keep, int bur
     for (std::size_t j = 0; j < n; ++j) expected.push_back(pack(lists[row][j], static_cast<LocalIndex>(j)));
     std::sort(expected.begin(), expected.end(), std::greater<>());
     expected.resize(std::min(n, static_cast<std::size_t>(keep)));
-    for (int i = 0; i < heads.size(static_cast<int>(row)); ++i)
-      found.push_back(pack(heads.scores(static_cast<int>(row))[i], static_cast<LocalIndex>(heads.indices(static_cast<int>(row))[i])));
+    auto const* const entries = heads.entries(static_cast<int>(row));
+    found.assign(entries, entries + heads.size(static_cast<int>(row)));
     std::sort(found.begin(), found.end(), std::greater<>());
     ASSERT_EQ(found, expected) << "n " << n << " keep " << keep << " burst " << burst << " list " << row;
   }

@@ -135,7 +135,7 @@ struct Screen {
     RowKeyPair passed[simd::panel_pairs];
     simd::start_sums(quantised.panels[panel], *group.bounds, quantised.reach, group.bounds->largest_norm <= quantised.largest_norm, start);
     auto const* end =
-        simd::screen_panel_of(rows)(&quantised.bytes[quantised.offset[panel]], group.values, quantised.steps, start, 0, passed);
+        simd::screen_panel_of(rows)(quantised.bytes.data() + quantised.offset[panel], group.values, quantised.steps, start, 0, passed);
     bool found = false;
     for (auto const* at = passed; at != end; ++at) {
       found = found || (row_of(*at) == row && key_of(*at) == j % key_group);

@@ -224,7 +224,8 @@ class OrderWalk {
       Kokkos::parallel_for("Asymptop::select::heads", Kokkos::RangePolicy<Host>(0, asked_.size()), [&](int const i) {
         static thread_local std::vector<PackedCandidate> spare;
         auto& list = lists[asked_[i].row];
-        for (int j = 0; j < heads_[s].size(i); ++j) list.push_back(pack(heads_[s].scores(i)[j], heads_[s].indices(i)[j]));
+        auto const* const entries = heads_[s].entries(i);
+        list.insert(list.end(), entries, entries + heads_[s].size(i));
         for (auto const& part : standings_[s]->ragged(i)) list.push_back(part);
         sort_candidates(list, spare);
         if (std::ssize(list) > keep_[s]) list.resize(keep_[s]);
