@@ -39,7 +39,7 @@ from .schema import (
 )
 from .seal import SealError, check_seal
 from .streams import UsageError
-from .trial import refusal
+from .trial import refusal, why_no_file
 
 
 def has_order(selector: str) -> bool:
@@ -365,7 +365,7 @@ def _read_root(file: h5py.File, path: Path) -> Results:
 def open_file(path: Path) -> h5py.File:
     """Open an HDF5 file, unless its seal is broken, or it has none and fails its trial. Raises ResultsError."""
     if not path.is_file():
-        raise ResultsError(f"{path}: no such file")
+        raise ResultsError(f"{path}: {why_no_file(path)}")
     try:
         if not check_seal(path) and (why := refusal(path)):
             raise ResultsError(f"{path}: {why}")

@@ -80,7 +80,7 @@ def _error_cell(one: Series, law: str) -> str:
         exponent = f"n^{fit_law(one, 'tail_mass', law).exponent:+.2f}"
     except FitError:
         exponent = ""
-    return f"{found[-1].mean:.3g} {exponent}".rstrip()
+    return f"{found[-1].mean:#.3g} {exponent}".rstrip()
 
 
 def _errors(series: Sequence[Series], n: str) -> list[Finding]:
