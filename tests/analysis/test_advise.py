@@ -38,6 +38,27 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_results(tmp_path_factory.mktemp("growing") / "r.h5", study)
 
 
+def test_one_length_compares_nothing(growing: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["advise", str(growing), "--budget", "64", "--lengths", "4096"]) == 2
+    assert "at one length, n = 2^12, all laws of equal cost keep the same keys" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("error")
+def test_changes_that_nothing_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One draw gives no interval. A fixed k without an error in some draws bounds nothing from above."""
+    one = write_results(tmp_path / "one.h5", Study(n=SIZES[:2], k=("64", "n^0.5"), draws=1, planted=planted(GROWTH)))
+
+    def rare(name: str, n: int, k: int, generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+        return np.where(np.arange(shape[0])[:, None] == 0, 1e-4 if k < n else 0.0, 0.0) / k * np.ones(shape)
+
+    few = write_results(tmp_path / "few.h5", Study(n=SIZES[:2], k=("64", "n^0.5"), draws=2, planted=rare))
+    for path in (one, few):
+        assert command_line.main(["advise", str(path), "--budget", "64"]) == 0
+        printed = capsys.readouterr()
+        assert "inf" not in printed.out.replace("row_linf_error", "")
+        assert not printed.err
+
+
 @pytest.mark.parametrize("cost", ["k", "nk"])
 @pytest.mark.parametrize("exponent", [-0.4, 0.0, 0.3, 1.0])
 def test_equal_cost(cost: str, exponent: float) -> None:

@@ -125,7 +125,11 @@ def test_predictions_that_underflow(tmp_path: Path) -> None:
 def test_reasons_for_not_testing(tmp_path: Path) -> None:
     two = judged(write_results(tmp_path / "two.h5", Study(n=SIZES[:2])))
     assert two["A-tv"].verdict is Verdict.NOT_TESTED
-    assert "a verdict needs 3" in two["A-tv"].sentence
+    assert two["A-tv"].sentence == "2 usable n at σ = 1, k = n^0.5; a verdict needs 3."
+    assert two["C-sparse"].sentence == "2 usable n at σ = 1, p > 1e-3; a verdict needs 3."
+    one = judged(write_results(tmp_path / "one.h5", Study(n=SIZES[:1])))
+    assert one["A-tv"].sentence.startswith("1 usable n at σ = 1, ")
+    assert one["A-spec"].sentence.endswith("a verdict needs 3.")
     growing = judged(write_results(tmp_path / "growing.h5", Study(n=SIZES, sigma=("sqrt(log(n))",))))
     assert growing["D-keps"].verdict is Verdict.NOT_TESTED
     assert "not constant" in growing["D-keps"].sentence

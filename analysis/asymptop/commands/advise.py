@@ -131,6 +131,8 @@ def _comparisons(series: Sequence[Series], arguments: argparse.Namespace) -> tup
             "--budget compares laws of n, and all heads of the file have windows shorter than the lengths: a fixed k "
             "is theirs (--epsilon says which)"
         )
+    if not chosen:
+        raise UsageError("the file has no VALID case of exact top-k")
     found = [
         compare_laws(one, norm, budget, cost, lengths)
         for one in growing

@@ -143,13 +143,18 @@ def selector_records(choices: Sequence[Choice]) -> list[dict]:
     ]
 
 
+def _change(ratio: float) -> str:
+    return f"{ratio - 1.0:+.1%}" if ratio < 100.0 else f"x {ratio:.3g}"
+
+
 def _row(found: Comparison) -> tuple[str, ...]:
-    best, reach = found.best, found.best_exponents
+    best, exponents = found.best, found.best_exponents
     fixed = int((found.exponents == 0).argmax())
     gain = found.interval
     change = "–"
     if found.best_exponent != 0:
-        change = f"{found.ratio[best] - 1.0:+.1%} [{gain.low - 1.0:+.1%}, {gain.high - 1.0:+.1%}]"
+        reach = f" [{_change(gain.low)}, {_change(gain.high)}]" if math.isfinite(gain.high) else ""
+        change = _change(float(found.ratio[best])) + reach
     return (
         found.series.title.removeprefix("σ = "),
         found.norm.name,
@@ -157,7 +162,7 @@ def _row(found: Comparison) -> tuple[str, ...]:
         count_words(found.fixed_k),
         f"{found.error[fixed]:.4g}",
         found.law,
-        f"{found.best_exponent:g}{'*' if found.at_the_edge else ''} [{reach.low:g}, {reach.high:g}]",
+        f"{found.best_exponent:g}{'*' if found.at_the_edge else ''} [{exponents.low:g}, {exponents.high:g}]",
         f"{found.error[best]:.4g}",
         change,
         ",".join(str(k) for k in found.keys(best)),

@@ -16,7 +16,7 @@ from ..io.series import Series
 from ..theory.statistics import Array, Estimate, Interval, estimate
 from .decisions import RATIO_MARGIN, TRUSTED_SHARE, decide_ratio, decide_sign, number, power_of_two
 from .expectations import Expectation, expectation, far_limit
-from .exponents import MINIMUM_POINTS, testable
+from .exponents import MINIMUM_POINTS, testable, too_few
 from .verdicts import Claim, Finding, Verdict
 
 # A limit is told from others to within this.
@@ -169,7 +169,10 @@ def tends_to_value(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     findings = []
     for one, line in testable(claim, series):
         measured = line.points(one, claim.subject)
-        if len(measured) < 2 or claim.claimed_value is None:
+        if claim.claimed_value is None:
+            continue
+        if len(measured) < 2:
+            findings.append(too_few(claim, one, line, measured, needed=2))
             continue
         claimed = claim.claimed_value(one.regime)
         last = estimate(measured[-1].draw_values)
@@ -215,6 +218,7 @@ def share_tends_to_one(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     for one, line in testable(claim, series):
         measured = line.points(one, claim.subject)
         if len(measured) < MINIMUM_POINTS:
+            findings.append(too_few(claim, one, line, measured))
             continue
         last = estimate(1.0 - measured[-1].draw_values)
         sizes = [p.n for p in measured]
