@@ -41,10 +41,9 @@ _SHOWN = 3
 def _reach(need: Need) -> str:
     if need.fit is None:
         return "–"
-    low, high = need.fit.interval.low, need.fit.interval.high
-    text = (
-        f"{need.fit.exponent:.3f} [{low:.3f}, {high:.3f}]" if math.isfinite(high - low) else f"{need.fit.exponent:.3f}"
-    )
+    found = (need.fit.exponent, need.fit.interval.low, need.fit.interval.high)
+    exponent, low, high = (f"{round(value, 3) + 0.0:.3f}" for value in found)  # no -0
+    text = f"{exponent} [{low}, {high}]" if math.isfinite(need.fit.interval.half_width) else exponent
     return text + (", bends" if _bends(need) else "")
 
 

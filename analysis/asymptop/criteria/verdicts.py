@@ -99,6 +99,9 @@ class Claim:
     lines_needed: str = "k law of the form α n^C with 0 < C < 1"
     selectors: tuple[str, ...] = (EXACT,)
 
+    def __repr__(self) -> str:
+        return f"<Claim {self.id}: {self.sentence}>"
+
     def is_about(self, series: Series) -> bool:
         """Whether the series keeps the keys that the claim speaks of."""
         if self.selectors == ALL_BUT_EXACT:
@@ -139,6 +142,9 @@ class Judgement:
     findings: tuple[Finding, ...]
     reason_untested: str = ""
     counts: dict[Verdict, int] = field(init=False)
+
+    def __repr__(self) -> str:
+        return f"<Judgement {self.claim.id}, {self.verdict.value}: {self.brief}>"
 
     def __post_init__(self) -> None:
         counts = {verdict: sum(f.verdict is verdict for f in self.findings) for verdict in Verdict}

@@ -108,6 +108,9 @@ class Case:
     index_d: int = 0  # of the trained indexer that `file` goes by, and its heads; 0 for other selectors
     index_heads: int = 0
 
+    def __repr__(self) -> str:
+        return f"<Case {self.id}: {'VALID' if self.valid else 'INVALID'}, {self.draws} draws of {self.rows} rows>"
+
     @cached_property
     def _names(self) -> frozenset[str]:
         return frozenset(self._group)
@@ -191,6 +194,9 @@ class Results:
     provenance: dict[str, str | int | float]
     cases: tuple[Case, ...]
     _file: h5py.File = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Results {self.path}: {len(self.cases)} cases>"
 
     @property
     def exact(self) -> tuple[Case, ...]:
