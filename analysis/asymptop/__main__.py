@@ -34,12 +34,19 @@ _ONE_THREAD = ("report", "scaling", "advise", "validate")
 _WRITE_TENSORS = ("convert", "capture")
 
 
+# What argparse says of words that are missing, or of no option.
+_WORDS_AMISS = ("the following arguments are required", "unrecognized arguments", "argument COMMAND")
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         command = " ".join(self.prog.split()[3:])
-        self.exit(2, f"asymptop {command}".rstrip() + ": " + "\\n".join(message.splitlines()) + "\n")
+        said = "\\n".join(message.splitlines())
+        if message.startswith(_WORDS_AMISS):
+            said += f"; see {self.prog} --help"
+        self.exit(2, f"asymptop {command}".rstrip() + f": {said}\n")
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:

@@ -138,7 +138,7 @@ int print_info(std::string const& path, std::ostream& out) {
 int run_compare(int argc, char const* const* argv) {
   std::string const usage = "asymptop compare A.h5 B.h5";
   auto const words = read_words(argc, argv, usage,
-                                "Exit 0 when both files hold the same cases and the same bytes of data (dates, hosts and timings aside), "
+                                "Exit 0 when both files hold the same cases and the same bytes of data (dates, hosts and timings aside),\n"
                                 "else 1 and the first difference.",
                                 [](auto, auto&) {});
   if (!words) return 0;
@@ -165,10 +165,11 @@ int run_merge(int argc, char const* const* argv) {
 
 int run_info(int argc, char const* const* argv) {
   std::string const usage = "asymptop info [--verify] RESULTS.h5";
-  auto const words = read_words(argc, argv, usage,
-                                "Prints where a results file comes from and its cases with their verdicts. A file whose bytes are not "
-                                "those of its checksum is refused; with --verify one without a checksum is, too.",
-                                [](auto option, auto& given) { option("verify", po::bool_switch(&given.verify)); });
+  auto const words =
+      read_words(argc, argv, usage,
+                 "Prints where a results file comes from and its cases with their verdicts. A file whose bytes are not those\n"
+                 "of its checksum is refused; with --verify one without a checksum is, too.",
+                 [](auto option, auto& given) { option("verify", po::bool_switch(&given.verify)); });
   if (!words) return 0;
   if (words->files.size() != 1) throw UsageError("info takes one results file: " + usage);
   auto const& path = words->files.front();

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <functional>
@@ -275,6 +276,8 @@ int guarded(Communicator const& comm, Communicator const& leaving, int argc, cha
 
 int run_program(int argc, char** argv) {
   if (run_as_sgemm_child(argc, argv)) return 0;
+  std::signal(SIGXFSZ,
+              SIG_IGN);       // a write beyond the limit on a file's size fails, with a message, and does not end the process without one
 #if !H5_VERSION_GE(1, 10, 7)  // which do without where it is not asked for
   setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
 #endif
@@ -310,7 +313,7 @@ int run_program(int argc, char** argv) {
 #endif
     Kokkos::initialize();
     // Not before: what MPI loads may handle the signals in its own way (LLVM, through hwloc's look for OpenCL devices, does).
-    if (can_stop) listen_for_stop();
+    if (can_stop) listen_for_stop(comm.is_root());
     std::optional<StopWatch> stop_watch;
     if (can_stop) stop_watch.emplace(std::string(argv[1]) == "study", end_all_ranks);
     {

@@ -46,7 +46,11 @@ void OutputFile::remove_part() const {
 
 void OutputFile::write(std::vector<AttendUnit> const& units, std::size_t own, RingSequence const& sequence, ExactAttention const* exact,
                        TopKAttention const* top_k) {
-  for (std::size_t i = 0; i < units.size(); ++i) write_unit(units[i], i == own ? &sequence : nullptr, exact, top_k);
+  try {
+    for (std::size_t i = 0; i < units.size(); ++i) write_unit(units[i], i == own ? &sequence : nullptr, exact, top_k);
+  } catch (RunError const& error) {
+    throw RunError(path_ + ": " + error.what());
+  }
 }
 
 void OutputFile::write(std::vector<AttendUnit> const& units) {

@@ -10,6 +10,7 @@
 #include "config/number_text.hpp"
 #include "config/options.hpp"
 #include "kernels/device/attention.hpp"
+#include "plan/heads.hpp"
 #include "plan/k_axis.hpp"
 #include "plan/memory.hpp"
 #include "plan/teams.hpp"
@@ -113,7 +114,7 @@ std::vector<AttendSource> sources_of(AttendConfig const& config, InputShape cons
   }
   for (auto const head : config.heads) {
     if (head >= input.heads)
-      throw UsageError("--heads", std::to_string(head), "is no head of " + input.name + ", which has " + std::to_string(input.heads));
+      throw UsageError("--heads", std::to_string(head), "is not a head of " + input.name + ", which has " + numbers_of_heads(input.heads));
     sources.push_back({-1, head});
   }
   for (std::int64_t head = 0; config.heads.empty() && head < input.heads; ++head) sources.push_back({-1, head});

@@ -35,7 +35,7 @@ bool help_printed(OptionValues const& values, Commands command, char const* intr
   std::cout << introduction << "\n"
             << option_table().help(command) << "\nExit codes: 0 all valid, 1 a case INVALID or a failed run, 2 bad usage (nothing written)";
   bool const resumes = (option_table().row("resume").commands & command) != 0;
-  std::cout << ",\n75 stopped on request (SIGUSR1, SIGTERM)" << (resumes ? ": --resume continues" : "");
+  std::cout << ",\n75 stopped on request (SIGUSR1, SIGTERM, Ctrl-C)" << (resumes ? ": --resume continues" : "");
   std::cout << ".\n";
   return true;
 }

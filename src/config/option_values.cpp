@@ -166,7 +166,7 @@ std::vector<double> parse_epsilons(std::string const& list) {
   std::vector<double> values;
   for (auto const& item : split_list("--epsilon", list)) {
     double const value = number_of<double>(item).value_or(0.0);
-    if (!(value > 0.0 && value < 1.0)) throw UsageError("--epsilon", item, "is not a number in (0, 1)");
+    if (!(value > 0.0 && value < 1.0)) throw UsageError("--epsilon", item, "is not a number in (0, 1), such as 0.1 for 10%");
     if (std::find(values.begin(), values.end(), value) != values.end()) throw UsageError("--epsilon", list, "names " + item + " twice");
     values.push_back(value);
   }

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <ctime>
+#include <string_view>
 #include <utility>
 
 #include "comm/task.hpp"
@@ -17,6 +19,21 @@ namespace {
 volatile sig_atomic_t asked = 0;
 
 void note_request(int) { asked = 1; }
+
+volatile sig_atomic_t tells_interrupts = 0;
+
+void note_interrupt(int) {
+  int const saved = errno;
+  asked = 1;
+  constexpr std::string_view text = "\nasymptop: interrupted, stops at the next step where it can; Ctrl-C once more ends it at once\n";
+  if (tells_interrupts != 0 && write(STDERR_FILENO, text.data(), text.size()) < 0) tells_interrupts = 0;
+  errno = saved;
+}
+
+bool ignored(int signal) {
+  struct sigaction action {};
+  return sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
 
 sigset_t stop_signals() {
   sigset_t set;
@@ -33,12 +50,18 @@ void hold_stop_signals() {
   sigprocmask(SIG_BLOCK, &set, nullptr);
 }
 
-void listen_for_stop() {
+void listen_for_stop(bool tell) {
   struct sigaction action {};
   action.sa_handler = note_request;
   action.sa_flags = SA_RESTART;  // calls of libraries that a signal interrupts go on
   sigemptyset(&action.sa_mask);
   for (int const signal : {SIGUSR1, SIGTERM}) sigaction(signal, &action, nullptr);
+  if (!ignored(SIGINT)) {  // as a shell without job control has it for what runs behind
+    tells_interrupts = tell ? 1 : 0;
+    action.sa_handler = note_interrupt;
+    action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+    sigaction(SIGINT, &action, nullptr);
+  }
   auto const set = stop_signals();
   sigprocmask(SIG_UNBLOCK, &set, nullptr);
 }

@@ -1,4 +1,4 @@
-// A run that is asked to stop: SIGUSR1 or SIGTERM, delivered to any of its ranks, ends it at the next boundary of all.
+// A run that is asked to stop: SIGUSR1, SIGTERM or Ctrl-C (SIGINT), delivered to any of its ranks, ends it at the next boundary of all.
 #pragma once
 
 #include <mpi.h>
@@ -20,11 +20,12 @@ namespace asymptop {
 /// Stopped on request; --resume continues where the command has it.
 inline constexpr int exit_stopped = 75;
 
-/// The two signals wait, also while the program starts again in its place and libraries start, until it listens.
+/// SIGUSR1 and SIGTERM wait, also while the program starts again in its place and libraries start, until it listens.
 void hold_stop_signals();
 
-/// From now on they ask for a stop and do nothing else.
-void listen_for_stop();
+/// From now on they ask for a stop and do nothing else, as does Ctrl-C unless the process was started to ignore it; once more, it ends the
+/// process. A line says so on the rank that is to `tell`.
+void listen_for_stop(bool tell);
 
 /// Sees to it that a run that was asked to stop ends. One that no longer moves (no use of the processor and no step for half a minute,
 /// or, in a command whose steps are counted, no step for ten) would never come to the boundary where it stops: all ranks end, by

@@ -17,6 +17,8 @@ std::string text_of(HeadPlace const& place) {
   return (place.layer->layer < 0 ? "" : ", layer " + std::to_string(place.layer->layer)) + ", head " + std::to_string(place.head);
 }
 
+std::string numbers_of_heads(std::int64_t count) { return count == 1 ? "head 0 alone" : "heads 0 to " + std::to_string(count - 1); }
+
 std::vector<LayerShape> layers_of(RunConfig const& config, InputShape const& input) {
   if (input.n == 0) return {LayerShape{}};
   std::vector<LayerShape> layers;
@@ -43,7 +45,7 @@ std::vector<HeadPlace> heads_of(RunConfig const& config, InputShape const& input
       if (head >= layer.heads)
         throw UsageError("--heads", std::to_string(head),
                          "is not a head of " + (layer.layer < 0 ? "" : "layer " + std::to_string(layer.layer) + " of ") + input.name +
-                             ", which has " + std::to_string(layer.heads));
+                             ", which has " + numbers_of_heads(layer.heads));
       places.push_back({&layer, head});
     }
   }

@@ -19,6 +19,9 @@ struct HeadPlace {
 /// `, layer 5, head 3`; empty for synthetic input.
 std::string text_of(HeadPlace const& place);
 
+/// `heads 0 to 3`, of four; `head 0 alone`.
+std::string numbers_of_heads(std::int64_t count);
+
 /// The layers that --layers asks for; of synthetic input one without keys. Throws UsageError for a number that the file does not have.
 std::vector<LayerShape> layers_of(RunConfig const& config, InputShape const& input);
 

@@ -10,10 +10,9 @@ namespace {
 constexpr char const* precision_introduction =
     "asymptop precision: what the precision of arithmetic does to softmax attention, against n.\n"
     "\n"
-    "Rows of n independent N(0, sigma^2) logits, made in fp64, or with --input those of heads of a model. Each is turned into attention "
-    "weights p once in fp64 and once for every\n"
-    "set of formats, with every result rounded correctly (to nearest, ties to even; fp8 is OCP E4M3 and saturates at 448) to the format\n"
-    "of its stage:\n"
+    "Rows of n independent N(0, sigma^2) logits, made in fp64, or with --input those of heads of a model. Each is turned into attention\n"
+    "weights p once in fp64 and once for every set of formats, with every result rounded correctly (to nearest, ties to even; fp8 is OCP\n"
+    "E4M3 and saturates at 448) to the format of its stage:\n"
     "\n"
     "  logits      the n logits s\n"
     "  difference  s - max s, from the rounded logits [the narrowest format that holds those of logits and exp]\n"

@@ -38,6 +38,49 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_results(tmp_path_factory.mktemp("growing") / "r.h5", study)
 
 
+def test_keys_for_another_error(growing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """1e-4 n^0.8 / k of each draw's own noise: the keys follow, between stored k too; not beyond them."""
+    wanted = 1e-4 * 4096**GROWTH / 40.7
+    words = ["--norm", "row_l2_error", "--lengths", "4096", "--json", "-", "--epsilon"]
+    assert command_line.main(["advise", str(growing), *words, f"{wanted}"]) == 0
+    printed = capsys.readouterr()
+    (record,) = json.loads(printed.out)
+    noise = np.exp(0.02 * np.random.default_rng([4096, 5]).standard_normal(12)).mean()
+    assert record["norm"] == "row_l2_error"
+    assert record["needed"] == [int(np.ceil(40.7 * noise))]
+    assert "the mean row ℓ2 error is epsilon" in printed.err
+    never = write_results(tmp_path / "r.h5", Study(n=SIZES, k=("64",), planted=lambda *given: np.ones(given[-1])))
+    assert command_line.main(["advise", str(never), *words, "0.5"]) == 0
+    assert "within the stored k (a larger --k stores more)" in capsys.readouterr().err
+    for norms, said in (
+        ("row_l2_error,tail_mass", "allowed is one"),
+        ("output_error_relative", "the file has no output"),
+    ):
+        assert command_line.main(["advise", str(growing), *words, "0.1", "--norm", norms]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_one_length_compares_nothing(growing: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["advise", str(growing), "--budget", "64", "--lengths", "4096"]) == 2
+    assert "at one length, n = 2^12, all laws of equal cost keep the same keys" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("error")
+def test_changes_that_nothing_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One draw gives no interval. A fixed k without an error in some draws bounds nothing from above."""
+    one = write_results(tmp_path / "one.h5", Study(n=SIZES[:2], k=("64", "n^0.5"), draws=1, planted=planted(GROWTH)))
+
+    def rare(name: str, n: int, k: int, generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+        return np.where(np.arange(shape[0])[:, None] == 0, 1e-4 if k < n else 0.0, 0.0) / k * np.ones(shape)
+
+    few = write_results(tmp_path / "few.h5", Study(n=SIZES[:2], k=("64", "n^0.5"), draws=2, planted=rare))
+    for path in (one, few):
+        assert command_line.main(["advise", str(path), "--budget", "64"]) == 0
+        printed = capsys.readouterr()
+        assert "inf" not in printed.out.replace("row_linf_error", "")
+        assert not printed.err
+
+
 @pytest.mark.parametrize("cost", ["k", "nk"])
 @pytest.mark.parametrize("exponent", [-0.4, 0.0, 0.3, 1.0])
 def test_equal_cost(cost: str, exponent: float) -> None:

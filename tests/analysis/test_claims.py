@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,7 +125,11 @@ def test_predictions_that_underflow(tmp_path: Path) -> None:
 def test_reasons_for_not_testing(tmp_path: Path) -> None:
     two = judged(write_results(tmp_path / "two.h5", Study(n=SIZES[:2])))
     assert two["A-tv"].verdict is Verdict.NOT_TESTED
-    assert "a verdict needs 3" in two["A-tv"].sentence
+    assert two["A-tv"].sentence == "2 usable n at σ = 1, k = n^0.5; a verdict needs 3."
+    assert two["C-sparse"].sentence == "2 usable n at σ = 1, p > 1e-3; a verdict needs 3."
+    one = judged(write_results(tmp_path / "one.h5", Study(n=SIZES[:1])))
+    assert one["A-tv"].sentence.startswith("1 usable n at σ = 1, ")
+    assert one["A-spec"].sentence.endswith("a verdict needs 3.")
     growing = judged(write_results(tmp_path / "growing.h5", Study(n=SIZES, sigma=("sqrt(log(n))",))))
     assert growing["D-keps"].verdict is Verdict.NOT_TESTED
     assert "not constant" in growing["D-keps"].sentence
@@ -134,6 +139,23 @@ def test_reasons_for_not_testing(tmp_path: Path) -> None:
     assert invalid["A-tv"].sentence == "The file has no VALID case."
     no_power = judged(write_results(tmp_path / "constant_k.h5", Study(n=SIZES, k=("64", "log(n)"))))
     assert "no k law of the form" in no_power["A-tv"].sentence
+
+
+def test_sentences_say_what_their_numbers_are_of(gaussian: dict[str, Judgement]) -> None:
+    """A law of k has its name, bounds are no equalities, nothing is -0, and one n is not compared with itself."""
+    brief = {name: judgement.brief for name, judgement in gaussian.items()}
+    assert "k = n^0.5)" in brief["A-tv"] or "k = 4*n^0.75)" in brief["A-tv"]
+    assert "claimed at most 1 (" in brief["D-collapse-fixed"]
+    assert "claimed below 1 (" in brief["E-dyn-tv"]
+    assert "k = 64)" in brief["B-tv"]
+    assert not any(re.search(r"-0(\.0*)?[ ,)]", text) for text in brief.values())
+    for judgement in gaussian.values():
+        for finding in judgement.findings:
+            assert finding.n_range is not None
+            at = re.findall(r"times(?: the prediction)? at n = (\S+)", finding.sentence)
+            assert len(at) == len(set(at)), finding.sentence
+            assert "the entries" not in finding.sentence
+    assert "c√(log n) with c < √2, not c√(log n) with c > √2" in gaussian["A-rate"].sentence
 
 
 def test_every_verdict_comes_with_its_numbers(gaussian: dict[str, Judgement]) -> None:

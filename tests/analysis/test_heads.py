@@ -306,7 +306,8 @@ def test_laws_of_n_are_none_of_windows(windowed: Path, tmp_path: Path, capsys: p
     ("options", "words"),
     [
         (["--lengths", "2048"], r"length 2048 is outside the measured n, 2\^6 to 2\^10"),
-        (["--norm", "tail_mass"], "--norm goes with --budget"),
+        (["--cost", "k"], "--cost goes with --budget"),
+        (["--norm", "tail_mass,row_l2_error"], "allowed is one without --budget"),
         (["--epsilon", "2"], "--epsilon is '2', allowed is a list of numbers between 0 and 1"),
         (["--budget", "4", "--epsilon", "0.1"], "--epsilon does not go with --budget"),
     ],

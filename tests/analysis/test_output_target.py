@@ -64,7 +64,7 @@ def test_an_input_is_no_output(words: list[str], tmp_path: Path, capsys: pytest.
     before = results.read_bytes()
     for name in ("results.h5", "link"):
         rest = [word.format(tmp_path / name) for word in words[1:]]
-        assert main([words[0], str(results), *rest]) in (1, 2)
+        assert main([words[0], str(results), *rest]) == 2
         said = capsys.readouterr().err
         assert "is an input itself, allowed is another name" in said
         assert len(said.splitlines()) == 1
@@ -75,7 +75,7 @@ def test_weights_do_not_replace_the_model(tmp_path: Path, capsys: pytest.Capture
     rng = np.random.default_rng(1)
     np.savez(tmp_path / "w.npz", W_Q=rng.standard_normal((8, 4)), W_K=rng.standard_normal((8, 4)))
     before = (tmp_path / "w.npz").read_bytes()
-    assert main(["weights", str(tmp_path / "w.npz"), "--json", str(tmp_path / "w.npz")]) in (1, 2)
+    assert main(["weights", str(tmp_path / "w.npz"), "--json", str(tmp_path / "w.npz")]) == 2
     assert "is an input itself" in capsys.readouterr().err
     assert (tmp_path / "w.npz").read_bytes() == before
 

@@ -16,7 +16,7 @@ import xarray
 from make_results import Study, write_results
 
 ANALYSIS = Path(__file__).resolve().parents[2] / "analysis"
-STUDY = Study(n=(256, 1024, 4096), sigma=("1", "2"), k=("n^0.5", "n^0.75"), draws=6, rows=3)
+STUDY = Study(n=(256, 1024, 4096), sigma=("1", "2"), k=("4*n^0.5", "n^0.75"), draws=6, rows=3)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_fit_of_a_planted_law(tmp_path: Path) -> None:
     [
         ("speed", None, "quantity is 'speed', allowed are tail_mass"),
         ("tail_mass", None, "at is None for tail_mass"),
-        ("tail_mass", "n^0.6", "allowed is ('n^0.5', 'n^0.75')"),
+        ("tail_mass", "n^0.6", "allowed is ('4*n^0.5', 'n^0.75')"),
         ("k_epsilon", 0.5, "allowed is (0.1, 0.01)"),
         ("p_max", "n^0.5", "allowed is None"),
     ],
@@ -114,6 +114,18 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(asymptop.ResultsError, match="no such file") as error:
         asymptop.open_results(tmp_path / "none.h5")
     assert "\n" not in str(error.value)
+
+
+def test_what_a_notebook_shows_is_short(results_file: Path, tmp_path: Path) -> None:
+    """Of objects that hold many others; of a signature whose default is all claims."""
+    with asymptop.open_results(results_file) as results:
+        lines = asymptop.group_series(results.cases)
+        judgements = asymptop.judge(lines)
+    shown = [results, results.cases[0], lines[0], asymptop.CLAIMS[0], judgements[0]]
+    assert all(20 < len(repr(one)) < 300 for one in shown), shown
+    assert len(str(inspect.signature(asymptop.judge))) < 200
+    with pytest.raises(asymptop.ClaimsError, match="No such file"):
+        asymptop.read_claims(str(tmp_path / "none.toml"))
 
 
 @pytest.mark.parametrize("command", ["advise", "weights", "convert"])

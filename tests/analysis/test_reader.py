@@ -164,6 +164,8 @@ def test_refuses_with_one_line_and_exit_2(
 def test_refuses_what_is_no_results_file(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no such file"):
         open_results(tmp_path / "absent.h5")
+    with pytest.raises(ResultsError, match="is a folder, allowed is a file"):
+        open_results(tmp_path)
     (tmp_path / "text.h5").write_text("not HDF5")
     with pytest.raises(ResultsError, match="not a readable HDF5 file"):
         open_results(tmp_path / "text.h5")

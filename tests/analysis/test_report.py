@@ -18,7 +18,7 @@ from asymptop import __main__ as command_line
 from asymptop.claims.registry import CLAIMS
 from asymptop.commands import report as report_command
 from asymptop.criteria.replicates import INDEPENDENT, PLACES, SAME_TEXTS
-from asymptop.figures import style
+from asymptop.figures import captions, style
 from asymptop.fits.quantities import TAIL_MASS
 from asymptop.io.reader import open_results
 from asymptop.io.series import group_series
@@ -199,6 +199,26 @@ def test_counts_are_printed_whole(tmp_path: Path) -> None:
     assert "<td>4352</td>" in re.sub(r"<td [^>]*>", "<td>", text)
     assert "e+03" not in text
     assert [count_words(value) for value in (1234567.0, 0.25, -0.0, 1e300)] == ["1234567", "0.25", "0", "1e+300"]
+
+
+def test_every_self_check_is_explained() -> None:
+    header = (Path(__file__).resolve().parents[2] / "src/row/case_data.hpp").read_text()
+    listed = re.search(r"check_names = \{(.*?)\};", header, re.DOTALL)
+    assert listed is not None
+    assert list(captions.CHECKS) == re.findall(r'"(\w+)"', listed[1])
+    assert set(captions.CHECKS_OF_SIMULATED) < set(captions.CHECKS)
+
+
+def test_seconds_of_shared_passes_count_once(tmp_path: Path) -> None:
+    """Laws of sigma of one n are measured together, and each says how long they all took."""
+    path = write_results(tmp_path / "r.h5", Study(n=(256, 512), sigma=("1", "2"), draws=2))
+    with changing(path) as file:
+        for case in file["cases"].values():
+            case.attrs["seconds_total"] = 1.5 if case.attrs["n"] == 256 else 2.75
+    with open_results(path) as results:
+        text = str(provenance_section(results))
+    assert "4.25 s" in text
+    assert re.search(r"\b1 ranks\b|\b1 threads\b", text) is None
 
 
 def test_invalid_cases_are_shown(made: tuple[str, Path]) -> None:

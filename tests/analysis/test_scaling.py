@@ -146,6 +146,18 @@ def _strong_and_weak(path: Path) -> Path:
     return write_bench(path, BenchFile([*studies, Scaling("score", valid=False, interleaved=False)]))
 
 
+def test_one_count_of_ranks_projects_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_bench(tmp_path / "bench.h5", BenchFile([planted(Scaling(ranks=(1,)))]))
+    assert command_line.main(["scaling", str(path), "-o", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "projection, not measured" not in printed
+    assert "measured on one count of ranks; run bench --scaling on several ranks" in printed
+    page = (tmp_path / "out" / "scaling.html").read_text(encoding="utf-8")
+    assert "measured on one count of ranks" in page
+    assert "It assumes" not in page
+    assert not (tmp_path / "out" / "scaling_projection.csv").exists()
+
+
 def test_command_writes_page_figures_and_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = _strong_and_weak(tmp_path / "bench.h5")
     assert command_line.main(["scaling", str(path), "-o", str(tmp_path / "out")]) == 0

@@ -346,7 +346,8 @@ def test_a_rule_counts_with_the_keys_that_it_keeps(tmp_path: Path, capsys: pytes
     ("words", "message"),
     [
         (["--selectors", "--epsilon", "2"], "--epsilon is '2', allowed is a list of numbers between 0 and 1"),
-        (["--selectors", "--norm", "tail_mass"], "--norm goes with --budget"),
+        (["--selectors", "--cost", "k"], "--cost goes with --budget"),
+        (["--selectors", "--norm", "tail_mass,row_l2_error"], "allowed is one without --budget"),
         (["--budget", "16", "--epsilon", "0.1"], "--epsilon does not go with --budget"),
         (["--selectors", "--lengths", "2^20"], "length 1048576 is outside the measured n, 2^6 to 2^10"),
     ],

@@ -118,6 +118,7 @@ def test_a_bad_command_line_is_one_line(words: list[str]) -> None:
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.count(b"\n") == 1
     assert done.stderr.startswith(b"asymptop")
+    assert (b"--help" in done.stderr) == (words[:1] != ["advise"])  # what is wrong with a value is said
 
 
 def test_a_law_of_any_spelling_is_the_law(tmp_path: Path) -> None:

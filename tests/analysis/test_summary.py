@@ -58,6 +58,21 @@ def test_it_fits_a_screen(tmp_path: Path, name: str) -> None:
     assert numbers
 
 
+def test_a_mean_of_another_n_says_so(tmp_path: Path) -> None:
+    """A law of sigma that the largest n lacks; one case is no plural."""
+    path = write_results(tmp_path / "r.h5", Study(n=(256, 1024, 4096), sigma=("1", "2"), k=("16",)))
+    with changing(path) as file:
+        (gone,) = (case for case in file["cases"].values() if (case.attrs["n"], case.attrs["sigma_law"]) == (4096, "2"))
+        del file[gone.name]
+    lines = summary_of(path)
+    (row,) = (line for line in lines if line.startswith("   σ = 2 "))
+    assert row.endswith(" at 2^10")
+    (row,) = (line for line in lines if line.startswith("   σ = 1 "))
+    assert " at " not in row
+    lines = summary_of(write_results(tmp_path / "one.h5", Study(n=(256,))))
+    assert lines[0].startswith("1 case, VALID: ")
+
+
 def test_its_numbers_are_those_of_the_file(tmp_path: Path) -> None:
     path = write_results(tmp_path / "r.h5", STUDIES["synthetic"])
     lines = summary_of(path)

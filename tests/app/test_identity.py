@@ -320,6 +320,10 @@ def test_merge_refuses_cases_of_other_quantities(tmp_path: Path) -> None:
         assert f"merge: '{inputs[-1]}' holds n128-d64-sigma1, of other options" in line
         assert "(not given there, scale = 0.25 here)" in line
         assert not list(tmp_path.glob("all.h5*"))
+    outcome = asymptop("merge", "-o", "all.h5", *files[:2], "both.h5", cwd=tmp_path)
+    assert outcome.code == 1, str(outcome)
+    assert "of both.h5 is one of an earlier file too: leave it, or that file, out" in outcome.stderr
+    assert not list(tmp_path.glob("all.h5*"))
 
 
 def test_a_joined_file_says_the_run_that_joined_it(copy: tuple[str, Path]) -> None:

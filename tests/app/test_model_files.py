@@ -342,7 +342,7 @@ def test_options_of_layers(tmp_path: Path) -> None:
         ((file, "--layers", "4"), "--layers: '4' is no layer of m.h5, which has 5"),
         ((plain, "--layers", "4"), "--layers: '4' is no layer of t.h5, which has none by number"),
         ((file, "--layers", "5,5"), "names layer 5 twice"),
-        ((file, "--heads", "4"), "is not a head of layer 5 of m.h5, which has 4"),
+        ((file, "--heads", "4"), "is not a head of layer 5 of m.h5, which has heads 0 to 3"),
         ((file, "--contexts", "middle"), "--contexts: 'middle' is none of: places, starts, prefix"),
     ]
     for words, wanted in cases:

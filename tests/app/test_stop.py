@@ -67,6 +67,30 @@ def test_stop_and_resume(
     assert_undisturbed(output, undisturbed)
 
 
+def test_interrupted(start: Callable[..., Run], undisturbed: Path, tmp_path: Path) -> None:
+    """Ctrl-C asks for a stop, and says how to end at once: by another. A process that is to ignore it does."""
+    output = tmp_path / "r.h5"
+    run = start(output, 1, *OPTIONS, "--checkpoint-minutes", "0")
+    run.wait_for("*.checkpoint")
+    run.process.send_signal(signal.SIGINT)
+    outcome = run.finish()
+    assert outcome.code == 75, str(outcome)
+    assert outcome.stderr.count("Ctrl-C once more ends it at once") == 1
+    ignoring = start(output, 1, *OPTIONS, "--resume", within=["sh", "-c", "trap '' INT; exec \"$@\"", "sh"])
+    ignoring.wait_for(f"{CASES[1]}.h5")
+    ignoring.process.send_signal(signal.SIGINT)
+    outcome = ignoring.finish()
+    assert outcome.code == 0, str(outcome)
+    assert_undisturbed(output, undisturbed)
+
+    run = start(tmp_path / "twice.h5", 1, "--n", "2^20", "--draws", "1000", "--threads", "1", command="attend")
+    time.sleep(1.0)
+    for _ in range(2):
+        run.process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert run.finish(10.0).code == -signal.SIGINT
+
+
 def test_signals_taken_by_a_library(start: Callable[..., Run], tmp_path: Path) -> None:
     """One that MPI loads: hwloc's search for OpenCL devices brings LLVM, which handles both signals for itself."""
     taker = preloaded("signal_taker", tmp_path)

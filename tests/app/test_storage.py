@@ -15,6 +15,7 @@ import pytest
 from asymptop.io.reader import ResultsError, open_results  # type: ignore[import-not-found]
 from command_line import SETTINGS, assert_equal, asymptop, binary, study
 from failing_storage import settings
+from own_environment import own_environment
 from running import Run
 
 OPTIONS = ["--n", "64,100", "--k", "8", "--rows", "4", "--draws", "4", "--block", "64", "--threads", "1"]
@@ -133,6 +134,18 @@ def test_full_disk(whole: Path, tmp_path: Path) -> None:
     assert "small/r.h5.cases/n100-d64-sigma1.h5: " in said(outcome.stderr)
     assert os.strerror(errno.ENOSPC) in said(outcome.stderr)
     assert_equal(tmp_path / "r.h5", whole)
+
+
+def test_limit_on_the_size_of_files(tmp_path: Path) -> None:
+    """The signal that comes with it does not end the run without a word."""
+    output = tmp_path / "r.h5"
+    words = [binary(), "study", "--n", "1024", "--rows", "1000", "--draws", "24", "-o", output]
+    # In blocks of 512 bytes: MPI itself writes some files.
+    limited = ["sh", "-c", 'ulimit -f 16384; exec "$@"', "sh", *map(str, words)]
+    done = subprocess.run(limited, capture_output=True, text=True, env=own_environment() | SETTINGS, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert os.strerror(errno.EFBIG) in said(done.stderr)
+    assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob("*/*.part"))
 
 
 def test_read_only_folder(tmp_path: Path) -> None:

@@ -31,12 +31,18 @@ def one_sigma(series: Series) -> str:
     return "rows differ in σ, and so in c: the regime needs --row-sigma fixed"
 
 
+def _phase_words(phase: str) -> str:
+    return PHASES[phase].replace(", c", " with c")
+
+
 def phase(*wanted: str, fixed: bool = True) -> Applies:
     """Series in one of laws.PHASES; `fixed` where the claim's number depends on c."""
 
     def applies(series: Series) -> str:
         if series.regime.phase not in wanted:
-            return f"{series.regime.words}, not {' or '.join(PHASES[p] for p in wanted)}"
+            grows = series.regime.kind == "sqrt_log"
+            found = f"σ = {_phase_words(series.regime.phase)}" if grows else series.regime.words
+            return f"{found}, not {' or '.join(_phase_words(p) for p in wanted)}"
         if series.regime.phase == "measured":  # rows see a fixed share of the keys: exponents of n are theirs
             if series.first.drop_first:
                 return "first keys left out"

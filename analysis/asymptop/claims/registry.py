@@ -35,8 +35,8 @@ def _why_untested(claim: Claim, series: Sequence[Series]) -> str:
     return f"The file has no {claim.lines_needed}."
 
 
-def judge(series: Sequence[Series], claims: Sequence[Claim] = CLAIMS) -> tuple[Judgement, ...]:
-    """Every claim with its findings, in the order of `claims`; read from an open results file.
+def judge(series: Sequence[Series], claims: Sequence[Claim] | None = None) -> tuple[Judgement, ...]:
+    """Every claim with its findings, in the order of `claims` (CLAIMS unless given); read from an open results file.
 
     A claim is tested on the series of its own selectors alone, of exact top-k unless it names others.
 
@@ -45,7 +45,7 @@ def judge(series: Sequence[Series], claims: Sequence[Claim] = CLAIMS) -> tuple[J
     and range of n. A claim that no series can test is no error: it is NOT TESTED, and `reason_untested` says why.
     """
     judgements = []
-    for claim in claims:
+    for claim in CLAIMS if claims is None else claims:
         about = [one for one in series if claim.is_about(one)]
         findings = tuple(claim.criterion(claim, about))
         judgements.append(Judgement(claim, findings, "" if findings else _why_untested(claim, about)))

@@ -76,6 +76,6 @@ SELECTOR_CLAIMS = claims_in(OF_SELECTORS, {claim.id for claim in CLAIMS})
 MEASURED_CLAIMS = claims_in(OF_MEASURED, {claim.id for claim in (*CLAIMS, *SELECTOR_CLAIMS)})
 
 
-def read_claims(path: Path) -> tuple[Claim, ...]:
+def read_claims(path: str | Path) -> tuple[Claim, ...]:
     """A user's claims, in the order of the file. Raises ClaimsError."""
-    return claims_in(path, {claim.id for claim in (*CLAIMS, *SELECTOR_CLAIMS, *MEASURED_CLAIMS)})
+    return claims_in(Path(path), {claim.id for claim in (*CLAIMS, *SELECTOR_CLAIMS, *MEASURED_CLAIMS)})

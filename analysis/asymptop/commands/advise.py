@@ -13,6 +13,7 @@ from typing import TextIO
 from ..criteria.budgets import COSTS, NORMS, Comparison, compare_laws, places
 from ..criteria.cheapest import Choice, cheapest, need_of
 from ..criteria.replicates import rows_words
+from ..fits.quantities import TAIL_MASS, Quantity
 from ..io.output_target import records_file, write_records
 from ..io.reader import open_results
 from ..io.selectors import side_by_side
@@ -33,14 +34,16 @@ bootstrap over draws.
 
 With neither --budget nor --selectors: how many keys each head of a model, or each law of sigma, needs at the lengths so
 that the mean tail mass is epsilon, also as a share of the keys that a row sees there (n, or its window), and how many
-are enough for all of them.
+are enough for all of them. --norm takes another error instead, output_error_relative say, at the k that were stored.
 
 With --selectors, of a study --selectors: the selector, and its law of k, that reads the fewest bytes per query and head
-while the mean tail mass stays at epsilon or below at every length. Bytes are from formulas, which the report prints.
+while the mean tail mass, or --norm, stays at epsilon or below at every length. Bytes are from formulas, which the
+report prints.
 """
 EPILOG = """\
 examples:
   python3 -m asymptop advise results.h5 --epsilon 0.1 --lengths 8192,32768
+  python3 -m asymptop advise results.h5 --epsilon 0.01 --norm output_error_relative
   python3 -m asymptop advise results.h5 --budget 64
   python3 -m asymptop advise results.h5 --budget 64,256 --lengths 4096,16384,65536 --norm tail_mass --cost k
   python3 -m asymptop advise results.h5 --selectors --epsilon 0.1,0.01 --lengths 4096,2^16
@@ -52,14 +55,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, help="results file of a study")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--budget", metavar="LIST", help="cost, as the fixed k of every length: 64 or 64,256")
-    what.add_argument("--selectors", action="store_true", help="which selector reads least for a tail mass of epsilon")
+    what.add_argument("--selectors", action="store_true", help="which selector reads least for an error of epsilon")
     parser.add_argument(
-        "--epsilon", metavar="LIST", help="tail mass allowed: 0.1,0.01 (default: those of the file); not with --budget"
+        "--epsilon", metavar="LIST", help="error allowed: 0.1,0.01 (default: those of the file); not with --budget"
     )
     parser.add_argument(
         "--lengths", metavar="LIST", help="your context lengths: 4096,2^14 (default: the n of the file)"
     )
-    parser.add_argument("--norm", metavar="LIST", help=f"of {', '.join(names)} (default: all)")
+    default = "all with --budget, else tail_mass"
+    parser.add_argument("--norm", metavar="LIST", help=f"of {', '.join(names)} (default: {default})")
     parser.add_argument("--cost", choices=tuple(COSTS), help="equal sum of k, or of n*k (default: both)")
     parser.add_argument("--sigma", metavar="LAW", help="only series of this law of σ (default: all)")
     parser.add_argument(
@@ -93,6 +97,18 @@ def _norms(text: str | None) -> list:
         if name not in names:
             raise UsageError(f"--norm is '{name}', allowed are {', '.join(names)}")
     return [names[name] for name in text.split(",")]
+
+
+def _norm(arguments: argparse.Namespace) -> Quantity:
+    """Of what comes without a budget: one."""
+    if arguments.cost is not None:
+        raise UsageError("--cost goes with --budget")
+    if arguments.norm is None:
+        return TAIL_MASS
+    norms = _norms(arguments.norm)
+    if len(norms) > 1:
+        raise UsageError(f"--norm is '{arguments.norm}', allowed is one without --budget")
+    return norms[0]
 
 
 def _epsilons(text: str | None, series: Sequence[Series]) -> list[float]:
@@ -131,6 +147,8 @@ def _comparisons(series: Sequence[Series], arguments: argparse.Namespace) -> tup
             "--budget compares laws of n, and all heads of the file have windows shorter than the lengths: a fixed k "
             "is theirs (--epsilon says which)"
         )
+    if not chosen:
+        raise UsageError("the file has no VALID case of exact top-k")
     found = [
         compare_laws(one, norm, budget, cost, lengths)
         for one in growing
@@ -143,9 +161,7 @@ def _comparisons(series: Sequence[Series], arguments: argparse.Namespace) -> tup
 
 def _choices(series: Sequence[Series], arguments: argparse.Namespace) -> list[Choice]:
     """One per law of sigma (or head) and epsilon."""
-    for option in ("norm", "cost"):
-        if getattr(arguments, option) is not None:
-            raise UsageError(f"--{option} goes with --budget: selectors are compared by tail mass and bytes read")
+    norm = _norm(arguments)
     chosen = _chosen(series, arguments.sigma)
     groups = side_by_side(chosen)
     if not groups:
@@ -154,7 +170,7 @@ def _choices(series: Sequence[Series], arguments: argparse.Namespace) -> list[Ch
         raise UsageError("the file has no epsilon: say --epsilon, such as 0.1,0.01")
     lengths = None if arguments.lengths is None else _lengths(arguments.lengths)
     return [
-        cheapest(group, epsilon, lengths or sorted({case.n for one in group for case in one.cases}))
+        cheapest(group, epsilon, lengths or sorted({case.n for one in group for case in one.cases}), norm)
         for group in groups
         for epsilon in _epsilons(arguments.epsilon, group)
     ]
@@ -162,26 +178,26 @@ def _choices(series: Sequence[Series], arguments: argparse.Namespace) -> list[Ch
 
 def _needs(series: Sequence[Series], arguments: argparse.Namespace) -> tuple[list[dict], Callable[[TextIO], None]]:
     """Keys for epsilon, line by line."""
-    for option in ("norm", "cost"):
-        if getattr(arguments, option) is not None:
-            raise UsageError(f"--{option} goes with --budget")
+    norm = _norm(arguments)
     chosen = _chosen(series, arguments.sigma)
     if not chosen:
         raise UsageError("the file has no VALID case of exact top-k")
+    if not any(norm.present(one.first) for one in chosen):
+        raise UsageError(f"the file has no {norm.name}")
     known = [case.n for one in chosen for case in one.cases]
     lengths = sorted(set(known)) if arguments.lengths is None else sorted(_lengths(arguments.lengths))
     places([min(known), max(known)], lengths)
     needs, missing = [], []
     for epsilon in _epsilons(arguments.epsilon, chosen):
         for one in chosen:
-            need = need_of(one, epsilon)
+            need = need_of(one, epsilon, norm)
             if need is None:
                 missing.append(f"{one.title} ({epsilon:g})")
             else:
                 needs.append(need)
     if not needs and not missing:
         raise UsageError("the file has no epsilon: say --epsilon, such as 0.1,0.01")
-    return need_records(needs, lengths), partial(print_needs, needs, missing, lengths)
+    return need_records(needs, lengths), partial(print_needs, needs, missing, lengths, norm.words)
 
 
 def _advice(arguments: argparse.Namespace) -> tuple[list[dict], Callable[[TextIO], None], str]:

@@ -25,9 +25,7 @@ HEADINGS = (
     "change (95%)",
     "k at the lengths",
 )
-SELECTOR_HEADINGS = (
-    "σ",
-    "tail mass",
+SELECTOR_HEADINGS = (  # behind whose keys and of what mean error
     "selector",
     "law of k",
     "C (95%)",
@@ -36,17 +34,16 @@ SELECTOR_HEADINGS = (
     "of exact top-k",
     "index, bytes per key",
 )
-NEED_HEADINGS = ("", "sees", "tail mass", "needed", "share of keys seen", "law of k", "C (95%)", "its keys")
+NEED_HEADINGS = ("needed", "share of keys seen", "law of k", "C (95%)", "its keys")
 _SHOWN = 3
 
 
 def _reach(need: Need) -> str:
     if need.fit is None:
         return "–"
-    low, high = need.fit.interval.low, need.fit.interval.high
-    text = (
-        f"{need.fit.exponent:.3f} [{low:.3f}, {high:.3f}]" if math.isfinite(high - low) else f"{need.fit.exponent:.3f}"
-    )
+    found = (need.fit.exponent, need.fit.interval.low, need.fit.interval.high)
+    exponent, low, high = (f"{round(value, 3) + 0.0:.3f}" for value in found)  # no -0
+    text = f"{exponent} [{low}, {high}]" if math.isfinite(need.fit.interval.half_width) else exponent
     return text + (", bends" if _bends(need) else "")
 
 
@@ -96,17 +93,19 @@ def print_choices(choices: Sequence[Choice], stream: TextIO) -> None:
     """The three that read least, and exact top-k."""
     lengths = ", ".join(power_of_two(n) for n in choices[0].lengths)
     name = _name_once([need for choice in choices for need in choice.ranked], stream)
-    print(f"mean tail mass at n = {lengths}; the selector that reads least first\n", file=stream)
-    rows: list[tuple[str, ...]] = [("", *SELECTOR_HEADINGS[1:]) if name else SELECTOR_HEADINGS]
+    norm = choices[0].norm.words
+    print(f"mean {norm} at n = {lengths}; the selector that reads least first\n", file=stream)
+    rows: list[tuple[str, ...]] = [("" if name else "σ", norm, *SELECTOR_HEADINGS)]
     for choice in choices:
         shown = [need for i, need in enumerate(choice.ranked) if i < _SHOWN or need.selector == EXACT]
         found = (_selector_row(choice, need) for need in shown)
         rows += [(row[0].removeprefix(name), *row[1:]) for row in found]
-    _print_rows(rows, stream)
+    if len(rows) > 1:
+        _print_rows(rows, stream)
     if any(row[3] == "its rule" for row in rows):
         print("its rule: the selector says how many keys a row keeps; keys are means over rows.", file=stream)
     for choice in choices:
-        where = f"{choice.title.removeprefix(name)}, tail mass {choice.epsilon:g}"
+        where = f"{choice.title.removeprefix(name)}, {norm} {choice.epsilon:g}"
         if choice.best is None:
             print(f"{where}: no selector gets there at all lengths within the stored k.", file=stream)
         elif choice.left_out:
@@ -123,6 +122,7 @@ def selector_records(choices: Sequence[Choice]) -> list[dict]:
         {
             "sigma_law": need.series.first.sigma_law,
             "head": need.series.first.head,
+            "norm": choice.norm.name,
             "epsilon": choice.epsilon,
             "lengths": list(choice.lengths),
             "selector": need.selector,
@@ -143,13 +143,18 @@ def selector_records(choices: Sequence[Choice]) -> list[dict]:
     ]
 
 
+def _change(ratio: float) -> str:
+    return f"{ratio - 1.0:+.1%}" if ratio < 100.0 else f"x {ratio:.3g}"
+
+
 def _row(found: Comparison) -> tuple[str, ...]:
-    best, reach = found.best, found.best_exponents
+    best, exponents = found.best, found.best_exponents
     fixed = int((found.exponents == 0).argmax())
     gain = found.interval
     change = "–"
     if found.best_exponent != 0:
-        change = f"{found.ratio[best] - 1.0:+.1%} [{gain.low - 1.0:+.1%}, {gain.high - 1.0:+.1%}]"
+        reach = f" [{_change(gain.low)}, {_change(gain.high)}]" if math.isfinite(gain.high) else ""
+        change = _change(float(found.ratio[best])) + reach
     return (
         found.series.title.removeprefix("σ = "),
         found.norm.name,
@@ -157,7 +162,7 @@ def _row(found: Comparison) -> tuple[str, ...]:
         count_words(found.fixed_k),
         f"{found.error[fixed]:.4g}",
         found.law,
-        f"{found.best_exponent:g}{'*' if found.at_the_edge else ''} [{reach.low:g}, {reach.high:g}]",
+        f"{found.best_exponent:g}{'*' if found.at_the_edge else ''} [{exponents.low:g}, {exponents.high:g}]",
         f"{found.error[best]:.4g}",
         change,
         ",".join(str(k) for k in found.keys(best)),
@@ -239,11 +244,14 @@ def _sees(need: Need, lengths: Sequence[int]) -> str:
     return f"{need.series.first.window} keys" if need.series.window_cuts(max(lengths)) else "all keys"
 
 
-def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence[int], stream: TextIO) -> None:
-    """One line for each head, or law of sigma, and epsilon; then what is enough for all of them."""
+def print_needs(
+    needs: Sequence[Need], missing: Sequence[str], lengths: Sequence[int], norm: str, stream: TextIO
+) -> None:
+    """One line for each head, or law of sigma, and epsilon; then what is enough for all of them. norm: what the mean
+    error is of, in words."""
     where = ", ".join(power_of_two(n) for n in lengths)
     name = _name_once(needs, stream)
-    print(f"keys needed at n = {where} so that the mean tail mass is epsilon, and a law of k with", file=stream)
+    print(f"keys needed at n = {where} so that the mean {norm} is epsilon, and a law of k with", file=stream)
     print("no fewer keys at any of them; between stored k far apart keys are known to a few per cent\n", file=stream)
     if any(need.series.window_ends_growth for need in needs):
         print(
@@ -253,7 +261,7 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
         )
     rows = [(need, row) for need in needs if (row := _need_row(need, lengths)) is not None]
     if rows:
-        table = [NEED_HEADINGS, *((row[0].removeprefix(name), *row[1:]) for _, row in rows)]
+        table = [("", "sees", norm, *NEED_HEADINGS), *((row[0].removeprefix(name), *row[1:]) for _, row in rows)]
         alike = len({row[1] for _, row in rows}) == 1 and rows[0][1][1] == "all keys"
         _print_rows([(row[0], *row[2:]) for row in table] if alike else table, stream)
     if any(_bends(need) for need, _ in rows):
@@ -266,7 +274,7 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
         if len(of_all) > 1:
             most = ",".join(str(max(keys)) for keys in zip(*of_all, strict=True))
             who = f"in all {len(of_all)} of them" + (f" that see {sees}" if len(sights) > 1 else "")
-            print(f"tail mass {epsilon:g} {who}: {most} keys", file=stream)
+            print(f"{norm} {epsilon:g} {who}: {most} keys", file=stream)
     there = {(need.series.title, need.epsilon) for need, _ in rows}
     missing = [
         *missing,
@@ -274,7 +282,7 @@ def print_needs(needs: Sequence[Need], missing: Sequence[str], lengths: Sequence
     ]
     if missing:
         words = ", ".join(one.removeprefix(name) for one in missing)
-        print(f"not there at all lengths within the stored k: {words}", file=stream)
+        print(f"not there at all lengths within the stored k (a larger --k stores more): {words}", file=stream)
 
 
 def need_records(needs: Sequence[Need], lengths: Sequence[int]) -> list[dict]:
@@ -289,6 +297,7 @@ def need_records(needs: Sequence[Need], lengths: Sequence[int]) -> list[dict]:
                 "sigma_law": case.sigma_law,
                 "layer": case.layer if case.layer >= 0 else None,
                 "head": case.head,
+                "norm": need.norm.name,
                 "epsilon": need.epsilon,
                 "lengths": list(lengths),
                 "alpha": alpha,

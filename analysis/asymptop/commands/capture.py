@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..capture.environment import INSTALL, require_for
 from ..io.output_target import new_output
+from ..io.trial import why_no_file
 from ..tensors.mapped import TensorError
 from ..theory.sizes import SizeError, parse_sizes
 
@@ -101,7 +102,7 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise TensorError("--force and --resume: allowed is one of them")
     for text in arguments.text:
         if not Path(text).is_file():
-            raise TensorError(f"--text {text}: no such file")
+            raise TensorError(f"--text {text}: {why_no_file(Path(text))}")
     output = new_output(Path(arguments.output), replace=arguments.force or arguments.resume)
     if any(output.exists() and output.samefile(text) for text in (*arguments.text, arguments.model)):
         raise TensorError(f"{output}: is an input itself, allowed is another name")

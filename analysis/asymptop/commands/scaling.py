@@ -20,6 +20,7 @@ from ..report.scaling import (
     families_of,
     held_out_table,
     model_table,
+    of_one_count,
     print_tables,
     projection_table,
     render_figures,
@@ -67,6 +68,8 @@ def write_scaling(paths: Sequence[Path], target: Target, page: Path, figures: Pa
     write_page(page, build_scaling_report(results, target, rendered))
     tables = [efficiency_table(studies), model_table(families), held_out_table(families)]
     print_tables([*tables, projection_table(families, target)], sys.stdout)
+    if words := of_one_count(families):
+        print(words)
 
 
 def run(arguments: argparse.Namespace) -> int:

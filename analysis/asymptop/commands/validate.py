@@ -16,6 +16,7 @@ from ..io.row_checks import CHECKS, faults_of
 from ..io.schema import EXACT
 from ..io.series import SIMULATED
 from ..io.streams import UsageError
+from ..io.trial import why_no_file
 from ..theory import laws
 from ..theory.statistics import standard_error
 
@@ -195,7 +196,8 @@ def run(arguments: argparse.Namespace) -> int:
     reference = read_reference(path)
     kind = kind_of(arguments.results) if arguments.results.is_file() else None
     if kind not in ("study", "", None) or not arguments.results.is_file():
-        what = "no such file" if kind is None else f"kind is '{kind}', allowed are files of study and simulate"
+        other = f"kind is '{kind}', allowed are files of study and simulate"
+        what = why_no_file(arguments.results) if kind is None else other
         raise UsageError(f"{arguments.results}: {what}")
     try:
         with open_results(arguments.results) as results:

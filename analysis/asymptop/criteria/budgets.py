@@ -190,6 +190,9 @@ def compare_laws(
     sizes = [case.n for case in series.cases]
     wanted = np.array(sorted(lengths or sizes), dtype=float)
     found = places(sizes, [int(n) for n in wanted])
+    if len(wanted) < 2:
+        only = power_of_two(int(wanted[0]))
+        raise BudgetError(f"at one length, n = {only}, all laws of equal cost keep the same keys: give two or more")
     if fixed_k < 1 or fixed_k >= wanted.min():
         raise BudgetError(
             f"a budget of k = {count_words(fixed_k)} is outside 1 to the shortest length, {int(wanted.min())}"
@@ -207,7 +210,8 @@ def compare_laws(
     low, high = ratio[0] * 0.0, ratio[0] * np.inf
     best = np.array([int(np.argmin(ratio[0]))])
     if series.draws > 1:
-        low, high = np.nanpercentile(ratio[1:], [tail, 100.0 - tail], axis=0)
+        with np.errstate(invalid="ignore"):  # an infinite one, where the fixed k makes no error in a resample
+            low, high = np.nanpercentile(ratio[1:], [tail, 100.0 - tail], axis=0)
         best = np.argmin(ratio[1:], axis=1)
     return Comparison(
         series,

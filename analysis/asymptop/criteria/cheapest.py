@@ -1,4 +1,5 @@
-"""Which selector reads least for a tail mass of at most epsilon: one budget for all rows of a length, and its law."""
+"""Which selector reads least for an error of at most epsilon, as a rule of tail mass: one budget for all rows of a
+length, and its law."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from functools import cached_property
 import numpy as np
 import scipy
 
+from ..fits.error_curve import keys_for_mean
 from ..fits.exponents import FitError, Point, PowerFit, fit_power
+from ..fits.quantities import TAIL_MASS, Quantity
 from ..io.reader import Case, has_order, keeps_by_rule
 from ..io.schema import EXACT
 from ..io.series import Series
@@ -135,6 +138,7 @@ class Need:
     epsilon: float
     points: tuple[Point, ...]
     costs: Costs | None
+    norm: Quantity = TAIL_MASS  # whose mean is epsilon
 
     @property
     def selector(self) -> str:
@@ -202,14 +206,16 @@ class Need:
         ]
 
 
-def need_of(series: Series, epsilon: float) -> Need | None:
+def need_of(series: Series, epsilon: float, norm: Quantity = TAIL_MASS) -> Need | None:
     """None where no n gets to epsilon within the stored k."""
-    found = [(case, keys_for(case, epsilon)) for case in series.cases]
+    tail = norm is TAIL_MASS
+    found = [(case, keys_for(case, epsilon) if tail else keys_for_mean(case, norm, epsilon)) for case in series.cases]
     points = tuple(Point(case.n, keys, paired=case.paired) for case, keys in found if keys is not None)
     if not points:
         return None
     first = series.first
-    return Need(series, epsilon, points, costs_of(series.selector, (first.index_heads, first.index_d), first.d_v))
+    costs = costs_of(series.selector, (first.index_heads, first.index_d), first.d_v)
+    return Need(series, epsilon, points, costs, norm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +227,7 @@ class Choice:
     lengths: tuple[int, ...]
     ranked: tuple[Need, ...]
     left_out: tuple[str, ...]  # what does not get there, or has no formulas
+    norm: Quantity = TAIL_MASS
 
     @property
     def exact(self) -> Need | None:
@@ -235,14 +242,14 @@ def _title(members: Sequence[Series]) -> str:
     return next((one.title for one in members if one.selector == EXACT), members[0].title.rsplit(", ", 1)[0])
 
 
-def cheapest(members: Sequence[Series], epsilon: float, lengths: Sequence[int]) -> Choice:
+def cheapest(members: Sequence[Series], epsilon: float, lengths: Sequence[int], norm: Quantity = TAIL_MASS) -> Choice:
     """`members`: one series per selector. Raises BudgetError where a length is beyond all measured n."""
     asked = tuple(sorted(lengths))
     known = [case.n for one in members for case in one.cases]
     places([min(known), max(known)] if known else [0], asked)
     ranked, left_out = [], []
     for one in members:
-        need = need_of(one, epsilon) if one.cases else None
+        need = need_of(one, epsilon, norm) if one.cases else None
         try:
             spent = math.inf if need is None else sum(need.bytes_read(asked))
         except BudgetError:  # it gets there at some n alone
@@ -252,4 +259,4 @@ def cheapest(members: Sequence[Series], epsilon: float, lengths: Sequence[int]) 
         else:
             ranked.append((spent, need))
     ranked.sort(key=lambda pair: pair[0])
-    return Choice(_title(members), epsilon, asked, tuple(need for _, need in ranked), tuple(left_out))
+    return Choice(_title(members), epsilon, asked, tuple(need for _, need in ranked), tuple(left_out), norm)

@@ -97,6 +97,7 @@ def _finding(claim: Claim, found: Comparison) -> Finding:
         found.series.rows,
         f"best C at these n: {found.best_exponent:g} ({found.best_exponents.low:g} to {found.best_exponents.high:g})",
         phase=found.series.regime.phase,
+        says="below 1",
     )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from ..fits.exponents import FitError, Point, PowerFit, fit_power
+from ..fits.exponents import FitError, Point, PowerFit, fit_power, usable_points
 from ..fits.lines import Line
 from ..fits.models import Comparison, compare_models
 from ..io.series import Series
@@ -62,9 +62,12 @@ def testable(claim: Claim, series: Sequence[Series]) -> Iterator[tuple[Series, L
             yield one, line
 
 
-def too_few(claim: Claim, series: Series, line: Line, usable: int) -> Finding:
-    where = f"{series.title}, k = {line.label}" if line.law else " ".join((series.title, line.label)).strip()
-    reason = f"{usable} usable n at {where}; a verdict needs {MINIMUM_POINTS}."
+def too_few(
+    claim: Claim, series: Series, line: Line, measured: Sequence[Point], needed: int = MINIMUM_POINTS
+) -> Finding:
+    usable = len({p.n for p in usable_points(measured)[0]})
+    along = f"k = {line.label}" if line.law else line.label
+    reason = f"{usable} usable n at {', '.join(filter(None, (series.title, along)))}; a verdict needs {needed}."
     return Finding(Verdict.NOT_TESTED, series.title, line.label, claim.norm, reason, phase=series.regime.phase)
 
 
@@ -134,7 +137,7 @@ def _judge(claim: Claim, series: Series, line: Line, decide: Decision, says: Cal
     except FitError:
         fit = None
     if fit is None or len({p.n for p in fit.used}) < MINIMUM_POINTS:
-        return too_few(claim, series, line, 0 if fit is None else len({p.n for p in fit.used}))
+        return too_few(claim, series, line, measured)
     stated = claim.limit(line.exponent, series.regime) if series.predictable else None
     expected = expectation(claim.subject, series, line, fit.used, stated, claim.scale)
     correction = None if expected is None else expected.correction(claimed)
@@ -188,6 +191,9 @@ def vanishes_by_bound(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     words = f"Measured: the {claim.upper_bound.words}, an upper bound."
     limited = []
     for finding in vanishes_like_power(bound, series):
+        if finding.verdict is Verdict.NOT_TESTED:
+            limited.append(finding)
+            continue
         verdict = Verdict.UNDECIDED if finding.verdict is Verdict.CONTRADICTED else finding.verdict
         limited.append(replace(finding, verdict=verdict, sentence=f"{finding.sentence} {words}"))
     return limited

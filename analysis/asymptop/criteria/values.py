@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from ..io.series import Series
 from ..theory.statistics import Array, Estimate, Interval, estimate
 from .decisions import RATIO_MARGIN, TRUSTED_SHARE, decide_ratio, decide_sign, number, power_of_two
 from .expectations import Expectation, expectation, far_limit
-from .exponents import MINIMUM_POINTS, testable
+from .exponents import MINIMUM_POINTS, testable, too_few
 from .verdicts import Claim, Finding, Verdict
 
 # A limit is told from others to within this.
@@ -101,12 +103,13 @@ def ratio_tends_to_one(claim: Claim, series: Sequence[Series]) -> list[Finding]:
         last = estimate(ratios[-1][1])
         deviations = [float(np.mean(values)) - 1.0 for _, values in ratios]
         verdict = decide_ratio(deviations, last.interval.shifted(-1.0), claim.ratio_margin)
+        sizes = [n for n, _ in ratios]
         text = (
             f"At {_where(one, line)} the {claim.subject.words} is {last.mean:.4f} times the prediction at "
-            f"n = {power_of_two(ratios[-1][0])} (95%: {last.interval.low:.4f} to {last.interval.high:.4f}) and "
-            f"{deviations[0] + 1.0:.4f} times at n = {power_of_two(ratios[0][0])}"
+            f"n = {power_of_two(sizes[-1])} (95%: {last.interval.low:.4f} to {last.interval.high:.4f})"
         )
-        sizes = [n for n, _ in ratios]
+        if len(sizes) > 1:
+            text += f" and {deviations[0] + 1.0:.4f} times at n = {power_of_two(sizes[0])}"
         match = _match_at(claim, one, line, sizes[-1])
         findings.append(_finding(claim, one, line, verdict, text, "ratio", last, 1.0, sizes, match))
     return findings
@@ -166,7 +169,10 @@ def tends_to_value(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     findings = []
     for one, line in testable(claim, series):
         measured = line.points(one, claim.subject)
-        if len(measured) < 2 or claim.claimed_value is None:
+        if claim.claimed_value is None:
+            continue
+        if len(measured) < 2:
+            findings.append(too_few(claim, one, line, measured, needed=2))
             continue
         claimed = claim.claimed_value(one.regime)
         last = estimate(measured[-1].draw_values)
@@ -196,8 +202,14 @@ def sums_bound(claim: Claim, series: Sequence[Series]) -> list[Finding]:
         values = Estimate(worst, 0.0, Interval(worst, worst), one.draws)
         sizes = [c.n for c in one.cases]
         why = (verdict, "true of any σ")
-        findings.append(_finding(claim, one, line, why, text, "count · t", values, 1.0, sizes, ""))
+        found = _finding(claim, one, line, why, text, "count · t", values, 1.0, sizes, "")
+        findings.append(replace(found, says="at most 1"))
     return findings
+
+
+def _near_one(share: float) -> str:
+    """With two digits behind its nines; 1 where it is exactly that."""
+    return "1" if share == 1.0 else f"{share:.{2 - math.floor(math.log10(abs(1.0 - share)))}f}"
 
 
 def share_tends_to_one(claim: Claim, series: Sequence[Series]) -> list[Finding]:
@@ -206,12 +218,13 @@ def share_tends_to_one(claim: Claim, series: Sequence[Series]) -> list[Finding]:
     for one, line in testable(claim, series):
         measured = line.points(one, claim.subject)
         if len(measured) < MINIMUM_POINTS:
+            findings.append(too_few(claim, one, line, measured))
             continue
         last = estimate(1.0 - measured[-1].draw_values)
         sizes = [p.n for p in measured]
         text = (
-            f"At {_where(one, line)} the share of entries at or below the threshold is {last.mean:.8g} at "
-            f"n = {power_of_two(sizes[-1])} and {1.0 - measured[0].mean:.6g} at n = {power_of_two(sizes[0])}"
+            f"At {_where(one, line)} the share of entries at or below the threshold is {_near_one(last.mean)} at "
+            f"n = {power_of_two(sizes[-1])} and {_near_one(1.0 - measured[0].mean)} at n = {power_of_two(sizes[0])}"
         )
         try:
             fit = fit_power(measured)

@@ -14,7 +14,7 @@ from ..fits.models import Comparison
 from ..fits.quantities import Parameter, Quantity
 from ..io.schema import EXACT
 from ..io.series import SIMULATED_MARK, Series
-from ..theory.laws import PHASES, Regime
+from ..theory.laws import PHASES, Regime, is_law
 from ..theory.statistics import Array, Interval
 
 ALL_BUT_EXACT = ("all",)
@@ -56,6 +56,11 @@ class Finding:
     def last_slope(self) -> Slope | None:
         return None if self.fit is None else self.fit.last_slope
 
+    @property
+    def along(self) -> str:
+        """`parameter` where no heading says what it is."""
+        return f"k = {self.parameter}" if is_law(self.parameter) else self.parameter
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -94,6 +99,9 @@ class Claim:
     lines_needed: str = "k law of the form α n^C with 0 < C < 1"
     selectors: tuple[str, ...] = (EXACT,)
 
+    def __repr__(self) -> str:
+        return f"<Claim {self.id}: {self.sentence}>"
+
     def is_about(self, series: Series) -> bool:
         """Whether the series keeps the keys that the claim speaks of."""
         if self.selectors == ALL_BUT_EXACT:
@@ -115,9 +123,12 @@ class Claim:
 
     def limit(self, c: float, regime: Regime) -> float | None:
         """The exponent of i.i.d. Gaussian logits as n grows, where the entry states it."""
+        stated: float | None
         if self.limit_in_phase is not None:
-            return self.limit_in_phase(c, regime)
-        return None if self.limit_exponent is None else self.limit_exponent(c)
+            stated = self.limit_in_phase(c, regime)
+        else:
+            stated = None if self.limit_exponent is None else self.limit_exponent(c)
+        return None if stated is None else stated + 0.0  # -C at C = 0 is 0, not -0
 
 
 Criterion = Callable[[Claim, Sequence[Series]], list[Finding]]
@@ -131,6 +142,9 @@ class Judgement:
     findings: tuple[Finding, ...]
     reason_untested: str = ""
     counts: dict[Verdict, int] = field(init=False)
+
+    def __repr__(self) -> str:
+        return f"<Judgement {self.claim.id}, {self.verdict.value}: {self.brief}>"
 
     def __post_init__(self) -> None:
         counts = {verdict: sum(f.verdict is verdict for f in self.findings) for verdict in Verdict}
@@ -185,7 +199,7 @@ class Judgement:
         text = text.replace("leave open it", "leave it open").replace("leave opens it", "leaves it open")
         if not np.isfinite(example.fitted):
             return f"{text}."
-        where = ", ".join(part for part in (example.regime, example.parameter) if part)
+        where = ", ".join(part for part in (example.regime, example.along) if part)
         number = f"{example.fitted_name} {example.fitted:.3g}"
         if example.fitted_name.startswith("residual"):
             return f"{text}: {number} at worst ({where})."

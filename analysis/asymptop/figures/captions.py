@@ -21,8 +21,8 @@ ROW_L2_AGAINST_N = _text("""
 """)
 ROW_LINF_AGAINST_N = "Largest error of a single entry: the most forgiving of the norms."
 OUTPUT_AGAINST_N = _text("""
-    Error of the attention output relative to the exact output: what a model would feel. Nothing is predicted here,
-    since the values V decide it.
+    Error of the attention output relative to the exact output: what a model would feel. The values V decide it: what
+    is expected of it takes values that are independent of the keys.
 """)
 TAIL_MASS_AGAINST_K = _text("""
     Weight dropped as a function of k at the largest n. Read across at a fixed height for the k that an error needs:
@@ -49,8 +49,9 @@ NEEDED_KEYS = _text("""
 """)
 NEEDED_KEYS_BY_NORM = _text("""
     Keys that bring each norm of the error down to ε, row by row, interpolated between the stored k (exact for the tail
-    mass). A row of panels is one ε. The norms disagree by orders of magnitude: an ℓ2 error of 0.1 needs few keys where
-    the tail mass needs most of the context.
+    mass); no point where a row stays above ε at every stored k (the largest of --k). A row of panels is one ε. The
+    norms disagree by orders of magnitude: an ℓ2 error of 0.1 needs few keys where the tail mass needs most of the
+    context.
 """)
 PHASE_DIAGRAM = _text("""
     Is k = n^C enough at σ = c·√(log n)? Colour is the slope of log τ_k against log n over the upper half of the
@@ -183,6 +184,30 @@ FITS_EXPLAINED = _text("""
     local slopes drift (“bends: yes”) no single exponent describes the data, and the slope at the largest n says more
     than the fit. Zeros and k = n enter no fit.
 """)
+
+# What each self-check of src/row/case_data.hpp compares; of simulated rows, which have no keys, another thing for some.
+CHECKS = {
+    "keys_seen": "keys that were counted against those that a row sees",
+    "score_range": "scores outside the range of the bins that count them",
+    "top_k_count": "keys above each row's k-th score, counted once more",
+    "quantiles_settled": "k_ε and counts that the second pass left open",
+    "audit_scores": "scores against fp64, two rows a draw",
+    "audit_metrics": "metrics against fp64, two rows a draw",
+    "sum_p": "sum of p against 1, from bins and the k best",
+    "sum_p_direct": "sum of p against 1, from each key's own exponential",
+    "identity_kl": "tail mass against 1 − exp(−KL(p̂‖p))",
+    "identity_output": "output error against tail mass times the distance between the mean values of head and tail",
+    "finite": "numbers that are infinite or none",
+    "selection": "an order's keys that are not of the row, and selections better than the best",
+    "output_rounding": "share of the output errors that rounding may be",
+    "softcap_ties": "share of the k best that are no better than others, at the softcap",
+}
+CHECKS_OF_SIMULATED = {
+    "score_range": "order statistics that are not in order",
+    "top_k_count": "tail masses that grow with k",
+    "quantiles_settled": "k_ε outside what the order statistics allow",
+    "audit_metrics": "sums between order statistics, as quadrature nodes are doubled",
+}
 
 REPLICATES_EXPLAINED = _text("""
     The replicate is the draw: rows of one draw share their keys, so means are taken over rows first, and standard

@@ -48,6 +48,16 @@ class Family:
     held_out: tuple[HeldOut, ...]
 
     @property
+    def counts(self) -> set[int]:
+        """Of ranks that were measured."""
+        return {int(p) for study in self.studies for p in study.ranks}
+
+    @property
+    def projected(self) -> Model | None:
+        """The model, where it is fitted to several counts of ranks: one says nothing of more."""
+        return self.model if len(self.counts) > 1 else None
+
+    @property
     def first(self) -> ScalingStudy:
         return self.studies[0]
 
@@ -271,7 +281,7 @@ def model(families: Sequence[Family]) -> Plot | None:
 
 def projection(families: Sequence[Family], n: float, most: int, network: Network) -> Plot | None:
     """The model far beyond what was measured: every line is dashed, and the panel says what it is."""
-    shown = [(f, f.model) for f in families if f.model is not None]
+    shown = [(f, f.projected) for f in families if f.projected is not None]
     if not shown:
         return None
     figure, axes = panel_grid(len(shown), width=2.7, height=2.7, share_y=False)

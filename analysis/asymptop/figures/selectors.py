@@ -16,6 +16,7 @@ from ..io.reader import Case
 from ..io.schema import EXACT
 from ..io.selectors import SelectorGroup
 from ..theory.costs import bytes_words, order_of
+from ..theory.laws import to_tex
 from ..theory.statistics import Array
 from . import captions
 from .marks import label_axes, label_n
@@ -232,7 +233,7 @@ def _budgets(axes: Sequence[Axes], groups: Sequence[SelectorGroup]) -> list[Line
         style: Stroke = {"color": MUTED, "linestyle": dashes, "linewidth": 1.2, "zorder": 2}
         for place in axes:
             place.plot(sorted(keys), [keys[n] for n in sorted(keys)], **style)
-        strokes.append(proxy(f"budget k = {law}", **style))
+        strokes.append(proxy(f"budget $k$ = {to_tex(law)}", **style))
     everywhere = {n for keys in laws.values() for n in keys}
     within = [(n, k) for n, k in SPARSE_FRONTIER if min(everywhere) <= n <= max(everywhere)]
     if laws and len(within) == len(SPARSE_FRONTIER):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..io.reader import Case
+from ..io.reader import Case, keeps_by_rule
+from ..io.schema import EXACT
 from ..theory.statistics import Array
 from .quantities import Quantity
 
@@ -50,6 +51,33 @@ def error_curve(case: Case, quantity: Quantity) -> ErrorCurve:
     values = case.kept((quantity.name, "curve"), columns) ** quantity.power
     with np.errstate(divide="ignore"):
         return ErrorCurve(case.n, np.log(case.k.astype(float)), np.log(values))
+
+
+def keys_for_mean(case: Case, quantity: Quantity, epsilon: float) -> Array | None:
+    """(draw,): keys kept where the mean of an error over the rows of a draw first is at most epsilon, one budget for
+    all of them. Of a selector these are means of what it keeps; of one that keeps by a rule, where its mean error is at
+    most epsilon.
+
+    Between stored k it is interpolated. None where the case lacks the error, or a draw is over epsilon at every k.
+    """
+    if not len(case.k) or not quantity.present(case):
+        return None
+    curve = error_curve(case, quantity)
+    exact = case.selector == EXACT
+    stored = case.k.astype(float)
+    kept = np.broadcast_to(stored, curve.log_error.shape) if exact else case.draw_means("kept")
+    if keeps_by_rule(case.selector):
+        return kept[:, -1] if np.exp(curve.log_error[:, -1]).mean() <= epsilon else None
+    reached = curve.log_error <= np.log(epsilon)
+    if not np.all(reached.any(axis=1)):
+        return None
+    draws, first = np.arange(case.draws), reached.argmax(axis=1)
+    before = np.maximum(first - 1, 0)
+    low, high = curve.log_error[draws, first], curve.log_error[draws, before]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where((first == 0) | np.isneginf(low), 1.0, (high - np.log(epsilon)) / (high - low))
+    logs = np.log(np.maximum(kept, 1.0))
+    return np.exp(logs[draws, before] + share * (logs[draws, first] - logs[draws, before]))
 
 
 def needed_keys(case: Case, quantity: Quantity, epsilon: float) -> Array | None:

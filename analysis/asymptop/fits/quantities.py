@@ -213,7 +213,7 @@ LARGEST_SCORE = Quantity(
 )
 EXCEEDANCE = Quantity(
     "exceedance_over_normal",
-    "logits beyond a quantile, over a normal's",
+    "number of logits beyond a quantile, over a normal's",
     "",
     "",
     _exceedance,
@@ -223,7 +223,7 @@ REGRET = Quantity(
     "regret", "tail mass beyond the best set's", r"\tau - \tau_{\rm best}", "total variation", _at_k("regret")
 )
 RECALL = Quantity("recall", "share of the best set that is kept", "", "", _at_k("recall"))
-KEPT = Quantity("kept", "keys that are kept", "", "", _at_k("kept"))
+KEPT = Quantity("kept", "number of keys that are kept", "", "", _at_k("kept"))
 DENOMINATOR_ERROR = Quantity(
     "denominator_error",
     "relative error of the weighted denominator",
@@ -241,7 +241,7 @@ P_MAX = Quantity(
 )
 COUNT_P_ABOVE = Quantity(
     "count_p_above",
-    "entries above a threshold",
+    "number of entries above a threshold",
     r"\#\{p>t\}",
     "",
     _count_above,

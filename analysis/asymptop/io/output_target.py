@@ -16,9 +16,9 @@ from .streams import UsageError
 
 
 def check_no_input(path: Path, inputs: Iterable[Path]) -> Path:
-    """The path; OSError where writing there would replace one of the inputs."""
+    """The path; UsageError where writing there would replace one of the inputs."""
     if any(path.exists() and one.exists() and path.samefile(one) for one in inputs):
-        raise OSError(errno.EINVAL, "is an input itself, allowed is another name", str(path))
+        raise UsageError(f"{path}: is an input itself, allowed is another name")
     return path
 
 

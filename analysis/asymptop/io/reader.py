@@ -39,7 +39,7 @@ from .schema import (
 )
 from .seal import SealError, check_seal
 from .streams import UsageError
-from .trial import refusal
+from .trial import refusal, why_no_file
 
 
 def has_order(selector: str) -> bool:
@@ -107,6 +107,9 @@ class Case:
     d_v: int = 0  # columns of V, where they are not d
     index_d: int = 0  # of the trained indexer that `file` goes by, and its heads; 0 for other selectors
     index_heads: int = 0
+
+    def __repr__(self) -> str:
+        return f"<Case {self.id}: {'VALID' if self.valid else 'INVALID'}, {self.draws} draws of {self.rows} rows>"
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -191,6 +194,9 @@ class Results:
     provenance: dict[str, str | int | float]
     cases: tuple[Case, ...]
     _file: h5py.File = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Results {self.path}: {len(self.cases)} cases>"
 
     @property
     def exact(self) -> tuple[Case, ...]:
@@ -365,7 +371,7 @@ def _read_root(file: h5py.File, path: Path) -> Results:
 def open_file(path: Path) -> h5py.File:
     """Open an HDF5 file, unless its seal is broken, or it has none and fails its trial. Raises ResultsError."""
     if not path.is_file():
-        raise ResultsError(f"{path}: no such file")
+        raise ResultsError(f"{path}: {why_no_file(path)}")
     try:
         if not check_seal(path) and (why := refusal(path)):
             raise ResultsError(f"{path}: {why}")

@@ -47,6 +47,9 @@ class Series:
     title: str
     exact: Series | None = None  # of another selector: the line of exact top-k over the same rows
 
+    def __repr__(self) -> str:
+        return f"<Series {self.title}: n = {', '.join(str(case.n) for case in self.cases)}>"
+
     @property
     def selector(self) -> str:
         """Which keys are kept, as `study --selectors` has it; `score` is exact top-k."""

@@ -26,6 +26,11 @@ tried: set[Path] = set()
 """Files that were read although nothing vouches for their bytes."""
 
 
+def why_no_file(path: Path) -> str:
+    """Of a path that is no file to read."""
+    return "is a folder, allowed is a file" if path.is_dir() else "no such file"
+
+
 def refusal(path: Path) -> str:
     """Why the file must not be read in this process; empty where it may be. A file that h5py refuses may be."""
     stat = path.stat()

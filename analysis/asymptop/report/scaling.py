@@ -119,15 +119,24 @@ def projection_table(families: Sequence[Family], target: Target) -> Table:
     headings = ("kernel", "kind", "p", "n", "compute s", "serial s", "latency s", "bandwidth s", "total s", "of ideal")
     rows = []
     for f in families:
-        if f.model is None:
+        if f.projected is None:
             continue
-        one = sum(projected(f.first, f.model, target.n, 1, target.network).values())
-        parts = projected(f.first, f.model, target.n, target.ranks, target.network)
+        one = sum(projected(f.first, f.projected, target.n, 1, target.network).values())
+        parts = projected(f.first, f.projected, target.n, target.ranks, target.network)
         total = sum(parts.values())
         numbers = [f"{value:.3g}" for value in (*parts.values(), total)]
         ideal = f"{100 * one / (target.ranks * total):.1f}%"
         rows.append((f.title, NOT_MEASURED, f"{target.ranks}", f"{target.n:.3g}", *numbers, ideal))
     return headings, rows
+
+
+def of_one_count(families: Sequence[Family]) -> str:
+    """Which kernels are not projected, and what to do; empty where there are none."""
+    kernels = [f.title for f in families if f.model is not None and f.projected is None]
+    if not kernels:
+        return ""
+    how = "run bench --scaling on several ranks (mpirun -n 2, or --rank-counts)"
+    return f"No projection of {'; '.join(kernels)}: measured on one count of ranks; {how}."
 
 
 def assumptions(families: Sequence[Family], target: Target) -> list[str]:
@@ -151,7 +160,7 @@ def assumptions(families: Sequence[Family], target: Target) -> list[str]:
         "little.",
         "No rank is slow, none fails, and starting the job is not counted.",
     ]
-    missing = {name for f in families if f.model is not None for name in f.model.open_terms}
+    missing = {name for f in families if f.projected is not None for name in f.projected.open_terms}
     if "messages" in missing and network.latency is None:
         found.append(
             "The counts of ranks measured do not tell what a message costs from what its bytes cost; "
@@ -209,6 +218,7 @@ def build_scaling_report(results: Sequence[BenchResults], target: Target, figure
         held_out=_html(held_out_table(families)),
         projection=_html(projection_table(families, target)),
         assumptions=assumptions(families, target),
+        not_projected=of_one_count(families),
         measured=[(one.path.name, _how_measured(one), one.provenance) for one in results],
     )
     return page(names, (render("heading", title="How the kernels scale over ranks", name=names), body))

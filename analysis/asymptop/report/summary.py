@@ -49,6 +49,8 @@ def _cases(cases: Sequence[Case] | Sequence[PrecisionCase]) -> str:
     valid = sum(case.valid for case in cases)
     sizes = sorted({case.n for case in cases})
     reach = power_of_two(sizes[0]) if len(sizes) == 1 else f"{power_of_two(sizes[0])} to {power_of_two(sizes[-1])}"
+    if len(cases) == 1:
+        return f"1 case, {'VALID' if valid else 'INVALID and left out'}: n = {reach}"
     states = "all VALID" if valid == len(cases) else f"{valid} VALID, {len(cases) - valid} INVALID and left out"
     return f"{len(cases)} cases, {states}: n = {reach}"
 
@@ -71,27 +73,29 @@ def _measured(results: Results) -> str:
     return f"{_cases(cases)}, d = {dimensions}, {count}{where}.{beside}{' ' * bool(rows_only)}{rows_only}"
 
 
-def _error_cell(one: Series, law: str) -> str:
-    """The mean tail mass at the largest n that has it, and its exponent where there is one."""
+def _error_cell(one: Series, law: str, n: int) -> str:
+    """The mean tail mass at n, and its exponent where there is one; else that of the largest n that has one, named."""
     found = points_of_law(one, QUANTITIES["tail_mass"], law)
     if not found:
         return "-"
+    if found[-1].n != n:
+        return f"{found[-1].mean:#.3g} at {power_of_two(found[-1].n)}"
     try:
         exponent = f"n^{fit_law(one, 'tail_mass', law).exponent:+.2f}"
     except FitError:
         exponent = ""
-    return f"{found[-1].mean:.3g} {exponent}".rstrip()
+    return f"{found[-1].mean:#.3g} {exponent}".rstrip()
 
 
-def _errors(series: Sequence[Series], n: str) -> list[Finding]:
+def _errors(series: Sequence[Series], n: int) -> list[Finding]:
     """Lines of the study against laws of k."""
     shown = [one for one in series if one.cases][:_MOST_SERIES]
     laws = list(dict.fromkeys(law for one in shown for law in one.k_laws))[:_MOST_LAWS]
     if not laws:
         return []
-    rows = [(one.title, *(_error_cell(one, law) if law in one.k_laws else "-" for law in laws)) for one in shown]
+    rows = [(one.title, *(_error_cell(one, law, n) if law in one.k_laws else "-" for law in laws)) for one in shown]
     grows = ", and how it goes with n" if any(" n^" in cell for row in rows for cell in row[1:]) else ""
-    sentence = f"Mean mass of the softmax that the k best keys miss at n = {n}{grows}:"
+    sentence = f"Mean mass of the softmax that the k best keys miss at n = {power_of_two(n)}{grows}:"
     return [Finding(sentence, (("", *(f"k = {law}" for law in laws)), *rows))]
 
 
@@ -227,7 +231,7 @@ def study_findings(
     if heads := _first_heads(series):
         found += [Finding(sentence) for sentence in finding_words_in_short(heads)]
     else:
-        found += _errors(series, power_of_two(max(case.n for case in results.cases)))
+        found += _errors(series, max(case.n for case in results.cases))
         found += _needs(series)
     if of_selectors := _selectors(lines, groups):
         found += [*of_selectors, *_least_read(groups)]

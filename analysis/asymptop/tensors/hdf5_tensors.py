@@ -12,7 +12,7 @@ import numpy as np
 from h5py import h5s, h5t, h5z
 
 from ..io.number_formats import storage
-from ..io.trial import refusal
+from ..io.trial import refusal, why_no_file
 from .hdf5_storage import never_written, one_line
 from .mapped import SourceTensor, TensorError
 
@@ -37,7 +37,7 @@ def open_hdf5(path: Path) -> h5py.File:
 def hdf5_catalogue(path: Path) -> dict[str, SourceTensor]:
     """Every dataset of a file by its path, and every link that leads nowhere as one that cannot be read."""
     if not path.is_file():
-        raise TensorError(f"{path}: no such file")
+        raise TensorError(f"{path}: {why_no_file(path)}")
     if why := refusal(path):
         raise TensorError(f"{path}: {why}")
     with open_hdf5(path) as file:

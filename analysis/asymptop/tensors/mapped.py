@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..io.number_formats import SAFETENSORS_NAMES, WIDENED, decode, storage
 from ..io.streams import UsageError
+from ..io.trial import why_no_file
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 
@@ -85,7 +86,7 @@ def read_catalogue(path: Path) -> dict[str, SourceTensor]:
     if path.suffix not in readers:
         raise TensorError(f"{path}: the name ends in '{path.suffix}', allowed are {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise TensorError(f"{path}: no such file")
+        raise TensorError(f"{path}: {why_no_file(path)}")
     try:
         return readers[path.suffix](path)
     except (*MALFORMED, zipfile.BadZipFile) as error:

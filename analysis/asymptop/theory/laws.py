@@ -66,7 +66,7 @@ class Regime:
 PHASES = {
     "constant": "constant σ",
     "below": "c√(log n), c < √2",
-    "critical": "c = √2",
+    "critical": "c√(log n), c = √2",
     "above": "c√(log n), c > √2",
     "log": "c·log n",
     "measured": "real σ",
@@ -121,6 +121,14 @@ def formula(text: str, names: Sequence[str], functions: Mapping[str, Callable]) 
 @cache
 def _law(text: str) -> ast.expr:
     return parse(text, ("n",), IEEE_FUNCTIONS)
+
+
+def is_law(text: str) -> bool:
+    try:
+        _law(text)
+    except LawError:
+        return False
+    return True
 
 
 def evaluate(law: str, n: float) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..io.trial import why_no_file
 from ..tensors.mapped import TensorError
 from .checkpoint import Tensor
 from .model_config import ModelConfig
@@ -48,7 +49,7 @@ def gguf_tensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
     except ImportError as error:
         raise TensorError(f"{path}: GGUF is read by the package gguf, not installed here (pip install gguf)") from error
     if not path.is_file():
-        raise TensorError(f"{path}: no such file")
+        raise TensorError(f"{path}: {why_no_file(path)}")
     try:
         reader = GGUFReader(path)
         tensors = {t.name: _tensor(path, t) for t in reader.tensors}

@@ -199,8 +199,8 @@ void note_origin(hid_t in, hid_t joined, hid_t to) {
   }
 }
 
-/// output: its name, for messages. Root attributes come from the first file where there are none yet.
-void copy_cases(hid_t file, std::string const& output, std::vector<std::string> const& paths) {
+/// Root attributes come from the first file where there are none yet.
+void copy_cases(hid_t file, std::vector<std::string> const& paths) {
   auto const cases = h5::create_group(file, "cases");
   for (auto const& path : paths) {
     auto const in = open_sealed(path);
@@ -210,7 +210,8 @@ void copy_cases(hid_t file, std::string const& output, std::vector<std::string> 
     if (h5::read_text_attribute(in, "kind") == checkpoint_kind) throw RunError(path + " is a checkpoint: its case is not finished");
     auto const in_cases = h5::open_group(in, "cases");
     for (auto const& id : h5::group_members(in_cases)) {
-      if (h5::has_link(cases, id)) throw RunError("case " + id + " of " + path + " is already in " + output);
+      if (h5::has_link(cases, id))
+        throw RunError("case " + id + " of " + path + " is one of an earlier file too: leave it, or that file, out");
       auto const from = h5::open_group(in_cases, id), to = h5::create_group(cases, id);
       h5::copy_attributes(from, to);
       note_origin(in, file, to);
@@ -244,7 +245,7 @@ void check_same_quantities(std::vector<std::string> const& paths) {
 
 void merge_cases(std::string const& output, std::vector<std::string> const& paths) {
   check_same_quantities(paths);
-  write_whole(output, [&](hid_t file) { copy_cases(file, output, paths); });
+  write_whole(output, [&](hid_t file) { copy_cases(file, paths); });
 }
 
 void join_cases(std::string const& output, Provenance provenance, std::vector<std::string> const& paths) {
@@ -253,11 +254,11 @@ void join_cases(std::string const& output, Provenance provenance, std::vector<st
   if (h5::has_attribute(first, rate)) provenance.numbers = {{rate, h5::read_double_attribute(first, rate)}};
   write_whole(output, [&](hid_t file) {
     write_provenance(file, provenance);
-    copy_cases(file, output, paths);
+    copy_cases(file, paths);
   });
 }
 
-void try_merge(std::string const& path) { copy_cases(h5::create_file_in_memory(path), "the same", {path}); }
+void try_merge(std::string const& path) { copy_cases(h5::create_file_in_memory(path), {path}); }
 
 std::vector<std::string> start_output(std::string const& output, bool force) {
   fs::path const folder = link_target(output + ".cases");
