@@ -80,14 +80,15 @@ void add_products() {
 
 #elif defined(__x86_64__) && defined(__linux__)
 
-/// Whether this processor has tiles of bytes, and the system gives them to this process, which is asked for at the first call.
+/// Whether this processor has tiles of bytes, and AVX512-VBMI2 as all of its kind, and the system gives them to this process, which is
+/// asked for at the first call.
 inline bool usable() {
   static bool const answer = [] {
     char const* const wanted = std::getenv("ASYMPTOP_TILES");
     if (wanted != nullptr && std::string_view(wanted) == "off") return false;
     unsigned a = 0, b = 0, c = 0, d = 0;
-    constexpr unsigned amx_tile = 1u << 24, amx_int8 = 1u << 25;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & amx_tile) == 0 || (d & amx_int8) == 0) return false;
+    constexpr unsigned amx_tile = 1u << 24, amx_int8 = 1u << 25, vbmi2 = 1u << 6;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & amx_tile) == 0 || (d & amx_int8) == 0 || (c & vbmi2) == 0) return false;
     constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
     return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
   }();

@@ -8,7 +8,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "../core/simd.hpp"
@@ -33,46 +32,44 @@ struct TileRows {
   int first_row;
 };
 
-/// The sums of four keys, [4][16 rows]: which are not negative with their row's start added, a bit each, in the order of sum_pairs.
-ASYMPTOP_SIMD_INLINE std::uint64_t not_negative_of_four(std::int32_t const* sums, std::int32_t const* start) {
-#if defined(ASYMPTOP_SIMD_AVX512)
-  // Narrowed to bytes, which keeps signs: quads of rows of the four keys take turns.
-  auto const at = [=](int key) { return reinterpret_cast<__m512i>(load(sums + key * tiles::rows) + load(start)); };
-  return ~_mm512_movepi8_mask(_mm512_packs_epi16(_mm512_packs_epi32(at(0), at(1)), _mm512_packs_epi32(at(2), at(3))));
-#else
-  std::uint64_t bits = 0;
-  for (int i = 0; i < 4 * tiles::rows; i += width)
-    bits |= std::uint64_t{negative(load(sums + i) + load(start + i % tiles::rows)) ^ all_lanes} << i;
+/// Each lane of `bits` moved up by one, with the sign of x behind it.
+ASYMPTOP_SIMD_INLINE Ints append_sign(Ints bits, Ints x) {
+#if defined(ASYMPTOP_SIMD_AVX512) && !defined(ASYMPTOP_TILES_EMULATED)
+  // Every processor with tiles has it (AVX512-VBMI2), though not every one that this is compiled for.
+  asm("vpshldd $1, %1, %0, %0" : "+v"(bits) : "v"(x));
   return bits;
+#else
+  return bits << 1 | (x >> 31 & 1);
 #endif
 }
 
-/// A word of 32 of those bits, of the half h of four f at 2 f + h: what it adds to the pair of the block's first row and the group's first
-/// key, and what each bit of a word adds to that. 32, for no bit, is a place of its own.
-struct SumPairs {
-  std::int32_t word[16] = {}, bit[33] = {};
+/// Bit j of lane r: whether the sum of key j and row r, with the row's start added, is not negative. sums: [key_group][16 rows].
+/// Shuffles and compares would wait for the port that multiplies tiles; additions and shifts have another one.
+ASYMPTOP_SIMD_INLINE Ints not_negative(std::int32_t const* sums, Ints start) {
+  constexpr int half = key_group / 2;
+  Ints low{}, high{};
+#pragma GCC unroll 16
+  for (int j = half - 1; j >= 0; --j) {
+    low = append_sign(low, load(sums + j * tiles::rows) + start);
+    high = append_sign(high, load(sums + (half + j) * tiles::rows) + start);
+  }
+  return ~(low | high << half);
+}
 
-  constexpr SumPairs() {
-    for (int bits = 0; bits < 64; ++bits) {
-#if defined(ASYMPTOP_SIMD_AVX512)
-      int const row = bits / 16 * 4 + bits % 4, key = bits / 4 % 4;
-#else
-      int const row = bits % 16, key = bits / 16;
-#endif
-      RowKeyPair const pair = row * key_group + key;
-      if (bits < 32) bit[bits] = pair;
-      if (bits % 32 != 0) continue;
-      for (int four = 0; four < key_group / 4; ++four) word[2 * four + bits / 32] = pair + 4 * four;
-    }
+/// What a row of a block adds to the pair of its first row.
+struct RowPairs {
+  alignas(64) RowKeyPair at[tiles::rows] = {};
+  constexpr RowPairs() {
+    for (int r = 0; r < tiles::rows; ++r) at[r] = r * key_group;
   }
 };
-alignas(64) inline constexpr SumPairs sum_pairs{};
+inline constexpr RowPairs row_pairs{};
 
 /// Screens blocks of rows against one group after another. A thread has one at a time, which has its tile registers.
 ///
 /// Products take their time, and so do stores of tiles. Several blocks are therefore under way at once: one is multiplied, the sums of the
 /// one before are stored, those of an older one are looked at. No branch among these depends on what passes: guessed wrong, it would
-/// empty the pipeline of tiles. Words of bits that are not all zero are put in a list, which becomes pairs at the end of the group.
+/// empty the pipeline of tiles. Rows of which something passes are put in a list, which becomes pairs at the end of the group.
 class TileScreen {
  public:
   /// steps: fours of columns; blocks: most of them that are screened at a time.
@@ -80,8 +77,8 @@ class TileScreen {
       : whole_((steps - 1) / tiles::rows),
         key_bytes_(4 * steps),
         ahead_(std::ptrdiff_t{steps} * 4 * key_group),
-        words_(blocks * words_of_block + width),
-        pairs_(words_.size()) {
+        bits_(blocks * tiles::rows + width),
+        pairs_(bits_.size()) {
     int const last = steps - whole_ * tiles::rows;
     tiles::Shapes shapes;
     for (int t : {0, 1, 2, 3}) shapes.set(t, tiles::rows, tiles::row_bytes);
@@ -102,23 +99,21 @@ class TileScreen {
     take_group(keys);
     int const count = static_cast<int>(blocks.size());
     int listed = 0;
-    for (int b = 0; b < count + lag + 1; ++b) {
+    for (int b = 0; b < count + lag; ++b) {
       if (b < count) {
         start(b, start_[b % places]);
         multiply(b, blocks[b].q);
       }
       if (b > 0 && b <= count) store_delayed(b - 1);
-      if (b >= lag && b < count + lag) find(b - lag);
-      if (b > lag) listed = list(b - lag - 1, blocks[b - lag - 1].first_row * key_group, listed);
+      if (b >= lag) listed = list(b - lag, blocks[b - lag].first_row * key_group, listed);
     }
     for (int i = 0; i < listed; ++i) {
       // Two are written in any case: whether there is a second is hard to predict, more are rare.
-      std::uint32_t const bits = words_[i], rest = bits & (bits - 1);
-      passed[0] = pairs_[i] + sum_pairs.bit[std::countr_zero(bits)];
-      passed[1] = pairs_[i] + sum_pairs.bit[std::countr_zero(rest)];
+      std::uint32_t const bits = bits_[i], rest = bits & (bits - 1);
+      passed[0] = pairs_[i] + std::countr_zero(bits);
+      passed[1] = pairs_[i] + std::countr_zero(rest);
       passed += rest == 0 ? 1 : 2;
-      for (std::uint32_t more = rest & (rest - 1); more != 0; more &= more - 1)
-        [[unlikely]]* passed++ = pairs_[i] + sum_pairs.bit[std::countr_zero(more)];
+      for (std::uint32_t more = rest & (rest - 1); more != 0; more &= more - 1) [[unlikely]]* passed++ = pairs_[i] + std::countr_zero(more);
     }
     return passed;
   }
@@ -126,7 +121,6 @@ class TileScreen {
  private:
   /// Sums are looked at so many blocks after they were multiplied, and places are used again later than that.
   static constexpr int lag = 2, places = 4;
-  static constexpr int fours = key_group / 4, words_of_block = 2 * fours;
 
   std::ptrdiff_t upper() const { return std::ptrdiff_t{key_group / 2} * key_bytes_; }
 
@@ -195,24 +189,15 @@ class TileScreen {
     }
   }
 
-  /// The bits of a block's sums.
-  void find(int block) {
-    auto const* const sums = sums_[block % places];
-#pragma GCC unroll 8
-    for (int f = 0; f < fours; ++f) bits_[block % places][f] = not_negative_of_four(sums + f * 4 * tiles::rows, start_[block % places]);
-  }
-
-  /// Adds its words that are not zero to those listed.
+  /// Adds a block's rows of which something passes to those listed.
   int list(int block, RowKeyPair first, int listed) {
-    std::int32_t words[words_of_block];
-    std::memcpy(words, bits_[block % places], sizeof words);
 #pragma GCC unroll 2
-    for (int i = 0; i < words_of_block; i += width) {
-      Ints const some = load(words + i);
-      LaneMask const mask = equal(some, Ints{}) ^ all_lanes;
-      compress(reinterpret_cast<std::int32_t*>(words_.data()) + listed, some, mask);
-      compress(pairs_.data() + listed, broadcast(first) + load(sum_pairs.word + i), mask);
-      listed += std::popcount(mask);
+    for (int r = 0; r < tiles::rows; r += width) {
+      Ints const bits = not_negative(sums_[block % places] + r, load(start_[block % places] + r));
+      LaneMask const some = equal(bits, Ints{}) ^ all_lanes;
+      compress(reinterpret_cast<std::int32_t*>(bits_.data()) + listed, bits, some);
+      compress(pairs_.data() + listed, broadcast(first) + load(row_pairs.at + r), some);
+      listed += std::popcount(some);
     }
     return listed;
   }
@@ -221,12 +206,11 @@ class TileScreen {
   std::ptrdiff_t key_bytes_;  ///< of a key
   std::ptrdiff_t ahead_;      ///< bytes of a group
   std::uint8_t const* keys_ = nullptr;
-  std::vector<std::uint32_t> words_;  ///< that are not zero, of the group
-  std::vector<RowKeyPair> pairs_;     ///< of their first bits
+  std::vector<std::uint32_t> bits_;  ///< keys of a listed row that pass
+  std::vector<RowKeyPair> pairs_;    ///< of that row and the group's first key
   /// Of the blocks under way, which take places in turn.
   alignas(64) std::int32_t start_[places][tiles::rows];
   alignas(64) std::int32_t sums_[places][key_group * tiles::rows];
-  alignas(64) std::uint64_t bits_[places][fours];
 };
 
 }  // namespace ASYMPTOP_SIMD_NAME
