@@ -50,7 +50,7 @@ std::optional<AttendConfig> parse_attend_options(int argc, char const* const* ar
   config.groups = values.get<int>("groups");
   config.path = values.get<Path const*>("path");
   config.share_gpu = values.get<GpuUse>("gpu") == GpuUse::shared;
-  config.save_output = values.get<std::string>("save-output");
+  config.save_output = values.get<std::filesystem::path>("save-output");
   config.heads = values.get<Sizes>("heads");
   for (auto const* name : {"d", "sigma", "draws"}) {
     if (!config.input.empty() && values.given(name))

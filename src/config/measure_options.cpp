@@ -1,6 +1,7 @@
 #include "config/measure_options.hpp"
 
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 
 #include "config/option_values.hpp"
@@ -11,12 +12,12 @@ namespace asymptop {
 
 MeasureOptions measure_options(OptionValues const& values) {
   MeasureOptions options;
-  options.output = values.get<std::string>("output");
+  options.output = values.get<std::filesystem::path>("output");
   options.force = values.on("force");
   options.dry_run = values.on("dry-run");
-  options.json = values.get<std::string>("json");
-  options.input = values.get<std::string>("input");
-  options.config_file = values.get<std::string>("config");
+  options.json = values.get<std::filesystem::path>("json");
+  options.input = values.get<std::filesystem::path>("input");
+  options.config_file = values.get<std::filesystem::path>("config");
   options.seed = values.get<std::int64_t>("seed");
   options.block = checked_int(values.get<std::int64_t>("block"));
   options.threads = checked_int(values.get<std::int64_t>("threads"));

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 
 #include "config/config_file.hpp"
 #include "config/input_list.hpp"
@@ -65,11 +66,11 @@ OptionReader needed(char const* what, OptionReader const& read) {
 std::any laws(Text option, Text list) { return parse_laws(option, list); }
 std::any numbers(Text option, Text list) { return parse_numbers(option, list); }
 std::any words(Text option, Text list) { return split_list(option, list); }
-std::any file(Text, Text path) { return expand_home(path); }
+std::any file(Text, Text path) { return std::filesystem::path(expand_home(path)); }
 std::any file_needed(Text option, Text path) {
   auto const name = expand_home(path);
   if (name.empty()) throw UsageError(option, "", "is no file name");
-  return name;
+  return std::filesystem::path(name);
 }
 std::any minutes(Text option, Text text) {
   double const value = std::strtod(text.c_str(), nullptr);

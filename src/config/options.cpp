@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <filesystem>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -13,6 +14,13 @@
 namespace asymptop {
 namespace po = boost::program_options;
 namespace {
+
+/// The file that a name stands for, whichever way it is written; of a relative name, where it is looked up from here.
+std::string named_file(std::filesystem::path const& path) {
+  std::error_code error;
+  auto const whole = std::filesystem::weakly_canonical(path, error);
+  return std::filesystem::absolute(error ? path : whole, error).lexically_normal();
+}
 
 /// What a command's --help lists before its other options, which follow in the table's order.
 struct HelpOrder {
@@ -144,6 +152,7 @@ std::string OptionTable::meaning(std::string const& name, std::string const& tex
     if (auto const* number = std::any_cast<double>(&value)) return shortest(*number);
     if (auto const* number = std::any_cast<std::optional<double>>(&value)) return *number ? shortest(**number) : "";
     if (auto const* number = std::any_cast<std::int64_t>(&value)) return std::to_string(*number);
+    if (auto const* path = std::any_cast<std::filesystem::path>(&value)) return path->empty() ? "" : named_file(*path);
   } catch (UsageError const&) {
     // of another version, which took it
   }

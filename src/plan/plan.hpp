@@ -74,6 +74,8 @@ struct GroupPlan {
   bool simulated = false;         ///< rows of order statistics, without keys
   bool resident = false;
   Path const* path = &tiles_path;  ///< that its numbers are made on, unless it is simulated
+  /// Which kernels make its numbers, as results record it.
+  char const* recorded_path() const { return simulated ? "order-statistics" : path->recorded(); }
   MergeStrategy merge = MergeStrategy::owner;
   int rows_per_batch = 0;
   int batches_in_flight = 1;

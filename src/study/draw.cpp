@@ -16,17 +16,29 @@ namespace {
 using Space = RunSpace;
 
 /// What rows keep by chance under a softcap, and what of their output errors may be rounding: the largest share at any k, over the draw's
-/// rows together, since one of them may have an error of nearly nothing. rows: of the draw, the last ones of the case.
+/// rows together, since one of them may have an error of nearly nothing; of relative errors too, as one row with outputs far larger than
+/// the others' has nearly all of a sum of errors. rows: of the draw, the last ones of the case.
 void note_shares(CaseData const& data, std::size_t rows, std::size_t ks, CheckResiduals& checks) {
-  auto const total = [&](std::vector<double> const& values, std::size_t k) {
-    double sum = 0.0;
-    for (auto at = values.empty() ? 0 : values.size() - rows * ks + k; at < values.size(); at += ks) sum += values[at];
-    return sum;
+  auto const from = [&](std::vector<double> const& values) { return values.empty() ? nullptr : values.data() + values.size() - rows * ks; };
+  double const *roundings = from(data.real("output_error_rounding")), *errors = from(data.real("output_error")),
+               *relatives = from(data.real("output_error_relative")), *ties = from(data.real("softcap_ties"));
+  auto const note = [&](double rounding, double error) {
+    checks.note(Check::output_rounding, rounding < error ? rounding / error : rounding > 0.0 ? 1.0 : 0.0);
   };
   for (std::size_t k = 0; k < ks; ++k) {
-    double const rounding = total(data.real("output_error_rounding"), k), error = total(data.real("output_error"), k);
-    checks.note(Check::output_rounding, rounding < error ? rounding / error : rounding > 0.0 ? 1.0 : 0.0);
-    checks.note(Check::softcap_ties, total(data.real("softcap_ties"), k) / exact_double(rows));
+    double rounding = 0.0, error = 0.0, relative_rounding = 0.0, relative = 0.0, tied = 0.0;
+    for (auto at = k; at < rows * ks; at += ks) {
+      if (ties != nullptr) tied += ties[at];
+      if (roundings == nullptr) continue;
+      rounding += roundings[at];
+      error += errors[at];
+      relative += relatives[at];
+      // Without an error of its own nothing is known of how large a row's outputs are.
+      if (roundings[at] > 0.0) relative_rounding += errors[at] > 0.0 ? roundings[at] * (relatives[at] / errors[at]) : 1.0;
+    }
+    note(rounding, error);
+    note(relative_rounding, relative);
+    checks.note(Check::softcap_ties, tied / exact_double(rows));
   }
 }
 

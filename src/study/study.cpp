@@ -273,7 +273,7 @@ int Study::finish_all(int exit_code) {
   Ending ending{{}, figures()};
   if (config_.case_files_only) ending.output_suffix = ".cases";
   if (comm_.is_root() && !config_.case_files_only) {
-    auto const others = config_.resume ? other_cases(config_, plan_.contexts, paths) : OtherCases{};
+    auto const others = config_.resume ? other_cases(config_, plan_, paths) : OtherCases{};
     paths.insert(paths.end(), others.kept.begin(), others.kept.end());
     join_cases(config_.output, provenance_, paths);
     for (auto const& line : others.left_out) std::cerr << "asymptop: " + line + "\n" << std::flush;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from brute_force import check_case, contexts_of
 from case_files import changing
-from command_line import asymptop, study
+from command_line import Outcome, asymptop, study
 from failing_storage import signal_at
 from model_files import ModelFile, random_model
 
@@ -160,6 +161,40 @@ def test_contexts_unless_given(texts: int, m: int | None, contexts: str, tmp_pat
     outcome = asymptop("study", *words, cwd=tmp_path)
     assert outcome.code == 2
     assert f"(contexts = {other} there, contexts = {contexts} here)" in outcome.stderr
+
+
+def test_the_same_file_and_path_by_other_words(tmp_path: Path) -> None:
+    """A file is what a name stands for, a path what `auto` came to: finished cases are kept."""
+    random_model(np.random.default_rng(RNG_SEED + 14), texts=2, layers=(1,), n=256, d=4).write(tmp_path / "m.h5")
+    (tmp_path / "link.h5").symlink_to("m.h5")
+    shutil.copy(tmp_path / "m.h5", tmp_path / "copy.h5")
+    words = ["--draws", "2", "--heads", "0", *COMMON, "-o", "r.h5"]
+
+    def resumed(n: str, *others: str) -> Outcome:
+        return asymptop("study", *words, "--n", n, *others, "--resume", cwd=tmp_path)
+
+    outcome = resumed("64", "--input", "m.h5")
+    assert outcome.code == 0, str(outcome)
+    (path,) = (tmp_path / "r.h5.cases").glob("*.h5")
+    made = path.stat().st_mtime_ns
+    with h5py.File(path) as file:
+        (case,) = file["cases"].values()
+        came_to = str(case.attrs["path"])
+    for n, name in (("64", "./m.h5"), ("64", str(tmp_path / "m.h5")), ("64", "link.h5"), ("100", "m.h5")):
+        outcome = resumed(n, "--input", name, "--path", came_to)
+        assert outcome.code == 0, str(outcome)
+        assert outcome.stderr == ""
+        assert path.stat().st_mtime_ns == made
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert len(file["cases"]) == 2
+    other_path = {"fused": "blas-tile", "blas-tile": "fused"}[came_to]
+    for option, others in (
+        (f"path = {other_path}", ["--input", "m.h5", "--path", other_path]),
+        ("input = copy.h5", ["--input", "copy.h5"]),
+    ):
+        outcome = resumed("64", *others)
+        assert outcome.code == 2, str(outcome)
+        assert f"{option} here): another --output keeps it" in outcome.stderr
 
 
 def test_a_draw_in_work_of_other_contexts(failing: Path, tmp_path: Path) -> None:

@@ -167,6 +167,18 @@ def test_too_few_digits(of: Callable[[Array], Array], window: int, tmp_path: Pat
             assert "fp32 keeps too few digits of the means of V" in case.attrs["verdict_reason"]
 
 
+def test_rows_before_a_far_one(tmp_path: Path) -> None:
+    """Those that see it have nearly all of the errors, and the others none of the digits of their relative ones."""
+    model = random_model(np.random.default_rng(188), texts=1, layers=(0,), n=400, d=16)
+    model = with_values(model, lambda v: np.where(np.arange(v.shape[1])[:, None] == 375, 1e14 * v, v))
+    words = ["--input", model.write(tmp_path / "m.h5"), "--n", "400", "--draws", "1", "--rows", "40", "--k", "1,9"]
+    with h5py.File(study(tmp_path / "r.h5", [*words, "--block", "64", "--heads", "2"], code=1)) as file:
+        (case,) = file["cases"].values()
+        assert (case["row_position"][()] < 375).any()
+        assert (case["row_position"][()] >= 375).any()
+        assert case.attrs["verdict_reason"].startswith("output_rounding ")
+
+
 def test_what_rounding_may_be(tmp_path: Path) -> None:
     """`output_error_rounding` bounds how far errors are off, where some digits are left."""
     model = with_values(

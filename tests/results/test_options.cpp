@@ -124,7 +124,10 @@ TEST(Options, WhatTextsMean) {
   EXPECT_EQ(table.meaning("first-keys", ""), table.meaning("first-keys", "04"));
   EXPECT_EQ(table.meaning("scale", "0.20000000000000001"), "0.2");
   EXPECT_EQ(table.meaning("scale", ""), "");
-  EXPECT_EQ(table.meaning("input", "q.h5"), "q.h5");
+  for (auto const* text : {"./q.h5", "none/../q.h5", ".//q.h5"})
+    EXPECT_EQ(table.meaning("input", text), table.meaning("input", "q.h5")) << text;
+  EXPECT_NE(table.meaning("input", "q.h5"), table.meaning("input", "p.h5"));
+  EXPECT_EQ(table.meaning("input", ""), "");
   EXPECT_EQ(table.meaning("seed", "nine"), "nine");  // of a version that took it
   EXPECT_EQ(table.meaning("of a later version", "1%"), "1%");
 }

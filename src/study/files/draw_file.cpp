@@ -185,7 +185,7 @@ FoundDraw find_draw(std::string const& output, Provenance const& provenance, Stu
   try {
     if (check_seal(path) != Seal::whole) throw RunError("its checksum is not that of its bytes");
     auto const file = h5::open_file(path);
-    check_same_run(file, kind, origin_of(*any.config, any.group->contexts.kind), Agreement::contents);
+    check_same_run(file, kind, origin_of(*any.config, *any.group), Agreement::contents);
     check_same_build(file, provenance);
     check_same_blas_kernel(file, provenance, *any.config, *any.group);
     if (h5::read_text_attribute(file, "id") != all_ids(*any.group)) throw RunError("it is of other cases");

@@ -82,9 +82,9 @@ std::string with_more(std::string const& config_text, std::string const& option,
   return text;
 }
 
-bool makes_all_of(RunConfig const& config, Contexts contexts, hid_t file, hid_t group) {
+bool makes_all_of(RunConfig const& config, StudyPlan const& plan, hid_t file, hid_t group) {
   auto const asked = asked_contents(config), held = contents_of(group);
-  return other_option(origin_of(file, group), origin_of(config, contexts), Agreement::numbers).empty() &&
+  return other_option(origin_of(file, group), origin_of(config, plan), Agreement::numbers).empty() &&
          list_beside(asked.k, held.k).empty() && list_beside(asked.epsilon, held.epsilon).empty() &&
          list_beside(asked.count_above, held.count_above).empty();
 }
@@ -104,7 +104,7 @@ void check_nothing_lost(RunConfig const& config, StudyPlan const& plan) {
     auto const cases = h5::open_group(file, "cases");
     for (auto const& id : h5::group_members(cases)) {
       if (std::filesystem::exists(case_path(config.output, id), error)) continue;
-      if (planned.count(id) == 0 || !makes_all_of(config, plan.contexts, file, h5::open_group(cases, id))) lost = lost.empty() ? id : lost;
+      if (planned.count(id) == 0 || !makes_all_of(config, plan, file, h5::open_group(cases, id))) lost = lost.empty() ? id : lost;
     }
   } catch (RunError const&) {
     return;  // what cannot be read is not lost
@@ -136,7 +136,7 @@ void check_nothing_replaced(RunConfig const& config, StudyPlan const& plan) {
       auto const path = case_path(config.output, item.id);
       std::error_code error;
       if (!std::filesystem::exists(path, error)) continue;
-      auto const other = made_otherwise(path, item.id, origin_of(config, group.contexts.kind));
+      auto const other = made_otherwise(path, item.id, origin_of(config, group));
       if (!other.empty())
         throw UsageError("--resume", path,
                          "is finished, of other options (" + other + "): another --output keeps it, --force without --resume replaces it");

@@ -1,6 +1,7 @@
 #include "study/files/origin.hpp"
 
 #include <algorithm>
+#include <set>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -51,8 +52,16 @@ std::string text_of(Provenance const& provenance, std::string const& name) {
 
 }  // namespace
 
-CaseOrigin origin_of(RunConfig const& config, Contexts contexts) {
-  return {config.config_text, config.input.empty() ? "" : name_of(contexts)};
+CaseOrigin origin_of(RunConfig const& config, GroupPlan const& group) {
+  return {config.config_text, config.input.empty() ? "" : name_of(group.contexts.kind), group.recorded_path()};
+}
+
+CaseOrigin origin_of(RunConfig const& config, StudyPlan const& plan) {
+  CaseOrigin origin{config.config_text, config.input.empty() ? "" : name_of(plan.contexts)};
+  std::set<std::string> paths;
+  for (auto const& group : plan.groups) paths.insert(group.recorded_path());
+  if (paths.size() == 1) origin.path = *paths.begin();
+  return origin;
 }
 
 CaseOrigin origin_of(hid_t file, hid_t of_case) {
@@ -60,11 +69,13 @@ CaseOrigin origin_of(hid_t file, hid_t of_case) {
   CaseOrigin there{h5::has_attribute(of_case, own) ? h5::read_text_attribute(of_case, own) : h5::read_text_attribute(file, "config_text")};
   if (h5::has_attribute(of_case, "head") && h5::read_int_attribute(of_case, "head") < 0) there.contexts.clear();
   if (h5::has_attribute(of_case, "contexts")) there.contexts = h5::read_text_attribute(of_case, "contexts");
+  if (h5::has_attribute(of_case, "path")) there.path = h5::read_text_attribute(of_case, "path");
   return there;
 }
 
 std::string other_option(CaseOrigin const& there, CaseOrigin const& here, Agreement wanted) {
   if (there.config_text == here.config_text && there.contexts == here.contexts) return "";
+  bool const one_path = !there.path.empty() && there.path == here.path;
   auto const a = compared_lines(there.config_text, wanted), b = compared_lines(here.config_text, wanted);
   auto const said = [](std::string const& name, std::vector<OptionLine> const& lines) {
     auto const found = std::find_if(lines.begin(), lines.end(), [&](auto const& line) { return line.name == name && !line.text.empty(); });
@@ -73,6 +84,7 @@ std::string other_option(CaseOrigin const& there, CaseOrigin const& here, Agreem
   for (auto const* own : {&a, &b}) {
     auto const& other = own == &a ? b : a;
     for (auto const& line : *own) {
+      if (one_path && line.name == "path") continue;
       auto const beside = std::find_if(other.begin(), other.end(), [&](auto const& one) { return one.name == line.name; });
       // Commands take other options: what one alone takes does not make other quantities of its cases.
       if (beside == other.end() ? wanted != Agreement::quantities : !(*beside == line))

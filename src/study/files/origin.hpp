@@ -21,10 +21,13 @@ struct CaseOrigin {
   std::string config_text;
   /// Of tensors; empty where input is made. An option left out goes by the file of tensors, and did so otherwise in earlier versions.
   std::string contexts = name_of(Contexts::prefix);
+  /// What results record of the path that numbers are made on; empty: not known. `auto` comes to one of those that can be named.
+  std::string path = {};
 };
 
-/// Of a run's cases.
-CaseOrigin origin_of(RunConfig const& config, Contexts contexts);
+/// Of the cases of one group of a run, and of all that a run may make: of other groups too, which are taken to be made as its own are.
+CaseOrigin origin_of(RunConfig const& config, GroupPlan const& group);
+CaseOrigin origin_of(RunConfig const& config, StudyPlan const& plan);
 /// Of one case of a file, which may have been merged from those of several runs.
 CaseOrigin origin_of(hid_t file, hid_t of_case);
 

@@ -21,7 +21,7 @@ namespace {
 /// A file of the case, held against the run that wants it: what is not finished goes on with the numbers that it has, a finished case may
 /// hold more than is asked for. Throws RunError as open_case() does.
 CaseFile open_own(std::string const& path, StudyCase const& c, bool checkpoint) {
-  return open_case(path, c.plan().id, checkpoint ? checkpoint_kind : "study", origin_of(*c.config, c.group->contexts.kind),
+  return open_case(path, c.plan().id, checkpoint ? checkpoint_kind : "study", origin_of(*c.config, *c.group),
                    checkpoint ? Agreement::contents : Agreement::numbers);
 }
 
@@ -176,7 +176,7 @@ std::optional<Contents> replaced_contents(std::string const& path, StudyCase con
   std::error_code error;
   if (!fs::exists(path, error)) return std::nullopt;
   try {
-    auto const run = origin_of(*study_case.config, study_case.group->contexts.kind);
+    auto const run = origin_of(*study_case.config, *study_case.group);
     auto const there = open_case(path, study_case.plan().id, checkpoint ? checkpoint_kind : "study", run, Agreement::numbers);
     there.check_options();
     auto const& group = there.group;
@@ -199,7 +199,7 @@ std::string case_state(std::string const& path, StudyCase& study_case) {
   if (!fs::exists(path, error)) return "absent";
   if (find_case(path, {}, study_case, false).sgemm_gflops) return "valid";
   try {
-    auto const run = origin_of(study_case.config->asked ? *study_case.config->asked : *study_case.config, study_case.group->contexts.kind);
+    auto const run = origin_of(study_case.config->asked ? *study_case.config->asked : *study_case.config, *study_case.group);
     auto const there = open_case(path, study_case.plan().id, "study", run, Agreement::contents);
     if (there.other.empty() && !there.invalid.empty()) return "invalid";
   } catch (RunError const&) {
@@ -235,7 +235,7 @@ Resumed resume_cases(std::string const& output, Provenance const& provenance, st
   return resumed;
 }
 
-OtherCases other_cases(RunConfig const& config, Contexts contexts, std::vector<std::string> const& planned) {
+OtherCases other_cases(RunConfig const& config, StudyPlan const& plan, std::vector<std::string> const& planned) {
   std::vector<std::string> paths;
   std::error_code error;
   for (auto const& entry : fs::directory_iterator(config.output + ".cases", error)) {
@@ -248,7 +248,7 @@ OtherCases other_cases(RunConfig const& config, Contexts contexts, std::vector<s
   for (auto const& path : paths) {
     try {
       auto const id = fs::path(path).stem().string();
-      auto const there = open_case(path, id, "study", origin_of(config, contexts), Agreement::numbers);
+      auto const there = open_case(path, id, "study", origin_of(config, plan), Agreement::numbers);
       there.check_options();
       if (h5::group_members(h5::open_group(there.file, "cases")) != std::vector{id}) throw RunError("it holds another case");
       there.check_verdict();

@@ -51,7 +51,7 @@ struct StudyCase {
   std::string verdict_reason() const;
   char const* verdict() const { return verdict_reason().empty() ? "VALID" : "INVALID"; }
   /// Which kernels make its numbers.
-  char const* path() const { return group->simulated ? "order-statistics" : group->path->recorded(); }
+  char const* path() const { return group->recorded_path(); }
   /// Names of the tensor file's texts: `a, b, c and 5 more`; empty where it has none.
   std::string texts() const;
   /// For tensors: the root mean square of sigma_i; else the law's value.
