@@ -22,7 +22,9 @@ inline void sort_candidates(std::vector<PackedCandidate>& candidates, std::vecto
     std::sort(candidates.begin(), candidates.end(), std::greater<>());
     return;
   }
-  constexpr int digit_bits = 12, digits = 1 << digit_bits;
+  // Digits to add up cost as much as candidates to move: of few candidates more rounds with fewer digits are faster.
+  constexpr int most_digit_bits = 12;
+  int const digit_bits = count < 4096 ? 8 : most_digit_bits, digits = 1 << digit_bits;
   std::uint32_t low = ~0u, high = 0;
   for (auto const c : candidates) {
     auto const key = score_bits_of(c);
@@ -33,13 +35,14 @@ inline void sort_candidates(std::vector<PackedCandidate>& candidates, std::vecto
   // Distance from the largest score, so that ascending digits mean best first.
   int const width = std::bit_width(high - low);
   for (int shift = 0; shift < width; shift += digit_bits) {
-    std::array<std::uint32_t, digits> start{};
+    std::array<std::uint32_t, 1 << most_digit_bits> start;
+    std::fill_n(start.begin(), digits, 0u);
     auto const digit = [&](PackedCandidate c) { return ((high - score_bits_of(c)) >> shift) & (digits - 1); };
     for (auto const c : candidates) ++start[digit(c)];
     std::uint32_t sum = 0;
-    for (auto& s : start) {
-      auto const here = s;
-      s = sum;
+    for (int i = 0; i < digits; ++i) {
+      auto const here = start[i];
+      start[i] = sum;
       sum += here;
     }
     for (auto const c : candidates) spare[start[digit(c)]++] = c;

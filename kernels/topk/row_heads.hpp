@@ -131,8 +131,9 @@ class RowHeads {
   /// Radix selection: scores are counted in equal pieces of the range of their ordered bits, and only the piece that holds the answer is
   /// looked at again.
   static PackedCandidate kth_largest(PackedCandidate const* candidates, std::size_t count, std::size_t keep) {
-    static thread_local std::vector<std::uint32_t> keys;
-    keys.resize(count);
+    static thread_local std::vector<std::uint32_t> room;
+    room.resize(count + simd::width);
+    auto* const keys = room.data();
     std::uint32_t low = ~0u, high = 0;
     for (std::size_t i = 0; i < count; ++i) {
       std::uint32_t const key = score_bits_of(candidates[i]);
@@ -140,35 +141,23 @@ class RowHeads {
       low = key < low ? key : low;
       high = key > high ? key : high;
     }
-    std::size_t wanted = keep;
+    std::size_t wanted = keep, left = count;
     constexpr int most_pieces_log2 = 12;
     std::uint32_t histogram[1u << most_pieces_log2];
     while (low != high) {
       // Pieces of a few numbers each: to clear and add up many more would cost more than the numbers themselves.
-      int const pieces_log2 = std::clamp(std::numeric_limits<std::size_t>::digits - 1 - std::countl_zero(keys.size()), 4, most_pieces_log2);
+      int const pieces_log2 = std::clamp(std::numeric_limits<std::size_t>::digits - 1 - std::countl_zero(left), 4, most_pieces_log2);
       int const width = std::bit_width(high - low), shift = std::max(0, width - pieces_log2);
       std::fill_n(histogram, std::size_t{1} << pieces_log2, 0u);
-      for (auto const key : keys) ++histogram[(high - key) >> shift];
+      for (std::size_t i = 0; i < left; ++i) ++histogram[(high - keys[i]) >> shift];
       std::uint32_t piece = 0;
       while (histogram[piece] < wanted) wanted -= histogram[piece++];
-      std::uint32_t const piece_high = high - (piece << shift), size = shift == 0 ? 0u : (1u << shift) - 1u;
-      std::size_t inside = 0;
-      std::uint32_t next_low = ~0u, next_high = 0;
-      for (auto const key : keys) {
-        bool const in = piece_high - key <= size;
-        keys[inside] = key;
-        inside += in ? 1u : 0u;
-        if (in) {
-          next_low = std::min(next_low, key);
-          next_high = std::max(next_high, key);
-        }
-      }
-      keys.resize(inside);
-      low = next_low;
-      high = next_high;
+      left = keep_piece(keys, left, high - (piece << shift), (1u << shift) - 1u);
+      low = *std::min_element(keys, keys + left);
+      high = *std::max_element(keys, keys + left);
     }
     auto const of_score = std::uint64_t{low} << 32;
-    return keys.size() == wanted ? of_score : of_score | best_index(candidates, count, low, wanted);
+    return left == wanted ? of_score : of_score | best_index(candidates, count, low, wanted);
   }
 
  private:
@@ -176,6 +165,23 @@ class RowHeads {
     std::size_t fill = 0;
     float threshold = -std::numeric_limits<float>::infinity();
   };
+
+  /// Moves those of `count` numbers to the front that lie in [high - size, high], size < 2^31, and returns how many. Up to a vector's more
+  /// places are read and written.
+  static std::size_t keep_piece(std::uint32_t* keys, std::size_t count, std::uint32_t high, std::uint32_t size) {
+    using namespace simd;
+    auto* const words = reinterpret_cast<std::int32_t*>(keys);
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < count; i += width) {
+      Ints const key = load(words + i), distance = broadcast(static_cast<std::int32_t>(high)) - key;
+      // Distances of 2^31 and more, and those of numbers above, look negative.
+      LaneMask const in = not_below(broadcast(static_cast<std::int32_t>(size)), distance) & ~negative(distance) & first_lanes(count - i);
+      if (in == 0) continue;
+      compress(words + kept, key, in);
+      kept += std::popcount(in);
+    }
+    return kept;
+  }
 
   /// The lower half of the candidate that is the wanted-th of those of one score.
   static std::uint32_t best_index(PackedCandidate const* candidates, std::size_t count, std::uint32_t score, std::size_t wanted) {

@@ -75,12 +75,12 @@ class ScreenedPass : public StreamedHeads {
 
   /// A larger sample where many candidates are wanted of keys that are held: screened, it costs less than the candidates that it spares.
   int sample_of(std::int64_t population, bool resident) const {
-    auto const most = std::min<std::int64_t>(std::min(16384, keep_) * 4, population / 16);
+    auto const most = std::min<std::int64_t>(std::min(16384, keep_) * (tiles_ ? 16 : 4), population / 16);
     int const large = checked_int(most / score_strip * score_strip);
     return resident && large > small_sample && guess_would_help(large, population) ? large : StreamedHeads::sample_of(population, resident);
   }
 
-  /// As StreamedHeads's; the sample is screened, too.
+  /// As StreamedHeads's; the sample is screened, too, with thresholds that are guessed from a part of it where it is large.
   void guess_thresholds(Space const& space, float const* packed, int sample, std::int64_t shard, std::int64_t population) {
     Vector<Space, std::uint8_t> const bytes(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::sample"),
                                             quantised_size(sample, queries_.d));
@@ -89,6 +89,15 @@ class ScreenedPass : public StreamedHeads {
     quantise_keys(space, packed, sample, queries_.d, simd::screen_layout(), bytes.data(), bounds.data());
     int const rank = rank_of_guess(sample, population);
     ScreenedPass best(queries_, rank, split_.workers(), std::vector<std::int64_t>(queries_.rows, sample));
+    int const part = sample / sample_of_sample / score_strip * score_strip;
+    if (part > 0 && best.guess_would_help(part, sample)) {
+      // Groups lie as in the shard, so that those of the part have to come from all over it, too.
+      auto const size = std::int64_t{key_group} * queries_.d;
+      Vector<Space, float> const groups(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::sample_of_sample"),
+                                        packed_size(part, queries_.d));
+      for (std::int64_t g = 0; g < part / key_group; ++g) std::copy_n(packed + g * sample / part * size, size, groups.data() + g * size);
+      best.StreamedHeads::guess_thresholds(space, groups.data(), part, sample, sample);
+    }
     best.add(space, packed, {bytes.data(), bounds.data()}, 0, sample);
     auto* self = this;
     auto const* of_sample = &best;
@@ -298,6 +307,8 @@ class ScreenedPass : public StreamedHeads {
   /// Screening pays as long as fewer than one score in this many passes.
   static constexpr int dense = 8;
   static constexpr int longest_pause = 64;
+  /// Of so many keys of a sample one guesses thresholds for all of them.
+  static constexpr int sample_of_sample = 8;
 
   bool const tiles_ = simd::screens_by_tiles();
   QuantisedQueries quantised_;
