@@ -14,6 +14,7 @@
 #include "core/counts.hpp"
 #include "core/enum_array.hpp"
 #include "core/fixed_point.hpp"
+#include "core/huge_pages.hpp"
 #include "core/key_ranges.hpp"
 #include "core/math.hpp"
 #include "core/pack_keys.hpp"

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../core/candidate.hpp"
+#include "../core/huge_pages.hpp"
 #include "../core/simd.hpp"
 #include "../core/types.hpp"
 
@@ -37,7 +38,10 @@ class RowHeads {
         stride_(capacity_ + simd::width),
         entries_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "Asymptop::topk::heads"), rows * stride_),
         rows_(rows),
-        burst_(burst) {}
+        burst_(burst) {
+    // Scores of one key go to rows that lie pages apart. Of few rows each page is met again soon.
+    if (rows > few_rows) prefer_huge_pages(entries_.data(), entries_.span() * sizeof(PackedCandidate));
+  }
 
   /// As if newly made.
   void clear() { std::fill(rows_.begin(), rows_.end(), Row{}); }
@@ -161,6 +165,7 @@ class RowHeads {
   }
 
  private:
+  static constexpr int few_rows = 64;
   struct Row {
     std::size_t fill = 0;
     float threshold = -std::numeric_limits<float>::infinity();

@@ -10,7 +10,7 @@
 #include "kernels/core/math.hpp"
 #include "kernels/core/region.hpp"
 #include "kernels/device/memory.hpp"
-#include "shard/huge_pages.hpp"
+#include "kernels/core/huge_pages.hpp"
 
 // Packed keys are for hosts.
 #ifndef ASYMPTOP_PORTABLE_DEVICE

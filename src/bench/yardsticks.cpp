@@ -19,7 +19,7 @@
 #include "kernels/core/simd.hpp"
 #include "kernels/core/tiles.hpp"
 #include "kernels/score/byte_tile.hpp"
-#include "shard/huge_pages.hpp"
+#include "kernels/core/huge_pages.hpp"
 
 namespace asymptop {
 namespace {

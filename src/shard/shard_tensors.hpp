@@ -15,7 +15,7 @@
 #include "kernels/score/panel.hpp"
 #include "kernels/score/quantised.hpp"
 #include "kernels/score/screen_tiles.hpp"
-#include "shard/huge_pages.hpp"
+#include "kernels/core/huge_pages.hpp"
 #include "shard/partition.hpp"
 #include "shard/tensor_layer.hpp"
 

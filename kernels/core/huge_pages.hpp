@@ -1,4 +1,4 @@
-// Large arrays that are read from end to end: fewer address translations with the system's huge pages.
+// Large arrays: fewer address translations with the system's huge pages.
 #pragma once
 
 #include <cstddef>
