@@ -70,6 +70,11 @@ class ScreenedPass : public StreamedHeads {
       for (int p = 0; tiles_ && p < int_size(worker.bounds); ++p)
         worker.blocks.push_back({bytes_of(worker, p), worker.bounds[p].first_row});
       worker.applied.assign(queries.rows, std::numeric_limits<float>::quiet_NaN());
+      worker.all_see = {0, std::numeric_limits<std::int64_t>::max()};
+      for (auto const& rows : worker.bounds) {
+        for (int row = rows.first_row; row < rows.first_row + rows.rows; ++row)
+          worker.all_see = worker.all_see.within(ranges_.first(row), ranges_.limit[row]);
+      }
     }
   }
 
@@ -128,6 +133,7 @@ class ScreenedPass : public StreamedHeads {
     std::vector<QuantisedQueries::Panel> bounds;  ///< of those
     std::vector<simd::TileRows> blocks;           ///< the same, for tiles
     std::vector<float> applied;                   ///< the threshold that a row's bound is for
+    KeyRun all_see{0, 0};                         ///< keys that all of its rows see
     ScreenedPairs passed;
     int pause = 0;       ///< strips to score in fp32 before the next try to screen one
     int next_pause = 1;  ///< should that try fail
@@ -170,19 +176,27 @@ class ScreenedPass : public StreamedHeads {
 
   /// Brings bounds up to date.
   Rows apply_thresholds(Worker& worker, Strip const& strip) const {
+    bool const all = strip.first >= worker.all_see.begin && std::int64_t{strip.first} + strip.count <= worker.all_see.end;
+    if (all) return apply_thresholds(worker, strip, [&](int) { return Part{0, strip.count}; });
+    return apply_thresholds(worker, strip, [&](int row) { return seen(row, strip.first, strip.count); });
+  }
+
+  template <class Seen>
+  Rows apply_thresholds(Worker& worker, Strip const& strip, Seen const& seen_of) const {
     int seeing = 0, open = 0;
     bool whole = strip.count % key_group == 0;
     for (auto& bounds : worker.bounds) {
       for (int r = 0; r < bounds.rows; ++r) {
         int const row = bounds.first_row + r;
-        auto const keys = seen(row, strip.first, strip.count);
+        auto const keys = seen_of(row);
         bool const sees = keys.end > 0;
         whole = whole && keys.begin == 0 && keys.end == strip.count;
         float const threshold = sees ? heads_[worker.part].threshold(row) : std::numeric_limits<float>::infinity();
         seeing += sees ? 1 : 0;
         open += threshold == -std::numeric_limits<float>::infinity() ? 1 : 0;
         auto& applied = worker.applied[row];
-        if (applied == threshold) continue;
+        if (applied == threshold) [[likely]]
+          continue;
         bounds.set_threshold(r, threshold);
         applied = threshold;
       }
@@ -256,6 +270,11 @@ class ScreenedPass : public StreamedHeads {
     for (int g = 0; g < groups; ++g) {
       auto const group_end = passed.begin[g + 1];
       LocalIndex const first = strip.first + g * key_group;
+      float const* const next = strip.group(g + 1, queries_.d);
+      // Of few pairs most of a group's keys would come for nothing.
+      bool const ahead = g + 1 < groups && group_end - passed.begin[g] > 2 * simd::pair_batch;
+      std::size_t const lines = ahead ? queries_.d * 2 : 0;
+      std::size_t fetched = 0;
       for (auto i = passed.begin[g]; i < group_end; i += simd::pair_batch) {
         alignas(64) float scores[simd::pair_batch];
         int rows[simd::pair_batch];
@@ -266,11 +285,19 @@ class ScreenedPass : public StreamedHeads {
           keys[l] = first + key_of(passed.pairs[i + l]);
         }
         for (std::size_t l = 0; l < count; ++l) heads.expect(rows[l]);
+        // The next group's keys move nearer meanwhile, some with each batch.
+        fetched = prefetch_keys(next, fetched, (i + count - passed.begin[g]) * lines / (group_end - passed.begin[g]));
         simd::score_pairs(lines_, &passed.pairs[i], strip.group(g, queries_.d), count, queries_.d, scores);
         if (!whole) count = keep_seen(rows, scores, keys, count, end);
         heads.add(rows, scores, keys, count);
       }
     }
+  }
+
+  /// Asks for cache lines [from, to) of a group's keys, and returns `to`.
+  static std::size_t prefetch_keys(float const* group, std::size_t from, std::size_t to) {
+    for (auto line = from; line < to; ++line) __builtin_prefetch(group + line * 16, 0, 3);
+    return to;
   }
 
   /// Moves those of `count` pairs to the front whose rows see their keys before `end`, and returns how many.
