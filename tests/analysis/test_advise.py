@@ -135,6 +135,13 @@ def test_the_fixed_k_of_an_error(growing: Path) -> None:
         assert fixed_k_for(series, TAIL_MASS, 1e9) is None
 
 
+def test_no_fixed_k_below_one_key(tmp_path: Path) -> None:
+    """A claim is judged of a file with n = 1 too."""
+    with open_results(write_results(tmp_path / "r.h5", Study(n=(1, 2, 3), k=("1", "2"), draws=2))) as results:
+        (series,) = group_series(results.cases)
+        assert fixed_k_for(series, ROW_L2_ERROR, 0.04977) is None
+
+
 def test_claims_about_budgets(growing: Path, tmp_path: Path) -> None:
     claims = [c for c in CLAIMS if c.id.startswith("E-")]
     with open_results(growing) as results:

@@ -348,6 +348,7 @@ def test_a_rule_counts_with_the_keys_that_it_keeps(tmp_path: Path, capsys: pytes
         (["--selectors", "--epsilon", "2"], "--epsilon is '2', allowed is a list of numbers between 0 and 1"),
         (["--selectors", "--cost", "k"], "--cost goes with --budget"),
         (["--selectors", "--norm", "tail_mass,row_l2_error"], "allowed is one without --budget"),
+        (["--selectors", "--norm", "output_error_relative"], "the file has no output_error_relative"),
         (["--budget", "16", "--epsilon", "0.1"], "--epsilon does not go with --budget"),
         (["--selectors", "--lengths", "2^20"], "length 1048576 is outside the measured n, 2^6 to 2^10"),
     ],

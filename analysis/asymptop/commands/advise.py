@@ -111,6 +111,11 @@ def _norm(arguments: argparse.Namespace) -> Quantity:
     return norms[0]
 
 
+def _check_present(series: Sequence[Series], norm: Quantity) -> None:
+    if not any(norm.present(one.first) for one in series):
+        raise UsageError(f"the file has no {norm.name}")
+
+
 def _epsilons(text: str | None, series: Sequence[Series]) -> list[float]:
     if text is None:
         return sorted({epsilon for one in series for epsilon in one.epsilons}, reverse=True)
@@ -166,6 +171,7 @@ def _choices(series: Sequence[Series], arguments: argparse.Namespace) -> list[Ch
     groups = side_by_side(chosen)
     if not groups:
         raise UsageError("the file has no VALID case of another selector than exact top-k (study --selectors)")
+    _check_present([one for group in groups for one in group], norm)
     if arguments.epsilon is None and not any(one.epsilons for one in chosen):
         raise UsageError("the file has no epsilon: say --epsilon, such as 0.1,0.01")
     lengths = None if arguments.lengths is None else _lengths(arguments.lengths)
@@ -182,8 +188,7 @@ def _needs(series: Sequence[Series], arguments: argparse.Namespace) -> tuple[lis
     chosen = _chosen(series, arguments.sigma)
     if not chosen:
         raise UsageError("the file has no VALID case of exact top-k")
-    if not any(norm.present(one.first) for one in chosen):
-        raise UsageError(f"the file has no {norm.name}")
+    _check_present(chosen, norm)
     known = [case.n for one in chosen for case in one.cases]
     lengths = sorted(set(known)) if arguments.lengths is None else sorted(_lengths(arguments.lengths))
     places([min(known), max(known)], lengths)

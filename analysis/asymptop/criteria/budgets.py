@@ -235,6 +235,8 @@ def fixed_k_for(series: Series, norm: Quantity, error: float) -> float | None:
     curves = [error_curve(case, norm) for case in series.cases]
     lowest = max(1.0, max(float(np.exp(c.log_k[0])) for c in curves))
     highest = min(min(float(np.exp(c.log_k[-1])) for c in curves), float(min(c.n for c in curves)) - 1.0)
+    if highest < lowest:  # one key alone has no budgets
+        return None
     grid = np.geomspace(lowest, highest, 400)
     means = np.mean([curve.at(grid).mean(axis=0) for curve in curves], axis=0)
     if not means[-1] <= error <= means[0]:
