@@ -175,10 +175,13 @@ class RowHeads {
   /// places are read and written.
   static std::size_t keep_piece(std::uint32_t* keys, std::size_t count, std::uint32_t high, std::uint32_t size) {
     using namespace simd;
+    using Unsigned = std::uint32_t __attribute__((vector_size(sizeof(Ints))));  // differences wrap
     auto* const words = reinterpret_cast<std::int32_t*>(keys);
+    auto const highest = reinterpret_cast<Unsigned>(broadcast(static_cast<std::int32_t>(high)));
     std::size_t kept = 0;
     for (std::size_t i = 0; i < count; i += width) {
-      Ints const key = load(words + i), distance = broadcast(static_cast<std::int32_t>(high)) - key;
+      Ints const key = load(words + i);
+      auto const distance = reinterpret_cast<Ints>(highest - reinterpret_cast<Unsigned>(key));
       // Distances of 2^31 and more, and those of numbers above, look negative.
       LaneMask const in = not_below(broadcast(static_cast<std::int32_t>(size)), distance) & ~negative(distance) & first_lanes(count - i);
       if (in == 0) continue;

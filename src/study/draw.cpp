@@ -33,8 +33,8 @@ void note_shares(CaseData const& data, std::size_t rows, std::size_t ks, CheckRe
       rounding += roundings[at];
       error += errors[at];
       relative += relatives[at];
-      // Without an error of its own nothing is known of how large a row's outputs are.
-      if (roundings[at] > 0.0) relative_rounding += errors[at] > 0.0 ? roundings[at] * (relatives[at] / errors[at]) : 1.0;
+      // A row of no error at all sees equal values alone, most often: its relative error is none.
+      if (errors[at] > 0.0) relative_rounding += roundings[at] * (relatives[at] / errors[at]);
     }
     note(rounding, error);
     note(relative_rounding, relative);

@@ -133,7 +133,7 @@ def test_failed_write(hosts: Hosts, tmp_path: Path) -> None:
     job = hosts.mpirun(dict.fromkeys(hosts.names, 1), ["bash", "-c", SMALL_DISK, "-", *words])
     said = job.communicate(timeout=SECONDS_TO_END)[1]
     assert job.returncode == 1, said
-    assert "asymptop: rank 2 on h3: HDF5: cannot write" in said
+    assert f"asymptop: rank 2 on h3: {tmp_path / 'out.h5'}: HDF5: cannot write" in said
     assert eventually(lambda: not hosts.left_over(), 5.0), hosts.left_over()
     assert not (tmp_path / "r.h5").exists()
     assert not (tmp_path / "out.h5").exists()

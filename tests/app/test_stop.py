@@ -70,7 +70,9 @@ def test_stop_and_resume(
 def test_interrupted(start: Callable[..., Run], undisturbed: Path, tmp_path: Path) -> None:
     """Ctrl-C asks for a stop, and says how to end at once: by another. A process that is to ignore it does."""
     output = tmp_path / "r.h5"
-    run = start(output, 1, *OPTIONS, "--checkpoint-minutes", "0")
+    # Tests that run behind a shell without job control have it ignored themselves.
+    listening = ["env", "--default-signal=INT"]
+    run = start(output, 1, *OPTIONS, "--checkpoint-minutes", "0", within=listening)
     run.wait_for("*.checkpoint")
     run.process.send_signal(signal.SIGINT)
     outcome = run.finish()
@@ -83,7 +85,8 @@ def test_interrupted(start: Callable[..., Run], undisturbed: Path, tmp_path: Pat
     assert outcome.code == 0, str(outcome)
     assert_undisturbed(output, undisturbed)
 
-    run = start(tmp_path / "twice.h5", 1, "--n", "2^20", "--draws", "1000", "--threads", "1", command="attend")
+    words = ["--n", "2^20", "--draws", "1000", "--threads", "1"]
+    run = start(tmp_path / "twice.h5", 1, *words, command="attend", within=listening)
     time.sleep(1.0)
     for _ in range(2):
         run.process.send_signal(signal.SIGINT)

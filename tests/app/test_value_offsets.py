@@ -179,6 +179,21 @@ def test_rows_before_a_far_one(tmp_path: Path) -> None:
         assert case.attrs["verdict_reason"].startswith("output_rounding ")
 
 
+@pytest.mark.parametrize("shared", [0.0, 1.0], ids=["nothing", "one"])
+def test_rows_that_see_equal_values_alone(tmp_path: Path, shared: float) -> None:
+    """Such rows have no error at all, beside others that do: nothing is lost."""
+    model = random_model(np.random.default_rng(189), texts=1, layers=(0,), n=350, d=16)
+    model = with_values(model, lambda v: np.where(np.arange(v.shape[1])[:, None] < 328, shared * v[:, :1], v))
+    words = ["--n", "350", "--draws", "2", "--rows", "40", "--k", "1,9,180", "--block", "64", "--mask", "causal"]
+    with h5py.File(study(tmp_path / "r.h5", ["--input", model.write(tmp_path / "m.h5"), *words])) as file:
+        for case in file["cases"].values():
+            assert case.attrs["verdict"] == "VALID", case.attrs["verdict_reason"]
+            equal = case["row_position"][()] < 328
+            assert equal.any()
+            assert (case["output_error"][()][equal] == 0.0).all()
+            assert (case["output_error"][()][~equal] > 0.0).all()
+
+
 def test_what_rounding_may_be(tmp_path: Path) -> None:
     """`output_error_rounding` bounds how far errors are off, where some digits are left."""
     model = with_values(
