@@ -85,13 +85,7 @@ class RowHeads {
   void expect(int row) const { __builtin_prefetch(entries_.data() + row * stride_ + rows_[row].fill, 1); }
 
   /// Offers one score; the row's keys come in ascending order here too.
-  void add(int row, float score, LocalIndex key) {
-    settle(row);
-    auto& of = rows_[row];
-    // Written in any case: whether a score is taken is hard to predict.
-    entries_.data()[row * stride_ + of.fill] = pack(score, key);
-    of.fill += score > of.threshold ? 1u : 0u;
-  }
+  void add(int row, float score, LocalIndex key) { add(&row, &score, &key, 1); }
 
   /// Offers scores[i] of key keys[i] to rows[i] for `count` of them, as if one by one.
   void add(int const* rows, float const* scores, LocalIndex const* keys, std::size_t count) {
@@ -103,6 +97,7 @@ class RowHeads {
       auto& row = of[rows[i]];
       if (row.fill > most) [[unlikely]]
         prune(rows[i]);
+      // Written in any case: whether a score is taken is hard to predict.
       entries[rows[i] * stride + row.fill] = pack(scores[i], keys[i]);
       row.fill += scores[i] > row.threshold ? 1u : 0u;
     }

@@ -276,8 +276,8 @@ int guarded(Communicator const& comm, Communicator const& leaving, int argc, cha
 
 int run_program(int argc, char** argv) {
   if (run_as_sgemm_child(argc, argv)) return 0;
-  std::signal(SIGXFSZ,
-              SIG_IGN);       // a write beyond the limit on a file's size fails, with a message, and does not end the process without one
+  // A write beyond the limit on a file's size fails, with a message, and does not end the process without one.
+  std::signal(SIGXFSZ, SIG_IGN);
 #if !H5_VERSION_GE(1, 10, 7)  // which do without where it is not asked for
   setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
 #endif

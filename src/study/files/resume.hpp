@@ -31,7 +31,6 @@ struct OtherCases {
   std::vector<std::string> kept;      ///< paths of those made with the same options: they belong to the results
   std::vector<std::string> left_out;  ///< of the others a line each, with the reason
 };
-/// contexts: of the run's own.
 OtherCases other_cases(RunConfig const& config, StudyPlan const& plan, std::vector<std::string> const& planned);
 
 /// A group without the cases that are finished: what is left to measure, with all else as it is planned for the whole.
